@@ -1,0 +1,32 @@
+"""smalti: the toolkit for learned discrete latents.
+
+model = smalti.load("runs/clocks")
+indices = model.encode(x)           # (B, *grid) integers
+x_hat = model.decode(indices)
+new = model.sample(16, condition="10:10")
+"""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from typing import TYPE_CHECKING
+
+from smalti.errors import InputError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from smalti.generation import Model
+
+__all__ = ["InputError", "__version__", "load"]
+
+__version__ = version("smalti")
+
+
+def load(run: str | Path) -> Model:
+    """Loads the tokenizer and the prior of a finished run directory (see `smalti.generation.Model`)."""
+    from smalti.generation import (
+        Model,
+    )  # torch is imported when a model is wanted, not for `smalti --help`
+
+    return Model.load(run)

@@ -1,0 +1,193 @@
+"""Saving and loading models: a folder with `config.json` and `model.safetensors`.
+
+`config.json` holds the name of the class and the arguments of its constructor, nested where an argument is itself such
+an object; `model.safetensors` holds the weights. Classes are looked up in one explicit registry: nothing is imported
+because a config names it, and no pickle is ever read. A checksum over both files tells a truncated or edited folder.
+
+A class enters the registry by its decorator:
+
+    @registered
+    class VectorQuantizer(Quantizer): ...
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import inspect
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import safetensors
+import safetensors.torch
+from huggingface_hub import ModelHubMixin, hf_hub_download
+from torch import nn
+
+from smalti import __version__
+from smalti.errors import InputError
+from smalti.files import atomic_folder
+from smalti.signals import Signal
+
+__all__ = ["Pretrained", "build", "describe", "load_model", "registered", "registry", "save_model"]
+
+CONFIG, WEIGHTS = "config.json", "model.safetensors"
+
+T = TypeVar("T", bound=type)
+registry: dict[str, type] = {}
+
+
+def registered(cls: T) -> T:
+    """Class decorator: enters `cls` in the registry, and has each instance remember its constructor's arguments."""
+    if registry.setdefault(cls.__name__, cls) is not cls:
+        raise InputError(
+            f"The registry already holds a class named {cls.__name__}: choose another name."
+        )
+    init: Callable[..., None] = cls.__init__  # type: ignore[misc]
+    signature = inspect.signature(init)
+
+    @functools.wraps(init)
+    def remember(self: Any, *args: Any, **kwargs: Any) -> None:
+        bound = signature.bind(self, *args, **kwargs)
+        bound.apply_defaults()
+        init(self, *args, **kwargs)
+        arguments = dict(list(bound.arguments.items())[1:])
+        object.__setattr__(
+            self, "_arguments", arguments
+        )  # not a submodule: past nn.Module's own bookkeeping
+
+    cls.__init__ = remember  # type: ignore[misc]
+    return cls
+
+
+def describe(value: Any) -> Any:
+    """The JSON form of an argument: a plain value, or a registered object as its class name and arguments."""
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, Signal):
+        return {"class": "Signal", **value.to_dict()}
+    if isinstance(value, list | tuple):
+        return [describe(item) for item in value]
+    if type(value).__name__ in registry:
+        return {
+            "class": type(value).__name__,
+            **{name: describe(item) for name, item in value._arguments.items()},
+        }
+    raise InputError(
+        f"A {type(value).__name__} cannot be saved: its class is not in the registry. "
+        f"Decorate it with smalti.artifacts.registered."
+    )
+
+
+def build(config: Any) -> Any:
+    """The inverse of `describe`.
+
+    Raises:
+        InputError: If a class is not in the registry, or its constructor refuses the arguments.
+    """
+    if isinstance(config, list):
+        return tuple(build(item) for item in config)
+    if not isinstance(config, dict):
+        return config
+    fields = dict(config)
+    name = fields.pop("class", None)
+    if name == "Signal":
+        return Signal.from_dict(fields)
+    if name not in registry:
+        known = ", ".join(sorted(registry))
+        raise InputError(
+            f"The config names the class {name!r}, which is not in the registry: it holds {known}."
+        )
+    try:
+        return registry[name](**{key: build(item) for key, item in fields.items()})
+    except TypeError as error:
+        raise InputError(f"The config of {name} does not fit its constructor: {error}.") from error
+
+
+def save_model(model: nn.Module, folder: str | Path) -> None:
+    """Writes `config.json` and `model.safetensors` to `folder`, both or neither; a folder already there is replaced."""
+    with atomic_folder(folder) as temporary:
+        _write(model, temporary)
+
+
+def load_model(folder: str | Path) -> Any:
+    """Reads a model that `save_model` wrote, on the CPU and in evaluation mode.
+
+    Raises:
+        InputError: If a file is missing, truncated or was edited, or the config does not fit the weights.
+    """
+    folder = Path(folder)
+    for name in (CONFIG, WEIGHTS):
+        if not (folder / name).is_file():
+            raise InputError(
+                f"{folder} is not a whole model: {name} is missing. Copy it back or save the model again."
+            )
+    return _read(folder / CONFIG, folder / WEIGHTS)
+
+
+class Pretrained(ModelHubMixin):
+    """`save_pretrained`, `from_pretrained` and `push_to_hub`, in the format of `save_model`."""
+
+    def _save_pretrained(self, save_directory: Path) -> None:
+        _write(self, save_directory)  # type: ignore[arg-type]
+
+    @classmethod
+    def _from_pretrained(cls, *, model_id: str, **options: Any) -> Any:
+        if Path(model_id).is_dir():
+            model = load_model(model_id)
+        else:
+            accepted = ("revision", "cache_dir", "force_download", "local_files_only", "token")
+            chosen = {name: options[name] for name in accepted if name in options}
+            model = _read(
+                *(Path(hf_hub_download(model_id, name, **chosen)) for name in (CONFIG, WEIGHTS))
+            )
+        if not isinstance(model, cls):
+            raise InputError(
+                f"{model_id} holds a {type(model).__name__}, not a {cls.__name__}: load it with that class."
+            )
+        return model
+
+
+def _write(model: nn.Module, folder: Path) -> None:
+    weights = {
+        name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()
+    }
+    safetensors.torch.save_file(weights, folder / WEIGHTS)
+    config = {**describe(model), "smalti_version": __version__}
+    config["checksum"] = _checksum(config, folder / WEIGHTS)
+    (folder / CONFIG).write_text(json.dumps(config, indent=2), encoding="utf-8")
+
+
+def _read(config_file: Path, weights_file: Path) -> Any:
+    try:
+        config = json.loads(config_file.read_text(encoding="utf-8"))
+        checksum = config.pop("checksum", None)
+    except (ValueError, AttributeError) as error:
+        raise InputError(
+            f"{config_file} is not the JSON of a model ({error}): copy it again."
+        ) from error
+    if checksum != _checksum(config, weights_file):
+        raise InputError(
+            f"{config_file.parent} was truncated or edited after it was saved (its checksum differs): "
+            f"copy it again, or save the model again."
+        )
+    config.pop("smalti_version", None)
+    model = build(config)
+    try:
+        safetensors.torch.load_model(model, os.fspath(weights_file))
+    except (RuntimeError, safetensors.SafetensorError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(
+            f"{weights_file} does not fit its config ({reason}): copy both files again."
+        ) from error
+    return model.eval()
+
+
+def _checksum(config: dict[str, Any], weights_file: Path) -> str:
+    digest = hashlib.sha256(json.dumps(config, sort_keys=True).encode())
+    with weights_file.open("rb") as weights:
+        while block := weights.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()

@@ -1,0 +1,84 @@
+"""What a model was trained on: the kind of signal, its channels, size and range.
+
+Every tokenizer stores a `Signal` and checks its input against it, so that a grey image given to a model of colour
+images, or bytes given in place of [-1, 1], is an error with one line and not a wrong result.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from smalti.errors import InputError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+__all__ = ["Signal"]
+
+
+@dataclass(frozen=True)
+class Signal:
+    """A kind of signal with its layout: a batch of it has the shape (B, channels, *size).
+
+    Arguments:
+        kind: `"image"` or `"audio"`.
+        channels: 1 for grey images and mono sound, 3 for colour.
+        size: (H, W) of an image, (T,) of a sound; an empty tuple where any size goes.
+        low: Lowest value.
+        high: Highest value.
+        rate: Samples a second, for sound.
+    """
+
+    kind: str
+    channels: int
+    size: tuple[int, ...] = ()
+    low: float = -1.0
+    high: float = 1.0
+    rate: int | None = None
+
+    @property
+    def spatial_dims(self) -> int:
+        """2 for images, 1 for sound."""
+        return 1 if self.kind == "audio" else 2
+
+    def check(self, x: Tensor) -> None:
+        """Raises `InputError` unless `x` is a batch of this signal: (B, channels, *size), floating, within range."""
+        wanted = f"(B, {self.channels}, {', '.join(map(str, self.size)) or '*size'})"
+        if x.ndim != 2 + self.spatial_dims:
+            raise InputError(
+                f"A batch of {self.kind}s has the shape {wanted}, got {tuple(x.shape)}: add the missing dimensions."
+            )
+        if x.shape[1] != self.channels:
+            raise InputError(
+                f"The model was trained on {self.kind}s with {self.channels} channel(s), got {x.shape[1]}: "
+                f"convert them to {'grey' if self.channels == 1 else 'colour'} first."
+            )
+        if self.size and tuple(x.shape[2:]) != tuple(self.size):
+            raise InputError(
+                f"The model was trained on {self.kind}s of size {_times(self.size)}, got {_times(x.shape[2:])}: "
+                f"resize or crop them first."
+            )
+        if not x.is_floating_point():
+            raise InputError(
+                f"The model takes floating-point values, got {x.dtype}: scale to [{self.low}, {self.high}]."
+            )
+        slack = 1e-3 * (self.high - self.low)
+        if x.numel() and not bool(((x >= self.low - slack) & (x <= self.high + slack)).all()):
+            raise InputError(
+                f"The model takes values in [{self.low}, {self.high}], got values in "
+                f"[{x.min().item():.4g}, {x.max().item():.4g}]: scale them first."
+            )
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields as JSON can hold them."""
+        return {**asdict(self), "size": list(self.size)}
+
+    @classmethod
+    def from_dict(cls, fields: dict[str, Any]) -> Signal:
+        """The inverse of `to_dict`."""
+        return cls(**{**fields, "size": tuple(fields["size"])})
+
+
+def _times(size: tuple[int, ...]) -> str:
+    return "×".join(map(str, size))
