@@ -1,1 +1,5 @@
+"""Losses between a signal and its reconstruction."""
 
+from smalti.losses.reconstruction import L1, MSE, ReconstructionLoss
+
+__all__ = ["L1", "MSE", "ReconstructionLoss"]

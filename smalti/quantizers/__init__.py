@@ -1,1 +1,29 @@
+"""Quantizers: vectors (..., D) to indices and back."""
 
+from smalti.quantizers.base import Quantized, Quantizer
+from smalti.quantizers.codebooks import Codebook, EMACodebook, GradientCodebook
+from smalti.quantizers.estimators import NSVQ, Estimator, StraightThrough
+from smalti.quantizers.kmeans import kmeans
+from smalti.quantizers.revival import Revival
+from smalti.quantizers.search import nearest
+from smalti.quantizers.usage import codebook_usage, count_indices, perplexity, usage
+from smalti.quantizers.vector import VectorQuantizer
+
+__all__ = [
+    "NSVQ",
+    "Codebook",
+    "EMACodebook",
+    "Estimator",
+    "GradientCodebook",
+    "Quantized",
+    "Quantizer",
+    "Revival",
+    "StraightThrough",
+    "VectorQuantizer",
+    "codebook_usage",
+    "count_indices",
+    "kmeans",
+    "nearest",
+    "perplexity",
+    "usage",
+]

@@ -1,1 +1,47 @@
+"""Recipes: one YAML for each worked problem, packaged with the library.
 
+Each begins with a comment: what it is for, the command, the time it takes and the result to expect.
+"""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from pathlib import Path
+
+from smalti.errors import InputError
+
+__all__ = ["find", "names", "summary"]
+
+_FOLDER = Path(str(files(__name__)))
+
+
+def names() -> list[str]:
+    """The recipes that come with smalti.
+
+    Example:
+        >>> "clocks" in names()
+        True
+    """
+    return sorted(file.stem for file in _FOLDER.glob("*.yaml"))
+
+
+def summary(name: str) -> str:
+    """The first line of a recipe: what it is for."""
+    return find(name).read_text(encoding="utf-8").splitlines()[0].removeprefix("# ")
+
+
+def find(recipe: str) -> Path:
+    """The file of a recipe, given by its name or as a path to a YAML.
+
+    Raises:
+        InputError: If there is neither a recipe nor a file of that name.
+    """
+    packaged = _FOLDER / f"{recipe}.yaml"
+    if packaged.is_file():
+        return packaged
+    if Path(recipe).is_file():
+        return Path(recipe)
+    raise InputError(
+        f"There is no recipe and no file named {recipe!r}: "
+        f"choose one of {', '.join(names())}, or give the path of a YAML."
+    )

@@ -1,1 +1,23 @@
+"""Training with Lightning: the only room that knows it."""
 
+from smalti.training.prior import PriorStage, TokenBatch, Tokens
+from smalti.training.schedules import Constant, Cosine, Plateau, Schedule
+from smalti.training.stage import Stage, Training
+from smalti.training.tokenizer import TokenizerObjective, TokenizerStage
+from smalti.training.trainer import Hardware, train
+
+__all__ = [
+    "Constant",
+    "Cosine",
+    "Hardware",
+    "Plateau",
+    "PriorStage",
+    "Schedule",
+    "Stage",
+    "TokenBatch",
+    "TokenizerObjective",
+    "TokenizerStage",
+    "Tokens",
+    "Training",
+    "train",
+]

@@ -1,0 +1,40 @@
+# make demo    from clone to generated clocks: installs, trains, shows where picture and report lie
+# make test    installs, then runs every test
+# make check   lint, types, import layers, docstring examples
+
+PYTHON ?= python3
+BIN := .venv/bin
+TORCH := torch==2.13.0
+
+.PHONY: demo test check clean
+
+demo: .venv/installed
+	$(BIN)/smalti fit clocks-demo --out runs/demo
+	@echo "Pictures: runs/demo/samples/   Report: runs/demo/report.html"
+
+test: .venv/installed-dev
+	HF_HUB_OFFLINE=1 $(BIN)/pytest --numprocesses 2 --dist worksteal tests
+
+check: .venv/installed-dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	HF_HUB_OFFLINE=1 $(BIN)/pytest --quiet smalti
+
+# torch goes first and alone, so that nothing else chooses its build.
+.venv/installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "smalti needs Python 3.11 or newer, got $$($(PYTHON) --version): make PYTHON=python3.11 ..." >&2; \
+		exit 2; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt $(TORCH)
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable .
+	touch $@
+
+.venv/installed-dev: .venv/installed
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+clean:
+	rm -rf .venv runs

@@ -1,0 +1,96 @@
+"""The command line.
+
+    smalti fit RECIPE_OR_YAML [--data PATH] [--out RUN] [--any.key value]
+    smalti sample | reconstruct | encode | decode | evaluate RUN ...
+    smalti recipes
+
+A user's mistake is one line on stderr and exit status 2; a traceback is shown under --debug only. What a command needs is
+imported when it runs, so that `smalti --help` answers at once.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from jsonargparse import ArgumentError, ArgumentParser
+
+from smalti import __version__
+from smalti.errors import InputError
+
+__all__ = ["main"]
+
+
+class Command(NamedTuple):
+    """A subcommand: `run` of a module in `smalti.commands` does it."""
+
+    name: str
+    help: str
+
+
+COMMANDS = (
+    Command("fit", "learn a tokenizer and a prior from data, and write the report"),
+    Command("sample", "make new images, with or without a condition, or complete a given one"),
+    Command("reconstruct", "show images beside their reconstructions"),
+    Command("encode", "turn images into token indices"),
+    Command("decode", "turn token indices into images"),
+    Command("evaluate", "measure a run and write its report"),
+    Command("recipes", "list the recipes that come with smalti"),
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command line and gives its exit status."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in words
+    words = [word for word in words if word != "--debug"]
+    try:
+        return _dispatch(words)
+    except (InputError, ArgumentError, OSError) as error:
+        if debug:
+            raise
+        print(f"smalti: {_one_line(error)}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("smalti: stopped; the same command goes on where it was", file=sys.stderr)
+        return 130
+
+
+def _dispatch(words: list[str]) -> int:
+    parser = _overview()
+    if not words or words[0] in ("-h", "--help"):
+        parser.print_help()
+        return 0 if words else 2
+    if words[0] == "--version":
+        print(__version__)
+        return 0
+    if words[0] not in [command.name for command in COMMANDS]:
+        known = ", ".join(command.name for command in COMMANDS)
+        raise InputError(f"There is no command {words[0]!r}: choose one of {known}.")
+    # Nothing of smalti's user is sent anywhere, and no host is asked about local files.
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    command = importlib.import_module(f"smalti.commands.{words[0]}")
+    status = command.run(words[1:])
+    return int(status or 0)
+
+
+def _overview() -> ArgumentParser:
+    parser = ArgumentParser(
+        prog="smalti",
+        description="The toolkit for learned discrete latents.",
+        epilog="smalti COMMAND --help says more of a command; --debug shows a traceback.",
+    )
+    commands = parser.add_subcommands(required=False, dest="command")
+    for command in COMMANDS:
+        commands.add_subcommand(command.name, ArgumentParser(), help=command.help)
+    return parser
+
+
+def _one_line(error: BaseException) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        where = f" ({error.filename})" if error.filename else ""
+        return f"{error.strerror}{where}: nothing that was there is lost"
+    return " ".join(str(error).split())

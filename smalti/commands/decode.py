@@ -1,0 +1,29 @@
+"""`smalti decode`: token indices to images."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from smalti.commands.common import call, write_pictures
+from smalti.generation import Model
+from smalti.tokens import read_tokens
+
+__all__ = ["run"]
+
+
+def run(words: Sequence[str]) -> None:
+    """See `decode`."""
+    call(decode, words, "folder", "tokens")
+
+
+def decode(folder: str, tokens: str, *, out: str = "decoded.png", columns: int | None = None) -> None:
+    """Turns token indices into images.
+
+    Args:
+        folder: The run directory.
+        tokens: A .npz or .parquet file with `indices` (N, *grid).
+        out: A .png for one picture of all, or a folder for a file each.
+        columns: Images a row in the picture.
+    """
+    model = Model.load(folder)
+    write_pictures(model.decode(read_tokens(tokens).indices), out, columns)

@@ -1,0 +1,60 @@
+"""`smalti fit`: from data to a tokenizer, a prior, samples and a report."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from smalti import recipes, runs
+from smalti.commands.evaluate import report
+from smalti.errors import InputError
+from smalti.recipes import schema
+
+__all__ = ["run"]
+
+USAGE = """\
+usage: smalti fit RECIPE_OR_YAML [--data PATH] [--out RUN] [--any.key value ...]
+
+Learns a tokenizer and a prior from data, draws samples and writes the report. What is done already in
+RUN is not done again; a fit that was interrupted goes on with the same command.
+
+  RECIPE_OR_YAML   a recipe by its name (smalti recipes lists them), or a YAML file
+  --data PATH      the data: a folder, a parquet, IDX files, or a name on the Hugging Face hub
+  --out RUN        the run directory (default: runs/NAME)
+
+Any field of the recipe can be given as a dotted option:
+"""
+
+
+def run(words: Sequence[str]) -> None:
+    """Fits, then writes samples and report."""
+    rest = list(words)
+    if not rest or rest[0] in ("-h", "--help"):
+        print(USAGE)
+        schema.parser().print_help()
+        return
+    recipe = rest.pop(0)
+    if recipe.startswith("-"):
+        raise InputError(f"smalti fit takes a recipe first, got {recipe!r}: smalti fit clocks {recipe} ...")
+    out = _take(rest, "--out") or f"runs/{recipes.find(recipe).stem}"
+    data = _take(rest, "--data")
+    if data is not None:
+        rest += ["--data.path", data]
+    config = schema.read(recipe, rest)
+    finished, splits = runs.fit(config, Path(out))
+    report(finished, splits)
+
+
+def _take(words: list[str], option: str) -> str | None:
+    """Takes `option VALUE` or `option=VALUE` out of `words`."""
+    for place, word in enumerate(words):
+        if word == option:
+            if place + 1 == len(words):
+                raise InputError(f"The option {option} takes a value, got none: write {option} VALUE.")
+            value = words[place + 1]
+            del words[place : place + 2]
+            return value
+        if word.startswith(f"{option}="):
+            del words[place]
+            return word.removeprefix(f"{option}=")
+    return None

@@ -1,0 +1,38 @@
+"""`smalti reconstruct`: images beside what the tokenizer makes of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from smalti.commands.common import call, read_signals, write_pictures
+from smalti.evaluation.reconstruction import psnr
+from smalti.generation import Model
+
+__all__ = ["run"]
+
+
+def run(words: Sequence[str]) -> None:
+    """See `reconstruct`."""
+    call(reconstruct, words, "folder", "files")
+
+
+def reconstruct(
+    folder: str, files: list[str], *, out: str = "reconstructions.png", resize: bool = False
+) -> None:
+    """Writes images above their reconstructions, and says how close they are.
+
+    Args:
+        folder: The run directory.
+        files: Image files.
+        out: A .png for one picture (originals above reconstructions), or a folder for a file each.
+        resize: Whether images of another size are resized and cropped to that of the model.
+    """
+    model = Model.load(folder)
+    x = read_signals(files, model, resize)
+    x_hat = model.decode(model.encode(x))
+    for file, original, reconstruction in zip(files, x, x_hat, strict=True):
+        print(f"{file}: PSNR {psnr(reconstruction[None], original[None]):.2f} dB")
+    together = torch.cat([x, x_hat]) if out.lower().endswith(".png") else x_hat
+    write_pictures(together, out, columns=len(x))

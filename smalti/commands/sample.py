@@ -1,0 +1,95 @@
+"""`smalti sample`: new images from a run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from smalti.commands.common import call, write_pictures
+from smalti.data.files import read_partial_image
+from smalti.errors import InputError
+from smalti.generation import Model
+
+__all__ = ["run"]
+
+
+def run(words: Sequence[str]) -> None:
+    """See `sample`."""
+    call(sample, words, "folder")
+
+
+def sample(
+    folder: str,
+    *,
+    out: str = "samples.png",
+    n: int = 16,
+    time: str | None = None,
+    label: str | None = None,
+    complete: str | None = None,
+    keep: str = "top",
+    scheme: str = "prior",
+    temperature: float = 1.0,
+    top_k: int | None = None,
+    top_p: float | None = None,
+    seed: int | None = None,
+    columns: int | None = None,
+) -> None:
+    """Makes new images with a run's prior and decoder.
+
+    Args:
+        folder: The run directory.
+        out: A .png for one picture of all, or a folder for a file each.
+        n: How many.
+        time: Time that the clocks show, e.g. 10:10.
+        label: Class to draw, by name or number.
+        complete: An image of which a part is given: its transparent pixels are filled in, or, where it has none, the
+            half that `keep` does not name.
+        keep: Half that is given of an opaque image: top, bottom, left or right.
+        scheme: prior, histogram (token grids seen in training) or uniform.
+        temperature: Below 1 for likelier, above 1 for more varied samples.
+        top_k: Draw from the k likeliest indices only.
+        top_p: Draw from the likeliest indices that hold this share of the probability.
+        seed: Makes the result repeatable.
+        columns: Images a row in the picture.
+    """
+    model = Model.load(folder)
+    condition = _condition(model, time=time, label=label)
+    known = None if complete is None else _known(model, complete, keep, n)
+    images = model.sample(
+        n,
+        condition,
+        scheme=scheme,
+        known=known,
+        seed=seed,
+        temperature=temperature,
+        top_k=top_k,
+        top_p=top_p,
+    )
+    write_pictures(images, out, columns)
+
+
+def _condition(model: Model, **given: str | None) -> str | None:
+    """The one condition that was given, if it is of the kind that the model knows."""
+    chosen = {name: text for name, text in given.items() if text is not None}
+    if len(chosen) > 1:
+        raise InputError("A sample has one condition, got both --time and --label: leave one out.")
+    for name, text in chosen.items():
+        if model.condition is None:
+            raise InputError(f"This model was learned without a condition, got --{name} {text}: leave it out.")
+        if model.condition.name != name:
+            raise InputError(
+                f"This model is conditioned on a {model.condition.name}, got --{name} {text}: "
+                f"use --{model.condition.name}."
+            )
+        return text
+    return None
+
+
+def _known(model: Model, path: str, keep: str, n: int) -> Tensor:
+    image, given = read_partial_image(path, model.signal, keep)
+    known = model.known_tokens(image[None], given[None])
+    if bool((known < 0).all()):
+        raise InputError(f"No token of {path} is wholly given: give a larger part of the image.")
+    return known.expand(n, *known.shape[1:]) if isinstance(known, torch.Tensor) else known

@@ -1,0 +1,135 @@
+"""Data sets: sources, their splits, and examples that come a batch at a time.
+
+    source ── load() ──▶ splits: train, validation, test ── [indices] ──▶ batch (x, condition)
+
+A source says where data lie and in which form they are wanted. Loading it gives three sets of
+examples: what models are trained on, what is watched while training, and what is measured at the
+end. The validation examples are taken out of the training data, never out of the test data.
+
+Examples give a whole batch at once, because indexing one tensor is far faster than stacking a
+hundred small ones. A `torch.utils.data.DataLoader` asks for batches in this way by itself; its
+`collate_fn` has only to hand them on:
+
+    DataLoader(splits.train, batch_size=128, shuffle=True, collate_fn=lambda batch: batch)
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from smalti.data.conditions import Condition
+from smalti.errors import InputError
+from smalti.signals import Signal
+
+__all__ = ["Batch", "Examples", "Source", "Splits"]
+
+
+class Batch(NamedTuple):
+    """A batch of examples."""
+
+    x: Tensor
+    """(B, C, H, W), float32 in [-1, 1]."""
+
+    condition: Tensor | None
+    """(B,): labels, int64, or times in minutes, float32; `None` where the data have neither."""
+
+
+class Examples(Dataset[Batch], ABC):
+    """Examples by number; the i-th is always the same.
+
+    Attributes:
+        endless: Whether there are as many examples as anybody could ask for, each made when it is
+            asked for. Such examples are taken in order, from 0 on, since they are as random in that
+            order as in any other; for what needs all of a set, take the `first` n.
+    """
+
+    endless: bool = False
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """The number of examples."""
+
+    @abstractmethod
+    def __getitems__(self, indices: Sequence[int]) -> Batch:
+        """The examples of these numbers, as one batch in this order."""
+
+    @abstractmethod
+    def conditions_at(self, indices: Sequence[int]) -> Tensor | None:
+        """(B,): the conditions of the examples of these numbers, without touching a pixel."""
+
+    @property
+    def conditions(self) -> Tensor | None:
+        """(N,): the conditions of all examples in order; `None` where there are none.
+
+        Raises:
+            InputError: If the examples are endless.
+        """
+        if self.endless:
+            raise InputError(
+                "Endless examples cannot be had all at once: take the first n of them."
+            )
+        return self.conditions_at(range(len(self)))
+
+    def __getitem__(self, index: int) -> Batch:
+        """A batch of one example."""
+        return self.__getitems__([index])
+
+    def first(self, n: int) -> Examples:
+        """The first n examples, or all where there are fewer."""
+        return self if n >= len(self) else _First(self, n)
+
+
+class Splits(NamedTuple):
+    """A data set, ready to train on and to measure with."""
+
+    train: Examples
+    validation: Examples
+    test: Examples
+
+    signal: Signal
+    """What each x is: channels, size and range."""
+
+    condition: Condition | None
+    """What the conditions mean; `None` where there are none."""
+
+    augment: Callable[[Tensor], Tensor] | None
+    """Random changes of a training batch x that keep its shape and meaning, drawn from torch's
+    global generator; `None` for no changes."""
+
+
+class Source(ABC):
+    """Where examples come from. Its constructor only checks what it is given; `load` works."""
+
+    @abstractmethod
+    def load(self) -> Splits:
+        """Reads or makes the data.
+
+        Raises:
+            InputError: If they are not there, or not what the source was told they are.
+        """
+
+
+class _First(Examples):
+    def __init__(self, examples: Examples, n: int) -> None:
+        if n < 1:
+            raise InputError(f"The number of examples to take is at least 1, got {n}.")
+        self.examples, self.n = examples, n
+
+    def __len__(self) -> int:
+        return self.n
+
+    def __getitems__(self, indices: Sequence[int]) -> Batch:
+        return self.examples.__getitems__(self._checked(indices))
+
+    def conditions_at(self, indices: Sequence[int]) -> Tensor | None:
+        return self.examples.conditions_at(self._checked(indices))
+
+    def _checked(self, indices: Sequence[int]) -> Sequence[int]:
+        if len(indices) and not 0 <= min(indices) <= max(indices) < self.n:
+            raise IndexError(f"There are {self.n} examples, numbered from 0: got {max(indices)}.")
+        return indices

@@ -1,0 +1,217 @@
+"""Clocks: pictures of analog clocks, made as they are needed, each labelled with the time it shows.
+
+On a dial that takes 12 hours, t minutes turn the hands clockwise from the top by
+
+    θ_hour = 2π t / 720,    θ_minute = 2π t / 60.
+
+So a picture of 12·60 times has one condition that matters, many details that do not (colours, ring,
+marks, shape of the hands), and a right answer to "does this show ten past ten?" that anybody can
+see. The hour hand is short and thick, the minute hand long and thin, down to 32 px.
+
+Everything is drawn `OVERSAMPLING` times as large and averaged down, which smooths the edges. Example
+number i of a split is a function of (seed, split, i) alone: endless clocks never repeat, and a set
+of n clocks is the first n of the endless ones.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from PIL import Image, ImageDraw
+from torch import Tensor
+
+from smalti.data.base import Batch, Examples, Source, Splits
+from smalti.data.conditions import TimeOfDay
+from smalti.data.pixels import Pixels, to_float
+from smalti.data.progress import progress
+from smalti.errors import InputError
+from smalti.signals import Signal
+
+__all__ = ["THEMES", "ClockStyle", "Clocks", "Theme", "render_clock"]
+
+OVERSAMPLING = 4
+TIME = TimeOfDay()
+
+
+@dataclass(frozen=True)
+class Theme:
+    """A clock as its maker designed it: colours that go together, and shapes.
+
+    Arguments:
+        name: A word for it.
+        background: Colour around the clock.
+        ring: Colour of the rim.
+        face: Colour of the dial.
+        ticks: Colour of the marks on the dial.
+        hands: Colour of both hands; far from the colour of the dial, in grey too.
+        cap: Colour of the pivot.
+        marks: What marks the hours: `"bars"`, `"dots"`, `"quarters"` or `"minutes"`.
+        shape: Of the hands: `"bar"`, `"round"`, `"taper"` or `"leaf"`.
+        rim: Width of the rim, as a share of the radius.
+    """
+
+    name: str
+    background: str
+    ring: str
+    face: str
+    ticks: str
+    hands: str
+    cap: str
+    marks: str
+    shape: str
+    rim: float
+
+
+# fmt: off
+THEMES = (
+    #      name         background ring       face       ticks      hands      cap        marks       shape    rim
+    Theme("porcelain", "#E6DFD3", "#2F3E46", "#FFFFFF", "#52646E", "#1B262C", "#D1495B", "bars",     "bar",   0.08),
+    Theme("midnight",  "#C9A24B", "#E9CF8B", "#15223F", "#E9CF8B", "#FBF3DC", "#C9A24B", "quarters", "leaf",  0.06),
+    Theme("mint",      "#BFE5D2", "#2A9D8F", "#F6FFFA", "#2A9D8F", "#12453D", "#F4A261", "dots",     "round", 0.10),
+    Theme("coral",     "#F7C9B6", "#E76F51", "#FFF8F2", "#E76F51", "#5B2333", "#E76F51", "minutes",  "taper", 0.07),
+    Theme("slate",     "#AEBAC6", "#E3E9EF", "#27313C", "#8FA1B3", "#F5F9FC", "#58B4FF", "bars",     "round", 0.05),
+    Theme("lemon",     "#3D5A80", "#EE6C4D", "#FFE79A", "#3D5A80", "#22304A", "#EE6C4D", "dots",     "bar",   0.09),
+    Theme("plum",      "#D9C6EA", "#7B5EA7", "#FBF7FF", "#7B5EA7", "#33214F", "#F29E4C", "quarters", "round", 0.11),
+    Theme("forest",    "#D8D3BF", "#A3B18A", "#2F4A3C", "#C7D1AE", "#F8F4E1", "#E98A5B", "minutes",  "leaf",  0.06),
+    Theme("rose",      "#7A3148", "#F2C1CC", "#FFF3F4", "#C25B78", "#541C31", "#C25B78", "bars",     "leaf",  0.08),
+    Theme("sky",       "#FFE0A3", "#FFFFFF", "#1F6FA8", "#CFE8F7", "#FFFFFF", "#FFC24B", "dots",     "taper", 0.07),
+)
+# fmt: on
+
+
+@dataclass(frozen=True)
+class ClockStyle:
+    """All about the look of one clock but its time.
+
+    Arguments:
+        theme: Its design.
+        rotation: How far the whole clock hangs askew, in radians clockwise.
+        shift: Where its centre lies off that of the picture, as a share of the picture: (right, down).
+        radius: Of the rim, as a share of the picture.
+        thickness: Factor on the width of the hands.
+    """
+
+    theme: Theme = THEMES[0]
+    rotation: float = 0.0
+    shift: tuple[float, float] = (0.0, 0.0)
+    radius: float = 0.45
+    thickness: float = 1.0
+
+    @classmethod
+    def random(
+        cls,
+        rng: np.random.Generator,
+        themes: Sequence[Theme] = THEMES,
+        jitter: float = 1.0,
+    ) -> ClockStyle:
+        """A clock of one of the themes, hung and made not quite exactly.
+
+        Arguments:
+            rng: Decides.
+            themes: To choose from.
+            jitter: Factor on all inexactness, in [0, 1]: at 1 up to 4 degrees askew, 2 % of the
+                picture off its centre, 3 % smaller or larger, and hands 15 % thinner or thicker.
+        """
+        theme = themes[rng.integers(len(themes))]
+        askew, right, down, larger, thicker = jitter * rng.uniform(-1, 1, size=5)
+        return cls(
+            theme,
+            rotation=math.radians(4) * askew,
+            shift=(0.02 * right, 0.02 * down),
+            radius=0.45 * (1 + 0.03 * larger),
+            thickness=1 + 0.15 * thicker,
+        )
+
+
+def render_clock(minutes: float, style: ClockStyle, size: int) -> Image.Image:
+    """Draws a clock.
+
+    Arguments:
+        minutes: The time, in [0, 720).
+        style: The look.
+        size: Height and width of the picture, in px.
+
+    Example:
+        >>> render_clock(610, ClockStyle(), 64).size
+        (64, 64)
+    """
+    theme, fine = style.theme, OVERSAMPLING * size
+    image = Image.new("RGB", (fine, fine), theme.background)
+    pen = _Pen(ImageDraw.Draw(image), style, fine)
+
+    pen.disc(0, 0, 1.0, theme.ring)
+    pen.disc(0, 0, 1.0 - theme.rim, theme.face)
+    for angle, kind in _MARKS[theme.marks]:
+        pen.mark(angle, kind, theme.ticks)
+    pen.hand(2 * math.pi * minutes / TIME.dial, length=0.50, width=0.16)
+    pen.hand(2 * math.pi * minutes / TIME.hour, length=0.80, width=0.09)
+    pen.disc(0, 0, 0.075, theme.cap)
+    return image.reduce(OVERSAMPLING)
+
+
+def _dial(large: str, small: str | None, between: str | None) -> list[tuple[float, str]]:
+    """Angles and kinds of the marks at 12, 3, 6 and 9, at the other hours, and between the hours."""
+    kinds = [
+        large if i % 15 == 0 else small if i % 5 == 0 else between for i in range(TIME.hour)
+    ]
+    return [(2 * math.pi * i / TIME.hour, kind) for i, kind in enumerate(kinds) if kind]
+
+
+_MARKS = {
+    "bars": _dial("long", "short", None),
+    "dots": _dial("large dot", "dot", None),
+    "quarters": _dial("long", None, None),
+    "minutes": _dial("long", "short", "fine"),
+}
+
+
+class _Pen:
+    """Draws on a dial of radius 1, with angles clockwise from the top, wherever the clock hangs."""
+
+    def __init__(self, draw: ImageDraw.ImageDraw, style: ClockStyle, pixels: int) -> None:
+        self.draw, self.style = draw, style
+        self.unit = style.radius * pixels
+        self.x, self.y = ((0.5 + offset) * pixels - 0.5 for offset in style.shift)
+        self.inner = 1 - style.theme.rim
+
+    def disc(self, angle: float, distance: float, radius: float, colour: str) -> None:
+        (x, y), r = self._at(angle, distance), radius * self.unit
+        self.draw.ellipse((x - r, y - r, x + r, y + r), fill=colour)
+
+    def mark(self, angle: float, kind: str, colour: str) -> None:
+        if "dot" in kind:
+            radius = 0.055 if kind == "large dot" else 0.032
+            self.disc(angle, self.inner - 0.10, radius, colour)
+        else:
+            length, width = {"long": (0.15, 0.06), "short": (0.09, 0.035), "fine": (0.04, 0.015)}[kind]
+            outer = self.inner - 0.03
+            self._polygon(angle, [(outer - length, width / 2), (outer, width / 2)], colour)
+
+    def hand(self, angle: float, length: float, width: float) -> None:
+        colour, w = self.style.theme.hands, width * self.style.thickness / 2
+        outline = {  # (distance from the pivot, half the width there)
+            "bar": [(-0.14, w), (length, w)],
+            "round": [(-0.10, w), (length, w)],
+            "taper": [(-0.14, 1.25 * w), (length, 0.6 * w)],
+            "leaf": [(-0.14, 0.6 * w), (0.55 * length, 1.35 * w), (length, 0.25 * w)],
+        }[self.style.theme.shape]
+        self._polygon(angle, outline, colour)
+        if self.style.theme.shape == "round":
+            self.disc(angle, length, w, colour)
+            self.disc(angle, -0.10, w, colour)
+
+    def _polygon(self, angle: float, outline: list[tuple[float, float]], colour: str) -> None:
+        """Fills what lies between a chain of (distance, half width) along `angle` and its mirror image."""
+        sides = [*outline, *((distance, -half) for distance, half in reversed(outline))]
+        self.draw.polygon([self._at(angle, *point) for point in sides], fill=colour)
+
+    def _at(self, angle: float, distance: float, aside: float = 0.0) -> tuple[float, float]:
+        s, c = math.sin(angle + self.style.rotation), math.cos(angle + self.style.rotation)
+        return (
+            self.x + self.unit * (distance * s + aside * c),
+            self.y - self.unit * (distance * c - aside * s),
+        )

@@ -1,0 +1,210 @@
+"""Conditions: what a picture is asked to show, as a number and as features a network can use.
+
+A data set gives each example a *value*: a class label, or a time. A prior is trained on features of
+it,
+
+* label k of K: the one-hot vector of length K;
+* time of day t, in minutes on the 12-hour dial: cos jθ and sin jθ for the first harmonics j of both
+  hands' angles, θ_hour = 2π t / 720 and θ_minute = 2π t / 60. So 11:59 lies beside 12:00, as it
+  does on the dial, and times a few minutes apart are told apart as well as hours are.
+
+A condition also reads a value from text and writes it, and refuses values that do not exist.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from smalti.artifacts import registered
+from smalti.errors import InputError
+
+__all__ = ["Condition", "Label", "TimeOfDay"]
+
+
+class Condition(ABC):
+    """A kind of value that examples carry: how it is read, written, checked and turned into
+    features.
+
+    Attributes:
+        name: The word for it on the command line, e.g. `"label"` or `"time"`.
+        dtype: The dtype of a tensor of values.
+        dim: The number of features.
+    """
+
+    name: ClassVar[str]
+    dtype: ClassVar[torch.dtype]
+
+    @property
+    @abstractmethod
+    def dim(self) -> int:
+        """The number of features."""
+
+    @abstractmethod
+    def parse(self, text: str) -> float:
+        """The value that `text` names.
+
+        Raises:
+            InputError: If there is no such value.
+        """
+
+    @abstractmethod
+    def format(self, value: float) -> str:
+        """The text of a value: `parse(format(value)) == value`."""
+
+    @abstractmethod
+    def check(self, values: Tensor) -> None:
+        """Raises `InputError` unless `values` (B,) all exist."""
+
+    @abstractmethod
+    def draw(self, n: int, generator: torch.Generator | None = None) -> Tensor:
+        """n values (n,), all that exist being equally likely."""
+
+    @abstractmethod
+    def __call__(self, values: Tensor) -> Tensor:
+        """Features (B, dim), float32, of checked values (B,)."""
+
+
+@registered
+@dataclass(frozen=True)
+class Label(Condition):
+    """One of K classes; a value is an integer in [0, K).
+
+    Arguments:
+        names: The K names, all different.
+
+    Raises:
+        InputError: If there are no names, or a name comes twice.
+
+    Example:
+        >>> label = Label(["cat", "dog"])
+        >>> label.parse("dog"), label.parse("0"), label.format(1)
+        (1, 0, 'dog')
+        >>> label(torch.tensor([1, 0]))
+        tensor([[0., 1.],
+                [1., 0.]])
+    """
+
+    names: Sequence[str]
+
+    name: ClassVar[str] = "label"
+    dtype: ClassVar[torch.dtype] = torch.int64
+
+    def __post_init__(self) -> None:
+        names = tuple(map(str, self.names))
+        if not names or len(set(names)) < len(names):
+            raise InputError(
+                f"Labels need at least one name and no name twice, got {len(names)} names of which "
+                f"{len(set(names))} differ: rename them."
+            )
+        object.__setattr__(self, "names", names)
+
+    @property
+    def dim(self) -> int:
+        return len(self.names)
+
+    def parse(self, text: str) -> int:
+        text = text.strip()
+        if text in self.names:
+            return self.names.index(text)
+        if re.fullmatch(r"[0-9]{1,9}", text) and int(text) < self.dim:
+            return int(text)
+        raise InputError(
+            f"There is no label {text!r}: "
+            f"give a number from 0 to {self.dim - 1}, or {self._some(text)}."
+        )
+
+    def format(self, value: float) -> str:
+        return self.names[int(value)]
+
+    def check(self, values: Tensor) -> None:
+        _check_shape("Labels", values)
+        if values.is_floating_point() or values.dtype == torch.bool:
+            raise InputError(f"Labels are integers, got {values.dtype}: convert them to int64.")
+        wrong = values[(values < 0) | (values >= self.dim)]
+        if len(wrong):
+            raise InputError(
+                f"There is no label {int(wrong[0])}: labels go from 0 to {self.dim - 1}."
+            )
+
+    def draw(self, n: int, generator: torch.Generator | None = None) -> Tensor:
+        return torch.randint(self.dim, (n,), generator=generator)
+
+    def __call__(self, values: Tensor) -> Tensor:
+        return F.one_hot(values.long(), self.dim).float()
+
+    def _some(self, text: str) -> str:
+        """Names to offer to who typed `text`: the closest, else the first few."""
+        close = difflib.get_close_matches(text, self.names, n=3)
+        return "one of " + ", ".join(close or [*self.names[:5], *["…"] * (self.dim > 5)])
+
+
+@registered
+@dataclass(frozen=True)
+class TimeOfDay(Condition):
+    """A time on the 12-hour dial; a value is in minutes, in [0, 720).
+
+    Example:
+        >>> time = TimeOfDay()
+        >>> time.parse("10:10"), time.parse("22:10"), time.format(610), time.format(0)
+        (610, 610, '10:10', '12:00')
+        >>> time(torch.tensor([0.0, 180.0])).shape
+        torch.Size([2, 16])
+    """
+
+    name: ClassVar[str] = "time"
+    dtype: ClassVar[torch.dtype] = torch.float32
+
+    dial: ClassVar[int] = 720  # minutes once around for the hour hand
+    hour: ClassVar[int] = 60  # minutes once around for the minute hand
+    harmonics: ClassVar[int] = 4
+
+    @property
+    def dim(self) -> int:
+        return 2 * 2 * self.harmonics
+
+    def parse(self, text: str) -> int:
+        match = re.fullmatch(r"([0-9]{1,2}):([0-9]{2})", text.strip())
+        hours, minutes = map(int, match.groups()) if match else (24, 60)
+        if hours > 23 or minutes > 59:
+            raise InputError(
+                f"There is no time {text!r}: "
+                f"give hours and minutes from 00:00 to 23:59, e.g. 10:10."
+            )
+        return (self.hour * hours + minutes) % self.dial
+
+    def format(self, value: float) -> str:
+        hours, minutes = divmod(round(value) % self.dial, self.hour)
+        return f"{hours or 12:02d}:{minutes:02d}"
+
+    def check(self, values: Tensor) -> None:
+        _check_shape("Times", values)
+        wrong = values[~((values >= 0) & (values < self.dial))]  # so that NaN is wrong too
+        if len(wrong):
+            raise InputError(
+                f"Times are minutes on the 12-hour dial, at least 0 and below {self.dial}, "
+                f"got {wrong[0].item():g}: take the remainder modulo {self.dial}."
+            )
+
+    def draw(self, n: int, generator: torch.Generator | None = None) -> Tensor:
+        return torch.randint(self.dial, (n,), generator=generator).to(self.dtype)
+
+    def __call__(self, values: Tensor) -> Tensor:
+        turns = values.double()[:, None] / values.new_tensor([self.dial, self.hour]).double()
+        j = torch.arange(1, self.harmonics + 1, device=values.device)
+        theta = (2 * math.pi * turns[:, :, None] * j).flatten(1)  # (B, hands · harmonics)
+        return torch.cat([theta.cos(), theta.sin()], dim=1).float()
+
+
+def _check_shape(what: str, values: Tensor) -> None:
+    if values.ndim != 1:
+        raise InputError(f"{what} have the shape (B,), got {tuple(values.shape)}: flatten them.")

@@ -1,0 +1,62 @@
+"""Generated clocks, read back: does a clock that was asked to show 10:10 show 10:10?
+
+    time t ─▶ prior(tokens | t) ─▶ decoder ─▶ picture ─▶ reader ─▶ t̂        right if |t̂ − t| ≤ 5 minutes on the dial
+
+The times are every 5 minutes of 12 hours, 144 in all, one picture each. The reader matches templates of rendered clocks; it
+took no part in training. How often it reads real test clocks right says how far it can be trusted, and reconstructions of
+those show what the tokenizer alone loses. A clock drawn at a random time is right with probability 11/720.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from smalti.evaluation.clock_reader import ClockReader, minutes_apart
+
+__all__ = ["DIAL", "STEP", "TOLERANCE", "asked_times", "framed", "minutes_off"]
+
+DIAL = 720  # minutes on the 12-hour dial
+STEP = 5  # minutes between two times that are asked for
+TOLERANCE = 5  # minutes: how far off a clock may be read to count as right
+
+
+def asked_times() -> Tensor:
+    """The 144 times that are asked for, in minutes."""
+    return torch.arange(0, DIAL, STEP).float()
+
+
+def minutes_off(reader: ClockReader, images: Iterable[Tensor], times: Tensor) -> Tensor:
+    """How many minutes apart what is read and what was meant lie, (N,).
+
+    Arguments:
+        reader: Of clocks of this size.
+        images: Batches (B, C, H, W) in [-1, 1].
+        times: (N,) in minutes.
+    """
+    read = torch.cat([reader.read(batch.cpu()) for batch in images])
+    return minutes_apart(read, times.cpu()).float()
+
+
+def framed(images: Tensor, marked: Tensor, width: int = 2) -> Tensor:
+    """Images with room around them, which is a red frame where marked and transparent elsewhere.
+
+    Arguments:
+        images: (B, 1 or 3, H, W) in [-1, 1].
+        marked: (B,) bool.
+        width: Of the frame, in pixels.
+
+    Returns:
+        (B, 4, H + 2 · width, W + 2 · width): colour and opacity, for `smalti.pictures.grid`.
+    """
+    colour = images.expand(-1, 3, -1, -1)
+    opaque = torch.cat([colour, torch.ones_like(colour[:, :1])], dim=1)
+    room = (width,) * 4
+    inside = F.pad(torch.ones_like(opaque[:, :1]), room).bool()
+    red = opaque.new_tensor([0.75, -0.5, -0.5, 1.0])[:, None, None]
+    clear = opaque.new_tensor([0.0, 0.0, 0.0, -1.0])[:, None, None]
+    frame = torch.where(marked.to(images.device)[:, None, None, None], red, clear)
+    return torch.where(inside, F.pad(opaque, room), frame)

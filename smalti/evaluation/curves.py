@@ -1,0 +1,151 @@
+"""Training curves: read from the CSV files that Lightning's logger wrote, drawn one small plot a quantity.
+
+A row of such a file holds what was logged at one moment, so most cells are empty; `train/loss` and `validation/loss` belong in
+one plot. A run that was interrupted has one file for each start, and a later file replaces what an earlier one
+says from its own first step on. Colours and greys are chosen to be read on white and on black paper.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure as Plot
+from matplotlib.ticker import EngFormatter, MaxNLocator
+from PIL import Image
+from torch import Tensor
+
+from smalti.errors import InputError
+
+__all__ = ["Curve", "plot_curves", "plot_usage", "read_curves"]
+
+BLUE, ORANGE, GREY = "#3f8fd0", "#e0812f", "#828282"
+COLOURS = {"train": BLUE, "validation": ORANGE}
+FIRST = ("loss", "reconstruction", "codebook", "commitment", "perplexity", "usage")
+
+Curve = list[tuple[int, float]]
+"""Points (step, value), in the order of steps."""
+
+
+def read_curves(files: Path | Sequence[Path]) -> dict[str, dict[str, Curve]]:
+    """The curves of one stage by quantity and split, e.g. `curves["loss"]["validation"]`.
+
+    Arguments:
+        files: One `metrics.csv`, or those of several starts in their order.
+
+    Raises:
+        InputError: If a file is not such a CSV.
+    """
+    curves: dict[str, dict[str, Curve]] = {}
+    for file in [files] if isinstance(files, Path) else files:
+        for name, points in _read(file).items():
+            split, _, quantity = name.partition("/")
+            there = curves.setdefault(quantity, {}).setdefault(split, [])
+            there[:] = [point for point in there if point[0] < points[0][0]] + points
+    order = {quantity: place for place, quantity in enumerate(FIRST)}
+    return dict(
+        sorted(curves.items(), key=lambda item: (order.get(item[0], len(order)), item[0]))
+    )
+
+
+def plot_curves(quantity: str, curves: dict[str, Curve]) -> Image.Image:
+    """One quantity over the optimizer's steps."""
+    plot, axes = _paper()
+    for split, points in curves.items():
+        steps, values = (np.array(column, dtype=float) for column in zip(*points, strict=True))
+        colour = COLOURS.get(split, GREY)
+        smooth = _smoothed(values)
+        if smooth is not values:
+            axes.plot(steps, values, color=colour, alpha=0.3, linewidth=0.8)
+        axes.plot(
+            steps,
+            smooth,
+            color=colour,
+            linewidth=1.8,
+            label=split,
+            marker="o" if len(points) == 1 else None,
+        )
+    seen = [value for points in curves.values() for _, value in points if math.isfinite(value)]
+    if seen and 0 < 20 * min(seen) < max(seen):
+        axes.set_yscale("log")
+    else:
+        axes.yaxis.set_major_locator(MaxNLocator(5))
+    axes.set_title(quantity, color=GREY, fontsize=10, loc="left")
+    axes.set_xlabel("step", color=GREY, fontsize=9)
+    axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+    axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+    axes.legend(frameon=False, labelcolor=GREY, fontsize=9)
+    return _image(plot)
+
+
+def plot_usage(counts: Tensor) -> Image.Image:
+    """How often each codeword was chosen, the most frequent first, against all equally often.
+
+    Arguments:
+        counts: (K,).
+    """
+    plot, axes = _paper()
+    ordered = np.sort(counts.double().cpu().numpy())[::-1] / max(1, int(counts.sum()))
+    axes.fill_between(np.arange(len(ordered)), ordered, step="mid", color=BLUE, alpha=0.75)
+    axes.axhline(1 / len(ordered), color=ORANGE, linewidth=1.5, linestyle="--")
+    axes.text(
+        len(ordered) - 1, 1 / len(ordered), "all equally often ", color=ORANGE, fontsize=9,
+        ha="right", va="bottom",
+    )  # fmt: skip
+    axes.set_title("share of all indices", color=GREY, fontsize=10, loc="left")
+    axes.set_xlabel("codewords, the most frequent first", color=GREY, fontsize=9)
+    axes.set_xlim(0, max(1, len(ordered) - 1))
+    axes.set_ylim(bottom=0)
+    axes.yaxis.set_major_locator(MaxNLocator(5))
+    return _image(plot)
+
+
+def _read(file: Path) -> dict[str, Curve]:
+    """The points of each `split/quantity` column that has any."""
+    try:
+        with file.open(newline="", encoding="utf-8") as lines:
+            rows = list(csv.DictReader(lines))
+        curves: dict[str, Curve] = {}
+        for row in rows:
+            for name, text in row.items():
+                if "/" in (name or "") and text:
+                    curves.setdefault(name, []).append((int(row["step"]), float(text)))
+    except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
+        raise InputError(
+            f"{file} is not a log of training curves ({type(error).__name__}: {error}): "
+            f"leave it out, or train again."
+        ) from error
+    return {name: sorted(points) for name, points in curves.items()}
+
+
+def _smoothed(values: np.ndarray) -> np.ndarray:
+    """The running mean over a fiftieth of a long curve; a short one as it is."""
+    window = len(values) // 50
+    if window < 3 or not np.isfinite(values).all():
+        return values
+    window += 1 - window % 2
+    padded = np.pad(values, window // 2, mode="edge")
+    return np.convolve(padded, np.full(window, 1 / window), mode="valid")
+
+
+def _paper() -> tuple[Plot, Axes]:
+    """An empty plot on transparent paper, without pyplot and its global state."""
+    plot = Plot(figsize=(4.6, 2.7), dpi=160, layout="constrained")
+    axes = plot.add_subplot()
+    axes.set_facecolor("none")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color(GREY)
+    axes.tick_params(which="both", colors=GREY, labelsize=9)
+    axes.grid(color=GREY, alpha=0.2, linewidth=0.6)
+    return plot, axes
+
+
+def _image(plot: Plot) -> Image.Image:
+    buffer = io.BytesIO()
+    plot.savefig(buffer, format="png", transparent=True, metadata={"Software": None})
+    return Image.open(buffer)

@@ -1,0 +1,75 @@
+"""A figure: a number with its unit and with the protocol by which it was measured.
+
+A number alone cannot be compared with anything. So none leaves this room without the set it was measured on, how many
+examples that were, the range of values, and what exactly was averaged.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, TypedDict
+
+__all__ = ["Figure", "display", "figure", "finite", "is_figure"]
+
+DECIMALS = {"share": 1, "dB": 2, "bits": 3, "nats": 3, "codewords": 1, "minutes": 1}
+NARROW_SPACE = "\u202f"
+
+
+class Figure(TypedDict):
+    """A measured number.
+
+    Attributes:
+        value: The number; may be infinite, as the bits of something that has no probability.
+        unit: `"share"` (of 1), `"bits"`, `"nats"`, `"dB"`, …; empty for a bare number.
+        protocol: Set, N, range and definition, in words.
+    """
+
+    value: float
+    unit: str
+    protocol: str
+
+
+def figure(value: float, unit: str, protocol: str) -> Figure:
+    """A figure of a plain Python float."""
+    return Figure(value=float(value), unit=unit, protocol=protocol)
+
+
+def is_figure(value: Any) -> bool:
+    """Whether a branch of nested figures is a figure itself."""
+    return isinstance(value, dict) and set(value) >= {"value", "unit", "protocol"}
+
+
+def finite(tree: Any) -> Any:
+    """Nested figures as JSON can hold them: a value that is not finite becomes null, with a note that says what it was."""
+    if not isinstance(tree, dict):
+        return tree
+    if is_figure(tree) and not math.isfinite(tree["value"]):
+        note = "not a number" if math.isnan(tree["value"]) else "infinite"
+        return {**tree, "value": None, "note": note}
+    return {name: finite(branch) for name, branch in tree.items()}
+
+
+def display(measured: Figure) -> str:
+    """A figure as people read it.
+
+    Example:
+        >>> display(figure(0.9925, "share", "")), display(figure(24.3, "dB", ""))
+        ('99.2\u202f%', '24.30\u202fdB')
+        >>> display(figure(0.0378123, "", "")), display(figure(math.inf, "bits", ""))
+        ('0.03781', '∞')
+        >>> display(figure(441.0, "bits", ""))
+        '441.0\u202fbits'
+    """
+    value, unit = measured["value"], measured["unit"]
+    if math.isnan(value):
+        return "not a number"
+    if math.isinf(value):
+        return "∞" if value > 0 else "−∞"
+    if unit == "share":
+        return f"{100 * value:.{DECIMALS[unit]}f}{NARROW_SPACE}%"
+    if not unit:
+        return f"{value:.4g}"
+    # Large numbers of bits, nats or codewords need fewer decimals.
+    decimals = min(DECIMALS.get(unit, 2), max(0, 3 - math.floor(math.log10(max(abs(value), 1)))))
+    number = f"{value:,.{decimals}f}".replace(",", NARROW_SPACE)
+    return f"{number}{NARROW_SPACE}{unit}"

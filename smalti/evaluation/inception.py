@@ -1,0 +1,111 @@
+"""FID and KID with Inception features, where the network's weights are on this machine.
+
+Published FIDs use one particular set of weights of Inception v3, 91 MB that smalti does not ship and does not download on
+its own: an evaluation of local data never touches the network. If the package `torch-fidelity` is installed (the extra
+`smalti[fid]`) and its weights lie where torch keeps downloads, both distances are computed through torchmetrics.
+
+References:
+    GANs Trained by a Two Time-Scale Update Rule Converge to a Local Nash Equilibrium (Heusel et al., 2017), arXiv 1706.08500.
+    Demystifying MMD GANs (Bińkowski et al., 2018), arXiv 1801.01401.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from smalti.pictures import to_uint8
+
+__all__ = ["InceptionDistances", "inception_distances", "inception_features", "load_inception"]
+
+WEIGHTS = "weights-inception-2015-12-05-6726825d.pth"
+ADDRESS = f"https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/{WEIGHTS}"
+SUBSETS = 100
+
+Extractor = Callable[[Tensor], Tensor]
+
+
+class InceptionDistances(NamedTuple):
+    """FID, and KID with its standard deviation over subsets."""
+
+    fid: float
+    kid: float
+    kid_deviation: float
+    subset: int
+
+
+def load_inception(folder: str | Path | None = None) -> Extractor | str:
+    """The network up to its 2048 pooled features, or one line that says why it cannot be had.
+
+    Arguments:
+        folder: Where the weights lie; default: torch's own folder of downloads.
+    """
+    folder = Path(torch.hub.get_dir()) / "checkpoints" if folder is None else Path(folder)
+    try:
+        from torchmetrics.image.fid import NoTrainInceptionV3
+        from torchmetrics.utilities.imports import _TORCH_FIDELITY_AVAILABLE
+    except Exception as error:  # its imports break in many ways beside an unfitting torchvision
+        return f"torch-fidelity cannot be imported here ({type(error).__name__})."
+    if not _TORCH_FIDELITY_AVAILABLE:
+        return (
+            "the package torch-fidelity is not installed (pip install 'smalti[fid]'), "
+            "which holds the Inception network that published FIDs use."
+        )
+    weights = folder / WEIGHTS
+    if not weights.is_file():
+        return f"the weights of Inception are not on this machine: download {ADDRESS} into {folder}."
+    # Without antialiasing: images are enlarged as those who published the distance did.
+    return NoTrainInceptionV3("inception-v3-compat", ["2048"], str(weights), antialias=False)
+
+
+@torch.no_grad()
+def inception_features(extractor: Extractor, images: Iterable[Tensor]) -> Tensor:
+    """Features (N, D) of batches of images (B, C, H, W) in [-1, 1]; grey ones are shown in three equal channels."""
+    features = []
+    for batch in images:
+        pixels = to_uint8(batch)
+        if pixels.shape[1] == 1:
+            pixels = pixels.expand(-1, 3, -1, -1)
+        if isinstance(extractor, nn.Module):
+            pixels = pixels.to(next((p.device for p in extractor.parameters()), pixels.device))
+        features.append(extractor(pixels).cpu())
+    return torch.cat(features)
+
+
+def inception_distances(real: Tensor, generated: Tensor, seed: int = 0) -> InceptionDistances:
+    """FID and KID between features (N, D) and (M, D), both of at least 2 rows.
+
+    KID is the mean over 100 random subsets of at most 1000 rows.
+    """
+    from torchmetrics.image.fid import FrechetInceptionDistance
+    from torchmetrics.image.kid import KernelInceptionDistance
+
+    subset = min(1000, len(real), len(generated))
+    with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
+        warnings.simplefilter("ignore", UserWarning)  # that KID keeps its features
+        torch.manual_seed(seed)
+        fid = FrechetInceptionDistance(feature=_Given(real.shape[1]))
+        kid = KernelInceptionDistance(
+            feature=_Given(real.shape[1]), subsets=SUBSETS, subset_size=subset
+        )
+        for metric in (fid, kid):
+            metric.update(real.double(), real=True)
+            metric.update(generated.double(), real=False)
+        mean, deviation = kid.compute()
+        return InceptionDistances(fid.compute().item(), mean.item(), deviation.item(), subset)
+
+
+class _Given(nn.Module):
+    """In the place of a network: what comes in are features already, computed once for both distances."""
+
+    def __init__(self, num_features: int) -> None:
+        super().__init__()
+        self.num_features = num_features
+
+    def forward(self, features: Tensor) -> Tensor:
+        return features

@@ -1,0 +1,80 @@
+"""What an image costs in tokens: nats and bits an index, and bits an image, under each prior.
+
+A prior p over token grids q (n indices of K codewords) is also a code: an ideal entropy coder spends −log2 p(q) bits on
+the grid, up to two bits more in practice. On grids of images that no part of the model was trained on,
+
+    nats an index  = mean over images of − ln p(q) / n
+    bits an index  = nats / ln 2
+    bits an image  = n · bits an index          the uniform code needs n · log2 K
+
+These are likelihoods of *tokens*. What the decoder makes of them is not the image, so they bound no likelihood of pixels
+and must not be compared with bits/dim of models of pixels.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from smalti.evaluation.batches import pieces
+from smalti.evaluation.figures import Figure, figure
+from smalti.priors import Prior, TractablePrior
+
+__all__ = ["nats_per_image", "rate_figures"]
+
+EVERY_PIXEL_APART = "a likelihood of tokens, not of pixels"
+
+
+@torch.no_grad()
+def nats_per_image(
+    prior: TractablePrior, indices: Tensor, context: Tensor | None = None, batch_size: int = 256
+) -> float:
+    """The mean of −ln p(q) over grids.
+
+    Arguments:
+        prior: Conditional or not; an unconditional one is not shown the context.
+        indices: (N, *grid).
+        context: (N,), the condition of each image.
+        batch_size: Grids at a time.
+    """
+    context = context if prior.condition is not None else None
+    device = next(prior.parameters(), indices).device
+    total = 0.0
+    for piece, condition in pieces(indices, context, size=batch_size):
+        assert piece is not None
+        condition = None if condition is None else condition.to(device)
+        total -= prior.log_prob(piece.to(device), condition).double().sum().item()
+    return total / len(indices)
+
+
+def rate_figures(
+    priors: Mapping[str, Prior],
+    indices: Tensor,
+    context: Tensor | None,
+    measured_on: str,
+    batch_size: int = 256,
+) -> dict[str, dict[str, Figure]]:
+    """For each prior that has a likelihood: nats and bits an index, bits an image, and its share of the uniform code."""
+    positions = indices[0].numel()
+    figures = {}
+    for name, prior in priors.items():
+        if not isinstance(prior, TractablePrior):
+            continue
+        nats = nats_per_image(prior, indices, context, batch_size)
+        bits = nats / math.log(2)
+        uniform = positions * math.log2(prior.codebook_size)
+        given = f", given its {prior.condition.name}" if prior.condition is not None else ""
+        protocol = (
+            f"{measured_on}, {positions} indices an image, K = {prior.codebook_size}{given}; "
+            f"mean of −log p over images, {EVERY_PIXEL_APART}"
+        )
+        figures[name] = {
+            "nats_per_index": figure(nats / positions, "nats", protocol),
+            "bits_per_index": figure(bits / positions, "bits", protocol),
+            "bits_per_image": figure(bits, "bits", protocol),
+            "share_of_uniform": figure(bits / uniform, "share", protocol),
+        }
+    return figures

@@ -1,0 +1,67 @@
+"""The three sampling schemes, from a prior through the one decoder they share.
+
+    uniform      every index drawn evenly, apart from the others: what the decoder makes of noise
+    histogram    a whole grid that was seen in training: what the tokenizer can do at best, but nothing new
+    prior        the learned prior: new grids
+
+All of them go through the same decoder, so what differs in the pictures is the prior alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+
+from smalti.autoencoders import DiscreteAutoencoder
+from smalti.evaluation.batches import pieces
+from smalti.priors import Prior, Uniform
+
+__all__ = ["decoded", "device_of", "drawn", "schemes"]
+
+
+def schemes(prior: Prior | None, histogram: Prior | None) -> dict[str, Prior]:
+    """The priors to sample from, by scheme; without a learned prior or a histogram there is none to set beside it."""
+    if prior is None:
+        return {}
+    found: dict[str, Prior] = {"uniform": Uniform(prior.codebook_size, prior.grid)}
+    if histogram is not None:
+        found["histogram"] = histogram
+    return {**found, "prior": prior}
+
+
+@torch.no_grad()
+def drawn(
+    prior: Prior, n: int, context: Tensor | None, generator: torch.Generator, batch_size: int
+) -> Tensor:
+    """n token grids (n, *grid), int64 on the CPU, at temperature 1.
+
+    Arguments:
+        prior: A conditional prior gets the context, another does not.
+        n: How many.
+        context: (n,), or `None`.
+        generator: On the prior's device.
+        batch_size: Grids at a time.
+    """
+    context = context if prior.condition is not None else None
+    grids = []
+    for numbers, condition in pieces(torch.arange(n), context, size=batch_size):
+        assert numbers is not None
+        condition = None if condition is None else condition.to(generator.device)
+        shape = (len(numbers), *prior.grid)
+        grids.append(prior.sample(shape, condition, generator=generator).cpu())
+    return torch.cat(grids)
+
+
+def decoded(tokenizer: DiscreteAutoencoder, indices: Tensor, batch_size: int) -> Iterator[Tensor]:
+    """Images (B, C, H, W) in [-1, 1], on the tokenizer's device, of grids (N, *grid)."""
+    device = device_of(tokenizer)
+    for (piece,) in pieces(indices, size=batch_size):
+        assert piece is not None
+        yield tokenizer.decode(piece.to(device))
+
+
+def device_of(module: nn.Module) -> torch.device:
+    """Where a module lies; the CPU if it has no parameters."""
+    return next((parameter.device for parameter in module.parameters()), torch.device("cpu"))

@@ -1,0 +1,197 @@
+"""Prior → indices → decoder: a tokenizer and a prior together make new data.
+
+Three sampling schemes share one decoder:
+
+    "uniform"     every index equally likely: what the decoder does without any prior
+    "histogram"   token grids seen in training, as often as they were seen
+    "prior"       the learned prior, with or without a condition
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from smalti.artifacts import load_model
+from smalti.autoencoders import DiscreteAutoencoder
+from smalti.data import Condition
+from smalti.errors import InputError
+from smalti.priors import Histogram, Prior, Uniform
+from smalti.runs import Run
+from smalti.signals import Signal
+from smalti.tokens import read_cache
+
+__all__ = ["SCHEMES", "Model"]
+
+SCHEMES = ("prior", "histogram", "uniform")
+
+
+class Model:
+    """A tokenizer, and a prior over its tokens if one was learned.
+
+    Arguments:
+        tokenizer: The tokenizer.
+        prior: The prior.
+        run: The run directory that both come from, where the tokens of the training set lie.
+
+    Example:
+        >>> model = Model.load("runs/clocks")  # doctest: +SKIP
+        >>> model.sample(16, condition="10:10").shape  # doctest: +SKIP
+        torch.Size([16, 3, 64, 64])
+    """
+
+    def __init__(
+        self, tokenizer: DiscreteAutoencoder, prior: Prior | None = None, run: Run | None = None
+    ) -> None:
+        self.tokenizer, self.prior, self.run = tokenizer, prior, run
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Model:
+        """Loads what a run directory holds so far: at least the tokenizer.
+
+        Raises:
+            InputError: If it is not a run directory, or a model in it is missing or damaged.
+        """
+        run = Run.existing(folder)
+        prior = load_model(run.prior) if run.prior.exists() else None
+        return cls(load_model(run.tokenizer), prior, run)
+
+    @property
+    def signal(self) -> Signal:
+        """What the tokenizer takes and gives."""
+        return self.tokenizer.signal
+
+    @property
+    def grid(self) -> tuple[int, ...]:
+        """Shape of the indices of one signal."""
+        return self.tokenizer.grid
+
+    @property
+    def codebook_size(self) -> int:
+        """K."""
+        return self.tokenizer.quantizer.codebook_sizes[0]
+
+    @property
+    def condition(self) -> Condition | None:
+        """What samples can be conditioned on."""
+        return None if self.prior is None else self.prior.condition
+
+    def encode(self, x: Tensor) -> Tensor:
+        """Signals (B, C, *size) in the signal's range → indices (B, *grid); see `DiscreteAutoencoder.encode`."""
+        return self.tokenizer.encode(x)
+
+    def decode(self, indices: Tensor) -> Tensor:
+        """Indices (B, *grid) → signals (B, C, *size); see `DiscreteAutoencoder.decode`."""
+        return self.tokenizer.decode(indices)
+
+    def sample(
+        self,
+        n: int,
+        condition: str | Sequence[str] | None = None,
+        *,
+        scheme: str = "prior",
+        known: Tensor | None = None,
+        seed: int | None = None,
+        **options: Any,
+    ) -> Tensor:
+        """Makes n new signals (n, C, *size).
+
+        Arguments:
+            n: How many.
+            condition: A label or a time, or n of them: "3", "sneaker", "10:10". Without one, a conditional
+                prior draws a condition for each sample, all equally likely.
+            scheme: "prior", "histogram" or "uniform".
+            known: Indices (n, *grid), -1 where to fill in.
+            seed: Makes the result repeatable.
+            options: `temperature`, `top_k`, `top_p`, see `Prior.sample`.
+
+        Raises:
+            InputError: If the condition does not exist, or the scheme needs something that is not there.
+        """
+        return self.decode(
+            self.sample_indices(n, condition, scheme=scheme, known=known, seed=seed, **options)
+        )
+
+    def sample_indices(
+        self,
+        n: int,
+        condition: str | Sequence[str] | None = None,
+        *,
+        scheme: str = "prior",
+        known: Tensor | None = None,
+        seed: int | None = None,
+        **options: Any,
+    ) -> Tensor:
+        """As `sample`, but gives the indices (n, *grid)."""
+        if n < 1:
+            raise InputError(f"The number of samples must be at least 1, got {n}.")
+        generator = torch.Generator()
+        if seed is None:
+            generator.seed()
+        else:
+            generator.manual_seed(seed)
+        prior = self.scheme(scheme)
+        context = self._context(prior, n, condition, generator)
+        return prior.sample(
+            (n, *self.grid), context, known=known, generator=generator, **options
+        )
+
+    def scheme(self, name: str) -> Prior:
+        """The prior of a sampling scheme.
+
+        Raises:
+            InputError: If there is no such scheme, or it needs something that is not there.
+        """
+        if name == "uniform":
+            return Uniform(self.codebook_size, self.grid)
+        if name == "prior":
+            if self.prior is None:
+                raise InputError("No prior was learned in this run: use the scheme 'uniform', or fit one.")
+            return self.prior
+        if name == "histogram":
+            if self.run is None:
+                raise InputError("The scheme 'histogram' draws from a run's tokens: load the model from its run.")
+            histogram = Histogram(self.codebook_size, self.grid, self.condition)
+            indices, context = read_cache(self.run.tokens, "train")
+            histogram.fit(indices, None if self.condition is None else context)
+            return histogram
+        raise InputError(f"There is no sampling scheme {name!r}: choose one of {', '.join(SCHEMES)}.")
+
+    def known_tokens(self, x: Tensor, given: Tensor) -> Tensor:
+        """The tokens of partly given images, -1 where a token's patch holds a pixel that is not given.
+
+        Arguments:
+            x: (B, C, H, W) in the signal's range.
+            given: (B, H, W), True where the pixel is given; the others should hold something smooth.
+        """
+        indices = self.encode(x)
+        factor = self.tokenizer.downsampling
+        padding = [side for length in reversed(x.shape[2:]) for side in (0, -length % factor)]
+        missing = F.pad((~given).float(), padding)[:, None]
+        whole = F.max_pool2d(missing, factor)[:, 0] == 0
+        return torch.where(whole, indices, -1)
+
+    def _context(
+        self,
+        prior: Prior,
+        n: int,
+        condition: str | Sequence[str] | None,
+        generator: torch.Generator,
+    ) -> Tensor | None:
+        """The values (n,) that a prior is given for the conditions in words."""
+        if condition is None:
+            return None if prior.condition is None else prior.condition.draw(n, generator)
+        if prior.condition is None:
+            raise InputError(
+                f"This model was learned without a condition, got {condition!r}: leave it out."
+            )
+        words = [condition] * n if isinstance(condition, str) else list(condition)
+        if len(words) != n:
+            raise InputError(f"{n} samples take {n} conditions, got {len(words)}.")
+        values = [prior.condition.parse(word) for word in words]
+        return torch.tensor(values, dtype=prior.condition.dtype)

@@ -1,0 +1,64 @@
+"""Convolutional building blocks, written once for 1-D and 2-D signals.
+
+`layers(1)` and `layers(2)` give the convolutions of the dimension at hand; everything built from them is the same code
+for sound and for images.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from torch import Tensor, nn
+
+__all__ = ["ConvLayers", "ResidualBlock", "ResidualStack", "layers"]
+
+
+class ConvLayers(NamedTuple):
+    """The convolution classes of one dimension."""
+
+    convolution: type[nn.Module]
+    transposed: type[nn.Module]
+
+
+def layers(spatial_dims: int) -> ConvLayers:
+    """The convolution and transposed convolution over `spatial_dims` (1 or 2) dimensions."""
+    if spatial_dims == 1:
+        return ConvLayers(nn.Conv1d, nn.ConvTranspose1d)
+    return ConvLayers(nn.Conv2d, nn.ConvTranspose2d)
+
+
+class ResidualBlock(nn.Module):
+    """The residual block of the VQ-VAE paper: x + conv1(relu(conv3(relu(x)))).
+
+    References:
+        Neural Discrete Representation Learning (van den Oord et al., 2017), arXiv 1711.00937, section 4.1.
+
+    Arguments:
+        channels: C of the input and output, (B, C, *size).
+        hidden: Channels between the two convolutions.
+        spatial_dims: 1 or 2.
+    """
+
+    def __init__(self, channels: int, hidden: int, spatial_dims: int = 2) -> None:
+        super().__init__()
+        convolution = layers(spatial_dims).convolution
+        self.branch = nn.Sequential(
+            nn.ReLU(),
+            convolution(channels, hidden, 3, padding=1),
+            nn.ReLU(inplace=True),
+            convolution(hidden, channels, 1),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, *size) → (B, C, *size)."""
+        return x + self.branch(x)
+
+
+class ResidualStack(nn.Sequential):
+    """`blocks` residual blocks and a last ReLU: (B, C, *size) → (B, C, *size)."""
+
+    def __init__(self, channels: int, hidden: int, blocks: int, spatial_dims: int = 2) -> None:
+        super().__init__(
+            *(ResidualBlock(channels, hidden, spatial_dims) for _ in range(blocks)),
+            nn.ReLU(),
+        )

@@ -1,0 +1,105 @@
+"""Pictures: tensors in [-1, 1] as 8-bit images, many of them as one sheet, and PNG files.
+
+    value v ∈ [-1, 1]  →  byte  round(127.5 (v + 1)) ∈ {0, …, 255}
+
+Small pictures are enlarged by a whole factor and by repeating pixels, so that a pixel stays a square and nothing is
+shown that the model did not make. The gaps of a sheet are transparent: it looks right on white and on black.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import torch
+from einops import rearrange, repeat
+from PIL import Image
+from torch import Tensor
+from torch.nn import functional as F
+
+from smalti.errors import InputError
+from smalti.files import atomic_file
+
+__all__ = ["grid", "save_png", "to_image", "to_uint8"]
+
+VISIBLE = 64  # px: the shorter side that a picture is enlarged to at least, where no scale is given
+
+
+def to_uint8(x: Tensor) -> Tensor:
+    """Turns values in [-1, 1] into bytes, on the CPU and in the same shape; what lies outside is clipped.
+
+    Example:
+        >>> to_uint8(torch.tensor([-1.0, 0.0, 1.0, 3.0]))
+        tensor([  0, 128, 255, 255], dtype=torch.uint8)
+    """
+    return ((x.detach().float().cpu() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+
+
+def to_image(x: Tensor) -> Image.Image:
+    """Turns one image (C, H, W) in [-1, 1] into a picture of just its size.
+
+    Example:
+        >>> to_image(torch.zeros(1, 28, 20)).size
+        (20, 28)
+    """
+    return grid(x[None], scale=1)
+
+
+def grid(
+    images: Tensor, columns: int | None = None, scale: int | None = None, padding: int = 2
+) -> Image.Image:
+    """Lays images out on one sheet, row by row.
+
+    Arguments:
+        images: (B, C, H, W) in [-1, 1], with one channel (grey), three (colour), or two or four (the last one is the
+            opacity: -1 for transparent, 1 for opaque).
+        columns: Images in a row; default: as square a sheet as possible.
+        scale: The side of the square that a pixel becomes; default: the smallest that makes the shorter side of an
+            image at least 64 px.
+        padding: The gap between images in px of the sheet. Gaps and places left empty are transparent.
+
+    Raises:
+        InputError: If there are no images, or they are not such a batch.
+
+    Example:
+        >>> sheet = grid(torch.zeros(6, 3, 32, 32), columns=3, padding=4)
+        >>> sheet.size, sheet.mode
+        ((200, 132), 'RGBA')
+    """
+    if images.ndim != 4 or not 1 <= images.shape[1] <= 4 or not images.numel():
+        raise InputError(
+            f"A sheet shows images of the shape (B, C, H, W) with 1 to 4 channels, "
+            f"got {tuple(images.shape)}: give at least one such image."
+        )
+    columns = min(columns or math.ceil(math.sqrt(len(images))), len(images))
+    scale = scale or math.ceil(VISIBLE / min(images.shape[2:]))
+
+    cells = to_uint8(images)
+    if cells.shape[1] in (1, 3):  # opacity as the last channel
+        cells = torch.cat([cells, torch.full_like(cells[:, :1], 255)], dim=1)
+    cells = repeat(cells, "b c h w -> b c (h s) (w t)", s=scale, t=scale)
+    cells = F.pad(cells, (0, padding, 0, padding))
+    cells = torch.cat([cells, cells.new_zeros(-len(cells) % columns, *cells.shape[1:])])
+    sheet = rearrange(cells, "(r k) c h w -> (r h) (k w) c", k=columns)
+    sheet = sheet[: sheet.shape[0] - padding, : sheet.shape[1] - padding]
+    return _image(sheet)
+
+
+def save_png(image: Image.Image, path: str | Path) -> None:
+    """Writes a picture to `path`, whole or not at all.
+
+    Raises:
+        InputError: If the name does not end in .png.
+    """
+    path = Path(path)
+    if path.suffix.lower() != ".png":
+        raise InputError(f"Pictures are written as PNG, got {path.name}: name it {path.stem}.png.")
+    with atomic_file(path) as temporary:
+        image.save(temporary, format="PNG")
+
+
+def _image(sheet: Tensor) -> Image.Image:
+    """(H, W, C + 1) bytes with opacity → a picture, without opacity if all of it is opaque."""
+    if bool((sheet[..., -1] == 255).all()):
+        sheet = sheet[..., :-1]
+    return Image.fromarray(sheet.squeeze(-1).contiguous().numpy())

@@ -1,0 +1,125 @@
+"""What every quantizer is: a map from vectors to a finite set and back.
+
+A quantizer splits R^D into cells and gives each cell a number and a point that stands for it:
+
+    encode: z_e ↦ index        decode: index ↦ z_q        forward: z_e ↦ z_q, with a gradient and
+        losses
+
+The cells are a step function of z_e, whose derivative is zero almost everywhere. Quantizers differ
+in what they put in the place of that gradient, and in how the points come to lie where the vectors
+are.
+
+Layout: the **last** dimension is the vector, everything before it is batch: z is (..., D), indices
+    are (...), or (..., Q) where Q quantizers work together on each vector. A mask is (...), True
+    where a vector is valid. """
+
+from abc import ABC, abstractmethod
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from smalti.errors import InputError
+
+__all__ = ["Quantized", "Quantizer", "check_indices", "check_mask", "check_vectors"]
+
+
+class Quantized(NamedTuple):
+    """What a quantizer's forward pass gives.
+
+    Attributes:
+        quantized: (..., D), in the dtype of z, with the estimator's gradient; 0 where masked.
+        indices: (...) or (..., Q), int64; -1 where masked.
+        losses: Unweighted scalars, means over the elements of the valid positions: `"commitment"`
+            pulls the encoder to the codewords, `"codebook"` the codewords to the encoder. Their
+            weights are the training objective's.
+    """
+
+    quantized: Tensor
+    indices: Tensor
+    losses: dict[str, Tensor]
+
+
+class Quantizer(nn.Module, ABC):
+    """Abstract quantizer of vectors (..., D).
+
+    Attributes:
+        codebook_sizes: The number of values an index can take, one for each index of a vector.
+        dim: D.
+    """
+
+    codebook_sizes: tuple[int, ...]
+    dim: int
+
+    @abstractmethod
+    def forward(self, z: Tensor, mask: Tensor | None = None) -> Quantized:
+        """Quantizes z. It never changes the codebook: in training it only notes what `update` will
+        need.
+
+        Arguments:
+            z: Vectors (..., D), floating-point.
+            mask: Valid positions (...), bool; None where all are.
+
+        Raises:
+            InputError: If z or the mask has the wrong shape or dtype.
+        """
+
+    @abstractmethod
+    def encode(self, z: Tensor) -> Tensor:
+        """The indices of z: (..., D) to (...) or (..., Q), int64, without gradient."""
+
+    @abstractmethod
+    def decode(self, indices: Tensor) -> Tensor:
+        """The vectors of indices: (...) or (..., Q) to (..., D); an index of -1 gives 0.
+
+        Raises:
+            InputError: If an index is out of range.
+        """
+
+    @abstractmethod
+    def update(self) -> None:
+        """Applies what the forward passes since the last call have noted; call it once after each
+        optimizer step.
+
+        With several processes every one must call it, whatever its batch held: it is a collective
+        operation. """
+
+
+def check_vectors(z: Tensor, dim: int) -> None:
+    """Raises `InputError` unless z is (..., dim) and floating-point."""
+    if z.ndim == 0 or z.shape[-1] != dim:
+        raise InputError(
+            f"The quantizer takes vectors of {dim} dimensions in the last place, (..., {dim}), got the "
+            f"shape {tuple(z.shape)}: move the channels last, or build it with dim={z.shape[-1:].numel()}."
+        )
+    if not z.is_floating_point():
+        raise InputError(
+            f"The quantizer takes floating-point vectors, got {z.dtype}: use z.float()."
+        )
+
+
+def check_mask(mask: Tensor | None, z: Tensor) -> None:
+    """Raises `InputError` unless the mask is None, or bool and of the shape of z without its last
+    dimension."""
+    if mask is None:
+        return
+    if mask.dtype != torch.bool or mask.shape != z.shape[:-1]:
+        raise InputError(
+            f"The mask must be bool, of the shape {tuple(z.shape[:-1])}, got {mask.dtype} of the shape "
+            f"{tuple(mask.shape)}: True marks the valid positions."
+        )
+
+
+def check_indices(indices: Tensor, codebook_size: int) -> None:
+    """Raises `InputError` unless the indices are integers from -1 to codebook_size - 1."""
+    if indices.is_floating_point() or indices.is_complex() or indices.dtype == torch.bool:
+        raise InputError(f"Indices must be integers, got {indices.dtype}: use indices.long().")
+    # Inside a compiled graph a value cannot decide what to do next.
+    if torch.compiler.is_compiling() or not indices.numel():
+        return
+    low, high = (int(bound) for bound in torch.aminmax(indices))
+    if low < -1 or high >= codebook_size:
+        raise InputError(
+            f"Indices must lie between 0 and {codebook_size - 1} (-1 for none), got values from {low} to {high}: "
+            f"were they made with another codebook?"
+        )

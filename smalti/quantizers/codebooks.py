@@ -1,0 +1,142 @@
+"""Codebooks: the table of codewords e_1 … e_K, and how it learns.
+
+A codebook is moved either by gradients, from whatever loss reaches it, or as a running mean of the
+vectors that fell on each codeword, which is online k-means. With c_k the number of vectors of a
+step nearest to e_k and s_k their sum,
+
+    n_k ← γ n_k + (1 − γ) c_k         m_k ← γ m_k + (1 − γ) s_k
+    N = Σ_k n_k                       ñ_k = N (n_k + ε) / (N + K ε)         e_k = m_k / ñ_k
+
+where ñ is n smoothed, so that a codeword that nothing fell on is not divided by zero.
+"""
+
+import math
+from abc import ABC, abstractmethod
+
+import torch
+from torch import Tensor, nn
+
+from smalti.artifacts import registered
+from smalti.errors import InputError
+
+__all__ = ["Codebook", "EMACodebook", "GradientCodebook"]
+
+
+class Codebook(nn.Module, ABC):
+    """Abstract table of codewords.
+
+    Attributes:
+        size: K.
+        dim: D.
+        weight: The codewords (K, D).
+        by_gradient: Whether gradients move the codewords; if not, `learn` does.
+    """
+
+    size: int
+    dim: int
+    weight: Tensor
+    by_gradient: bool
+
+    @abstractmethod
+    def learn(self, counts: Tensor, sums: Tensor) -> None:
+        """Moves the codewords by what fell on them in a step: how many vectors, (K,), and their
+        sums, (K, D)."""
+
+    @abstractmethod
+    def replace(self, which: Tensor, vectors: Tensor) -> None:
+        """Puts vectors (R, D) in the place of the codewords `which` (R,), so that nothing remains
+        of the old ones."""
+
+    def extra_repr(self) -> str:
+        return f"{self.size}, {self.dim}"
+
+
+@registered
+class GradientCodebook(Codebook):
+    """Codewords that are parameters: the codebook loss, or the estimator's gradient, trains them.
+
+    They start from N(0, 1/D).
+
+    Arguments:
+        size: Number of codewords K.
+        dim: Their dimensions D.
+
+    References:
+        Neural Discrete Representation Learning, A. van den Oord, O. Vinyals and K. Kavukcuoglu,
+        2017, arXiv 1711.00937.
+    """
+
+    by_gradient = True
+
+    def __init__(self, size: int, dim: int) -> None:
+        super().__init__()
+        self.size, self.dim = size, dim
+        self.weight = nn.Parameter(_random_codewords(size, dim))
+
+    def learn(self, counts: Tensor, sums: Tensor) -> None:
+        """Nothing: the optimizer has moved the codewords already."""
+
+    @torch.no_grad()
+    def replace(self, which: Tensor, vectors: Tensor) -> None:
+        self.weight[which] = vectors.to(self.weight.dtype)
+
+
+@registered
+class EMACodebook(Codebook):
+    """Codewords that are exponential moving averages of the vectors that fell on them.
+
+    They start from N(0, 1/D), each as the mean of one vector.
+
+    Arguments:
+        size: Number of codewords K.
+        dim: Their dimensions D.
+        decay: γ in (0, 1), the share of the old average that an update keeps.
+        eps: ε > 0, in vectors, added to each count.
+
+    References:
+        Neural Discrete Representation Learning, A. van den Oord, O. Vinyals and K. Kavukcuoglu,
+        2017, arXiv 1711.00937, appendix A.1.
+    """
+
+    by_gradient = False
+    counts: Tensor  # n (K,)
+    sums: Tensor  # m (K, D)
+
+    def __init__(self, size: int, dim: int, decay: float = 0.99, eps: float = 1e-5) -> None:
+        super().__init__()
+        if not 0 < decay < 1 or not eps > 0:
+            raise InputError(
+                f"An EMA codebook needs a decay between 0 and 1 and an eps above 0, got {decay} and {eps}: "
+                f"0.99 and 1e-5 are usual."
+            )
+        self.size, self.dim, self.decay, self.eps = size, dim, decay, eps
+        self.register_buffer("weight", _random_codewords(size, dim))
+        self.register_buffer("counts", torch.ones(size))
+        self.register_buffer("sums", self.weight.clone())
+
+    @torch.no_grad()
+    def learn(self, counts: Tensor, sums: Tensor) -> None:
+        self.counts.lerp_(counts.to(self.counts.dtype), 1 - self.decay)
+        self.sums.lerp_(sums.to(self.sums.dtype), 1 - self.decay)
+        total = self.counts.sum()
+        smoothed = total * (self.counts + self.eps) / (total + self.size * self.eps)
+        self.weight.copy_(self.sums / smoothed[:, None])
+
+    @torch.no_grad()
+    def replace(self, which: Tensor, vectors: Tensor) -> None:
+        # Without the sums the next update would bring the old codeword back; with a tiny count it
+        # would jump about.
+        vectors = vectors.to(self.weight.dtype)
+        count = self.counts.mean()
+        self.counts[which] = count
+        self.sums[which] = vectors * count
+        self.weight[which] = vectors
+
+    def extra_repr(self) -> str:
+        return f"{self.size}, {self.dim}, decay={self.decay}"
+
+
+def _random_codewords(size: int, dim: int) -> Tensor:
+    if size < 1 or dim < 1:
+        raise InputError(f"A codebook needs a size and a dim of at least 1, got {size} and {dim}.")
+    return torch.randn(size, dim) / math.sqrt(dim)

@@ -1,0 +1,42 @@
+"""What several processes must do together.
+
+Each of them sees its own part of a batch, and all of them must end with the same codebook, bit for
+bit. Sums over all processes are the same on each, so a codebook stays equal if it is moved by such
+sums alone. Every process has to take part in every sum, even when it has nothing to add, or the
+others wait for it for ever; so whether one is taken may depend only on what is equal everywhere.
+"""
+
+import torch
+from torch import Tensor
+from torch import distributed as dist
+
+__all__ = ["broadcast", "process_count", "process_index", "sum_over_processes"]
+
+
+def process_count() -> int:
+    """The number of processes that train together: 1 where torch.distributed is not in use."""
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
+def process_index() -> int:
+    """The place of this process among them, from 0."""
+    return dist.get_rank() if process_count() > 1 else 0
+
+
+def sum_over_processes(parts: list[Tensor]) -> list[Tensor]:
+    """The sum of each tensor over all processes, in one collective operation; float32, on one
+    device."""
+    if process_count() == 1:
+        return parts
+    flat = torch.cat([part.reshape(-1) for part in parts])
+    dist.all_reduce(flat)
+    pieces = flat.split([part.numel() for part in parts])
+    return [piece.view_as(part) for piece, part in zip(pieces, parts, strict=True)]
+
+
+def broadcast(tensor: Tensor) -> Tensor:
+    """The first process's tensor, on all of them."""
+    if process_count() > 1:
+        tensor = tensor.contiguous()
+        dist.broadcast(tensor, src=0)
+    return tensor

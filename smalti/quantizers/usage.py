@@ -1,0 +1,77 @@
+"""How much of a codebook is in use.
+
+With c_k the number of times that codeword k was chosen and p_k = c_k / Σ_j c_j:
+
+    usage = |{k : c_k > 0}| / K        perplexity = exp(-Σ_k p_k ln p_k)
+
+Perplexity is the size of the codebook that would carry as much if all its codewords were equally
+likely: K at best, 1 when everything falls on one codeword. Both mean something only over a
+**whole** evaluation set: a batch of N vectors cannot use more than N codewords. """
+
+import torch
+from torch import Tensor
+
+from smalti.errors import InputError
+from smalti.quantizers.base import check_indices
+
+__all__ = ["codebook_usage", "count_indices", "perplexity", "usage"]
+
+
+def count_indices(indices: Tensor, codebook_size: int) -> Tensor:
+    """How often each index occurs: (...) integers to (K,) int64; -1 is not counted.
+
+    Counts of several batches may be added.
+
+    Raises:
+        InputError: If an index is out of range.
+
+    Example:
+        >>> count_indices(torch.tensor([[0, 2], [2, -1]]), 4)
+        tensor([1, 0, 2, 0])
+    """
+    check_indices(indices, codebook_size)
+    flat = indices.reshape(-1).long()
+    return torch.bincount(flat + 1, minlength=codebook_size + 1)[1:]
+
+
+def usage(counts: Tensor) -> float:
+    """The share of codewords with a count above 0: (K,) to a number in [0, 1].
+
+    Example:
+        >>> usage(torch.tensor([1, 0, 2, 0]))
+        0.5
+    """
+    return float((_checked(counts) > 0).double().mean())
+
+
+def perplexity(counts: Tensor) -> float:
+    """The exponential of the entropy of the counts: (K,) to a number in [1, K]; 1 where nothing was
+    counted.
+
+    Example:
+        >>> round(perplexity(torch.tensor([5, 5, 5, 5])), 6)
+        4.0
+    """
+    share = _checked(counts).double()
+    share = share / share.sum().clamp(min=1e-12)
+    return float(torch.special.entr(share).sum().exp())
+
+
+def codebook_usage(indices: Tensor, codebook_size: int) -> tuple[float, float]:
+    """Usage and perplexity of the indices (...) of a whole evaluation set.
+
+    Example:
+        >>> codebook_usage(torch.tensor([0, 1, 0, 1]), 4)
+        (0.5, 2.0)
+    """
+    counts = count_indices(indices, codebook_size)
+    return usage(counts), perplexity(counts)
+
+
+def _checked(counts: Tensor) -> Tensor:
+    if counts.ndim != 1 or not len(counts):
+        raise InputError(
+            f"Counts are one number a codeword, (K,), got the shape {tuple(counts.shape)}: "
+            f"use count_indices(indices, codebook_size)."
+        )
+    return counts

@@ -1,0 +1,234 @@
+"""Vector quantization: each vector becomes the nearest of K learned codewords.
+
+    k(z_e) = argmin_k ‖z_e − e_k‖²,      z_q = e_k(z_e),      y = estimator(z_e, z_q)
+
+    codebook loss = ‖sg(z_e) − z_q‖² / D            commitment loss = ‖z_e − sg(z_q)‖² / D
+
+as means over the valid vectors, with sg the stop-gradient. The first moves the codewords to the
+encoder's vectors, and is there only where gradients train the codebook; the second keeps the
+encoder near the codewords, so that it is this one that the training objective multiplies by beta.
+An estimator that trains both sides through y alone needs neither.
+
+In training the codebook learns in `update`, once after each step of the optimizer: it starts from
+k-means over the vectors of the first step, follows the running means if it is an EMA codebook, and
+has its dead codewords revived. """
+
+import warnings
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from smalti.artifacts import registered
+from smalti.errors import InputError
+from smalti.quantizers.base import (
+    Quantized,
+    Quantizer,
+    check_indices,
+    check_mask,
+    check_vectors,
+)
+from smalti.quantizers.codebooks import Codebook
+from smalti.quantizers.collectives import broadcast
+from smalti.quantizers.estimators import Estimator, StraightThrough, straight_through
+from smalti.quantizers.kmeans import kmeans
+from smalti.quantizers.revival import Revival
+from smalti.quantizers.search import nearest
+from smalti.quantizers.statistics import Notes, Step
+
+__all__ = ["VectorQuantizer"]
+
+DECAY = 0.95  # of the running shares where no revival sets it
+FORGOTTEN = 200  # forward passes without an update: more than anybody accumulates gradients over
+
+
+@registered
+class VectorQuantizer(Quantizer):
+    """Quantizes vectors (..., D) to the nearest of K codewords; indices are (...).
+
+    Call `update()` once after each `optimizer.step()`. All arithmetic is in float32, also under
+    autocast; the output has the input's dtype.
+
+    Arguments:
+        codebook: The codewords, and how they learn.
+        estimator: What carries the gradient past the quantization; `StraightThrough()` if None.
+        revival: When dead codewords are moved to where the vectors are; None for never.
+        kmeans_iterations: Iterations of the k-means that starts the codebook at the first update; 0
+            to keep the codewords it has.
+
+    References:
+        Neural Discrete Representation Learning, A. van den Oord, O. Vinyals and K. Kavukcuoglu,
+        2017, arXiv 1711.00937.
+
+    Example:
+        >>> from smalti.quantizers import EMACodebook
+        >>> quantizer = VectorQuantizer(EMACodebook(size=512, dim=64))
+        >>> z = torch.randn(8, 7, 7, 64)
+        >>> quantized, indices, losses = quantizer(z)
+        >>> quantized.shape, indices.shape, list(losses)
+        (torch.Size([8, 7, 7, 64]), torch.Size([8, 7, 7]), ['commitment'])
+        >>> quantizer.update()  # after the optimizer's step
+        >>> quantizer.decode(quantizer.encode(z)).shape
+        torch.Size([8, 7, 7, 64])
+    """
+
+    shares: Tensor  # u (K,), running
+    updates: Tensor  # (), int64
+
+    def __init__(
+        self,
+        codebook: Codebook,
+        estimator: Estimator | None = None,
+        *,
+        revival: Revival | None = Revival(),  # noqa: B008 - it never changes
+        kmeans_iterations: int = 10,
+    ) -> None:
+        super().__init__()
+        if kmeans_iterations < 0:
+            raise InputError(
+                f"kmeans_iterations must be 0 or more, got {kmeans_iterations}: 0 leaves k-means out."
+            )
+        self.codebook = codebook
+        self.estimator = StraightThrough() if estimator is None else estimator
+        self.revival = revival
+        self.kmeans_iterations = kmeans_iterations
+        self.codebook_sizes, self.dim = (codebook.size,), codebook.dim
+
+        # Buffers, since a resumed run must go on as the one before it would have.
+        self.register_buffer("shares", torch.full((codebook.size,), 1 / codebook.size))
+        self.register_buffer("updates", torch.zeros((), dtype=torch.int64))
+        self._updates: int | None = None  # the same, without asking the device for it
+        self.register_load_state_dict_post_hook(_forget_updates)
+        # Not buffers: distributed training would overwrite them with the first process's.
+        self._notes = self._blank_notes()
+
+    def forward(self, z: Tensor, mask: Tensor | None = None) -> Quantized:
+        """Quantizes z, in training with the estimator's gradient.
+
+        Arguments:
+            z: Vectors (..., D), floating-point.
+            mask: Valid positions (...), bool; None where all are. What the others hold, even NaN,
+                has no effect.
+
+        Raises:
+            InputError: If z or the mask has the wrong shape or dtype.
+        """
+        check_vectors(z, self.dim)
+        check_mask(mask, z)
+        with torch.autocast(z.device.type, enabled=False):
+            z_e = z.float()
+            if mask is not None:
+                z_e = torch.where(mask[..., None], z_e, 0.0)
+            weight = self.codebook.weight.float()
+            indices = nearest(z_e, weight)
+            z_q = F.embedding(indices, weight)  # (..., D)
+
+            losses = self._losses(z_e, z_q, mask)
+            y = self.estimator(z_e, z_q) if self.training else straight_through(z_e, z_q)
+        if self.training:
+            self._note(z_e, indices, mask)
+        if mask is not None:
+            y = torch.where(mask[..., None], y, 0.0)
+            indices = torch.where(mask, indices, -1)
+        return Quantized(y.to(z.dtype), indices, losses)
+
+    def encode(self, z: Tensor) -> Tensor:
+        check_vectors(z, self.dim)
+        return nearest(z, self.codebook.weight)
+
+    def decode(self, indices: Tensor) -> Tensor:
+        check_indices(indices, self.codebook.size)
+        z_q = F.embedding(indices.long().clamp(min=0), self.codebook.weight)
+        return torch.where(indices[..., None] >= 0, z_q, 0.0)
+
+    @torch.no_grad()
+    def update(self) -> None:
+        step = self._notes.reduce(self.codebook.weight)
+        self._notes = self._blank_notes()
+        if self._updates is None:
+            self._updates = int(self.updates)
+        if self._updates == 0:
+            if step.empty:
+                return  # there is nothing to start from yet
+            self._start(step)
+        else:
+            self._learn(step)
+        self._updates += 1
+        self.updates.fill_(self._updates)
+        if self.revival is not None and self.revival.due(self._updates):
+            self._revive(step, self.revival)
+
+    def _losses(self, z_e: Tensor, z_q: Tensor, mask: Tensor | None) -> dict[str, Tensor]:
+        if not self.estimator.auxiliary:
+            return {}
+        losses = {"commitment": _mean_square(z_e - z_q.detach(), mask)}
+        if self.codebook.by_gradient:
+            losses["codebook"] = _mean_square(z_e.detach() - z_q, mask)
+        return losses
+
+    def _start(self, step: Step) -> None:
+        """The first update: k-means, or the first of the running means."""
+        if self.kmeans_iterations == 0:
+            self._learn(step)
+            return
+        vectors = step.draw(_kept(self.codebook.size))
+        vectors = vectors[vectors.isfinite().all(1)]
+        if len(vectors):
+            centroids = kmeans(
+                vectors, self.codebook.size, self.kmeans_iterations, step.generator()
+            )
+            # Processes on unlike devices could round differently.
+            everything = torch.arange(self.codebook.size, device=centroids.device)
+            self.codebook.replace(everything, broadcast(centroids))
+
+    def _learn(self, step: Step) -> None:
+        self.codebook.learn(step.counts, step.sums)
+        decay = DECAY if self.revival is None else self.revival.decay
+        total = step.counts.sum()
+        share = torch.where(total > 0, step.counts / total.clamp(min=1), self.shares)
+        self.shares.lerp_(share, 1 - decay)
+
+    def _revive(self, step: Step, revival: Revival) -> None:
+        dead = revival.dead(self.shares)
+        if not len(dead):
+            return
+        vectors = step.draw(len(dead))
+        dead = dead[: len(vectors)]
+        whole = vectors.isfinite().all(1)
+        self.codebook.replace(dead[whole], vectors[whole])
+        self.shares[dead[whole]] = 1 / self.codebook.size  # the time to prove itself
+
+    def _note(self, z_e: Tensor, indices: Tensor, mask: Tensor | None) -> None:
+        flat_mask = None if mask is None else mask.reshape(-1)
+        self._notes.add(z_e.detach().reshape(-1, self.dim), indices.reshape(-1), flat_mask)
+        if self._notes.forwards == FORGOTTEN:
+            warnings.warn(
+                f"The codebook has not been updated for {FORGOTTEN} forward passes in training: call update() of the "
+                f"quantizer once after each optimizer.step(), or eval() if it is not to learn.",
+                stacklevel=3,
+            )
+
+    def _blank_notes(self) -> Notes:
+        draws = self.revival is not None or self.kmeans_iterations > 0
+        size = self.codebook.size
+        return Notes(size, not self.codebook.by_gradient, _kept(size) if draws else 0)
+
+
+def _kept(size: int) -> int:
+    """How many vectors k-means starts from, at most: 64 a codeword, which settles the means
+    well."""
+    return max(4 * size, min(64 * size, 2**18))
+
+
+def _mean_square(error: Tensor, mask: Tensor | None) -> Tensor:
+    """The mean of squares over the elements of valid positions, 0 if there are none: (..., D) to a
+    scalar."""
+    squares = error.square()
+    if mask is None:
+        return squares.sum() / max(squares.numel(), 1)
+    count = mask.sum().clamp(min=1) * error.shape[-1]
+    return torch.where(mask[..., None], squares, 0.0).sum() / count
+
+
+def _forget_updates(module: VectorQuantizer, _: object) -> None:
+    module._updates = None

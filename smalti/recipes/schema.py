@@ -1,0 +1,161 @@
+"""What a recipe says, as typed fields, and how it is read.
+
+A recipe is read by jsonargparse: types are checked against the signatures of the very classes it builds, every field can be
+overridden by a dotted option (`--tokenizer.quantizer.codebook.size 1024`), and the whole resolved configuration
+can be written back.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from jsonargparse import ArgumentError, ArgumentParser, Namespace
+from yaml import YAMLError
+
+# Imported so that a recipe can name these classes without their modules.
+import smalti.priors
+import smalti.quantizers
+from smalti import recipes
+from smalti.data import Condition, Source
+from smalti.errors import InputError
+from smalti.losses import MSE, ReconstructionLoss
+from smalti.priors import Prior
+from smalti.quantizers import Quantizer
+from smalti.training import Hardware, Training
+
+__all__ = ["Evaluation", "Network", "PriorRecipe", "Recipe", "TokenizerRecipe", "build", "dump", "parser", "read"]
+
+
+@dataclass(frozen=True)
+class Network:
+    """The convolutional encoder and its mirror, the decoder.
+
+    Args:
+        hidden: Channels inside.
+        residual_blocks: Residual blocks at the coarsest resolution.
+        residual_hidden: Channels inside a residual block.
+        downsampling: Signal positions a token, along each dimension; a power of two.
+    """
+
+    hidden: int = 128
+    residual_blocks: int = 2
+    residual_hidden: int = 32
+    downsampling: int = 4
+
+
+@dataclass(frozen=True)
+class TokenizerRecipe:
+    """The tokenizer: encoder, quantizer, decoder and their training.
+
+    Args:
+        quantizer: Any quantizer; its `dim` is that of the encoder's output.
+        training: Steps, batches, optimizer, schedule.
+        network: Size of encoder and decoder.
+        reconstruction: MSE or L1.
+        commitment_weight: beta.
+        commitment_warmup: Steps over which beta rises from 0.
+    """
+
+    quantizer: Quantizer
+    training: Training
+    network: Network = field(default_factory=Network)
+    reconstruction: ReconstructionLoss = field(default_factory=MSE)
+    commitment_weight: float = 0.25
+    commitment_warmup: int = 0
+
+
+@dataclass(frozen=True)
+class PriorRecipe:
+    """The prior over the tokens and its training.
+
+    Args:
+        model: Any prior; codebook size, grid and condition come from tokenizer and data.
+        training: Steps, batches, optimizer, schedule.
+        conditional: Whether it is conditioned on the label or time, where the data have one.
+        examples: How many training examples become tokens; all if not given. Endless data need it.
+        views: How many times each is turned into tokens: first as it is, then randomly augmented.
+    """
+
+    model: Callable[[int, tuple[int, ...], Condition | None], Prior]
+    training: Training
+    conditional: bool = True
+    examples: int | None = None
+    views: int = 1
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What the report is made of.
+
+    Args:
+        samples: Samples a sampling scheme for the Fréchet distance.
+        classifier_steps: Training steps of the classifier whose features it uses; 0 for none of this.
+    """
+
+    samples: int = 2000
+    classifier_steps: int = 1500
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """From data to a tokenizer, a prior and a report.
+
+    Args:
+        data: Where the data come from.
+        tokenizer: What to learn first.
+        prior: What to learn over its tokens; none for a tokenizer alone.
+        hardware: Devices, precision, loggers.
+        evaluation: Size of the report.
+        seed: Of everything random.
+    """
+
+    data: Source
+    tokenizer: TokenizerRecipe
+    prior: PriorRecipe | None = None
+    hardware: Hardware = field(default_factory=Hardware)
+    evaluation: Evaluation = field(default_factory=Evaluation)
+    seed: int = 0
+
+
+def parser() -> ArgumentParser:
+    """The parser of recipes: a YAML with `--config`, any field as a dotted option."""
+    made = ArgumentParser(
+        prog="smalti fit", exit_on_error=False, description="Learns a tokenizer and a prior from data."
+    )
+    made.add_argument("--config", action="config", help="A YAML with any of the fields below.")
+    made.add_class_arguments(Recipe)
+    return made
+
+
+def read(recipe: str, overrides: Sequence[str] = ()) -> Namespace:
+    """Reads a recipe by name or path, with dotted options over it.
+
+    Raises:
+        InputError: If it cannot be read, or a key or a value does not fit.
+    """
+    path = recipes.find(recipe)
+    try:
+        return parser().parse_args(["--config", str(path), *overrides])
+    except (ArgumentError, YAMLError) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"The recipe {recipe} cannot be used: {reason}") from error
+
+
+def dump(config: Namespace) -> str:
+    """The resolved configuration as YAML."""
+    settled = config.clone()
+    settled.pop("config", None)
+    return parser().dump(settled)
+
+
+def build(config: Namespace) -> Recipe:
+    """The recipe with its objects built; what is drawn for their first weights depends on the seed alone."""
+    torch.manual_seed(config.seed)
+    fields = dict(vars(parser().instantiate(config)))
+    fields.pop("config", None)
+    return Recipe(**fields)

@@ -1,0 +1,251 @@
+"""The run directory: what is made in which order, and what is done already.
+
+    config.yaml ──▶ tokenizer/ ──▶ tokens/ ──▶ prior/ ──▶ samples/, report.html, report.json
+
+Each stage writes its result whole or not at all, so what is there is done; a stage that was interrupted goes on
+from `state/`. The report is made by those above (`smalti.evaluation`), who know how to draw samples.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from jsonargparse import Namespace
+from torch import Tensor
+
+from smalti.artifacts import load_model, save_model
+from smalti.autoencoders import ConvDecoder, ConvEncoder, DiscreteAutoencoder
+from smalti.data import Examples, Splits
+from smalti.errors import InputError
+from smalti.files import write_text
+from smalti.priors import Prior
+from smalti.recipes import schema
+from smalti.recipes.schema import PriorRecipe, Recipe, TokenizerRecipe
+from smalti.signals import Signal
+from smalti.tokens import TokenGrids, cache_manifest, read_cache, write_cache
+from smalti.training import PriorStage, TokenizerObjective, TokenizerStage, Tokens, train
+from smalti.training.batches import evaluation_loader
+
+__all__ = ["Run", "fit"]
+
+
+class Run:
+    """The paths of a run directory.
+
+    Arguments:
+        folder: The run directory.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+        self.config = self.folder / "config.yaml"
+        self.tokenizer = self.folder / "tokenizer"
+        self.tokens = self.folder / "tokens"
+        self.prior = self.folder / "prior"
+        self.samples = self.folder / "samples"
+
+    @classmethod
+    def existing(cls, folder: str | Path) -> Run:
+        """A run directory that is there.
+
+        Raises:
+            InputError: If it is not one.
+        """
+        run = cls(folder)
+        if not run.config.is_file():
+            raise InputError(
+                f"{folder} is not a run directory (it holds no config.yaml): "
+                f"make one with smalti fit RECIPE --out {folder}."
+            )
+        return run
+
+    def claim(self, config: Namespace) -> None:
+        """Writes the configuration, or checks that the one that is there is the same.
+
+        Raises:
+            InputError: If the folder holds a run of another recipe.
+        """
+        wanted = schema.dump(config)
+        if not self.config.is_file():
+            if self.folder.exists() and any(self.folder.iterdir()):
+                raise InputError(
+                    f"{self.folder} is not empty and no run directory: choose another --out."
+                )
+            write_text(self.config, wanted)
+            return
+        difference = _difference(self.read_config(), yaml.safe_load(wanted))
+        if difference:
+            raise InputError(
+                f"{self.folder} holds a run of another recipe ({difference}): choose another --out, "
+                f"or run it with the same options."
+            )
+
+    def read_config(self) -> dict[str, Any]:
+        """The resolved configuration."""
+        try:
+            config = yaml.safe_load(self.config.read_text(encoding="utf-8"))
+        except yaml.YAMLError as error:
+            raise InputError(f"{self.config} is damaged: restore it, or fit to another --out.") from error
+        return config if isinstance(config, dict) else {}
+
+    def recipe(self) -> Recipe:
+        """The recipe of a run that is there, built anew."""
+        return schema.build(schema.read(str(self.config)))
+
+    def curves(self) -> dict[str, list[Path]]:
+        """The logged curves of each stage, in the order in which they were written."""
+
+        def version(path: Path) -> int:
+            return int(path.parent.name.removeprefix("version_"))
+
+        return {
+            stage: sorted((self.folder / "logs" / stage).glob("csv/version_*/metrics.csv"), key=version)
+            for stage in ("tokenizer", "prior")
+        }
+
+
+def fit(config: Namespace, folder: str | Path) -> tuple[Run, Splits]:
+    """Learns the tokenizer, caches the tokens and learns the prior; what is done is not done again.
+
+    Returns:
+        The run directory and the data it was made from.
+
+    Raises:
+        InputError: If the data cannot be used, or the folder holds a run of another recipe.
+    """
+    run = Run(folder)
+    run.claim(config)
+    recipe = schema.build(config)
+    splits = recipe.data.load()
+    if not run.tokenizer.exists():
+        _fit_tokenizer(run, recipe, splits)
+    if recipe.prior is not None and not run.prior.exists():
+        _cache_tokens(run, recipe.prior, splits, recipe.seed)
+        _fit_prior(run, recipe, recipe.prior, splits)
+    return run, splits
+
+
+def build_tokenizer(recipe: TokenizerRecipe, signal: Signal) -> DiscreteAutoencoder:
+    """The tokenizer of a recipe for a signal."""
+    network = recipe.network
+    sizes = {
+        "hidden": network.hidden,
+        "residual_blocks": network.residual_blocks,
+        "residual_hidden": network.residual_hidden,
+        "downsampling": network.downsampling,
+        "spatial_dims": signal.spatial_dims,
+    }
+    dim = recipe.quantizer.dim
+    return DiscreteAutoencoder(
+        ConvEncoder(signal.channels, dim, **sizes),
+        recipe.quantizer,
+        ConvDecoder(signal.channels, dim, **sizes),
+        signal,
+    )
+
+
+def _fit_tokenizer(run: Run, recipe: Recipe, splits: Splits) -> None:
+    torch.manual_seed(recipe.seed)
+    chosen = recipe.tokenizer
+    stage = TokenizerStage(
+        build_tokenizer(chosen, splits.signal),
+        chosen.training,
+        splits.train,
+        splits.validation,
+        seed=recipe.seed,
+        objective=TokenizerObjective(
+            chosen.reconstruction, chosen.commitment_weight, chosen.commitment_warmup
+        ),
+        augment=splits.augment,
+        workers=recipe.hardware.workers,
+    )
+    trainer = train(stage, "tokenizer", run.folder, recipe.hardware)
+    if trainer.is_global_zero:
+        save_model(stage.model, run.tokenizer)
+    trainer.strategy.barrier()
+
+
+def _cache_tokens(run: Run, prior: PriorRecipe, splits: Splits, seed: int) -> None:
+    """Turns the examples of every split into tokens, unless this tokenizer did so before."""
+    checksum = json.loads((run.tokenizer / "config.json").read_text(encoding="utf-8"))["checksum"]
+    manifest = cache_manifest(run.tokens)
+    if manifest is not None and manifest["tokenizer"] == checksum:
+        return
+    tokenizer = load_model(run.tokenizer)
+    (codebook_size,) = tokenizer.quantizer.codebook_sizes
+    train_set = splits.train
+    if prior.examples is not None:
+        train_set = train_set.first(prior.examples)
+    elif train_set.endless:
+        raise InputError(
+            "Endless data cannot be turned into tokens whole: set prior.examples to a number."
+        )
+
+    def grids() -> Iterator[tuple[str, TokenGrids]]:
+        torch.manual_seed(seed)
+        views = [encode_examples(tokenizer, train_set)]
+        for _ in range(prior.views - 1):
+            views.append(encode_examples(tokenizer, train_set, splits.augment))
+        contexts = [view.context for view in views if view.context is not None]
+        yield (
+            "train",
+            TokenGrids(
+                torch.cat([view.indices for view in views]),
+                torch.cat(contexts) if contexts else None,
+            ),
+        )
+        yield "validation", encode_examples(tokenizer, splits.validation)
+        yield "test", encode_examples(tokenizer, splits.test)
+
+    write_cache(run.tokens, grids(), codebook_size, checksum)
+
+
+def encode_examples(
+    tokenizer: DiscreteAutoencoder, examples: Examples, augment: Any = None
+) -> TokenGrids:
+    """The tokens and the conditions of all examples, in order."""
+    indices: list[Tensor] = []
+    for batch in evaluation_loader(examples, 256):
+        indices.append(tokenizer.encode(augment(batch.x) if augment else batch.x))
+    return TokenGrids(torch.cat(indices), examples.conditions)
+
+
+def _fit_prior(run: Run, recipe: Recipe, chosen: PriorRecipe, splits: Splits) -> None:
+    torch.manual_seed(recipe.seed)
+    tokenizer = load_model(run.tokenizer)
+    (codebook_size,) = tokenizer.quantizer.codebook_sizes
+    condition = splits.condition if chosen.conditional else None
+    prior: Prior = chosen.model(codebook_size, tokenizer.grid, condition)
+
+    def tokens(split: str) -> Tokens:
+        indices, context = read_cache(run.tokens, split)
+        return Tokens(indices, None if condition is None else context)
+
+    stage = PriorStage(
+        prior,
+        chosen.training,
+        tokens("train"),
+        tokens("validation"),
+        seed=recipe.seed,
+        workers=recipe.hardware.workers,
+    )
+    trainer = train(stage, "prior", run.folder, recipe.hardware)
+    if trainer.is_global_zero:
+        save_model(stage.model, run.prior)
+    trainer.strategy.barrier()
+
+
+def _difference(there: Any, wanted: Any, path: str = "") -> str:
+    """The first place where two configurations differ, in words; empty if they are equal."""
+    if isinstance(there, dict) and isinstance(wanted, dict):
+        for key in [*there, *(key for key in wanted if key not in there)]:
+            inner = _difference(there.get(key), wanted.get(key), f"{path}.{key}".lstrip("."))
+            if inner:
+                return inner
+        return ""
+    return "" if there == wanted else f"{path} is {there} there and {wanted} here"

@@ -1,0 +1,143 @@
+"""Token grids on disk: parquet for data frames and training, .npz for numpy.
+
+The cache of a run is a folder of parquet shards and a `tokens.json`, written last, that says which tokenizer made
+them, and their grid, codebook sizes, type and number.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, NamedTuple
+from zipfile import BadZipFile
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from torch import Tensor
+
+from smalti.errors import InputError
+from smalti.files import atomic_file, write_text
+
+__all__ = ["TokenGrids", "read_cache", "read_tokens", "write_cache", "write_tokens"]
+
+SHARD = 100_000
+
+
+class TokenGrids(NamedTuple):
+    """Indices (N, *grid), and the conditions (N,) that belong to them, or None."""
+
+    indices: Tensor
+    context: Tensor | None = None
+
+
+def write_tokens(path: str | Path, tokens: TokenGrids, codebook_size: int) -> None:
+    """Writes token grids to a .npz or .parquet file, in the smallest integer type that holds them.
+
+    Raises:
+        InputError: If the name ends otherwise.
+    """
+    path = Path(path)
+    indices = tokens.indices.numpy().astype(_smallest(codebook_size))
+    context = {} if tokens.context is None else {"context": tokens.context.numpy()}
+    if path.suffix == ".npz":
+        with atomic_file(path) as temporary:
+            np.savez_compressed(temporary, indices=indices, **context)
+    elif path.suffix == ".parquet":
+        _write_parquet(path, indices, context)
+    else:
+        raise InputError(f"Tokens are written as .npz or .parquet, got {path.name}: choose one of the two.")
+
+
+def read_tokens(path: str | Path) -> TokenGrids:
+    """Reads what `write_tokens` wrote.
+
+    Raises:
+        InputError: If the file is missing, is damaged or holds no token grids.
+    """
+    path = Path(path)
+    if path.suffix not in (".npz", ".parquet"):
+        raise InputError(f"Tokens are read from .npz or .parquet, got {path.name}: choose one of the two.")
+    try:
+        columns = _read_parquet(path) if path.suffix == ".parquet" else _read_npz(path)
+        indices = torch.from_numpy(columns["indices"].astype(np.int64))
+    except FileNotFoundError as error:
+        raise InputError(f"There is no file {path}: give the path of a .npz or .parquet.") from error
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile, pa.ArrowException) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"{path} holds no whole token grids ({reason}): write it with smalti encode.") from error
+    context = columns.get("context")
+    return TokenGrids(indices, None if context is None else torch.from_numpy(context.copy()))
+
+
+def write_cache(
+    folder: Path, splits: Iterable[tuple[str, TokenGrids]], codebook_size: int, tokenizer: str
+) -> None:
+    """Writes the token grids of each split as parquet shards, then `tokens.json`."""
+    counts: dict[str, int] = {}
+    grid: list[int] = []
+    for name, tokens in splits:
+        for number, start in enumerate(range(0, len(tokens.indices), SHARD)):
+            part = slice(start, start + SHARD)
+            context = None if tokens.context is None else tokens.context[part]
+            shard = TokenGrids(tokens.indices[part], context)
+            write_tokens(folder / f"{name}-{number:05d}.parquet", shard, codebook_size)
+        counts[name], grid = len(tokens.indices), list(tokens.indices.shape[1:])
+    manifest = {
+        "tokenizer": tokenizer,
+        "grid": grid,
+        "codebook_sizes": [codebook_size],
+        "dtype": np.dtype(_smallest(codebook_size)).name,
+        "order": "row-major over the grid",
+        "splits": counts,
+    }
+    write_text(folder / "tokens.json", json.dumps(manifest, indent=2))
+
+
+def read_cache(folder: Path, split: str) -> TokenGrids:
+    """Reads all shards of a split."""
+    shards = [read_tokens(path) for path in sorted(folder.glob(f"{split}-*.parquet"))]
+    if not shards:
+        raise InputError(f"{folder} holds no tokens of the split {split!r}: delete it and fit again.")
+    contexts = [shard.context for shard in shards if shard.context is not None]
+    return TokenGrids(
+        torch.cat([shard.indices for shard in shards]), torch.cat(contexts) if contexts else None
+    )
+
+
+def cache_manifest(folder: Path) -> dict[str, Any] | None:
+    """What `tokens.json` says, or None where the cache is not complete."""
+    path = folder / "tokens.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+
+
+def _smallest(codebook_size: int) -> type[np.integer]:
+    return next(t for t in (np.uint8, np.uint16, np.uint32) if codebook_size <= np.iinfo(t).max + 1)
+
+
+def _write_parquet(path: Path, indices: np.ndarray, context: dict[str, np.ndarray]) -> None:
+    flat = indices.reshape(len(indices), -1)
+    values = pa.array(flat.ravel())
+    table = pa.table(
+        {"indices": pa.FixedSizeListArray.from_arrays(values, flat.shape[1]), **context},
+        metadata={"grid": json.dumps(list(indices.shape[1:]))},
+    )
+    with atomic_file(path) as temporary:
+        pq.write_table(table, temporary)
+
+
+def _read_npz(path: Path) -> dict[str, np.ndarray]:
+    with path.open("rb") as file, np.load(file) as arrays:
+        return dict(arrays)
+
+
+def _read_parquet(path: Path) -> dict[str, np.ndarray]:
+    table = pq.read_table(path)
+    grid = json.loads((table.schema.metadata or {})[b"grid"])
+    columns = {name: table[name].combine_chunks() for name in table.column_names}
+    columns["indices"] = columns["indices"].flatten()
+    arrays = {name: column.to_numpy(zero_copy_only=False) for name, column in columns.items()}
+    arrays["indices"] = arrays["indices"].reshape(-1, *grid)
+    return arrays

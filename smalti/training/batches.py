@@ -1,0 +1,92 @@
+"""Endless batches whose order is a function of the seed and the step alone.
+
+The examples are read in shuffled passes laid end to end, and batch number s is a slice of that stream. A run that was
+interrupted asks for batch s again and gets the same examples, with no iterator's state to save; each of several
+processes takes its own part of every batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+__all__ = ["StepSampler", "evaluation_loader", "training_loader"]
+
+
+class StepSampler(Sampler[list[int]]):
+    """Yields lists of indices, endlessly, from batch `start` on.
+
+    Arguments:
+        length: Number of examples; None for an infinite set, which is read in order.
+        batch_size: Examples a batch and process.
+        seed: Of the order.
+        start: Number of the first batch.
+        rank: This process, among `world`.
+        world: Number of processes.
+
+    Example:
+        >>> whole = iter(StepSampler(5, 2, seed=0))
+        >>> later = iter(StepSampler(5, 2, seed=0, start=1))
+        >>> _ = next(whole)
+        >>> next(whole) == next(later)
+        True
+    """
+
+    def __init__(
+        self,
+        length: int | None,
+        batch_size: int,
+        seed: int,
+        *,
+        start: int = 0,
+        rank: int = 0,
+        world: int = 1,
+    ) -> None:
+        self.length, self.batch_size, self.seed = length, batch_size, seed
+        self.start, self.rank, self.world = start, rank, world
+        self._pass, self._order = -1, torch.empty(0, dtype=torch.int64)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        step = self.start
+        while True:
+            first = (step * self.world + self.rank) * self.batch_size
+            yield [self._example(position) for position in range(first, first + self.batch_size)]
+            step += 1
+
+    def _example(self, position: int) -> int:
+        if self.length is None:
+            return position
+        number, offset = divmod(position, self.length)
+        if number != self._pass:
+            generator = torch.Generator().manual_seed(self.seed * 1_000_003 + number)
+            self._pass, self._order = number, torch.randperm(self.length, generator=generator)
+        return int(self._order[offset])
+
+
+def training_loader(dataset: Dataset, sampler: StepSampler, workers: int) -> DataLoader:
+    """Endless training batches; a batch is what the dataset's `__getitems__` gives for a list of indices."""
+    return _loader(dataset, workers, batch_sampler=sampler)
+
+
+def evaluation_loader(dataset: Dataset, batch_size: int, workers: int = 0) -> DataLoader:
+    """All examples once, in order."""
+    return _loader(dataset, workers, batch_size=batch_size)
+
+
+def _loader(dataset: Dataset, workers: int, **options: Any) -> DataLoader:
+    return DataLoader(
+        dataset,
+        num_workers=workers,
+        collate_fn=_as_it_is,
+        persistent_workers=workers > 0,
+        # Its own generator: an iterator that is started must not draw from the global one.
+        generator=torch.Generator(),
+        **options,
+    )
+
+
+def _as_it_is(batch: Any) -> Any:
+    return batch

@@ -1,0 +1,125 @@
+"""What Lightning calls while a stage trains: saved states, the best state, progress."""
+
+from __future__ import annotations
+
+import sys
+import time
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning import LightningModule, Trainer
+from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
+from lightning.pytorch.callbacks import Callback, Checkpoint
+from tqdm import tqdm
+
+from smalti.files import atomic_file
+from smalti.training.stage import Stage
+
+__all__ = ["AtomicCheckpointIO", "KeepBest", "Progress", "SaveState"]
+
+
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Writes a checkpoint whole or not at all."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        """Writes to a temporary name, flushes, renames."""
+        with atomic_file(path) as temporary:
+            torch.save(checkpoint, temporary)
+
+
+class SaveState(Checkpoint):
+    """Saves the state of training every `every` optimizer steps to one file.
+
+    A subclass of Lightning's `Checkpoint`, because Lightning calls those after all other callbacks: the state then holds
+    what the others did at this step.
+    """
+
+    def __init__(self, path: Path, every: int) -> None:
+        self.path, self.every, self._saved = path, every, -1
+
+    def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
+        """Saves when an optimizer step has just been taken and it is time."""
+        step = trainer.global_step
+        if step % self.every == 0 and step not in (0, self._saved):
+            self._saved = step
+            trainer.save_checkpoint(self.path)
+
+
+class KeepBest(Callback):
+    """Keeps a copy of the model at its lowest validation loss; the copy is part of the saved state.
+
+    It must come before an averaging of weights among the callbacks: then it sees the averaged ones, which are those that
+    were validated.
+    """
+
+    def __init__(self) -> None:
+        self.loss, self.weights = float("inf"), {}
+
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Compares the validation that just ran with the best."""
+        if trainer.sanity_checking or not isinstance(pl_module, Stage):
+            return
+        loss = pl_module.validation_loss()
+        if loss < self.loss:
+            state = pl_module.model.state_dict()
+            self.loss, self.weights = loss, {name: t.detach().cpu().clone() for name, t in state.items()}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Part of the saved state."""
+        return {"loss": self.loss, "weights": self.weights}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """From the saved state."""
+        self.loss, self.weights = state_dict["loss"], deepcopy(state_dict["weights"])
+
+
+class Progress(Callback):
+    """A bar with the time left on a terminal, plain lines elsewhere.
+
+    Arguments:
+        name: Of the stage.
+        seconds: Between two plain lines.
+    """
+
+    def __init__(self, name: str, seconds: float = 15.0) -> None:
+        self.name, self.seconds = name, seconds
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Starts the clock."""
+        self._first, self._start = trainer.global_step, time.monotonic()
+        self._told = self._start
+        self._bar = tqdm(
+            total=trainer.max_steps,
+            initial=trainer.global_step,
+            desc=self.name,
+            disable=not (trainer.is_global_zero and sys.stderr.isatty()),
+            dynamic_ncols=True,
+        )
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, outputs: Any, *_: Any) -> None:
+        """Moves the bar, or says a line when it is time."""
+        if not self._bar.disable:
+            self._bar.update(trainer.global_step - self._bar.n)
+            if trainer.global_step % 20 == 0:
+                self._bar.set_postfix(loss=f"{outputs['loss'].item():.4f}", refresh=False)
+        elif trainer.is_global_zero and time.monotonic() - self._told > self.seconds:
+            self._told = time.monotonic()
+            self._say(trainer.global_step, trainer.max_steps, outputs["loss"].item())
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Closes the bar."""
+        self._bar.close()
+        if self._bar.disable and trainer.is_global_zero:
+            taken = time.monotonic() - self._start
+            print(f"{self.name}: {trainer.global_step} steps done, {taken:.0f} s", file=sys.stderr)
+
+    def _say(self, step: int, steps: int, loss: float) -> None:
+        rate = (step - self._first) / (time.monotonic() - self._start)
+        left = (steps - step) / rate if rate else float("inf")
+        print(
+            f"{self.name}: step {step}/{steps}, loss {loss:.4f}, {rate:.1f} steps/s, {left:.0f} s left",
+            file=sys.stderr,
+            flush=True,
+        )

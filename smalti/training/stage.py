@@ -1,0 +1,146 @@
+"""What the training of a tokenizer and that of a prior share.
+
+A stage is a LightningModule around a plain model. Everything random in a step is drawn after the generators were seeded
+with (seed, step, process), and the batch itself is a function of the same (`batches`): so a run that was interrupted
+goes on as if it had not been, and no generator's state needs saving.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from lightning import LightningModule
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.utils.data import DataLoader, Dataset
+
+from smalti.training.batches import StepSampler, evaluation_loader, training_loader
+from smalti.training.schedules import Constant, Schedule
+
+__all__ = ["Stage", "Training"]
+
+
+@dataclass(frozen=True)
+class Training:
+    """How one stage is trained.
+
+    Args:
+        steps: Optimizer steps.
+        batch_size: Examples a batch and process.
+        optimizer: Any optimizer of torch; the learning rate is its own.
+        schedule: Of the learning rate.
+        clip: Largest norm of the gradient; none for no clipping.
+        accumulate: Batches whose gradients make one optimizer step.
+        weight_ema: Decay of an exponential moving average of the weights, which then is the result.
+        validate_every: Optimizer steps between validations.
+        save_every: Optimizer steps between saved states, from which an interrupted run goes on.
+        keep_best: Whether the result is the state of the lowest validation loss, not the last.
+    """
+
+    steps: int
+    batch_size: int = 128
+    optimizer: Callable[[Iterable[nn.Parameter]], Optimizer] = torch.optim.Adam
+    schedule: Schedule = field(default_factory=Constant)
+    clip: float | None = None
+    accumulate: int = 1
+    weight_ema: float | None = None
+    validate_every: int = 500
+    save_every: int = 250
+    keep_best: bool = False
+
+
+class Stage(LightningModule):
+    """Abstract: a model, its objective and its data.
+
+    Arguments:
+        model: What is trained.
+        training: How.
+        train: Examples to train on.
+        validation: Examples to validate on.
+        seed: Of the order of the examples and of everything drawn in a step.
+        workers: Processes that fetch the batches; 0 for none.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        training: Training,
+        train: Dataset,
+        validation: Dataset,
+        *,
+        seed: int,
+        workers: int = 0,
+    ) -> None:
+        super().__init__()
+        self.model, self.training_options = model, training
+        self.train_set, self.validation_set = train, validation
+        self.seed, self.workers = seed, workers
+
+    @abstractmethod
+    def objective(self, batch: Any) -> dict[str, Tensor]:
+        """The scalars of a batch; "loss" is what is minimised, the others are logged beside it."""
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        """One batch forward."""
+        terms = self.objective(batch)
+        self.log_dict({f"train/{name}": value for name, value in terms.items()})
+        return terms["loss"]
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        """One batch of validation."""
+        terms = self.objective(batch)
+        self.validation_losses.append(terms["loss"])
+        self.log_dict(
+            {f"validation/{name}": value for name, value in terms.items()},
+            sync_dist=True,
+            batch_size=1,
+        )
+
+    def on_validation_epoch_start(self) -> None:
+        """Empties what `validation_loss` averages."""
+        self.validation_losses: list[Tensor] = []
+
+    def validation_loss(self) -> float:
+        """Mean loss of the validation that just ran, over all processes."""
+        mean = torch.stack(self.validation_losses).mean()
+        return float(self.trainer.strategy.reduce(mean, reduce_op="mean"))
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        """Seeds everything that this batch will draw."""
+        torch.manual_seed(((self.seed * 1_000_003 + batch_idx) * 4_099 + self.global_rank) % 2**63)
+
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        """One optimizer step, then the hook `after_step`."""
+        super().optimizer_step(*args, **kwargs)
+        self.after_step()
+
+    def after_step(self) -> None:
+        """What follows an optimizer step; nothing by default."""
+
+    def configure_optimizers(self) -> dict[str, Any]:
+        """The optimizer with its schedule."""
+        options = self.training_options
+        optimizer = options.optimizer([p for p in self.model.parameters() if p.requires_grad])
+        schedule = options.schedule.configure(optimizer, options.steps, options.validate_every)
+        return {"optimizer": optimizer, "lr_scheduler": schedule}
+
+    def train_dataloader(self) -> DataLoader:
+        """Batches from the one that follows the last optimizer step on."""
+        options = self.training_options
+        sampler = StepSampler(
+            None if getattr(self.train_set, "endless", False) else len(self.train_set),  # type: ignore[arg-type]
+            options.batch_size,
+            self.seed,
+            start=self.trainer.global_step * options.accumulate,
+            rank=self.global_rank,
+            world=self.trainer.world_size,
+        )
+        return training_loader(self.train_set, sampler, self.workers)
+
+    def val_dataloader(self) -> DataLoader:
+        """The whole validation set."""
+        return evaluation_loader(self.validation_set, self.training_options.batch_size)

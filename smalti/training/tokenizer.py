@@ -1,0 +1,105 @@
+"""Training a discrete autoencoder.
+
+    loss = reconstruction(x_hat, x) + codebook + beta(step) · commitment
+
+The codebook term, where the quantizer has one, moves the codewords and has no weight; beta weighs the commitment term,
+whose gradient reaches the encoder. Beta may rise linearly from 0 (warm-up), which lets the encoder spread out before it
+is held to its codewords.
+
+References:
+    Neural Discrete Representation Learning (van den Oord et al., 2017), arXiv 1711.00937, equation 3.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from smalti.autoencoders import DiscreteAutoencoder
+from smalti.data import Batch
+from smalti.losses import ReconstructionLoss
+from smalti.training.stage import Stage, Training
+
+__all__ = ["TokenizerObjective", "TokenizerStage"]
+
+
+class TokenizerObjective:
+    """The weights of the loss terms, as a function of the optimizer step.
+
+    Args:
+        reconstruction: Between x_hat and x.
+        commitment_weight: beta.
+        commitment_warmup: Optimizer steps over which beta rises linearly from 0.
+    """
+
+    def __init__(
+        self,
+        reconstruction: ReconstructionLoss,
+        commitment_weight: float = 0.25,
+        commitment_warmup: int = 0,
+    ) -> None:
+        self.reconstruction = reconstruction
+        self.commitment_weight, self.commitment_warmup = commitment_weight, commitment_warmup
+
+    def beta(self, step: int) -> float:
+        """The commitment weight at optimizer step `step`."""
+        if step >= self.commitment_warmup:
+            return self.commitment_weight
+        return self.commitment_weight * step / self.commitment_warmup
+
+    def __call__(
+        self, x: Tensor, x_hat: Tensor, losses: dict[str, Tensor], step: int
+    ) -> dict[str, Tensor]:
+        """The terms by name, and their weighted sum as "loss"."""
+        reconstruction = self.reconstruction(x_hat, x)
+        weights = {"commitment": self.beta(step)}
+        weighted = [weights.get(name, 1.0) * value for name, value in losses.items()]
+        return {"loss": reconstruction + sum(weighted), "reconstruction": reconstruction, **losses}
+
+
+class TokenizerStage(Stage):
+    """Trains a `DiscreteAutoencoder`; after each optimizer step the quantizer updates its codebook.
+
+    Arguments:
+        objective: The loss.
+        augment: Random changes of a training batch (B, C, *size).
+        Others: see `Stage`.
+    """
+
+    model: DiscreteAutoencoder
+
+    def __init__(
+        self,
+        model: DiscreteAutoencoder,
+        training: Training,
+        train: Dataset,
+        validation: Dataset,
+        *,
+        seed: int,
+        objective: TokenizerObjective,
+        augment: Callable[[Tensor], Tensor] | None = None,
+        workers: int = 0,
+    ) -> None:
+        if model.signal.spatial_dims == 2:
+            # Convolutions are up to twice as fast, and vectors lie together for the quantizer.
+            model.to(memory_format=torch.channels_last)
+        super().__init__(model, training, train, validation, seed=seed, workers=workers)
+        self.terms, self.augment = objective, augment
+
+    def objective(self, batch: Batch) -> dict[str, Tensor]:
+        """See `Stage.objective`."""
+        x = self.augment(batch.x) if self.augment and self.training else batch.x
+        x_hat, _, losses = self.model(x)
+        return self.terms(x, x_hat, losses, self.trainer.global_step)
+
+    def after_step(self) -> None:
+        """The codebook's own update: EMA, k-means start, revival."""
+        self.model.quantizer.update()
+
+    def transfer_batch_to_device(self, batch: Any, device: Any, dataloader_idx: int) -> Any:
+        """Only the signal is used."""
+        return batch._replace(x=batch.x.to(device, non_blocking=True), condition=None)

@@ -1,0 +1,111 @@
+"""Running a stage with Lightning: devices, precision, loggers, saved states."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+from lightning import Trainer
+from lightning.pytorch.callbacks import Callback, EMAWeightAveraging
+from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
+from lightning.pytorch.strategies import DDPStrategy
+
+from smalti.training.callbacks import AtomicCheckpointIO, KeepBest, Progress, SaveState
+from smalti.training.stage import Stage
+
+__all__ = ["Hardware", "train"]
+
+
+@dataclass(frozen=True)
+class Hardware:
+    """Where and how the arithmetic is done: the words are those of Lightning's `Trainer`.
+
+    Args:
+        accelerator: "cpu", "gpu", ..., or "auto".
+        devices: How many, or "auto".
+        num_nodes: Machines.
+        strategy: "auto", "ddp", "fsdp", ...
+        precision: "32-true", "bf16-mixed", "16-mixed", ...
+        workers: Processes that fetch the batches; 0 for none.
+        loggers: Lightning loggers beside TensorBoard and CSV.
+    """
+
+    accelerator: str = "auto"
+    devices: int | str = "auto"
+    num_nodes: int = 1
+    strategy: str = "auto"
+    precision: str = "32-true"
+    workers: int = 0
+    loggers: list[Logger] | None = None
+
+
+def train(stage: Stage, name: str, run: Path, hardware: Hardware) -> Trainer:
+    """Trains `stage` to its end, from the saved state if there is one.
+
+    Arguments:
+        stage: What to train; its model holds the result afterwards, on the CPU and in evaluation mode.
+        name: Of the stage: the state is kept in `run/state/name.ckpt`, the curves in `run/logs/name`.
+        run: The run directory.
+        hardware: Devices, precision, loggers.
+
+    Returns:
+        The trainer, which knows the processes that took part.
+    """
+    options = stage.training_options
+    state = run / "state" / f"{name}.ckpt"
+    best = KeepBest()
+    callbacks: list[Callback] = [Progress(name), SaveState(state, options.save_every)]
+    if options.keep_best:
+        callbacks.append(best)
+    if options.weight_ema is not None:
+        # Averaged buffers would blur the codebook against the encoder: they are copied instead.
+        callbacks.append(EMAWeightAveraging(decay=options.weight_ema, use_buffers=False))
+
+    _quieten()
+    trainer = Trainer(
+        accelerator=hardware.accelerator,
+        devices=hardware.devices,
+        num_nodes=hardware.num_nodes,
+        strategy=hardware.strategy,
+        precision=hardware.precision,  # type: ignore[arg-type]
+        logger=[*_curves(run, name), *(hardware.loggers or [])],
+        callbacks=callbacks,
+        plugins=[AtomicCheckpointIO()],
+        max_steps=options.steps,
+        max_epochs=-1,
+        gradient_clip_val=options.clip,
+        accumulate_grad_batches=options.accumulate,
+        val_check_interval=options.validate_every * options.accumulate,
+        check_val_every_n_epoch=None,
+        num_sanity_val_steps=0,
+        log_every_n_steps=20,
+        use_distributed_sampler=False,
+        enable_checkpointing=True,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    if isinstance(trainer.strategy, DDPStrategy):
+        # The quantizer adds up its own counts in every process, until its update joins them.
+        trainer.strategy._ddp_kwargs["broadcast_buffers"] = False
+    trainer.fit(stage, ckpt_path=str(state) if state.exists() else None, weights_only=False)
+    if best.weights:
+        stage.model.load_state_dict(best.weights)
+    stage.model.cpu().eval()
+    return trainer
+
+
+def _curves(run: Path, name: str) -> list[Logger]:
+    return [
+        # Each start writes to a new version: what an earlier one wrote stays.
+        CSVLogger(run / "logs", name=f"{name}/csv", flush_logs_every_n_steps=100),
+        TensorBoardLogger(run / "logs", name=f"{name}/tensorboard"),
+    ]
+
+
+def _quieten() -> None:
+    """Drops what Lightning says about choices that were made on purpose."""
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    for message in (".*does not have many workers.*", ".*resuming from a checkpoint that ended.*"):
+        warnings.filterwarnings("ignore", message)

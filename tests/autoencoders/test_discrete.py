@@ -1,0 +1,99 @@
+"""The discrete autoencoder, for images and sound, of every size."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from smalti.autoencoders import ConvDecoder, ConvEncoder, DiscreteAutoencoder
+from smalti.errors import InputError
+from smalti.quantizers import EMACodebook, GradientCodebook, VectorQuantizer
+from smalti.signals import Signal
+
+
+def assemble(signal: Signal, downsampling: int = 4, codebook=EMACodebook) -> DiscreteAutoencoder:
+    sizes = {"hidden": 8, "downsampling": downsampling, "spatial_dims": signal.spatial_dims}
+    return DiscreteAutoencoder(
+        ConvEncoder(signal.channels, 6, **sizes),
+        VectorQuantizer(codebook(16, 6)),
+        ConvDecoder(signal.channels, 6, **sizes),
+        signal,
+    ).eval()
+
+
+SIGNALS = [
+    Signal("image", 1, (28, 28)),
+    Signal("image", 3, (32, 20)),
+    Signal("image", 3, (17, 23)),
+    Signal("audio", 1, (160,), rate=8000),
+    Signal("audio", 2, (101,), rate=8000),
+]
+
+
+@pytest.mark.parametrize("signal", SIGNALS, ids=str)
+@pytest.mark.parametrize("downsampling", [2, 4, 8])
+def test_shapes(signal, downsampling):
+    model = assemble(signal, downsampling)
+    x = torch.rand(2, signal.channels, *signal.size) * 2 - 1
+    indices = model.encode(x)
+    assert indices.shape == (2, *(-(-length // downsampling) for length in signal.size))
+    assert indices.shape[1:] == model.grid
+    assert model.decode(indices).shape == x.shape
+    assert model(x).x_hat.shape == x.shape
+
+
+@pytest.mark.parametrize("signal", SIGNALS, ids=str)
+def test_decoding_the_indices_is_the_reconstruction(signal):
+    model = assemble(signal)
+    x = torch.rand(2, signal.channels, *signal.size) * 2 - 1
+    expected = model(x).x_hat.clamp(-1, 1)
+    torch.testing.assert_close(model.decode(model.encode(x)), expected)
+
+
+def test_padding_reflects_and_is_cropped():
+    """A size that does not divide is treated as the reflected, larger signal would be."""
+    model = assemble(Signal("image", 1))
+    x = torch.rand(1, 1, 6, 7)
+    padded = torch.nn.functional.pad(x, (0, 1, 0, 2), mode="reflect")
+    assert torch.equal(model.encode(x), model.encode(padded))
+    assert torch.equal(model(x).x_hat, model(padded).x_hat[..., :6, :7])
+
+
+def test_every_part_gets_a_gradient():
+    model = assemble(Signal("image", 1, (16, 16)), codebook=GradientCodebook).train()
+    x_hat, _, losses = model(torch.rand(2, 1, 16, 16))
+    (x_hat.square().mean() + sum(losses.values())).backward()
+    without = [name for name, p in model.named_parameters() if p.grad is None or not p.grad.any()]
+    assert without == []
+
+
+@pytest.mark.parametrize(
+    ("x", "line"),
+    [
+        (torch.zeros(2, 1, 16, 16), "with 3 channel"),
+        (torch.zeros(2, 3, 16, 20), "of size 16×16, got 16×20"),
+        (torch.zeros(3, 16, 16), "has the shape"),
+        (torch.zeros(2, 3, 16, 16, dtype=torch.uint8), "floating-point"),
+        (torch.full((2, 3, 16, 16), 255.0), r"values in \[-1.0, 1.0\]"),
+        (torch.full((2, 3, 16, 16), torch.nan), r"values in \[-1.0, 1.0\]"),
+    ],
+)
+def test_other_signals_are_refused(x, line):
+    with pytest.raises(InputError, match=line):
+        assemble(Signal("image", 3, (16, 16))).encode(x)
+
+
+def test_indices_out_of_range_are_refused():
+    model = assemble(Signal("image", 3, (16, 16)))
+    with pytest.raises(InputError, match="between 0 and 15"):
+        model.decode(torch.full((1, 4, 4), 16))
+    with pytest.raises(InputError, match="have the shape"):
+        model.decode(torch.zeros(4, 4, dtype=torch.int64))
+
+
+def test_too_small_signals_and_odd_downsamplings_are_refused():
+    with pytest.raises(InputError, match="too small"):
+        assemble(Signal("image", 1), 8).encode(torch.zeros(1, 1, 3, 16))
+    for downsampling in (0, 1, 3, 12):
+        with pytest.raises(InputError, match="power of two"):
+            assemble(Signal("image", 1), downsampling)

@@ -1,0 +1,151 @@
+"""Model folders: round trips, and one clear line for each way in which a folder can be damaged."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import safetensors.torch
+import torch
+
+from smalti.artifacts import build, describe, load_model, registered, save_model
+from smalti.autoencoders import ConvDecoder, ConvEncoder, DiscreteAutoencoder
+from smalti.errors import InputError
+from smalti.quantizers import EMACodebook, GradientCodebook, VectorQuantizer
+from smalti.signals import Signal
+
+
+def tokenizer(codebook=EMACodebook, **options) -> DiscreteAutoencoder:
+    return DiscreteAutoencoder(
+        ConvEncoder(1, 8, hidden=8),
+        VectorQuantizer(codebook(16, 8)),
+        ConvDecoder(1, 8, hidden=8),
+        Signal("image", channels=1, size=(12, 8), **options),
+    ).eval()
+
+
+@pytest.mark.parametrize("codebook", [EMACodebook, GradientCodebook])
+def test_a_saved_model_is_the_same_model(tmp_path, codebook):
+    model = tokenizer(codebook)
+    save_model(model, tmp_path / "model")
+    loaded = load_model(tmp_path / "model")
+    x = torch.rand(2, 1, 12, 8)
+    assert torch.equal(loaded.encode(x), model.encode(x))
+    assert torch.equal(loaded(x).x_hat, model(x).x_hat)
+    assert describe(loaded) == describe(model)
+    assert loaded.signal == model.signal
+    assert not loaded.training
+
+
+def test_save_pretrained_and_from_pretrained(tmp_path):
+    model = tokenizer()
+    model.save_pretrained(tmp_path / "model")
+    loaded = DiscreteAutoencoder.from_pretrained(tmp_path / "model")
+    x = torch.rand(2, 1, 12, 8)
+    assert torch.equal(loaded.encode(x), model.encode(x))
+    assert json.loads((tmp_path / "model" / "config.json").read_text())["class"] == "DiscreteAutoencoder"
+
+
+def test_push_to_hub_uploads_the_model_folder(tmp_path, monkeypatch):
+    """The hub itself cannot be reached here: what would be uploaded is caught and loaded."""
+    seen = {}
+
+    class Hub:
+        def __init__(self, **_):
+            pass
+
+        def create_repo(self, repo_id, **_):
+            return type("Url", (), {"repo_id": repo_id})
+
+        def upload_folder(self, *, folder_path, **_):
+            seen["model"] = load_model(folder_path)
+            return "https://hub/me/clocks"
+
+    monkeypatch.setattr("huggingface_hub.hub_mixin.HfApi", Hub)
+    model = tokenizer()
+    model.push_to_hub("me/clocks")
+    x = torch.rand(2, 1, 12, 8)
+    assert torch.equal(seen["model"].encode(x), model.encode(x))
+
+
+def test_from_pretrained_by_a_hub_name(tmp_path, monkeypatch):
+    model = tokenizer()
+    save_model(model, tmp_path / "me" / "clocks")
+
+    def download(repo_id, filename, **_):
+        return str(tmp_path / repo_id / filename)
+
+    monkeypatch.setattr("smalti.artifacts.hf_hub_download", download)
+    monkeypatch.setattr("huggingface_hub.hub_mixin.hf_hub_download", lambda **k: download(**k))
+    x = torch.rand(2, 1, 12, 8)
+    loaded = DiscreteAutoencoder.from_pretrained("me/clocks")
+    assert torch.equal(loaded.encode(x), model.encode(x))
+
+
+def drop_weights(folder):
+    (folder / "model.safetensors").unlink()
+
+
+def drop_config(folder):
+    (folder / "config.json").unlink()
+
+
+def truncate_weights(folder):
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100])
+
+
+def truncate_config(folder):
+    config = folder / "config.json"
+    config.write_text(config.read_text()[:-20])
+
+
+def edit_weights(folder):
+    weights = safetensors.torch.load_file(folder / "model.safetensors")
+    weights["encoder.down.0.bias"] += 1
+    safetensors.torch.save_file(weights, folder / "model.safetensors")
+
+
+def edit_config(folder):
+    config = folder / "config.json"
+    config.write_text(config.read_text().replace('"size": 16', '"size": 32'))
+
+
+@pytest.mark.parametrize(
+    ("damage", "line"),
+    [
+        (drop_weights, "model.safetensors is missing"),
+        (drop_config, "config.json is missing"),
+        (truncate_weights, "truncated or edited"),
+        (truncate_config, "not the JSON of a model"),
+        (edit_weights, "truncated or edited"),
+        (edit_config, "truncated or edited"),
+    ],
+)
+def test_a_damaged_folder_is_one_clear_line(tmp_path, damage, line):
+    folder = tmp_path / "model"
+    save_model(tokenizer(), folder)
+    damage(folder)
+    with pytest.raises(InputError, match=line) as caught:
+        load_model(folder)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_config_that_does_not_fit_is_refused():
+    with pytest.raises(InputError, match="not in the registry"):
+        build({"class": "os.system", "command": "true"})
+    with pytest.raises(InputError, match="does not fit its constructor"):
+        build({"class": "EMACodebook", "size": 4, "dim": 2, "colour": "red"})
+
+
+def test_two_classes_of_one_name_are_refused():
+    with pytest.raises(InputError, match="already holds"):
+
+        @registered
+        class EMACodebook:
+            pass
+
+
+def test_an_unregistered_argument_is_refused():
+    with pytest.raises(InputError, match="cannot be saved"):
+        describe(torch.nn.Linear(1, 1))

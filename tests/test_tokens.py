@@ -1,0 +1,74 @@
+"""Token grids survive a round trip through every format."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+
+from smalti.errors import InputError
+from smalti.tokens import (
+    TokenGrids,
+    cache_manifest,
+    read_cache,
+    read_tokens,
+    write_cache,
+    write_tokens,
+)
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".parquet"])
+@pytest.mark.parametrize("codebook_size", [256, 257, 65_537])
+@pytest.mark.parametrize("grid", [(3, 2), (5,), (2, 2, 4)])
+@pytest.mark.parametrize("conditional", [False, True])
+def test_round_trip(tmp_path, suffix, codebook_size, grid, conditional):
+    indices = torch.randint(codebook_size, (7, *grid))
+    indices.view(-1)[0] = codebook_size - 1
+    context = torch.rand(7) if conditional else None
+    path = tmp_path / f"tokens{suffix}"
+    write_tokens(path, TokenGrids(indices, context), codebook_size)
+    read = read_tokens(path)
+    assert torch.equal(read.indices, indices)
+    assert read.indices.dtype == torch.int64
+    if context is None:
+        assert read.context is None
+    else:
+        assert torch.equal(read.context, context)
+
+
+def test_the_smallest_type_is_used(tmp_path):
+    indices = torch.randint(256, (1000, 64))
+    write_tokens(tmp_path / "a.parquet", TokenGrids(indices), 256)
+    assert (tmp_path / "a.parquet").stat().st_size < 1.3 * indices.numel()
+
+
+def test_a_cache_is_complete_when_its_manifest_is_there(tmp_path):
+    train = TokenGrids(torch.randint(9, (5, 2, 2)), torch.arange(5))
+    assert cache_manifest(tmp_path) is None
+    write_cache(tmp_path, [("train", train)], 9, "abc")
+    assert cache_manifest(tmp_path) == json.loads((tmp_path / "tokens.json").read_text())
+    assert cache_manifest(tmp_path)["splits"] == {"train": 5}
+    assert torch.equal(read_cache(tmp_path, "train").indices, train.indices)
+    assert torch.equal(read_cache(tmp_path, "train").context, train.context)
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".parquet"])
+def test_a_damaged_file_is_one_clear_line(tmp_path, suffix):
+    path = tmp_path / f"tokens{suffix}"
+    write_tokens(path, TokenGrids(torch.zeros(50, 2, 2, dtype=torch.int64)), 9)
+    path.write_bytes(path.read_bytes()[:-40])
+    with pytest.raises(InputError, match="no whole token grids") as caught:
+        read_tokens(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_missing_files_and_other_formats_are_refused(tmp_path):
+    with pytest.raises(InputError, match="There is no file"):
+        read_tokens(tmp_path / "none.npz")
+    with pytest.raises(InputError, match=r"\.npz or \.parquet"):
+        read_tokens(tmp_path / "tokens.csv")
+    with pytest.raises(InputError, match=r"\.npz or \.parquet"):
+        write_tokens(tmp_path / "tokens.csv", TokenGrids(torch.zeros(1, 2, dtype=torch.int64)), 2)
+    with pytest.raises(InputError, match="no tokens of the split"):
+        read_cache(tmp_path, "test")

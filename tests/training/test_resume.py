@@ -1,0 +1,120 @@
+"""A run that is killed and started again ends with the same weights, bit for bit."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import safetensors.torch
+import torch
+import yaml
+
+RECIPE = {
+    "data": {
+        "class_path": "Clocks",
+        "init_args": {"size": 16, "length": 48, "validation": 16, "test": 16},
+    },
+    "tokenizer": {
+        "quantizer": {
+            "class_path": "VectorQuantizer",
+            "init_args": {
+                "codebook": {"class_path": "EMACodebook", "init_args": {"size": 16, "dim": 8}},
+                "estimator": {"class_path": "NSVQ"},
+            },
+        },
+        "network": {"hidden": 8, "residual_hidden": 4},
+        "training": {
+            "steps": 60,
+            "batch_size": 8,
+            "schedule": {"class_path": "Cosine", "init_args": {"warmup": 5}},
+            "clip": 1.0,
+            "accumulate": 2,
+            "weight_ema": 0.9,
+            "validate_every": 7,
+            "save_every": 4,
+            "keep_best": True,
+        },
+    },
+    "prior": {
+        "model": {"class_path": "PixelCNN", "init_args": {"hidden": 8, "layers": 2, "dropout": 0.1}},
+        "training": {
+            "steps": 60,
+            "batch_size": 8,
+            "schedule": {"class_path": "Plateau", "init_args": {"patience": 0}},
+            "weight_ema": 0.9,
+            "validate_every": 9,
+            "save_every": 4,
+        },
+    },
+}
+
+FIT = """
+import sys
+import torch
+torch.set_num_threads(1)
+from smalti import runs
+from smalti.recipes import schema
+from smalti.training import callbacks
+save = callbacks.SaveState.on_train_batch_end
+def slowly(self, trainer, *rest):
+    save(self, trainer, *rest)
+    print("step", trainer.global_step, flush=True)
+callbacks.SaveState.on_train_batch_end = slowly
+runs.fit(schema.read(sys.argv[1]), sys.argv[2])
+"""
+
+
+def start(recipe: Path, run: Path) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", FIT, str(recipe), str(run)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "HF_HUB_OFFLINE": "1"},
+    )
+
+
+def kill_after(process: subprocess.Popen[str], steps: int) -> None:
+    """Kills the process with no warning after it has taken so many steps of whatever stage."""
+    assert process.stdout is not None
+    for _ in range(steps):
+        if not process.stdout.readline():
+            break
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+
+
+@pytest.mark.slow
+def test_killed_again_and_again_the_run_ends_with_the_same_weights(tmp_path):
+    recipe = tmp_path / "small.yaml"
+    recipe.write_text(yaml.safe_dump(RECIPE))
+    whole = start(recipe, tmp_path / "whole")
+    assert whole.communicate()[1] is not None
+    assert whole.returncode == 0
+
+    killed = 0
+    began = time.monotonic()
+    for steps in (25, 40, 77, 30, 20, 200):
+        process = start(recipe, tmp_path / "killed")
+        kill_after(process, steps)
+        killed += process.returncode == -signal.SIGKILL
+        if process.returncode == 0 or time.monotonic() - began > 240:
+            break
+    last = start(recipe, tmp_path / "killed")
+    _, errors = last.communicate()
+    assert last.returncode == 0, errors
+    assert killed >= 4
+
+    for part in ("tokenizer", "prior"):
+        one, other = (
+            safetensors.torch.load_file(tmp_path / run / part / "model.safetensors")
+            for run in ("whole", "killed")
+        )
+        assert one.keys() == other.keys()
+        different = [name for name in one if not torch.equal(one[name], other[name])]
+        assert different == []
