@@ -2,8 +2,9 @@
 
     value v ∈ [-1, 1]  →  byte  round(127.5 (v + 1)) ∈ {0, …, 255}
 
-Small pictures are enlarged by a whole factor and by repeating pixels, so that a pixel stays a square and nothing is
-shown that the model did not make. The gaps of a sheet are transparent: it looks right on white and on black.
+Small pictures are enlarged by a whole factor and by repeating pixels, so that a pixel stays a
+square and nothing is shown that the model did not make. The gaps of a sheet are transparent: it
+looks right on white and on black.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ VISIBLE = 64  # px: the shorter side that a picture is enlarged to at least, whe
 
 
 def to_uint8(x: Tensor) -> Tensor:
-    """Turns values in [-1, 1] into bytes, on the CPU and in the same shape; what lies outside is clipped.
+    """Turns values in [-1, 1] into bytes, on the CPU and in the same shape; what lies outside is
+    clipped.
 
     Example:
         >>> to_uint8(torch.tensor([-1.0, 0.0, 1.0, 3.0]))
@@ -51,12 +53,13 @@ def grid(
     """Lays images out on one sheet, row by row.
 
     Arguments:
-        images: (B, C, H, W) in [-1, 1], with one channel (grey), three (colour), or two or four (the last one is the
-            opacity: -1 for transparent, 1 for opaque).
+        images: (B, C, H, W) in [-1, 1], with one channel (grey), three (colour), or two or four
+            (the last one is the opacity: -1 for transparent, 1 for opaque).
         columns: Images in a row; default: as square a sheet as possible.
-        scale: The side of the square that a pixel becomes; default: the smallest that makes the shorter side of an
-            image at least 64 px.
-        padding: The gap between images in px of the sheet. Gaps and places left empty are transparent.
+        scale: The side of the square that a pixel becomes; default: the smallest that makes the
+            shorter side of an image at least 64 px.
+        padding: The gap between images in px of the sheet. Gaps and places left empty are
+            transparent.
 
     Raises:
         InputError: If there are no images, or they are not such a batch.

@@ -23,6 +23,7 @@ from smalti.autoencoders import ConvDecoder, ConvEncoder, DiscreteAutoencoder
 from smalti.data import Examples, Splits
 from smalti.errors import InputError
 from smalti.files import write_text
+from smalti.losses import MSE
 from smalti.priors import Prior
 from smalti.recipes import schema
 from smalti.recipes.schema import PriorRecipe, Recipe, TokenizerRecipe
@@ -159,7 +160,7 @@ def _fit_tokenizer(run: Run, recipe: Recipe, splits: Splits) -> None:
         splits.validation,
         seed=recipe.seed,
         objective=TokenizerObjective(
-            chosen.reconstruction, chosen.commitment_weight, chosen.commitment_warmup
+            chosen.reconstruction or MSE(), chosen.commitment_weight, chosen.commitment_warmup
         ),
         augment=splits.augment,
         workers=recipe.hardware.workers,

@@ -8,19 +8,20 @@ So a picture of 12·60 times has one condition that matters, many details that d
 marks, shape of the hands), and a right answer to "does this show ten past ten?" that anybody can
 see. The hour hand is short and thick, the minute hand long and thin, down to 32 px.
 
-Everything is drawn `OVERSAMPLING` times as large and averaged down, which smooths the edges. Example
-number i of a split is a function of (seed, split, i) alone: endless clocks never repeat, and a set
-of n clocks is the first n of the endless ones.
+Everything is drawn `OVERSAMPLING` times as large and averaged down, which smooths the edges.
+Example number i of a split is a function of (seed, split, i) alone: endless clocks never repeat,
+and a set of n clocks is the first n of the endless ones.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
+from einops import rearrange
 from PIL import Image, ImageDraw
 from torch import Tensor
 
@@ -68,17 +69,21 @@ class Theme:
 
 # fmt: off
 THEMES = (
-    #      name         background ring       face       ticks      hands      cap        marks       shape    rim
-    Theme("porcelain", "#E6DFD3", "#2F3E46", "#FFFFFF", "#52646E", "#1B262C", "#D1495B", "bars",     "bar",   0.08),
-    Theme("midnight",  "#C9A24B", "#E9CF8B", "#15223F", "#E9CF8B", "#FBF3DC", "#C9A24B", "quarters", "leaf",  0.06),
-    Theme("mint",      "#BFE5D2", "#2A9D8F", "#F6FFFA", "#2A9D8F", "#12453D", "#F4A261", "dots",     "round", 0.10),
-    Theme("coral",     "#F7C9B6", "#E76F51", "#FFF8F2", "#E76F51", "#5B2333", "#E76F51", "minutes",  "taper", 0.07),
-    Theme("slate",     "#AEBAC6", "#E3E9EF", "#27313C", "#8FA1B3", "#F5F9FC", "#58B4FF", "bars",     "round", 0.05),
-    Theme("lemon",     "#3D5A80", "#EE6C4D", "#FFE79A", "#3D5A80", "#22304A", "#EE6C4D", "dots",     "bar",   0.09),
-    Theme("plum",      "#D9C6EA", "#7B5EA7", "#FBF7FF", "#7B5EA7", "#33214F", "#F29E4C", "quarters", "round", 0.11),
-    Theme("forest",    "#D8D3BF", "#A3B18A", "#2F4A3C", "#C7D1AE", "#F8F4E1", "#E98A5B", "minutes",  "leaf",  0.06),
-    Theme("rose",      "#7A3148", "#F2C1CC", "#FFF3F4", "#C25B78", "#541C31", "#C25B78", "bars",     "leaf",  0.08),
-    Theme("sky",       "#FFE0A3", "#FFFFFF", "#1F6FA8", "#CFE8F7", "#FFFFFF", "#FFC24B", "dots",     "taper", 0.07),
+    #      name         background ring       face       ticks      hands      cap        marks
+    # shape    rim
+    Theme("porcelain", "#E6DFD3", "#2F3E46", "#FFFFFF", "#52646E", "#1B262C", "#D1495B", "bars",
+    "bar",   0.08), Theme("midnight",  "#C9A24B", "#E9CF8B", "#15223F", "#E9CF8B", "#FBF3DC",
+    "#C9A24B", "quarters", "leaf",  0.06), Theme("mint",      "#BFE5D2", "#2A9D8F", "#F6FFFA",
+    "#2A9D8F", "#12453D", "#F4A261", "dots",     "round", 0.10), Theme("coral",     "#F7C9B6",
+    "#E76F51", "#FFF8F2", "#E76F51", "#5B2333", "#E76F51", "minutes",  "taper", 0.07),
+    Theme("slate",     "#AEBAC6", "#E3E9EF", "#27313C", "#8FA1B3", "#F5F9FC", "#58B4FF", "bars",
+    "round", 0.05), Theme("lemon",     "#3D5A80", "#EE6C4D", "#FFE79A", "#3D5A80", "#22304A",
+    "#EE6C4D", "dots",     "bar",   0.09), Theme("plum",      "#D9C6EA", "#7B5EA7", "#FBF7FF",
+    "#7B5EA7", "#33214F", "#F29E4C", "quarters", "round", 0.11), Theme("forest",    "#D8D3BF",
+    "#A3B18A", "#2F4A3C", "#C7D1AE", "#F8F4E1", "#E98A5B", "minutes",  "leaf",  0.06), Theme("rose",
+    "#7A3148", "#F2C1CC", "#FFF3F4", "#C25B78", "#541C31", "#C25B78", "bars",     "leaf",  0.08),
+    Theme("sky",       "#FFE0A3", "#FFFFFF", "#1F6FA8", "#CFE8F7", "#FFFFFF", "#FFC24B", "dots",
+    "taper", 0.07),
 )
 # fmt: on
 
@@ -90,7 +95,8 @@ class ClockStyle:
     Arguments:
         theme: Its design.
         rotation: How far the whole clock hangs askew, in radians clockwise.
-        shift: Where its centre lies off that of the picture, as a share of the picture: (right, down).
+        shift: Where its centre lies off that of the picture, as a share of the picture: (right,
+        down).
         radius: Of the rim, as a share of the picture.
         thickness: Factor on the width of the hands.
     """
@@ -116,7 +122,7 @@ class ClockStyle:
             jitter: Factor on all inexactness, in [0, 1]: at 1 up to 4 degrees askew, 2 % of the
                 picture off its centre, 3 % smaller or larger, and hands 15 % thinner or thicker.
         """
-        theme = themes[rng.integers(len(themes))]
+        theme = themes[int(rng.integers(len(themes)))]
         askew, right, down, larger, thicker = jitter * rng.uniform(-1, 1, size=5)
         return cls(
             theme,
@@ -147,17 +153,113 @@ def render_clock(minutes: float, style: ClockStyle, size: int) -> Image.Image:
     pen.disc(0, 0, 1.0 - theme.rim, theme.face)
     for angle, kind in _MARKS[theme.marks]:
         pen.mark(angle, kind, theme.ticks)
-    pen.hand(2 * math.pi * minutes / TIME.dial, length=0.50, width=0.16)
-    pen.hand(2 * math.pi * minutes / TIME.hour, length=0.80, width=0.09)
+    pen.hand(2 * math.pi * minutes / TIME.dial, length=0.50, width=0.17)
+    pen.hand(2 * math.pi * minutes / TIME.hour, length=0.80, width=0.10)
     pen.disc(0, 0, 0.075, theme.cap)
     return image.reduce(OVERSAMPLING)
 
 
+class Clocks(Source):
+    """Synthetic analog clocks, labelled with the time they show. Nothing is read or downloaded.
+
+    Args:
+        size: Height and width of a picture, in px.
+        channels: 3 for colour, 1 for grey.
+        length: Number of training examples, made at once; null for endless ones, made as needed.
+        themes: Number of different designs.
+        jitter: How much single clocks differ from their design, from 0 (not at all) to 1.
+        validation: Number of validation examples.
+        test: Number of test examples.
+        seed: Another seed gives other clocks.
+
+    Raises:
+        InputError: If a number is out of its range.
+    """
+
+    def __init__(
+        self,
+        size: int = 64,
+        channels: int = 3,
+        length: int | None = 20_000,
+        themes: int = len(THEMES),
+        jitter: float = 1.0,
+        validation: int = 1_000,
+        test: int = 2_000,
+        seed: int = 0,
+    ) -> None:
+        _check("The size of clocks", size, 16, 1024)
+        _check("The number of channels", channels, 1, 3)
+        _check("The number of themes", themes, 1, len(THEMES))
+        _check("The jitter", jitter, 0, 1)
+        _check("The seed", seed, 0, 2**63 - 1)
+        for what, n in ("training", length), ("validation", validation), ("test", test):
+            _check(f"The number of {what} clocks", 1 if n is None else n, 1, 100_000_000)
+        if channels == 2:
+            raise InputError("Clocks have 1 channel (grey) or 3 (colour), got 2: choose one.")
+        self.size, self.channels, self.length = size, channels, length
+        self.themes, self.jitter = THEMES[:themes], jitter
+        self.validation, self.test, self.seed = validation, test, seed
+
+    def load(self) -> Splits:
+        train, validation, test = (EndlessClocks(self, split) for split in range(3))
+        return Splits(
+            train=train if self.length is None else train.rendered(self.length),
+            validation=validation.rendered(self.validation),
+            test=test.rendered(self.test),
+            signal=Signal("image", self.channels, (self.size, self.size)),
+            condition=TIME,
+            augment=None,
+        )
+
+
+class EndlessClocks(Examples):
+    """Clocks drawn when they are asked for.
+
+    Arguments:
+        source: Their look.
+        split: Number of the split, so that no two splits hold the same clocks.
+    """
+
+    endless = True
+
+    def __init__(self, source: Clocks, split: int) -> None:
+        self.source, self.split = source, split
+
+    def __len__(self) -> int:
+        return 1 << 40  # more than anybody will ask for
+
+    def __getitems__(self, indices: Sequence[int]) -> Batch:
+        pixels, minutes = self._render(indices, len(indices))
+        return Batch(to_float(pixels), minutes)
+
+    def conditions_at(self, indices: Sequence[int]) -> Tensor:
+        return torch.tensor([self._draw(i)[0] for i in indices], dtype=TIME.dtype)
+
+    def rendered(self, n: int) -> Pixels:
+        """The first n clocks, all drawn at once."""
+        return Pixels(*self._render(progress(range(n), n, "drawing clocks"), n))
+
+    def _render(self, indices: Iterable[int], n: int) -> tuple[Tensor, Tensor]:
+        """Pixels (n, C, H, W), uint8, and times (n,)."""
+        size, mode = self.source.size, "L" if self.source.channels == 1 else "RGB"
+        pixels = np.empty((n, size, size, self.source.channels), dtype=np.uint8)
+        times = torch.empty(n, dtype=TIME.dtype)
+        for row, i in enumerate(indices):
+            minutes, rng = self._draw(i)
+            style = ClockStyle.random(rng, self.source.themes, self.source.jitter)
+            image = render_clock(minutes, style, size).convert(mode)
+            pixels[row], times[row] = np.asarray(image).reshape(pixels[row].shape), minutes
+        return rearrange(torch.from_numpy(pixels), "n h w c -> n c h w").contiguous(), times
+
+    def _draw(self, index: int) -> tuple[int, np.random.Generator]:
+        """The time of a clock, and the generator that decides on its look."""
+        rng = np.random.default_rng((self.source.seed, self.split, index))
+        return int(rng.integers(TIME.dial)), rng
+
+
 def _dial(large: str, small: str | None, between: str | None) -> list[tuple[float, str]]:
-    """Angles and kinds of the marks at 12, 3, 6 and 9, at the other hours, and between the hours."""
-    kinds = [
-        large if i % 15 == 0 else small if i % 5 == 0 else between for i in range(TIME.hour)
-    ]
+    """Angles and kinds of the marks: at 12, 3, 6 and 9, at other hours, and between them."""
+    kinds = [large if i % 15 == 0 else small if i % 5 == 0 else between for i in range(TIME.hour)]
     return [(2 * math.pi * i / TIME.hour, kind) for i, kind in enumerate(kinds) if kind]
 
 
@@ -166,6 +268,13 @@ _MARKS = {
     "dots": _dial("large dot", "dot", None),
     "quarters": _dial("long", None, None),
     "minutes": _dial("long", "short", "fine"),
+}
+_MARK_SIZES = {  # (length, width); a dot has no length
+    "long": (0.15, 0.06),
+    "short": (0.09, 0.035),
+    "fine": (0.04, 0.015),
+    "large dot": (0.0, 0.11),
+    "dot": (0.0, 0.065),
 }
 
 
@@ -179,25 +288,24 @@ class _Pen:
         self.inner = 1 - style.theme.rim
 
     def disc(self, angle: float, distance: float, radius: float, colour: str) -> None:
-        (x, y), r = self._at(angle, distance), radius * self.unit
+        ((x, y),), r = self._at(angle, [(distance, 0.0)]), radius * self.unit
         self.draw.ellipse((x - r, y - r, x + r, y + r), fill=colour)
 
     def mark(self, angle: float, kind: str, colour: str) -> None:
-        if "dot" in kind:
-            radius = 0.055 if kind == "large dot" else 0.032
-            self.disc(angle, self.inner - 0.10, radius, colour)
-        else:
-            length, width = {"long": (0.15, 0.06), "short": (0.09, 0.035), "fine": (0.04, 0.015)}[kind]
-            outer = self.inner - 0.03
+        length, width = _MARK_SIZES[kind]
+        outer = self.inner - 0.03
+        if length:
             self._polygon(angle, [(outer - length, width / 2), (outer, width / 2)], colour)
+        else:
+            self.disc(angle, outer - 0.06, width / 2, colour)
 
     def hand(self, angle: float, length: float, width: float) -> None:
         colour, w = self.style.theme.hands, width * self.style.thickness / 2
         outline = {  # (distance from the pivot, half the width there)
             "bar": [(-0.14, w), (length, w)],
             "round": [(-0.10, w), (length, w)],
-            "taper": [(-0.14, 1.25 * w), (length, 0.6 * w)],
-            "leaf": [(-0.14, 0.6 * w), (0.55 * length, 1.35 * w), (length, 0.25 * w)],
+            "taper": [(-0.14, 1.25 * w), (length, 0.7 * w)],
+            "leaf": [(-0.14, 0.6 * w), (0.55 * length, 1.35 * w), (length, 0.4 * w)],
         }[self.style.theme.shape]
         self._polygon(angle, outline, colour)
         if self.style.theme.shape == "round":
@@ -205,13 +313,18 @@ class _Pen:
             self.disc(angle, -0.10, w, colour)
 
     def _polygon(self, angle: float, outline: list[tuple[float, float]], colour: str) -> None:
-        """Fills what lies between a chain of (distance, half width) along `angle` and its mirror image."""
-        sides = [*outline, *((distance, -half) for distance, half in reversed(outline))]
-        self.draw.polygon([self._at(angle, *point) for point in sides], fill=colour)
+        """Fills between a chain of (distance, half the width) and its mirror image."""
+        mirrored = [(distance, -half) for distance, half in reversed(outline)]
+        self.draw.polygon(self._at(angle, outline + mirrored), fill=colour)
 
-    def _at(self, angle: float, distance: float, aside: float = 0.0) -> tuple[float, float]:
-        s, c = math.sin(angle + self.style.rotation), math.cos(angle + self.style.rotation)
-        return (
-            self.x + self.unit * (distance * s + aside * c),
-            self.y - self.unit * (distance * c - aside * s),
-        )
+    def _at(self, angle: float, points: list[tuple[float, float]]) -> list[tuple[float, float]]:
+        """Pixels (x, y) of points (distance along `angle`, distance to its right)."""
+        s = self.unit * math.sin(angle + self.style.rotation)
+        c = self.unit * math.cos(angle + self.style.rotation)
+        x, y = self.x, self.y
+        return [(x + along * s + aside * c, y - along * c + aside * s) for along, aside in points]
+
+
+def _check(what: str, value: float, low: float, high: float) -> None:
+    if not low <= value <= high:
+        raise InputError(f"{what} is from {low} to {high}, got {value}: choose one in this range.")

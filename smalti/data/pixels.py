@@ -1,4 +1,5 @@
-"""Pixels held as bytes: a whole data set as one array of (N, C, H, W), and [-1, 1] only a batch at a time.
+"""Pixels held as bytes: a whole data set as one array of (N, C, H, W), and [-1, 1] only a batch at
+a time.
 
     byte b ∈ {0, …, 255}  →  value v = b / 127.5 − 1 ∈ [-1, 1]
 

@@ -14,5 +14,6 @@ T = TypeVar("T")
 
 
 def progress(items: Iterable[T], total: int, what: str) -> Iterator[T]:
-    """Yields `items`, with a bar on stderr once it takes more than two seconds; none without a terminal."""
-    yield from tqdm(items, desc=what, total=total, leave=False, delay=2, disable=not sys.stderr.isatty())
+    """Yields `items`, with a bar on stderr where that is a terminal, once it has taken 2 s."""
+    silent = not sys.stderr.isatty()
+    yield from tqdm(items, desc=what, total=total, leave=False, delay=2, disable=silent)

@@ -1,7 +1,7 @@
 """The examples that are measured: which of a set, and batch by batch.
 
-Where a set is larger than what is measured of it, the examples are drawn without replacement, because files often lie
-sorted by class. The draw depends on the seed alone.
+Where a set is larger than what is measured of it, the examples are drawn without replacement,
+because files often lie sorted by class. The draw depends on the seed alone.
 """
 
 from __future__ import annotations
@@ -44,6 +44,4 @@ def pieces(*tensors: Tensor | None, size: int) -> Iterator[tuple[Tensor | None, 
     """
     length = next(len(tensor) for tensor in tensors if tensor is not None)
     for start in range(0, length, size):
-        yield tuple(
-            None if tensor is None else tensor[start : start + size] for tensor in tensors
-        )
+        yield tuple(None if tensor is None else tensor[start : start + size] for tensor in tensors)

@@ -1,10 +1,11 @@
-"""A small classifier, trained on the data's own labels: an eye for images that no download is needed for.
+"""A small classifier, trained on the data's own labels: an eye for images that needs no download.
 
-    x (B, C, H, W) ─▶ at most 32 px ─▶ 3 stages of 3×3 convolutions, 32 · 64 · 64 channels ─▶ mean over positions
-      ─▶ linear, ReLU: 64 features ─▶ linear: logits
+    x (B, C, H, W) ─▶ at most 32 px ─▶ 3 stages of 3×3 convolutions, 32 · 64 · 64 channels
+                   ─▶ mean over positions ─▶ linear, ReLU: 64 features ─▶ linear: logits
 
-It says which class a generated image shows, and its 64 features are the space of the Fréchet distance. It is trained
-only on real images and sees no sample before it judges; how well it sees is reported beside what it says.
+It says which class a generated image shows, and its 64 features are the space of the Fréchet
+distance. It is trained only on real images and sees no sample before it judges; how well it sees
+is reported beside what it says.
 """
 
 from __future__ import annotations
@@ -74,8 +75,9 @@ def train_classifier(
 ) -> Classifier:
     """Trains a classifier on the labels of the training split, with the data's own augmentation.
 
-    AdamW with a rate that rises to 3e-3 and falls to 0, in batches of 128 drawn with replacement. The same seed on the same
-    machine gives the same classifier; torch's global generator is left as it was.
+    AdamW with a rate that rises to 3e-3 and falls to 0, in batches of 128 drawn with replacement.
+    The same seed on the same machine gives the same classifier; torch's global generator is left
+    as it was.
     """
     assert splits.condition is not None
     with torch.random.fork_rng():

@@ -1,10 +1,13 @@
 """Generated clocks, read back: does a clock that was asked to show 10:10 show 10:10?
 
-    time t ─▶ prior(tokens | t) ─▶ decoder ─▶ picture ─▶ reader ─▶ t̂        right if |t̂ − t| ≤ 5 minutes on the dial
+    time t ─▶ prior(tokens | t) ─▶ decoder ─▶ picture ─▶ reader ─▶ t̂
 
-The times are every 5 minutes of 12 hours, 144 in all, one picture each. The reader matches templates of rendered clocks; it
-took no part in training. How often it reads real test clocks right says how far it can be trusted, and reconstructions of
-those show what the tokenizer alone loses. A clock drawn at a random time is right with probability 11/720.
+and t̂ is right if |t̂ − t| ≤ 5 minutes on the dial.
+
+The times are every 5 minutes of 12 hours, 144 in all, one picture each. The reader matches
+templates of rendered clocks; it took no part in training. How often it reads real test clocks
+right says how far it can be trusted, and reconstructions of those show what the tokenizer alone
+loses. A clock drawn at a random time is right with probability 11/720.
 """
 
 from __future__ import annotations

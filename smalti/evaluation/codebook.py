@@ -3,10 +3,10 @@
 With c_k the number of times that codeword k was chosen over a whole set, and p = c / Σ c,
 
     usage      = |{k : c_k > 0}| / K
-    perplexity = exp(− Σ p_k ln p_k),   between 1 (one codeword does everything) and K (all equally often)
+    perplexity = exp(− Σ p_k ln p_k)     from 1 (one codeword) to K (all equally often)
 
-Both are taken over the whole set at once. The mean over batches is another, smaller number, because one batch has too
-few positions to hit every codeword.
+Both are taken over the whole set at once. The mean over batches is another, smaller number,
+because one batch has too few positions to hit every codeword.
 """
 
 from __future__ import annotations
@@ -37,13 +37,12 @@ def codeword_counts(indices: Tensor, codebook_sizes: tuple[int, ...]) -> list[Te
         else [indices[..., q] for q in range(len(codebook_sizes))]
     )
     return [
-        count_indices(column, size)
-        for column, size in zip(columns, codebook_sizes, strict=True)
+        count_indices(column, size) for column, size in zip(columns, codebook_sizes, strict=True)
     ]
 
 
 def codebook_figures(counts: list[Tensor], measured_on: str) -> dict[str, Figure]:
-    """Usage and perplexity; of several codebooks one after the other, with the codebook's number behind the name."""
+    """Usage and perplexity; of several codebooks each, with its number behind the name."""
     figures = {}
     for number, count in enumerate(counts):
         suffix = f"_{number}" if len(counts) > 1 else ""

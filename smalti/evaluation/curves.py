@@ -1,8 +1,10 @@
-"""Training curves: read from the CSV files that Lightning's logger wrote, drawn one small plot a quantity.
+"""Training curves: read from the CSV files that Lightning's logger wrote, drawn one small plot a
+quantity.
 
-A row of such a file holds what was logged at one moment, so most cells are empty; `train/loss` and `validation/loss` belong in
-one plot. A run that was interrupted has one file for each start, and a later file replaces what an earlier one
-says from its own first step on. Colours and greys are chosen to be read on white and on black paper.
+A row of such a file holds what was logged at one moment, so most cells are empty; `train/loss` and
+`validation/loss` belong in one plot. A run that was interrupted has one file for each start, and a
+later file replaces what an earlier one says from its own first step on. Colours and greys are
+chosen to be read on white and on black paper.
 """
 
 from __future__ import annotations
@@ -48,9 +50,7 @@ def read_curves(files: Path | Sequence[Path]) -> dict[str, dict[str, Curve]]:
             there = curves.setdefault(quantity, {}).setdefault(split, [])
             there[:] = [point for point in there if point[0] < points[0][0]] + points
     order = {quantity: place for place, quantity in enumerate(FIRST)}
-    return dict(
-        sorted(curves.items(), key=lambda item: (order.get(item[0], len(order)), item[0]))
-    )
+    return dict(sorted(curves.items(), key=lambda item: (order.get(item[0], len(order)), item[0])))
 
 
 def plot_curves(quantity: str, curves: dict[str, Curve]) -> Image.Image:

@@ -1,20 +1,25 @@
-r"""How close generated images are to real ones, seen through the features of a classifier.
+"""How close generated images are to real ones, seen through the features of a classifier.
 
-Two sets of features with means μ and covariances Σ are compared as if both were Gaussian. The Fréchet distance of those is
+Two sets of features with means μ and covariances Σ are compared as if both were Gaussian. The
+Fréchet distance of those is
 
     d² = ‖μ_a − μ_b‖² + tr(Σ_a) + tr(Σ_b) − 2 tr (Σ_a^½ Σ_b Σ_a^½)^½
 
-It is 0 only if means and covariances agree. With Inception features it is called FID; here the features are those of a
-small classifier that was trained on the data's own labels, so the numbers of two data sets, or of two trainings of the
-classifier, cannot be compared. Those of one report can: the same classifier, the same reference set and the same N for each line.
-Few examples bias it upwards, for the covariance of few is too narrow in some directions; two references show by how much:
+It is 0 only if means and covariances agree. With Inception features it is called FID; here the
+features are those of a small classifier that was trained on the data's own labels, so the numbers
+of two data sets, or of two trainings of the classifier, cannot be compared. Those of one report
+can: the same classifier, the same reference set and the same N for each line. Few examples bias it
+upwards, for the covariance of few is too narrow in some directions; two references show by how
+much:
 
 * training images against test images: what a perfect generator would reach at this N;
 * reconstructions of test images: what the tokenizer allows, however good the prior.
 
 References:
-    GANs Trained by a Two Time-Scale Update Rule Converge to a Local Nash Equilibrium (Heusel et al., 2017), arXiv 1706.08500.
-    Effectively Unbiased FID and Inception Score and where to find them (Chong & Forsyth, 2020), arXiv 1911.07023.
+    GANs Trained by a Two Time-Scale Update Rule Converge to a Local Nash Equilibrium (Heusel et
+    al., 2017), arXiv 1706.08500.
+    Effectively Unbiased FID and Inception Score and where to find them (Chong & Forsyth, 2020),
+    arXiv 1911.07023.
 """
 
 from __future__ import annotations
@@ -53,7 +58,9 @@ def features_of(classifier: Classifier, images: Iterable[Tensor]) -> Tensor:
 def gaussian(features: Tensor) -> Gaussian:
     """Mean and covariance of features (N, D), N at least 2."""
     features = features.double().cpu()
-    return Gaussian(features.mean(0), torch.cov(features.T).reshape(2 * features.shape[1:]), len(features))
+    return Gaussian(
+        features.mean(0), torch.cov(features.T).reshape(2 * features.shape[1:]), len(features)
+    )
 
 
 def frechet_distance(a: Gaussian, b: Gaussian) -> float:

@@ -1,7 +1,7 @@
 """A figure: a number with its unit and with the protocol by which it was measured.
 
-A number alone cannot be compared with anything. So none leaves this room without the set it was measured on, how many
-examples that were, the range of values, and what exactly was averaged.
+A number alone cannot be compared with anything. So none leaves this room without the set it was
+measured on, how many examples that were, the range of values, and what exactly was averaged.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def is_figure(value: Any) -> bool:
 
 
 def finite(tree: Any) -> Any:
-    """Nested figures as JSON can hold them: a value that is not finite becomes null, with a note that says what it was."""
+    """Nested figures as JSON can hold them: an infinite value becomes null, with a note."""
     if not isinstance(tree, dict):
         return tree
     if is_figure(tree) and not math.isfinite(tree["value"]):

@@ -1,18 +1,20 @@
 """FID and KID with Inception features, where the network's weights are on this machine.
 
-Published FIDs use one particular set of weights of Inception v3, 91 MB that smalti does not ship and does not download on
-its own: an evaluation of local data never touches the network. If the package `torch-fidelity` is installed (the extra
-`smalti[fid]`) and its weights lie where torch keeps downloads, both distances are computed through torchmetrics.
+Published FIDs use one particular set of weights of Inception v3, 91 MB that smalti does not ship
+and does not download on its own: an evaluation of local data never touches the network. If the
+package `torch-fidelity` is installed (the extra `smalti[fid]`) and its weights lie where torch
+keeps downloads, both distances are computed through torchmetrics.
 
 References:
-    GANs Trained by a Two Time-Scale Update Rule Converge to a Local Nash Equilibrium (Heusel et al., 2017), arXiv 1706.08500.
+    GANs Trained by a Two Time-Scale Update Rule Converge to a Local Nash Equilibrium (Heusel et
+    al., 2017), arXiv 1706.08500.
     Demystifying MMD GANs (Bińkowski et al., 2018), arXiv 1801.01401.
 """
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,28 +23,50 @@ from torch import Tensor, nn
 
 from smalti.pictures import to_uint8
 
-__all__ = ["InceptionDistances", "inception_distances", "inception_features", "load_inception"]
+__all__ = [
+    "Inception",
+    "InceptionDistances",
+    "inception_distances",
+    "inception_features",
+    "load_inception",
+]
 
 WEIGHTS = "weights-inception-2015-12-05-6726825d.pth"
 ADDRESS = f"https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/{WEIGHTS}"
 SUBSETS = 100
 
-Extractor = Callable[[Tensor], Tensor]
-
 
 class InceptionDistances(NamedTuple):
-    """FID, and KID with its standard deviation over subsets."""
+    """FID, and KID as the mean over random subsets of this many rows."""
 
     fid: float
     kid: float
-    kid_deviation: float
     subset: int
 
 
-def load_inception(folder: str | Path | None = None) -> Extractor | str:
+class Inception(nn.Module):
+    """Images (B, C, H, W) in [-1, 1] → features (B, D), through 8-bit images in three channels.
+
+    Arguments:
+        network: (B, 3, H, W) bytes → (B, D).
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, x: Tensor) -> Tensor:
+        pixels = to_uint8(x).to(x.device)
+        return self.network(pixels if pixels.shape[1] == 3 else pixels.expand(-1, 3, -1, -1))
+
+
+def load_inception(
+    device: torch.device | str = "cpu", folder: str | Path | None = None
+) -> Inception | str:
     """The network up to its 2048 pooled features, or one line that says why it cannot be had.
 
     Arguments:
+        device: Where it is to compute.
         folder: Where the weights lie; default: torch's own folder of downloads.
     """
     folder = Path(torch.hub.get_dir()) / "checkpoints" if folder is None else Path(folder)
@@ -53,28 +77,23 @@ def load_inception(folder: str | Path | None = None) -> Extractor | str:
         return f"torch-fidelity cannot be imported here ({type(error).__name__})."
     if not _TORCH_FIDELITY_AVAILABLE:
         return (
-            "the package torch-fidelity is not installed (pip install 'smalti[fid]'), "
-            "which holds the Inception network that published FIDs use."
+            "the package torch-fidelity, which holds the Inception network of published FIDs, "
+            "is not installed (pip install 'smalti[fid]')."
         )
     weights = folder / WEIGHTS
     if not weights.is_file():
-        return f"the weights of Inception are not on this machine: download {ADDRESS} into {folder}."
+        return (
+            f"the weights of Inception are not on this machine: download {ADDRESS} into {folder}."
+        )
     # Without antialiasing: images are enlarged as those who published the distance did.
-    return NoTrainInceptionV3("inception-v3-compat", ["2048"], str(weights), antialias=False)
+    network = NoTrainInceptionV3("inception-v3-compat", ["2048"], str(weights), antialias=False)
+    return Inception(network).eval().to(device)
 
 
 @torch.no_grad()
-def inception_features(extractor: Extractor, images: Iterable[Tensor]) -> Tensor:
-    """Features (N, D) of batches of images (B, C, H, W) in [-1, 1]; grey ones are shown in three equal channels."""
-    features = []
-    for batch in images:
-        pixels = to_uint8(batch)
-        if pixels.shape[1] == 1:
-            pixels = pixels.expand(-1, 3, -1, -1)
-        if isinstance(extractor, nn.Module):
-            pixels = pixels.to(next((p.device for p in extractor.parameters()), pixels.device))
-        features.append(extractor(pixels).cpu())
-    return torch.cat(features)
+def inception_features(inception: Inception, images: Iterable[Tensor]) -> Tensor:
+    """Features (N, D), on the CPU, of batches of images (B, 1 or 3, H, W) in [-1, 1]."""
+    return torch.cat([inception(batch).cpu() for batch in images])
 
 
 def inception_distances(real: Tensor, generated: Tensor, seed: int = 0) -> InceptionDistances:
@@ -96,12 +115,11 @@ def inception_distances(real: Tensor, generated: Tensor, seed: int = 0) -> Incep
         for metric in (fid, kid):
             metric.update(real.double(), real=True)
             metric.update(generated.double(), real=False)
-        mean, deviation = kid.compute()
-        return InceptionDistances(fid.compute().item(), mean.item(), deviation.item(), subset)
+        return InceptionDistances(fid.compute().item(), kid.compute()[0].item(), subset)
 
 
 class _Given(nn.Module):
-    """In the place of a network: what comes in are features already, computed once for both distances."""
+    """In the place of a network: takes features that were computed once for both distances."""
 
     def __init__(self, num_features: int) -> None:
         super().__init__()

@@ -1,14 +1,15 @@
 """What an image costs in tokens: nats and bits an index, and bits an image, under each prior.
 
-A prior p over token grids q (n indices of K codewords) is also a code: an ideal entropy coder spends −log2 p(q) bits on
-the grid, up to two bits more in practice. On grids of images that no part of the model was trained on,
+A prior p over token grids q (n indices of K codewords) is also a code: an ideal entropy coder
+spends −log2 p(q) bits on the grid, up to two bits more in practice. On grids of images that no
+part of the model was trained on,
 
     nats an index  = mean over images of − ln p(q) / n
     bits an index  = nats / ln 2
     bits an image  = n · bits an index          the uniform code needs n · log2 K
 
-These are likelihoods of *tokens*. What the decoder makes of them is not the image, so they bound no likelihood of pixels
-and must not be compared with bits/dim of models of pixels.
+These are likelihoods of *tokens*. What the decoder makes of them is not the image, so they bound
+no likelihood of pixels and must not be compared with bits/dim of models of pixels.
 """
 
 from __future__ import annotations
@@ -41,12 +42,10 @@ def nats_per_image(
         batch_size: Grids at a time.
     """
     context = context if prior.condition is not None else None
-    device = next(prior.parameters(), indices).device
     total = 0.0
     for piece, condition in pieces(indices, context, size=batch_size):
         assert piece is not None
-        condition = None if condition is None else condition.to(device)
-        total -= prior.log_prob(piece.to(device), condition).double().sum().item()
+        total -= prior.log_prob(piece, condition).double().sum().item()
     return total / len(indices)
 
 
@@ -57,7 +56,7 @@ def rate_figures(
     measured_on: str,
     batch_size: int = 256,
 ) -> dict[str, dict[str, Figure]]:
-    """For each prior that has a likelihood: nats and bits an index, bits an image, and its share of the uniform code."""
+    """For each prior with a likelihood: nats and bits an index, bits an image, share of uniform."""
     positions = indices[0].numel()
     figures = {}
     for name, prior in priors.items():

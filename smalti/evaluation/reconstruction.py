@@ -1,19 +1,19 @@
-r"""How faithful reconstructions are: MSE, MSE/variance, PSNR and SSIM.
+"""How faithful reconstructions are: MSE, MSE/variance, PSNR and SSIM.
 
 For N images x of C·H·W values in [-1, 1] and their reconstructions x̂, clipped to the same range,
 
-    MSE          = mean (x − x̂)²                                    over all values of all images
-    MSE/variance = MSE / mean (x − m)²,   m = mean x                 one number m for the whole set
-    PSNR         = mean over images of 10 log10(1 / mse(image))      images scaled to [0, 1]
-    SSIM         = mean over images                                  images scaled to [0, 1], data range 1
+    MSE          = mean (x − x̂)²                                 over all values of all images
+    MSE/variance = MSE / mean (x − m)²,   m = mean x              one number m for the whole set
+    PSNR         = mean over images of 10 log10(1 / mse(image))   images scaled to [0, 1]
+    SSIM         = mean over images                               images scaled to [0, 1]
 
-MSE/variance is 1 for the reconstruction that is everywhere m, and 0 for a perfect one; other than the MSE it does not
-depend on the contrast of the data. PSNR and SSIM are given on [0, 1] with a data range of 1: a data range of 2 on such
-images would raise SSIM by 0.04 to 0.10 for nothing.
+MSE/variance is 1 for the reconstruction that is everywhere m, and 0 for a perfect one; other than
+the MSE it does not depend on the contrast of the data. PSNR and SSIM are given on [0, 1] with a
+data range of 1: a data range of 2 on such images would raise SSIM by 0.04 to 0.10 for nothing.
 
 References:
-    Image quality assessment: from error visibility to structural similarity (Wang et al., 2004): the window is a
-    Gaussian of σ = 1.5 over 11 × 11 pixels.
+    Image quality assessment: from error visibility to structural similarity (Wang et al., 2004):
+    the window is a Gaussian of σ = 1.5 over 11 × 11 pixels.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ WINDOW = 11  # px: the side of the window of SSIM
 
 
 def psnr(x_hat: Tensor, x: Tensor) -> float:
-    """Mean PSNR in dB of reconstructions x_hat of x, both (B, C, H, W) in [-1, 1]; infinite if one is exact.
+    """Mean PSNR in dB of reconstructions x_hat of x, both (B, C, H, W) in [-1, 1].
 
     Example:
         >>> x = torch.zeros(1, 1, 4, 4)
@@ -62,7 +62,8 @@ class ReconstructionQuality:
 
     @torch.no_grad()
     def update(self, x: Tensor, x_hat: Tensor) -> None:
-        """Takes in originals x and reconstructions x_hat, both (B, C, H, W) with values in [-1, 1]."""
+        """Takes in originals x and reconstructions x_hat, both (B, C, H, W) with values in [-1,
+        1]."""
         x_hat = x_hat.clamp(-1, 1)
         self.images += len(x)
         self.values += x.numel()
@@ -96,8 +97,8 @@ class ReconstructionQuality:
             "mse_over_variance": figure(
                 mse / variance if variance > 0 else math.nan,
                 "",
-                f"{measured_on}, values in [-1, 1]; the MSE divided by the variance of all values of this set "
-                f"around their one global mean ({variance:.4f})",
+                f"{measured_on}, values in [-1, 1]; the MSE divided by the variance of all values "
+                f"of this set around their one global mean ({variance:.4f})",
             ),
             "psnr": self._mean_psnr(measured_on),
         }
@@ -105,7 +106,8 @@ class ReconstructionQuality:
             figures["ssim"] = figure(
                 torch.cat(self.ssim).double().mean().item(),
                 "",
-                f"{measured_on}, values in [0, 1], data range 1, Gaussian window 11 × 11, σ 1.5; mean over images",
+                f"{measured_on}, values in [0, 1], data range 1, Gaussian window 11 × 11, σ 1.5; "
+                f"mean over images",
             )
         return figures
 

@@ -1,7 +1,8 @@
 """The report of a model: figures with their protocols, pictures, and what could not be measured.
 
-`report.html` is one file that holds everything, pictures included: no script, nothing fetched from anywhere. It can be sent to
-somebody, opened years later, and read by day, by night and on a phone. `report.json` holds the same figures for programs.
+`report.html` is one file that holds everything, pictures included: no script, nothing fetched from
+anywhere. It can be sent to somebody, opened years later, and read by day, by night and on a phone.
+`report.json` holds the same figures for programs.
 """
 
 from __future__ import annotations
@@ -40,8 +41,8 @@ class Report:
         title: What the report is about.
         summary: One sentence on what the model does.
         facts: Data and model, by name, in words.
-        figures: By section; figures are dictionaries of value, unit and protocol, nested at most once more
-            (`figures["rate"]["prior"]["bits_per_index"]["value"]`).
+        figures: By section; figures are dictionaries of value, unit and protocol, nested at most
+            once more (`figures["rate"]["prior"]["bits_per_index"]["value"]`).
         pictures: By name, with a slash where several belong together ("samples/prior").
         missing: What was not computed, and why.
     """
@@ -54,7 +55,8 @@ class Report:
     missing: dict[str, str] = field(default_factory=dict)
 
     def to_json(self) -> str:
-        """Title, facts, figures and what is missing; strict JSON, so infinite values are null with a note."""
+        """Title, facts, figures and what is missing; strict JSON, so infinite values are null with
+        a note."""
         content = {
             "title": self.title,
             "summary": self.summary,

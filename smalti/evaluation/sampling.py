@@ -1,7 +1,7 @@
 """The three sampling schemes, from a prior through the one decoder they share.
 
     uniform      every index drawn evenly, apart from the others: what the decoder makes of noise
-    histogram    a whole grid that was seen in training: what the tokenizer can do at best, but nothing new
+    histogram    a whole grid seen in training: what the tokenizer can do at best, but nothing new
     prior        the learned prior: new grids
 
 All of them go through the same decoder, so what differs in the pictures is the prior alone.
@@ -22,7 +22,7 @@ __all__ = ["decoded", "device_of", "drawn", "schemes"]
 
 
 def schemes(prior: Prior | None, histogram: Prior | None) -> dict[str, Prior]:
-    """The priors to sample from, by scheme; without a learned prior or a histogram there is none to set beside it."""
+    """The priors to sample from, by scheme: none if there is no learned one to compare with."""
     if prior is None:
         return {}
     found: dict[str, Prior] = {"uniform": Uniform(prior.codebook_size, prior.grid)}
@@ -41,14 +41,13 @@ def drawn(
         prior: A conditional prior gets the context, another does not.
         n: How many.
         context: (n,), or `None`.
-        generator: On the prior's device.
+        generator: Where randomness comes from.
         batch_size: Grids at a time.
     """
     context = context if prior.condition is not None else None
     grids = []
     for numbers, condition in pieces(torch.arange(n), context, size=batch_size):
         assert numbers is not None
-        condition = None if condition is None else condition.to(generator.device)
         shape = (len(numbers), *prior.grid)
         grids.append(prior.sample(shape, condition, generator=generator).cpu())
     return torch.cat(grids)

@@ -1,1 +1,19 @@
+"""Priors: distributions over grids of indices. Integers in, integers out."""
 
+from smalti.priors.autoregressive import AutoregressivePrior, Stepper
+from smalti.priors.base import Prior, TractablePrior
+from smalti.priors.empirical import Histogram, Uniform
+from smalti.priors.pixelcnn import PixelCNN
+from smalti.priors.sampling import Choice, choose
+
+__all__ = [
+    "AutoregressivePrior",
+    "Choice",
+    "Histogram",
+    "PixelCNN",
+    "Prior",
+    "Stepper",
+    "TractablePrior",
+    "Uniform",
+    "choose",
+]

@@ -11,7 +11,8 @@ are.
 
 Layout: the **last** dimension is the vector, everything before it is batch: z is (..., D), indices
     are (...), or (..., Q) where Q quantizers work together on each vector. A mask is (...), True
-    where a vector is valid. """
+    where a vector is valid.
+"""
 
 from abc import ABC, abstractmethod
 from typing import NamedTuple
@@ -82,15 +83,16 @@ class Quantizer(nn.Module, ABC):
         optimizer step.
 
         With several processes every one must call it, whatever its batch held: it is a collective
-        operation. """
+        operation.
+        """
 
 
 def check_vectors(z: Tensor, dim: int) -> None:
     """Raises `InputError` unless z is (..., dim) and floating-point."""
     if z.ndim == 0 or z.shape[-1] != dim:
         raise InputError(
-            f"The quantizer takes vectors of {dim} dimensions in the last place, (..., {dim}), got the "
-            f"shape {tuple(z.shape)}: move the channels last, or build it with dim={z.shape[-1:].numel()}."
+            f"The quantizer takes vectors (..., {dim}), got the shape {tuple(z.shape)}: move the "
+            f"channels last, or give the codebook the dim of the vectors."
         )
     if not z.is_floating_point():
         raise InputError(
@@ -100,13 +102,14 @@ def check_vectors(z: Tensor, dim: int) -> None:
 
 def check_mask(mask: Tensor | None, z: Tensor) -> None:
     """Raises `InputError` unless the mask is None, or bool and of the shape of z without its last
-    dimension."""
+    dimension.
+    """
     if mask is None:
         return
     if mask.dtype != torch.bool or mask.shape != z.shape[:-1]:
         raise InputError(
-            f"The mask must be bool, of the shape {tuple(z.shape[:-1])}, got {mask.dtype} of the shape "
-            f"{tuple(mask.shape)}: True marks the valid positions."
+            f"The mask must be torch.bool of the shape {tuple(z.shape[:-1])}, got {mask.dtype} "
+            f"of the shape {tuple(mask.shape)}: True marks the valid positions."
         )
 
 
@@ -120,6 +123,6 @@ def check_indices(indices: Tensor, codebook_size: int) -> None:
     low, high = (int(bound) for bound in torch.aminmax(indices))
     if low < -1 or high >= codebook_size:
         raise InputError(
-            f"Indices must lie between 0 and {codebook_size - 1} (-1 for none), got values from {low} to {high}: "
-            f"were they made with another codebook?"
+            f"Indices must lie between 0 and {codebook_size - 1} (-1 for none), got values from "
+            f"{low} to {high}: use the codebook they were made with."
         )

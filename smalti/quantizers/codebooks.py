@@ -40,12 +40,14 @@ class Codebook(nn.Module, ABC):
     @abstractmethod
     def learn(self, counts: Tensor, sums: Tensor) -> None:
         """Moves the codewords by what fell on them in a step: how many vectors, (K,), and their
-        sums, (K, D)."""
+        sums, (K, D).
+        """
 
     @abstractmethod
     def replace(self, which: Tensor, vectors: Tensor) -> None:
         """Puts vectors (R, D) in the place of the codewords `which` (R,), so that nothing remains
-        of the old ones."""
+        of the old ones.
+        """
 
     def extra_repr(self) -> str:
         return f"{self.size}, {self.dim}"
@@ -106,8 +108,8 @@ class EMACodebook(Codebook):
         super().__init__()
         if not 0 < decay < 1 or not eps > 0:
             raise InputError(
-                f"An EMA codebook needs a decay between 0 and 1 and an eps above 0, got {decay} and {eps}: "
-                f"0.99 and 1e-5 are usual."
+                f"An EMA codebook needs 0 < decay < 1 and eps > 0, got decay={decay} and "
+                f"eps={eps}: 0.99 and 1e-5 are usual."
             )
         self.size, self.dim, self.decay, self.eps = size, dim, decay, eps
         self.register_buffer("weight", _random_codewords(size, dim))
@@ -116,11 +118,18 @@ class EMACodebook(Codebook):
 
     @torch.no_grad()
     def learn(self, counts: Tensor, sums: Tensor) -> None:
-        self.counts.lerp_(counts.to(self.counts.dtype), 1 - self.decay)
-        self.sums.lerp_(sums.to(self.sums.dtype), 1 - self.decay)
+        # A vector that overflowed must not stay in the averages for ever, so its codeword sits out.
+        finite = sums.isfinite().all(1)
+        counts = torch.where(finite, counts, self.counts)
+        sums = torch.where(finite[:, None], sums, self.sums)
+
+        # A step without a single vector changes nothing; asked on the device, which need not wait.
+        some = (counts.sum() > 0).to(self.counts.dtype)
+        self.counts.lerp_(counts.to(self.counts.dtype), some * (1 - self.decay))
+        self.sums.lerp_(sums.to(self.sums.dtype), some * (1 - self.decay))
         total = self.counts.sum()
         smoothed = total * (self.counts + self.eps) / (total + self.size * self.eps)
-        self.weight.copy_(self.sums / smoothed[:, None])
+        self.weight.lerp_(self.sums / smoothed[:, None], some)
 
     @torch.no_grad()
     def replace(self, which: Tensor, vectors: Tensor) -> None:

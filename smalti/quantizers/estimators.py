@@ -11,7 +11,8 @@ with r = (z_e − e) / ‖z_e − e‖, v̂ = v / ‖v‖, v ~ N(0, I), and sg t
 Straight-through leaves the codebook without a gradient and the encoder free to drift away from it,
 so it goes together with two losses, the mean squares of sg(z_e) − e and z_e − sg(e). NSVQ needs
 neither: its output carries the length of the quantization error, so whatever makes that error hurt
-reaches both sides. """
+reaches both sides.
+"""
 
 from abc import ABC, abstractmethod
 
@@ -37,6 +38,9 @@ class Estimator(nn.Module, ABC):
     """
 
     auxiliary: bool
+
+    def __init__(self) -> None:  # without nn.Module's open list of arguments, which no config can hold
+        super().__init__()
 
     @abstractmethod
     def forward(self, z_e: Tensor, z_q: Tensor) -> Tensor:

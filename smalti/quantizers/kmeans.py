@@ -1,11 +1,11 @@
 """k-means: codewords that lie where the vectors are, before training pulls at them.
 
 Lloyd's iterations lower the mean squared distance from N vectors to K centroids: each vector goes
-to its nearest centroid, each centroid to the mean of its vectors. They find a good solution only
-from a good start, and the usual failure is a centroid that no vector goes to. Here the start is a
-random choice among the vectors, and in each iteration the empty centroids are put on vectors drawn
-with a probability in proportion to their squared distance from the centroid they went to, which is
-the rule of k-means++, so they land where centroids are missing, never on one another.
+to its nearest centroid, each centroid to the mean of its vectors. They start here from a random
+choice among the vectors. The usual failure is a centroid that no vector goes to, so in each
+iteration the empty centroids are put on vectors drawn with a probability in proportion to their
+squared distance from the centroid they went to, which is the rule of k-means++: they land where
+centroids are missing, and never on vectors that are well served.
 
 References:
     k-means++: The Advantages of Careful Seeding, D. Arthur and S. Vassilvitskii, 2007, SODA.
@@ -48,12 +48,14 @@ def kmeans(
     """
     if vectors.ndim != 2 or not len(vectors):
         raise InputError(
-            f"k-means takes vectors (N, D) with N > 0, got the shape {tuple(vectors.shape)}: flatten them first."
+            f"k-means takes vectors (N, D) with N > 0, got the shape {tuple(vectors.shape)}: "
+            f"flatten them first."
         )
     vectors = vectors.float()
-    centroids = vectors[_permutation(len(vectors), vectors, generator)[:size]].clone()
     if len(vectors) <= size:
-        return _with_noisy_copies(centroids, size, generator)
+        return _with_noisy_copies(vectors, size, generator)
+    chosen = torch.randperm(len(vectors), generator=generator)[:size]
+    centroids = vectors[chosen.to(vectors.device)]
     for _ in range(iterations):
         centroids = _iterate(vectors, centroids, generator)
     return centroids
@@ -68,7 +70,7 @@ def _iterate(vectors: Tensor, centroids: Tensor, generator: torch.Generator | No
 
     empty = (counts == 0).nonzero()[:, 0]
     if len(empty):
-        squared = (vectors - means[index]).square().sum(1)  # (N,)
+        squared = _squared_error(vectors, means, index)
         means[empty] = vectors[_draw(squared, len(empty), generator)]
     return means
 
@@ -80,8 +82,8 @@ def _draw(weights: Tensor, n: int, generator: torch.Generator | None) -> Tensor:
     return (weights / noise.clamp(min=1e-30)).topk(n).indices
 
 
-def _permutation(n: int, like: Tensor, generator: torch.Generator | None) -> Tensor:
-    return torch.randperm(n, generator=generator).to(like.device)
+def _squared_error(vectors: Tensor, centroids: Tensor, index: Tensor) -> Tensor:
+    return (vectors - centroids[index]).square().sum(1)  # (N,)
 
 
 def _with_noisy_copies(centroids: Tensor, size: int, generator: torch.Generator | None) -> Tensor:

@@ -9,7 +9,8 @@ on: it is dead, and a codebook can end with most of its codewords so. With u_k t
 
 and a dead codeword is put on a vector drawn at random from those that the encoder has just given.
 The threshold is relative to uniform use, so the same one serves every size of codebook and of
-batch; an absolute count would revive half of a large codebook at every step. """
+batch; an absolute count would revive half of a large codebook at every step.
+"""
 
 from torch import Tensor
 
@@ -42,15 +43,11 @@ class Revival:
     ) -> None:
         if not (0 <= threshold < 1 and every >= 1 and 0 < decay < 1):
             raise InputError(
-                f"Revival takes 0 ≤ threshold < 1, every ≥ 1 and 0 < decay < 1, got threshold={threshold}, "
-                f"every={every}, decay={decay}: the defaults are 0.1, 10 and 0.95."
+                f"Revival takes 0 ≤ threshold < 1, every ≥ 1 and 0 < decay < 1, got {threshold}, "
+                f"{every} and {decay}: the defaults are 0.1, 10 and 0.95."
             )
-        self.threshold, self.every, self.decay, self.stop_after = (
-            threshold,
-            every,
-            decay,
-            stop_after,
-        )
+        self.threshold, self.every = threshold, every
+        self.decay, self.stop_after = decay, stop_after
 
     def due(self, update: int) -> bool:
         """Whether codewords are revived at this update, counted from 1."""
@@ -58,7 +55,8 @@ class Revival:
 
     def dead(self, shares: Tensor) -> Tensor:
         """The indices of the dead codewords, the least used first: running shares (K,) to (R,)
-        int64."""
+        int64.
+        """
         order = shares.argsort(stable=True)
         return order[shares[order] < self.threshold / len(shares)]
 

@@ -52,8 +52,8 @@ def nearest(z: Tensor, codebook: Tensor) -> Tensor:
     """
     if codebook.ndim != 2 or not len(codebook) or z.shape[-1:] != codebook.shape[1:]:
         raise InputError(
-            f"nearest takes vectors (..., D) and a codebook (K, D) with K > 0, got the shapes {tuple(z.shape)} "
-            f"and {tuple(codebook.shape)}: their last dimensions must be equal."
+            f"nearest takes vectors (..., D) and a codebook (K, D) with K > 0, got the shapes "
+            f"{tuple(z.shape)} and {tuple(codebook.shape)}: their last dimensions must be equal."
         )
     # An autocast region would otherwise round the product to bfloat16 and flip near ties.
     with torch.autocast(z.device.type, enabled=False):
@@ -66,7 +66,8 @@ def nearest(z: Tensor, codebook: Tensor) -> Tensor:
 
 def _tiles(codebook: Tensor) -> Iterator[tuple[int, Tensor, Tensor]]:
     """The codebook in parts: where each starts, −½‖e‖² (T,), and the codewords (D, T); T is a
-    multiple of GROUP."""
+    multiple of GROUP.
+    """
     offset = codebook.square().sum(1).mul(-0.5)  # (K,)
     missing = -len(codebook) % GROUP
     if missing:

@@ -9,7 +9,8 @@ where the vectors themselves are. The update then sums the notes over all proces
 A draw of single vectors, for k-means and for the revival of dead codewords, goes over the vectors
 of all processes, numbered through in the order of the processes. Each process makes the same random
 choice of numbers, with the first one's seed, and supplies the vectors that are its own. So the draw
-is the same on all of them, and the same as that of one process that has the whole batch. """
+is the same on all of them, and the same as that of one process that has the whole batch.
+"""
 
 from dataclasses import dataclass, field
 
@@ -38,12 +39,14 @@ class Notes:
     forwards: int = 0
     counts: Tensor | None = None  # (K,)
     sums: Tensor | None = None  # (K, D)
-    vectors: list[Tensor] = field(default_factory=list)  # of (N, D): references, not copies
+    # (N, D) and a mask (N,) or None of each forward pass: references, not copies.
+    vectors: list[tuple[Tensor, Tensor | None]] = field(default_factory=list)
 
     @torch.no_grad()
     def add(self, z: Tensor, indices: Tensor, mask: Tensor | None) -> None:
         """Notes vectors (N, D), 0 where masked, their indices (N,), and which are valid, (N,) bool
-        or None for all."""
+        or None for all.
+        """
         if self.counts is None or self.sums is None:
             self.counts = z.new_zeros(self.size)
             self.sums = z.new_zeros(self.size, z.shape[-1])
@@ -54,17 +57,19 @@ class Notes:
         self.forwards += 1
 
         if self.kept:
-            self.vectors.append(z if mask is None else z[mask])
-            while sum(map(len, self.vectors[1:])) >= self.kept:
+            self.vectors.append((z, mask))
+            while sum(len(later) for later, _ in self.vectors[1:]) >= self.kept:
                 self.vectors.pop(0)
 
     def reduce(self, weight: Tensor) -> "Step":
         """The sum of the notes over all processes, which must all call it; `weight` gives the shape
-        and device."""
+        and device.
+        """
         zero = torch.zeros_like(weight, dtype=torch.float32)  # (K, D)
         counts = zero[:, 0] if self.counts is None else self.counts
         sums = zero if self.sums is None else self.sums
-        mine = torch.cat([zero[:0], *self.vectors])  # (N, D)
+        valid = [z if mask is None else z[mask] for z, mask in self.vectors]
+        mine = torch.cat([zero[:0], *valid])  # (N, D)
 
         lengths = [0.0] * process_count()
         lengths[process_index()] = float(len(mine))

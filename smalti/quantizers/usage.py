@@ -6,7 +6,8 @@ With c_k the number of times that codeword k was chosen and p_k = c_k / Σ_j c_j
 
 Perplexity is the size of the codebook that would carry as much if all its codewords were equally
 likely: K at best, 1 when everything falls on one codeword. Both mean something only over a
-**whole** evaluation set: a batch of N vectors cannot use more than N codewords. """
+**whole** evaluation set: a batch of N vectors cannot use more than N codewords.
+"""
 
 import torch
 from torch import Tensor

@@ -11,7 +11,8 @@ An estimator that trains both sides through y alone needs neither.
 
 In training the codebook learns in `update`, once after each step of the optimizer: it starts from
 k-means over the vectors of the first step, follows the running means if it is an EMA codebook, and
-has its dead codewords revived. """
+has its dead codewords revived.
+"""
 
 import warnings
 
@@ -86,7 +87,7 @@ class VectorQuantizer(Quantizer):
         super().__init__()
         if kmeans_iterations < 0:
             raise InputError(
-                f"kmeans_iterations must be 0 or more, got {kmeans_iterations}: 0 leaves k-means out."
+                f"kmeans_iterations must be 0 or more, got {kmeans_iterations}: 0 is no k-means."
             )
         self.codebook = codebook
         self.estimator = StraightThrough() if estimator is None else estimator
@@ -203,8 +204,9 @@ class VectorQuantizer(Quantizer):
         self._notes.add(z_e.detach().reshape(-1, self.dim), indices.reshape(-1), flat_mask)
         if self._notes.forwards == FORGOTTEN:
             warnings.warn(
-                f"The codebook has not been updated for {FORGOTTEN} forward passes in training: call update() of the "
-                f"quantizer once after each optimizer.step(), or eval() if it is not to learn.",
+                f"The codebook has not been updated for {FORGOTTEN} forward passes in training: "
+                f"call the quantizer's update() once after each optimizer.step(), or its eval() if "
+                f"it is not to learn.",
                 stacklevel=3,
             )
 
@@ -216,13 +218,15 @@ class VectorQuantizer(Quantizer):
 
 def _kept(size: int) -> int:
     """How many vectors k-means starts from, at most: 64 a codeword, which settles the means
-    well."""
+    well.
+    """
     return max(4 * size, min(64 * size, 2**18))
 
 
 def _mean_square(error: Tensor, mask: Tensor | None) -> Tensor:
     """The mean of squares over the elements of valid positions, 0 if there are none: (..., D) to a
-    scalar."""
+    scalar.
+    """
     squares = error.square()
     if mask is None:
         return squares.sum() / max(squares.numel(), 1)

@@ -7,7 +7,6 @@ can be written back.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,7 +22,7 @@ import smalti.quantizers
 from smalti import recipes
 from smalti.data import Condition, Source
 from smalti.errors import InputError
-from smalti.losses import MSE, ReconstructionLoss
+from smalti.losses import ReconstructionLoss
 from smalti.priors import Prior
 from smalti.quantizers import Quantizer
 from smalti.training import Hardware, Training
@@ -56,7 +55,7 @@ class TokenizerRecipe:
         quantizer: Any quantizer; its `dim` is that of the encoder's output.
         training: Steps, batches, optimizer, schedule.
         network: Size of encoder and decoder.
-        reconstruction: MSE or L1.
+        reconstruction: MSE or L1; MSE if not given.
         commitment_weight: beta.
         commitment_warmup: Steps over which beta rises from 0.
     """
@@ -64,7 +63,7 @@ class TokenizerRecipe:
     quantizer: Quantizer
     training: Training
     network: Network = field(default_factory=Network)
-    reconstruction: ReconstructionLoss = field(default_factory=MSE)
+    reconstruction: ReconstructionLoss | None = None
     commitment_weight: float = 0.25
     commitment_warmup: int = 0
 

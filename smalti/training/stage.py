@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -32,7 +32,7 @@ class Training:
         steps: Optimizer steps.
         batch_size: Examples a batch and process.
         optimizer: Any optimizer of torch; the learning rate is its own.
-        schedule: Of the learning rate.
+        schedule: Of the learning rate; constant if not given.
         clip: Largest norm of the gradient; none for no clipping.
         accumulate: Batches whose gradients make one optimizer step.
         weight_ema: Decay of an exponential moving average of the weights, which then is the result.
@@ -44,7 +44,7 @@ class Training:
     steps: int
     batch_size: int = 128
     optimizer: Callable[[Iterable[nn.Parameter]], Optimizer] = torch.optim.Adam
-    schedule: Schedule = field(default_factory=Constant)
+    schedule: Schedule | None = None
     clip: float | None = None
     accumulate: int = 1
     weight_ema: float | None = None
@@ -125,7 +125,9 @@ class Stage(LightningModule):
         """The optimizer with its schedule."""
         options = self.training_options
         optimizer = options.optimizer([p for p in self.model.parameters() if p.requires_grad])
-        schedule = options.schedule.configure(optimizer, options.steps, options.validate_every)
+        schedule = (options.schedule or Constant()).configure(
+            optimizer, options.steps, options.validate_every
+        )
         return {"optimizer": optimizer, "lr_scheduler": schedule}
 
     def train_dataloader(self) -> DataLoader:

@@ -107,5 +107,9 @@ def _curves(run: Path, name: str) -> list[Logger]:
 def _quieten() -> None:
     """Drops what Lightning says about choices that were made on purpose."""
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    for message in (".*does not have many workers.*", ".*resuming from a checkpoint that ended.*"):
+    for message in (
+        ".*does not have many workers.*",
+        ".*resuming from a checkpoint that ended.*",
+        ".*LeafSpec.*is deprecated.*",  # inside lightning itself
+    ):
         warnings.filterwarnings("ignore", message)

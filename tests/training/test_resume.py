@@ -12,46 +12,33 @@ from pathlib import Path
 import pytest
 import safetensors.torch
 import torch
-import yaml
 
-RECIPE = {
-    "data": {
-        "class_path": "Clocks",
-        "init_args": {"size": 16, "length": 48, "validation": 16, "test": 16},
-    },
-    "tokenizer": {
-        "quantizer": {
-            "class_path": "VectorQuantizer",
-            "init_args": {
-                "codebook": {"class_path": "EMACodebook", "init_args": {"size": 16, "dim": 8}},
-                "estimator": {"class_path": "NSVQ"},
-            },
-        },
-        "network": {"hidden": 8, "residual_hidden": 4},
-        "training": {
-            "steps": 60,
-            "batch_size": 8,
-            "schedule": {"class_path": "Cosine", "init_args": {"warmup": 5}},
-            "clip": 1.0,
-            "accumulate": 2,
-            "weight_ema": 0.9,
-            "validate_every": 7,
-            "save_every": 4,
-            "keep_best": True,
-        },
-    },
-    "prior": {
-        "model": {"class_path": "PixelCNN", "init_args": {"hidden": 8, "layers": 2, "dropout": 0.1}},
-        "training": {
-            "steps": 60,
-            "batch_size": 8,
-            "schedule": {"class_path": "Plateau", "init_args": {"patience": 0}},
-            "weight_ema": 0.9,
-            "validate_every": 9,
-            "save_every": 4,
-        },
-    },
-}
+from tiny import clocks_recipe, write_recipe
+
+
+def demanding_recipe() -> dict:
+    """Everything that has a state: averaged weights, the best ones, accumulation, noise, dropout, schedules."""
+    recipe = clocks_recipe()
+    tokenizer, prior = recipe["tokenizer"], recipe["prior"]
+    tokenizer["quantizer"]["init_args"]["estimator"] = {"class_path": "NSVQ"}
+    tokenizer["training"] |= {
+        "steps": 60,
+        "schedule": {"class_path": "Cosine", "init_args": {"warmup": 5}},
+        "clip": 1.0,
+        "accumulate": 2,
+        "weight_ema": 0.9,
+        "validate_every": 7,
+        "keep_best": True,
+    }
+    prior["model"]["init_args"]["dropout"] = 0.1
+    prior["training"] |= {
+        "steps": 60,
+        "schedule": {"class_path": "Plateau", "init_args": {"patience": 0}},
+        "weight_ema": 0.9,
+        "validate_every": 9,
+    }
+    return recipe
+
 
 FIT = """
 import sys
@@ -91,8 +78,7 @@ def kill_after(process: subprocess.Popen[str], steps: int) -> None:
 
 @pytest.mark.slow
 def test_killed_again_and_again_the_run_ends_with_the_same_weights(tmp_path):
-    recipe = tmp_path / "small.yaml"
-    recipe.write_text(yaml.safe_dump(RECIPE))
+    recipe = write_recipe(tmp_path / "small.yaml", demanding_recipe())
     whole = start(recipe, tmp_path / "whole")
     assert whole.communicate()[1] is not None
     assert whole.returncode == 0

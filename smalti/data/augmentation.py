@@ -1,0 +1,51 @@
+"""Augmentation: random changes of an image that leave what it shows as it is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+__all__ = ["Augmentation"]
+
+REACH = 8  # an image is moved by up to 1/8 of its size
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """Mirrors and moves each image of a batch by itself, drawing from torch's global generator.
+
+    Arguments:
+        flip: Whether to exchange left and right, in half the cases.
+        move: Whether to move by up to 1/8 of the size, any whole number of pixels being equally
+            likely; what comes in at the edge is the reflection of what is there.
+
+    Example:
+        >>> x = torch.arange(3.0).expand(2, 1, 2, 3)
+        >>> sorted(Augmentation(flip=True, move=False)(x)[0, 0, 0].tolist())
+        [0.0, 1.0, 2.0]
+    """
+
+    flip: bool
+    move: bool
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Images (B, C, H, W) → images of the same shape."""
+        if self.flip:
+            mirrored = (torch.rand(len(x)) < 0.5).to(x.device)
+            x = torch.where(mirrored[:, None, None, None], x.flip(-1), x)
+        return _moved(x) if self.move else x
+
+
+def _moved(x: Tensor) -> Tensor:
+    n, _, height, width = x.shape
+    up, left = height // REACH, width // REACH
+    padded = F.pad(x, (left, left, up, up), mode="reflect")
+
+    i = torch.randint(2 * up + 1, (n, 1)) + torch.arange(height)  # (B, H): rows to take
+    j = torch.randint(2 * left + 1, (n, 1)) + torch.arange(width)  # (B, W): columns to take
+    b = torch.arange(n)[:, None, None, None]
+    c = torch.arange(x.shape[1])[:, None, None]
+    return padded[b, c, i[:, None, :, None], j[:, None, None, :]]

@@ -1,0 +1,120 @@
+"""Finding: which images a path or a name stands for, split by split.
+
+    a folder of IDX files          train-images-idx3-ubyte …         → train, test
+    a parquet file, or a folder    data/train-00000-of-00001.parquet → the split in the file's name
+    a folder of image files        cat/1.jpg, dog/2.jpg              → subfolders are labels
+    the same, by split             train/cat/1.jpg, test/dog/2.jpg   → the split, then the label
+    anything else                  owner/name                        → the Hugging Face hub
+
+What is local is read without a look at the network.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import defaultdict
+from pathlib import Path
+
+from smalti.data.idx import find_idx
+from smalti.data.rows import Piece, Rows, TableRows, split_named
+from smalti.errors import InputError
+
+__all__ = ["find"]
+
+IMAGES = {
+    *(".avif", ".bmp", ".gif", ".ico", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm"),
+    *(".png", ".pnm", ".ppm", ".qoi", ".tga", ".tif", ".tiff", ".webp"),
+}
+HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?")
+
+
+def find(path: str, image_column: str | None, label_column: str | None) -> dict[str, Rows]:
+    """The splits of a data set: `"train"`, and `"validation"` and `"test"` where it has them.
+
+    Raises:
+        InputError: If there is nothing of that name, there are no images in it, or none to train on.
+    """
+    columns = image_column, label_column
+    local = Path(path).expanduser()
+    if local.is_dir():
+        found = find_idx(local) or _parquet(local, columns) or _folder(local)
+    elif local.is_file():
+        found = _parquet(local, columns)
+    else:
+        found = _hub(path, columns)
+    if "train" not in found:
+        raise InputError(
+            f"{path} has a {' and a '.join(found)} split, but nothing to train on: "
+            f"add a split named train, or give the path of that part alone."
+        )
+    return found
+
+
+def _folder(folder: Path) -> dict[str, Rows]:
+    """Image files, by split if the subfolders are named so, and with the labels that are left."""
+    files = [file.relative_to(folder) for file in _files(folder) if file.suffix.lower() in IMAGES]
+    if not files:
+        some = ", ".join(sorted({file.suffix or file.name for file in _files(folder)})[:5])
+        raise InputError(
+            f"The folder {folder} has no images, {f'got files of {some}' if some else 'it is empty'}: "
+            f"put files that end in .png, .jpg, .webp or the like there, or in subfolders."
+        )
+    splits: dict[str, list[Path]] = defaultdict(list)
+    for file in files:
+        splits[split_named(file.parts[0]) or "" if len(file.parts) > 1 else ""].append(file)
+    if "" in splits:
+        return {"train": _file_rows(folder, files, above=0)}
+    return {split: _file_rows(folder, part, above=1) for split, part in splits.items()}
+
+
+def _file_rows(folder: Path, files: list[Path], above: int) -> Rows:
+    """Image files whose label is the name of the folder that lies `above` folders down."""
+    from datasets import Dataset, Features, Image, Value
+
+    columns: dict[str, list[str]] = {"image": [str(folder / file) for file in files]}
+    features = {"image": Image(decode=False)}
+    if all(len(file.parts) > above + 1 for file in files):
+        columns["label"] = [file.parts[above] for file in files]
+        features["label"] = Value("string")
+    table = Dataset.from_dict(columns, features=Features(features))
+    piece = Piece(str(folder), len(files), table.select_columns)
+    return TableRows([piece], table.features, None, None)
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    """All files below a folder in order, through links too, but none that are hidden."""
+    seen = set()
+    for parent, folders, files in os.walk(folder, followlinks=True):
+        here = Path(parent).resolve()
+        folders[:] = sorted(name for name in folders if name[0] != "." and here not in seen)
+        if here not in seen:
+            yield from (Path(parent, name) for name in sorted(files) if name[0] != ".")
+        seen.add(here)
+
+
+def _parquet(path: Path, columns: tuple[str | None, str | None]) -> dict[str, Rows]:
+    """Parquet files, by the split in the name of the file or of its folder."""
+    if path.is_file():
+        return {"train": _parquet_rows([path], columns)}
+    splits: dict[str, list[Path]] = defaultdict(list)
+    for file in _files(path):
+        if file.suffix.lower() == ".parquet":
+            words = re.split(r"[^a-z0-9]+", "/".join(file.relative_to(path).parts).lower())
+            named = [split for word in words if (split := split_named(word))]
+            splits[named[-1] if named else "train"].append(file)
+    return {split: _parquet_rows(files, columns) for split, files in splits.items()}
+
+
+def _parquet_rows(files: list[Path], columns: tuple[str | None, str | None]) -> Rows:
+    from datasets import Features
+
+    try:
+        schemas = [pq.read_schema(file) for file in files]
+        pieces = [
+            Piece(str(file), pq.read_metadata(file).num_rows, partial(_parquet_table, file))
+            for file in files
+        ]
+    except (OSError, pa.ArrowException) as error:
+        raise InputError(f"{_first_line(error)}")
+    return TableRows(pieces, Features.from_arrow_schema(schemas[0]), *columns, files[0].parent)

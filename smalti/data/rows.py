@@ -1,0 +1,206 @@
+"""Rows: the images of one split as they are stored, not yet decoded, and the labels beside them."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from smalti.data.decoding import Picture
+from smalti.errors import InputError
+
+if TYPE_CHECKING:
+    from datasets import Dataset, Features
+
+__all__ = ["ArrayRows", "Column", "Piece", "Rows", "TableRows", "split_named"]
+
+SPLITS = {
+    "train": ("train", "training"),
+    "validation": ("validation", "valid", "val", "dev"),
+    "test": ("test", "testing", "t10k"),
+}
+
+
+def split_named(name: str) -> str | None:
+    """The split that a word stands for, or None.
+
+    Example:
+        >>> split_named("Val"), split_named("training"), split_named("trainers")
+        ('validation', 'train', None)
+    """
+    return next((split for split, words in SPLITS.items() if name.lower() in words), None)
+
+
+class Column(NamedTuple):
+    """The labels of all rows."""
+
+    values: Sequence[int] | Sequence[str]
+    names: tuple[str, ...] | None
+    """Where values are numbers that already stand for names: those names."""
+
+
+class Rows(ABC):
+    """Images of one split, in order."""
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """The number of images."""
+
+    @abstractmethod
+    def pictures(self) -> Iterator[Picture]:
+        """Every image, as it is stored."""
+
+    @abstractmethod
+    def labels(self) -> Column | None:
+        """The label of every image; None where there are none."""
+
+
+class ArrayRows(Rows):
+    """Rows of pixels (N, H, W), uint8, and labels (N,)."""
+
+    def __init__(self, images: np.ndarray, labels: np.ndarray | None, name: str) -> None:
+        self._images, self._labels, self._name = images, labels, name
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    def pictures(self) -> Iterator[Picture]:
+        for i, image in enumerate(self._images):
+            yield Picture(f"image {i} of {self._name}", image)
+
+    def labels(self) -> Column | None:
+        return None if self._labels is None else Column(self._labels.tolist(), None)
+
+
+class Piece(NamedTuple):
+    """A table, or one of the files that a large table is stored in."""
+
+    name: str
+    length: int
+    load: Callable[[list[str]], Dataset]
+    """Gives the columns of these names."""
+
+
+class TableRows(Rows):
+    """Rows of `datasets`' tables with the same columns, one loaded at a time.
+
+    Arguments:
+        pieces: The tables.
+        features: Their columns.
+        image_column: Name of the column of images; None to find it.
+        label_column: Name of the column of labels; None to find it, or to do without.
+        folder: What paths in the tables start from.
+
+    Raises:
+        InputError: If there is no such column, or it does not hold what it should.
+    """
+
+    def __init__(
+        self,
+        pieces: Sequence[Piece],
+        features: Features,
+        image_column: str | None,
+        label_column: str | None,
+        folder: Path = Path(),
+    ) -> None:
+        self._pieces, self._features, self._folder = pieces, features, folder
+        self._image = _image_column(features, image_column, pieces[0].name)
+        self._label = _label_column(features, label_column, pieces[0].name)
+
+    def __len__(self) -> int:
+        return sum(piece.length for piece in self._pieces)
+
+    def pictures(self) -> Iterator[Picture]:
+        from datasets import Image
+
+        for piece in self._pieces:
+            table = piece.load([self._image]).cast_column(self._image, Image(decode=False))
+            first = 0
+            for batch in table.iter(batch_size=256):
+                for row, stored in enumerate(batch[self._image], start=first):
+                    yield self._picture(stored or {}, f"row {row} of {piece.name}")
+                first += len(batch[self._image])
+
+    def _picture(self, stored: dict, name: str) -> Picture:
+        content, path = stored.get("bytes"), stored.get("path")
+        if content is None and path is None:
+            return Picture(name, b"")
+        if content is None:
+            return Picture(str(path), self._folder / str(path))
+        return Picture(f"{path}, {name}" if path else name, content)
+
+    def labels(self) -> Column | None:
+        if self._label is None:
+            return None
+        values = [
+            value for piece in self._pieces for value in piece.load([self._label])[self._label]
+        ]
+        if None in values:
+            raise InputError(
+                f"The label column {self._label} has no value in row {values.index(None)}: "
+                f"fill it in, or choose another column."
+            )
+        names = getattr(self._features[self._label], "names", None)
+        return Column(values, None if names is None else tuple(names))
+
+
+def _image_column(features: Features, wanted: str | None, where: str) -> str:
+    if wanted is not None:
+        if wanted not in features or not _holds_images(features[wanted]):
+            state = "does not hold images" if wanted in features else "is not there"
+            raise InputError(
+                f"The image column {wanted!r} {state} in {where}, "
+                f"whose columns are {_list(features)}: name one that holds images."
+            )
+        return wanted
+    found = [name for name, feature in features.items() if _holds_images(feature)]
+    for name in ("image", "img", *found):
+        if name in found:
+            return name
+    raise InputError(
+        f"No column of {where} holds images: its columns are {_list(features)}. "
+        f"Images are stored as bytes, or as bytes and path."
+    )
+
+
+def _holds_images(feature: object) -> bool:
+    """Whether a column has images' bytes, or paths and bytes."""
+    from datasets import Image, Value
+
+    if isinstance(feature, dict):
+        return "bytes" in feature
+    binary = isinstance(feature, Value) and feature.dtype in ("binary", "large_binary")
+    return binary or isinstance(feature, Image)
+
+
+def _label_column(features: Features, wanted: str | None, where: str) -> str | None:
+    """The column asked for, or one called `label`, or the only one of named classes."""
+    from datasets import ClassLabel, Value
+
+    classes = [name for name, feature in features.items() if isinstance(feature, ClassLabel)]
+    if wanted is None:
+        if "label" not in features and len(classes) != 1:
+            return None
+        wanted = "label" if "label" in features else classes[0]
+    if wanted not in features:
+        raise InputError(
+            f"There is no label column {wanted!r} in {where}, "
+            f"whose columns are {_list(features)}: name one of these."
+        )
+    feature = features[wanted]
+    plain = isinstance(feature, Value) and feature.dtype.startswith(
+        ("int", "uint", "string", "large_string", "bool")
+    )
+    if wanted not in classes and not plain:
+        raise InputError(
+            f"The label column {wanted!r} of {where} holds {feature}: "
+            f"labels are whole numbers or words. Name another column."
+        )
+    return wanted
+
+
+def _list(features: Features) -> str:
+    return ", ".join(features)

@@ -1,0 +1,185 @@
+"""What the measurements share: test images, their tokens, samples, the classifier, each made once
+and when first asked for.
+
+Every draw is made from a generator of its own with the same seed, so that leaving out one
+measurement changes no other.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+from torch import Tensor
+
+from smalti.data import Batch, Examples, Label, Splits
+from smalti.evaluation.batches import batches, choose
+from smalti.evaluation.classifier import Classifier, train_classifier
+from smalti.evaluation.inception import Inception, load_inception
+from smalti.evaluation.reconstruction import ReconstructionQuality
+from smalti.evaluation.sampling import decoded, device_of, drawn, schemes
+from smalti.priors import Prior
+
+if TYPE_CHECKING:
+    from smalti.generation import Model
+
+__all__ = ["Limits", "Material", "number"]
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How much is measured.
+
+    Args:
+        test: Test examples at most; all where not given.
+        samples: Samples of each scheme for distances between sets.
+        classifier_steps: Training steps of the classifier; 0 for no classifier and nothing that
+            needs it.
+        shown: Samples of each scheme in the report.
+        batch_size: Images at a time.
+        inception: Whether FID and KID are computed where the weights of Inception are there.
+    """
+
+    test: int | None = 10_000
+    samples: int = 2000
+    classifier_steps: int = 1500
+    shown: int = 36
+    batch_size: int = 250
+    inception: bool = True
+
+
+class Encoded(NamedTuple):
+    """The test set after its way through the tokenizer.
+
+    Attributes:
+        quality: Of its reconstructions.
+        indices: (N, *grid), on the CPU.
+        conditions: (N,), on the CPU, or `None`.
+    """
+
+    quality: ReconstructionQuality
+    indices: Tensor
+    conditions: Tensor | None
+
+
+class Material:
+    """A model, the data it was learned from, and what is made of both to be measured.
+
+    Arguments:
+        model: Its tokenizer and prior are expected in evaluation mode.
+        splits: The data.
+        histogram: A fitted histogram, or `None`.
+        limits: How much is measured.
+        seed: Of every draw.
+    """
+
+    def __init__(
+        self, model: Model, splits: Splits, histogram: Prior | None, limits: Limits, seed: int
+    ) -> None:
+        self.tokenizer, self.prior = model.tokenizer, model.prior
+        self.splits, self.limits, self.seed = splits, limits, seed
+        self.device = device_of(model.tokenizer)
+        self.schemes = schemes(model.prior, histogram)
+        self.test = choose(splits.test, limits.test, seed)
+
+    @property
+    def test_set(self) -> str:
+        """The test set in the words of a protocol."""
+        whole = len(self.splits.test)
+        drawn = f" of {number(whole)}, drawn at random" if len(self.test) < whole else ""
+        return f"test set, N = {number(len(self.test))}{drawn}"
+
+    def images(self, examples: Examples, chosen: Sequence[int]) -> Iterator[Batch]:
+        """The chosen examples in batches, on the model's device."""
+        return batches(examples, chosen, self.limits.batch_size, self.device)
+
+    def decoded(self, indices: Tensor) -> Iterator[Tensor]:
+        """Images of token grids, in batches."""
+        return decoded(self.tokenizer, indices, self.limits.batch_size)
+
+    def drawn(self, prior: Prior, n: int, context: Tensor | None) -> Tensor:
+        """n grids of a prior, (n, *grid)."""
+        generator = torch.Generator().manual_seed(self.seed)
+        return drawn(prior, n, context, generator, self.limits.batch_size)
+
+    @cached_property
+    def encoded(self) -> Encoded:
+        """The test set, encoded and reconstructed in one pass."""
+        logger.info("reconstructing %d test images", len(self.test))
+        quality, indices, conditions = ReconstructionQuality(), [], []
+        for x, condition in self.images(self.splits.test, self.test):
+            indices.append(self.tokenizer.encode(x))
+            quality.update(x, self.tokenizer.decode(indices[-1]))
+            conditions += [] if condition is None else [condition.cpu()]
+        return Encoded(
+            quality, torch.cat(indices).cpu(), torch.cat(conditions) if conditions else None
+        )
+
+    @cached_property
+    def order(self) -> Tensor:
+        """A random order of the test examples that are measured."""
+        return torch.randperm(len(self.test), generator=torch.Generator().manual_seed(self.seed))
+
+    @cached_property
+    def compared(self) -> int:
+        """N of every set that is compared with the test set: the same for all of them."""
+        return min(self.limits.samples, len(self.test), len(self.splits.train))
+
+    @cached_property
+    def contexts(self) -> Tensor | None:
+        """Conditions for samples, as they occur in the test set."""
+        if self.encoded.conditions is None:
+            return None
+        longest = max(self.limits.shown, self.compared)
+        return self.encoded.conditions[self.order.repeat(math.ceil(longest / len(self.order)))]
+
+    @cached_property
+    def sampled(self) -> dict[str, Tensor]:
+        """Token grids of every scheme, the same conditions for all: to show, or to compare."""
+        n = self.limits.shown
+        if self.classifier is not None or isinstance(self.inception, Inception):
+            n = max(n, self.compared)
+        context = None if self.contexts is None else self.contexts[:n]
+        logger.info("drawing %d samples of each scheme", n)
+        return {name: self.drawn(prior, n, context) for name, prior in self.schemes.items()}
+
+    def sets(self) -> Iterator[tuple[str, Iterator[Tensor]]]:
+        """What is compared with the test set: `compared` images of each kind, in batches."""
+        train = choose(self.splits.train, self.compared, self.seed)
+        yield "train", (batch.x for batch in self.images(self.splits.train, train))
+        yield "reconstructions", self.decoded(self.encoded.indices[self.order[: self.compared]])
+        for name, grids in self.sampled.items():
+            yield name, self.decoded(grids[: self.compared])
+
+    @cached_property
+    def classifier(self) -> Classifier | None:
+        """A classifier of the data's labels; `None` without labels, or where none is wanted."""
+        if not isinstance(self.splits.condition, Label) or not self.limits.classifier_steps:
+            return None
+        logger.info("training a classifier for %d steps", self.limits.classifier_steps)
+        with torch.enable_grad():
+            return train_classifier(
+                self.splits, self.limits.classifier_steps, self.seed, self.device
+            )
+
+    @cached_property
+    def inception(self) -> Inception | str:
+        """The Inception network, or why it cannot be had."""
+        return load_inception(self.device) if self.limits.inception else "it was switched off."
+
+
+def number(n: int) -> str:
+    """A count with its thousands apart.
+
+    Example:
+        >>> number(10_000) == "10\u202f000"
+        True
+    """
+    return f"{n:,}".replace(",", "\u202f")

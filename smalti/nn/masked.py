@@ -1,0 +1,70 @@
+"""Masked convolutions for grids that are read in raster order: rows from the top, each from the left.
+
+What a position may see is split in two, because one masked k×k kernel, stacked, leaves a blind spot to its right above:
+
+    vertical     rows above and its own row, k columns wide      v v v
+                                                                 v v v
+    horizontal   its own row up to and with itself               h h
+
+Both see the position itself ("mask B"). The first layer of a causal model must not ("mask A"): it is given an input
+shifted by one, `shift_down` for a vertical stack, so that row i holds what stood in row i − 1, and `shift_right` for a
+horizontal one. No weight is ever multiplied by a zero of a mask.
+
+References:
+    Pixel Recurrent Neural Networks (van den Oord, Kalchbrenner, Kavukcuoglu, 2016), arXiv 1601.06759.
+    Conditional Image Generation with PixelCNN Decoders (van den Oord et al., 2016), arXiv 1606.05328.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+__all__ = ["HorizontalConv2d", "VerticalConv2d", "shift_down", "shift_right"]
+
+
+class VerticalConv2d(nn.Conv2d):
+    """A convolution that sees, from (i, j), the rows i − ⌊k/2⌋ … i and the columns j − ⌊k/2⌋ … j + ⌊k/2⌋.
+
+    Arguments:
+        in_channels: C of the input, (B, C, H, W).
+        out_channels: D of the output, (B, D, H, W).
+        kernel_size: k, odd.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, kernel_size: int) -> None:
+        super().__init__(in_channels, out_channels, (kernel_size // 2 + 1, kernel_size))
+        self.reach = kernel_size // 2
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) → (B, D, H, W)."""
+        padded = F.pad(x, (self.reach, self.reach, self.reach, 0))
+        return F.conv2d(padded, self.weight, self.bias)
+
+
+class HorizontalConv2d(nn.Conv2d):
+    """A convolution that sees, from (i, j), the columns j − ⌊k/2⌋ … j of row i.
+
+    Arguments:
+        in_channels: C of the input, (B, C, H, W).
+        out_channels: D of the output, (B, D, H, W).
+        kernel_size: k, odd.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, kernel_size: int) -> None:
+        super().__init__(in_channels, out_channels, (1, kernel_size // 2 + 1))
+        self.reach = kernel_size // 2
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) → (B, D, H, W)."""
+        return F.conv2d(F.pad(x, (self.reach, 0)), self.weight, self.bias)
+
+
+def shift_down(x: Tensor) -> Tensor:
+    """Row i of the result is row i − 1 of x (B, C, H, W), row 0 is zero."""
+    return F.pad(x, (0, 0, 1, -1))
+
+
+def shift_right(x: Tensor) -> Tensor:
+    """Column j of the result is column j − 1 of x (B, C, H, W), column 0 is zero."""
+    return F.pad(x, (1, -1))

@@ -1,0 +1,126 @@
+"""Choosing an index from logits ℓ: temperature, top-k and top-p.
+
+    p = softmax(ℓ / temperature)        0: always the most likely index; 1: the distribution as it is
+    top-k                               only the k most likely indices
+    top-p                               only the fewest most likely indices whose mass reaches p
+
+What is kept is renormalised and drawn by inversion: the first index whose cumulative probability passes a uniform
+number. One number an index is drawn, on the generator's own device, so a CPU generator gives a GPU the same draws.
+
+References:
+    The Curious Case of Neural Text Degeneration (Holtzman et al., 2019), arXiv 1904.09751, for top-p.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from smalti.errors import InputError
+
+__all__ = ["Choice", "choose"]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A way to choose; call it on logits (..., K) for indices (...). See `choose`.
+
+    Raises:
+        InputError: If the temperature is negative, k is below 1 or p not in (0, 1].
+    """
+
+    temperature: float = 1.0
+    top_k: int | None = None
+    top_p: float | None = None
+    generator: torch.Generator | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.temperature < math.inf:
+            raise InputError(
+                f"temperature must be at least 0 and finite, got {self.temperature}: "
+                f"1 samples as learned, 0 takes the most likely."
+            )
+        if self.top_k is not None and (self.top_k < 1 or self.top_k != int(self.top_k)):
+            raise InputError(
+                f"top_k must be a whole number of at least 1, got {self.top_k}: leave it out to allow all."
+            )
+        if self.top_p is not None and not 0 < self.top_p <= 1:
+            raise InputError(
+                f"top_p must be above 0 and at most 1, got {self.top_p}: leave it out to allow all."
+            )
+
+    def __call__(self, logits: Tensor) -> Tensor:
+        """Logits (..., K) → indices (...), int64 in [0, K)."""
+        if self.temperature == 0:
+            return logits.argmax(-1)
+        # MPS has no float64.
+        logits = logits.to(torch.float32 if logits.device.type == "mps" else torch.float64)
+        logits = logits / self.temperature if self.temperature != 1 else logits
+        if self.top_k is None and self.top_p is None:
+            return self._draw(logits.softmax(-1))
+
+        # In descending order what is kept is a beginning: (..., K) → (..., k)
+        k = min(self.top_k or logits.shape[-1], logits.shape[-1])
+        logits, order = logits.sort(dim=-1, descending=True, stable=True)
+        probabilities = logits[..., :k].softmax(-1)
+        if self.top_p is not None:
+            before = probabilities.cumsum(-1) - probabilities
+            probabilities = probabilities * (before < self.top_p)
+        return order.gather(-1, self._draw(probabilities)[..., None])[..., 0]
+
+    @property
+    def plain(self) -> bool:
+        """Whether the distribution is drawn from as it is."""
+        return self.temperature == 1 and self.top_k is None and self.top_p is None
+
+    def integers(self, below: int, shape: Sequence[int]) -> Tensor:
+        """Integers in [0, below), all equally likely, on the generator's device."""
+        where = "cpu" if self.generator is None else self.generator.device
+        return torch.randint(below, tuple(shape), generator=self.generator, device=where)
+
+    def _draw(self, weights: Tensor) -> Tensor:
+        """Weights (..., K), none negative → indices (...), each with its share of their sum."""
+        cumulative = weights.cumsum(-1)
+        where = weights.device if self.generator is None else self.generator.device
+        u = torch.rand(
+            (*weights.shape[:-1], 1), dtype=weights.dtype, device=where, generator=self.generator
+        ).to(weights.device)
+        drawn = torch.searchsorted(cumulative, u * cumulative[..., -1:], right=True)
+        return drawn[..., 0].clamp_max_(weights.shape[-1] - 1)
+
+
+def choose(
+    logits: Tensor,
+    *,
+    temperature: float = 1.0,
+    top_k: int | None = None,
+    top_p: float | None = None,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """Draws an index from each row of logits.
+
+    Arguments:
+        logits: (..., K), unnormalised log-probabilities.
+        temperature: At least 0; 0 takes the most likely index.
+        top_k: Draw from the k most likely indices only; of equally likely ones the first.
+        top_p: Draw from the fewest most likely indices whose mass reaches p, in (0, 1], after temperature and top-k.
+        generator: Source of randomness, on any device.
+
+    Returns:
+        (...), int64 in [0, K).
+
+    Raises:
+        InputError: If the temperature is negative, k is below 1 or p not in (0, 1].
+
+    Example:
+        >>> logits = torch.tensor([[0.1, 0.5, 0.4], [0.8, 0.1, 0.1]]).log()
+        >>> choose(logits, temperature=0)
+        tensor([1, 0])
+        >>> choose(logits, top_p=0.3)
+        tensor([1, 0])
+    """
+    return Choice(temperature, top_k, top_p, generator)(logits)

@@ -1,0 +1,139 @@
+"""Dead codewords come back to life, where the vectors are, and stay alive."""
+
+import pytest
+import torch
+
+from smalti.errors import InputError
+from smalti.quantizers import (
+    NSVQ,
+    EMACodebook,
+    GradientCodebook,
+    Revival,
+    StraightThrough,
+    VectorQuantizer,
+    codebook_usage,
+)
+
+BOTH = pytest.mark.parametrize("codebook", [GradientCodebook, EMACodebook])
+
+
+def far_codebook(codebook, size: int = 64, dim: int = 4, **options) -> VectorQuantizer:
+    """A quantizer with one codeword among the vectors and all others far away."""
+    quantizer = VectorQuantizer(codebook(size, dim), kmeans_iterations=0, **options)
+    far = torch.full((size, dim), 1000.0)
+    far[0] = 0
+    quantizer.codebook.replace(torch.arange(size), far)
+    return quantizer
+
+
+def steps(quantizer: VectorQuantizer, n: int, size: int = 512) -> None:
+    for _ in range(n):
+        quantizer(torch.randn(size, quantizer.dim))
+        quantizer.update()
+
+
+@BOTH
+@pytest.mark.parametrize("estimator", [StraightThrough, NSVQ])
+def test_a_dead_codebook_recovers(codebook, estimator):
+    quantizer = far_codebook(codebook, estimator=estimator())
+    z = torch.randn(5000, 4)
+    assert codebook_usage(quantizer.encode(z), 64)[0] == 1 / 64
+    steps(quantizer, 150)
+    used, perplexity = codebook_usage(quantizer.encode(z), 64)
+    assert used == 1 and perplexity > 32
+
+
+@BOTH
+def test_without_revival_it_stays_dead(codebook):
+    quantizer = far_codebook(codebook, revival=None)
+    steps(quantizer, 150)
+    assert codebook_usage(quantizer.encode(torch.randn(5000, 4)), 64)[0] < 0.1
+
+
+@BOTH
+def test_a_large_codebook_comes_into_full_use_within_a_few_hundred_updates(codebook):
+    quantizer = far_codebook(codebook, size=512)
+    steps(quantizer, 300, size=1024)
+    assert codebook_usage(quantizer.encode(torch.randn(20_000, 4)), 512)[0] > 0.98
+
+
+@BOTH
+def test_revived_codewords_survive_the_next_updates(codebook):
+    revival = Revival(threshold=0.5, every=5, decay=0.5, stop_after=5)
+    quantizer = far_codebook(codebook, revival=revival)
+    steps(quantizer, 4)
+    assert (quantizer.codebook.weight[1:] > 900).all()
+    steps(quantizer, 1)
+    revived = quantizer.codebook.weight.detach().clone()
+    assert (revived.abs() < 6).all()
+    assert torch.allclose(quantizer.shares[1:], torch.tensor(1 / 64))
+    steps(quantizer, 20)
+    moved = (quantizer.codebook.weight - revived).norm(dim=1)
+    assert (moved < 1.5).all()
+
+
+@BOTH
+def test_revived_codewords_are_vectors_of_the_step_each_another(codebook):
+    quantizer = far_codebook(codebook, revival=Revival(threshold=0.5, every=1, decay=0.01))
+    z = torch.randn(100, 4)
+    quantizer(z[:60])
+    quantizer(z[60:])
+    quantizer.update()
+    same = (quantizer.codebook.weight[1:, None] == z).all(-1)  # (K - 1, N)
+    assert same.any(1).all() and same.sum(0).max() == 1
+
+
+def test_with_fewer_vectors_than_dead_codewords_some_wait():
+    quantizer = far_codebook(GradientCodebook, revival=Revival(threshold=0.5, every=1, decay=0.01))
+    z = torch.randn(10, 4)
+    quantizer(z)
+    quantizer.update()
+    same = (quantizer.codebook.weight[:, None] == z).all(-1)
+    assert same.sum() == 10 and same.any(0).all()
+
+
+def test_vectors_that_overflow_are_not_revived_on():
+    quantizer = far_codebook(GradientCodebook, revival=Revival(threshold=0.5, every=1, decay=0.01))
+    z = torch.randn(63, 4)
+    z[::2] = torch.nan
+    quantizer(z)
+    quantizer.update()
+    assert quantizer.codebook.weight.isfinite().all()
+    assert (quantizer.codebook.weight.abs() < 6).all(1).sum() == 1 + 31
+
+
+def test_stop_after_ends_it():
+    revival = Revival(threshold=0.5, every=2, decay=0.5, stop_after=3)
+    assert [update for update in range(1, 10) if revival.due(update)] == [2]
+    assert [update for update in range(1, 10) if Revival(every=3).due(update)] == [3, 6, 9]
+
+
+def test_dead_is_relative_to_uniform_use():
+    for size in (4, 4096):
+        shares = torch.full((size,), 1 / size)
+        shares[1], shares[3] = 0.05 / size, 0.01 / size
+        assert Revival(threshold=0.1).dead(shares).tolist() == [3, 1]
+        assert Revival(threshold=0.02).dead(shares).tolist() == [3]
+        assert Revival(threshold=0.0).dead(shares).tolist() == []
+
+
+@pytest.mark.parametrize("size", [64, 1024])
+def test_rarely_used_codewords_of_a_small_batch_are_left_alone(size):
+    # Fewer vectors in a step than codewords: each is missed often, and none is dead.
+    quantizer = VectorQuantizer(GradientCodebook(size, 4), kmeans_iterations=0)
+    quantizer.codebook.weight.data.normal_()
+    before = quantizer.codebook.weight.detach().clone()
+    for _ in range(100):
+        vectors = before[torch.randint(size, (size // 2,))]
+        quantizer(vectors)
+        quantizer.update()
+    changed = (quantizer.codebook.weight != before).any(1).float().mean()
+    assert changed < 0.02
+
+
+@pytest.mark.parametrize(
+    "options", [{"threshold": 1.0}, {"threshold": -0.1}, {"every": 0}, {"decay": 1.0}]
+)
+def test_impossible_revivals_are_told(options):
+    with pytest.raises(InputError, match="Revival takes .* got"):
+        Revival(**options)

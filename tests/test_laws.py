@@ -1,0 +1,427 @@
+"""The laws that every quantizer keeps. A new quantizer joins by a line in CASES."""
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from smalti.artifacts import load_model, save_model
+from smalti.errors import InputError
+from smalti.quantizers import (
+    NSVQ,
+    EMACodebook,
+    GradientCodebook,
+    Quantizer,
+    Revival,
+    StraightThrough,
+    VectorQuantizer,
+)
+
+SIZE, DIM = 24, 5
+
+
+@dataclass
+class Case:
+    """A quantizer of vectors of DIM dimensions, and what is to be expected of it.
+
+    Arguments:
+        build: Makes one, untrained.
+        losses: The names of its losses.
+        identity: Whether the gradient from output to input is the identity.
+        noisy: Whether its forward pass in training is random.
+    """
+
+    build: Callable[[], Quantizer]
+    losses: set[str]
+    identity: bool = True
+    noisy: bool = False
+
+
+def often() -> Revival:
+    return Revival(threshold=0.3, every=2, decay=0.5)
+
+
+CASES = {
+    "gradient, straight-through": Case(
+        lambda: VectorQuantizer(GradientCodebook(SIZE, DIM), StraightThrough(), revival=often()),
+        losses={"commitment", "codebook"},
+    ),
+    "gradient, NSVQ": Case(
+        lambda: VectorQuantizer(GradientCodebook(SIZE, DIM), NSVQ(), revival=often()),
+        losses=set(),
+        identity=False,
+        noisy=True,
+    ),
+    "EMA, straight-through": Case(
+        lambda: VectorQuantizer(EMACodebook(SIZE, DIM, 0.9), StraightThrough(), revival=often()),
+        losses={"commitment"},
+    ),
+    "EMA, NSVQ": Case(
+        lambda: VectorQuantizer(EMACodebook(SIZE, DIM, 0.9), NSVQ(), revival=often()),
+        losses=set(),
+        identity=False,
+        noisy=True,
+    ),
+    "no k-means, no revival": Case(
+        lambda: VectorQuantizer(EMACodebook(SIZE, DIM), revival=None, kmeans_iterations=0),
+        losses={"commitment"},
+    ),
+}
+
+
+@pytest.fixture(params=CASES, autouse=True)
+def case(request: pytest.FixtureRequest) -> Case:
+    torch.manual_seed(0)
+    return CASES[request.param]
+
+
+def some_vectors(*shape: int, seed: int = 1) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(*shape, DIM, generator=generator)
+
+
+def train(quantizer: Quantizer, batches: list[list[Tensor]], seed: int = 5) -> None:
+    """A step on each list of batches, over which gradients are accumulated."""
+    quantizer.train()
+    parameters = list(quantizer.parameters())
+    optimizer = torch.optim.SGD(parameters, lr=0.5) if parameters else None
+    for number, parts in enumerate(batches):
+        torch.manual_seed(seed + number)
+        for z in parts:
+            output = quantizer(z)
+            loss = (output.quantized - 1).square().mean() + sum(output.losses.values())
+            if optimizer is not None:
+                (loss / len(parts)).backward()
+        if optimizer is not None:
+            optimizer.step()
+            optimizer.zero_grad()
+        quantizer.update()
+
+
+def trained(case: Case) -> Quantizer:
+    quantizer = case.build()
+    train(quantizer, [[some_vectors(100, seed=seed)] for seed in range(5)])
+    return quantizer
+
+
+def state(quantizer: Quantizer) -> dict[str, Tensor]:
+    return {name: tensor.clone() for name, tensor in quantizer.state_dict().items()}
+
+
+def assert_equal_states(one: dict[str, Tensor], other: dict[str, Tensor]) -> None:
+    assert one.keys() == other.keys()
+    for name in one:
+        assert torch.equal(one[name], other[name]), name
+
+
+# Vectors and indices
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
+@given(shape=st.lists(st.integers(0, 4), max_size=3), seed=st.integers(0, 99))
+def test_decoding_the_encoding_is_the_evaluation_output(case, shape, seed):
+    quantizer = case.build().eval()
+    z = some_vectors(*shape, seed=seed)
+    output = quantizer(z)
+    indices = quantizer.encode(z)
+    assert output.quantized.shape == z.shape
+    assert indices.shape[: len(shape)] == z.shape[:-1]
+    assert indices.dtype == output.indices.dtype == torch.int64
+    assert torch.equal(output.indices, indices)
+    assert torch.equal(output.quantized, quantizer.decode(indices))
+
+
+def test_codewords_are_their_own_quantization(case):
+    quantizer = trained(case).eval()
+    z_q = quantizer(some_vectors(50)).quantized
+    assert torch.equal(quantizer(z_q).quantized, z_q)
+
+
+def test_a_vector_is_quantized_alike_in_any_company(case):
+    quantizer = trained(case).eval()
+    z = some_vectors(3, 40)
+    assert torch.equal(quantizer.encode(z)[1, 7], quantizer.encode(z[1, 7]))
+    assert torch.equal(quantizer.encode(z), quantizer.encode(z.flip(0)).flip(0))
+
+
+def test_training_gives_the_indices_of_evaluation(case):
+    quantizer = trained(case)
+    z = some_vectors(50)
+    assert torch.equal(quantizer(z).indices, quantizer.eval()(z).indices)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_autocast_changes_no_index(case, dtype):
+    quantizer = trained(case)
+    z = 3 + some_vectors(500)
+    expected = quantizer.eval()(z)
+    with torch.autocast("cpu", dtype):
+        output, indices = quantizer(z), quantizer.encode(z)
+        assert torch.equal(quantizer.train()(z).indices, expected.indices)
+    assert torch.equal(indices, expected.indices)
+    assert torch.equal(output.quantized, expected.quantized)
+    assert all(torch.equal(output.losses[name], expected.losses[name]) for name in case.losses)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_the_output_has_the_dtype_of_the_input(case, dtype):
+    quantizer = trained(case)
+    z = some_vectors(50).to(dtype).requires_grad_()
+    output = quantizer(z)
+    assert output.quantized.dtype == dtype
+    output.quantized.sum().backward()
+    assert z.grad.dtype == dtype and z.grad.isfinite().all()
+    assert torch.equal(output.indices, quantizer.encode(z.detach().float()))
+
+
+# Gradients and losses
+
+
+def test_the_losses_are_those_expected(case):
+    quantizer = trained(case)
+    z = some_vectors(50)
+    for mode in (True, False):
+        losses = quantizer.train(mode)(z).losses
+        assert set(losses) == case.losses
+        z_q = quantizer.decode(quantizer.encode(z))
+        for loss in losses.values():
+            torch.testing.assert_close(loss, (z - z_q).square().mean())
+
+
+def test_each_loss_reaches_one_side_only(case):
+    quantizer = trained(case)
+    z = some_vectors(50).requires_grad_()
+    output = quantizer(z)
+    z_q = quantizer.decode(output.indices).detach()
+    error = 2 * (z.detach() - z_q) / z.numel()
+    for name, loss in output.losses.items():
+        sides = [z, *quantizer.parameters()]
+        encoder, *codebook = torch.autograd.grad(loss, sides, retain_graph=True, allow_unused=True)
+        if name == "commitment":
+            torch.testing.assert_close(encoder, error)
+            assert all(gradient is None or not gradient.any() for gradient in codebook)
+        else:
+            assert encoder is None or not encoder.any()
+            expected = torch.zeros(SIZE, DIM).index_add_(0, output.indices, -error)
+            torch.testing.assert_close(codebook[0], expected)
+
+
+def test_the_gradient_of_straight_through_is_the_identity(case):
+    quantizer = trained(case)
+    z = some_vectors(50).requires_grad_()
+    upstream = some_vectors(50, seed=2)
+    quantizer(z).quantized.backward(upstream)
+    assert torch.equal(z.grad, upstream) == case.identity
+    assert z.grad.isfinite().all()
+
+
+def test_a_forward_pass_changes_nothing_that_is_kept(case):
+    quantizer = trained(case)
+    for mode in (True, False):
+        before = state(quantizer)
+        quantizer.train(mode)(some_vectors(50)).quantized.sum()
+        quantizer.encode(some_vectors(50))
+        assert_equal_states(before, state(quantizer))
+
+
+def test_evaluation_leaves_nothing_for_an_update(case):
+    quantizer = trained(case).eval()
+    other = copy.deepcopy(quantizer)
+    quantizer(some_vectors(50) + 9)
+    torch.manual_seed(0)
+    quantizer.update()
+    torch.manual_seed(0)
+    other.update()
+    assert_equal_states(state(quantizer), state(other))
+
+
+def test_losses_do_not_depend_on_the_size_of_the_batch(case):
+    quantizer = trained(case)
+    z = some_vectors(64)
+    whole = quantizer(z).losses
+    parts = [quantizer(part).losses for part in z.split(16)]
+    doubled = quantizer(torch.cat([z, z])).losses
+    for name, loss in whole.items():
+        torch.testing.assert_close(sum(part[name] for part in parts) / len(parts), loss)
+        torch.testing.assert_close(doubled[name], loss)
+
+
+def test_accumulating_equals_the_joined_batch(case):
+    joined, split = case.build(), case.build()
+    split.load_state_dict(joined.state_dict())
+    batches = [some_vectors(128, seed=seed) for seed in range(6)]
+    if case.noisy:  # the noise falls otherwise, so the gradients do too; the counts stay
+        batches = batches[:1]
+    train(joined, [[z] for z in batches])
+    train(split, [list(z.split(32)) for z in batches])
+    for name, tensor in joined.state_dict().items():
+        torch.testing.assert_close(split.state_dict()[name], tensor)
+
+
+# Masks
+
+
+def test_masked_equals_truncated(case):
+    quantizer = trained(case)
+    z = some_vectors(80)
+    mask = torch.arange(80) < 48  # noise is drawn in blocks of 16: so it is that of the first 48
+    masked, truncated = z.clone(), z[:48].clone()
+    masked[48:] = torch.nan
+    results = []
+    for vectors, valid in ((masked, mask), (truncated, None)):
+        vectors.requires_grad_()
+        one = copy.deepcopy(quantizer)
+        torch.manual_seed(3)
+        output = one(vectors, valid)
+        loss = output.quantized.square().sum() + 10 * sum(output.losses.values())
+        loss.backward()
+        torch.manual_seed(4)
+        one.update()
+        results.append((output, vectors.grad, list(one.parameters()), state(one)))
+
+    (a, a_grad, a_parameters, a_state), (b, b_grad, b_parameters, b_state) = results
+    assert torch.equal(a.quantized[:48], b.quantized) and not a.quantized[48:].any()
+    assert torch.equal(a.indices[:48], b.indices) and (a.indices[48:] == -1).all()
+    torch.testing.assert_close(a.losses, b.losses)
+    torch.testing.assert_close(a_grad[:48], b_grad)
+    assert not a_grad[48:].any()
+    for one, other in zip(a_parameters, b_parameters, strict=True):
+        torch.testing.assert_close(one.grad, other.grad)
+    torch.testing.assert_close(a_state, b_state)
+
+
+def test_a_full_mask_equals_none(case):
+    quantizer = trained(case)
+    z = some_vectors(6, 8)
+    torch.manual_seed(3)
+    masked = quantizer(z, torch.ones(6, 8, dtype=torch.bool))
+    torch.manual_seed(3)
+    plain = quantizer(z)
+    assert torch.equal(masked.quantized, plain.quantized)
+    assert torch.equal(masked.indices, plain.indices)
+    torch.testing.assert_close(masked.losses, plain.losses)
+
+
+@pytest.mark.parametrize("start", ["fresh", "trained"])
+@pytest.mark.parametrize("nothing", ["empty", "masked"])
+def test_a_batch_of_nothing_gives_zeros_and_changes_nothing(case, start, nothing):
+    quantizer = trained(case) if start == "trained" else case.build()
+    z, mask = some_vectors(0, 3), None
+    if nothing == "masked":
+        z, mask = torch.full((2, 3, DIM), torch.nan), torch.zeros(2, 3, dtype=torch.bool)
+    before = state(quantizer)
+    for mode in (True, False):
+        z = z.detach().requires_grad_()
+        quantizer.train(mode)
+        output = quantizer(z, mask)
+        assert output.quantized.shape == z.shape and not output.quantized.any()
+        assert (output.indices == -1).all()
+        assert all(loss == 0 for loss in output.losses.values())
+        (output.quantized.sum() + sum(output.losses.values())).backward()
+        assert not z.grad.any()
+        assert all(not p.grad.any() for p in quantizer.parameters() if p.grad is not None)
+        quantizer.update()
+    after = state(quantizer)
+    before.pop("updates"), after.pop("updates")
+    assert_equal_states(before, after)
+
+
+def test_an_index_of_minus_one_decodes_to_zero(case):
+    quantizer = trained(case)
+    assert not quantizer.decode(torch.tensor([-1, -1])).any()
+
+
+# Learning
+
+
+def test_training_uses_and_improves_the_codebook(case):
+    quantizer = case.build()
+    z = 4 + 0.5 * some_vectors(400)
+    before = (z - quantizer.eval()(z).quantized).square().mean()
+    for number in range(60):
+        torch.manual_seed(number)
+        output = quantizer.train()(z)
+        distortion = (z - output.quantized).square().mean() + sum(output.losses.values())
+        for parameter in quantizer.parameters():
+            (gradient,) = torch.autograd.grad(distortion, parameter)
+            parameter.data -= 5 * gradient
+        quantizer.update()
+    indices = quantizer.encode(z)
+    after = (z - quantizer.decode(indices)).square().mean()
+    assert after < before / 10
+    if quantizer.revival is not None:
+        assert len(indices.unique()) == SIZE
+
+
+def test_it_is_deterministic_under_a_seed(case):
+    runs = []
+    for _ in range(2):
+        torch.manual_seed(11)
+        quantizer = trained(case)
+        torch.manual_seed(12)
+        runs.append((quantizer(some_vectors(50)).quantized, state(quantizer)))
+    assert torch.equal(runs[0][0], runs[1][0])
+    assert_equal_states(runs[0][1], runs[1][1])
+
+
+def test_saving_and_loading_goes_on_identically(case, tmp_path):
+    quantizer = trained(case)
+    save_model(quantizer, tmp_path / "quantizer")
+    loaded = load_model(tmp_path / "quantizer")
+    assert_equal_states(state(quantizer), state(loaded))
+    for one in (quantizer, loaded):
+        train(one, [[some_vectors(100, seed=seed)] for seed in range(20, 26)])
+    assert_equal_states(state(quantizer), state(loaded))
+
+
+def test_a_state_loaded_into_a_used_quantizer_goes_on_identically(case):
+    quantizer, other = trained(case), case.build()
+    fresh = state(other)
+    train(other, [[some_vectors(100, seed=9)]])
+    other.load_state_dict(fresh)
+    expected = case.build()
+    expected.load_state_dict(fresh)
+    for one in (other, expected):
+        train(one, [[some_vectors(100, seed=seed)] for seed in range(3)])
+    assert_equal_states(state(other), state(expected))
+    assert state(quantizer).keys() == fresh.keys()
+
+
+def test_a_copy_is_equal_and_apart(case):
+    quantizer = trained(case)
+    quantizer.train()(some_vectors(50))
+    copied = copy.deepcopy(quantizer)
+    before = state(quantizer)
+    train(copied, [[some_vectors(100, seed=seed)] for seed in range(3)])
+    assert_equal_states(before, state(quantizer))
+    train(quantizer, [[some_vectors(100, seed=seed)] for seed in range(3)])
+    assert_equal_states(state(copied), state(quantizer))
+
+
+# Mistakes
+
+
+def test_mistakes_are_told_in_one_line(case):
+    quantizer = case.build()
+    z = some_vectors(4)
+    mistakes = [
+        lambda: quantizer(torch.zeros(4, DIM + 1)),
+        lambda: quantizer(torch.tensor(1.0)),
+        lambda: quantizer(z.long()),
+        lambda: quantizer(z, torch.ones(4)),
+        lambda: quantizer(z, torch.ones(5, dtype=torch.bool)),
+        lambda: quantizer.encode(torch.zeros(DIM, 4)),
+        lambda: quantizer.decode(torch.tensor([0, quantizer.codebook_sizes[0]])),
+        lambda: quantizer.decode(torch.tensor([-2])),
+        lambda: quantizer.decode(torch.tensor([0.5])),
+    ]
+    for mistake in mistakes:
+        with pytest.raises(InputError) as error:
+            mistake()
+        assert "\n" not in str(error.value)
+        assert "got" in str(error.value) and ":" in str(error.value)
