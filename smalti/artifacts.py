@@ -1,8 +1,9 @@
 """Saving and loading models: a folder with `config.json` and `model.safetensors`.
 
-`config.json` holds the name of the class and the arguments of its constructor, nested where an argument is itself such
-an object; `model.safetensors` holds the weights. Classes are looked up in one explicit registry: nothing is imported
-because a config names it, and no pickle is ever read. A checksum over both files tells a truncated or edited folder.
+`config.json` holds the name of the class and the arguments of its constructor, nested where an
+argument is itself such an object; `model.safetensors` holds the weights. Classes are looked up in
+one explicit registry: nothing is imported because a config names it, and no pickle is ever read. A
+checksum over both files tells a truncated or edited folder.
 
 A class enters the registry by its decorator:
 
@@ -18,6 +19,7 @@ import inspect
 import json
 import os
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -26,7 +28,6 @@ import safetensors.torch
 from huggingface_hub import ModelHubMixin, hf_hub_download
 from torch import nn
 
-from smalti import __version__
 from smalti.errors import InputError
 from smalti.files import atomic_folder
 from smalti.signals import Signal
@@ -40,7 +41,7 @@ registry: dict[str, type] = {}
 
 
 def registered(cls: T) -> T:
-    """Class decorator: enters `cls` in the registry, and has each instance remember its constructor's arguments."""
+    """Class decorator: enters `cls` in the registry; instances remember their arguments."""
     if registry.setdefault(cls.__name__, cls) is not cls:
         raise InputError(
             f"The registry already holds a class named {cls.__name__}: choose another name."
@@ -63,7 +64,7 @@ def registered(cls: T) -> T:
 
 
 def describe(value: Any) -> Any:
-    """The JSON form of an argument: a plain value, or a registered object as its class name and arguments."""
+    """The JSON form of an argument: a plain value, or a registered object's class and arguments."""
     if value is None or isinstance(value, bool | int | float | str):
         return value
     if isinstance(value, Signal):
@@ -107,7 +108,7 @@ def build(config: Any) -> Any:
 
 
 def save_model(model: nn.Module, folder: str | Path) -> None:
-    """Writes `config.json` and `model.safetensors` to `folder`, both or neither; a folder already there is replaced."""
+    """Writes `config.json` and `model.safetensors` to `folder`, in the place of what was there."""
     with atomic_folder(folder) as temporary:
         _write(model, temporary)
 
@@ -116,13 +117,15 @@ def load_model(folder: str | Path) -> Any:
     """Reads a model that `save_model` wrote, on the CPU and in evaluation mode.
 
     Raises:
-        InputError: If a file is missing, truncated or was edited, or the config does not fit the weights.
+        InputError: If a file is missing, truncated or was edited, or the config does not fit the
+        weights.
     """
     folder = Path(folder)
     for name in (CONFIG, WEIGHTS):
         if not (folder / name).is_file():
             raise InputError(
-                f"{folder} is not a whole model: {name} is missing. Copy it back or save the model again."
+                f"{folder} is not a whole model: {name} is missing. "
+                f"Copy it back or save the model again."
             )
     return _read(folder / CONFIG, folder / WEIGHTS)
 
@@ -145,7 +148,8 @@ class Pretrained(ModelHubMixin):
             )
         if not isinstance(model, cls):
             raise InputError(
-                f"{model_id} holds a {type(model).__name__}, not a {cls.__name__}: load it with that class."
+                f"{model_id} holds a {type(model).__name__}, not a {cls.__name__}: "
+                f"load it with that class."
             )
         return model
 
@@ -155,7 +159,7 @@ def _write(model: nn.Module, folder: Path) -> None:
         name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()
     }
     safetensors.torch.save_file(weights, folder / WEIGHTS)
-    config = {**describe(model), "smalti_version": __version__}
+    config = {**describe(model), "smalti_version": version("smalti")}
     config["checksum"] = _checksum(config, folder / WEIGHTS)
     (folder / CONFIG).write_text(json.dumps(config, indent=2), encoding="utf-8")
 
@@ -170,7 +174,8 @@ def _read(config_file: Path, weights_file: Path) -> Any:
         ) from error
     if checksum != _checksum(config, weights_file):
         raise InputError(
-            f"{config_file.parent} was truncated or edited after it was saved (its checksum differs): "
+            f"{config_file.parent} was truncated or edited after it was saved "
+            f"(its checksum differs): "
             f"copy it again, or save the model again."
         )
     config.pop("smalti_version", None)

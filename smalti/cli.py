@@ -4,8 +4,8 @@
     smalti sample | reconstruct | encode | decode | evaluate RUN ...
     smalti recipes
 
-A user's mistake is one line on stderr and exit status 2; a traceback is shown under --debug only. What a command needs is
-imported when it runs, so that `smalti --help` answers at once.
+A user's mistake is one line on stderr and exit status 2; a traceback is shown under --debug only.
+What a command needs is imported when it runs, so that `smalti --help` answers at once.
 """
 
 from __future__ import annotations

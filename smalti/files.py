@@ -1,7 +1,8 @@
 """Files that are written whole or not at all.
 
-A writer works on a temporary name in the same folder; what it wrote is flushed to the disk and then renamed onto the
-final name, which POSIX does in one step. A process killed in between, or a full disk, leaves what was there before.
+A writer works on a temporary name in the same folder; what it wrote is flushed to the disk and then
+renamed onto the final name, which POSIX does in one step. A process killed in between, or a full
+disk, leaves what was there before.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ def atomic_file(path: str | Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def atomic_folder(path: str | Path) -> Iterator[Path]:
-    """Gives a temporary folder beside `path`, and puts it in the place of `path` when the block ends well."""
+    """Gives a temporary folder, and puts it in the place of `path` when the block ends well."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent))

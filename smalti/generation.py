@@ -82,7 +82,7 @@ class Model:
         return None if self.prior is None else self.prior.condition
 
     def encode(self, x: Tensor) -> Tensor:
-        """Signals (B, C, *size) in the signal's range → indices (B, *grid); see `DiscreteAutoencoder.encode`."""
+        """Signals (B, C, *size) → indices (B, *grid); see `DiscreteAutoencoder.encode`."""
         return self.tokenizer.encode(x)
 
     def decode(self, indices: Tensor) -> Tensor:
@@ -103,15 +103,16 @@ class Model:
 
         Arguments:
             n: How many.
-            condition: A label or a time, or n of them: "3", "sneaker", "10:10". Without one, a conditional
-                prior draws a condition for each sample, all equally likely.
+            condition: A label or a time, or n of them: "3", "sneaker", "10:10". Without one, a
+                conditional prior draws a condition for each sample, all equally likely.
             scheme: "prior", "histogram" or "uniform".
             known: Indices (n, *grid), -1 where to fill in.
             seed: Makes the result repeatable.
             options: `temperature`, `top_k`, `top_p`, see `Prior.sample`.
 
         Raises:
-            InputError: If the condition does not exist, or the scheme needs something that is not there.
+            InputError: If the condition does not exist, or the scheme needs something that is not
+            there.
         """
         return self.decode(
             self.sample_indices(n, condition, scheme=scheme, known=known, seed=seed, **options)
@@ -137,9 +138,7 @@ class Model:
             generator.manual_seed(seed)
         prior = self.scheme(scheme)
         context = self._context(prior, n, condition, generator)
-        return prior.sample(
-            (n, *self.grid), context, known=known, generator=generator, **options
-        )
+        return prior.sample((n, *self.grid), context, known=known, generator=generator, **options)
 
     def scheme(self, name: str) -> Prior:
         """The prior of a sampling scheme.
@@ -151,23 +150,31 @@ class Model:
             return Uniform(self.codebook_size, self.grid)
         if name == "prior":
             if self.prior is None:
-                raise InputError("No prior was learned in this run: use the scheme 'uniform', or fit one.")
+                raise InputError(
+                    "No prior was learned in this run: use the scheme 'uniform', or fit one."
+                )
             return self.prior
         if name == "histogram":
             if self.run is None:
-                raise InputError("The scheme 'histogram' draws from a run's tokens: load the model from its run.")
+                raise InputError(
+                    "The scheme 'histogram' draws from a run's tokens: load the model from its run."
+                )
             histogram = Histogram(self.codebook_size, self.grid, self.condition)
             indices, context = read_cache(self.run.tokens, "train")
             histogram.fit(indices, None if self.condition is None else context)
             return histogram
-        raise InputError(f"There is no sampling scheme {name!r}: choose one of {', '.join(SCHEMES)}.")
+        raise InputError(
+            f"There is no sampling scheme {name!r}: choose one of {', '.join(SCHEMES)}."
+        )
 
     def known_tokens(self, x: Tensor, given: Tensor) -> Tensor:
-        """The tokens of partly given images, -1 where a token's patch holds a pixel that is not given.
+        """The tokens of partly given images, -1 where a token's patch holds a pixel that is not
+        given.
 
         Arguments:
             x: (B, C, H, W) in the signal's range.
-            given: (B, H, W), True where the pixel is given; the others should hold something smooth.
+            given: (B, H, W), True where the pixel is given; the others should hold something
+            smooth.
         """
         indices = self.encode(x)
         factor = self.tokenizer.downsampling

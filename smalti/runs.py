@@ -2,8 +2,9 @@
 
     config.yaml ──▶ tokenizer/ ──▶ tokens/ ──▶ prior/ ──▶ samples/, report.html, report.json
 
-Each stage writes its result whole or not at all, so what is there is done; a stage that was interrupted goes on
-from `state/`. The report is made by those above (`smalti.evaluation`), who know how to draw samples.
+Each stage writes its result whole or not at all, so what is there is done; a stage that was
+interrupted goes on from `state/`. The report is made by those above (`smalti.evaluation`), who know
+how to draw samples.
 """
 
 from __future__ import annotations
@@ -82,8 +83,8 @@ class Run:
         difference = _difference(self.read_config(), yaml.safe_load(wanted))
         if difference:
             raise InputError(
-                f"{self.folder} holds a run of another recipe ({difference}): choose another --out, "
-                f"or run it with the same options."
+                f"{self.folder} holds a run of another recipe ({difference}): "
+                f"choose another --out, or run it with the same options."
             )
 
     def read_config(self) -> dict[str, Any]:
@@ -91,7 +92,9 @@ class Run:
         try:
             config = yaml.safe_load(self.config.read_text(encoding="utf-8"))
         except yaml.YAMLError as error:
-            raise InputError(f"{self.config} is damaged: restore it, or fit to another --out.") from error
+            raise InputError(
+                f"{self.config} is damaged: restore it, or fit to another --out."
+            ) from error
         return config if isinstance(config, dict) else {}
 
     def recipe(self) -> Recipe:
@@ -105,7 +108,9 @@ class Run:
             return int(path.parent.name.removeprefix("version_"))
 
         return {
-            stage: sorted((self.folder / "logs" / stage).glob("csv/version_*/metrics.csv"), key=version)
+            stage: sorted(
+                (self.folder / "logs" / stage).glob("csv/version_*/metrics.csv"), key=version
+            )
             for stage in ("tokenizer", "prior")
         }
 

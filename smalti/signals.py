@@ -1,7 +1,8 @@
 """What a model was trained on: the kind of signal, its channels, size and range.
 
-Every tokenizer stores a `Signal` and checks its input against it, so that a grey image given to a model of colour
-images, or bytes given in place of [-1, 1], is an error with one line and not a wrong result.
+Every tokenizer stores a `Signal` and checks its input against it, so that a grey image given to a
+model of colour images, or bytes given in place of [-1, 1], is an error with one line and not a
+wrong result.
 """
 
 from __future__ import annotations
@@ -43,25 +44,29 @@ class Signal:
         return 1 if self.kind == "audio" else 2
 
     def check(self, x: Tensor) -> None:
-        """Raises `InputError` unless `x` is a batch of this signal: (B, channels, *size), floating, within range."""
+        """Raises `InputError` unless `x` is a batch of this signal, floating and within range."""
         wanted = f"(B, {self.channels}, {', '.join(map(str, self.size)) or '*size'})"
         if x.ndim != 2 + self.spatial_dims:
             raise InputError(
-                f"A batch of {self.kind}s has the shape {wanted}, got {tuple(x.shape)}: add the missing dimensions."
+                f"A batch of {self.kind}s has the shape {wanted}, got {tuple(x.shape)}: "
+                f"add the missing dimensions."
             )
         if x.shape[1] != self.channels:
             raise InputError(
-                f"The model was trained on {self.kind}s with {self.channels} channel(s), got {x.shape[1]}: "
+                f"The model was trained on {self.kind}s with {self.channels} channel(s), "
+                f"got {x.shape[1]}: "
                 f"convert them to {'grey' if self.channels == 1 else 'colour'} first."
             )
         if self.size and tuple(x.shape[2:]) != tuple(self.size):
             raise InputError(
-                f"The model was trained on {self.kind}s of size {_times(self.size)}, got {_times(x.shape[2:])}: "
+                f"The model was trained on {self.kind}s of size {_times(self.size)}, "
+                f"got {_times(x.shape[2:])}: "
                 f"resize or crop them first."
             )
         if not x.is_floating_point():
             raise InputError(
-                f"The model takes floating-point values, got {x.dtype}: scale to [{self.low}, {self.high}]."
+                f"The model takes floating-point values, got {x.dtype}: "
+                f"scale to [{self.low}, {self.high}]."
             )
         slack = 1e-3 * (self.high - self.low)
         if x.numel() and not bool(((x >= self.low - slack) & (x <= self.high + slack)).all()):

@@ -1,7 +1,7 @@
 """Token grids on disk: parquet for data frames and training, .npz for numpy.
 
-The cache of a run is a folder of parquet shards and a `tokens.json`, written last, that says which tokenizer made
-them, and their grid, codebook sizes, type and number.
+The cache of a run is a folder of parquet shards and a `tokens.json`, written last, that says which
+tokenizer made them, and their grid, codebook sizes, type and number.
 """
 
 from __future__ import annotations
@@ -44,11 +44,13 @@ def write_tokens(path: str | Path, tokens: TokenGrids, codebook_size: int) -> No
     context = {} if tokens.context is None else {"context": tokens.context.numpy()}
     if path.suffix == ".npz":
         with atomic_file(path) as temporary:
-            np.savez_compressed(temporary, indices=indices, **context)
+            np.savez_compressed(temporary, **{"indices": indices, **context})  # type: ignore[arg-type]
     elif path.suffix == ".parquet":
         _write_parquet(path, indices, context)
     else:
-        raise InputError(f"Tokens are written as .npz or .parquet, got {path.name}: choose one of the two.")
+        raise InputError(
+            f"Tokens are written as .npz or .parquet, got {path.name}: choose one of the two."
+        )
 
 
 def read_tokens(path: str | Path) -> TokenGrids:
@@ -59,15 +61,21 @@ def read_tokens(path: str | Path) -> TokenGrids:
     """
     path = Path(path)
     if path.suffix not in (".npz", ".parquet"):
-        raise InputError(f"Tokens are read from .npz or .parquet, got {path.name}: choose one of the two.")
+        raise InputError(
+            f"Tokens are read from .npz or .parquet, got {path.name}: choose one of the two."
+        )
     try:
         columns = _read_parquet(path) if path.suffix == ".parquet" else _read_npz(path)
         indices = torch.from_numpy(columns["indices"].astype(np.int64))
     except FileNotFoundError as error:
-        raise InputError(f"There is no file {path}: give the path of a .npz or .parquet.") from error
+        raise InputError(
+            f"There is no file {path}: give the path of a .npz or .parquet."
+        ) from error
     except (OSError, ValueError, KeyError, EOFError, BadZipFile, pa.ArrowException) as error:
         reason = " ".join(str(error).split())
-        raise InputError(f"{path} holds no whole token grids ({reason}): write it with smalti encode.") from error
+        raise InputError(
+            f"{path} holds no whole token grids ({reason}): write it with smalti encode."
+        ) from error
     context = columns.get("context")
     return TokenGrids(indices, None if context is None else torch.from_numpy(context.copy()))
 
@@ -100,7 +108,9 @@ def read_cache(folder: Path, split: str) -> TokenGrids:
     """Reads all shards of a split."""
     shards = [read_tokens(path) for path in sorted(folder.glob(f"{split}-*.parquet"))]
     if not shards:
-        raise InputError(f"{folder} holds no tokens of the split {split!r}: delete it and fit again.")
+        raise InputError(
+            f"{folder} holds no tokens of the split {split!r}: delete it and fit again."
+        )
     contexts = [shard.context for shard in shards if shard.context is not None]
     return TokenGrids(
         torch.cat([shard.indices for shard in shards]), torch.cat(contexts) if contexts else None

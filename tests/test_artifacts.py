@@ -43,7 +43,10 @@ def test_save_pretrained_and_from_pretrained(tmp_path):
     loaded = DiscreteAutoencoder.from_pretrained(tmp_path / "model")
     x = torch.rand(2, 1, 12, 8)
     assert torch.equal(loaded.encode(x), model.encode(x))
-    assert json.loads((tmp_path / "model" / "config.json").read_text())["class"] == "DiscreteAutoencoder"
+    assert (
+        json.loads((tmp_path / "model" / "config.json").read_text())["class"]
+        == "DiscreteAutoencoder"
+    )
 
 
 def test_push_to_hub_uploads_the_model_folder(tmp_path, monkeypatch):

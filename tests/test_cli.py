@@ -12,10 +12,10 @@ import pytest
 import torch
 import yaml
 from PIL import Image
+from tiny import clocks_recipe, write_recipe
 
 import smalti
 from smalti.cli import main
-from tiny import clocks_recipe, write_recipe
 
 
 @pytest.fixture(scope="module")
@@ -192,7 +192,7 @@ def test_mistakes(run, capsys, tmp_path, monkeypatch, words, line):
 def test_wrong_images(run, capsys, tmp_path):
     large = picture(tmp_path / "large.png", (24, 16))
     assert "24×16" in mistake(capsys, "reconstruct", str(run), large)
-    assert main(["reconstruct", str(run), large, "--resize", "true", "--out", f"{tmp_path}/o"]) == 0
+    assert main(["reconstruct", str(run), large, "--convert", "--out", f"{tmp_path}/o"]) == 0
     capsys.readouterr()
     grey = picture(tmp_path / "grey.png", mode="L")
     assert "grey" in mistake(capsys, "encode", str(run), grey)

@@ -1,13 +1,15 @@
 """The convolutional encoder and decoder of the VQ-VAE paper, for images and sound alike.
 
-Each halving of the resolution is a strided convolution with a kernel of 4; a stack of residual blocks follows at the
-coarsest resolution, and the decoder mirrors it with transposed convolutions:
+Each halving of the resolution is a strided convolution with a kernel of 4; a stack of residual
+blocks follows at the coarsest resolution, and the decoder mirrors it with transposed convolutions:
 
-    encoder   x (B, C, *size)  → [conv4 /2, ReLU] × log2(downsampling) → conv3 → residual blocks → conv1 → z_e (B, D, *grid)
-    decoder   z_q (B, D, *grid) → conv3 → residual blocks → [transposed conv4 ×2, ReLU] × log2(downsampling) → x_hat
+    encoder   x (B, C, *size)  → [conv4 /2, ReLU] × log2(downsampling) → conv3 → residual blocks →
+    conv1 → z_e (B, D, *grid) decoder   z_q (B, D, *grid) → conv3 → residual blocks → [transposed
+    conv4 ×2, ReLU] × log2(downsampling) → x_hat
 
 References:
-    Neural Discrete Representation Learning (van den Oord et al., 2017), arXiv 1711.00937, section 4.1.
+    Neural Discrete Representation Learning (van den Oord et al., 2017), arXiv 1711.00937, section
+    4.1.
 """
 
 from __future__ import annotations
@@ -23,7 +25,8 @@ __all__ = ["ConvDecoder", "ConvEncoder"]
 
 @registered
 class ConvEncoder(nn.Module):
-    """Strided convolutions, then residual blocks: (B, channels, *size) → (B, dim, *size / downsampling).
+    """Strided convolutions, then residual blocks: (B, channels, *size) → (B, dim, *size /
+    downsampling).
 
     Arguments:
         channels: Channels of the signal, e.g. 3 for colour images.
@@ -55,7 +58,9 @@ class ConvEncoder(nn.Module):
         self.downsampling, self.dim = downsampling, dim
         self.down = nn.Sequential()
         for wide, narrow in zip(widths[:-1], widths[1:], strict=True):
-            self.down.extend([convolution(wide, narrow, 4, stride=2, padding=1), nn.ReLU(inplace=True)])
+            self.down.extend(
+                [convolution(wide, narrow, 4, stride=2, padding=1), nn.ReLU(inplace=True)]
+            )
         self.inner = nn.Sequential(
             convolution(widths[-1], hidden, 3, padding=1),
             ResidualStack(hidden, residual_hidden, residual_blocks, spatial_dims),
@@ -63,7 +68,7 @@ class ConvEncoder(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, channels, *size) → z_e (B, dim, *grid); `size` must be a multiple of `downsampling`."""
+        """(B, channels, *size) → z_e (B, dim, *grid); `downsampling` must divide `size`."""
         return self.inner(self.down(x))
 
 
@@ -95,7 +100,9 @@ class ConvDecoder(nn.Module):
         )
         self.up = nn.Sequential()
         for narrow, wide in zip(widths[:-1], widths[1:], strict=True):
-            self.up.extend([transposed(narrow, wide, 4, stride=2, padding=1), nn.ReLU(inplace=True)])
+            self.up.extend(
+                [transposed(narrow, wide, 4, stride=2, padding=1), nn.ReLU(inplace=True)]
+            )
         del self.up[-1]  # the signal itself is not rectified
 
     def forward(self, z_q: Tensor) -> Tensor:
@@ -104,10 +111,11 @@ class ConvDecoder(nn.Module):
 
 
 def _widths(hidden: int, downsampling: int) -> list[int]:
-    """Channels after each halving: half of `hidden` while the resolution is fine, `hidden` at the end."""
+    """Channels after each halving: half of `hidden` while the resolution is fine, then `hidden`."""
     halvings = downsampling.bit_length() - 1
     if downsampling < 2 or downsampling != 1 << halvings:
         raise InputError(
-            f"The downsampling must be a power of two of at least 2, got {downsampling}: choose 2, 4, 8, ..."
+            f"The downsampling must be a power of two of at least 2, got {downsampling}: "
+            f"choose 2, 4, 8, ..."
         )
     return [hidden // 2] * (halvings - 1) + [hidden]

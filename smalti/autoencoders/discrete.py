@@ -1,10 +1,12 @@
-"""The VQ-VAE: an encoder gives vectors, a quantizer replaces each by a codeword, a decoder reconstructs.
+"""The VQ-VAE: an encoder gives vectors, a quantizer replaces each by a codeword, a decoder
+reconstructs.
 
     z_e = encoder(x)              (B, D, *grid)
     z_q, indices = quantizer(z_e)
     x_hat = decoder(z_q)
 
-What language models call a tokenizer: `encode` turns a signal into a grid of integers, `decode` turns such a grid back.
+What language models call a tokenizer: `encode` turns a signal into a grid of integers, `decode`
+turns such a grid back.
 
 References:
     Neural Discrete Representation Learning (van den Oord et al., 2017), arXiv 1711.00937.
@@ -45,8 +47,8 @@ class Reconstruction(NamedTuple):
 class DiscreteAutoencoder(nn.Module, Pretrained):
     """A VQ-VAE assembled from an encoder, a quantizer and a decoder.
 
-    Sizes that the downsampling does not divide are padded by reflection on the far side, and the reconstruction is cropped
-    back.
+    Sizes that the downsampling does not divide are padded by reflection on the far side, and the
+    reconstruction is cropped back.
 
     Arguments:
         encoder: (B, C, *size) → (B, D, *grid), with the attribute `downsampling`.
@@ -72,12 +74,17 @@ class DiscreteAutoencoder(nn.Module, Pretrained):
         self, encoder: nn.Module, quantizer: Quantizer, decoder: nn.Module, signal: Signal
     ) -> None:
         super().__init__()
-        self.encoder, self.quantizer, self.decoder, self.signal = encoder, quantizer, decoder, signal
+        self.encoder, self.quantizer, self.decoder, self.signal = (
+            encoder,
+            quantizer,
+            decoder,
+            signal,
+        )
         self.downsampling: int = encoder.downsampling  # type: ignore[assignment]
 
     @property
     def grid(self) -> tuple[int, ...]:
-        """Shape of the indices of one signal, without a trailing Q; empty if the signal has no fixed size."""
+        """Shape of the indices of one signal, without a trailing Q; empty if any size goes."""
         return tuple(-(-length // self.downsampling) for length in self.signal.size)
 
     def forward(self, x: Tensor) -> Reconstruction:
@@ -88,7 +95,8 @@ class DiscreteAutoencoder(nn.Module, Pretrained):
 
     @torch.no_grad()
     def encode(self, x: Tensor) -> Tensor:
-        """Turns signals x (B, C, *size) within the signal's range into indices (B, *grid) or (B, *grid, Q).
+        """Turns signals x (B, C, *size) within the signal's range into indices (B, *grid) or (B,
+        *grid, Q).
 
         Raises:
             InputError: If x is not a batch of the signal that the model was trained on.
@@ -98,11 +106,13 @@ class DiscreteAutoencoder(nn.Module, Pretrained):
 
     @torch.no_grad()
     def decode(self, indices: Tensor, size: tuple[int, ...] | None = None) -> Tensor:
-        """Turns indices (B, *grid) or (B, *grid, Q) into signals (B, C, *size), clipped to the signal's range.
+        """Turns indices (B, *grid) or (B, *grid, Q) into signals (B, C, *size), clipped to the
+        signal's range.
 
         Arguments:
             indices: int64, each below its codebook's size.
-            size: What to crop to. Default: the signal's own size where the grid is that of the model, else the whole.
+            size: What to crop to. Default: the signal's own size where the grid is that of the
+            model, else the whole.
 
         Raises:
             InputError: If the indices have too few dimensions or are out of range.

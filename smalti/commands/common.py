@@ -2,41 +2,41 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import docstring_parser
 from jsonargparse import ArgumentParser
 from torch import Tensor
 
 from smalti import pictures
-from smalti.data.files import read_images
 from smalti.errors import InputError
-from smalti.files import atomic_file
-from smalti.generation import Model
 
-__all__ = ["call", "read_signals", "write_pictures"]
+__all__ = ["call", "write_pictures"]
 
 
 def call(function: Callable[..., None], words: Sequence[str], *positional: str) -> None:
     """Calls `function` with what the command line says.
 
-    Types and help come from its signature and docstring; the parameters named in `positional` are positional, the last
-    of them taking one or more values if its name is "files".
+    Types and help come from its signature and docstring; the parameters named in `positional` are
+    positional, the last of them taking one or more values if its name is "files".
     """
     parser = ArgumentParser(prog=f"smalti {function.__name__}", exit_on_error=False)
+    documented = docstring_parser.parse(function.__doc__ or "")
+    described = {parameter.arg_name: parameter.description for parameter in documented.params}
+    parameters = inspect.signature(function, eval_str=True).parameters
     for name in positional:
         several: dict[str, Any] = {"nargs": "+"} if name == "files" else {}
-        parser.add_argument(name, type=str, **several)
-    parser.add_function_arguments(function, skip=set(positional))
-    parser.description = (function.__doc__ or "").split("\n")[0]
+        parser.add_argument(name, type=str, help=described.get(name), **several)
+    flags = [name for name, parameter in parameters.items() if parameter.annotation is bool]
+    for name in flags:
+        parser.add_argument(f"--{name}", action="store_true", help=described.get(name))
+    parser.add_function_arguments(function, skip={*positional, *flags})
+    parser.description = documented.short_description
     options = parser.parse_args(list(words))
     function(**vars(options))
-
-
-def read_signals(files: Sequence[str], model: Model, resize: bool) -> Tensor:
-    """Reads image files as the model takes them: (B, C, H, W) in its range."""
-    return read_images(files, model.signal, resize=resize)
 
 
 def write_pictures(images: Tensor, out: str, columns: int | None = None) -> None:
@@ -51,7 +51,9 @@ def write_pictures(images: Tensor, out: str, columns: int | None = None) -> None
         print(f"{path}: {len(images)} images in one picture")
         return
     if path.suffix:
-        raise InputError(f"Pictures are written to a .png, or to a folder each, got {out}: choose one.")
+        raise InputError(
+            f"Pictures are written to a .png, or to a folder each, got {out}: choose one."
+        )
     for number, image in enumerate(images):
         pictures.save_png(pictures.to_image(image), path / f"{number:05d}.png")
     print(f"{path}/: {len(images)} images")

@@ -16,7 +16,9 @@ def run(words: Sequence[str]) -> None:
     call(decode, words, "folder", "tokens")
 
 
-def decode(folder: str, tokens: str, *, out: str = "decoded.png", columns: int | None = None) -> None:
+def decode(
+    folder: str, tokens: str, *, out: str = "decoded.png", columns: int | None = None
+) -> None:
     """Turns token indices into images.
 
     Args:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from smalti.commands.common import call, read_signals
+from smalti.commands.common import call
+from smalti.data.files import read_images
 from smalti.generation import Model
 from smalti.tokens import TokenGrids, write_tokens
 
@@ -17,7 +18,7 @@ def run(words: Sequence[str]) -> None:
 
 
 def encode(
-    folder: str, files: list[str], *, out: str = "tokens.npz", resize: bool = False
+    folder: str, files: list[str], *, out: str = "tokens.npz", convert: bool = False
 ) -> None:
     """Turns images into token indices.
 
@@ -25,9 +26,9 @@ def encode(
         folder: The run directory.
         files: Image files.
         out: A .npz or .parquet file; its `indices` are (N, *grid), in the order of the files.
-        resize: Whether images of another size are resized and cropped to that of the model.
+        convert: Resize and crop images of another size, turn grey into colour and back.
     """
     model = Model.load(folder)
-    indices = model.encode(read_signals(files, model, resize))
+    indices = model.encode(read_images(files, model.signal, convert))
     write_tokens(out, TokenGrids(indices), model.codebook_size)
     print(f"{out}: indices {tuple(indices.shape)}, each below {model.codebook_size}")

@@ -15,8 +15,8 @@ __all__ = ["run"]
 USAGE = """\
 usage: smalti fit RECIPE_OR_YAML [--data PATH] [--out RUN] [--any.key value ...]
 
-Learns a tokenizer and a prior from data, draws samples and writes the report. What is done already in
-RUN is not done again; a fit that was interrupted goes on with the same command.
+Learns a tokenizer and a prior from data, draws samples and writes the report. What is done already
+in RUN is not done again; a fit that was interrupted goes on with the same command.
 
   RECIPE_OR_YAML   a recipe by its name (smalti recipes lists them), or a YAML file
   --data PATH      the data: a folder, a parquet, IDX files, or a name on the Hugging Face hub
@@ -35,7 +35,9 @@ def run(words: Sequence[str]) -> None:
         return
     recipe = rest.pop(0)
     if recipe.startswith("-"):
-        raise InputError(f"smalti fit takes a recipe first, got {recipe!r}: smalti fit clocks {recipe} ...")
+        raise InputError(
+            f"smalti fit takes a recipe first, got {recipe!r}: smalti fit clocks {recipe} ..."
+        )
     out = _take(rest, "--out") or f"runs/{recipes.find(recipe).stem}"
     data = _take(rest, "--data")
     if data is not None:
@@ -50,7 +52,9 @@ def _take(words: list[str], option: str) -> str | None:
     for place, word in enumerate(words):
         if word == option:
             if place + 1 == len(words):
-                raise InputError(f"The option {option} takes a value, got none: write {option} VALUE.")
+                raise InputError(
+                    f"The option {option} takes a value, got none: write {option} VALUE."
+                )
             value = words[place + 1]
             del words[place : place + 2]
             return value

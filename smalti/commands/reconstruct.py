@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 import torch
 
-from smalti.commands.common import call, read_signals, write_pictures
+from smalti.commands.common import call, write_pictures
+from smalti.data.files import read_images
 from smalti.evaluation.reconstruction import psnr
 from smalti.generation import Model
 
@@ -19,7 +20,7 @@ def run(words: Sequence[str]) -> None:
 
 
 def reconstruct(
-    folder: str, files: list[str], *, out: str = "reconstructions.png", resize: bool = False
+    folder: str, files: list[str], *, out: str = "reconstructions.png", convert: bool = False
 ) -> None:
     """Writes images above their reconstructions, and says how close they are.
 
@@ -27,10 +28,10 @@ def reconstruct(
         folder: The run directory.
         files: Image files.
         out: A .png for one picture (originals above reconstructions), or a folder for a file each.
-        resize: Whether images of another size are resized and cropped to that of the model.
+        convert: Resize and crop images of another size, turn grey into colour and back.
     """
     model = Model.load(folder)
-    x = read_signals(files, model, resize)
+    x = read_images(files, model.signal, convert)
     x_hat = model.decode(model.encode(x))
     for file, original, reconstruction in zip(files, x, x_hat, strict=True):
         print(f"{file}: PSNR {psnr(reconstruction[None], original[None]):.2f} dB")

@@ -20,7 +20,7 @@ def run(words: Sequence[str]) -> None:
     call(sample, words, "folder")
 
 
-def sample(
+def sample(  # noqa: PLR0913 - the options of the command
     folder: str,
     *,
     out: str = "samples.png",
@@ -44,8 +44,8 @@ def sample(
         n: How many.
         time: Time that the clocks show, e.g. 10:10.
         label: Class to draw, by name or number.
-        complete: An image of which a part is given: its transparent pixels are filled in, or, where it has none, the
-            half that `keep` does not name.
+        complete: An image of which a part is given: its transparent pixels are filled in, or, where
+            it has none, the half that `keep` does not name.
         keep: Half that is given of an opaque image: top, bottom, left or right.
         scheme: prior, histogram (token grids seen in training) or uniform.
         temperature: Below 1 for likelier, above 1 for more varied samples.
@@ -77,7 +77,9 @@ def _condition(model: Model, **given: str | None) -> str | None:
         raise InputError("A sample has one condition, got both --time and --label: leave one out.")
     for name, text in chosen.items():
         if model.condition is None:
-            raise InputError(f"This model was learned without a condition, got --{name} {text}: leave it out.")
+            raise InputError(
+                f"This model was learned without a condition, got --{name} {text}: leave it out."
+            )
         if model.condition.name != name:
             raise InputError(
                 f"This model is conditioned on a {model.condition.name}, got --{name} {text}: "

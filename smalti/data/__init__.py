@@ -3,6 +3,8 @@
 from smalti.data.base import Batch, Examples, Source, Splits
 from smalti.data.clocks import Clocks, ClockStyle, render_clock
 from smalti.data.conditions import Condition, Label, TimeOfDay
+from smalti.data.decoding import read_image
+from smalti.data.images import HeldOut, Images
 
 __all__ = [
     "Batch",
@@ -10,9 +12,12 @@ __all__ = [
     "Clocks",
     "Condition",
     "Examples",
+    "HeldOut",
+    "Images",
     "Label",
     "Source",
     "Splits",
     "TimeOfDay",
+    "read_image",
     "render_clock",
 ]

@@ -95,8 +95,7 @@ class ClockStyle:
     Arguments:
         theme: Its design.
         rotation: How far the whole clock hangs askew, in radians clockwise.
-        shift: Where its centre lies off that of the picture, as a share of the picture: (right,
-        down).
+        shift: Of its centre from that of the picture, as shares of the picture: (right, down).
         radius: Of the rim, as a share of the picture.
         thickness: Factor on the width of the hands.
     """

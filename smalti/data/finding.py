@@ -11,14 +11,24 @@ What is local is read without a look at the network.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from collections import defaultdict
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from smalti.data.idx import find_idx
 from smalti.data.rows import Piece, Rows, TableRows, split_named
 from smalti.errors import InputError
+
+if TYPE_CHECKING:
+    from datasets import Dataset
 
 __all__ = ["find"]
 
@@ -26,23 +36,30 @@ IMAGES = {
     *(".avif", ".bmp", ".gif", ".ico", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm"),
     *(".png", ".pnm", ".ppm", ".qoi", ".tga", ".tif", ".tiff", ".webp"),
 }
-HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?")
+HUB_NAME = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")
 
 
 def find(path: str, image_column: str | None, label_column: str | None) -> dict[str, Rows]:
     """The splits of a data set: `"train"`, and `"validation"` and `"test"` where it has them.
 
     Raises:
-        InputError: If there is nothing of that name, there are no images in it, or none to train on.
+        InputError: If there is nothing of that name, there are no images in it, or none to train
+        on.
     """
     columns = image_column, label_column
     local = Path(path).expanduser()
     if local.is_dir():
         found = find_idx(local) or _parquet(local, columns) or _folder(local)
     elif local.is_file():
+        if local.suffix.lower() != ".parquet":
+            raise InputError(
+                f"{path} is one file, but not a parquet file: give the path of a folder."
+            )
         found = _parquet(local, columns)
     else:
         found = _hub(path, columns)
+    if not found:
+        raise InputError(f"{path} holds no images: give a folder of images or of parquet files.")
     if "train" not in found:
         raise InputError(
             f"{path} has a {' and a '.join(found)} split, but nothing to train on: "
@@ -57,7 +74,7 @@ def _folder(folder: Path) -> dict[str, Rows]:
     if not files:
         some = ", ".join(sorted({file.suffix or file.name for file in _files(folder)})[:5])
         raise InputError(
-            f"The folder {folder} has no images, {f'got files of {some}' if some else 'it is empty'}: "
+            f"The folder {folder} has no images, {f'only {some}' if some else 'it is empty'}: "
             f"put files that end in .png, .jpg, .webp or the like there, or in subfolders."
         )
     splits: dict[str, list[Path]] = defaultdict(list)
@@ -109,12 +126,57 @@ def _parquet(path: Path, columns: tuple[str | None, str | None]) -> dict[str, Ro
 def _parquet_rows(files: list[Path], columns: tuple[str | None, str | None]) -> Rows:
     from datasets import Features
 
+    pieces = []
+    for file in files:
+        with _reading(file):
+            length, schema = pq.read_metadata(file).num_rows, pq.read_schema(file)
+        pieces.append(Piece(str(file), length, partial(_parquet_table, file)))
+        if file == files[0]:
+            features = Features.from_arrow_schema(schema)
+    return TableRows(pieces, features, *columns, folder=files[0].parent)
+
+
+def _parquet_table(file: Path, columns: list[str]) -> Dataset:
+    from datasets import Dataset
+
+    with _reading(file):
+        return Dataset(pq.read_table(file, columns=columns, partitioning=None))
+
+
+@contextlib.contextmanager
+def _reading(file: Path) -> Iterator[None]:
     try:
-        schemas = [pq.read_schema(file) for file in files]
-        pieces = [
-            Piece(str(file), pq.read_metadata(file).num_rows, partial(_parquet_table, file))
-            for file in files
-        ]
+        yield
     except (OSError, pa.ArrowException) as error:
-        raise InputError(f"{_first_line(error)}")
-    return TableRows(pieces, Features.from_arrow_schema(schemas[0]), *columns, files[0].parent)
+        raise InputError(
+            f"{file} cannot be read as parquet ({_first_line(error)}): copy it again."
+        ) from error
+
+
+def _hub(name: str, columns: tuple[str | None, str | None]) -> dict[str, Rows]:
+    """A data set of the Hugging Face hub, from `datasets`' cache if it is there."""
+    nothing = f"{name} is neither a local path nor a data set on the Hugging Face hub"
+    if not HUB_NAME.fullmatch(name):
+        raise InputError(f"{nothing}: check the path.")
+    from datasets import DatasetDict, load_dataset
+    from huggingface_hub import HfApi, constants
+
+    try:
+        if not constants.HF_HUB_OFFLINE:  # one quick question, where load_dataset tries for long
+            HfApi().dataset_info(name, timeout=10)
+        splits = load_dataset(name)
+    except Exception as error:  # of the network, of the hub, or of a data set that needs a script
+        raise InputError(f"{nothing} ({_first_line(error)}): check the name.") from error
+    if not isinstance(splits, DatasetDict):
+        raise InputError(f"{name} on the hub has no splits: download it and give the path.")
+    found = {}
+    for split, table in splits.items():
+        named = split_named(str(split))
+        if named:
+            piece = Piece(f"{name} ({split})", len(table), table.select_columns)
+            found[named] = TableRows([piece], table.features, *columns)
+    return dict(found)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [""])[0].rstrip(".") or type(error).__name__

@@ -33,21 +33,26 @@ class Pixels(Examples):
     """Examples that are all there, as bytes.
 
     Arguments:
-        pixels: (N, C, H, W), uint8.
-        values: The conditions (N,), or None.
+        pixels: (M, C, H, W), uint8.
+        values: The conditions (M,), or None.
+        rows: Which of these M are the examples (N,), int64; None for all.
     """
 
-    def __init__(self, pixels: Tensor, values: Tensor | None) -> None:
+    def __init__(self, pixels: Tensor, values: Tensor | None, rows: Tensor | None = None) -> None:
         self.pixels, self.values = pixels, values
+        self.rows = torch.arange(len(pixels)) if rows is None else rows
 
     def __len__(self) -> int:
-        return len(self.pixels)
+        return len(self.rows)
 
     def __getitems__(self, indices: Sequence[int]) -> Batch:
-        x = to_float(self.pixels[torch.as_tensor(indices, dtype=torch.int64)])
-        return Batch(x, self.conditions_at(indices))
+        rows = self.rows[torch.as_tensor(indices, dtype=torch.int64)]
+        return Batch(to_float(self.pixels[rows]), self.conditions_at(indices))
 
     def conditions_at(self, indices: Sequence[int]) -> Tensor | None:
-        if self.values is None:
-            return None
-        return self.values[torch.as_tensor(indices, dtype=torch.int64)]
+        rows = self.rows[torch.as_tensor(indices, dtype=torch.int64)]
+        return None if self.values is None else self.values[rows]
+
+    def take(self, indices: Tensor) -> Pixels:
+        """The examples of these numbers (K,), int64; the bytes are shared."""
+        return Pixels(self.pixels, self.values, self.rows[indices])

@@ -37,7 +37,7 @@ def split_named(name: str) -> str | None:
 class Column(NamedTuple):
     """The labels of all rows."""
 
-    values: Sequence[int] | Sequence[str]
+    values: Sequence[int | str]
     names: tuple[str, ...] | None
     """Where values are numbers that already stand for names: those names."""
 

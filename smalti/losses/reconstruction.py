@@ -1,6 +1,7 @@
 """How far a reconstruction is from the original: mean squared or mean absolute error.
 
-Both are means over every element, so that they depend neither on the batch nor on the size of the signal.
+Both are means over every element, so that they depend neither on the batch nor on the size of the
+signal.
 """
 
 from __future__ import annotations

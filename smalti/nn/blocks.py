@@ -1,7 +1,7 @@
 """Convolutional building blocks, written once for 1-D and 2-D signals.
 
-`layers(1)` and `layers(2)` give the convolutions of the dimension at hand; everything built from them is the same code
-for sound and for images.
+`layers(1)` and `layers(2)` give the convolutions of the dimension at hand; everything built from
+them is the same code for sound and for images.
 """
 
 from __future__ import annotations
@@ -31,7 +31,8 @@ class ResidualBlock(nn.Module):
     """The residual block of the VQ-VAE paper: x + conv1(relu(conv3(relu(x)))).
 
     References:
-        Neural Discrete Representation Learning (van den Oord et al., 2017), arXiv 1711.00937, section 4.1.
+        Neural Discrete Representation Learning (van den Oord et al., 2017), arXiv 1711.00937,
+        section 4.1.
 
     Arguments:
         channels: C of the input and output, (B, C, *size).

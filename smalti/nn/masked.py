@@ -1,18 +1,21 @@
-"""Masked convolutions for grids that are read in raster order: rows from the top, each from the left.
+"""Masked convolutions for grids read in raster order: rows from the top, each from the left.
 
-What a position may see is split in two, because one masked k×k kernel, stacked, leaves a blind spot to its right above:
+What a position may see is split in two, because one masked k×k kernel, stacked, leaves a blind spot
+to its upper right:
 
     vertical     rows above and its own row, k columns wide      v v v
                                                                  v v v
     horizontal   its own row up to and with itself               h h
 
-Both see the position itself ("mask B"). The first layer of a causal model must not ("mask A"): it is given an input
-shifted by one, `shift_down` for a vertical stack, so that row i holds what stood in row i − 1, and `shift_right` for a
-horizontal one. No weight is ever multiplied by a zero of a mask.
+Both see the position itself ("mask B"). The first layer of a causal model must not ("mask A"): it
+is given an input shifted by one, `shift_down` for a vertical stack, so that row i holds what stood
+in row i − 1, and `shift_right` for a horizontal one. No weight is multiplied by a mask's zeros.
 
 References:
-    Pixel Recurrent Neural Networks (van den Oord, Kalchbrenner, Kavukcuoglu, 2016), arXiv 1601.06759.
-    Conditional Image Generation with PixelCNN Decoders (van den Oord et al., 2016), arXiv 1606.05328.
+    Pixel Recurrent Neural Networks (van den Oord, Kalchbrenner, Kavukcuoglu, 2016),
+    arXiv 1601.06759.
+    Conditional Image Generation with PixelCNN Decoders (van den Oord et al., 2016),
+    arXiv 1606.05328.
 """
 
 from __future__ import annotations
@@ -24,16 +27,19 @@ __all__ = ["HorizontalConv2d", "VerticalConv2d", "shift_down", "shift_right"]
 
 
 class VerticalConv2d(nn.Conv2d):
-    """A convolution that sees, from (i, j), the rows i − ⌊k/2⌋ … i and the columns j − ⌊k/2⌋ … j + ⌊k/2⌋.
+    """Sees, from (i, j) and with r = ⌊k/2⌋, the rows i − r … i and the columns j − r … j + r.
 
     Arguments:
         in_channels: C of the input, (B, C, H, W).
         out_channels: D of the output, (B, D, H, W).
         kernel_size: k, odd.
+        bias: Whether a learned bias is added.
     """
 
-    def __init__(self, in_channels: int, out_channels: int, kernel_size: int) -> None:
-        super().__init__(in_channels, out_channels, (kernel_size // 2 + 1, kernel_size))
+    def __init__(
+        self, in_channels: int, out_channels: int, kernel_size: int, bias: bool = True
+    ) -> None:
+        super().__init__(in_channels, out_channels, (kernel_size // 2 + 1, kernel_size), bias=bias)
         self.reach = kernel_size // 2
 
     def forward(self, x: Tensor) -> Tensor:
@@ -43,16 +49,19 @@ class VerticalConv2d(nn.Conv2d):
 
 
 class HorizontalConv2d(nn.Conv2d):
-    """A convolution that sees, from (i, j), the columns j − ⌊k/2⌋ … j of row i.
+    """Sees, from (i, j) and with r = ⌊k/2⌋, the columns j − r … j of row i.
 
     Arguments:
         in_channels: C of the input, (B, C, H, W).
         out_channels: D of the output, (B, D, H, W).
         kernel_size: k, odd.
+        bias: Whether a learned bias is added.
     """
 
-    def __init__(self, in_channels: int, out_channels: int, kernel_size: int) -> None:
-        super().__init__(in_channels, out_channels, (1, kernel_size // 2 + 1))
+    def __init__(
+        self, in_channels: int, out_channels: int, kernel_size: int, bias: bool = True
+    ) -> None:
+        super().__init__(in_channels, out_channels, (1, kernel_size // 2 + 1), bias=bias)
         self.reach = kernel_size // 2
 
     def forward(self, x: Tensor) -> Tensor:
@@ -61,10 +70,22 @@ class HorizontalConv2d(nn.Conv2d):
 
 
 def shift_down(x: Tensor) -> Tensor:
-    """Row i of the result is row i − 1 of x (B, C, H, W), row 0 is zero."""
+    """Row i of the result is row i − 1 of x (B, C, H, W), row 0 is zero.
+
+    Example:
+        >>> import torch
+        >>> shift_down(torch.tensor([[[[1, 2], [3, 4]]]])).tolist()
+        [[[[0, 0], [1, 2]]]]
+    """
     return F.pad(x, (0, 0, 1, -1))
 
 
 def shift_right(x: Tensor) -> Tensor:
-    """Column j of the result is column j − 1 of x (B, C, H, W), column 0 is zero."""
+    """Column j of the result is column j − 1 of x (B, C, H, W), column 0 is zero.
+
+    Example:
+        >>> import torch
+        >>> shift_right(torch.tensor([[[[1, 2], [3, 4]]]])).tolist()
+        [[[[0, 1], [0, 3]]]]
+    """
     return F.pad(x, (1, -1))

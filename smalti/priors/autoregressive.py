@@ -1,9 +1,10 @@
 """Autoregressive priors: p(q) = Π_i p(q_i | q_<i), the positions i in reading order.
 
-One forward pass over a whole grid gives all factors at once, which is how such a prior is trained and scored. Drawing
-needs them one after another, each given what was drawn before. A `Stepper` walks over the grid and keeps what the
-positions to come will need, so that a step costs the work of one position and not of the whole grid; its logits are
-those of the full pass. An entropy coder walks the same way, when it writes and when it reads.
+One forward pass over a whole grid gives all factors at once: so such a prior is trained and scored.
+Drawing needs them one after another, each given what was drawn before. A `Stepper` walks over the
+grid and keeps what the positions to come will need, so that a step costs the work of one position
+and not of the whole grid; its logits are those of the full pass. An entropy coder walks the same
+way, when it writes and when it reads.
 """
 
 from __future__ import annotations
@@ -21,15 +22,15 @@ __all__ = ["AutoregressivePrior", "Stepper"]
 
 
 class Stepper(ABC):
-    """A walk over the positions of a batch of grids, in reading order.
+    """A walk over the positions of a batch of grids, in reading order, without gradients.
 
-    It stands before the first position. `logits` is the distribution at the position where it stands; `push` puts an
-    index there and moves on.
+    It begins at the first position. `logits` is the distribution at the position where it stands;
+    `push` puts an index there and moves on.
     """
 
     @abstractmethod
     def logits(self) -> Tensor:
-        """(B, K), of p(q_i | q_<i, context) at the position i; valid until the next `push`."""
+        """(B, K), of p(q_i | q_<i, context) at the position i where the stepper stands."""
 
     @abstractmethod
     def push(self, indices: Tensor) -> None:
@@ -37,22 +38,25 @@ class Stepper(ABC):
 
 
 class AutoregressivePrior(TractablePrior):
-    """A prior with one categorical distribution a position, given all positions before it in reading order."""
+    """One categorical distribution a position, given all positions before it in reading order."""
 
     @abstractmethod
     def logits(self, indices: Tensor, context: Tensor | None = None) -> Tensor:
         """Logits (B, *grid, K) of every position, given the indices (B, *grid) before it.
 
-        Not checked: indices in range, and a context that fits, are the caller's to see to.
+        The arguments are not checked: `log_prob`, `loss` and `sample` do that.
         """
 
     @abstractmethod
     def start(self, batch: int, context: Tensor | None = None) -> Stepper:
-        """A stepper at the first position of `batch` grids, in the model's present mode."""
+        """A stepper at the first position of `batch` grids, with context (B,) if it takes one.
+
+        Its logits are those of evaluation mode.
+        """
 
     def _log_prob(self, indices: Tensor, context: Tensor | None) -> Tensor:
-        logits = self.logits(indices, context)
-        logits = logits.to(torch.promote_types(logits.dtype, torch.float32)).flatten(0, -2)
+        logits = self.logits(indices, context).flatten(0, -2)
+        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))  # never in half
         nats = F.cross_entropy(logits, indices.flatten(), reduction="none")
         return -nats.view(-1, self.positions).sum(1)
 
@@ -65,15 +69,13 @@ class AutoregressivePrior(TractablePrior):
         missing = drawn < 0
         somewhere, everywhere = missing.any(0).tolist(), missing.all(0).tolist()
 
-        # Half precision has no place in a distribution that is drawn from.
         with torch.autocast(self.device.type, enabled=False):
             stepper = self.start(batch, context)
             for i in range(self.positions):
-                if everywhere[i]:
-                    drawn[:, i] = choice(stepper.logits())
-                elif somewhere[i]:
+                if somewhere[i]:
                     fresh = choice(stepper.logits())
-                    drawn[:, i] = torch.where(missing[:, i], fresh, drawn[:, i])
-                if i < self.positions - 1:
+                    old = drawn[:, i]
+                    drawn[:, i] = fresh if everywhere[i] else torch.where(old < 0, fresh, old)
+                if i + 1 < self.positions:
                     stepper.push(drawn[:, i])
         return drawn.unflatten(1, self.grid)

@@ -1,22 +1,26 @@
-"""Stepping through a PixelCNN: each position computed once, from what was kept of the positions before it.
+"""Stepping through a PixelCNN: each position is computed once, from what was kept of those before.
 
-The full pass computes every layer at every position; drawn one index after another, all but one of H·W positions of
-each pass are thrown away. Here
+The full pass computes every layer at every position, so drawing index after index with it throws
+away all but one of the H·W positions of each pass. Here
 
-* a row costs one pass of the vertical stack over that row: of each layer it keeps the inputs of the last ⌊k/2⌋ rows;
-* a position costs one pass of the horizontal stack over that position: of each layer it keeps the inputs of its row;
+* a row costs one pass of the vertical stack over that row: of each layer, the inputs of the last
+  ⌊k/2⌋ rows are kept;
+* a position costs one pass of the horizontal stack over that position: of each layer, the inputs of
+  the row are kept;
 * the logits are computed at that position only.
 
-So the cost of an index does not grow with the grid. Weights are laid out once for matrix products; the caches are
-written in place, positions first, so that a step reads and writes contiguous memory.
+So the cost of an index does not grow with the grid. Weights are laid out once as matrices, what a
+position sees in a cache is one contiguous stretch of memory, and results are written where the next
+step reads them.
 
 References:
-    Fast Generation for Convolutional Autoregressive Models (Ramachandran et al., 2017), arXiv 1704.06001.
+    Fast Generation for Convolutional Autoregressive Models (Ramachandran et al., 2017),
+    arXiv 1704.06001.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 import torch
 from einops import rearrange
@@ -33,9 +37,9 @@ __all__ = ["PixelCNNStepper"]
 
 
 class PixelCNNStepper(Stepper):
-    """Walks over the grids of a `PixelCNN`; the model's weights must stay as they are meanwhile.
+    """Walks over grids of a `PixelCNN`, whose weights must stay as they are meanwhile.
 
-    Shapes: B grids of (H, W), C channels, kernel of width k, reach r = k // 2.
+    Shapes in the comments: B grids of (H, W), C channels, L layers, kernels of width k, r = ⌊k/2⌋.
 
     Arguments:
         model: The prior.
@@ -45,40 +49,62 @@ class PixelCNNStepper(Stepper):
 
     @torch.no_grad()
     def __init__(self, model: PixelCNN, batch: int, context: Tensor | None = None) -> None:
-        (self.rows, self.columns), self.batch = model.shape, batch
+        layers = [cast("GatedLayer", layer) for layer in model.layers]
+        self.rows, self.columns = model.shape
+        self.reach = layers[0].horizontal.reach
         self.embedding = model.embedding.weight
-        self.weights = [_LayerWeights.of(layer) for layer in model.layers]
-        self.skip, self.first, self.second = (
-            _matrix(model.skip), _matrix(model.head[1]), _matrix(model.head[3])
-        )  # fmt: skip
+        self.weights = [_LayerWeights.of(layer) for layer in layers]
+        self.skip, self.first, self.second = map(_affine, (model.skip, model.first, model.second))
 
-        # The context at each position: (H, W, B, C)
-        s = model.context_map(model.features(context))
-        self.s = rearrange(s, "b c h w -> h w b c").expand(-1, -1, batch, -1).contiguous()
+        # What the context says at each position: (H, W, B, C)
+        s = rearrange(model.context_map(model.features(context)), "b c h w -> h w b c")
+        self.s = s.expand(-1, -1, batch, -1).contiguous()
 
-        # Inputs of each layer: of the last rows, (L, r + 1, r + W + r, B, C), and of the row, (L, B, r + W, C)
-        channels, r, new = s.shape[1], model.layers[0].horizontal.reach, self.s.new_zeros
-        self.reach = r
-        self.above = new(len(self.weights), r + 1, r + self.columns + r, batch, channels)
-        self.left = new(len(self.weights), batch, r + self.columns, channels)
-        # From the context and the rows above to the horizontal stack: (L, W, B, 2C). All skips: (B, (1 + L) C)
-        self.bias = new(len(self.weights), self.columns, batch, 2 * channels)
-        self.skips = new(batch, (1 + len(self.weights)) * channels)
+        self._make_caches(batch, channels=s.shape[-1])
         self.i = self.j = 0
         self._enter_row()
         self._enter_position()
 
+    def _make_caches(self, batch: int, channels: int) -> None:
+        depth, width, new = len(self.weights), self.reach + self.columns, self.s.new_zeros
+        # Inputs of each layer: of the vertical stack in r + 1 rows, of the horizontal one in a row.
+        self.above = new(depth, self.reach + 1, width + self.reach, batch, channels)
+        self.left = new(depth, batch, width, channels)
+        # What the rows above and the context add to the gates and to the skips along the row.
+        self.gates = new(depth, self.columns, batch, 2 * channels)
+        self.skips = new(self.columns, batch, channels)
+        # At one position: all layers' outputs z side by side, and a layer's gate before tanh and σ.
+        self.z = new(batch, depth * channels)
+        self.gate = new(batch, 2 * channels)
+        self.halves = self.gate.chunk(2, 1)
+        self.views = [self._views(j) for j in range(self.columns)]
+
+    def _views(self, j: int) -> list[_Views]:
+        """Where each layer reads and writes at column j; made once, as slicing costs its time."""
+        zs = self.z.chunk(len(self.weights), 1)
+        return [
+            _Views(
+                self.left[layer, :, j : j + self.reach + 1].flatten(1),
+                self.gates[layer, j],
+                z,
+                self.left[layer, :, j + self.reach],
+                self.left[layer + 1, :, j + self.reach] if layer + 1 < len(zs) else None,
+            )
+            for layer, z in enumerate(zs)
+        ]
+
     @torch.no_grad()
     def logits(self) -> Tensor:
         """(B, K); see `Stepper.logits`."""
-        x = _linear(self.skips, self.skip).relu_()
-        return _linear(_linear(x, self.first).relu_(), self.second)
+        x = torch.addmm(self.skips[self.j], self.z, self.skip.weight[-self.z.shape[1] :])
+        x = torch.addmm(self.first.bias, x.relu_(), self.first.weight)
+        return torch.addmm(self.second.bias, x.relu_(), self.second.weight)
 
     @torch.no_grad()
     def push(self, indices: Tensor) -> None:
         """See `Stepper.push`."""
         embedded = self.embedding[indices]  # (B, C)
-        # Mask A: what layer 0 sees is shifted, by a row in the vertical stack, by a column in the horizontal one.
+        # The index is seen one row below by the vertical stack, one column on by the horizontal.
         self.above[0, -1, self.reach + self.j] = embedded
         self.j += 1
         if self.j < self.columns:
@@ -90,83 +116,85 @@ class PixelCNNStepper(Stepper):
         self._enter_position()
 
     def _enter_row(self) -> None:
-        """Runs the vertical stack over row i: fills `bias`, and the caches of the rows above for the next row."""
+        """The vertical stack over row i: `gates`, `skips`, and `above` for the row to come."""
         if self.i == self.rows:
             return
         s = self.s[self.i]  # (W, B, C)
+        inside = slice(self.reach, self.reach + self.columns)
         for layer, weights in enumerate(self.weights):
-            a = s @ weights.context
+            a = s @ weights.context.weight + weights.context.bias
             if weights.vertical is not None:
                 a += self._patches(layer) @ weights.vertical
-                a += weights.vertical_bias
                 if layer + 1 < len(self.weights):
-                    v = self.above[layer, -1, self.reach :][: self.columns]
-                    self.above[layer + 1, -1, self.reach :][: self.columns] = v + _gate(a)
-                a = a @ weights.link
-            torch.add(a, weights.bias, out=self.bias[layer])
+                    v = self.above[layer, -1, inside]
+                    self.above[layer + 1, -1, inside] = v + _gate(a)
+            torch.add(a @ weights.link, weights.bias, out=self.gates[layer])
+        torch.add(s @ self.skip.weight[: s.shape[-1]], self.skip.bias, out=self.skips)
         self.above[:, :-1] = self.above[:, 1:].clone()
 
     def _patches(self, layer: int) -> Tensor:
-        """What each position of row i sees of layer's inputs in the rows above: (W, B, (r + 1) k C)."""
+        """What the vertical convolution of a layer sees from each position of row i."""
         windows = self.above[layer].unfold(1, 2 * self.reach + 1, 1)  # (r + 1, W, B, C, k)
         return rearrange(windows, "rows w b c k -> w b (rows k c)")
 
     def _enter_position(self) -> None:
-        """Runs the horizontal stack at position (i, j): fills `skips`, and `left` for the positions to come."""
+        """The horizontal stack at (i, j): `z`, and `left` for the positions to come."""
         if self.i == self.rows:
             return
-        channels = self.s.shape[-1]
-        here = slice(self.j, self.j + self.reach + 1)  # columns j − r … j in `left`
-        self.skips[:, :channels] = self.s[self.i, self.j]
-        for layer, weights in enumerate(self.weights):
-            seen = self.left[layer, :, here].flatten(1)  # (B, (r + 1) C), a view
-            z = _gate(torch.addmm(self.bias[layer, self.j], seen, weights.horizontal))
-            self.skips[:, channels * (layer + 1) :][:, :channels] = z
+        for weights, view in zip(self.weights, self.views[self.j], strict=True):
+            torch.addmm(view.gates, view.seen, weights.horizontal, out=self.gate)
+            torch.mul(self.halves[0].tanh_(), self.halves[1].sigmoid_(), out=view.z)
             if weights.residual is not None:
-                h = self.left[layer, :, self.reach + self.j]
-                self.left[layer + 1, :, self.reach + self.j] = h + _linear(z, weights.residual)
+                torch.addmm(view.h, view.z, weights.residual, out=view.next_h)
+
+
+class _Views(NamedTuple):
+    """Where a layer reads and writes at one position."""
+
+    seen: Tensor  # (B, (r + 1) C), h from column j − r to j
+    gates: Tensor  # (B, 2C)
+    z: Tensor  # (B, C)
+    h: Tensor  # (B, C)
+    next_h: Tensor | None  # (B, C), of the next layer
 
 
 class _Affine(NamedTuple):
-    """x W + b, with W (in, out) and b (out)."""
-
-    weight: Tensor
-    bias: Tensor
+    weight: Tensor  # (in, out)
+    bias: Tensor  # (out)
 
 
 class _LayerWeights(NamedTuple):
     """The weights of a `GatedLayer` as matrices (in, out)."""
 
-    context: Tensor  # (C, 2C)
+    context: _Affine  # (C, 2C)
     vertical: Tensor | None  # ((r + 1) k C, 2C)
-    vertical_bias: Tensor | None  # (2C)
-    link: Tensor | None  # (2C, 2C)
+    link: Tensor  # (2C, 2C)
     horizontal: Tensor  # ((r + 1) C, 2C)
-    bias: Tensor  # (2C), of link (or context) and horizontal
-    residual: _Affine | None  # (C, C)
+    bias: Tensor  # (2C), of link and horizontal
+    residual: Tensor | None  # (C, C)
 
     @classmethod
     def of(cls, layer: GatedLayer) -> _LayerWeights:
-        source = layer.context if layer.link is None else layer.link
+        context, link, horizontal = map(_affine, (layer.context, layer.link, layer.horizontal))
         return cls(
-            _matrix(layer.context).weight,
-            None if layer.vertical is None else _matrix(layer.vertical).weight,
-            None if layer.vertical is None else layer.vertical.bias,
-            None if layer.link is None else _matrix(layer.link).weight,
-            _matrix(layer.horizontal).weight,
-            source.bias + layer.horizontal.bias,
+            context,
+            None if layer.vertical is None else _matrix(layer.vertical),
+            link.weight,
+            horizontal.weight,
+            link.bias + horizontal.bias,
             None if layer.residual is None else _matrix(layer.residual),
         )
 
 
-def _matrix(convolution: nn.Conv2d) -> _Affine:
-    """The weights of a convolution for rows of patches, (rows, columns, channels) flattened."""
-    weight = rearrange(convolution.weight.detach(), "out c rows k -> (rows k c) out")
-    return _Affine(weight.contiguous(), convolution.bias)
+def _affine(convolution: nn.Conv2d) -> _Affine:
+    assert convolution.bias is not None
+    return _Affine(_matrix(convolution), convolution.bias.detach())
 
 
-def _linear(x: Tensor, affine: _Affine) -> Tensor:
-    return torch.addmm(affine.bias, x, affine.weight)
+def _matrix(convolution: nn.Conv2d) -> Tensor:
+    """The weight of a convolution for patches (rows, columns, channels) flattened: (in, out)."""
+    weight = convolution.weight.detach()
+    return rearrange(weight, "out c rows k -> (rows k c) out").contiguous()
 
 
 def _gate(x: Tensor) -> Tensor:

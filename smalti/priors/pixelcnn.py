@@ -1,23 +1,25 @@
-"""Gated PixelCNN: a convolutional autoregressive prior, read from top to bottom and from left to right.
+"""Gated PixelCNN: a convolutional autoregressive prior, read from top to bottom and left to right.
 
-    p(q | c) = Π_ij p(q_ij | all rows above, the row up to j − 1, c)
+    p(q | c) = Π_ij p(q_ij | the rows above, the row up to j − 1, c)
 
-Two stacks of convolutions see these two parts of the past. The vertical stack v has the rows above; the horizontal
-stack h has the row up to j − 1 and, through a link, what v has. Together they see every earlier position: there is no
-blind spot. With e the embedded indices and s a map of the context, layer l computes
+Two stacks of convolutions see these two parts of the past. The vertical stack v has the rows above;
+the horizontal stack h has the row up to j − 1 and, through a link, what v has. Together they see
+every earlier position: there is no blind spot. With e the embedded indices and s a map of the
+context, layer l computes
 
-    v⁰ = e, shifted down by a row           h⁰ = e, shifted right by a column       ("mask A": not itself)
-    a  = V_l ∗ v + P_l s                    v ← v + gate(a)
-    z  = gate(H_l ∗ h + L_l a)              h ← h + R_l z
+    v⁰ = e, shifted down by a row          h⁰ = e, shifted right by a column          ("mask A")
+    a  = V_l ∗ v + P_l s                   v ← v + gate(a)
+    z  = gate(H_l ∗ h + L_l a)             h ← h + R_l z
     gate(a, b) = tanh(a) · σ(b)
 
-and the logits are two 1×1 convolutions of the sum of all layers' skip connections S_l z. The context reaches v through
-P_l and h through the link.
+and the logits are two 1×1 convolutions of the skip connections S_0 s + Σ_l S_l z_l. The context
+reaches v through P_l, and h through the link L_l as well.
 
-The context map s = m(c, ij) says what the condition means *at a position*: for a clock, whether a hand at this angle
-passes here. It is a small network over the features of the condition and of the position, whose first layer multiplies
-the two: a hand's direction times a position is the distance along the hand, which a sum could not give. Without a
-condition the same path gives the stacks a learned sense of place.
+The context map s = m(c, ij) says what the condition means *at a position*: for a clock, whether a
+hand at this angle passes here. It is a small network of features of the condition and features of
+the position, whose first layer multiplies the two: a hand's direction times a position is the
+distance along the hand, which a sum could not give. Without a condition the same path gives the
+stacks a learned sense of place.
 """
 
 from __future__ import annotations
@@ -40,12 +42,13 @@ __all__ = ["ContextMap", "GatedLayer", "PixelCNN", "gate"]
 
 @registered
 class PixelCNN(AutoregressivePrior):
-    """The gated PixelCNN over embedded indices, conditional or not. A 1-D grid is a grid of one row.
+    """The gated PixelCNN over embedded indices, conditional or not. A 1-D grid counts as one row.
 
-    From a position it sees `layers · (kernel_size // 2) + 1` rows up, and as many columns to each side.
+    From a position it sees `layers · (kernel_size // 2) + 1` rows up, and as many columns aside.
 
     References:
-        Conditional Image Generation with PixelCNN Decoders (van den Oord et al., 2016), arXiv 1606.05328.
+        Conditional Image Generation with PixelCNN Decoders (van den Oord et al., 2016),
+        arXiv 1606.05328.
 
     Arguments:
         codebook_size: K.
@@ -77,33 +80,33 @@ class PixelCNN(AutoregressivePrior):
     ) -> None:
         super().__init__(codebook_size, grid, condition)
         _check(self.grid, hidden, layers, kernel_size, dropout)
-        self.shape = (1, *self.grid)[-2:]  # (H, W)
+        self.shape = (self.grid[0], self.grid[1]) if len(self.grid) == 2 else (1, self.grid[0])
         self.embedding = nn.Embedding(codebook_size, hidden)
         self.context_map = ContextMap(self.shape, condition.dim if condition else 0, hidden)
         self.layers = nn.ModuleList(
-            GatedLayer(hidden, kernel_size, dropout, self.shape[0] > 1, last=layer == layers - 1)
+            GatedLayer(hidden, kernel_size, dropout, self.shape[0] > 1, layer == layers - 1)
             for layer in range(layers)
         )
-        self.skip = nn.Conv2d((layers + 1) * hidden, hidden, 1)
-        self.head = nn.Sequential(
-            nn.ReLU(), nn.Conv2d(hidden, hidden, 1), nn.ReLU(), nn.Conv2d(hidden, codebook_size, 1)
-        )
+        self.skip = nn.Conv2d((1 + layers) * hidden, hidden, 1)  # S_0, S_1, … S_L in one
+        self.first = nn.Conv2d(hidden, hidden, 1)
+        self.second = nn.Conv2d(hidden, codebook_size, 1)
 
     def logits(self, indices: Tensor, context: Tensor | None = None) -> Tensor:
         """Logits (B, *grid, K); see `AutoregressivePrior.logits`."""
-        # A permuted view, not a copy: convolutions on CPU are fastest with the channels last in memory.
-        embedded = self.embedding(indices.view(-1, *self.shape)).permute(0, 3, 1, 2)  # (B, C, H, W)
+        # (B, C, H, W), but with the channels last in memory, where convolutions are fastest.
+        e = self.embedding(indices.reshape(-1, *self.shape)).permute(0, 3, 1, 2)
         s = self.context_map(self.features(context))
-        v, h = shift_down(embedded), shift_right(embedded)
-        skips = [s.expand_as(h)]
+        v, h = shift_down(e), shift_right(e)
+        skips = [s.expand_as(e)]
         for layer in self.layers:
             v, h, z = layer(v, h, s)
             skips.append(z)
-        logits = self.head(self.skip(torch.cat(skips, 1)))  # (B, K, H, W)
-        return logits.permute(0, 2, 3, 1).view(*indices.shape, self.codebook_size)
+        x = self.skip(torch.cat(skips, 1)).relu()
+        logits = self.second(self.first(x).relu())  # (B, K, H, W)
+        return logits.permute(0, 2, 3, 1).reshape(*indices.shape, self.codebook_size)
 
     def features(self, context: Tensor | None) -> Tensor | None:
-        """(B,) values of the condition → (B, dim) features in the model's dtype."""
+        """Values (B,) of the condition → its features (B, dim), in the dtype of the weights."""
         if self.condition is None or context is None:
             return None
         return self.condition(context).to(self.embedding.weight)
@@ -120,7 +123,7 @@ class GatedLayer(nn.Module):
         channels: C.
         kernel_size: Width of the convolutions, odd.
         dropout: Probability that an output of a gate is dropped in training.
-        vertical: Whether there are rows above; without, the context goes straight to the horizontal stack.
+        vertical: Whether there are rows above at all.
         last: Whether no layer follows, so that the stacks end here.
     """
 
@@ -128,21 +131,23 @@ class GatedLayer(nn.Module):
         self, channels: int, kernel_size: int, dropout: float, vertical: bool, last: bool
     ) -> None:
         super().__init__()
-        self.context = nn.Conv2d(channels, 2 * channels, 1, bias=not vertical)
-        self.vertical = VerticalConv2d(channels, 2 * channels, kernel_size) if vertical else None
-        self.link = nn.Conv2d(2 * channels, 2 * channels, 1) if vertical else None
+        self.context = nn.Conv2d(channels, 2 * channels, 1)
+        # No bias of its own where another is added anyway.
+        self.vertical = (
+            VerticalConv2d(channels, 2 * channels, kernel_size, bias=False) if vertical else None
+        )
+        self.link = nn.Conv2d(2 * channels, 2 * channels, 1, bias=False)
         self.horizontal = HorizontalConv2d(channels, 2 * channels, kernel_size)
-        self.residual = None if last else nn.Conv2d(channels, channels, 1)
+        self.residual = None if last else nn.Conv2d(channels, channels, 1, bias=False)
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, v: Tensor, h: Tensor, s: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """v, h (B, C, H, W) and s (B or 1, C, H, W) → v, h, z (B, C, H, W)."""
+        """v, h (B, C, H, W) and s (B or 1, C, H, W) → the next v and h, and z (B, C, H, W)."""
         a = self.context(s)
-        if self.vertical is not None and self.link is not None:
-            a = self.vertical(v) + a
+        if self.vertical is not None:
+            a = a + self.vertical(v)
             v = v + self.dropout(gate(a))
-            a = self.link(a)
-        z = self.dropout(gate(self.horizontal(h) + a))
+        z = self.dropout(gate(self.horizontal(h) + self.link(a)))
         return v, h if self.residual is None else h + self.residual(z), z
 
 
@@ -155,44 +160,48 @@ class ContextMap(nn.Module):
         channels: C.
     """
 
+    coordinates: Tensor
+
     def __init__(self, shape: tuple[int, int], features: int, channels: int) -> None:
         super().__init__()
-        coordinates = _coordinates(shape)  # (H, W, P)
-        self.register_buffer("coordinates", coordinates, persistent=False)
-        self.place = nn.Linear(coordinates.shape[-1], 2 * channels)
-        self.value = nn.Linear(features, 2 * channels) if features else None
+        self.register_buffer("coordinates", _coordinates(shape), persistent=False)
+        parts = 2 if features else 1
+        self.place = nn.Linear(self.coordinates.shape[-1], parts * channels)
+        self.value = nn.Linear(features, parts * channels) if features else None
         self.mlp = nn.Sequential(
             nn.SiLU(), nn.Linear(channels, channels), nn.SiLU(), nn.Linear(channels, channels)
         )
 
     def forward(self, features: Tensor | None) -> Tensor:
         """(B, features) → (B, C, H, W); None → (1, C, H, W)."""
-        place, place_factor = self.place(self.coordinates)[None].chunk(2, -1)  # (1, H, W, C)
-        if self.value is None or features is None:
+        place = self.place(self.coordinates)[None]  # (1, H, W, C or 2C)
+        if self.value is None:
             hidden = place
         else:
-            value, value_factor = self.value(features)[:, None, None].chunk(2, -1)  # (B, 1, 1, C)
-            hidden = place + value + place_factor * value_factor
+            assert features is not None
+            value = self.value(features)[:, None, None]  # (B, 1, 1, 2C)
+            (place, factor), (value, other) = place.chunk(2, -1), value.chunk(2, -1)
+            hidden = place + value + factor * other
         return self.mlp(hidden).permute(0, 3, 1, 2)
 
 
 def gate(x: Tensor) -> Tensor:
-    """(B, 2C, H, W) → tanh of the first half times the sigmoid of the second, (B, C, H, W)."""
+    """tanh of the first half of the channels times σ of the second: (B, 2C, …) → (B, C, …)."""
     a, b = x.chunk(2, 1)
     return torch.tanh(a) * torch.sigmoid(b)
 
 
 def _coordinates(shape: tuple[int, int]) -> Tensor:
-    """(H, W, P): features of a row beside features of a column."""
+    """(H, W, P): features of the row beside features of the column."""
     rows, columns = (_axis(length) for length in shape)
     grid = (*shape, -1)
     return torch.cat([rows[:, None].expand(grid), columns[None].expand(grid)], -1)
 
 
 def _axis(length: int, harmonics: int = 16) -> Tensor:
-    """(length, p): the place x in (0, 1) as 2x − 1 and cos πmx, m = 1 …; with all m any function can be made of them."""
+    """(length, P): 2x − 1 and cos πmx, m = 1 …, of places x in (0, 1)."""
     x = (torch.arange(length)[:, None] + 0.5) / length
-    m = torch.arange(1, min(length - 1, harmonics) + 1)
+    m = torch.arange(1, min(length - 1, harmonics) + 1)  # all m there are: a whole basis
     return torch.cat([2 * x - 1, torch.cos(math.pi * m * x)], 1)
 
 
@@ -202,8 +211,11 @@ def _check(
     if len(grid) > 2:
         raise InputError(f"A PixelCNN takes grids (H, W) or (T,), got {grid}: flatten the others.")
     if hidden < 1 or layers < 1:
-        raise InputError(f"hidden and layers must be at least 1, got {hidden} and {layers}.")
+        raise InputError(
+            f"hidden and layers must be at least 1, got {hidden} and {layers}: "
+            f"64 and 8 are a good start."
+        )
     if kernel_size < 3 or kernel_size % 2 == 0:
         raise InputError(f"kernel_size must be odd and at least 3, got {kernel_size}: take 3 or 5.")
     if not 0 <= dropout < 1:
-        raise InputError(f"dropout must be in [0, 1), got {dropout}.")
+        raise InputError(f"dropout must be at least 0 and below 1, got {dropout}.")

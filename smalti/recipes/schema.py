@@ -1,24 +1,19 @@
 """What a recipe says, as typed fields, and how it is read.
 
-A recipe is read by jsonargparse: types are checked against the signatures of the very classes it builds, every field can be
-overridden by a dotted option (`--tokenizer.quantizer.codebook.size 1024`), and the whole resolved configuration
-can be written back.
+A recipe is read by jsonargparse: types are checked against the signatures of the very classes it
+builds, every field can be overridden by a dotted option (`--tokenizer.quantizer.codebook.size
+1024`), and the whole resolved configuration can be written back.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
 
 import torch
 from jsonargparse import ArgumentError, ArgumentParser, Namespace
 from yaml import YAMLError
 
-# Imported so that a recipe can name these classes without their modules.
-import smalti.priors
-import smalti.quantizers
 from smalti import recipes
 from smalti.data import Condition, Source
 from smalti.errors import InputError
@@ -27,7 +22,17 @@ from smalti.priors import Prior
 from smalti.quantizers import Quantizer
 from smalti.training import Hardware, Training
 
-__all__ = ["Evaluation", "Network", "PriorRecipe", "Recipe", "TokenizerRecipe", "build", "dump", "parser", "read"]
+__all__ = [
+    "Evaluation",
+    "Network",
+    "PriorRecipe",
+    "Recipe",
+    "TokenizerRecipe",
+    "build",
+    "dump",
+    "parser",
+    "read",
+]
 
 
 @dataclass(frozen=True)
@@ -93,7 +98,8 @@ class Evaluation:
 
     Args:
         samples: Samples a sampling scheme for the Fréchet distance.
-        classifier_steps: Training steps of the classifier whose features it uses; 0 for none of this.
+        classifier_steps: Training steps of the classifier whose features it uses; 0 for none of
+        this.
     """
 
     samples: int = 2000
@@ -124,7 +130,9 @@ class Recipe:
 def parser() -> ArgumentParser:
     """The parser of recipes: a YAML with `--config`, any field as a dotted option."""
     made = ArgumentParser(
-        prog="smalti fit", exit_on_error=False, description="Learns a tokenizer and a prior from data."
+        prog="smalti fit",
+        exit_on_error=False,
+        description="Learns a tokenizer and a prior from data.",
     )
     made.add_argument("--config", action="config", help="A YAML with any of the fields below.")
     made.add_class_arguments(Recipe)
@@ -153,7 +161,7 @@ def dump(config: Namespace) -> str:
 
 
 def build(config: Namespace) -> Recipe:
-    """The recipe with its objects built; what is drawn for their first weights depends on the seed alone."""
+    """The recipe with its objects built; their first weights depend on the seed alone."""
     torch.manual_seed(config.seed)
     fields = dict(vars(parser().instantiate(config)))
     fields.pop("config", None)

@@ -1,8 +1,8 @@
 """Endless batches whose order is a function of the seed and the step alone.
 
-The examples are read in shuffled passes laid end to end, and batch number s is a slice of that stream. A run that was
-interrupted asks for batch s again and gets the same examples, with no iterator's state to save; each of several
-processes takes its own part of every batch.
+The examples are read in shuffled passes laid end to end, and batch number s is a slice of that
+stream. A run that was interrupted asks for batch s again and gets the same examples, with no
+iterator's state to save; each of several processes takes its own part of every batch.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class StepSampler(Sampler[list[int]]):
 
 
 def training_loader(dataset: Dataset, sampler: StepSampler, workers: int) -> DataLoader:
-    """Endless training batches; a batch is what the dataset's `__getitems__` gives for a list of indices."""
+    """Endless training batches, each what the dataset's `__getitems__` gives for its indices."""
     return _loader(dataset, workers, batch_sampler=sampler)
 
 

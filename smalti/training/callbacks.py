@@ -12,6 +12,7 @@ import torch
 from lightning import LightningModule, Trainer
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from lightning.pytorch.callbacks import Callback, Checkpoint
+from torch import Tensor
 from tqdm import tqdm
 
 from smalti.files import atomic_file
@@ -23,7 +24,9 @@ __all__ = ["AtomicCheckpointIO", "KeepBest", "Progress", "SaveState"]
 class AtomicCheckpointIO(TorchCheckpointIO):
     """Writes a checkpoint whole or not at all."""
 
-    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None
+    ) -> None:
         """Writes to a temporary name, flushes, renames."""
         with atomic_file(path) as temporary:
             torch.save(checkpoint, temporary)
@@ -32,8 +35,8 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 class SaveState(Checkpoint):
     """Saves the state of training every `every` optimizer steps to one file.
 
-    A subclass of Lightning's `Checkpoint`, because Lightning calls those after all other callbacks: the state then holds
-    what the others did at this step.
+    A subclass of Lightning's `Checkpoint`, because Lightning calls those after all other callbacks:
+    the state then holds what the others did at this step.
     """
 
     def __init__(self, path: Path, every: int) -> None:
@@ -50,12 +53,13 @@ class SaveState(Checkpoint):
 class KeepBest(Callback):
     """Keeps a copy of the model at its lowest validation loss; the copy is part of the saved state.
 
-    It must come before an averaging of weights among the callbacks: then it sees the averaged ones, which are those that
-    were validated.
+    It must come before an averaging of weights among the callbacks: then it sees the averaged ones,
+    which are those that were validated.
     """
 
     def __init__(self) -> None:
-        self.loss, self.weights = float("inf"), {}
+        self.loss = float("inf")
+        self.weights: dict[str, Tensor] = {}
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Compares the validation that just ran with the best."""
@@ -64,7 +68,10 @@ class KeepBest(Callback):
         loss = pl_module.validation_loss()
         if loss < self.loss:
             state = pl_module.model.state_dict()
-            self.loss, self.weights = loss, {name: t.detach().cpu().clone() for name, t in state.items()}
+            self.loss, self.weights = (
+                loss,
+                {name: t.detach().cpu().clone() for name, t in state.items()},
+            )
 
     def state_dict(self) -> dict[str, Any]:
         """Part of the saved state."""
@@ -98,7 +105,9 @@ class Progress(Callback):
             dynamic_ncols=True,
         )
 
-    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, outputs: Any, *_: Any) -> None:
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, *_: Any
+    ) -> None:
         """Moves the bar, or says a line when it is time."""
         if not self._bar.disable:
             self._bar.update(trainer.global_step - self._bar.n)
@@ -119,7 +128,8 @@ class Progress(Callback):
         rate = (step - self._first) / (time.monotonic() - self._start)
         left = (steps - step) / rate if rate else float("inf")
         print(
-            f"{self.name}: step {step}/{steps}, loss {loss:.4f}, {rate:.1f} steps/s, {left:.0f} s left",
+            f"{self.name}: step {step}/{steps}, loss {loss:.4f}, {rate:.1f} steps/s, "
+            f"{left:.0f} s left",
             file=sys.stderr,
             flush=True,
         )

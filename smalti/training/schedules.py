@@ -17,7 +17,7 @@ class Schedule(ABC):
 
     @abstractmethod
     def configure(self, optimizer: Optimizer, steps: int, validate_every: int) -> dict[str, Any]:
-        """The scheduler for a training of `steps` optimizer steps, validated every `validate_every`."""
+        """The scheduler for a training of `steps` steps, validated every `validate_every`."""
 
 
 class Constant(Schedule):
@@ -39,7 +39,8 @@ class Cosine(Schedule):
     """A linear warm-up, then half a cosine down to `final`.
 
     References:
-        SGDR: Stochastic Gradient Descent with Warm Restarts (Loshchilov, Hutter, 2016), arXiv 1608.03983.
+        SGDR: Stochastic Gradient Descent with Warm Restarts (Loshchilov, Hutter, 2016), arXiv
+        1608.03983.
 
     Arguments:
         warmup: Optimizer steps until the full rate.
@@ -61,7 +62,8 @@ class Cosine(Schedule):
 
 
 class Plateau(Schedule):
-    """Multiplies the rate by `factor` when the validation loss has not improved for `patience` validations.
+    """Multiplies the rate by `factor` when the validation loss has not improved for `patience`
+    validations.
 
     Arguments:
         factor: Factor at each reduction.

@@ -1,8 +1,9 @@
 """What the training of a tokenizer and that of a prior share.
 
-A stage is a LightningModule around a plain model. Everything random in a step is drawn after the generators were seeded
-with (seed, step, process), and the batch itself is a function of the same (`batches`): so a run that was interrupted
-goes on as if it had not been, and no generator's state needs saving.
+A stage is a LightningModule around a plain model. Everything random in a step is drawn after the
+generators were seeded with (seed, step, process), and the batch itself is a function of the same
+(`batches`): so a run that was interrupted goes on as if it had not been, and no generator's state
+needs saving.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Any
 
 import torch
 from lightning import LightningModule
+from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.utils.data import DataLoader, Dataset
@@ -121,20 +123,21 @@ class Stage(LightningModule):
     def after_step(self) -> None:
         """What follows an optimizer step; nothing by default."""
 
-    def configure_optimizers(self) -> dict[str, Any]:
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """The optimizer with its schedule."""
         options = self.training_options
         optimizer = options.optimizer([p for p in self.model.parameters() if p.requires_grad])
         schedule = (options.schedule or Constant()).configure(
             optimizer, options.steps, options.validate_every
         )
-        return {"optimizer": optimizer, "lr_scheduler": schedule}
+        return {"optimizer": optimizer, "lr_scheduler": schedule}  # type: ignore[typeddict-item]
 
     def train_dataloader(self) -> DataLoader:
         """Batches from the one that follows the last optimizer step on."""
         options = self.training_options
+        endless = getattr(self.train_set, "endless", False)
         sampler = StepSampler(
-            None if getattr(self.train_set, "endless", False) else len(self.train_set),  # type: ignore[arg-type]
+            None if endless else len(self.train_set),  # type: ignore[arg-type]
             options.batch_size,
             self.seed,
             start=self.trainer.global_step * options.accumulate,

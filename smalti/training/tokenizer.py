@@ -2,12 +2,13 @@
 
     loss = reconstruction(x_hat, x) + codebook + beta(step) · commitment
 
-The codebook term, where the quantizer has one, moves the codewords and has no weight; beta weighs the commitment term,
-whose gradient reaches the encoder. Beta may rise linearly from 0 (warm-up), which lets the encoder spread out before it
-is held to its codewords.
+The codebook term, where the quantizer has one, moves the codewords and has no weight; beta weighs
+the commitment term, whose gradient reaches the encoder. Beta may rise linearly from 0 (warm-up),
+which lets the encoder spread out before it is held to its codewords.
 
 References:
-    Neural Discrete Representation Learning (van den Oord et al., 2017), arXiv 1711.00937, equation 3.
+    Neural Discrete Representation Learning (van den Oord et al., 2017), arXiv 1711.00937, equation
+    3.
 """
 
 from __future__ import annotations
@@ -86,7 +87,7 @@ class TokenizerStage(Stage):
     ) -> None:
         if model.signal.spatial_dims == 2:
             # Convolutions are up to twice as fast, and vectors lie together for the quantizer.
-            model.to(memory_format=torch.channels_last)
+            model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         super().__init__(model, training, train, validation, seed=seed, workers=workers)
         self.terms, self.augment = objective, augment
 

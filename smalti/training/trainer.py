@@ -13,6 +13,7 @@ from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from lightning.pytorch.strategies import DDPStrategy
 
 from smalti.training.callbacks import AtomicCheckpointIO, KeepBest, Progress, SaveState
+from smalti.training.memory import keep_freed_memory
 from smalti.training.stage import Stage
 
 __all__ = ["Hardware", "train"]
@@ -45,8 +46,10 @@ def train(stage: Stage, name: str, run: Path, hardware: Hardware) -> Trainer:
     """Trains `stage` to its end, from the saved state if there is one.
 
     Arguments:
-        stage: What to train; its model holds the result afterwards, on the CPU and in evaluation mode.
-        name: Of the stage: the state is kept in `run/state/name.ckpt`, the curves in `run/logs/name`.
+        stage: What to train; its model holds the result afterwards, on the CPU and in evaluation
+        mode.
+        name: Of the stage: the state is kept in `run/state/name.ckpt`, the curves in
+        `run/logs/name`.
         run: The run directory.
         hardware: Devices, precision, loggers.
 
@@ -64,6 +67,7 @@ def train(stage: Stage, name: str, run: Path, hardware: Hardware) -> Trainer:
         callbacks.append(EMAWeightAveraging(decay=options.weight_ema, use_buffers=False))
 
     _quieten()
+    keep_freed_memory()
     trainer = Trainer(
         accelerator=hardware.accelerator,
         devices=hardware.devices,

@@ -12,12 +12,11 @@ from pathlib import Path
 import pytest
 import safetensors.torch
 import torch
-
 from tiny import clocks_recipe, write_recipe
 
 
 def demanding_recipe() -> dict:
-    """Everything that has a state: averaged weights, the best ones, accumulation, noise, dropout, schedules."""
+    """All that has a state: averaged and best weights, accumulation, noise, dropout, schedules."""
     recipe = clocks_recipe()
     tokenizer, prior = recipe["tokenizer"], recipe["prior"]
     tokenizer["quantizer"]["init_args"]["estimator"] = {"class_path": "NSVQ"}

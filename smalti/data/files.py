@@ -1,0 +1,109 @@
+"""Single image files, read just as a model takes them.
+
+A data set is brought to one size and one number of channels when it is loaded; a single file that
+is given to a trained model is not converted unless that is asked for, because a grey or a resized
+image is another image.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps, UnidentifiedImageError
+from torch import Tensor
+
+from smalti.data.decoding import read_image
+from smalti.errors import InputError
+from smalti.signals import Signal
+
+__all__ = ["read_images", "read_partial_image"]
+
+GREY = ("1", "L", "LA", "I", "I;16", "F")
+HALVES = ("top", "bottom", "left", "right")
+
+
+def read_images(paths: Sequence[str | Path], signal: Signal, convert: bool = False) -> Tensor:
+    """Reads image files for a model of `signal`: (B, C, H, W) in [-1, 1].
+
+    Arguments:
+        paths: Of the files.
+        signal: What the model takes.
+        convert: Whether images of another size are resized and cropped, and grey and colour
+            converted.
+
+    Raises:
+        InputError: If a file is missing or damaged, or, without `convert`, is not of that signal.
+    """
+    height, width = signal.size
+    for path in [] if convert else paths:
+        _check(Path(path), signal)
+    return torch.stack([read_image(path, (height, width), signal.channels) for path in paths])
+
+
+def read_partial_image(path: str | Path, signal: Signal, keep: str) -> tuple[Tensor, Tensor]:
+    """Reads an image of which a part is given.
+
+    Arguments:
+        path: Of the file. Its transparent pixels are not given; if it has none, only the half
+            `keep` is given.
+        signal: What the model takes.
+        keep: "top", "bottom", "left" or "right".
+
+    Returns:
+        x (C, H, W) in [-1, 1], the mean colour where nothing is given, and `given` (H, W), bool.
+
+    Raises:
+        InputError: If the file is missing, damaged or of another signal, or there is no such half.
+    """
+    if keep not in HALVES:
+        raise InputError(f"There is no half {keep!r}: keep one of {', '.join(HALVES)}.")
+    (x,) = read_images([path], signal)
+    given = _opaque(Path(path))
+    if given.all():
+        height, width = given.shape
+        given = torch.zeros_like(given)
+        given[_half(keep, height, width)] = True
+    if not given.any():
+        raise InputError(f"{path} is wholly transparent: leave opaque what is given.")
+    mean = x[:, given].mean(dim=1)[:, None, None]
+    return torch.where(given, x, mean), given
+
+
+def _half(keep: str, height: int, width: int) -> tuple[slice, slice]:
+    rows = {"top": slice(height // 2), "bottom": slice(height // 2, None)}
+    columns = {"left": slice(width // 2), "right": slice(width // 2, None)}
+    return rows.get(keep, slice(None)), columns.get(keep, slice(None))
+
+
+def _opaque(path: Path) -> Tensor:
+    """(H, W), True where the file's pixel is opaque."""
+    with Image.open(path) as image:
+        alpha = ImageOps.exif_transpose(image).convert("RGBA").getchannel("A")
+    return torch.from_numpy(np.array(alpha)) > 127
+
+
+def _check(path: Path, signal: Signal) -> None:
+    if not path.is_file():
+        raise InputError(f"There is no image file {path}: check the path.")
+    try:
+        with Image.open(path) as image:
+            upright = ImageOps.exif_transpose(image)
+            (width, height), mode = upright.size, image.mode
+    except (OSError, UnidentifiedImageError, SyntaxError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"{path} cannot be read as an image ({reason}): replace it.") from error
+    grey = mode in GREY
+    if grey != (signal.channels == 1):
+        trained, got = ("colour", "grey") if grey else ("grey", "colour")
+        raise InputError(
+            f"The model was trained on {trained} images, got the {got} image {path}: "
+            f"convert it, or let --convert do it."
+        )
+    if (height, width) != tuple(signal.size):
+        raise InputError(
+            f"The model was trained on images of {signal.size[1]}×{signal.size[0]} pixels, "
+            f"got {path} with {width}×{height}: resize it, or let --convert do it."
+        )

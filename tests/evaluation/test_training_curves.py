@@ -1,0 +1,59 @@
+"""Curves from Lightning's CSV files, whole and in several starts."""
+
+import pytest
+import torch
+
+from smalti.errors import InputError
+from smalti.evaluation.curves import plot_curves, plot_usage, read_curves
+
+HEADER = "epoch,step,train/loss,train/commitment,validation/loss\n"
+
+
+def write(path, rows):
+    path.write_text(HEADER + "".join(f"{row}\n" for row in rows))
+    return path
+
+
+def test_blanks_are_left_out_and_columns_find_their_quantity(tmp_path):
+    file = write(tmp_path / "metrics.csv", ["0,19,0.5,0.1,", "0,39,,,0.45", "0,39,0.4,0.05,"])
+    curves = read_curves(file)
+    assert list(curves) == ["loss", "commitment"]
+    assert curves["loss"] == {"train": [(19, 0.5), (39, 0.4)], "validation": [(39, 0.45)]}
+    assert curves["commitment"] == {"train": [(19, 0.1), (39, 0.05)]}
+
+
+def test_a_later_start_replaces_what_it_did_again(tmp_path):
+    first = write(tmp_path / "a.csv", [f"0,{step},1.0,," for step in (0, 10, 20, 30)])
+    later = write(tmp_path / "b.csv", [f"0,{step},2.0,," for step in (20, 30, 40)])
+    points = read_curves([first, later])["loss"]["train"]
+    assert points == [(0, 1.0), (10, 1.0), (20, 2.0), (30, 2.0), (40, 2.0)]
+
+
+def test_an_empty_file_has_no_curves(tmp_path):
+    assert read_curves(write(tmp_path / "metrics.csv", [])) == {}
+
+
+@pytest.mark.parametrize("row", ["0,ten,0.5,,", "0,10,half,,"])
+def test_a_file_that_is_no_log_is_refused_in_one_line(tmp_path, row):
+    with pytest.raises(InputError, match=r"metrics\.csv is not a log") as error:
+        read_curves(write(tmp_path / "metrics.csv", [row]))
+    assert "\n" not in str(error.value)
+
+
+def test_a_missing_file_is_refused(tmp_path):
+    with pytest.raises(InputError, match="is not a log"):
+        read_curves([tmp_path / "metrics.csv"])
+
+
+@pytest.mark.parametrize("n", [1, 2, 500])
+def test_plots_are_drawn_on_transparent_paper(n):
+    curve = [(step, 1.0 / (1 + step)) for step in range(n)]
+    image = plot_curves("loss", {"train": curve, "validation": [(0, float("nan"))]})
+    assert image.mode == "RGBA"
+    low, high = image.getchannel("A").getextrema()
+    assert (low, high) == (0, 255)
+
+
+@pytest.mark.parametrize("counts", [[1, 5, 0, 2], [0, 0], [3]])
+def test_a_codebook_is_drawn_whatever_its_use(counts):
+    assert plot_usage(torch.tensor(counts)).width > 300

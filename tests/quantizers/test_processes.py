@@ -1,0 +1,169 @@
+"""Two processes end with the same codebook, bit for bit, and with that of one process on both batches.
+
+Run as a script, `python test_processes.py RANK FOLDER`, this file is one of the two processes.
+"""
+
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch import distributed as dist
+from torch.nn.parallel import DistributedDataParallel
+
+from smalti.quantizers import (
+    NSVQ,
+    Codebook,
+    EMACodebook,
+    Estimator,
+    GradientCodebook,
+    Revival,
+    StraightThrough,
+    VectorQuantizer,
+)
+
+SIZE, DIM, UPDATES = 40, 4, 9
+
+
+@dataclass
+class Scenario:
+    """A quantizer behind a linear encoder, and what its processes see.
+
+    Arguments:
+        kmeans: Iterations at the start; without them most codewords start dead.
+        masked: Whether the second process has nothing but masked vectors now and then.
+        uneven: Whether the second process has fewer vectors than the first.
+        forwards: Forward passes of each step, over which gradients and counts are accumulated.
+    """
+
+    codebook: type[Codebook]
+    estimator: type[Estimator]
+    kmeans: int
+    masked: bool = False
+    uneven: bool = False
+    forwards: int = 1
+
+    @property
+    def even(self) -> bool:
+        """Whether one process can see the same vectors in the same order, with the same mean loss."""
+        return not (self.masked or self.uneven or self.estimator is NSVQ or self.forwards > 1)
+
+
+SCENARIOS = {
+    "EMA, k-means": Scenario(EMACodebook, StraightThrough, 5),
+    "EMA, dead start": Scenario(EMACodebook, StraightThrough, 0),
+    "EMA, accumulated": Scenario(EMACodebook, StraightThrough, 5, forwards=2),
+    "EMA, masked and uneven": Scenario(EMACodebook, StraightThrough, 5, True, True, forwards=2),
+    "gradient, k-means": Scenario(GradientCodebook, StraightThrough, 5),
+    "gradient, dead start": Scenario(GradientCodebook, StraightThrough, 0),
+    "gradient, NSVQ, masked": Scenario(GradientCodebook, NSVQ, 5, masked=True),
+    "EMA, NSVQ, uneven": Scenario(EMACodebook, NSVQ, 0, uneven=True),
+}
+
+
+class Model(nn.Module):
+    def __init__(self, scenario: Scenario) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.encoder = nn.Linear(DIM, DIM)
+        self.quantizer = VectorQuantizer(
+            scenario.codebook(SIZE, DIM),
+            scenario.estimator(),
+            revival=Revival(threshold=0.5, every=2, decay=0.5),
+            kmeans_iterations=scenario.kmeans,
+        )
+        if not scenario.kmeans:
+            self.quantizer.codebook.replace(
+                torch.arange(2, SIZE), torch.full((SIZE - 2, DIM), 50.0)
+            )
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        output = self.quantizer(self.encoder(x), mask)
+        return (output.quantized - x).square().mean() + sum(output.losses.values())
+
+
+def batch(scenario: Scenario, step: int, rank: int) -> tuple[Tensor, Tensor]:
+    """The vectors (100, DIM) of a process at a step, and which are valid."""
+    x = torch.randn(100, DIM, generator=torch.Generator().manual_seed(10 * step + rank))
+    mask = torch.ones(100, dtype=torch.bool)
+    if scenario.uneven and rank == 1:
+        mask[70 - step :] = False
+    if scenario.masked and rank == 1 and step % 3 != 1:
+        mask[:] = False  # also at the first step, that of k-means
+    return x, mask
+
+
+def run(name: str, ranks: list[int], together: bool) -> list[dict[str, Tensor]]:
+    """The states of the quantizer after each update, of a process that has the batches of `ranks`."""
+    scenario = SCENARIOS[name]
+    model = Model(scenario)
+    trained = DistributedDataParallel(model) if together else model
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.3)
+    states = []
+    for step in range(UPDATES):
+        torch.manual_seed(100 * step + ranks[0])
+        parts = [batch(scenario, step, rank) for rank in ranks]
+        xs, masks = (torch.stack(column, 1) for column in zip(*parts, strict=True))
+        for x, mask in zip(*(t.chunk(scenario.forwards) for t in (xs, masks)), strict=True):
+            loss = trained(x.movedim(1, 0), mask.movedim(1, 0))
+            loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        model.quantizer.update()
+        states.append({key: value.clone() for key, value in model.quantizer.state_dict().items()})
+    return states
+
+
+def main(rank: int, folder: Path) -> None:
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2)
+    torch.save(
+        {name: run(name, [rank], together=True) for name in SCENARIOS}, folder / f"{rank}.pt"
+    )
+    dist.destroy_process_group()
+
+
+@pytest.fixture(scope="module")
+def states(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, list[dict[str, Tensor]]]]:
+    """What each of the two processes ended with, for each scenario."""
+    folder = tmp_path_factory.mktemp("processes")
+    processes = [
+        subprocess.Popen([sys.executable, __file__, str(rank), str(folder)]) for rank in (0, 1)
+    ]
+    try:
+        assert [process.wait(timeout=120) for process in processes] == [0, 0]
+    finally:
+        for process in processes:
+            process.kill()
+    return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in (0, 1)]
+
+
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_two_processes_are_bit_equal_after_each_update(states, name):
+    for one, other in zip(states[0][name], states[1][name], strict=True):
+        assert one.keys() == other.keys()
+        for key in one:
+            assert torch.equal(one[key], other[key]), key
+            assert one[key].isfinite().all()
+
+
+@pytest.mark.parametrize("name", [name for name in SCENARIOS if SCENARIOS[name].even])
+def test_two_processes_equal_one_with_both_batches(states, name):
+    for joined, one in zip(run(name, [0, 1], together=False), states[0][name], strict=True):
+        torch.testing.assert_close(joined, one, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_k_means_and_revival_took_place(states, name):
+    first, last = states[0][name][0], states[0][name][-1]
+    if SCENARIOS[name].kmeans:
+        assert first["codebook.weight"].abs().max() < 5
+    assert last["codebook.weight"].abs().max() < 10
+    assert int(last["updates"]) == UPDATES
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), Path(sys.argv[2]))
