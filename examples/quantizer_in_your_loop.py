@@ -56,7 +56,6 @@ def main() -> tuple[list[float], float, float]:
         if step % 100 == 0:
             history.append(loss.item())
             print(f"step {step:3d}  loss {loss.item():.4f}")
-            first = loss.item() if step == 0 else first
 
     model.eval()
     with torch.no_grad():

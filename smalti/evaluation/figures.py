@@ -49,8 +49,8 @@ def finite(tree: Any) -> Any:
     return {name: finite(branch) for name, branch in tree.items()}
 
 
-def display(measured: Figure) -> str:
-    """A figure as people read it.
+def display(measured: Figure, unit_shown: bool = True) -> str:
+    """A figure as people read it, with or without its unit.
 
     Example:
         >>> display(figure(0.9925, "share", "")), display(figure(24.3, "dB", ""))
@@ -68,8 +68,8 @@ def display(measured: Figure) -> str:
     if unit == "share":
         return f"{100 * value:.{DECIMALS[unit]}f}{NARROW_SPACE}%"
     if not unit:
-        return f"{value:.4g}"
+        return f"{value:#.4g}"
     # Large numbers of bits, nats or codewords need fewer decimals.
     decimals = min(DECIMALS.get(unit, 2), max(0, 3 - math.floor(math.log10(max(abs(value), 1)))))
     number = f"{value:,.{decimals}f}".replace(",", NARROW_SPACE)
-    return f"{number}{NARROW_SPACE}{unit}"
+    return f"{number}{NARROW_SPACE}{unit}" if unit_shown else number

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from smalti.evaluation.batches import pieces
 from smalti.evaluation.figures import Figure, figure
-from smalti.priors import Prior, TractablePrior
+from smalti.priors import Histogram, Prior, TractablePrior
 
 __all__ = ["nats_per_image", "rate_figures"]
 
@@ -66,8 +66,9 @@ def rate_figures(
         bits = nats / math.log(2)
         uniform = positions * math.log2(prior.codebook_size)
         given = f", given its {prior.condition.name}" if prior.condition is not None else ""
+        mixed = ", mixed with the uniform code" if isinstance(prior, Histogram) else ""
         protocol = (
-            f"{measured_on}, {positions} indices an image, K = {prior.codebook_size}{given}; "
+            f"{measured_on}, {positions} indices an image, K = {prior.codebook_size}{given}{mixed}; "
             f"mean of −log p over images, {EVERY_PIXEL_APART}"
         )
         figures[name] = {

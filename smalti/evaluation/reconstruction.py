@@ -37,7 +37,7 @@ def psnr(x_hat: Tensor, x: Tensor) -> float:
 
     Example:
         >>> x = torch.zeros(1, 1, 4, 4)
-        >>> round(psnr(x + 0.2, x), 6)  # 0.1 apart on [0, 1]
+        >>> round(psnr(x + 0.2, x), 3)  # 0.1 apart on [0, 1]
         20.0
     """
     return _psnr(*_unit(x_hat, x)).mean().item()
@@ -97,8 +97,8 @@ class ReconstructionQuality:
             "mse_over_variance": figure(
                 mse / variance if variance > 0 else math.nan,
                 "",
-                f"{measured_on}, values in [-1, 1]; the MSE divided by the variance of all values "
-                f"of this set around their one global mean ({variance:.4f})",
+                f"{measured_on}, values in [-1, 1]; the MSE divided by the variance, {variance:.4f}, "
+                f"of all values of this set around their one global mean",
             ),
             "psnr": self._mean_psnr(measured_on),
         }

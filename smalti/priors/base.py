@@ -1,15 +1,15 @@
 """Priors: distributions over grids of indices, p(q) or p(q | context).
 
-A prior is learned from the indices of a training set, after the tokenizer is frozen. It replaces the uniform
-distribution, under which an index costs log K nats: what it saves is what there is to know about the grids. It sees
-integers and a codebook size, never an autoencoder.
+A prior is learned from the indices of a training set, after the tokenizer is frozen. It takes the
+place of the uniform distribution, under which an index costs log K nats: what it saves is what
+there is to know about the grids. It sees integers and a codebook size, never an autoencoder.
 
     loss      −log p(q | context) in nats an index, or a bound on it: what training makes small
     log_prob  log p(q | context), where it can be computed
-    sample    q ~ p(q | context), or q ~ p(q | known tokens, context)
+    sample    q ~ p(q | context), or q ~ p(q | known indices, context)
 
-The context of a grid is a raw value of the prior's condition, a label or a time; the prior asks its condition for
-features.
+The context of a grid is a raw value of the prior's condition, a label or a time; the prior asks its
+condition for features.
 """
 
 from __future__ import annotations
@@ -46,11 +46,13 @@ class Prior(nn.Module, Pretrained, ABC):
     ) -> None:
         super().__init__()
         if codebook_size < 1:
-            raise InputError(f"codebook_size must be at least 1, got {codebook_size}.")
+            raise InputError(
+                f"codebook_size must be at least 1, got {codebook_size}: give the tokenizer's."
+            )
         if not grid or any(length < 1 for length in grid):
             raise InputError(
-                f"The grid must have at least one position along each dimension, got {tuple(grid)}: "
-                f"give the grid of the tokenizer, e.g. (8, 8)."
+                f"The grid must have at least one position along each dimension, "
+                f"got {tuple(grid)}: give the grid of the tokenizer, e.g. (8, 8)."
             )
         self.codebook_size = codebook_size
         self.grid = tuple(grid)
@@ -61,12 +63,18 @@ class Prior(nn.Module, Pretrained, ABC):
         """Number of indices in one grid."""
         return int(torch.Size(self.grid).numel())
 
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        tensors = (*self.parameters(), *self.buffers())
+        return tensors[0].device if tensors else torch.device("cpu")
+
     @abstractmethod
     def loss(self, indices: Tensor, context: Tensor | None = None) -> Tensor:
         """The mean loss in nats an index, a scalar.
 
         Arguments:
-            indices: (B, *grid), int64 in [0, K).
+            indices: (B, *grid), integers in [0, K).
             context: (B,) values of the condition, or None for an unconditional prior.
 
         Raises:
@@ -90,7 +98,7 @@ class Prior(nn.Module, Pretrained, ABC):
             shape: (B, *grid).
             context: (B,) values of the condition, or None for an unconditional prior.
             known: (B, *grid), indices to keep, with -1 where to fill in.
-            temperature, top_k, top_p: See `smalti.priors.sampling.choose`.
+            temperature, top_k, top_p: See `smalti.priors.choose`.
             generator: Source of randomness, on any device; torch's global one if there is none.
 
         Returns:
@@ -103,15 +111,15 @@ class Prior(nn.Module, Pretrained, ABC):
         batch = self._check_shape(shape)
         context = self._check_context(context, batch)
         if known is not None:
-            known = self._check_indices(known, lowest=-1)
+            known = self._check_indices(known, "known", lowest=-1)
             if len(known) != batch:
                 raise InputError(
-                    f"known must have the shape {tuple(shape)} of what is drawn, got {tuple(known.shape)}: "
-                    f"give one grid a sample, with -1 where to fill in."
+                    f"known must have the shape {tuple(shape)} of what is drawn, "
+                    f"got {tuple(known.shape)}: give one grid a sample, with -1 where to fill in."
                 )
         with evaluating(self), torch.inference_mode():
             drawn = self._sample(batch, context, known, choice)
-        return drawn.clone()  # outside of inference mode, so that it can be trained on
+        return drawn.clone()  # an ordinary tensor, which autograd may keep
 
     @abstractmethod
     def _sample(
@@ -119,36 +127,30 @@ class Prior(nn.Module, Pretrained, ABC):
     ) -> Tensor:
         """`sample` of checked arguments."""
 
-    @property
-    def device(self) -> torch.device:
-        """Where the prior's weights are."""
-        tensors = (*self.parameters(), *self.buffers())
-        return tensors[0].device if tensors else torch.device("cpu")
-
     def _check_shape(self, shape: Sequence[int]) -> int:
-        if tuple(shape[1:]) != self.grid or not shape or shape[0] < 0:
+        """The number of samples."""
+        if not shape or tuple(shape[1:]) != self.grid or shape[0] < 0:
             raise InputError(
                 f"The prior makes grids of shape {self.grid}, got the shape {tuple(shape)}: "
-                f"give (number of samples, {', '.join(map(str, self.grid))})."
+                f"give (number of samples, {_commas(self.grid)})."
             )
         return int(shape[0])
 
-    def _check_indices(self, indices: Tensor, lowest: int = 0) -> Tensor:
+    def _check_indices(self, indices: Tensor, name: str = "indices", lowest: int = 0) -> Tensor:
         """The indices as int64 on the prior's device."""
-        name = "indices" if lowest == 0 else "known"
-        if indices.is_floating_point() or indices.dtype == torch.bool or indices.is_complex():
+        if indices.is_floating_point() or indices.is_complex() or indices.dtype == torch.bool:
             raise InputError(f"{name} must be integers, got {indices.dtype}: convert to int64.")
-        if tuple(indices.shape[1:]) != self.grid or indices.ndim == 0:
+        if not indices.ndim or tuple(indices.shape[1:]) != self.grid:
             raise InputError(
-                f"{name} must have the shape (B, {', '.join(map(str, self.grid))}), "
-                f"got {tuple(indices.shape)}: this prior was made for that grid."
+                f"{name} must have the shape (B, {_commas(self.grid)}), "
+                f"got {tuple(indices.shape)}: the prior was made for that grid."
             )
         if indices.numel():
             low, high = (int(bound) for bound in indices.aminmax())
             if low < lowest or high >= self.codebook_size:
                 raise InputError(
-                    f"{name} must be in [{lowest}, {self.codebook_size}), got values from {low} to {high}: "
-                    f"they come from another tokenizer."
+                    f"{name} must be from {lowest} to {self.codebook_size - 1}, "
+                    f"got values from {low} to {high}: take those of the prior's own tokenizer."
                 )
         return indices.to(self.device, torch.int64)
 
@@ -157,30 +159,32 @@ class Prior(nn.Module, Pretrained, ABC):
         if self.condition is None:
             if context is not None:
                 raise InputError(
-                    "This prior has no condition, got a context: leave the context out."
+                    f"The prior has no condition, got a context of shape {tuple(context.shape)}: "
+                    f"leave it out."
                 )
             return None
+        name = self.condition.name
         if context is None:
             raise InputError(
-                f"This prior is conditioned on a {self.condition.name}, got no context: give {batch} of them."
+                f"The prior is conditioned on a {name}, got no context: give {batch} of them."
             )
         if tuple(context.shape) != (batch,):
             raise InputError(
-                f"The context must have one {self.condition.name} a grid, shape ({batch},), "
-                f"got {tuple(context.shape)}."
+                f"The context must have one {name} a grid, ({batch},), "
+                f"got the shape {tuple(context.shape)}: repeat or cut it."
             )
         self.condition.check(context)
         return context.to(self.device)
 
 
 class TractablePrior(Prior):
-    """A prior whose likelihood can be computed: its loss is −log p, in nats an index."""
+    """A prior whose likelihood can be computed: its loss is −log p in nats an index."""
 
     def log_prob(self, indices: Tensor, context: Tensor | None = None) -> Tensor:
         """log p(indices | context) of each grid in nats, (B,).
 
         Arguments:
-            indices: (B, *grid), int64 in [0, K).
+            indices: (B, *grid), integers in [0, K).
             context: (B,) values of the condition, or None for an unconditional prior.
 
         Raises:
@@ -200,7 +204,7 @@ class TractablePrior(Prior):
 
 @contextlib.contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode for the length of a block; every submodule is then as it was before.
+    """Evaluation mode for the length of a block; each submodule's mode is then as it was before.
 
     Example:
         >>> model = nn.Sequential(nn.Dropout(), nn.Dropout().eval())
@@ -217,3 +221,7 @@ def evaluating(model: nn.Module) -> Iterator[None]:
     finally:
         for module, training in before:
             module.training = training
+
+
+def _commas(grid: tuple[int, ...]) -> str:
+    return ", ".join(map(str, grid))

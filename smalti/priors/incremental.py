@@ -170,18 +170,18 @@ class _LayerWeights(NamedTuple):
     vertical: Tensor | None  # ((r + 1) k C, 2C)
     link: Tensor  # (2C, 2C)
     horizontal: Tensor  # ((r + 1) C, 2C)
-    bias: Tensor  # (2C), of link and horizontal
+    bias: Tensor  # (2C)
     residual: Tensor | None  # (C, C)
 
     @classmethod
     def of(cls, layer: GatedLayer) -> _LayerWeights:
-        context, link, horizontal = map(_affine, (layer.context, layer.link, layer.horizontal))
+        assert layer.horizontal.bias is not None
         return cls(
-            context,
+            _affine(layer.context),
             None if layer.vertical is None else _matrix(layer.vertical),
-            link.weight,
-            horizontal.weight,
-            link.bias + horizontal.bias,
+            _matrix(layer.link),
+            _matrix(layer.horizontal),
+            layer.horizontal.bias.detach(),
             None if layer.residual is None else _matrix(layer.residual),
         )
 

@@ -1,14 +1,15 @@
 """Choosing an index from logits ℓ: temperature, top-k and top-p.
 
-    p = softmax(ℓ / temperature)        0: always the most likely index; 1: the distribution as it is
-    top-k                               only the k most likely indices
-    top-p                               only the fewest most likely indices whose mass reaches p
+    p = softmax(ℓ / temperature)      1: the distribution as it is; 0: always the most likely index
+    top-k                             only the k most likely indices
+    top-p                             only the fewest most likely indices whose mass reaches p
 
-What is kept is renormalised and drawn by inversion: the first index whose cumulative probability passes a uniform
-number. One number an index is drawn, on the generator's own device, so a CPU generator gives a GPU the same draws.
+What is kept is renormalised and drawn by inversion: the first index whose cumulative probability
+passes a uniform number. One number an index is drawn, on the generator's own device, so that a CPU
+generator gives a GPU the same draws.
 
 References:
-    The Curious Case of Neural Text Degeneration (Holtzman et al., 2019), arXiv 1904.09751, for top-p.
+    The Curious Case of Neural Text Degeneration (Holtzman et al., 2019), arXiv 1904.09751 (top-p).
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ __all__ = ["Choice", "choose"]
 
 @dataclass(frozen=True)
 class Choice:
-    """A way to choose; call it on logits (..., K) for indices (...). See `choose`.
+    """A way to choose: call it on logits (..., K) for indices (...). See `choose`.
 
     Raises:
         InputError: If the temperature is negative, k is below 1 or p not in (0, 1].
@@ -46,7 +47,8 @@ class Choice:
             )
         if self.top_k is not None and (self.top_k < 1 or self.top_k != int(self.top_k)):
             raise InputError(
-                f"top_k must be a whole number of at least 1, got {self.top_k}: leave it out to allow all."
+                f"top_k must be a whole number of at least 1, got {self.top_k}: "
+                f"leave it out to allow all."
             )
         if self.top_p is not None and not 0 < self.top_p <= 1:
             raise InputError(
@@ -57,13 +59,14 @@ class Choice:
         """Logits (..., K) → indices (...), int64 in [0, K)."""
         if self.temperature == 0:
             return logits.argmax(-1)
-        # MPS has no float64.
+        # In float64, except on MPS, which has none.
         logits = logits.to(torch.float32 if logits.device.type == "mps" else torch.float64)
-        logits = logits / self.temperature if self.temperature != 1 else logits
+        # Kept finite: at a temperature near 0 the largest logit must not become inf − inf.
+        logits = (logits - logits.amax(-1, keepdim=True)) / self.temperature
         if self.top_k is None and self.top_p is None:
             return self._draw(logits.softmax(-1))
 
-        # In descending order what is kept is a beginning: (..., K) → (..., k)
+        # In descending order, what is kept is a beginning: (..., K) → (..., k)
         k = min(self.top_k or logits.shape[-1], logits.shape[-1])
         logits, order = logits.sort(dim=-1, descending=True, stable=True)
         probabilities = logits[..., :k].softmax(-1)
@@ -83,14 +86,14 @@ class Choice:
         return torch.randint(below, tuple(shape), generator=self.generator, device=where)
 
     def _draw(self, weights: Tensor) -> Tensor:
-        """Weights (..., K), none negative → indices (...), each with its share of their sum."""
+        """Weights (..., K), none negative → indices (...), each as likely as its share."""
         cumulative = weights.cumsum(-1)
         where = weights.device if self.generator is None else self.generator.device
-        u = torch.rand(
-            (*weights.shape[:-1], 1), dtype=weights.dtype, device=where, generator=self.generator
-        ).to(weights.device)
-        drawn = torch.searchsorted(cumulative, u * cumulative[..., -1:], right=True)
-        return drawn[..., 0].clamp_max_(weights.shape[-1] - 1)
+        shape = (*weights.shape[:-1], 1)
+        u = torch.rand(shape, dtype=weights.dtype, device=where, generator=self.generator)
+        threshold = u.to(weights.device) * cumulative[..., -1:]
+        # Strictly above the threshold: an index of weight 0 is passed over.
+        return torch.searchsorted(cumulative, threshold, right=True)[..., 0]
 
 
 def choose(
@@ -104,10 +107,11 @@ def choose(
     """Draws an index from each row of logits.
 
     Arguments:
-        logits: (..., K), unnormalised log-probabilities.
+        logits: (..., K), log-probabilities up to a constant.
         temperature: At least 0; 0 takes the most likely index.
-        top_k: Draw from the k most likely indices only; of equally likely ones the first.
-        top_p: Draw from the fewest most likely indices whose mass reaches p, in (0, 1], after temperature and top-k.
+        top_k: Draw from the k most likely indices only; of equally likely ones, the first.
+        top_p: Draw from the fewest most likely indices whose mass reaches p, in (0, 1]; the mass is
+            that after temperature and top-k.
         generator: Source of randomness, on any device.
 
     Returns:

@@ -54,8 +54,9 @@ class Quantizer(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, z: Tensor, mask: Tensor | None = None) -> Quantized:
-        """Quantizes z. It never changes the codebook: in training it only notes what `update` will
-        need.
+        """Quantizes z.
+
+        It never changes the codebook: in training it only notes what `update` will need.
 
         Arguments:
             z: Vectors (..., D), floating-point.
@@ -79,12 +80,10 @@ class Quantizer(nn.Module, ABC):
 
     @abstractmethod
     def update(self) -> None:
-        """Applies what the forward passes since the last call have noted; call it once after each
-        optimizer step.
+        """Learns from the forward passes since the last call.
 
-        With several processes every one must call it, whatever its batch held: it is a collective
-        operation.
-        """
+        Call it once after each step of the optimizer. With several processes every one must call
+        it, whatever its batch held: it is a collective operation."""
 
 
 def check_vectors(z: Tensor, dim: int) -> None:
@@ -101,9 +100,7 @@ def check_vectors(z: Tensor, dim: int) -> None:
 
 
 def check_mask(mask: Tensor | None, z: Tensor) -> None:
-    """Raises `InputError` unless the mask is None, or bool and of the shape of z without its last
-    dimension.
-    """
+    """Raises `InputError` unless the mask is None, or bool with one value for each vector."""
     if mask is None:
         return
     if mask.dtype != torch.bool or mask.shape != z.shape[:-1]:

@@ -39,14 +39,20 @@ class Codebook(nn.Module, ABC):
 
     @abstractmethod
     def learn(self, counts: Tensor, sums: Tensor) -> None:
-        """Moves the codewords by what fell on them in a step: how many vectors, (K,), and their
-        sums, (K, D).
+        """Moves the codewords by what fell on them in a step.
+
+        Arguments:
+            counts: How many vectors fell on each codeword (K,).
+            sums: Their sums (K, D); only where gradients do not move the codewords.
         """
 
     @abstractmethod
     def replace(self, which: Tensor, vectors: Tensor) -> None:
-        """Puts vectors (R, D) in the place of the codewords `which` (R,), so that nothing remains
-        of the old ones.
+        """Puts other vectors in the place of codewords; nothing remains of the old ones.
+
+        Arguments:
+            which: Indices of codewords (R,), each at most once.
+            vectors: What takes their places (R, D).
         """
 
     def extra_repr(self) -> str:

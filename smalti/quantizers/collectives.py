@@ -24,9 +24,7 @@ def process_index() -> int:
 
 
 def sum_over_processes(parts: list[Tensor]) -> list[Tensor]:
-    """The sum of each tensor over all processes, in one collective operation; float32, on one
-    device.
-    """
+    """The sum of each tensor over all processes, in one operation; float32, on one device."""
     if process_count() == 1:
         return parts
     flat = torch.cat([part.reshape(-1) for part in parts])

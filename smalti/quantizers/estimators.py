@@ -39,15 +39,16 @@ class Estimator(nn.Module, ABC):
 
     auxiliary: bool
 
-    def __init__(self) -> None:  # without nn.Module's open list of arguments, which no config can hold
+    def __init__(self) -> None:  # no arguments, where nn.Module takes any
         super().__init__()
 
     @abstractmethod
     def forward(self, z_e: Tensor, z_q: Tensor) -> Tensor:
-        """The output y (..., D), from the encoder's vectors z_e and their codewords z_q, both (...,
-        D), float32.
+        """The output y (..., D), in training.
 
-        z_q has a gradient to the codebook where that is trained by gradients.
+        Arguments:
+            z_e: The encoder's vectors (..., D), float32.
+            z_q: Their codewords (..., D), float32, with a gradient where gradients train them.
         """
 
 

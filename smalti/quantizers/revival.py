@@ -54,8 +54,13 @@ class Revival:
         return update % self.every == 0 and (self.stop_after is None or update <= self.stop_after)
 
     def dead(self, shares: Tensor) -> Tensor:
-        """The indices of the dead codewords, the least used first: running shares (K,) to (R,)
-        int64.
+        """The dead codewords, the least used first.
+
+        Arguments:
+            shares: Running shares u (K,).
+
+        Returns:
+            Their indices (R,), int64.
         """
         order = shares.argsort(stable=True)
         return order[shares[order] < self.threshold / len(shares)]

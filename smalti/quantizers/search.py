@@ -12,7 +12,9 @@ The index of a maximum costs several times what the maximum itself does, since m
 can be taken many at a time. So it is found in two levels: the maxima over groups of 64 codewords,
 the best group among those, and only inside that group the place of its maximum.
 
-Of equally near codewords the one with the lowest index is chosen.
+Scores lose precision where ‖z‖² is much larger than the distances, so all vectors are taken
+relative to the mean of the codewords. Of equally near codewords the one with the lowest index is
+chosen.
 """
 
 from collections.abc import Iterator
@@ -33,8 +35,9 @@ SCORES_ELSEWHERE = 2**24  # 64 MB: on an accelerator a launch should have enough
 
 @torch.no_grad()
 def nearest(z: Tensor, codebook: Tensor) -> Tensor:
-    """The index of the nearest codeword, by Euclidean distance, in float32 whatever the dtype of
-    the input.
+    """The index of the nearest codeword, by Euclidean distance.
+
+    It is found in float32, whatever the dtype of the input and also under autocast.
 
     Arguments:
         z: Vectors (..., D).
@@ -58,23 +61,21 @@ def nearest(z: Tensor, codebook: Tensor) -> Tensor:
     # An autocast region would otherwise round the product to bfloat16 and flip near ties.
     with torch.autocast(z.device.type, enabled=False):
         vectors = z.reshape(-1, z.shape[-1]).float()
-        tiles = list(_tiles(codebook.float()))
+        centre = codebook.float().mean(0)
+        tiles = list(_tiles(codebook.float() - centre))
         rows = SCORES.get(z.device.type, SCORES_ELSEWHERE) // len(tiles[0][1])
-        blocks = [_search(block, tiles) for block in vectors.split(rows)]
+        blocks = [_search(block - centre, tiles) for block in vectors.split(rows)]
     return torch.cat(blocks).view(z.shape[:-1])
 
 
 def _tiles(codebook: Tensor) -> Iterator[tuple[int, Tensor, Tensor]]:
-    """The codebook in parts: where each starts, −½‖e‖² (T,), and the codewords (D, T); T is a
-    multiple of GROUP.
-    """
+    """The codebook in parts: its start, −½‖e‖² (T,) and e (D, T); T is a multiple of GROUP."""
     offset = codebook.square().sum(1).mul(-0.5)  # (K,)
     missing = -len(codebook) % GROUP
     if missing:
+        # Padding is never the nearest.
         codebook = F.pad(codebook, (0, 0, 0, missing))
-        offset = F.pad(
-            offset, (0, missing), value=-torch.inf
-        )  # so that padding is never the nearest
+        offset = F.pad(offset, (0, missing), value=-torch.inf)
     for start in range(0, len(codebook), TILE):
         stop = start + TILE
         yield start, offset[start:stop], codebook[start:stop].T

@@ -1,5 +1,4 @@
-"""What training's forward passes note for the next update of the codebook, and what all processes
-noted together.
+"""What the forward passes of a step note for the update of the codebook, over all processes.
 
 A forward pass must not change the codebook: the backward pass still needs it, gradients may be
 accumulated over several forward passes, activation checkpointing runs them twice, and another
@@ -29,8 +28,7 @@ class Notes:
     Arguments:
         size: K.
         summed: Whether to sum the vectors of each codeword.
-        kept: How many of the latest vectors to keep for draws; more are kept where one batch has
-            more.
+        kept: How many of the latest vectors to keep for draws; a whole batch is kept in any case.
     """
 
     size: int
@@ -44,12 +42,15 @@ class Notes:
 
     @torch.no_grad()
     def add(self, z: Tensor, indices: Tensor, mask: Tensor | None) -> None:
-        """Notes vectors (N, D), 0 where masked, their indices (N,), and which are valid, (N,) bool
-        or None for all.
+        """Notes one forward pass.
+
+        Arguments:
+            z: Vectors (N, D), float32, 0 where masked.
+            indices: Their codewords (N,).
+            mask: Which of them are valid, (N,) bool; None for all.
         """
         if self.counts is None or self.sums is None:
-            self.counts = z.new_zeros(self.size)
-            self.sums = z.new_zeros(self.size, z.shape[-1])
+            self.counts, self.sums = self._zeros(z)
         valid = z.new_ones(len(z)) if mask is None else mask.to(z.dtype)
         self.counts.index_add_(0, indices, valid)
         if self.summed:
@@ -62,24 +63,27 @@ class Notes:
                 self.vectors.pop(0)
 
     def reduce(self, weight: Tensor) -> "Step":
-        """The sum of the notes over all processes, which must all call it; `weight` gives the shape
-        and device.
-        """
-        zero = torch.zeros_like(weight, dtype=torch.float32)  # (K, D)
-        counts = zero[:, 0] if self.counts is None else self.counts
-        sums = zero if self.sums is None else self.sums
-        valid = [z if mask is None else z[mask] for z, mask in self.vectors]
-        mine = torch.cat([zero[:0], *valid])  # (N, D)
+        """The sum of the notes over all processes, which must all call it.
 
-        lengths = [0.0] * process_count()
-        lengths[process_index()] = float(len(mine))
-        seed = float(torch.randint(2**24, ()))  # float32 holds whole numbers up to there
-        facts = zero.new_tensor([*lengths, seed if process_index() == 0 else 0.0])
-        if self.summed:
-            counts, sums, facts = sum_over_processes([counts, sums, facts])
-        else:
-            counts, facts = sum_over_processes([counts, facts])
-        return Step(counts, sums, mine, facts)
+        Arguments:
+            weight: The codewords (K, D), for their shape and device.
+        """
+        counts, sums = self.counts, self.sums
+        if counts is None or sums is None:
+            counts, sums = self._zeros(weight)
+        facts = counts.new_zeros(process_count() + 1)
+        for z, mask in self.vectors:
+            facts[process_index()] += len(z) if mask is None else mask.sum()
+        seed = torch.randint(2**24, ())  # float32 holds whole numbers up to there
+        if process_index() == 0:
+            facts[-1] = seed
+
+        counts, sums, facts = sum_over_processes([counts, sums, facts])
+        return Step(counts, sums, facts, self.vectors)
+
+    def _zeros(self, like: Tensor) -> tuple[Tensor, Tensor]:
+        counts = like.new_zeros(self.size, dtype=torch.float32)
+        return counts, counts.new_zeros(self.size if self.summed else 0, like.shape[-1])
 
 
 @dataclass
@@ -88,15 +92,15 @@ class Step:
 
     Arguments:
         counts: Vectors on each codeword (K,).
-        sums: Their sums (K, D); 0 where they were not noted.
-        vectors: This process's own vectors (N, D).
+        sums: Their sums (K, D); (0, D) if they were not noted.
         facts: The number of vectors of each process, and the seed of draws.
+        vectors: This process's own vectors, with their masks.
     """
 
     counts: Tensor
     sums: Tensor
-    vectors: Tensor
     facts: Tensor
+    vectors: list[tuple[Tensor, Tensor | None]]
 
     @property
     def empty(self) -> bool:
@@ -108,16 +112,17 @@ class Step:
         return torch.Generator().manual_seed(int(self.facts[-1]))
 
     def draw(self, n: int) -> Tensor:
-        """n different vectors of all processes, or as many as there are: (≤ n, D), the same on all
-        of them.
+        """n different vectors of all processes, or as many as there are: (≤ n, D), equal on all.
 
         Every process must call it.
         """
+        valid = [z if mask is None else z[mask] for z, mask in self.vectors]
+        mine = torch.cat([self.sums[:0], *valid])  # (N, D)
         lengths = [int(length) for length in self.facts[:-1].tolist()]
         chosen = torch.randperm(sum(lengths), generator=self.generator())[:n]
-        place = chosen.to(self.vectors.device) - sum(lengths[: process_index()])
-        own = (place >= 0) & (place < len(self.vectors))
+        place = chosen.to(mine.device) - sum(lengths[: process_index()])
+        own = (place >= 0) & (place < len(mine))
 
-        drawn = self.vectors.new_zeros(len(place), self.vectors.shape[1])
-        drawn[own] = self.vectors[place[own]]
+        drawn = mine.new_zeros(len(place), mine.shape[1])
+        drawn[own] = mine[place[own]]
         return sum_over_processes([drawn])[0]

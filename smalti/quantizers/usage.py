@@ -46,8 +46,9 @@ def usage(counts: Tensor) -> float:
 
 
 def perplexity(counts: Tensor) -> float:
-    """The exponential of the entropy of the counts: (K,) to a number in [1, K]; 1 where nothing was
-    counted.
+    """The exponential of the entropy of the counts: (K,) to a number in [1, K].
+
+    It is 1 where nothing was counted.
 
     Example:
         >>> round(perplexity(torch.tensor([5, 5, 5, 5])), 6)

@@ -10,8 +10,9 @@ encoder near the codewords, so that it is this one that the training objective m
 An estimator that trains both sides through y alone needs neither.
 
 In training the codebook learns in `update`, once after each step of the optimizer: it starts from
-k-means over the vectors of the first step, follows the running means if it is an EMA codebook, and
-has its dead codewords revived.
+k-means, follows the running means if it is an EMA codebook, and has its dead codewords revived.
+The start is made over again at the updates 1, 2, 4 … 128, because the vectors of a new encoder grow
+a hundredfold within a few dozen steps, and a codebook that is left behind misleads the decoder.
 """
 
 import warnings
@@ -40,6 +41,7 @@ from smalti.quantizers.statistics import Notes, Step
 __all__ = ["VectorQuantizer"]
 
 DECAY = 0.95  # of the running shares where no revival sets it
+STARTS = frozenset(2**i for i in range(8))  # the updates that start from k-means: 1, 2, 4 … 128
 FORGOTTEN = 200  # forward passes without an update: more than anybody accumulates gradients over
 
 
@@ -54,8 +56,8 @@ class VectorQuantizer(Quantizer):
         codebook: The codewords, and how they learn.
         estimator: What carries the gradient past the quantization; `StraightThrough()` if None.
         revival: When dead codewords are moved to where the vectors are; None for never.
-        kmeans_iterations: Iterations of the k-means that starts the codebook at the first update; 0
-            to keep the codewords it has.
+        kmeans_iterations: Iterations of the k-means that starts the codebook, on the vectors of the
+            updates 1, 2, 4 … 128; 0 to keep the codewords it has.
 
     References:
         Neural Discrete Representation Learning, A. van den Oord, O. Vinyals and K. Kavukcuoglu,
@@ -148,14 +150,14 @@ class VectorQuantizer(Quantizer):
         self._notes = self._blank_notes()
         if self._updates is None:
             self._updates = int(self.updates)
-        if self._updates == 0:
-            if step.empty:
-                return  # there is nothing to start from yet
+        if self._updates == 0 and step.empty:
+            return  # there is nothing to start from yet
+        self._updates += 1
+        self.updates.fill_(self._updates)
+        if self.kmeans_iterations > 0 and self._updates in STARTS:
             self._start(step)
         else:
             self._learn(step)
-        self._updates += 1
-        self.updates.fill_(self._updates)
         if self.revival is not None and self.revival.due(self._updates):
             self._revive(step, self.revival)
 
@@ -168,19 +170,17 @@ class VectorQuantizer(Quantizer):
         return losses
 
     def _start(self, step: Step) -> None:
-        """The first update: k-means, or the first of the running means."""
-        if self.kmeans_iterations == 0:
-            self._learn(step)
-            return
-        vectors = step.draw(_kept(self.codebook.size))
+        """Replaces all codewords by k-means over the vectors of the step."""
+        size = self.codebook.size
+        vectors = step.draw(_kept(size))
         vectors = vectors[vectors.isfinite().all(1)]
-        if len(vectors):
-            centroids = kmeans(
-                vectors, self.codebook.size, self.kmeans_iterations, step.generator()
-            )
-            # Processes on unlike devices could round differently.
-            everything = torch.arange(self.codebook.size, device=centroids.device)
-            self.codebook.replace(everything, broadcast(centroids))
+        if len(vectors) <= (0 if self._updates == 1 else size):
+            self._learn(step)  # later on, few vectors do not make a better codebook
+            return
+        centroids = kmeans(vectors, size, self.kmeans_iterations, step.generator())
+        # Processes on unlike devices could round differently.
+        self.codebook.replace(torch.arange(size, device=centroids.device), broadcast(centroids))
+        self.shares.fill_(1 / size)
 
     def _learn(self, step: Step) -> None:
         self.codebook.learn(step.counts, step.sums)
@@ -217,16 +217,12 @@ class VectorQuantizer(Quantizer):
 
 
 def _kept(size: int) -> int:
-    """How many vectors k-means starts from, at most: 64 a codeword, which settles the means
-    well.
-    """
+    """The most vectors that k-means starts from: 64 a codeword, which settles the means well."""
     return max(4 * size, min(64 * size, 2**18))
 
 
 def _mean_square(error: Tensor, mask: Tensor | None) -> Tensor:
-    """The mean of squares over the elements of valid positions, 0 if there are none: (..., D) to a
-    scalar.
-    """
+    """The mean of squares over the elements of the valid positions, 0 if there are none."""
     squares = error.square()
     if mask is None:
         return squares.sum() / max(squares.numel(), 1)

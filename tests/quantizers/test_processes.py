@@ -1,4 +1,4 @@
-"""Two processes end with the same codebook, bit for bit, and with that of one process on both batches.
+"""Two processes end with the same codebook, bit for bit: that of one process on both batches.
 
 Run as a script, `python test_processes.py RANK FOLDER`, this file is one of the two processes.
 """
@@ -36,7 +36,7 @@ class Scenario:
         kmeans: Iterations at the start; without them most codewords start dead.
         masked: Whether the second process has nothing but masked vectors now and then.
         uneven: Whether the second process has fewer vectors than the first.
-        forwards: Forward passes of each step, over which gradients and counts are accumulated.
+        forwards: Forward passes a step, over which gradients and counts are accumulated.
     """
 
     codebook: type[Codebook]
@@ -48,7 +48,7 @@ class Scenario:
 
     @property
     def even(self) -> bool:
-        """Whether one process can see the same vectors in the same order, with the same mean loss."""
+        """Whether one process can see the same vectors in the same order, with the same loss."""
         return not (self.masked or self.uneven or self.estimator is NSVQ or self.forwards > 1)
 
 
@@ -97,7 +97,7 @@ def batch(scenario: Scenario, step: int, rank: int) -> tuple[Tensor, Tensor]:
 
 
 def run(name: str, ranks: list[int], together: bool) -> list[dict[str, Tensor]]:
-    """The states of the quantizer after each update, of a process that has the batches of `ranks`."""
+    """The states of the quantizer after each update, in a process with the batches of `ranks`."""
     scenario = SCENARIOS[name]
     model = Model(scenario)
     trained = DistributedDataParallel(model) if together else model

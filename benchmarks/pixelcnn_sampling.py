@@ -1,0 +1,146 @@
+"""Drawing from a PixelCNN index by index: incremental against naive, with the same weights.
+
+    python benchmarks/pixelcnn_sampling.py --out pixelcnn_sampling.json
+
+naive         for each position a full forward pass, of which the logits at that position are used
+incremental   `PixelCNN.sample`: at each position only what is new there
+
+Both draw whole batches in evaluation mode without gradients. A naive pass costs the same at every
+position, whatever is drawn there, so it is timed at a few positions spread over the grid and
+multiplied by their number; the spread over the positions is printed beside it. The two take turns,
+so that a disturbed machine disturbs both, and the medians are compared.
+
+The second table has the incremental cost of an index over the size of the grid.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from smalti.priors import PixelCNN, choose
+
+
+def seconds(work: Callable[[], object]) -> float:
+    """How long `work` takes."""
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+@torch.inference_mode()
+def naive_step(prior: PixelCNN, indices: torch.Tensor, position: int) -> None:
+    """Draws the index at one position by a full pass over the grid."""
+    logits = prior.logits(indices).flatten(1, -2)[:, position]
+    indices.view(len(indices), -1)[:, position] = choose(logits)
+
+
+def largest_difference(prior: PixelCNN, batch: int) -> float:
+    """Of the logits of both ways, at all positions of grids drawn at random."""
+    indices = torch.randint(prior.codebook_size, (batch, *prior.grid))
+    with torch.inference_mode():
+        full = prior.logits(indices).flatten(1, -2)
+    stepper, largest = prior.start(batch), 0.0
+    for i, column in enumerate(indices.flatten(1).unbind(1)):
+        largest = max(largest, (stepper.logits() - full[:, i]).abs().max().item())
+        stepper.push(column)
+    return largest
+
+
+def compare(options: argparse.Namespace) -> dict[str, object]:
+    """Incremental against naive on one grid."""
+    prior = make(options, options.grid)
+    shape = (options.batch, *prior.grid)
+    indices = torch.zeros(shape, dtype=torch.int64)
+    step = max(prior.positions // options.positions, 1)
+    positions = range(step // 2, prior.positions, step)
+    prior.sample((1, *prior.grid))
+    naive_step(prior, indices, 0)
+
+    passes: dict[int, list[float]] = {position: [] for position in positions}
+    incremental = []
+    for _ in range(options.repeats):
+        for position in positions:
+            passes[position].append(seconds(lambda p=position: naive_step(prior, indices, p)))
+        incremental.append(seconds(lambda: prior.sample(shape)) / prior.positions)
+    at = [statistics.median(times) for times in passes.values()]
+    naive, fast = statistics.median(at), statistics.median(incremental)
+    return {
+        "grid": list(prior.grid),
+        "naive_ms_a_position": 1e3 * naive,
+        "naive_ms_a_position_least_and_most": [1e3 * min(at), 1e3 * max(at)],
+        "incremental_ms_a_position": 1e3 * fast,
+        "times_faster": naive / fast,
+        "largest_difference_of_logits": largest_difference(prior, options.batch),
+    }
+
+
+def cost_over_size(options: argparse.Namespace) -> list[dict[str, float]]:
+    """The incremental cost of a position, for grids of several sizes."""
+    priors = [make(options, size) for size in options.sizes]
+    times: list[list[float]] = [[] for _ in priors]
+    for _ in range(options.repeats):
+        for prior, measured in zip(priors, times, strict=True):
+            draw = seconds(lambda p=prior: p.sample((options.batch, *p.grid)))
+            measured.append(draw / prior.positions)
+    return [
+        {"size": size, "ms_a_position": 1e3 * statistics.median(measured)}
+        for size, measured in zip(options.sizes, times, strict=True)
+    ]
+
+
+def make(options: argparse.Namespace, size: int) -> PixelCNN:
+    """An untrained prior: what it costs does not depend on the values of its weights."""
+    torch.manual_seed(0)
+    prior = PixelCNN(
+        options.codebook_size, (size, size), hidden=options.hidden, layers=options.layers
+    )
+    return prior.eval()
+
+
+def main() -> None:
+    """Measures, prints two tables and writes them as JSON."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--grid", type=int, default=32)
+    parser.add_argument("--codebook_size", type=int, default=512)
+    parser.add_argument("--hidden", type=int, default=64)
+    parser.add_argument("--layers", type=int, default=8)
+    parser.add_argument("--positions", type=int, default=8, help="where a naive pass is timed")
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--sizes", type=int, nargs="*", default=[8, 16, 32, 64])
+    parser.add_argument("--out", type=Path)
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+
+    result = compare(options)
+    least, most = result["naive_ms_a_position_least_and_most"]
+    print(
+        f"grid {options.grid}×{options.grid}, batch {options.batch}, K {options.codebook_size}, "
+        f"{options.layers} layers of {options.hidden}, {options.threads} threads\n"
+        f"  naive        {result['naive_ms_a_position']:9.3f} ms a position "
+        f"({least:.3f} to {most:.3f} over {options.positions} positions)\n"
+        f"  incremental  {result['incremental_ms_a_position']:9.3f} ms a position\n"
+        f"  {result['times_faster']:.0f} times faster; "
+        f"logits differ by at most {result['largest_difference_of_logits']:.1e}\n"
+    )
+    sizes = cost_over_size(options)
+    for row in sizes:
+        print(f"  {row['size']:3d}×{row['size']:<3d} {row['ms_a_position']:9.3f} ms a position")
+    if options.out:
+        settings = {key: value for key, value in vars(options).items() if key != "out"}
+        versions = {"torch": torch.__version__, "machine": platform.machine()}
+        report = {**versions, "settings": settings, "against_naive": result, "over_size": sizes}
+        options.out.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
