@@ -24,7 +24,7 @@ __version__ = version("smalti")
 
 
 def load(run: str | Path) -> Model:
-    """Loads the tokenizer and the prior of a finished run directory (see `smalti.generation.Model`)."""
+    """Loads the tokenizer and the prior of a run directory (see `smalti.generation.Model`)."""
     from smalti.generation import (
         Model,
     )  # torch is imported when a model is wanted, not for `smalti --help`

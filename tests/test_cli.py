@@ -12,10 +12,10 @@ import pytest
 import torch
 import yaml
 from PIL import Image
-from tiny import clocks_recipe, write_recipe
 
 import smalti
 from smalti.cli import main
+from tiny import clocks_recipe, write_recipe
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +67,8 @@ def test_a_second_fit_does_nothing_again(run, capsys):
 def test_sample_at_a_time(run, tmp_path):
     out = tmp_path / "clock.png"
     assert main(["sample", str(run), "--time", "10:10", "--n", "4", "--out", str(out)]) == 0
-    assert Image.open(out).size[0] > 32
+    with Image.open(out) as sheet:
+        assert sheet.size[0] > 32
 
 
 def test_samples_repeat_under_a_seed(run, tmp_path):
@@ -90,7 +91,8 @@ def test_every_scheme_samples(run, tmp_path, scheme):
 def test_complete_keeps_what_is_given(run, tmp_path, mode):
     half = picture(tmp_path / "half.png", mode=mode)
     if mode == "RGBA":
-        pixels = np.array(Image.open(half))
+        with Image.open(half) as image:
+            pixels = np.array(image)
         pixels[:8, :, 3], pixels[8:, :, 3] = 255, 0
         Image.fromarray(pixels).save(half)
     words = ["sample", str(run), "--complete", half, "--n", "2", "--out", str(tmp_path / "out")]

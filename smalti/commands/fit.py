@@ -29,14 +29,15 @@ Any field of the recipe can be given as a dotted option:
 def run(words: Sequence[str]) -> None:
     """Fits, then writes samples and report."""
     rest = list(words)
-    if not rest or rest[0] in ("-h", "--help"):
+    if rest[:1] in (["-h"], ["--help"]):
         print(USAGE)
         schema.parser().print_help()
         return
-    recipe = rest.pop(0)
-    if recipe.startswith("-"):
+    recipe = rest.pop(0) if rest else ""
+    if not recipe or recipe.startswith("-"):
         raise InputError(
-            f"smalti fit takes a recipe first, got {recipe!r}: smalti fit clocks {recipe} ..."
+            f"smalti fit takes a recipe first, got {recipe or 'nothing'}: "
+            f"name one of {', '.join(recipes.names())}, or a YAML."
         )
     out = _take(rest, "--out") or f"runs/{recipes.find(recipe).stem}"
     data = _take(rest, "--data")

@@ -82,7 +82,7 @@ def read_image(
         raise InputError(
             f"{path} cannot be read as an image ({_reason(error)}): replace it."
         ) from error
-    return to_float(torch.from_numpy(pixels))
+    return to_float(torch.tensor(pixels))
 
 
 def decode(

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from smalti.evaluation.figures import Figure, figure
+from smalti.evaluation.figures import Figure, figure, number
 from smalti.quantizers import count_indices, perplexity, usage
 
 __all__ = ["codebook_figures", "codeword_counts"]
@@ -44,9 +44,11 @@ def codeword_counts(indices: Tensor, codebook_sizes: tuple[int, ...]) -> list[Te
 def codebook_figures(counts: list[Tensor], measured_on: str) -> dict[str, Figure]:
     """Usage and perplexity; of several codebooks each, with its number behind the name."""
     figures = {}
-    for number, count in enumerate(counts):
-        suffix = f"_{number}" if len(counts) > 1 else ""
-        protocol = f"{measured_on}, all {int(count.sum())} indices at once, K = {len(count)}"
+    for place, count in enumerate(counts):
+        suffix = f"_{place}" if len(counts) > 1 else ""
+        protocol = (
+            f"{measured_on}, all {number(int(count.sum()))} indices at once, K = {len(count)}"
+        )
         figures[f"usage{suffix}"] = figure(
             usage(count), "share", f"{protocol}; share of the codewords that were chosen at all"
         )

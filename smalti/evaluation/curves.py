@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Plot
-from matplotlib.ticker import EngFormatter, MaxNLocator
+from matplotlib.ticker import EngFormatter, LogLocator, MaxNLocator, NullLocator
 from PIL import Image
 from torch import Tensor
 
@@ -71,8 +71,11 @@ def plot_curves(quantity: str, curves: dict[str, Curve]) -> Image.Image:
             marker="o" if len(points) == 1 else None,
         )
     seen = [value for points in curves.values() for _, value in points if math.isfinite(value)]
-    if seen and 0 < 20 * min(seen) < max(seen):
+    if seen and 0 < 8 * min(seen) < max(seen):
         axes.set_yscale("log")
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=6))
+        axes.yaxis.set_major_formatter("{x:g}")
+        axes.yaxis.set_minor_locator(NullLocator())
     else:
         axes.yaxis.set_major_locator(MaxNLocator(5))
     axes.set_title(quantity, color=GREY, fontsize=10, loc="left")
@@ -135,7 +138,7 @@ def _smoothed(values: np.ndarray) -> np.ndarray:
 
 def _paper() -> tuple[Plot, Axes]:
     """An empty plot on transparent paper, without pyplot and its global state."""
-    plot = Plot(figsize=(4.6, 2.7), dpi=160, layout="constrained")
+    plot = Plot(figsize=(3.7, 2.3), dpi=200, layout="constrained")
     axes = plot.add_subplot()
     axes.set_facecolor("none")
     axes.spines[["top", "right"]].set_visible(False)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from typing import Any, TypedDict
 
-__all__ = ["Figure", "display", "figure", "finite", "is_figure"]
+__all__ = ["Figure", "display", "figure", "finite", "is_figure", "number"]
 
 DECIMALS = {"share": 1, "dB": 2, "bits": 3, "nats": 3, "codewords": 1, "minutes": 1}
 NARROW_SPACE = "\u202f"
@@ -73,3 +73,13 @@ def display(measured: Figure, unit_shown: bool = True) -> str:
     decimals = min(DECIMALS.get(unit, 2), max(0, 3 - math.floor(math.log10(max(abs(value), 1)))))
     number = f"{value:,.{decimals}f}".replace(",", NARROW_SPACE)
     return f"{number}{NARROW_SPACE}{unit}" if unit_shown else number
+
+
+def number(n: int) -> str:
+    """A count with its thousands apart.
+
+    Example:
+        >>> number(10_000) == "10\u202f000"
+        True
+    """
+    return f"{n:,}".replace(",", NARROW_SPACE)

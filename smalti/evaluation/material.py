@@ -20,6 +20,7 @@ from torch import Tensor
 from smalti.data import Batch, Examples, Label, Splits
 from smalti.evaluation.batches import batches, choose
 from smalti.evaluation.classifier import Classifier, train_classifier
+from smalti.evaluation.figures import number
 from smalti.evaluation.inception import Inception, load_inception
 from smalti.evaluation.reconstruction import ReconstructionQuality
 from smalti.evaluation.sampling import decoded, device_of, drawn, schemes
@@ -28,7 +29,7 @@ from smalti.priors import Prior
 if TYPE_CHECKING:
     from smalti.generation import Model
 
-__all__ = ["Limits", "Material", "number"]
+__all__ = ["Encoded", "Limits", "Material"]
 
 logger = logging.getLogger(__name__)
 
@@ -173,13 +174,3 @@ class Material:
     def inception(self) -> Inception | str:
         """The Inception network, or why it cannot be had."""
         return load_inception(self.device) if self.limits.inception else "it was switched off."
-
-
-def number(n: int) -> str:
-    """A count with its thousands apart.
-
-    Example:
-        >>> number(10_000) == "10\u202f000"
-        True
-    """
-    return f"{n:,}".replace(",", "\u202f")

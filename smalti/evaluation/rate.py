@@ -66,9 +66,10 @@ def rate_figures(
         bits = nats / math.log(2)
         uniform = positions * math.log2(prior.codebook_size)
         given = f", given its {prior.condition.name}" if prior.condition is not None else ""
-        mixed = ", mixed with the uniform code" if isinstance(prior, Histogram) else ""
+        mixture = ", mixed with uniform" if isinstance(prior, Histogram) else ""
         protocol = (
-            f"{measured_on}, {positions} indices an image, K = {prior.codebook_size}{given}{mixed}; "
+            f"{measured_on}, {positions} indices an image, K = {prior.codebook_size}{given}"
+            f"{mixture}; "
             f"mean of −log p over images, {EVERY_PIXEL_APART}"
         )
         figures[name] = {

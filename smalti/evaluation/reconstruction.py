@@ -97,7 +97,7 @@ class ReconstructionQuality:
             "mse_over_variance": figure(
                 mse / variance if variance > 0 else math.nan,
                 "",
-                f"{measured_on}, values in [-1, 1]; the MSE divided by the variance, {variance:.4f}, "
+                f"{measured_on}, values in [-1, 1]; the MSE over the variance, {variance:.4f}, "
                 f"of all values of this set around their one global mean",
             ),
             "psnr": self._mean_psnr(measured_on),

@@ -30,9 +30,9 @@ from smalti.evaluation.clocks import TOLERANCE, asked_times, framed, minutes_off
 from smalti.evaluation.codebook import codebook_figures, codeword_counts
 from smalti.evaluation.curves import plot_curves, plot_usage, read_curves
 from smalti.evaluation.fidelity import features_of, frechet_distance, gaussian
-from smalti.evaluation.figures import Figure, figure
+from smalti.evaluation.figures import Figure, figure, number
 from smalti.evaluation.inception import inception_distances, inception_features
-from smalti.evaluation.material import Limits, Material, number
+from smalti.evaluation.material import Limits, Material
 from smalti.evaluation.rate import rate_figures
 from smalti.evaluation.reconstruction import WINDOW
 from smalti.evaluation.report import Picture, Report
@@ -51,7 +51,7 @@ PAIRS, PAIR_COLUMNS, PAIR_SIDE = 24, 8, 96  # reconstructions shown; px of the s
 LABELS, PER_LABEL = 12, 10  # labels shown at most, and samples of each
 CLOCKS_READ = 500  # test clocks, to see how well the reader reads
 
-FRECHET = "Fréchet distance in the feature space of a classifier"
+CLASSIFIER = "Accuracy of a classifier and Fréchet distance in its feature space"
 ACCURACY = "Accuracy of a classifier on conditional samples"
 
 
@@ -161,9 +161,9 @@ def _codebook(material: Material, report: Report) -> None:
     """How the codewords are used."""
     counts = codeword_counts(material.encoded.indices, material.tokenizer.quantizer.codebook_sizes)
     report.figures["codebook"] = codebook_figures(counts, material.test_set)
-    for number_, count in enumerate(counts):
-        of = f" of codebook {number_}" if len(counts) > 1 else ""
-        report.pictures[f"codebook/{number_}"] = Picture(
+    for place, count in enumerate(counts):
+        of = f" of codebook {place}" if len(counts) > 1 else ""
+        report.pictures[f"codebook/{place}"] = Picture(
             plot_usage(count), f"How often each codeword{of} was chosen in the test set."
         )
 
@@ -211,7 +211,7 @@ def _labels(material: Material, report: Report) -> None:
             if not isinstance(material.splits.condition, Label)
             else "the classifier was switched off."
         )
-        report.missing |= dict.fromkeys((FRECHET, ACCURACY), why)
+        report.missing[CLASSIFIER] = why
         return
     classifier = material.classifier
     logger.info("comparing samples with test images")
@@ -221,7 +221,7 @@ def _labels(material: Material, report: Report) -> None:
     protocol = (
         f"N = {number(material.compared)} images of each line against the {material.test_set}; "
         f"squared distance of Gaussians fitted to the {len(test.mean)} features of the classifier, "
-        f"not Inception; a small N biases it upwards"
+        f"not Inception; images in [-1, 1]; a small N biases it upwards"
     )
     features = {name: features_of(classifier, images) for name, images in material.sets()}
     report.figures["frechet"] = {

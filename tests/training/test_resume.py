@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import safetensors.torch
 import torch
+
 from tiny import clocks_recipe, write_recipe
 
 

@@ -16,9 +16,9 @@ from tiny import clocks_recipe, write_recipe
 @pytest.mark.slow
 def test_two_processes_make_one_run(tmp_path):
     recipe = write_recipe(tmp_path / "tiny.yaml", clocks_recipe())
-    words = ["--hardware.accelerator", "cpu", "--hardware.strategy", "ddp", "--hardware.devices", "2"]
+    words = ["--hardware.accelerator=cpu", "--hardware.strategy=ddp", "--hardware.devices=2"]
     done = subprocess.run(
-        [sys.executable, "-m", "smalti", "fit", str(recipe), "--out", str(tmp_path / "run"), *words],
+        [sys.executable, "-m", "smalti", "fit", str(recipe), f"--out={tmp_path}/run", *words],
         capture_output=True,
         text=True,
         timeout=300,

@@ -1,0 +1,118 @@
+"""Training steps a second: smalti's training against a bare PyTorch loop over the same modules.
+
+    python benchmarks/training_speed.py --out training_speed.json
+
+Both train the same tokenizer (28×28 grey, 64 channels, K 512, D 64, EMA) on the same random bytes,
+batch 128, Adam, with the same memory settings; smalti's run has all that a fit has: Lightning,
+logging to CSV and TensorBoard, saved states, progress. The two take turns and the medians are
+compared.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from smalti.autoencoders import ConvDecoder, ConvEncoder, DiscreteAutoencoder
+from smalti.data.pixels import Pixels
+from smalti.losses import MSE
+from smalti.quantizers import EMACodebook, VectorQuantizer
+from smalti.signals import Signal
+from smalti.training import Hardware, TokenizerObjective, TokenizerStage, Training, train
+from smalti.training.batches import StepSampler
+from smalti.training.memory import keep_freed_memory
+
+
+def make() -> DiscreteAutoencoder:
+    """The tokenizer, with the same weights each time."""
+    torch.manual_seed(0)
+    return DiscreteAutoencoder(
+        ConvEncoder(1, 64, hidden=64),
+        VectorQuantizer(EMACodebook(512, 64)),
+        ConvDecoder(1, 64, hidden=64),
+        Signal("image", 1, (28, 28)),
+    )
+
+
+def adam(parameters: object) -> torch.optim.Optimizer:
+    """The optimizer of both."""
+    return torch.optim.Adam(parameters, lr=1e-3)
+
+
+def bare(examples: Pixels, batch: int, steps: int) -> None:
+    """The loop that anybody would write."""
+    model = make().to(memory_format=torch.channels_last).train()
+    optimizer = adam(model.parameters())
+    for indices in itertools.islice(StepSampler(len(examples), batch, seed=0), steps):
+        x = examples.__getitems__(indices).x
+        x_hat, _, losses = model(x)
+        loss = (x_hat - x).square().mean() + 0.25 * losses["commitment"]
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        model.quantizer.update()
+
+
+def lightning(examples: Pixels, batch: int, steps: int) -> None:
+    """The tokenizer's stage of a fit."""
+    training = Training(
+        steps=steps, batch_size=batch, optimizer=adam, validate_every=10**9, save_every=250
+    )
+    objective = TokenizerObjective(MSE())
+    stage = TokenizerStage(make(), training, examples, examples, seed=0, objective=objective)
+    with tempfile.TemporaryDirectory() as folder:
+        train(stage, "tokenizer", Path(folder), Hardware(accelerator="cpu"))
+
+
+def rate(loop: Callable[[Pixels, int, int], None], examples: Pixels, batch: int) -> float:
+    """Steps a second, without what is paid once: the difference of a long and a short training."""
+
+    def seconds(steps: int) -> float:
+        start = time.perf_counter()
+        loop(examples, batch, steps)
+        return time.perf_counter() - start
+
+    return (LONG - SHORT) / (seconds(LONG) - seconds(SHORT))
+
+
+SHORT, LONG = 20, 220
+
+
+def main() -> None:
+    """Measures, prints a line each and writes them as JSON."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--batch", type=int, default=128)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--out", type=Path)
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    keep_freed_memory()
+
+    examples = Pixels(torch.randint(256, (10_000, 1, 28, 28), dtype=torch.uint8), None)
+    loops = {"bare": bare, "smalti": lightning}
+    rates: dict[str, list[float]] = {name: [] for name in loops}
+    for _ in range(options.repeats):
+        for name, loop in loops.items():
+            rates[name].append(rate(loop, examples, options.batch))
+    medians = {name: statistics.median(values) for name, values in rates.items()}
+    share = medians["smalti"] / medians["bare"]
+    for name, value in medians.items():
+        print(f"{name:8} {value:7.2f} steps/s")
+    print(f"smalti reaches {100 * share:.1f} % of the bare loop's rate ({options.threads} threads)")
+    if options.out:
+        settings = {key: value for key, value in vars(options).items() if key != "out"}
+        report = {"settings": settings, "steps_a_second": rates, "medians": medians, "share": share}
+        options.out.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
