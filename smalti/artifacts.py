@@ -158,7 +158,7 @@ def _write(model: nn.Module, folder: Path) -> None:
     weights = {
         name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()
     }
-    safetensors.torch.save_file(weights, folder / WEIGHTS)
+    (folder / WEIGHTS).write_bytes(safetensors.torch.save(weights))
     config = {**describe(model), "smalti_version": version("smalti")}
     config["checksum"] = _checksum(config, folder / WEIGHTS)
     (folder / CONFIG).write_text(json.dumps(config, indent=2), encoding="utf-8")

@@ -92,5 +92,8 @@ def _overview() -> ArgumentParser:
 def _one_line(error: BaseException) -> str:
     if isinstance(error, OSError) and error.strerror:
         where = f" ({error.filename})" if error.filename else ""
-        return f"{error.strerror}{where}: nothing that was there is lost"
+        return (
+            f"{error.strerror}{where}: nothing that was there is lost; "
+            f"mend that and give the same command again"
+        )
     return " ".join(str(error).split())

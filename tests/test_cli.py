@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 import subprocess
 import sys
 import time
@@ -251,3 +252,23 @@ def test_no_images(capsys, tmp_path):
     words = ["fit", "images32", "--out", str(tmp_path / "run"), "--data"]
     assert "empty" in mistake(capsys, *words, str(tmp_path / "empty"))
     assert "nowhere" in mistake(capsys, *words, str(tmp_path / "nowhere"))
+
+
+@pytest.mark.parametrize("room", [2_000, 30_000, 90_000])
+def test_a_full_disk_is_one_line_and_the_same_command_goes_on(tmp_path, room):
+    """A limit on the size of files stands for the full disk: writing fails halfway in the same way."""
+    recipe = write_recipe(tmp_path / "tiny.yaml", clocks_recipe())
+    command = [sys.executable, "-m", "smalti", "fit", str(recipe), "--out", str(tmp_path / "run")]
+
+    def little_room():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (room, resource.RLIM_INFINITY))
+
+    full = subprocess.run(
+        command, capture_output=True, text=True, check=False, preexec_fn=little_room
+    )
+    assert full.returncode == 2, full.stderr
+    assert "Traceback" not in full.stderr
+    assert full.stderr.splitlines()[-1].startswith("smalti: File too large")
+    assert not list((tmp_path / "run").rglob("*.partial*"))
+    assert subprocess.run(command, capture_output=True, check=False).returncode == 0
+    assert (tmp_path / "run" / "report.html").exists()

@@ -18,6 +18,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -144,18 +145,25 @@ def render_clock(minutes: float, style: ClockStyle, size: int) -> Image.Image:
         >>> render_clock(610, ClockStyle(), 64).size
         (64, 64)
     """
-    theme, fine = style.theme, OVERSAMPLING * size
-    image = Image.new("RGB", (fine, fine), theme.background)
-    pen = _Pen(ImageDraw.Draw(image), style, fine)
+    fine = OVERSAMPLING * size
+    image = _dial(style, fine).copy()
+    pen = _Pen(image, style)
+    pen.hand(2 * math.pi * minutes / TIME.dial, length=0.50, width=0.17)
+    pen.hand(2 * math.pi * minutes / TIME.hour, length=0.80, width=0.10)
+    pen.disc(0, 0, 0.075, style.theme.cap)
+    return image.reduce(OVERSAMPLING)
 
+
+@lru_cache(maxsize=1)  # one clock is often drawn at many times
+def _dial(style: ClockStyle, pixels: int) -> Image.Image:
+    theme = style.theme
+    image = Image.new("RGB", (pixels, pixels), theme.background)
+    pen = _Pen(image, style)
     pen.disc(0, 0, 1.0, theme.ring)
     pen.disc(0, 0, 1.0 - theme.rim, theme.face)
     for angle, kind in _MARKS[theme.marks]:
         pen.mark(angle, kind, theme.ticks)
-    pen.hand(2 * math.pi * minutes / TIME.dial, length=0.50, width=0.17)
-    pen.hand(2 * math.pi * minutes / TIME.hour, length=0.80, width=0.10)
-    pen.disc(0, 0, 0.075, theme.cap)
-    return image.reduce(OVERSAMPLING)
+    return image
 
 
 class Clocks(Source):
@@ -256,17 +264,17 @@ class EndlessClocks(Examples):
         return int(rng.integers(TIME.dial)), rng
 
 
-def _dial(large: str, small: str | None, between: str | None) -> list[tuple[float, str]]:
+def _marks(large: str, small: str | None, between: str | None) -> list[tuple[float, str]]:
     """Angles and kinds of the marks: at 12, 3, 6 and 9, at other hours, and between them."""
     kinds = [large if i % 15 == 0 else small if i % 5 == 0 else between for i in range(TIME.hour)]
     return [(2 * math.pi * i / TIME.hour, kind) for i, kind in enumerate(kinds) if kind]
 
 
 _MARKS = {
-    "bars": _dial("long", "short", None),
-    "dots": _dial("large dot", "dot", None),
-    "quarters": _dial("long", None, None),
-    "minutes": _dial("long", "short", "fine"),
+    "bars": _marks("long", "short", None),
+    "dots": _marks("large dot", "dot", None),
+    "quarters": _marks("long", None, None),
+    "minutes": _marks("long", "short", "fine"),
 }
 _MARK_SIZES = {  # (length, width); a dot has no length
     "long": (0.15, 0.06),
@@ -280,10 +288,10 @@ _MARK_SIZES = {  # (length, width); a dot has no length
 class _Pen:
     """Draws on a dial of radius 1, with angles clockwise from the top, wherever the clock hangs."""
 
-    def __init__(self, draw: ImageDraw.ImageDraw, style: ClockStyle, pixels: int) -> None:
-        self.draw, self.style = draw, style
-        self.unit = style.radius * pixels
-        self.x, self.y = ((0.5 + offset) * pixels - 0.5 for offset in style.shift)
+    def __init__(self, image: Image.Image, style: ClockStyle) -> None:
+        self.draw, self.style = ImageDraw.Draw(image), style
+        self.unit = style.radius * image.width
+        self.x, self.y = ((0.5 + offset) * image.width - 0.5 for offset in style.shift)
         self.inner = 1 - style.theme.rim
 
     def disc(self, angle: float, distance: float, radius: float, colour: str) -> None:

@@ -48,6 +48,8 @@ def find(path: str, image_column: str | None, label_column: str | None) -> dict[
     """
     columns = image_column, label_column
     local = Path(path).expanduser()
+    if local.exists() and not os.access(local, os.R_OK):
+        raise InputError(f"{path} may not be read by you: ask for the right to, or copy it.")
     if local.is_dir():
         found = find_idx(local) or _parquet(local, columns) or _folder(local)
     elif local.is_file():

@@ -73,7 +73,8 @@ def plot_curves(quantity: str, curves: dict[str, Curve]) -> Image.Image:
     seen = [value for points in curves.values() for _, value in points if math.isfinite(value)]
     if seen and 0 < 8 * min(seen) < max(seen):
         axes.set_yscale("log")
-        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=6))
+        subs = (1, 2, 5) if max(seen) < 200 * min(seen) else (1,)
+        axes.yaxis.set_major_locator(LogLocator(subs=subs, numticks=6))
         axes.yaxis.set_major_formatter("{x:g}")
         axes.yaxis.set_minor_locator(NullLocator())
     else:

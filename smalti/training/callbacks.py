@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 import time
 from copy import deepcopy
@@ -28,8 +29,11 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None
     ) -> None:
         """Writes to a temporary name, flushes, renames."""
+        # By way of memory: torch's own file writer hides a full disk behind errors of its own.
+        written = io.BytesIO()
+        torch.save(checkpoint, written)
         with atomic_file(path) as temporary:
-            torch.save(checkpoint, temporary)
+            temporary.write_bytes(written.getbuffer())
 
 
 class SaveState(Checkpoint):

@@ -1,4 +1,4 @@
-"""The reader of clocks: right about clocks it has not seen, in any style, and through blur and noise."""
+"""The clock reader: right about clocks it has not seen, of any style, through blur and noise."""
 
 from __future__ import annotations
 
@@ -55,6 +55,13 @@ def _blurred(x: torch.Tensor) -> torch.Tensor:
         F.pad(channels, (3, 3, 3, 3), mode="reflect"), torch.outer(kernel, kernel)[None, None]
     )
     return (blurred.reshape(x.shape) + 0.1 * torch.randn_like(x)).clamp(-1, 1)
+
+
+def test_a_template_for_each_theme_suffices_for_most_clocks():
+    reader = ClockReader(32, [ClockStyle(theme) for theme in THEMES])
+    source = Clocks(size=32, length=100, validation=1, test=1, seed=2023)
+    batch = source.load().train.__getitems__(range(100))
+    assert _right(reader, batch.x, batch.condition) >= 0.97
 
 
 @pytest.mark.slow
