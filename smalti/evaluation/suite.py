@@ -205,13 +205,14 @@ def _samples(material: Material, report: Report) -> None:
 def _labels(material: Material, report: Report) -> None:
     """With labels: the Fréchet distance in a classifier's features, and whether samples show their
     label."""
+    if not isinstance(material.splits.condition, Label):
+        report.missing[CLASSIFIER] = "the data have no labels to train a classifier on."
+        return
+    if material.compared < 2:
+        report.missing[CLASSIFIER] = "it takes at least two images of each kind to compare."
+        return
     if material.classifier is None:
-        why = (
-            "the data have no labels to train a classifier on."
-            if not isinstance(material.splits.condition, Label)
-            else "the classifier was switched off."
-        )
-        report.missing[CLASSIFIER] = why
+        report.missing[CLASSIFIER] = "the classifier was switched off."
         return
     classifier = material.classifier
     logger.info("comparing samples with test images")
@@ -259,6 +260,9 @@ def _inception(material: Material, report: Report) -> None:
     """FID and KID, where Inception's weights are there."""
     if isinstance(material.inception, str):
         report.missing["FID and KID"] = material.inception
+        return
+    if material.compared < 2:
+        report.missing["FID and KID"] = "it takes at least two images of each kind to compare."
         return
     network = material.inception
     logger.info("comparing samples with test images in Inception's features")

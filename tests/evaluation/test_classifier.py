@@ -10,7 +10,7 @@ from smalti.evaluation.fidelity import features_of
 
 def test_it_learns_to_tell_three_kinds_apart():
     splits = tiny_splits(LABELS)
-    classifier = train_classifier(splits, steps=40, seed=0)
+    classifier = train_classifier(splits, steps=25, seed=0)
     test = batches(splits.test, range(len(splits.test)), batch_size=7)
     assert classifier.accuracy(test) > 0.95
 

@@ -37,8 +37,8 @@ def reader(request) -> ClockReader:
 
 @pytest.fixture(scope="module")
 def clocks(reader):
-    source = Clocks(size=reader.size, length=600, validation=1, test=1, seed=2024)
-    return source.load().train.__getitems__(range(600))
+    source = Clocks(size=reader.size, length=300, validation=1, test=1, seed=2024)
+    return source.load().train.__getitems__(range(300))
 
 
 def _right(reader, images, times) -> float:
@@ -66,8 +66,9 @@ def test_a_template_for_each_theme_suffices_for_most_clocks():
 
 @pytest.mark.slow
 def test_new_clocks_are_read_right(reader, clocks):
-    assert _right(reader, clocks.x, clocks.condition) >= 0.99
-    assert (minutes_apart(reader.read(clocks.x), clocks.condition)).median() <= 1
+    off = minutes_apart(reader.read(clocks.x), clocks.condition)
+    assert (off <= 5).float().mean() >= 0.99
+    assert off.median() <= 1
 
 
 @pytest.mark.slow

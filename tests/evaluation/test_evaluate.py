@@ -116,6 +116,20 @@ def test_a_test_set_too_large_is_drawn_from_and_that_is_said():
     assert "N = 10 of 24, drawn at random" in protocol
 
 
+@pytest.mark.parametrize(
+    ("limits", "reason"),
+    [
+        (Limits(samples=1, classifier_steps=1, shown=2), "at least two images"),
+        (Limits(classifier_steps=0, shown=2), "switched off"),
+    ],
+)
+def test_what_is_not_compared_says_why(limits, reason):
+    report = evaluate(tiny_model(prior=False), tiny_splits(LABELS), limits=limits)
+    assert set(report.figures) == {"reconstruction", "codebook"}
+    assert any(reason in line for line in report.missing.values())
+    assert reason in " ".join(Page(report.to_html()).texts)
+
+
 def test_an_unconditional_prior_over_labelled_data():
     model, splits = tiny_model(), tiny_splits(LABELS)
     report = evaluate(model, splits, tiny_histogram(model, splits), limits=LIMITS)

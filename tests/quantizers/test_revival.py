@@ -83,6 +83,28 @@ def test_revived_codewords_are_vectors_of_the_step_each_another(codebook):
     assert same.any(1).all() and same.sum(0).max() == 1
 
 
+def test_masked_vectors_are_not_revived_on():
+    quantizer = far_codebook(GradientCodebook, revival=Revival(threshold=0.5, every=1, decay=0.01))
+    z = torch.randn(200, 4)
+    quantizer(z, torch.arange(200) >= 100)
+    quantizer.update()
+    same = (quantizer.codebook.weight[1:, None] == z[100:]).all(-1)
+    assert same.any(1).all()
+
+
+def test_the_seed_decides_which_vectors_they_are():
+    z = torch.randn(200, 4)
+    results = []
+    for seed in (1, 1, 2):
+        revival = Revival(threshold=0.5, every=1, decay=0.01)
+        quantizer = far_codebook(GradientCodebook, revival=revival)
+        quantizer(z)
+        torch.manual_seed(seed)
+        quantizer.update()
+        results.append(quantizer.codebook.weight)
+    assert torch.equal(results[0], results[1]) and not torch.equal(results[0], results[2])
+
+
 def test_with_fewer_vectors_than_dead_codewords_some_wait():
     quantizer = far_codebook(GradientCodebook, revival=Revival(threshold=0.5, every=1, decay=0.01))
     z = torch.randn(10, 4)
