@@ -194,7 +194,7 @@ def test_the_loss_is_whole_under_autocast():
 
 
 def test_it_learns_what_depends_on_the_past_and_on_the_condition():
-    """Diagonal stripes: an index is the one to the upper left plus 1; the label says what starts."""
+    """Slanted stripes: an index follows from those before it, and the label says which is first."""
     torch.manual_seed(0)
     place = torch.arange(5)
     stripes = (place[:, None] - 2 * place + place[:, None, None]) % K  # (label, row, column)
