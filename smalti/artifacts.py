@@ -48,13 +48,15 @@ def registered(cls: T) -> T:
         )
     init: Callable[..., None] = cls.__init__  # type: ignore[misc]
     signature = inspect.signature(init)
+    variadic = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    named = [n for n, parameter in signature.parameters.items() if parameter.kind not in variadic]
 
     @functools.wraps(init)
     def remember(self: Any, *args: Any, **kwargs: Any) -> None:
         bound = signature.bind(self, *args, **kwargs)
         bound.apply_defaults()
         init(self, *args, **kwargs)
-        arguments = dict(list(bound.arguments.items())[1:])
+        arguments = {name: bound.arguments[name] for name in named[1:]}
         object.__setattr__(
             self, "_arguments", arguments
         )  # not a submodule: past nn.Module's own bookkeeping

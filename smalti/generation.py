@@ -103,7 +103,7 @@ class Model:
 
         Arguments:
             n: How many.
-            condition: A label or a time, or n of them: "3", "sneaker", "10:10". Without one, a
+            condition: A label or a time, or n of them: "3", "horse", "10:10". Without one, a
                 conditional prior draws a condition for each sample, all equally likely.
             scheme: "prior", "histogram" or "uniform".
             known: Indices (n, *grid), -1 where to fill in.

@@ -149,6 +149,16 @@ def test_two_classes_of_one_name_are_refused():
             pass
 
 
+def test_a_class_without_a_constructor_of_its_own_can_be_saved():
+    @registered
+    class Halve(torch.nn.Module):
+        def forward(self, x):
+            return x / 2
+
+    assert describe(Halve()) == {"class": "Halve"}
+    assert build(describe(Halve()))(2.0) == 1.0
+
+
 def test_an_unregistered_argument_is_refused():
     with pytest.raises(InputError, match="cannot be saved"):
         describe(torch.nn.Linear(1, 1))

@@ -256,7 +256,7 @@ def test_no_images(capsys, tmp_path):
 
 @pytest.mark.parametrize("room", [2_000, 30_000, 90_000])
 def test_a_full_disk_is_one_line_and_the_same_command_goes_on(tmp_path, room):
-    """A limit on the size of files stands for the full disk: writing fails halfway in the same way."""
+    """A limit on the size of files stands for the full disk: writing fails halfway too."""
     recipe = write_recipe(tmp_path / "tiny.yaml", clocks_recipe())
     command = [sys.executable, "-m", "smalti", "fit", str(recipe), "--out", str(tmp_path / "run")]
 
