@@ -10,7 +10,6 @@ TORCH := torch==2.13.0
 
 demo: .venv/installed
 	$(BIN)/smalti fit clocks-demo --out runs/demo
-	@echo "Pictures: runs/demo/samples/   Report: runs/demo/report.html"
 
 test: .venv/installed-dev
 	HF_HUB_OFFLINE=1 $(BIN)/pytest --numprocesses 2 --dist worksteal tests

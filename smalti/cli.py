@@ -11,6 +11,7 @@ What a command needs is imported when it runs, so that `smalti --help` answers a
 from __future__ import annotations
 
 import importlib
+import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -70,6 +71,8 @@ def _dispatch(words: list[str]) -> int:
     if words[0] not in [command.name for command in COMMANDS]:
         known = ", ".join(command.name for command in COMMANDS)
         raise InputError(f"There is no command {words[0]!r}: choose one of {known}.")
+    logging.basicConfig(format="%(message)s")
+    logging.getLogger("smalti").setLevel(logging.INFO)  # what a long evaluation is at
     # Nothing of smalti's user is sent anywhere, and no host is asked about local files.
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     command = importlib.import_module(f"smalti.commands.{words[0]}")
