@@ -32,6 +32,7 @@ from smalti.signals import Signal
 from smalti.tokens import TokenGrids, cache_manifest, read_cache, write_cache
 from smalti.training import PriorStage, TokenizerObjective, TokenizerStage, Tokens, train
 from smalti.training.batches import evaluation_loader
+from smalti.training.processes import is_first, wait_for_all
 
 __all__ = ["Run", "fit"]
 
@@ -131,7 +132,9 @@ def fit(config: Namespace, folder: str | Path) -> tuple[Run, Splits]:
     if not run.tokenizer.exists():
         _fit_tokenizer(run, recipe, splits)
     if recipe.prior is not None and not run.prior.exists():
-        _cache_tokens(run, recipe.prior, splits, recipe.seed)
+        if is_first():
+            _cache_tokens(run, recipe.prior, splits, recipe.seed)
+        wait_for_all()
         _fit_prior(run, recipe, recipe.prior, splits)
     return run, splits
 
@@ -170,10 +173,10 @@ def _fit_tokenizer(run: Run, recipe: Recipe, splits: Splits) -> None:
         augment=splits.augment,
         workers=recipe.hardware.workers,
     )
-    trainer = train(stage, "tokenizer", run.folder, recipe.hardware)
-    if trainer.is_global_zero:
+    train(stage, "tokenizer", run.folder, recipe.hardware)
+    if is_first():
         save_model(stage.model, run.tokenizer)
-    trainer.strategy.barrier()
+    wait_for_all()
 
 
 def _cache_tokens(run: Run, prior: PriorRecipe, splits: Splits, seed: int) -> None:
@@ -240,10 +243,10 @@ def _fit_prior(run: Run, recipe: Recipe, chosen: PriorRecipe, splits: Splits) ->
         seed=recipe.seed,
         workers=recipe.hardware.workers,
     )
-    trainer = train(stage, "prior", run.folder, recipe.hardware)
-    if trainer.is_global_zero:
+    train(stage, "prior", run.folder, recipe.hardware)
+    if is_first():
         save_model(stage.model, run.prior)
-    trainer.strategy.barrier()
+    wait_for_all()
 
 
 def _difference(there: Any, wanted: Any, path: str = "") -> str:

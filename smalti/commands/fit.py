@@ -9,6 +9,7 @@ from smalti import recipes, runs
 from smalti.commands.evaluate import report
 from smalti.errors import InputError
 from smalti.recipes import schema
+from smalti.training.processes import is_first
 
 __all__ = ["run"]
 
@@ -45,7 +46,8 @@ def run(words: Sequence[str]) -> None:
         rest += ["--data.path", data]
     config = schema.read(recipe, rest)
     finished, splits = runs.fit(config, Path(out))
-    report(finished, splits)
+    if is_first():
+        report(finished, splits)
 
 
 def _take(words: list[str], option: str) -> str | None:

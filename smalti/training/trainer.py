@@ -42,7 +42,7 @@ class Hardware:
     loggers: list[Logger] | None = None
 
 
-def train(stage: Stage, name: str, run: Path, hardware: Hardware) -> Trainer:
+def train(stage: Stage, name: str, run: Path, hardware: Hardware) -> None:
     """Trains `stage` to its end, from the saved state if there is one.
 
     Arguments:
@@ -52,9 +52,6 @@ def train(stage: Stage, name: str, run: Path, hardware: Hardware) -> Trainer:
         `run/logs/name`.
         run: The run directory.
         hardware: Devices, precision, loggers.
-
-    Returns:
-        The trainer, which knows the processes that took part.
     """
     options = stage.training_options
     state = run / "state" / f"{name}.ckpt"
@@ -97,7 +94,6 @@ def train(stage: Stage, name: str, run: Path, hardware: Hardware) -> Trainer:
     if best.weights:
         stage.model.load_state_dict(best.weights)
     stage.model.cpu().eval()
-    return trainer
 
 
 def _curves(run: Path, name: str) -> list[Logger]:
