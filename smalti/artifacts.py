@@ -120,7 +120,7 @@ def load_model(folder: str | Path) -> Any:
 
     Raises:
         InputError: If a file is missing, truncated or was edited, or the config does not fit the
-        weights.
+            weights.
     """
     folder = Path(folder)
     for name in (CONFIG, WEIGHTS):

@@ -112,7 +112,7 @@ class Model:
 
         Raises:
             InputError: If the condition does not exist, or the scheme needs something that is not
-            there.
+                there.
         """
         return self.decode(
             self.sample_indices(n, condition, scheme=scheme, known=known, seed=seed, **options)
@@ -174,7 +174,7 @@ class Model:
         Arguments:
             x: (B, C, H, W) in the signal's range.
             given: (B, H, W), True where the pixel is given; the others should hold something
-            smooth.
+                smooth.
         """
         indices = self.encode(x)
         factor = self.tokenizer.downsampling

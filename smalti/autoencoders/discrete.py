@@ -112,7 +112,7 @@ class DiscreteAutoencoder(nn.Module, Pretrained):
         Arguments:
             indices: int64, each below its codebook's size.
             size: What to crop to. Default: the signal's own size where the grid is that of the
-            model, else the whole.
+                model, else the whole.
 
         Raises:
             InputError: If the indices have too few dimensions or are out of range.

@@ -44,7 +44,7 @@ def find(path: str, image_column: str | None, label_column: str | None) -> dict[
 
     Raises:
         InputError: If there is nothing of that name, there are no images in it, or none to train
-        on.
+            on.
     """
     columns = image_column, label_column
     local = Path(path).expanduser()

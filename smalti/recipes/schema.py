@@ -99,7 +99,7 @@ class Evaluation:
     Args:
         samples: Samples a sampling scheme for the Fréchet distance.
         classifier_steps: Training steps of the classifier whose features it uses; 0 for none of
-        this.
+            this.
     """
 
     samples: int = 2000

@@ -47,9 +47,9 @@ def train(stage: Stage, name: str, run: Path, hardware: Hardware) -> None:
 
     Arguments:
         stage: What to train; its model holds the result afterwards, on the CPU and in evaluation
-        mode.
+            mode.
         name: Of the stage: the state is kept in `run/state/name.ckpt`, the curves in
-        `run/logs/name`.
+            `run/logs/name`.
         run: The run directory.
         hardware: Devices, precision, loggers.
     """
