@@ -10,6 +10,7 @@ What a command needs is imported when it runs, so that `smalti --help` answers a
 
 from __future__ import annotations
 
+import errno
 import importlib
 import logging
 import os
@@ -23,6 +24,17 @@ from smalti import __version__
 from smalti.errors import InputError
 
 __all__ = ["main"]
+
+
+REMEDIES = {
+    errno.ENOSPC: "nothing that was there is lost; make room on the disk",
+    errno.EDQUOT: "nothing that was there is lost; make room in your quota",
+    errno.EFBIG: "nothing that was there is lost; allow larger files",
+    errno.EACCES: "choose a place that you may write to and read from",
+    errno.EROFS: "choose a place that can be written to",
+    errno.ENOTDIR: "choose a path whose folders are folders",
+    errno.ENOENT: "check the path",
+}
 
 
 class Command(NamedTuple):
@@ -95,8 +107,6 @@ def _overview() -> ArgumentParser:
 def _one_line(error: BaseException) -> str:
     if isinstance(error, OSError) and error.strerror:
         where = f" ({error.filename})" if error.filename else ""
-        return (
-            f"{error.strerror}{where}: nothing that was there is lost; "
-            f"mend that and give the same command again"
-        )
+        remedy = REMEDIES.get(error.errno or 0, "mend that")
+        return f"{error.strerror}{where}: {remedy} and give the same command again"
     return " ".join(str(error).split())

@@ -92,7 +92,7 @@ class Model:
     def sample(
         self,
         n: int,
-        condition: str | Sequence[str] | None = None,
+        condition: str | int | Sequence[str | int] | None = None,
         *,
         scheme: str = "prior",
         known: Tensor | None = None,
@@ -121,7 +121,7 @@ class Model:
     def sample_indices(
         self,
         n: int,
-        condition: str | Sequence[str] | None = None,
+        condition: str | int | Sequence[str | int] | None = None,
         *,
         scheme: str = "prior",
         known: Tensor | None = None,
@@ -135,6 +135,8 @@ class Model:
         if seed is None:
             generator.seed()
         else:
+            if not 0 <= seed < 2**63:
+                raise InputError(f"A seed lies between 0 and 2⁶³ − 1, got {seed}: choose another.")
             generator.manual_seed(seed)
         prior = self.scheme(scheme)
         context = self._context(prior, n, condition, generator)
@@ -187,7 +189,7 @@ class Model:
         self,
         prior: Prior,
         n: int,
-        condition: str | Sequence[str] | None,
+        condition: str | int | Sequence[str | int] | None,
         generator: torch.Generator,
     ) -> Tensor | None:
         """The values (n,) that a prior is given for the conditions in words."""
@@ -197,8 +199,8 @@ class Model:
             raise InputError(
                 f"This model was learned without a condition, got {condition!r}: leave it out."
             )
-        words = [condition] * n if isinstance(condition, str) else list(condition)
+        words = [condition] * n if isinstance(condition, str | int) else list(condition)
         if len(words) != n:
             raise InputError(f"{n} samples take {n} conditions, got {len(words)}.")
-        values = [prior.condition.parse(word) for word in words]
+        values = [prior.condition.parse(str(word)) for word in words]
         return torch.tensor(values, dtype=prior.condition.dtype)

@@ -29,7 +29,7 @@ from smalti.priors import Prior
 from smalti.recipes import schema
 from smalti.recipes.schema import PriorRecipe, Recipe, TokenizerRecipe
 from smalti.signals import Signal
-from smalti.tokens import TokenGrids, cache_manifest, read_cache, write_cache
+from smalti.tokens import TokenGrids, cached_tokenizer, read_cache, write_cache
 from smalti.training import PriorStage, TokenizerObjective, TokenizerStage, Tokens, train
 from smalti.training.batches import evaluation_loader
 from smalti.training.processes import is_first, wait_for_all
@@ -67,21 +67,19 @@ class Run:
             )
         return run
 
-    def claim(self, config: Namespace) -> None:
-        """Writes the configuration, or checks that the one that is there is the same.
+    def check(self, config: Namespace) -> None:
+        """Checks that the folder is free, or holds a run of this very configuration.
 
         Raises:
             InputError: If the folder holds a run of another recipe.
         """
-        wanted = schema.dump(config)
         if not self.config.is_file():
             if self.folder.exists() and any(self.folder.iterdir()):
                 raise InputError(
                     f"{self.folder} is not empty and no run directory: choose another --out."
                 )
-            write_text(self.config, wanted)
             return
-        difference = _difference(self.read_config(), yaml.safe_load(wanted))
+        difference = _difference(self.read_config(), yaml.safe_load(schema.dump(config)))
         if difference:
             raise InputError(
                 f"{self.folder} holds a run of another recipe ({difference}): "
@@ -126,9 +124,11 @@ def fit(config: Namespace, folder: str | Path) -> tuple[Run, Splits]:
         InputError: If the data cannot be used, or the folder holds a run of another recipe.
     """
     run = Run(folder)
-    run.claim(config)
+    run.check(config)
     recipe = schema.build(config)
     splits = recipe.data.load()
+    if not run.config.is_file():  # not before the data are there: a mistyped path claims nothing
+        write_text(run.config, schema.dump(config))
     if not run.tokenizer.exists():
         _fit_tokenizer(run, recipe, splits)
     if recipe.prior is not None and not run.prior.exists():
@@ -181,11 +181,10 @@ def _fit_tokenizer(run: Run, recipe: Recipe, splits: Splits) -> None:
 
 def _cache_tokens(run: Run, prior: PriorRecipe, splits: Splits, seed: int) -> None:
     """Turns the examples of every split into tokens, unless this tokenizer did so before."""
-    checksum = json.loads((run.tokenizer / "config.json").read_text(encoding="utf-8"))["checksum"]
-    manifest = cache_manifest(run.tokens)
-    if manifest is not None and manifest["tokenizer"] == checksum:
-        return
     tokenizer = load_model(run.tokenizer)
+    checksum = json.loads((run.tokenizer / "config.json").read_text(encoding="utf-8"))["checksum"]
+    if cached_tokenizer(run.tokens) == checksum:
+        return
     (codebook_size,) = tokenizer.quantizer.codebook_sizes
     train_set = splits.train
     if prior.examples is not None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from zipfile import BadZipFile
 
 import numpy as np
@@ -21,7 +21,14 @@ from torch import Tensor
 from smalti.errors import InputError
 from smalti.files import atomic_file, write_text
 
-__all__ = ["TokenGrids", "read_cache", "read_tokens", "write_cache", "write_tokens"]
+__all__ = [
+    "TokenGrids",
+    "cached_tokenizer",
+    "read_cache",
+    "read_tokens",
+    "write_cache",
+    "write_tokens",
+]
 
 SHARD = 100_000
 
@@ -117,10 +124,12 @@ def read_cache(folder: Path, split: str) -> TokenGrids:
     )
 
 
-def cache_manifest(folder: Path) -> dict[str, Any] | None:
-    """What `tokens.json` says, or None where the cache is not complete."""
-    path = folder / "tokens.json"
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+def cached_tokenizer(folder: Path) -> str | None:
+    """The checksum of the tokenizer that made the cache; None where the cache is not whole."""
+    try:
+        return json.loads((folder / "tokens.json").read_text(encoding="utf-8"))["tokenizer"]
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return None
 
 
 def _smallest(codebook_size: int) -> type[np.integer]:

@@ -141,6 +141,7 @@ def test_python_api(run):
     indices = model.encode(x)
     assert indices.shape == (2, 4, 4)
     assert model.decode(indices).shape == x.shape
+    assert model.sample(2, condition=["10:10", "3:00"]).shape == (2, 3, 16, 16)
     assert model.sample(3, condition="10:10").shape == (3, 3, 16, 16)
     assert torch.equal(model.sample(2, seed=1), model.sample(2, seed=1))
 
@@ -170,6 +171,14 @@ def test_help_answers_at_once():
     [
         (["fly"], "no command 'fly'"),
         (["fit"], "takes a recipe first"),
+        (["fit", "images32"], "give --data"),
+        (["fit", "clocks", "--data", "photos"], "makes its own data"),
+        (["fit", "clocks", "--prior.training.steps", "many"], "Got value: many"),
+        (["fit", "clocks", "--data", "--seed"], "--data"),
+        (["fit", "binary.png"], "not a YAML text"),
+        (["fit", "list.yaml"], "not a mapping"),
+        (["fit", "class.yaml"], "no class Frob"),
+        (["sample", "RUN", "--seed", "99999999999999999999999"], "seed"),
         (["fit", "nonesuch"], "no recipe and no file named 'nonesuch'"),
         (["sample", "nowhere"], "not a run directory"),
         (["sample"], "folder"),
@@ -189,6 +198,9 @@ def test_help_answers_at_once():
 )
 def test_mistakes(run, capsys, tmp_path, monkeypatch, words, line):
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "binary.png").write_bytes(bytes([137, 80, 200]))
+    (tmp_path / "list.yaml").write_text("- a")
+    (tmp_path / "class.yaml").write_text("data: {class_path: Frob}")
     assert line in mistake(capsys, *(str(run) if word == "RUN" else word for word in words))
 
 
@@ -252,6 +264,7 @@ def test_no_images(capsys, tmp_path):
     words = ["fit", "images32", "--out", str(tmp_path / "run"), "--data"]
     assert "empty" in mistake(capsys, *words, str(tmp_path / "empty"))
     assert "nowhere" in mistake(capsys, *words, str(tmp_path / "nowhere"))
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize("room", [2_000, 30_000, 90_000])

@@ -10,7 +10,7 @@ import torch
 from smalti.errors import InputError
 from smalti.tokens import (
     TokenGrids,
-    cache_manifest,
+    cached_tokenizer,
     read_cache,
     read_tokens,
     write_cache,
@@ -45,12 +45,14 @@ def test_the_smallest_type_is_used(tmp_path):
 
 def test_a_cache_is_complete_when_its_manifest_is_there(tmp_path):
     train = TokenGrids(torch.randint(9, (5, 2, 2)), torch.arange(5))
-    assert cache_manifest(tmp_path) is None
+    assert cached_tokenizer(tmp_path) is None
     write_cache(tmp_path, [("train", train)], 9, "abc")
-    assert cache_manifest(tmp_path) == json.loads((tmp_path / "tokens.json").read_text())
-    assert cache_manifest(tmp_path)["splits"] == {"train": 5}
+    assert cached_tokenizer(tmp_path) == "abc"
+    assert json.loads((tmp_path / "tokens.json").read_text())["splits"] == {"train": 5}
     assert torch.equal(read_cache(tmp_path, "train").indices, train.indices)
     assert torch.equal(read_cache(tmp_path, "train").context, train.context)
+    (tmp_path / "tokens.json").write_text('{"tokenizer": "ab')
+    assert cached_tokenizer(tmp_path) is None
 
 
 @pytest.mark.parametrize("suffix", [".npz", ".parquet"])

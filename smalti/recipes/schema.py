@@ -7,6 +7,7 @@ builds, every field can be overridden by a dotted option (`--tokenizer.quantizer
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -148,9 +149,27 @@ def read(recipe: str, overrides: Sequence[str] = ()) -> Namespace:
     path = recipes.find(recipe)
     try:
         return parser().parse_args(["--config", str(path), *overrides])
+    except UnicodeDecodeError as error:
+        raise InputError(f"{recipe} is not a YAML text: give a recipe's name or a YAML.") from error
     except (ArgumentError, YAMLError) as error:
-        reason = " ".join(str(error).split())
+        reason = _in_words(" ".join(str(error).split()))
         raise InputError(f"The recipe {recipe} cannot be used: {reason}") from error
+
+
+def _in_words(reason: str) -> str:
+    """What jsonargparse says, with how to mend it."""
+    if re.search(r"data\b.*\bpath\b.* required|required.*\bpath\b", reason):
+        return "it needs data: give --data with a folder, a parquet, or a name on the hub."
+    if "Option 'path' is not accepted" in reason:
+        return "it makes its own data: leave --data out, or choose images32 or images64."
+    if reason.startswith("Unexpected config"):
+        return "it is not a mapping of fields: start from what smalti recipes clocks prints."
+    if unknown := re.search(r"Expected a dot import path string: (\S+)", reason):
+        return f"there is no class {unknown[1]} for its place: smalti fit --help lists them."
+    if wrong := re.findall(r"Parser key \"([\w.]+)\": (Expected [^{}]*? Got value: \S+)", reason):
+        key, expected = wrong[-1]
+        return f"{key}: {expected}; smalti fit --help lists what goes."
+    return f"{reason.removesuffix('.')}; smalti fit --help lists the fields."
 
 
 def dump(config: Namespace) -> str:

@@ -141,9 +141,10 @@ def test_known_indices_that_differ_between_samples_are_seen_by_what_follows():
 @pytest.mark.parametrize("grid", [(3, 3), (5,)])
 def test_the_condition_is_felt_at_every_position(grid, condition):
     prior = made(grid, condition)
-    indices = torch.randint(K, (1, *grid)).expand(2, *grid)
-    logits = prior.logits(indices, torch.tensor([0, 1]).to(condition.dtype))
-    assert ((logits[0] - logits[1]).abs().amax(-1) > 1e-6).all()
+    indices = torch.randint(K, (16, *grid))
+    values = [torch.full((16,), value, dtype=condition.dtype) for value in (0, 1)]
+    one, other = (prior.logits(indices, value) for value in values)
+    assert ((one - other).abs().amax(-1).amax(0) > 1e-6).all()
 
 
 def test_without_a_condition_positions_still_differ():
