@@ -6,8 +6,8 @@
 The same encoder and decoder with the same first weights, the same K, D, batches in the same order,
 optimizer and number of updates; each library's own quantizer and loss. Held-out figures are on the
 whole test set. Then each library's PixelCNN (10 layers, kernel 5, 64 channels) draws the same
-number of token grids and decodes them; its speed does not depend on how well it is trained, so it
-is trained for one pass over 2,000 images.
+number of token grids and decodes them; its speed does not depend on how well it is trained, so
+pythae's is trained for one pass over 2,000 images, without which it refuses, and smalti's not.
 """
 
 from __future__ import annotations
