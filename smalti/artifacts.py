@@ -20,6 +20,7 @@ import hashlib
 import inspect
 import json
 import os
+import shutil
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
@@ -156,10 +157,25 @@ def load_model(folder: str | Path) -> Any:
 class Pretrained(ModelHubMixin):
     """`save_pretrained`, `from_pretrained` and `push_to_hub`, in the format of `save_model`."""
 
-    def save_pretrained(self, save_directory: str | Path, **options: Any) -> str | None:
-        """Writes the model folder whole or not at all; see `ModelHubMixin.save_pretrained`."""
+    def save_pretrained(
+        self,
+        save_directory: str | Path,
+        *,
+        push_to_hub: bool = False,
+        repo_id: str | None = None,
+        **options: Any,
+    ) -> str | None:
+        """Writes the model folder whole or not at all; see `ModelHubMixin.save_pretrained`.
+
+        What else lies in the folder, such as a model card, stays.
+        """
         with atomic_folder(save_directory) as temporary:
-            return super().save_pretrained(temporary, **options)
+            if Path(save_directory).is_dir():
+                shutil.copytree(save_directory, temporary, dirs_exist_ok=True)
+            super().save_pretrained(temporary, **options)
+        if not push_to_hub:
+            return None
+        return self.push_to_hub(repo_id or Path(save_directory).name, **options)
 
     def _save_pretrained(self, save_directory: Path) -> None:
         _write(self, save_directory)  # type: ignore[arg-type]

@@ -14,6 +14,7 @@ import errno
 import importlib
 import logging
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -70,10 +71,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         print(f"smalti: {_one_line(error)}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
         goes_on = "; the same command goes on where it was" if words[:1] == ["fit"] else ""
         print(f"smalti: stopped{goes_on}", file=sys.stderr)
-        return 130
+        return 128 + (stop.args[0] if stop.args else signal.SIGINT)
 
 
 def _dispatch(words: list[str]) -> int:

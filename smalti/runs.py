@@ -155,8 +155,13 @@ def fit(config: Namespace, folder: str | Path) -> tuple[Run, Splits]:
 
 
 def _try_out(recipe: Recipe, splits: Splits) -> None:
-    """Builds all that will be trained, so that a mistake is found before hours have been spent."""
+    """Builds and tries all that is trained: a mistake shows before hours have been spent."""
     tokenizer = build_tokenizer(recipe.tokenizer, splits.signal)
+    x = splits.train.__getitems__([0]).x
+    with torch.no_grad():
+        x_hat, _, losses = tokenizer.eval()(x)
+    build_objective(recipe.tokenizer)(x, x_hat, losses, step=0)
+    tokenizer.train()
     trained: list[tuple[nn.Module, Training]] = [(tokenizer, recipe.tokenizer.training)]
     if recipe.prior is not None:
         if recipe.prior.examples is None and splits.train.endless:
@@ -199,6 +204,16 @@ def build_tokenizer(recipe: TokenizerRecipe, signal: Signal) -> DiscreteAutoenco
     )
 
 
+def build_objective(recipe: TokenizerRecipe) -> TokenizerObjective:
+    """The loss of a recipe's tokenizer."""
+    return TokenizerObjective(
+        recipe.reconstruction or MSE(),
+        recipe.commitment_weight,
+        recipe.commitment_warmup,
+        recipe.loss_weights,
+    )
+
+
 def build_prior(recipe: PriorRecipe, tokenizer: DiscreteAutoencoder, splits: Splits) -> Prior:
     """The prior of a recipe over the tokens of a tokenizer.
 
@@ -224,12 +239,7 @@ def _fit_tokenizer(run: Run, recipe: Recipe, splits: Splits) -> None:
         splits.train,
         splits.validation,
         seed=recipe.seed,
-        objective=TokenizerObjective(
-            chosen.reconstruction or MSE(),
-            chosen.commitment_weight,
-            chosen.commitment_warmup,
-            chosen.loss_weights,
-        ),
+        objective=build_objective(chosen),
         augment=splits.augment,
         workers=recipe.hardware.workers,
     )
@@ -243,10 +253,10 @@ def _cache_tokens(
     run: Run, prior: PriorRecipe, splits: Splits, seed: int, device: torch.device
 ) -> None:
     """Turns the examples of every split into tokens, unless this tokenizer did so before."""
-    tokenizer = load_model(run.tokenizer).to(device)
     checksum = json.loads((run.tokenizer / "config.json").read_text(encoding="utf-8"))["checksum"]
     if cached_tokenizer(run.tokens) == checksum:
         return
+    tokenizer = load_model(run.tokenizer).to(device)
     (codebook_size,) = tokenizer.quantizer.codebook_sizes
     train_set = splits.train
     if prior.examples is not None:

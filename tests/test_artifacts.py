@@ -49,7 +49,18 @@ def test_save_pretrained_and_from_pretrained(tmp_path):
     )
 
 
-def test_push_to_hub_uploads_the_model_folder(tmp_path, monkeypatch):
+def test_saving_again_leaves_what_else_lies_in_the_folder(tmp_path):
+    tokenizer().save_pretrained(tmp_path)
+    (tmp_path / "README.md").write_text("my own card")
+    second = tokenizer()
+    second.save_pretrained(tmp_path)
+    assert (tmp_path / "README.md").read_text() == "my own card"
+    x = torch.rand(2, 1, 12, 8)
+    assert torch.equal(load_model(tmp_path).encode(x), second.encode(x))
+
+
+@pytest.fixture
+def hub(monkeypatch):
     """The hub itself cannot be reached here: what would be uploaded is caught and loaded."""
     seen = {}
 
@@ -58,6 +69,7 @@ def test_push_to_hub_uploads_the_model_folder(tmp_path, monkeypatch):
             pass
 
         def create_repo(self, repo_id, **_):
+            seen["repository"] = repo_id
             return type("Url", (), {"repo_id": repo_id})
 
         def upload_folder(self, *, folder_path, **_):
@@ -65,10 +77,22 @@ def test_push_to_hub_uploads_the_model_folder(tmp_path, monkeypatch):
             return "https://hub/me/clocks"
 
     monkeypatch.setattr("huggingface_hub.hub_mixin.HfApi", Hub)
+    return seen
+
+
+def test_push_to_hub_uploads_the_model_folder(hub):
     model = tokenizer()
     model.push_to_hub("me/clocks")
     x = torch.rand(2, 1, 12, 8)
-    assert torch.equal(seen["model"].encode(x), model.encode(x))
+    assert torch.equal(hub["model"].encode(x), model.encode(x))
+
+
+def test_a_model_saved_and_pushed_at_once_has_the_name_of_its_folder(hub, tmp_path):
+    model = tokenizer()
+    model.save_pretrained(tmp_path / "clocks", push_to_hub=True)
+    assert hub["repository"] == "clocks"
+    x = torch.rand(2, 1, 12, 8)
+    assert torch.equal(load_model(tmp_path / "clocks").encode(x), model.encode(x))
 
 
 def test_from_pretrained_by_a_hub_name(tmp_path, monkeypatch):

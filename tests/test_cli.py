@@ -301,6 +301,8 @@ def test_a_start_that_fails_claims_nothing(capsys, tmp_path):
     out = ["--out", str(tmp_path / "run")]
     mistake(capsys, "fit", recipe, *out, "--tokenizer.network.downsampling", "3")
     mistake(capsys, "fit", recipe, *out, "--prior.model.init_args.kernel_size", "2")
+    line = mistake(capsys, "fit", recipe, *out, "--tokenizer.loss_weights", "{entropy: 0.1}")
+    assert "weights are given for entropy" in line
     assert not (tmp_path / "run").exists()
     wrong = "--hardware.devices=99", "--hardware.accelerator=gpu"
     assert "hardware cannot be used" in mistake(capsys, "fit", recipe, *out, *wrong)
@@ -346,6 +348,7 @@ def test_a_fit_that_is_asked_to_stop_says_that_it_did(tmp_path, sent, status):
     _, errors = process.communicate(timeout=60)
     assert process.returncode == status, errors
     assert "Traceback" not in errors
+    assert "smalti: stopped; the same command goes on where it was" in errors
 
 
 def test_models_that_changed_places(run, tmp_path, capsys):

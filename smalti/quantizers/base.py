@@ -22,7 +22,15 @@ from torch import Tensor, nn
 
 from smalti.errors import InputError
 
-__all__ = ["Quantized", "Quantizer", "check_indices", "check_mask", "check_vectors"]
+__all__ = [
+    "Quantized",
+    "Quantizer",
+    "answer",
+    "check_indices",
+    "check_mask",
+    "check_vectors",
+    "taken_in",
+]
 
 
 class Quantized(NamedTuple):
@@ -129,3 +137,32 @@ def check_indices(indices: Tensor, codebook_size: int) -> None:
             f"Indices must lie between 0 and {codebook_size - 1} (-1 for none), got values from "
             f"{low} to {high}: use the codebook they were made with."
         )
+
+
+def taken_in(z: Tensor, dim: int, mask: Tensor | None = None) -> Tensor:
+    """z (..., D) in float32, and 0 where masked, whatever is there.
+
+    Raises:
+        InputError: If z or the mask has the wrong shape or dtype.
+    """
+    check_vectors(z, dim)
+    check_mask(mask, z)
+    return z.float() if mask is None else torch.where(mask[..., None], z.float(), 0.0)
+
+
+def answer(
+    z: Tensor, mask: Tensor | None, y: Tensor, indices: Tensor, losses: dict[str, Tensor]
+) -> Quantized:
+    """What a quantizer of single vectors gives for z: y in its dtype, masked positions set apart.
+
+    Arguments:
+        z: What it was given, (..., D).
+        mask: Valid positions (...), bool; None where all are.
+        y: The output (..., D), float32.
+        indices: (...), int64.
+        losses: By name.
+    """
+    if mask is not None:
+        y = torch.where(mask[..., None], y, 0.0)
+        indices = torch.where(mask, indices, -1)
+    return Quantized(y.to(z.dtype), indices, losses)

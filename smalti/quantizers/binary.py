@@ -34,9 +34,10 @@ from smalti.errors import InputError
 from smalti.quantizers.base import (
     Quantized,
     Quantizer,
+    answer,
     check_indices,
-    check_mask,
     check_vectors,
+    taken_in,
 )
 from smalti.quantizers.entropies import bit_entropy, entropy_deficit
 from smalti.quantizers.estimators import straight_through
@@ -94,22 +95,15 @@ class BinaryQuantizer(Quantizer):
         Raises:
             InputError: If z or the mask has the wrong shape or dtype.
         """
-        check_vectors(z, self.dim)
-        check_mask(mask, z)
         with torch.autocast(z.device.type, enabled=False):
-            z_e = z.float()
-            if mask is not None:
-                z_e = torch.where(mask[..., None], z_e, 0.0)
+            z_e = taken_in(z, self.dim, mask)
             u = self.latent(z_e)
             positive = z_e >= 0
             z_q = self._corner(positive)
             losses = self._losses(u, z_q, mask)
             y = straight_through(u, z_q)
         indices = _to_index(positive)
-        if mask is not None:
-            y = torch.where(mask[..., None], y, 0.0)
-            indices = torch.where(mask, indices, -1)
-        return Quantized(y.to(z.dtype), indices, losses)
+        return answer(z, mask, y, indices, losses)
 
     def encode(self, z: Tensor) -> Tensor:
         check_vectors(z, self.dim)

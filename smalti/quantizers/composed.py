@@ -26,7 +26,7 @@ import torch
 from torch import Tensor, nn
 
 from smalti.errors import InputError
-from smalti.quantizers.base import Quantized, Quantizer, check_vectors
+from smalti.quantizers.base import Quantized, Quantizer
 from smalti.quantizers.estimators import Estimator, StraightThrough, straight_through
 
 __all__ = ["ComposedQuantizer", "SummedQuantizer", "combine", "distinct", "flat"]
@@ -136,12 +136,6 @@ def combine(weighted: Iterable[tuple[float, Losses]]) -> Losses:
         for name, loss in losses.items():
             total[name] = total[name] + weight * loss if name in total else weight * loss
     return total
-
-
-def checked(z: Tensor, dim: int, mask: Tensor | None) -> Tensor:
-    """z in float32, 0 where masked."""
-    check_vectors(z, dim)
-    return z.float() if mask is None else torch.where(mask[..., None], z.float(), 0.0)
 
 
 def check_per_vector(quantizers: Sequence[Quantizer], what: str) -> None:

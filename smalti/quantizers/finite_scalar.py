@@ -38,9 +38,10 @@ from smalti.errors import InputError
 from smalti.quantizers.base import (
     Quantized,
     Quantizer,
+    answer,
     check_indices,
-    check_mask,
     check_vectors,
+    taken_in,
 )
 from smalti.quantizers.estimators import straight_through
 
@@ -168,21 +169,14 @@ class FiniteScalarQuantizer(Quantizer):
         Raises:
             InputError: If z or the mask has the wrong shape or dtype.
         """
-        check_vectors(z, self.dim)
-        check_mask(mask, z)
         with torch.autocast(z.device.type, enabled=False):
-            z_e = z.float()
-            if mask is not None:
-                z_e = torch.where(mask[..., None], z_e, 0.0)
+            z_e = taken_in(z, self.dim, mask)
             b = self.bound(z_e, self._levels)
             n = self._nearest(b)
             w = self.bound.half_width(self._levels)
             y = straight_through(b / w, self._place(n))
         indices = (n * self._strides).sum(-1)
-        if mask is not None:
-            y = torch.where(mask[..., None], y, 0.0)
-            indices = torch.where(mask, indices, -1)
-        return Quantized(y.to(z.dtype), indices, {})
+        return answer(z, mask, y, indices, {})
 
     @torch.no_grad()
     def encode(self, z: Tensor) -> Tensor:

@@ -33,7 +33,14 @@ from torch.nn import functional as F
 
 from smalti.artifacts import registered
 from smalti.errors import InputError
-from smalti.quantizers.base import Quantized, Quantizer, check_indices, check_mask, check_vectors
+from smalti.quantizers.base import (
+    Quantized,
+    Quantizer,
+    answer,
+    check_indices,
+    check_vectors,
+    taken_in,
+)
 from smalti.quantizers.means import masked_mean
 
 __all__ = ["Annealing", "GumbelQuantizer"]
@@ -117,12 +124,8 @@ class GumbelQuantizer(Quantizer):
         return self.schedule.at(self.updates)
 
     def forward(self, z: Tensor, mask: Tensor | None = None) -> Quantized:
-        check_vectors(z, self.dim)
-        check_mask(mask, z)
         with torch.autocast(z.device.type, enabled=False):
-            z_e = z.float()
-            if mask is not None:
-                z_e = torch.where(mask[..., None], z_e, 0.0)
+            z_e = taken_in(z, self.dim, mask)
             l = self._logits(z_e)  # (..., K)  # noqa: E741 - as above
             l_noisy = l + _gumbel(l) if self.training else l
             indices = l_noisy.argmax(dim=-1)
@@ -133,10 +136,7 @@ class GumbelQuantizer(Quantizer):
                 # The codeword drawn has its gradient from the line above.
                 y = y + (pi - pi.detach()) @ codebook.detach()
             kl = masked_mean(_kl_to_uniform(l)[..., None], mask)
-        if mask is not None:
-            y = torch.where(mask[..., None], y, 0.0)
-            indices = torch.where(mask, indices, -1)
-        return Quantized(y.to(z.dtype), indices, {"kl": kl})
+        return answer(z, mask, y, indices, {"kl": kl})
 
     @torch.no_grad()
     def encode(self, z: Tensor) -> Tensor:

@@ -36,12 +36,11 @@ from torch.nn import functional as F
 
 from smalti.artifacts import registered
 from smalti.errors import InputError
-from smalti.quantizers.base import Quantized, Quantizer, check_mask, check_vectors
+from smalti.quantizers.base import Quantized, Quantizer, check_vectors, taken_in
 from smalti.quantizers.composed import (
     Losses,
     SummedQuantizer,
     check_per_vector,
-    checked,
     combine,
     filled,
     flat,
@@ -114,9 +113,8 @@ class MultiScaleQuantizer(SummedQuantizer):
 
     def forward(self, z: Tensor, mask: Tensor | None = None) -> Quantized:
         self._check(z)
-        check_mask(mask, z)
         with torch.autocast(z.device.type, enabled=False):
-            z_e = checked(z, self.dim, mask)
+            z_e = taken_in(z, self.dim, mask)
             weight = None if mask is None else mask[..., None].float()
             f = torch.zeros_like(z_e)
             indices, losses = [], []
@@ -141,7 +139,7 @@ class MultiScaleQuantizer(SummedQuantizer):
     def encode(self, z: Tensor) -> Tensor:
         self._check(z)
         with torch.autocast(z.device.type, enabled=False):
-            z_e = checked(z, self.dim, None)
+            z_e = taken_in(z, self.dim)
             f = torch.zeros_like(z_e)
             indices = []
             for s in range(len(self.scales)):

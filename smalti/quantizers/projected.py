@@ -20,8 +20,8 @@ from torch.nn import functional as F
 
 from smalti.artifacts import registered
 from smalti.errors import InputError
-from smalti.quantizers.base import Quantized, Quantizer, check_mask, check_vectors
-from smalti.quantizers.composed import ComposedQuantizer, checked
+from smalti.quantizers.base import Quantized, Quantizer, taken_in
+from smalti.quantizers.composed import ComposedQuantizer
 
 __all__ = ["ProjectedQuantizer", "ScaledQuantizer"]
 
@@ -59,16 +59,14 @@ class ProjectedQuantizer(ComposedQuantizer):
         self.up = nn.Linear(inner.dim, dim, bias=False)
 
     def forward(self, z: Tensor, mask: Tensor | None = None) -> Quantized:
-        check_vectors(z, self.dim)
-        check_mask(mask, z)
         with torch.autocast(z.device.type, enabled=False):
-            output = self.inner(self._down(checked(z, self.dim, mask)), mask)
+            output = self.inner(self._down(taken_in(z, self.dim, mask)), mask)
             return output._replace(quantized=self._up(output.quantized).to(z.dtype))
 
     @torch.no_grad()
     def encode(self, z: Tensor) -> Tensor:
         with torch.autocast(z.device.type, enabled=False):
-            return self.inner.encode(self._down(checked(z, self.dim, None)))
+            return self.inner.encode(self._down(taken_in(z, self.dim)))
 
     def decode(self, indices: Tensor) -> Tensor:
         """See `Quantizer.decode`."""
@@ -113,9 +111,7 @@ class ScaledQuantizer(ComposedQuantizer):
         self.whole_grids = inner.whole_grids
 
     def forward(self, z: Tensor, mask: Tensor | None = None) -> Quantized:
-        check_vectors(z, self.dim)
-        check_mask(mask, z)
-        quantized, indices, losses = self.inner(checked(z, self.dim, mask) / self.scale, mask)
+        quantized, indices, losses = self.inner(taken_in(z, self.dim, mask) / self.scale, mask)
         losses = {
             name: loss * self.scale**2 if name in ("commitment", "codebook") else loss
             for name, loss in losses.items()
@@ -124,7 +120,7 @@ class ScaledQuantizer(ComposedQuantizer):
 
     @torch.no_grad()
     def encode(self, z: Tensor) -> Tensor:
-        return self.inner.encode(checked(z, self.dim, None) / self.scale)
+        return self.inner.encode(taken_in(z, self.dim) / self.scale)
 
     def decode(self, indices: Tensor) -> Tensor:
         """See `Quantizer.decode`."""

@@ -32,12 +32,11 @@ from torch import Tensor
 
 from smalti.artifacts import registered
 from smalti.errors import InputError
-from smalti.quantizers.base import Quantized, Quantizer, check_mask, check_vectors
+from smalti.quantizers.base import Quantized, Quantizer, taken_in
 from smalti.quantizers.composed import (
     Losses,
     SummedQuantizer,
     check_per_vector,
-    checked,
     combine,
     distinct,
     filled,
@@ -110,10 +109,8 @@ class ResidualQuantizer(SummedQuantizer):
         self.dim = stages[0].dim
 
     def forward(self, z: Tensor, mask: Tensor | None = None) -> Quantized:
-        check_vectors(z, self.dim)
-        check_mask(mask, z)
         with torch.autocast(z.device.type, enabled=False):
-            z_e = checked(z, self.dim, mask)
+            z_e = taken_in(z, self.dim, mask)
             depth = self._depth(z_e)
             r, z_q = z_e, torch.zeros_like(z_e)
             indices, losses = [], []
@@ -136,7 +133,7 @@ class ResidualQuantizer(SummedQuantizer):
     @torch.no_grad()
     def encode(self, z: Tensor) -> Tensor:
         with torch.autocast(z.device.type, enabled=False):
-            r = checked(z, self.dim, None)
+            r = taken_in(z, self.dim)
             indices = []
             for stage in self._stages():
                 index = stage.encode(r)

@@ -30,9 +30,10 @@ from smalti.quantizers.assignment import Assignment, Nearest
 from smalti.quantizers.base import (
     Quantized,
     Quantizer,
+    answer,
     check_indices,
-    check_mask,
     check_vectors,
+    taken_in,
 )
 from smalti.quantizers.codebooks import Codebook
 from smalti.quantizers.collectives import broadcast
@@ -131,13 +132,8 @@ class VectorQuantizer(Quantizer):
         Raises:
             InputError: If z or the mask has the wrong shape or dtype.
         """
-        check_vectors(z, self.dim)
-        check_mask(mask, z)
         with torch.autocast(z.device.type, enabled=False):
-            z_e = z.float()
-            if mask is not None:
-                z_e = torch.where(mask[..., None], z_e, 0.0)
-            z_e = self.geometry.enter(z_e)
+            z_e = self.geometry.enter(taken_in(z, self.dim, mask))
             codewords = self.codewords()
             indices = self._assign(z_e, codewords)
             z_q = F.embedding(indices, codewords)  # (..., D)
@@ -151,10 +147,7 @@ class VectorQuantizer(Quantizer):
                 y = straight_through(z_e, z_q)
         if self.training:
             self._note(z_e, indices, mask)
-        if mask is not None:
-            y = torch.where(mask[..., None], y, 0.0)
-            indices = torch.where(mask, indices, -1)
-        return Quantized(y.to(z.dtype), indices, losses)
+        return answer(z, mask, y, indices, losses)
 
     @torch.no_grad()
     def encode(self, z: Tensor) -> Tensor:

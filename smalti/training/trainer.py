@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import signal
-import sys
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -83,9 +82,8 @@ def train(stage: Stage, name: str, run: Path, hardware: Hardware) -> None:
     try:
         trainer.fit(stage, ckpt_path=str(state) if state.exists() else None, weights_only=True)
     except SystemExit as end:  # Lightning's answer to Ctrl-C, and to a request to end
-        if isinstance(end.__context__, KeyboardInterrupt):
-            raise KeyboardInterrupt from end
-        sys.exit(128 + signal.SIGTERM)
+        by_hand = isinstance(end.__context__, KeyboardInterrupt)
+        raise KeyboardInterrupt(signal.SIGINT if by_hand else signal.SIGTERM) from end
     if best.weights:
         stage.model.load_state_dict(best.weights)
     stage.model.cpu().eval()

@@ -60,7 +60,7 @@ def pair(codebook, *, ours: dict | None = None, **theirs):
     return mine, peer
 
 
-def compare(mine, peer, z: Tensor) -> None:
+def assert_alike(mine, peer, z: Tensor) -> None:
     """Indices, outputs, the commitment loss and the gradient of the input."""
     a, b = z.clone().requires_grad_(), z.clone().requires_grad_()
     output = mine(a)
@@ -77,7 +77,7 @@ def compare(mine, peer, z: Tensor) -> None:
 def test_ema_over_twenty_steps():
     mine, peer = pair(EMACodebook(SIZE, DIM, decay=0.8))
     for z in batches(20):
-        compare(mine, peer, z)
+        assert_alike(mine, peer, z)
         mine.update()
         torch.testing.assert_close(mine.codebook.weight, peer._codebook.embed[0])
         torch.testing.assert_close(mine.codebook.counts, peer._codebook.cluster_size[0])
@@ -98,7 +98,7 @@ def test_ema_on_the_sphere_over_twenty_steps():
 def test_a_codebook_that_gradients_train():
     mine, peer = pair(GradientCodebook(SIZE, DIM))
     for z in batches(3):
-        compare(mine, peer, z)
+        assert_alike(mine, peer, z)
 
 
 def test_the_rotation_trick():
@@ -106,7 +106,7 @@ def test_the_rotation_trick():
         GradientCodebook(SIZE, DIM), ours={"estimator": Rotation()}, rotation_trick=True
     )
     for z in batches(3):
-        compare(mine, peer, z)
+        assert_alike(mine, peer, z)
 
 
 def test_evaluation():
