@@ -34,7 +34,7 @@ class Hardware:
         num_nodes: Machines.
         strategy: "auto", "ddp", "fsdp", ...
         precision: "32-true", "bf16-mixed", "16-mixed", ..., or "auto": bf16-mixed on a device that
-            computes in bfloat16, which is up to twice as fast, 32-true on others.
+            is faster in bfloat16, up to twice, 32-true on others.
         workers: Processes that fetch the batches; 0 for none.
         loggers: Lightning loggers beside TensorBoard and CSV, made anew for each stage.
     """
@@ -149,7 +149,9 @@ def _precision(hardware: Hardware) -> str:
         native = torch.cuda.is_bf16_supported(including_emulation=False)
     else:
         able = torch.cpu.get_capabilities() if hardware.accelerator in ("auto", "cpu") else {}
-        native = bool(able.get("avx512_bf16") or able.get("amx_bf16"))
+        # Intel's avx512_bf16, where there is no AMX, is slower than its float32.
+        amd = "AMD" in str(able.get("cpu_name"))
+        native = bool(able.get("amx_bf16") or (able.get("avx512_bf16") and amd))
     return "bf16-mixed" if native else "32-true"
 
 
