@@ -36,7 +36,7 @@ from smalti.priors import PixelCNN
 from smalti.quantizers import EMACodebook, GradientCodebook, VectorQuantizer, codebook_usage
 from smalti.signals import Signal
 from smalti.training.batches import StepSampler
-from smalti.training.memory import keep_freed_memory
+from smalti.training.cpu import make_fast
 
 K, D, HIDDEN = 512, 64, 64
 LAYERS, KERNEL, CHANNELS = 10, 5, 64
@@ -161,7 +161,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    keep_freed_memory()
+    make_fast()
 
     splits = Images(options.data, 28, channels=1).load()
     rows = []

@@ -28,7 +28,7 @@ from smalti.quantizers import EMACodebook, VectorQuantizer
 from smalti.signals import Signal
 from smalti.training import Hardware, TokenizerObjective, TokenizerStage, Training, train
 from smalti.training.batches import StepSampler
-from smalti.training.memory import keep_freed_memory
+from smalti.training.cpu import make_fast
 
 
 def make() -> DiscreteAutoencoder:
@@ -95,7 +95,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    keep_freed_memory()
+    make_fast()
 
     examples = Pixels(torch.randint(256, (10_000, 1, 28, 28), dtype=torch.uint8), None)
     loops = {"bare": bare, "smalti": lightning}

@@ -39,6 +39,7 @@ from smalti.training import (
     train,
 )
 from smalti.training.batches import evaluation_loader
+from smalti.training.cpu import make_fast
 from smalti.training.processes import is_first, wait_for_all
 
 __all__ = ["Run", "fit"]
@@ -127,8 +128,13 @@ class Run:
         }
 
 
-def fit(config: Namespace, folder: str | Path) -> tuple[Run, Splits]:
+def fit(config: Namespace, folder: str | Path, splits: Splits | None = None) -> tuple[Run, Splits]:
     """Learns the tokenizer, caches the tokens and learns the prior; what is done is not done again.
+
+    Arguments:
+        config: The resolved configuration of a recipe.
+        folder: The run directory.
+        splits: The recipe's data, where they are loaded already.
 
     Returns:
         The run directory and the data it was made from.
@@ -136,10 +142,11 @@ def fit(config: Namespace, folder: str | Path) -> tuple[Run, Splits]:
     Raises:
         InputError: If the data cannot be used, or the folder holds a run of another recipe.
     """
+    make_fast()
     run = Run(folder)
     run.check(config)
     recipe = schema.build(config)
-    splits = recipe.data.load()
+    splits = recipe.data.load() if splits is None else splits
     _try_out(recipe, splits)
     write_text(run.config, schema.dump(config))  # not before: a mistake claims no folder
     if not run.tokenizer.exists():

@@ -10,8 +10,9 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 import pytest
 import torch
 
+torch.set_num_threads(1)  # here, so that fixtures of modules have one thread too
+
 
 @pytest.fixture(autouse=True)
 def seeded() -> None:
-    torch.set_num_threads(1)
     torch.manual_seed(0)

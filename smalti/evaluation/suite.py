@@ -333,12 +333,18 @@ def _generated_clocks(
 
 
 def _curves(curves: Mapping[str, Path | Sequence[Path]], report: Report) -> None:
-    """The training curves of each stage."""
+    """The training curves of each stage, and how long it took."""
+    taken = []
     for stage, files in curves.items():
-        for quantity, splits in read_curves(files).items():
+        read = read_curves(files)
+        if seconds := read.pop("seconds", None):
+            taken.append(f"{stage} {number(round(seconds['train'][-1][1]))} s")
+        for quantity, splits in read.items():
             report.pictures[f"curves/{stage}/{quantity}"] = Picture(
                 plot_curves(quantity, splits), f"{quantity} of the {stage} over the steps"
             )
+    if taken:
+        report.facts["Training"] = ", ".join(taken)
     if not report.under("curves"):
         report.missing["Training curves"] = "no log of them was found."
 

@@ -19,7 +19,7 @@ from tqdm import tqdm
 from smalti.files import atomic_file
 from smalti.training.stage import Stage
 
-__all__ = ["AtomicCheckpointIO", "KeepBest", "Progress", "SaveState"]
+__all__ = ["AtomicCheckpointIO", "KeepBest", "Progress", "SaveState", "Stopwatch"]
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -93,6 +93,30 @@ class KeepBest(Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """From the saved state."""
         self.loss, self.weights = state_dict["loss"], deepcopy(state_dict["weights"])
+
+
+class Stopwatch(Callback):
+    """Logs how many seconds have been trained, over all starts, as `train/seconds`."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Goes on from the seconds of the saved state."""
+        self._start = time.monotonic() - self.seconds
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
+        """Takes the time."""
+        self.seconds = time.monotonic() - self._start
+        pl_module.log("train/seconds", self.seconds)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Part of the saved state."""
+        return {"seconds": self.seconds}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """From the saved state."""
+        self.seconds = state_dict["seconds"]
 
 
 class Progress(Callback):

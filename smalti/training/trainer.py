@@ -17,8 +17,14 @@ from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from lightning.pytorch.strategies import DDPStrategy
 
 from smalti.errors import InputError
-from smalti.training.callbacks import AtomicCheckpointIO, KeepBest, Progress, SaveState
-from smalti.training.memory import keep_freed_memory
+from smalti.training.callbacks import (
+    AtomicCheckpointIO,
+    KeepBest,
+    Progress,
+    SaveState,
+    Stopwatch,
+)
+from smalti.training.cpu import make_fast
 from smalti.training.stage import Stage
 
 __all__ = ["Hardware", "train"]
@@ -70,7 +76,7 @@ def train(stage: Stage, name: str, run: Path, hardware: Hardware) -> None:
     """
     state, best = run / "state" / f"{name}.ckpt", KeepBest()
     _quieten()
-    keep_freed_memory()
+    make_fast()
     try:
         trainer = _trainer(stage, name, run, hardware, state, best)
     except (MisconfigurationException, ValueError) as error:
@@ -95,7 +101,7 @@ def _trainer(
     """Lightning's trainer for a stage."""
     options = stage.training_options
     saved = SaveState(state, options.save_every, options.validate_every)
-    callbacks: list[Callback] = [Progress(name), saved]
+    callbacks: list[Callback] = [Progress(name), Stopwatch(), saved]
     if options.keep_best:
         callbacks.append(best)
     if options.weight_ema is not None:
@@ -118,7 +124,7 @@ def _trainer(
         val_check_interval=options.validate_every * options.accumulate,
         check_val_every_n_epoch=None,
         num_sanity_val_steps=0,
-        log_every_n_steps=20,
+        log_every_n_steps=max(1, min(20, options.steps // 10)),  # a short run has a curve too
         use_distributed_sampler=False,
         enable_checkpointing=True,
         enable_progress_bar=False,

@@ -25,7 +25,9 @@ def leaves(tree):
 
 
 def write_curves(path):
-    path.write_text("epoch,step,train/loss,validation/loss\n0,1,0.5,\n0,2,,0.4\n")
+    path.write_text(
+        "epoch,step,train/loss,train/seconds,validation/loss\n0,1,0.5,61.6,\n0,2,,,0.4\n"
+    )
     return path
 
 
@@ -60,7 +62,8 @@ def test_all_that_labels_allow_is_there(labelled):
     }
     assert [f"samples/{scheme}" in report.pictures for scheme in schemes] == [True] * 3
     assert [picture.caption for picture in report.under("labels").values()] == list(LABELS.names)
-    assert "curves/tokenizer/loss" in report.pictures
+    assert list(report.under("curves")) == ["tokenizer/loss"]
+    assert report.facts["Training"] == "tokenizer 62 s"
     assert set(report.missing) <= {"FID and KID"}
 
 
