@@ -2,6 +2,7 @@
 
     smalti fit RECIPE_OR_YAML [--data PATH] [--out RUN] [--any.key value]
     smalti sample | reconstruct | encode | decode | evaluate RUN ...
+    smalti compare --data PATH --quantizers ema,nsvq,... --seeds 3 --budget 2000
     smalti recipes
 
 A user's mistake is one line on stderr and exit status 2; a traceback is shown under --debug only.
@@ -55,6 +56,7 @@ COMMANDS = (
     Command("encode", "turn images into token indices"),
     Command("decode", "turn token indices into images"),
     Command("evaluate", "measure a run and write its report"),
+    Command("compare", "put quantizers head to head on your data"),
     Command("recipes", "list the recipes that come with smalti"),
 )
 
@@ -72,7 +74,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"smalti: {_one_line(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt as stop:
-        goes_on = "; the same command goes on where it was" if words[:1] == ["fit"] else ""
+        goes_on = (
+            "; the same command goes on where it was" if words[:1] in (["fit"], ["compare"]) else ""
+        )
         print(f"smalti: stopped{goes_on}", file=sys.stderr)
         return 128 + (stop.args[0] if stop.args else signal.SIGINT)
 

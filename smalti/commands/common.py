@@ -17,7 +17,7 @@ from torch import Tensor
 from smalti import pictures
 from smalti.errors import InputError
 
-__all__ = ["call", "write_pictures"]
+__all__ = ["call", "data_option", "write_pictures"]
 
 
 def call(function: Callable[..., None], words: Sequence[str], *positional: str) -> None:
@@ -62,6 +62,20 @@ def call(function: Callable[..., None], words: Sequence[str], *positional: str) 
 def _given(annotation: Any) -> Any:
     """The type of a value that is given, where none is needed: X of X | None."""
     return next((part for part in get_args(annotation) if part is not NoneType), annotation)
+
+
+def data_option(data: str | None) -> list[str]:
+    """What `--data` means to a recipe.
+
+    Raises:
+        InputError: If it is empty.
+    """
+    if data is None:
+        return []
+    if not data:
+        raise InputError("The option --data is empty: give a path, or a name on the hub.")
+    # From wherever the run is looked at later, what is local stays local.
+    return ["--data.path", str(Path(data).resolve()) if Path(data).exists() else data]
 
 
 def write_pictures(

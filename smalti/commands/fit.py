@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from smalti import recipes, runs
+from smalti.commands.common import data_option
 from smalti.commands.evaluate import report
 from smalti.errors import InputError
 from smalti.recipes import schema
@@ -42,12 +43,7 @@ def run(words: Sequence[str]) -> None:
         )
     out = _take(rest, "--out") or f"runs/{recipes.find(recipe).stem}"
     data = _take(rest, "--data")
-    if data == "":
-        raise InputError("The option --data is empty: give a path, or a name on the hub.")
-    if data is not None:
-        # From wherever the run is looked at later, what is local stays local.
-        rest += ["--data.path", str(Path(data).resolve()) if Path(data).exists() else data]
-    config = schema.read(recipe, rest)
+    config = schema.read(recipe, [*rest, *data_option(data)])
     finished, splits = runs.fit(config, Path(out))
     if is_first():
         report(finished, splits)

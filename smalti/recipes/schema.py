@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from jsonargparse import ArgumentError, ArgumentParser, Namespace
@@ -31,6 +32,7 @@ __all__ = [
     "TokenizerRecipe",
     "build",
     "dump",
+    "parsed",
     "parser",
     "read",
 ]
@@ -173,6 +175,19 @@ def read(recipe: str, overrides: Sequence[str] = ()) -> Namespace:
     except (ArgumentError, YAMLError) as error:
         reason = _in_words(" ".join(str(error).split()))
         raise InputError(f"The recipe {recipe} cannot be used: {reason}") from error
+
+
+def parsed(fields: dict[str, Any]) -> Namespace:
+    """A recipe whose fields are given as YAML would give them.
+
+    Raises:
+        InputError: If a key or a value does not fit.
+    """
+    try:
+        return parser().parse_object(fields)
+    except ArgumentError as error:
+        reason = _in_words(" ".join(str(error).split()))
+        raise InputError(f"The recipe cannot be used: {reason}") from error
 
 
 def _in_words(reason: str) -> str:

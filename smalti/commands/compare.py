@@ -1,0 +1,79 @@
+"""`smalti compare`: quantizers head to head."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from smalti.commands.common import call, data_option
+from smalti.comparison import gaussian as on_vectors
+from smalti.comparison import head_to_head
+from smalti.errors import InputError
+from smalti.recipes import schema
+
+__all__ = ["compare", "run"]
+
+USUAL = "ste,ema,nsvq,rotation,simvq,fsq,lfq,bsq,gumbel"
+
+
+def run(words: Sequence[str]) -> None:
+    """See `compare`."""
+    call(compare, words)
+
+
+def compare(
+    data: str | None = None,
+    quantizers: str = USUAL,
+    seeds: int = 3,
+    budget: int = 2000,
+    bits: str | None = None,
+    recipe: str = "images32",
+    gaussian: bool = False,
+    out: str = "runs/compare",
+) -> None:
+    """Puts quantizers head to head: the same encoder, bits, budget and order of the data for each.
+
+    Args:
+        data: A folder, a parquet, IDX files or a hub name, as for smalti fit.
+        quantizers: Short names, with commas between them; also diveq and ibq.
+        seeds: Runs of each quantizer at each rate.
+        budget: Optimizer steps of each run; a quarter as many for the small prior over its tokens.
+        bits: Bits an index, with commas between several; 9 if not given, 8 for --gaussian.
+        recipe: Whose data, network and optimizer are used.
+        gaussian: Compare on vectors of N(0, I) in 128 dimensions instead, where the limit is known.
+        out: Folder for the table, the plots and the runs.
+    """
+    names = list(dict.fromkeys(quantizers.split(",")))
+    for option, value in (("seeds", seeds), ("budget", budget)):
+        if value < 1:
+            raise InputError(f"--{option} must be at least 1, got {value}.")
+    rates = _rates(bits or ("8" if gaussian else "9"))
+    if gaussian:
+        if data is not None:
+            raise InputError("--gaussian makes its own vectors: leave --data out.")
+        made = on_vectors(names, bits=rates, seeds=seeds, steps=budget)
+    else:
+        made = head_to_head(
+            schema.read(recipe, data_option(data)),
+            names,
+            bits=rates,
+            seeds=seeds,
+            steps=budget,
+            folder=out,
+        )
+    made.save(out)
+    print(made.table())
+    print(f"Table: {Path(out) / 'comparison.md'}   Plots: {Path(out) / 'time.png'}, bits.png")
+
+
+def _rates(bits: str) -> list[int]:
+    """Rates in the order given.
+
+    Example:
+        >>> _rates("6,9")
+        [6, 9]
+    """
+    words = bits.split(",")
+    if not all(word.isdecimal() and 1 <= int(word) <= 16 for word in words):
+        raise InputError(f"--bits takes whole numbers from 1 to 16, e.g. 6,9; got {bits}.")
+    return [int(word) for word in dict.fromkeys(words)]

@@ -1,0 +1,118 @@
+"""Quantizers on a source whose limit is known: x ~ N(0, I) in D dimensions.
+
+No code of b bits a vector has a mean squared error a dimension below
+
+    D(b) = 2^(−2b/D),
+
+Shannon's distortion-rate function; 0.917 at 8 bits and D = 128. A codebook meets the vectors as
+they are, without encoder or decoder, so that only what the quantizer itself learns is seen; a
+quantizer of numbers learns its linear maps. Each step brings new vectors, the same to every method.
+
+References:
+    Coding theorems for a discrete source with a fidelity criterion, C. E. Shannon, 1959.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+import torch
+from jsonargparse import ArgumentParser
+from torch import Tensor
+
+from smalti.comparison.methods import Method, method
+from smalti.comparison.outcomes import Comparison, Outcome
+from smalti.data.progress import progress
+from smalti.losses import MSE
+from smalti.quantizers import Quantizer, count_indices, perplexity, usage
+from smalti.training import TokenizerObjective
+
+__all__ = ["bound", "gaussian"]
+
+DIM, BATCH, RATE = 128, 1024, 3e-3
+VALIDATION, TEST = 4096, 65_536  # vectors
+POINTS = 20  # of a curve
+DISTORTION = "MSE a dimension"
+
+
+def bound(bits: float, dim: int = DIM) -> float:
+    """The least mean squared error a dimension at so many bits a vector.
+
+    Example:
+        >>> round(bound(8), 3)
+        0.917
+    """
+    return float(2 ** (-2 * bits / dim))
+
+
+def gaussian(methods: Sequence[str], *, bits: Sequence[int], seeds: int, steps: int) -> Comparison:
+    """Trains each method at each rate with each seed, and measures them.
+
+    Arguments:
+        methods: Short names of quantizers.
+        bits: Rates, log2 K.
+        seeds: Runs of each: the seeds from 0 on.
+        steps: Optimizer steps, with 1,024 new vectors each.
+
+    Raises:
+        InputError: If a name is unknown.
+    """
+    chosen = {name: method(name) for name in methods}
+    plan = [(b, name, seed) for b in bits for seed in range(seeds) for name in methods]
+    outcomes = [
+        Outcome(name, b, seed, *_learned(chosen[name], b, seed, steps))
+        for b, name, seed in progress(plan, len(plan), "runs")
+    ]
+    title = f"N(0, I) in {DIM} dimensions: {steps} steps of {BATCH} vectors"
+    return Comparison(title, DISTORTION, outcomes, bound)
+
+
+def _learned(
+    chosen: Method, bits: int, seed: int, steps: int
+) -> tuple[dict[str, float], list[tuple[int, float, float]]]:
+    """Figures and curve of one run."""
+    torch.manual_seed(seed)
+    quantizer = _built(chosen, bits, steps)
+    objective = TokenizerObjective(MSE(), weights=chosen.loss_weights)
+    learned = [parameter for parameter in quantizer.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.Adam(learned, lr=RATE) if learned else None
+    source = torch.Generator().manual_seed(seed)
+    validation = torch.randn(VALIDATION, DIM, generator=source)
+    curve, seconds = [], 0.0
+    for step in range(1, steps + 1):
+        x = torch.randn(BATCH, DIM, generator=source)
+        start = time.perf_counter()
+        y, _, losses = quantizer(x)
+        loss = objective(x, y, losses, step)["loss"]
+        if optimizer is not None:
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+        quantizer.update()
+        seconds += time.perf_counter() - start
+        if step % max(1, steps // POINTS) == 0:
+            curve.append((step, seconds, _distortion(quantizer, validation)))
+    test = torch.randn(TEST, DIM, generator=source)
+    counts = count_indices(quantizer.eval().encode(test), 2**bits)
+    figures = {
+        DISTORTION: _distortion(quantizer, test),
+        "usage": usage(counts),
+        "perplexity": perplexity(counts),
+        "seconds": seconds,
+    }
+    return figures, curve
+
+
+def _built(chosen: Method, bits: int, steps: int) -> Quantizer:
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_argument("--quantizer", type=Quantizer)
+    config = parser.parse_object({"quantizer": chosen.quantizer(bits, DIM, steps)})
+    built: Quantizer = parser.instantiate(config).quantizer
+    return built
+
+
+@torch.no_grad()
+def _distortion(quantizer: Quantizer, x: Tensor) -> float:
+    """Mean squared error a dimension of x decoded from its indices."""
+    return float((quantizer.decode(quantizer.encode(x)) - x).square().mean())

@@ -1,0 +1,151 @@
+"""Quantizers head to head on data: everything equal but the quantizer.
+
+For each rate, method and seed one run: the same encoder with the same first weights, the same
+number of bits an index, optimizer, steps and order of the examples, then the same small prior over
+the tokens. A run is a run directory like any other, with a report of its own; what is done is not
+done again.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Sequence
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from jsonargparse import Namespace
+
+from smalti import runs
+from smalti.comparison.methods import Method, method
+from smalti.comparison.outcomes import Comparison, Outcome
+from smalti.data import Splits
+from smalti.errors import InputError
+from smalti.evaluation import Limits, evaluate
+from smalti.evaluation.curves import read_curves
+from smalti.generation import Model
+from smalti.recipes import schema
+from smalti.runs import Run
+
+__all__ = ["head_to_head"]
+
+logger = logging.getLogger(__name__)
+
+DISTORTION = "MSE/variance"
+VALIDATIONS = 10  # points of a curve
+FIGURES = {
+    DISTORTION: ("reconstruction", "mse_over_variance"),
+    "PSNR, dB": ("reconstruction", "psnr"),
+    "usage": ("codebook", "usage"),
+    "perplexity": ("codebook", "perplexity"),
+    "prior, nats an index": ("rate", "prior", "nats_per_index"),
+}
+
+
+def head_to_head(
+    recipe: Namespace,
+    methods: Sequence[str],
+    *,
+    bits: Sequence[int],
+    seeds: int,
+    steps: int,
+    folder: str | Path,
+) -> Comparison:
+    """Trains, measures and compares.
+
+    Arguments:
+        recipe: Where data, network and the tokenizer's training come from.
+        methods: Short names of quantizers.
+        bits: Rates, log2 K.
+        seeds: Runs of each method at each rate: the seeds from 0 on.
+        steps: Optimizer steps of each tokenizer; each prior has a quarter as many.
+        folder: Where the runs go.
+
+    Raises:
+        InputError: If a name is unknown, the data cannot be used, or a folder holds another run.
+    """
+    folder = Path(folder)
+    plan = [(b, name, seed) for b in bits for seed in range(seeds) for name in methods]
+    fields = yaml.safe_load(schema.dump(recipe))
+    dim = schema.build(recipe).tokenizer.quantizer.dim
+    configs = [_config(fields, method(name), b, dim, seed, steps) for b, name, seed in plan]
+    splits = schema.build(configs[0]).data.load()
+    outcomes = []
+    for number, ((b, name, seed), config) in enumerate(zip(plan, configs, strict=True), 1):
+        logger.info("%d of %d: %s, %d bits, seed %d", number, len(plan), name, b, seed)
+        run = Run(folder / f"{name}-{b}-bits-seed-{seed}")
+        report = _measured(run, config, splits)
+        outcomes.append(Outcome(name, b, seed, *_read(run, report)))
+    data = recipe.data.class_path.rpartition(".")[2]
+    path = getattr(recipe.data.init_args, "path", None)
+    where = f"{data} ({Path(path).name})" if path else data
+    title = f"{where}: {steps} steps of batches of {recipe.tokenizer.training.batch_size}"
+    return Comparison(title, DISTORTION, outcomes)
+
+
+def _config(
+    recipe: dict[str, Any],
+    chosen: Method,
+    bits: int,
+    dim: int,
+    seed: int,
+    steps: int,
+) -> Namespace:
+    """The recipe with this quantizer and budget, and with a small prior without a condition."""
+    fields = deepcopy(recipe)
+    tokenizer = fields["tokenizer"]
+    tokenizer["quantizer"] = chosen.quantizer(bits, dim, steps)
+    tokenizer["loss_weights"] = dict(chosen.loss_weights) or None
+    tokenizer["training"] |= {"steps": steps, "validate_every": max(2, steps // VALIDATIONS)}
+    fields["prior"] = {
+        "model": {"class_path": "PixelCNN", "init_args": {"hidden": 64, "layers": 4}},
+        "conditional": False,
+        "examples": 20_000,
+        "training": {
+            "steps": max(1, steps // 4),
+            "batch_size": 64,
+            "optimizer": {"class_path": "Adam", "init_args": {"lr": 0.003}},
+            "schedule": {"class_path": "Cosine"},
+        },
+    }
+    fields["seed"] = seed
+    return schema.parsed(fields)
+
+
+def _measured(run: Run, config: Namespace, splits: Splits) -> dict[str, Any]:
+    """The report of a run, which is made where it is not there yet."""
+    file = run.folder / "report.json"
+    run.check(config)
+    if not file.is_file():
+        runs.fit(config, run.folder, splits)
+        model = Model.load(run.folder)
+        limits = Limits(classifier_steps=0, inception=False)
+        made = evaluate(model, splits, curves=run.curves(), limits=limits, title=run.folder.name)
+        made.save(run.folder)
+    report: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    return report
+
+
+def _read(
+    run: Run, report: dict[str, Any]
+) -> tuple[dict[str, float], list[tuple[int, float, float]]]:
+    """Figures and curve of a run."""
+    curves = read_curves(run.curves()["tokenizer"])
+    if "seconds" not in curves:
+        raise InputError(f"{run.folder} has no log of its training: delete it to make it anew.")
+    at, seconds = zip(*curves["seconds"]["train"], strict=True)
+    figures = {}
+    for name, path in FIGURES.items():
+        branch: Any = report["figures"]
+        for key in path:
+            branch = branch[key]
+        figures[name] = float(branch["value"])
+    figures["seconds"] = seconds[-1]
+    curve = [
+        (step, float(np.interp(step, at, seconds)), value)
+        for step, value in curves["reconstruction"]["validation"]
+    ]
+    return figures, curve

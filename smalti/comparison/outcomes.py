@@ -1,0 +1,191 @@
+"""What came out of a comparison: one outcome a run, the table of them all, and its plots."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import mean, stdev
+
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure as Plot
+from matplotlib.ticker import MaxNLocator
+from PIL import Image
+
+from smalti.comparison.methods import METHODS
+from smalti.files import write_text
+from smalti.pictures import save_png
+
+__all__ = ["Comparison", "Outcome"]
+
+GREY = "#828282"
+COLOURS = {name: colormaps["tab20"](2 * n % 20 + n // 10) for n, name in enumerate(METHODS)}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One method at one rate with one seed.
+
+    Attributes:
+        method: Its short name.
+        bits: log2 K.
+        seed: Of everything random.
+        figures: By name, as measured on the test set.
+        curve: (step, seconds trained, distortion on the validation set), in order.
+    """
+
+    method: str
+    bits: int
+    seed: int
+    figures: dict[str, float]
+    curve: list[tuple[int, float, float]]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """All outcomes, and what they are.
+
+    Attributes:
+        title: What was compared, on what, with which budget.
+        distortion: The name of the distortion among the figures.
+        outcomes: Of every method at every rate, with the same seeds.
+        bound: The least distortion that is possible at so many bits; None where nobody knows.
+    """
+
+    title: str
+    distortion: str
+    outcomes: Sequence[Outcome]
+    bound: Callable[[int], float] | None = None
+
+    @property
+    def methods(self) -> list[str]:
+        """In the order in which they were asked for."""
+        return list(dict.fromkeys(outcome.method for outcome in self.outcomes))
+
+    @property
+    def rates(self) -> list[int]:
+        """The bits, rising."""
+        return sorted({outcome.bits for outcome in self.outcomes})
+
+    def values(self, method: str, bits: int, figure: str) -> list[float]:
+        """One figure of a method at a rate, a value for each seed."""
+        return [outcome.figures[figure] for outcome in self._of(method, bits)]
+
+    def table(self) -> str:
+        """Markdown: a row for each rate and method, the least distortion first."""
+        figures = list(self.outcomes[0].figures)
+        seeds = len({outcome.seed for outcome in self.outcomes})
+        spread = f"mean ± standard deviation over {seeds} seeds" if seeds > 1 else "one seed"
+        lines = [f"{self.title}; {spread}.", ""]
+        lines.append(f"| quantizer | bits | {' | '.join(figures)} |")
+        lines.append("|---|---|" + "---|" * len(figures))
+        for bits in self.rates:
+            for name in sorted(
+                self.methods, key=lambda name: mean(self.values(name, bits, self.distortion))
+            ):
+                cells = [_spread(self.values(name, bits, figure)) for figure in figures]
+                lines.append(f"| {name} | {bits} | {' | '.join(cells)} |")
+            if self.bound is not None:
+                least = [f"{self.bound(bits):.3f}"] + [""] * (len(figures) - 1)
+                lines.append(f"| *no quantizer can do better* | {bits} | {' | '.join(least)} |")
+        return "\n".join(lines) + "\n"
+
+    def plots(self) -> dict[str, Image.Image]:
+        """`time`: the distortion over steps and seconds at the highest rate; `bits`: over rates."""
+        return {"time": self._over_time(), "bits": self._over_bits()}
+
+    def save(self, folder: str | Path) -> None:
+        """Writes `comparison.md`, `comparison.json`, `time.png` and `bits.png`."""
+        folder = Path(folder)
+        content = {
+            "title": self.title,
+            "distortion": self.distortion,
+            "methods": {name: METHODS[name].summary for name in self.methods},
+            "bound": {bits: self.bound(bits) for bits in self.rates} if self.bound else None,
+            "outcomes": [asdict(outcome) for outcome in self.outcomes],
+        }
+        pictures = "\n![Distortion over time](time.png)\n\n![Distortion over bits](bits.png)\n"
+        write_text(folder / "comparison.json", json.dumps(content, indent=2) + "\n")
+        write_text(folder / "comparison.md", self.table() + pictures)
+        for name, plot in self.plots().items():
+            save_png(plot, folder / f"{name}.png")
+
+    def _of(self, method: str, bits: int) -> list[Outcome]:
+        return [o for o in self.outcomes if o.method == method and o.bits == bits]
+
+    def _over_time(self) -> Image.Image:
+        bits = self.rates[-1]
+        plot, (over_steps, over_seconds) = _paper(2)
+        for name in self.methods:
+            curves = np.array([outcome.curve for outcome in self._of(name, bits)])
+            steps, seconds, values = np.moveaxis(curves, 2, 0)  # each (seeds, points)
+            _draw(over_steps, name, steps.mean(0), values)
+            _draw(over_seconds, name, seconds.mean(0), values)
+        for axes, label in ((over_steps, "step"), (over_seconds, "seconds of training")):
+            axes.set_xlabel(label, color=GREY)
+            axes.set_yscale("log")
+            axes.yaxis.set_major_formatter("{x:.3g}")
+            axes.yaxis.set_minor_formatter("{x:.3g}")
+            if self.bound is not None:
+                axes.axhline(self.bound(bits), color=GREY, linestyle="--", label="bound")
+        over_steps.set_ylabel(f"{self.distortion}, validation, {bits} bits", color=GREY)
+        return _finished(plot, over_seconds)
+
+    def _over_bits(self) -> Image.Image:
+        plot, (axes,) = _paper(1)
+        for name in self.methods:
+            values = np.array([self.values(name, bits, self.distortion) for bits in self.rates])
+            _draw(axes, name, np.array(self.rates), values.T)
+        if self.bound is not None:
+            least = [self.bound(bits) for bits in self.rates]
+            axes.plot(self.rates, least, color=GREY, linestyle="--", marker="_", label="bound")
+        axes.set_xlabel("bits an index", color=GREY)
+        axes.set_ylabel(f"{self.distortion}, test", color=GREY)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        return _finished(plot, axes)
+
+
+def _spread(values: list[float]) -> str:
+    """Mean ± standard deviation, to the digit that the deviation leaves."""
+    middle = mean(values)
+    if len(values) < 2:
+        return f"{middle:.4g}"
+    deviation = stdev(values)
+    if deviation == 0 or not math.isfinite(deviation):
+        return f"{middle:.4g} ± {deviation:.2g}"
+    digits = max(0, 1 - math.floor(math.log10(deviation)))
+    return f"{middle:.{digits}f} ± {deviation:.{digits}f}"
+
+
+def _draw(axes: Axes, name: str, x: np.ndarray, values: np.ndarray) -> None:
+    """The mean over seeds, values (seeds, points), and a band of one standard deviation."""
+    middle, colour = values.mean(0), COLOURS[name]
+    axes.plot(x, middle, color=colour, linewidth=1.6, marker="o", markersize=3, label=name)
+    if len(values) > 1:
+        deviation = values.std(0, ddof=1)
+        axes.fill_between(x, middle - deviation, middle + deviation, color=colour, alpha=0.18)
+
+
+def _paper(panels: int) -> tuple[Plot, list[Axes]]:
+    """White paper with panels that share their height, without pyplot and its global state."""
+    plot = Plot(figsize=(1.6 + 4.2 * panels, 3.8), dpi=150, layout="constrained")
+    row = plot.subplots(1, panels, sharey=True, squeeze=False)[0]
+    for axes in row:
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.spines[["left", "bottom"]].set_color(GREY)
+        axes.tick_params(which="both", colors=GREY, labelsize=8)
+        axes.grid(color=GREY, alpha=0.2, linewidth=0.6)
+    return plot, list(row)
+
+
+def _finished(plot: Plot, last: Axes) -> Image.Image:
+    """With the legend to the right of the last panel."""
+    last.legend(frameon=False, fontsize=9, loc="center left", bbox_to_anchor=(1.02, 0.5))
+    written = io.BytesIO()
+    plot.savefig(written, format="png", metadata={"Software": None})
+    return Image.open(written).convert("RGB")

@@ -1,0 +1,202 @@
+"""Quantizers head to head: the same for all but the quantizer, and what is done stays done."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import pytest
+import torch
+import yaml
+from jsonargparse import Namespace
+
+from smalti import runs
+from smalti.cli import main
+from smalti.comparison import METHODS, Comparison, Outcome, gaussian, head_to_head
+from smalti.comparison.gaussian import bound
+from smalti.quantizers import VectorQuantizer
+from smalti.recipes import schema
+from tiny import clocks_recipe, write_recipe
+
+STEPS = 8
+
+
+def tiny_recipe() -> Namespace:
+    """Clocks of 16 px, with what a comparison replaces left as it is."""
+    return schema.parsed(clocks_recipe())
+
+
+def compared(folder, methods, bits=(3,), seeds=1) -> Comparison:
+    return head_to_head(tiny_recipe(), methods, bits=bits, seeds=seeds, steps=STEPS, folder=folder)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """Two methods at two rates with two seeds, and their folder."""
+    folder = tmp_path_factory.mktemp("compare")
+    return compared(folder, ["ema", "fsq"], bits=(3, 4), seeds=2), folder
+
+
+def outcome(method: str, bits: int, seed: int, mse: float) -> Outcome:
+    return Outcome(method, bits, seed, {"MSE": mse, "usage": 1.0}, [(1, 0.5, 2 * mse), (2, 1, mse)])
+
+
+def test_there_is_a_run_and_an_outcome_for_each(made):
+    comparison, folder = made
+    assert [(o.bits, o.seed, o.method) for o in comparison.outcomes] == [
+        (bits, seed, name) for bits in (3, 4) for seed in (0, 1) for name in ("ema", "fsq")
+    ]
+    for one in comparison.outcomes:
+        run = folder / f"{one.method}-{one.bits}-bits-seed-{one.seed}"
+        report = json.loads((run / "report.json").read_text())["figures"]
+        assert one.figures["MSE/variance"] == report["reconstruction"]["mse_over_variance"]["value"]
+        assert one.figures["prior, nats an index"] > 0
+        assert 1 <= one.figures["perplexity"] <= 2**one.bits
+        assert one.curve[-1][0] >= STEPS - 1 and one.curve[-1][1] <= one.figures["seconds"]
+
+
+def test_runs_differ_in_nothing_but_the_quantizer_and_its_weights_of_losses(made):
+    _, folder = made
+    ema, fsq = (
+        yaml.safe_load((folder / f"{name}-3-bits-seed-1" / "config.yaml").read_text())
+        for name in ("ema", "fsq")
+    )
+    assert ema["tokenizer"].pop("quantizer") != fsq["tokenizer"].pop("quantizer")
+    for config in (ema, fsq):
+        config["tokenizer"].pop("loss_weights", None)
+    assert ema == fsq
+
+
+def test_the_networks_start_from_the_same_weights():
+    weights = []
+    for name in ("ema", "gumbel", "fsq"):
+        fields = clocks_recipe()
+        fields["tokenizer"]["quantizer"] = METHODS[name].quantizer(3, 8, STEPS)
+        recipe = schema.build(schema.parsed(fields))
+        torch.manual_seed(recipe.seed)
+        tokenizer = runs.build_tokenizer(recipe.tokenizer, recipe.data.load().signal)
+        weights.append([*tokenizer.encoder.parameters(), *tokenizer.decoder.parameters()])
+    for others in zip(*weights, strict=True):
+        assert all(torch.equal(others[0], other) for other in others)
+
+
+def test_what_is_done_is_not_done_again(made, monkeypatch):
+    comparison, folder = made
+    monkeypatch.setattr(runs, "fit", lambda *_: pytest.fail("trained again"))
+    again = compared(folder, ["ema", "fsq"], bits=(3, 4), seeds=2)
+    assert again.outcomes == comparison.outcomes
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_each_method_trains_at_its_rate(name, tmp_path):
+    (one,) = compared(tmp_path, [name]).outcomes
+    assert math.isfinite(one.figures["MSE/variance"])
+    recipe = schema.build(schema.read(str(tmp_path / f"{name}-3-bits-seed-0" / "config.yaml")))
+    quantizer = recipe.tokenizer.quantizer
+    assert quantizer.codebook_sizes == (8,) and quantizer.dim == 8
+    if isinstance(quantizer, VectorQuantizer):
+        assert quantizer.revival.stop_after == 4 * STEPS // 5
+
+
+@pytest.mark.parametrize("bits", [1, 2, 5, 9, 10])
+def test_every_method_has_as_many_codewords_as_the_rate_allows(bits):
+    for chosen in METHODS.values():
+        fields = clocks_recipe()
+        fields["tokenizer"]["quantizer"] = chosen.quantizer(bits, 8, STEPS)
+        quantizer = schema.build(schema.parsed(fields)).tokenizer.quantizer
+        assert math.prod(quantizer.codebook_sizes) == 2**bits
+
+
+# Vectors of N(0, I)
+
+
+def test_no_method_passes_the_bound_and_codebooks_come_near():
+    comparison = gaussian(list(METHODS), bits=[6], seeds=1, steps=20)
+    found = {one.method: one.figures["MSE a dimension"] for one in comparison.outcomes}
+    assert all(value > bound(6) for value in found.values())
+    assert max(found["ema"], found["ste"], found["nsvq"]) < 1  # 1 is what a single codeword has
+    assert all(len(one.curve) == 20 for one in comparison.outcomes)
+
+
+def test_the_gaussian_comparison_repeats_itself():
+    first, second = (gaussian(["ema", "nsvq"], bits=[4], seeds=2, steps=5) for _ in range(2))
+    for one, other in zip(first.outcomes, second.outcomes, strict=True):
+        assert one.figures["MSE a dimension"] == other.figures["MSE a dimension"]
+        assert one.figures["perplexity"] == other.figures["perplexity"]
+    assert first.outcomes[0].figures != first.outcomes[2].figures  # another seed
+
+
+# Table and plots
+
+
+def test_the_table_has_mean_and_deviation_the_best_first():
+    outcomes = [
+        outcome(name, 4, seed, mse)
+        for name, values in {"ste": (0.30, 0.34), "ema": (0.20, 0.20)}.items()
+        for seed, mse in enumerate(values)
+    ]
+    table = Comparison("Toy", "MSE", outcomes, lambda bits: 1 / bits).table()
+    assert table.splitlines() == [
+        "Toy; mean ± standard deviation over 2 seeds.",
+        "",
+        "| quantizer | bits | MSE | usage |",
+        "|---|---|---|---|",
+        "| ema | 4 | 0.2 ± 0 | 1 ± 0 |",
+        "| ste | 4 | 0.320 ± 0.028 | 1 ± 0 |",
+        "| *no quantizer can do better* | 4 | 0.250 |  |",
+    ]
+
+
+@pytest.mark.parametrize("limit", [None, lambda bits: 1 / bits])
+def test_what_is_saved_is_all_there(limit, tmp_path):
+    outcomes = [outcome(name, bits, 0, 1 / bits) for name in METHODS for bits in (4, 8)]
+    Comparison("Toy", "MSE", outcomes, limit).save(tmp_path / "out")
+    content = json.loads((tmp_path / "out" / "comparison.json").read_text())
+    assert len(content["outcomes"]) == 2 * len(METHODS)
+    text = (tmp_path / "out" / "comparison.md").read_text()
+    for name in ("time", "bits"):
+        assert f"({name}.png)" in text
+        assert (tmp_path / "out" / f"{name}.png").stat().st_size > 5_000
+
+
+# The command
+
+
+def test_the_command_writes_the_comparison(tmp_path, capsys):
+    recipe = write_recipe(tmp_path / "small.yaml", clocks_recipe())
+    words = ["compare", "--recipe", str(recipe), "--quantizers", "ema,lfq", "--seeds", "1"]
+    words += ["--budget", str(STEPS), "--bits", "3", "--out", str(tmp_path / "out")]
+    assert main(words) == 0
+    assert "| ema | 3 |" in capsys.readouterr().out
+    for name in ("comparison.md", "comparison.json", "time.png", "bits.png"):
+        assert (tmp_path / "out" / name).is_file()
+    assert main([*words, "--budget", str(STEPS + 2)]) == 2  # the folder holds other runs
+    assert "another" in capsys.readouterr().err
+
+
+def test_the_command_compares_on_vectors(tmp_path, capsys):
+    words = ["compare", "--gaussian", "--quantizers", "ema", "--seeds", "1", "--budget", "4"]
+    assert main([*words, "--bits", "3", "--out", str(tmp_path / "out")]) == 0
+    assert "*no quantizer can do better*" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--gaussian", "--quantizers", "ema,kmeans"], "no quantizer 'kmeans'"),
+        (["--gaussian", "--quantizers", ""], "no quantizer ''"),
+        (["--seeds", "0"], "--seeds must be at least 1"),
+        (["--budget", "-5"], "--budget must be at least 1"),
+        (["--bits", "nine"], "--bits takes whole numbers"),
+        (["--bits", "20"], "--bits takes whole numbers"),
+        (["--gaussian", "--data", "folder"], "leave --data out"),
+        (["--data", ""], "--data is empty"),
+        (["--recipe", "nothing"], "nothing"),
+        ([], "--data"),
+    ],
+)
+def test_mistakes_are_one_line(words, said, tmp_path, capsys):
+    assert main(["compare", *words, "--out", str(tmp_path / "out")]) == 2
+    told = capsys.readouterr().err
+    assert said in told and told.count("\n") == 1
+    assert not (tmp_path / "out").exists()
