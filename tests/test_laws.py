@@ -32,6 +32,7 @@ from smalti.quantizers import (
     ResidualQuantizer,
     Revival,
     Rotation,
+    ScaledQuantizer,
     Spherical,
     Stochastic,
     StraightThrough,
@@ -205,6 +206,14 @@ CASES = {
         losses={"commitment", "codebook"},
         identity=False,
         plain=False,
+    ),
+    "residual, FSQ": Case(
+        lambda: ResidualQuantizer(
+            [ScaledQuantizer(FiniteScalarQuantizer([5] * DIM), scale) for scale in (1.0, 0.25)]
+        ),
+        losses=set(),
+        plain=False,
+        fixed=True,
     ),
     "residual of projected": Case(
         lambda: ResidualQuantizer([ProjectedQuantizer(gradient(3), DIM), gradient()]),
@@ -601,6 +610,40 @@ def test_a_copy_is_equal_and_apart(case):
     assert_equal_states(before, state(quantizer))
     train(quantizer, [[some_vectors(100, seed=seed)] for seed in range(3)])
     assert_equal_states(state(copied), state(quantizer))
+
+
+# Compiling
+
+
+@pytest.mark.parametrize("mode", ["training", "evaluation"])
+def test_it_compiles_in_one_graph(case, mode):
+    quantizer = trained(case).train(mode == "training")
+    z, mask = some_vectors(6, 8), torch.arange(48).reshape(6, 8) < 40
+    results = []
+    for compiles in (False, True):
+        one = copy.deepcopy(quantizer)
+        vectors = z.clone().requires_grad_()
+        torch._dynamo.reset()
+        called = torch.compile(one, fullgraph=True, backend="aot_eager") if compiles else one
+        torch.manual_seed(3)
+        output = called(vectors, mask)
+        (output.quantized.square().sum() + sum(output.losses.values())).backward()
+        torch.manual_seed(4)
+        one.update()
+        results.append((tuple(output), vectors.grad, state(one)))
+    if case.noisy and mode == "training":  # a compiled graph draws other noise
+        assert results[1][0][0].isfinite().all() and results[1][1].isfinite().all()
+    else:
+        torch.testing.assert_close(results[1], results[0])
+
+
+def test_it_exports(case):
+    quantizer = trained(case).eval()
+    z = some_vectors(6, 8)
+    length = torch.export.Dim("length", min=2)
+    exported = torch.export.export(quantizer, (z,), dynamic_shapes=({1: length},)).module()
+    for part in (z, z[:, :5]):
+        torch.testing.assert_close(tuple(exported(part)), tuple(quantizer(part)))
 
 
 # Mistakes

@@ -20,6 +20,8 @@ from einops import einsum, rearrange
 from torch import Tensor
 from torch.nn import functional as F
 
+from smalti.quantizers.means import shares
+
 __all__ = ["bit_entropy", "entropy_deficit"]
 
 
@@ -48,8 +50,7 @@ def entropy_deficit(logits: Tensor, mask: Tensor | None, group: int) -> Tensor:
         (tensor(0.), tensor(0.6909))
     """
     flat = rearrange(logits, "... d -> (...) d")
-    valid = flat.new_ones(flat.shape[0]) if mask is None else mask.reshape(-1).to(flat.dtype)
-    share = valid / valid.sum().clamp(min=1)  # (N,)
+    share = shares(logits, mask)  # (N,)
 
     whole = flat.shape[1] // group * group
     deficit = flat.new_zeros(())

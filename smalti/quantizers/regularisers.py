@@ -20,6 +20,7 @@ from torch.nn import functional as F
 
 from smalti.artifacts import registered
 from smalti.errors import InputError
+from smalti.quantizers.means import shares
 
 __all__ = ["Entropy", "Orthogonality", "Regulariser"]
 
@@ -96,16 +97,15 @@ class Entropy(Regulariser):
         self.temperature, self.diversity = temperature, diversity
 
     def __call__(self, z_e: Tensor, codebook: Tensor, mask: Tensor | None) -> Tensor:
-        z = z_e.reshape(-1, z_e.shape[-1]) if mask is None else z_e[mask]
-        if not len(z):
-            return z.sum()  # 0, with a gradient of 0
+        z, share = z_e.reshape(-1, z_e.shape[-1]), shares(z_e, mask)
         # ‖z‖² is the same for every k and drops out.
         score = 2 * z @ codebook.T - codebook.square().sum(1)  # (N, K)
         log_p = F.log_softmax(score / self.temperature, dim=1)
         p = log_p.exp()
-        mean = p.mean(0)
-        of_each = -(p * log_p).sum(1).mean()
-        of_the_mean = -torch.special.xlogy(mean, mean).sum()
+        mean = share @ p
+        of_each = -share @ (p * log_p).sum(1)
+        # Clamped, for where the mean is 0 its logarithm has no finite gradient.
+        of_the_mean = -(mean * mean.clamp(min=torch.finfo(mean.dtype).tiny).log()).sum()
         return of_each - self.diversity * of_the_mean
 
     def __repr__(self) -> str:

@@ -97,10 +97,13 @@ def _blocked(vectors: Tensor, codebook: Tensor) -> Tensor:
     # New memory for each tile would be slower than what is computed in it.
     space = None if torch.compiler.is_compiling() else centre.new_empty(scores)
 
+    # An exported program takes any N, so the number of blocks must not depend on it.
+    blocks = [vectors] if torch.compiler.is_exporting() else vectors.split(rows)
+
     best, index = None, torch.zeros(0)
     for start, part in _parts(codebook):
         tiles = list(_tiles(part.float() - centre, start))
-        found = [_search(block.float() - centre, tiles, space) for block in vectors.split(rows)]
+        found = [_search(block.float() - centre, tiles, space) for block in blocks]
         score, place = (torch.cat(each) for each in zip(*found, strict=True))
         if best is None:
             best, index = score, place
@@ -138,14 +141,15 @@ def _search(z: Tensor, tiles: Tiles, space: Tensor | None) -> tuple[Tensor, Tens
         tiles: Of the codebook.
         space: Where to compute the scores of a tile (≥ R·T,); None for new memory each time.
     """
-    row = torch.arange(len(z), device=z.device)
+    rows = z.shape[0]
+    row = torch.arange(rows, device=z.device)
     best = first = winners = None
     for start, offset, codewords in tiles:
-        out = None if space is None else space[: len(z) * len(offset)].view(len(z), len(offset))
+        out = None if space is None else space[: rows * len(offset)].view(rows, len(offset))
         scores = torch.addmm(offset, z, codewords, out=out)  # (R, T)
         groups = len(offset) // GROUP
         scores = scores.view(-1, GROUP)
-        score, group = scores.amax(1).view(len(z), groups).max(1)
+        score, group = scores.amax(1).view(rows, groups).max(1)
         winner = scores.index_select(0, row * groups + group)  # (R, GROUP)
         group = group * GROUP + start
         if best is None or first is None or winners is None:

@@ -152,21 +152,6 @@ def test_not_a_number_gives_some_index_and_spoils_no_other(bound):
     assert torch.equal(indices[4:], expected[4:])
 
 
-@FORMS
-def test_it_compiles_in_one_graph_and_exports(bound):
-    quantizer = FiniteScalarQuantizer([8, 5, 5], bound)
-    z, mask = torch.randn(4, 9, 3), torch.rand(4, 9) < 0.5
-    compiled = torch.compile(quantizer, fullgraph=True, backend="eager")
-    length = torch.export.Dim("length")
-    exported = torch.export.export(quantizer, (z,), dynamic_shapes=({1: length},)).module()
-    for one, other in (
-        (compiled(z, mask), quantizer(z, mask)),
-        (exported(z[:, :5]), quantizer(z[:, :5])),
-    ):
-        assert torch.equal(one.quantized, other.quantized)
-        assert torch.equal(one.indices, other.indices)
-
-
 @pytest.mark.parametrize(
     ("mistake", "told"),
     [

@@ -92,20 +92,6 @@ def test_the_temperature_falls_and_goes_on_after_loading(tmp_path):
     torch.testing.assert_close(loaded.temperature, torch.tensor(0.2))
 
 
-def test_it_compiles_in_training_and_exports_in_evaluation():
-    one, z = quantizer(), torch.randn(4, 5, DIM)
-    compiled = torch.compile(one, fullgraph=True, backend="eager")
-    for _ in range(2):
-        torch.manual_seed(1)
-        got = compiled(z)
-        torch.manual_seed(1)
-        expected = one(z)
-        assert torch.equal(got.quantized, expected.quantized)
-        one.update()
-    one.eval()
-    assert torch.equal(torch.export.export(one, (z,)).module()(z)[1], one.encode(z))
-
-
 @pytest.mark.parametrize(
     "mistake",
     [

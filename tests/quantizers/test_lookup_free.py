@@ -212,22 +212,6 @@ def test_low_precision_gives_indices_and_losses_of_float32(kind, dtype):
 
 
 @BOTH
-def test_it_compiles_in_one_graph_and_exports(kind):
-    quantizer = kind(11)
-    z, mask = torch.randn(4, 9, 11), torch.rand(4, 9) < 0.5
-    compiled = torch.compile(quantizer, fullgraph=True, backend="eager")
-    length = torch.export.Dim("length")
-    exported = torch.export.export(quantizer, (z,), dynamic_shapes=({1: length},)).module()
-    for one, other in (
-        (compiled(z, mask), quantizer(z, mask)),
-        (exported(z[:, :5]), quantizer(z[:, :5])),
-    ):
-        assert torch.equal(one.quantized, other.quantized)
-        assert torch.equal(one.indices, other.indices)
-        torch.testing.assert_close(one.losses, other.losses)
-
-
-@BOTH
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [

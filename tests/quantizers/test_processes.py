@@ -5,6 +5,7 @@ Run as a script, `python test_processes.py RANK FOLDER`, this file is one of the
 
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,12 +17,17 @@ from torch.nn.parallel import DistributedDataParallel
 
 from smalti.quantizers import (
     NSVQ,
-    Codebook,
     EMACodebook,
-    Estimator,
     GradientCodebook,
+    MultiScaleQuantizer,
+    ProductQuantizer,
+    ProjectedQuantizer,
+    Quantizer,
+    ResidualQuantizer,
     Revival,
-    StraightThrough,
+    Rotation,
+    Spherical,
+    TransformedCodebook,
     VectorQuantizer,
 )
 
@@ -33,34 +39,66 @@ class Scenario:
     """A quantizer behind a linear encoder, and what its processes see.
 
     Arguments:
-        kmeans: Iterations at the start; without them most codewords start dead.
+        build: Makes the quantizer, of vectors of DIM dimensions.
+        dead: Whether most codewords start far from all vectors.
         masked: Whether the second process has nothing but masked vectors now and then.
         uneven: Whether the second process has fewer vectors than the first.
         forwards: Forward passes a step, over which gradients and counts are accumulated.
+        noisy: Whether its forward pass is random.
     """
 
-    codebook: type[Codebook]
-    estimator: type[Estimator]
-    kmeans: int
+    build: Callable[[], Quantizer]
+    dead: bool = False
     masked: bool = False
     uneven: bool = False
     forwards: int = 1
+    noisy: bool = False
 
     @property
     def even(self) -> bool:
         """Whether one process can see the same vectors in the same order, with the same loss."""
-        return not (self.masked or self.uneven or self.estimator is NSVQ or self.forwards > 1)
+        return not (self.masked or self.uneven or self.noisy or self.forwards > 1)
+
+
+def vq(kind: type = EMACodebook, dim: int = DIM, *, kmeans: int = 5, **parts) -> VectorQuantizer:
+    revival = Revival(threshold=0.5, every=2, decay=0.5)
+    return VectorQuantizer(kind(SIZE, dim), revival=revival, kmeans_iterations=kmeans, **parts)
 
 
 SCENARIOS = {
-    "EMA, k-means": Scenario(EMACodebook, StraightThrough, 5),
-    "EMA, dead start": Scenario(EMACodebook, StraightThrough, 0),
-    "EMA, accumulated": Scenario(EMACodebook, StraightThrough, 5, forwards=2),
-    "EMA, masked and uneven": Scenario(EMACodebook, StraightThrough, 5, True, True, forwards=2),
-    "gradient, k-means": Scenario(GradientCodebook, StraightThrough, 5),
-    "gradient, dead start": Scenario(GradientCodebook, StraightThrough, 0),
-    "gradient, NSVQ, masked": Scenario(GradientCodebook, NSVQ, 5, masked=True),
-    "EMA, NSVQ, uneven": Scenario(EMACodebook, NSVQ, 0, uneven=True),
+    "EMA, k-means": Scenario(vq),
+    "EMA, dead start": Scenario(lambda: vq(kmeans=0), dead=True),
+    "EMA, accumulated": Scenario(vq, forwards=2),
+    "EMA, masked and uneven": Scenario(vq, masked=True, uneven=True, forwards=2),
+    "EMA, spherical": Scenario(lambda: vq(geometry=Spherical())),
+    "EMA, rotation, masked": Scenario(lambda: vq(estimator=Rotation()), masked=True),
+    "gradient, k-means": Scenario(lambda: vq(GradientCodebook)),
+    "gradient, dead start": Scenario(lambda: vq(GradientCodebook, kmeans=0), dead=True),
+    "gradient, NSVQ, masked": Scenario(
+        lambda: vq(GradientCodebook, estimator=NSVQ()), masked=True, noisy=True
+    ),
+    "EMA, NSVQ, uneven": Scenario(
+        lambda: vq(kmeans=0, estimator=NSVQ()), dead=True, uneven=True, noisy=True
+    ),
+    "transformed": Scenario(lambda: vq(TransformedCodebook)),
+    "residual": Scenario(lambda: ResidualQuantizer([vq(), vq(GradientCodebook)])),
+    "residual, masked": Scenario(lambda: ResidualQuantizer([vq(), vq()]), masked=True),
+    "residual, shared": Scenario(
+        # Without draws, for they go by the order of the stages' vectors, which differs.
+        lambda: ResidualQuantizer(
+            [VectorQuantizer(EMACodebook(SIZE, DIM), revival=None, kmeans_iterations=0)] * 2
+        )
+    ),
+    "residual, dropout, uneven": Scenario(
+        lambda: ResidualQuantizer([vq(), vq()], dropout=0.5), uneven=True, noisy=True
+    ),
+    "product of residuals": Scenario(
+        lambda: ProductQuantizer([vq(dim=1), ResidualQuantizer([vq(dim=3), vq(dim=3)])])
+    ),
+    "projected": Scenario(lambda: ProjectedQuantizer(vq(dim=2), DIM)),
+    "multi-scale, masked": Scenario(
+        lambda: MultiScaleQuantizer(vq(), [(10,), (100,)]), masked=True
+    ),
 }
 
 
@@ -69,13 +107,8 @@ class Model(nn.Module):
         super().__init__()
         torch.manual_seed(0)
         self.encoder = nn.Linear(DIM, DIM)
-        self.quantizer = VectorQuantizer(
-            scenario.codebook(SIZE, DIM),
-            scenario.estimator(),
-            revival=Revival(threshold=0.5, every=2, decay=0.5),
-            kmeans_iterations=scenario.kmeans,
-        )
-        if not scenario.kmeans:
+        self.quantizer = scenario.build()
+        if scenario.dead:
             self.quantizer.codebook.replace(
                 torch.arange(2, SIZE), torch.full((SIZE - 2, DIM), 50.0)
             )
@@ -159,10 +192,15 @@ def test_two_processes_equal_one_with_both_batches(states, name):
 @pytest.mark.parametrize("name", SCENARIOS)
 def test_k_means_and_revival_took_place(states, name):
     first, last = states[0][name][0], states[0][name][-1]
-    if SCENARIOS[name].kmeans:
-        assert first["codebook.weight"].abs().max() < 5
-    assert last["codebook.weight"].abs().max() < 10
-    assert int(last["updates"]) == UPDATES
+    codebooks = [key for key in first if key.endswith(("codebook.weight", "codebook.table"))]
+    assert codebooks
+    for key in codebooks:
+        if not SCENARIOS[name].dead:
+            assert first[key].abs().max() < 5
+        assert last[key].abs().max() < 10
+    for key in first:
+        if key.endswith("updates"):
+            assert int(last[key]) == UPDATES
 
 
 if __name__ == "__main__":
