@@ -5,7 +5,8 @@
 
 product   `torch.mm` of the vectors (N, D) and the codebook (D, K), written to memory that is there
 lookup    `nearest` of the same vectors in the same codebook
-step      forward, backward and update of a VectorQuantizer with an EMA codebook
+step      forward, backward and update of a VectorQuantizer with an EMA codebook, where the gradient
+          of its output is given
 peer      the same step of vector-quantize-pytorch, where it is installed
 
 They take turns, so that a disturbed machine disturbs all, and the medians are compared. The peer
@@ -54,12 +55,12 @@ def our_step(size: int, dim: int, z: torch.Tensor) -> Callable[[], object]:
     """Forward, backward and update of a VectorQuantizer."""
     codebook = EMACodebook(size, dim)
     quantizer = VectorQuantizer(codebook, revival=None, kmeans_iterations=0).train()
-    z = z.clone().requires_grad_()
+    z, given, weight = z.clone().requires_grad_(), torch.randn_like(z), torch.tensor(0.25)
 
     def step() -> None:
         z.grad = None
         quantized, _, losses = quantizer(z)
-        (quantized.square().mean() + 0.25 * losses["commitment"]).backward()
+        torch.autograd.backward([quantized, losses["commitment"]], [given, weight])
         quantizer.update()
 
     return step
@@ -73,11 +74,12 @@ def peer_step(size: int, dim: int, z: torch.Tensor) -> Callable[[], object]:
         dim, codebook_size=size, decay=0.99, commitment_weight=0.25, rotation_trick=False
     ).train()
     z = z[None].clone().requires_grad_()
+    given = torch.randn_like(z)
 
     def step() -> None:
         z.grad = None
         quantized, _, loss = quantizer(z)
-        (quantized.square().mean() + loss.sum()).backward()
+        torch.autograd.backward([quantized, loss], [given, torch.ones_like(loss)])
 
     return step
 

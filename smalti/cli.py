@@ -2,7 +2,7 @@
 
     smalti fit RECIPE_OR_YAML [--data PATH] [--out RUN] [--any.key value]
     smalti sample | reconstruct | encode | decode | evaluate RUN ...
-    smalti compare --data PATH --quantizers ema,nsvq,... --seeds 3 --budget 2000
+    smalti compare --data PATH --quantizers ema,nsvq,fsq --seeds 3 --budget 2000
     smalti recipes
 
 A user's mistake is one line on stderr and exit status 2; a traceback is shown under --debug only.

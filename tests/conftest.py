@@ -14,5 +14,6 @@ torch.set_num_threads(1)  # here, so that fixtures of modules have one thread to
 
 
 @pytest.fixture(autouse=True)
-def seeded() -> None:
+def fresh() -> None:
     torch.manual_seed(0)
+    torch.set_flush_denormal(False)  # which a training sets, for the whole process

@@ -20,11 +20,14 @@ from smalti.errors import InputError
 __all__ = ["call", "data_option", "write_pictures"]
 
 
-def call(function: Callable[..., None], words: Sequence[str], *positional: str) -> None:
+def call(
+    function: Callable[..., None], words: Sequence[str], *positional: str, **given: Any
+) -> None:
     """Calls `function` with what the command line says.
 
     Types and help come from its signature and docstring; the parameters named in `positional` are
-    positional, the last of them taking one or more values if its name is "files".
+    positional, the last of them taking one or more values if its name is "files". Those that are
+    `given` are no options.
     """
     command = function.__module__.rpartition(".")[2]
     documented = docstring_parser.parse(function.__doc__ or "")
@@ -33,9 +36,12 @@ def call(function: Callable[..., None], words: Sequence[str], *positional: str) 
         prog=f"smalti {command}",
         description=documented.short_description,
         exit_on_error=False,
+        allow_abbrev=False,
         formatter_class=HelpFormatter,  # types are for recipes, a command's help does without
     )
     for name, parameter in inspect.signature(function, eval_str=True).parameters.items():
+        if name in given:
+            continue
         how: dict[str, Any] = {"help": described.get(name)}
         if parameter.annotation is bool:
             how["action"] = "store_true"
@@ -56,7 +62,7 @@ def call(function: Callable[..., None], words: Sequence[str], *positional: str) 
         ):
             reason = f"--{wrong[1]} takes a value of the type {wrong[2]}, got {wrong[3]}"
         raise InputError(f"{reason}: smalti {command} --help lists the options.") from error
-    function(**vars(options))
+    function(**vars(options), **given)
 
 
 def _given(annotation: Any) -> Any:

@@ -17,44 +17,53 @@ USUAL = "ste,ema,nsvq,rotation,simvq,fsq,lfq,bsq,gumbel"
 
 
 def run(words: Sequence[str]) -> None:
-    """See `compare`."""
-    call(compare, words)
+    """See `compare`; dotted options are fields of the recipe, as for `smalti fit`."""
+    own: list[str] = []
+    fields: list[str] = []
+    taker = own
+    for word in words:
+        if word.startswith("--"):
+            taker = fields if "." in word.partition("=")[0] else own
+        taker.append(word)
+    call(compare, own, fields=fields)
 
 
 def compare(
+    fields: Sequence[str],
     data: str | None = None,
     quantizers: str = USUAL,
     seeds: int = 3,
     budget: int = 2000,
     bits: str | None = None,
     recipe: str = "images32",
-    gaussian: bool = False,
     out: str = "runs/compare",
 ) -> None:
     """Puts quantizers head to head: the same encoder, bits, budget and order of the data for each.
 
     Args:
-        data: A folder, a parquet, IDX files or a hub name, as for smalti fit.
+        fields: Dotted options, of the recipe.
+        data: A folder, a parquet, IDX files or a hub name, as for smalti fit; or the word gaussian,
+            for vectors of N(0, I) in 128 dimensions, where the limit is known.
         quantizers: Short names, with commas between them; also diveq and ibq.
         seeds: Runs of each quantizer at each rate.
         budget: Optimizer steps of each run; a quarter as many for the small prior over its tokens.
-        bits: Bits an index, with commas between several; 9 if not given, 8 for --gaussian.
-        recipe: Whose data, network and optimizer are used.
-        gaussian: Compare on vectors of N(0, I) in 128 dimensions instead, where the limit is known.
+        bits: Bits an index, with commas between several; 9 if not given, 8 for gaussian.
+        recipe: Whose data, network and optimizer are used; its fields are dotted options.
         out: Folder for the table, the plots and the runs.
     """
     names = list(dict.fromkeys(quantizers.split(",")))
     for option, value in (("seeds", seeds), ("budget", budget)):
         if value < 1:
             raise InputError(f"--{option} must be at least 1, got {value}.")
+    gaussian = data == "gaussian"
     rates = _rates(bits or ("8" if gaussian else "9"))
     if gaussian:
-        if data is not None:
-            raise InputError("--gaussian makes its own vectors: leave --data out.")
+        if fields:
+            raise InputError(f"--data gaussian has no recipe: leave {fields[0]} out.")
         made = on_vectors(names, bits=rates, seeds=seeds, steps=budget)
     else:
         made = head_to_head(
-            schema.read(recipe, data_option(data)),
+            schema.read(recipe, [*fields, *data_option(data)]),
             names,
             bits=rates,
             seeds=seeds,

@@ -3,10 +3,10 @@
     argmin_k ‖z − e_k‖² = argmax_k s_k,     s_k = ⟨z, e_k⟩ − ½‖e_k‖²
 
 because ‖z‖² is the same for every k. The scores s of all N vectors against all K codewords are one
-matrix product, but N×K numbers: 16 GB at N = K = 65,536. So a tile of at most R vectors by T
-codewords is computed at a time, small enough to stay in the processor's cache, and only the best
-score and its index are kept from tile to tile. Memory is flat in both N and K, and as no tile goes
-out to main memory, the whole search takes no longer than that product alone.
+matrix product, but N×K numbers: 16 GB at N = K = 65,536. So a tile of at
+most R vectors by T codewords is computed at a time, small enough to stay in the processor's cache,
+and only the best score and its index are kept from tile to tile. Memory is flat in both N and K,
+and as no tile goes out to main memory, the whole search takes about as long as that product alone.
 
 The index of a maximum costs several times what the maximum itself does, since maxima of neighbours
 can be taken many at a time, and without branches that depend on their values. So it is found in two
@@ -38,8 +38,8 @@ else:
 __all__ = ["nearest"]
 
 GROUP = 64
-TILE = 1024  # T, codewords
-SCORES = {"cpu": 2**18}  # R·T: 1 MB of float32, the share of a core's cache
+TILE = 512  # T, codewords
+SCORES = {"cpu": 2**20}  # R·T: 4 MB of float32
 SCORES_ELSEWHERE = 2**24  # 64 MB: on an accelerator a launch should have enough to do
 PREPARED = 2**21  # numbers of the codebook that are made ready at a time: 8 MB
 FUSED_FROM = (8, 0)  # the compute capability from which tensor cores multiply TF32
@@ -94,16 +94,15 @@ def _blocked(vectors: Tensor, codebook: Tensor) -> Tensor:
     scores = SCORES.get(vectors.device.type, SCORES_ELSEWHERE)
     rows = scores // min(TILE, len(codebook) + -len(codebook) % GROUP)  # R
     centre = codebook.mean(0, dtype=torch.float32)
-    # New memory for each tile would be slower than what is computed in it.
-    space = None if torch.compiler.is_compiling() else centre.new_empty(scores)
-
     # An exported program takes any N, so the number of blocks must not depend on it.
     blocks = [vectors] if torch.compiler.is_exporting() else vectors.split(rows)
+    # New memory for each tile would be slower than what is computed in it.
+    space = None if torch.compiler.is_compiling() else _Space(blocks[0], scores)
 
     best, index = None, torch.zeros(0)
     for start, part in _parts(codebook):
         tiles = list(_tiles(part.float() - centre, start))
-        found = [_search(block.float() - centre, tiles, space) for block in blocks]
+        found = [_search(_centred(block, centre, space), tiles, space) for block in blocks]
         score, place = (torch.cat(each) for each in zip(*found, strict=True))
         if best is None:
             best, index = score, place
@@ -111,6 +110,22 @@ def _blocked(vectors: Tensor, codebook: Tensor) -> Tensor:
             index = torch.where(score > best, place, index)
             best = torch.maximum(score, best)
     return index
+
+
+class _Space:
+    """Memory for the search of blocks like a first one (R, D), of at most so many scores each."""
+
+    def __init__(self, block: Tensor, scores: int) -> None:
+        rows = len(block)
+        self.vectors = torch.empty_like(block, dtype=torch.float32)
+        self.scores = self.vectors.new_empty(min(scores, rows * TILE))
+        self.winners = self.vectors.new_empty(rows, GROUP)
+
+
+def _centred(block: Tensor, centre: Tensor, space: _Space | None) -> Tensor:
+    """z − c in float32: (R, D)."""
+    out = None if space is None else space.vectors[: len(block)]
+    return torch.sub(block.float(), centre, out=out)
 
 
 def _parts(codebook: Tensor) -> Iterator[tuple[int, Tensor]]:
@@ -133,32 +148,39 @@ def _tiles(codewords: Tensor, start: int) -> Iterator[tuple[int, Tensor, Tensor]
         start += TILE
 
 
-def _search(z: Tensor, tiles: Tiles, space: Tensor | None) -> tuple[Tensor, Tensor]:
+def _search(z: Tensor, tiles: Tiles, space: _Space | None) -> tuple[Tensor, Tensor]:
     """The best score of each row of z, and its codeword: (R, D) to (R,) and (R,).
 
     Arguments:
         z: Vectors.
         tiles: Of the codebook.
-        space: Where to compute the scores of a tile (≥ R·T,); None for new memory each time.
+        space: Where to compute; None for new memory each time.
     """
     rows = z.shape[0]
     row = torch.arange(rows, device=z.device)
     best = first = winners = None
     for start, offset, codewords in tiles:
-        out = None if space is None else space[: rows * len(offset)].view(rows, len(offset))
-        scores = torch.addmm(offset, z, codewords, out=out)  # (R, T)
-        groups = len(offset) // GROUP
-        scores = scores.view(-1, GROUP)
+        columns = len(offset)
+        out = None if space is None else space.scores[: rows * columns].view(rows, columns)
+        scores = torch.addmm(offset, z, codewords, out=out).view(-1, GROUP)
+        groups = columns // GROUP
         score, group = scores.amax(1).view(rows, groups).max(1)
-        winner = scores.index_select(0, row * groups + group)  # (R, GROUP)
-        group = group * GROUP + start
+        place, group = row * groups + group, group * GROUP + start
         if best is None or first is None or winners is None:
-            best, first, winners = score, group, winner
-        else:
+            best, first = score, group
+            out = None if space is None else space.winners[:rows]
+            winners = torch.index_select(scores, 0, place, out=out)  # (R, GROUP)
+        elif space is None:
             better = score > best
-            winners = torch.where(better[:, None], winner, winners)
+            winners = torch.where(better[:, None], scores.index_select(0, place), winners)
             first = torch.where(better, group, first)
             best = torch.maximum(score, best)
+        else:
+            # The further on, the fewer rows find better: those alone are touched.
+            better = (score > best).nonzero()[:, 0]
+            winners[better] = scores[place[better]]
+            first[better] = group[better]
+            best[better] = score[better]
     assert best is not None and first is not None and winners is not None
     return best, first + _first_place(winners, best)
 

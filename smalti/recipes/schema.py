@@ -154,6 +154,7 @@ def parser() -> ArgumentParser:
     made = ArgumentParser(
         prog="smalti fit",
         exit_on_error=False,
+        allow_abbrev=False,
         description="Learns a tokenizer and a prior from data.",
     )
     made.add_argument("--config", action="config", help="A YAML with any of the fields below.")

@@ -166,16 +166,29 @@ def test_the_command_writes_the_comparison(tmp_path, capsys):
     recipe = write_recipe(tmp_path / "small.yaml", clocks_recipe())
     words = ["compare", "--recipe", str(recipe), "--quantizers", "ema,lfq", "--seeds", "1"]
     words += ["--budget", str(STEPS), "--bits", "3", "--out", str(tmp_path / "out")]
+    words += ["--tokenizer.network.hidden", "6"]
     assert main(words) == 0
     assert "| ema | 3 |" in capsys.readouterr().out
     for name in ("comparison.md", "comparison.json", "time.png", "bits.png"):
         assert (tmp_path / "out" / name).is_file()
+    config = (tmp_path / "out" / "ema-3-bits-seed-0" / "config.yaml").read_text()
+    assert yaml.safe_load(config)["tokenizer"]["network"]["hidden"] == 6
     assert main([*words, "--budget", str(STEPS + 2)]) == 2  # the folder holds other runs
     assert "another" in capsys.readouterr().err
 
 
 def test_the_command_compares_on_vectors(tmp_path, capsys):
-    words = ["compare", "--gaussian", "--quantizers", "ema", "--seeds", "1", "--budget", "4"]
+    words = [
+        "compare",
+        "--data",
+        "gaussian",
+        "--quantizers",
+        "ema",
+        "--seeds",
+        "1",
+        "--budget",
+        "4",
+    ]
     assert main([*words, "--bits", "3", "--out", str(tmp_path / "out")]) == 0
     assert "*no quantizer can do better*" in capsys.readouterr().out
 
@@ -183,13 +196,14 @@ def test_the_command_compares_on_vectors(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--gaussian", "--quantizers", "ema,kmeans"], "no quantizer 'kmeans'"),
-        (["--gaussian", "--quantizers", ""], "no quantizer ''"),
+        (["--data", "gaussian", "--quantizers", "ema,kmeans"], "no quantizer 'kmeans'"),
+        (["--data", "gaussian", "--quantizers", ""], "no quantizer ''"),
         (["--seeds", "0"], "--seeds must be at least 1"),
         (["--budget", "-5"], "--budget must be at least 1"),
         (["--bits", "nine"], "--bits takes whole numbers"),
         (["--bits", "20"], "--bits takes whole numbers"),
-        (["--gaussian", "--data", "folder"], "leave --data out"),
+        (["--data", "gaussian", "--seed", "1"], "--help"),
+        (["--data", "gaussian", "--tokenizer.training.steps", "9"], "has no recipe"),
         (["--data", ""], "--data is empty"),
         (["--recipe", "nothing"], "nothing"),
         ([], "--data"),
