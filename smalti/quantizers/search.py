@@ -41,10 +41,11 @@ GROUP = 64
 TILE = 512  # T, codewords
 SCORES = {"cpu": 2**20}  # R·T: 4 MB of float32
 SCORES_ELSEWHERE = 2**24  # 64 MB: on an accelerator a launch should have enough to do
+ONEDNN_FROM = 128  # the dimension from which oneDNN, which adds the offset as it goes, is faster
 PREPARED = 2**21  # numbers of the codebook that are made ready at a time: 8 MB
 FUSED_FROM = (8, 0)  # the compute capability from which tensor cores multiply TF32
 
-Tiles = list[tuple[int, Tensor, Tensor]]  # start, −½‖e‖² (T,) and e (D, T) of each
+Tiles = list[tuple[int, Tensor, Tensor]]  # start, −½‖e‖² (T,) and e (T, D) of each
 
 
 @torch.no_grad()
@@ -136,7 +137,7 @@ def _parts(codebook: Tensor) -> Iterator[tuple[int, Tensor]]:
 
 
 def _tiles(codewords: Tensor, start: int) -> Iterator[tuple[int, Tensor, Tensor]]:
-    """Codewords in tiles of a multiple of GROUP: their start, −½‖e‖² (T,) and e (D, T)."""
+    """Codewords in tiles of a multiple of GROUP: their start, −½‖e‖² (T,) and e (T, D)."""
     for tile in codewords.split(TILE):
         offset = tile.square().sum(1).mul(-0.5)  # (T,)
         missing = -len(tile) % GROUP
@@ -144,7 +145,7 @@ def _tiles(codewords: Tensor, start: int) -> Iterator[tuple[int, Tensor, Tensor]
             # Padding is never the nearest.
             tile = F.pad(tile, (0, 0, 0, missing))
             offset = F.pad(offset, (0, missing), value=-torch.inf)
-        yield start, offset, tile.T
+        yield start, offset, tile
         start += TILE
 
 
@@ -160,10 +161,8 @@ def _search(z: Tensor, tiles: Tiles, space: _Space | None) -> tuple[Tensor, Tens
     row = torch.arange(rows, device=z.device)
     best = first = winners = None
     for start, offset, codewords in tiles:
-        columns = len(offset)
-        out = None if space is None else space.scores[: rows * columns].view(rows, columns)
-        scores = torch.addmm(offset, z, codewords, out=out).view(-1, GROUP)
-        groups = columns // GROUP
+        scores = _scores(z, codewords, offset, space).view(-1, GROUP)
+        groups = len(offset) // GROUP
         score, group = scores.amax(1).view(rows, groups).max(1)
         place, group = row * groups + group, group * GROUP + start
         if best is None or first is None or winners is None:
@@ -183,6 +182,20 @@ def _search(z: Tensor, tiles: Tiles, space: _Space | None) -> tuple[Tensor, Tens
             best[better] = score[better]
     assert best is not None and first is not None and winners is not None
     return best, first + _first_place(winners, best)
+
+
+def _scores(z: Tensor, codewords: Tensor, offset: Tensor, space: _Space | None) -> Tensor:
+    """⟨z, e⟩ − ½‖e‖²: (R, T)."""
+    if space is None:
+        return torch.addmm(offset, z, codewords.T)
+    if (
+        z.device.type == "cpu"
+        and z.shape[1] >= ONEDNN_FROM
+        and torch.backends.mkldnn.is_available()
+    ):
+        return torch.ops.mkldnn._linear_pointwise(z, codewords, offset, "none", [], "")
+    out = space.scores[: len(z) * len(offset)].view(len(z), len(offset))
+    return torch.addmm(offset, z, codewords.T, out=out)
 
 
 def _first_place(winners: Tensor, best: Tensor) -> Tensor:

@@ -7,19 +7,20 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from smalti.errors import InputError
 from smalti.quantizers import nearest
-from smalti.quantizers.search import GROUP, SCORES, TILE
+from smalti.quantizers.search import GROUP, ONEDNN_FROM, SCORES, TILE
 
 
 def brute_force(z: Tensor, codebook: Tensor) -> Tensor:
     return torch.cdist(z.double(), codebook.double()).argmin(-1)
 
 
+@pytest.mark.parametrize("dim", [7, ONEDNN_FROM])
 @pytest.mark.parametrize(
     "size", [1, 2, GROUP - 1, GROUP, GROUP + 1, 500, TILE - 1, TILE, TILE + 1, 2 * TILE + 70]
 )
-def test_it_equals_brute_force(size):
-    codebook = torch.randn(size, 7)
-    z = torch.randn(3, 333, 7)
+def test_it_equals_brute_force(size, dim):
+    codebook = torch.randn(size, dim)
+    z = torch.randn(3, 333, dim)
     index = nearest(z, codebook)
     assert index.shape == (3, 333) and index.dtype == torch.int64
     assert torch.equal(index, brute_force(z, codebook))
@@ -60,8 +61,9 @@ def test_one_vector_without_batch():
     assert nearest(codebook[42], codebook).shape == () and nearest(codebook[42], codebook) == 42
 
 
-def test_of_equals_the_first_is_chosen():
-    codebook = torch.randn(50, 3).repeat(40, 1)
+@pytest.mark.parametrize("dim", [3, ONEDNN_FROM])
+def test_of_equals_the_first_is_chosen(dim):
+    codebook = torch.randn(50, dim).repeat(40, 1)
     index = nearest(codebook, codebook)
     assert torch.equal(index, torch.arange(50).repeat(40))
 
@@ -74,10 +76,11 @@ def test_low_precision_is_searched_in_float32():
     assert torch.equal(index, brute_force(z, codebook))
 
 
+@pytest.mark.parametrize("dim", [4, ONEDNN_FROM])
 @pytest.mark.parametrize("bad", [torch.nan, torch.inf, -torch.inf])
-def test_not_a_number_gives_some_index_and_spoils_no_other(bad):
-    codebook = torch.randn(2 * TILE + 5, 4)
-    z = torch.randn(100, 4)
+def test_not_a_number_gives_some_index_and_spoils_no_other(bad, dim):
+    codebook = torch.randn(2 * TILE + 5, dim)
+    z = torch.randn(100, dim)
     expected = nearest(z, codebook)
     z[13, 2] = bad
     index = nearest(z, codebook)
