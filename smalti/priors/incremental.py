@@ -13,8 +13,8 @@ So the cost of an index does not grow with the grid. Weights are laid out once a
 position sees in a cache is one contiguous stretch of memory, and results are written where the next
 step reads them.
 
-`GatedStacks` keeps both stacks, `SkipHead` what the logits are made of, and a `GridStepper` leads
-them over the grid: every prior that is made of gated layers walks with these.
+A `GridStepper` leads the features of both stacks through the parts of a model, `GatedStacks` and
+others, and a `SkipHead` makes the logits: every prior of gated layers walks with these.
 
 References:
     Fast Generation for Convolutional Autoregressive Models (Ramachandran et al., 2017),
@@ -23,7 +23,7 @@ References:
 
 from __future__ import annotations
 
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, NamedTuple, cast
 
@@ -37,27 +37,28 @@ from smalti.priors.autoregressive import Stepper
 if TYPE_CHECKING:
     from torch import nn
 
-    from smalti.priors.pixelcnn import GatedLayer, PixelCNN
+    from smalti.priors.pixelcnn import GatedLayer
 
-__all__ = ["Affine", "GatedStacks", "GridStepper", "PixelCNNStepper", "SkipHead", "matrix"]
+__all__ = ["Affine", "GatedStacks", "GridPart", "GridStepper", "SkipHead", "matrix", "placed"]
 
 
 class GridStepper(Stepper):
-    """A walk over grids of (H, W) with both stacks; the weights must stay as they are meanwhile.
-
-    A subclass says what is computed at a position, after which `head.z` is whole.
+    """A walk over grids (H, W) whose weights must stay as they are meanwhile.
 
     Arguments:
         embedding: The embedding of the indices.
-        stacks: The gated layers.
-        head: What makes the logits.
+        parts: What the two stacks go through, first to last.
+        head: What makes the logits of what the parts put into it.
     """
 
     @torch.no_grad()
-    def __init__(self, embedding: nn.Embedding, stacks: GatedStacks, head: SkipHead) -> None:
+    def __init__(self, embedding: nn.Embedding, parts: Sequence[GridPart], head: SkipHead) -> None:
         self.embedding = embedding.weight
-        self.stacks, self.head = stacks, head
-        self.rows, self.columns = stacks.rows, stacks.columns
+        self.parts, self.head = parts, head
+        self.rows, self.columns, batch, channels = head.s.shape
+        self.e = head.s.new_zeros(batch, channels)  # of the position before
+        self.none = torch.zeros_like(self.e)
+        self.row = head.s.new_zeros(self.columns, batch, channels)  # of the row above
         self.i = self.j = 0
         self._enter_row()
         self._enter_position()
@@ -70,130 +71,112 @@ class GridStepper(Stepper):
     @torch.no_grad()
     def push(self, indices: Tensor) -> None:
         """See `Stepper.push`."""
-        self._leave_position(self.embedding[indices])
+        self.e = self.row[self.j] = self.embedding[indices]
         self.j += 1
         if self.j == self.columns:
             self.i, self.j = self.i + 1, 0
-        if self.i == self.rows:
-            return
-        if self.j == 0:
+            if self.i == self.rows:
+                return
             self._enter_row()
         self._enter_position()
 
-    def _leave_position(self, e: Tensor) -> None:
-        """Keeps the embedded index e (B, C) of position (i, j) for those to come."""
-        self.stacks.put(self.j, e)
-
     def _enter_row(self) -> None:
-        """All that can be computed of row i before its indices are known."""
-        self.stacks.enter_row(self.i)
+        v = self.row
+        for part in self.parts:
+            v = part.enter_row(self.i, v)
         self.head.enter_row(self.i)
 
-    @abstractmethod
     def _enter_position(self) -> None:
-        """All that can be computed at (i, j) before its index is known."""
+        h = self.e if self.j else self.none
+        for part in self.parts:
+            h = part.step(self.i, self.j, h, self.e)
 
 
-class PixelCNNStepper(GridStepper):
-    """Walks over grids of a `PixelCNN`.
+class GridPart(ABC):
+    """A part of a model during a walk: what it keeps of earlier positions.
 
-    Arguments:
-        model: The prior.
-        batch: B.
-        context: (B,) values of its condition, if it has one.
+    Shapes in the comments: B grids of (H, W), C channels.
     """
 
-    @torch.no_grad()
-    def __init__(self, model: PixelCNN, batch: int, context: Tensor | None = None) -> None:
-        # What the context says at each position: (H, W, B, C)
-        s = rearrange(model.context_map(model.features(context)), "b c h w -> h w b c")
-        s = s.expand(-1, -1, batch, -1).contiguous()
-        head = SkipHead(s, model.skip, model.first, model.second)
-        super().__init__(model.embedding, GatedStacks(model.layers, s, head.outputs), head)
+    @abstractmethod
+    def enter_row(self, i: int, v: Tensor) -> Tensor:
+        """The vertical stack along row i, v (W, B, C) → v."""
 
-    def _enter_position(self) -> None:
-        self.stacks.step(self.j)
+    @abstractmethod
+    def step(self, i: int, j: int, h: Tensor, e: Tensor) -> Tensor:
+        """The horizontal stack at (i, j), h (B, C) → h, with e (B, C) the index before embedded."""
 
 
-class GatedStacks:
-    """What is kept of the two stacks of gated layers during a walk.
-
-    Shapes in the comments: B grids of (H, W), C channels, L layers, kernels of width k, r = ⌊k/2⌋.
+class GatedStacks(GridPart):
+    """Gated layers: L of them, of kernels of width k, r = ⌊k/2⌋.
 
     Arguments:
-        layers: L layers of the class `GatedLayer`.
+        layers: Of the class `GatedLayer`.
         s: (H, W, B, C), the context map.
-        outputs: L places (B, C) where the layers' outputs z go.
-
-    Attributes:
-        left: (L + 1, B, r + W, C), the inputs of the horizontal stack's layers in this row, after
-            r columns of zeros; the last is what comes out of the stack.
+        outputs: Where each layer's z goes, (B, C).
     """
 
     def __init__(self, layers: Iterable[nn.Module], s: Tensor, outputs: Sequence[Tensor]) -> None:
         gated = [cast("GatedLayer", layer) for layer in layers]
         self.s = s
-        self.rows, self.columns, batch, channels = s.shape
+        _, self.columns, batch, channels = s.shape
         self.reach = gated[0].horizontal.reach
         self.weights = [_LayerWeights.of(layer) for layer in gated]
 
         depth, width = len(gated), self.reach + self.columns
-        # Inputs of each layer of the vertical stack in r + 1 rows.
+        # Inputs of each layer: of the vertical stack in r + 1 rows, of the horizontal one in a row.
         self.above = s.new_zeros(depth, self.reach + 1, width + self.reach, batch, channels)
-        self.left = s.new_zeros(depth + 1, batch, width, channels)
+        self.left = s.new_zeros(depth, batch, width, channels)
         # What the rows above and the context add to the gates along the row.
         self.gates = s.new_zeros(depth, self.columns, batch, 2 * channels)
-        # At one position: a layer's gate before tanh and σ.
+        # At one position: a layer's gate before tanh and σ, and what the last layer gives.
         self.gate = s.new_zeros(batch, 2 * channels)
         self.halves = self.gate.chunk(2, 1)
+        self.h = s.new_zeros(batch, channels)
         self.views = [self._views(j, outputs) for j in range(self.columns)]
 
     def _views(self, j: int, outputs: Sequence[Tensor]) -> list[_Views]:
         """Where each layer reads and writes at column j; made once, as slicing costs its time."""
+        at = [*self.left[:, :, j + self.reach], self.h]
         return [
             _Views(
                 self.left[layer, :, j : j + self.reach + 1].flatten(1),
                 self.gates[layer, j],
                 z,
-                self.left[layer, :, j + self.reach],
-                self.left[layer + 1, :, j + self.reach],
+                at[layer],
+                at[layer + 1],
             )
             for layer, z in enumerate(outputs)
         ]
 
-    def put(self, j: int, e: Tensor) -> None:
-        """The embedded index e (B, C) at column j: what lies right of it and below sees it."""
-        self.above[0, -1, self.reach + j] = e
-        if j + 1 < self.columns:
-            self.left[0, :, self.reach + j + 1] = e
-        else:
-            self.left[0, :, self.reach] = 0
-
-    def enter_row(self, i: int) -> None:
-        """The vertical stack over row i: `gates`, and `above` for the row to come."""
+    def enter_row(self, i: int, v: Tensor) -> Tensor:
+        """See `GridPart.enter_row`; `gates` along the row, and `above` for the row to come."""
         inside = slice(self.reach, self.reach + self.columns)
         for layer, weights in enumerate(self.weights):
             a = self.s[i] @ weights.context.weight + weights.context.bias  # (W, B, 2C)
             if weights.vertical is not None:
+                self.above[layer, -1, inside] = v
                 a += self._patches(layer) @ weights.vertical
-                if layer + 1 < len(self.weights):
-                    v = self.above[layer, -1, inside]
-                    self.above[layer + 1, -1, inside] = v + gate(a, dim=-1)
+                v = v if weights.residual is None else v + gate(a, dim=-1)
             torch.add(a @ weights.link, weights.bias, out=self.gates[layer])
         self.above[:, :-1] = self.above[:, 1:].clone()
+        return v
 
     def _patches(self, layer: int) -> Tensor:
         """What the vertical convolution of a layer sees from each position of the row."""
         windows = self.above[layer].unfold(1, 2 * self.reach + 1, 1)  # (r + 1, W, B, C, k)
         return rearrange(windows, "rows w b c k -> w b (rows k c)")
 
-    def step(self, j: int, layers: slice = slice(None)) -> None:
-        """Some of the horizontal stack's layers at column j: z, and `left` for those to come."""
-        for weights, view in zip(self.weights[layers], self.views[j][layers], strict=True):
+    def step(self, i: int, j: int, h: Tensor, e: Tensor) -> Tensor:
+        """See `GridPart.step`; z, and `left` for the positions to come."""
+        views = self.views[j]
+        views[0].h.copy_(h)
+        for weights, view in zip(self.weights, views, strict=True):
             torch.addmm(view.gates, view.seen, weights.horizontal, out=self.gate)
             torch.mul(self.halves[0].tanh_(), self.halves[1].sigmoid_(), out=view.z)
             if weights.residual is not None:
                 torch.addmm(view.h, view.z, weights.residual, out=view.next_h)
+        return self.h
 
 
 class SkipHead:
@@ -238,7 +221,7 @@ class _Views(NamedTuple):
     gates: Tensor  # (B, 2C)
     z: Tensor  # (B, C)
     h: Tensor  # (B, C)
-    next_h: Tensor  # (B, C), of the next layer
+    next_h: Tensor  # (B, C), where the next layer reads
 
 
 class Affine(NamedTuple):
@@ -281,3 +264,8 @@ def matrix(convolution: nn.Conv2d) -> Tensor:
     """The weight of a convolution for patches (rows, columns, channels) flattened: (in, out)."""
     weight = convolution.weight.detach()
     return rearrange(weight, "out c rows k -> (rows k c) out").contiguous()
+
+
+def placed(x: Tensor, batch: int) -> Tensor:
+    """A map (B or 1, C, H, W) as (H, W, B, C), as a walk over B grids reads it."""
+    return rearrange(x, "b c h w -> h w b c").expand(-1, -1, batch, -1).contiguous()
