@@ -90,6 +90,8 @@ def evaluate(
     """
     with contextlib.ExitStack() as stack:
         stack.enter_context(torch.no_grad())
+        stack.enter_context(torch.random.fork_rng(devices=[]))
+        torch.manual_seed(seed)  # an autoregressive likelihood draws what it shows
         for module in (model.tokenizer, model.prior, histogram):
             if module is not None:
                 stack.enter_context(evaluating(module))
@@ -190,8 +192,9 @@ def _bits(material: Material, report: Report) -> None:
     if nll is None or tokenizer.likelihood is None:
         report.missing[BITS] = "the tokenizer was trained without a likelihood."
         return
-    positions = math.prod(tokenizer.grid)
-    rates = {"uniform": uniform_nats(tokenizer.quantizer.codebook_sizes, positions)}
+    sizes = tokenizer.quantizer.codebook_sizes
+    positions = material.encoded.indices[0].numel() // len(sizes)
+    rates = {"uniform": uniform_nats(sizes, positions)}
     for name, figures in report.figures.get("rate", {}).items():
         rates[name] = figures["nats_per_image"]["value"]
     dims = tokenizer.signal.channels * math.prod(tokenizer.signal.size)
