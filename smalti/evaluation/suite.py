@@ -54,7 +54,6 @@ LABELS, PER_LABEL = 12, 10  # labels shown at most, and samples of each
 CLOCKS_READ = 500  # test clocks, to see how well the reader reads
 
 CLASSIFIER = "Accuracy of a classifier and Fréchet distance in its feature space"
-BITS = "Bits a dimension"
 ACCURACY = "Accuracy of a classifier on conditional samples"
 
 
@@ -190,7 +189,6 @@ def _bits(material: Material, report: Report) -> None:
     """What an image costs in all, where the tokenizer says how probable its images are."""
     nll, tokenizer = material.encoded.nll, material.tokenizer
     if nll is None or tokenizer.likelihood is None:
-        report.missing[BITS] = "the tokenizer was trained without a likelihood."
         return
     sizes = tokenizer.quantizer.codebook_sizes
     positions = material.encoded.indices[0].numel() // len(sizes)
