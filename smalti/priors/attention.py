@@ -27,11 +27,13 @@ from smalti.artifacts import registered
 from smalti.data.conditions import Condition
 from smalti.errors import InputError
 from smalti.nn.attention import CausalAttention
+from smalti.nn.gated import GatedLayer
 from smalti.nn.masked import shift_down, shift_right
+from smalti.nn.stepping import GatedStacks, GridPart, SkipHead, placed
 from smalti.priors.attending import AttentionCache
 from smalti.priors.autoregressive import AutoregressivePrior
-from smalti.priors.incremental import GatedStacks, GridPart, GridStepper, SkipHead, placed
-from smalti.priors.pixelcnn import ContextMap, GatedLayer
+from smalti.priors.incremental import GridStepper
+from smalti.priors.pixelcnn import ContextMap
 
 __all__ = ["PixelSNAIL", "SnailBlock"]
 
