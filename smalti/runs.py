@@ -226,12 +226,14 @@ def build_tokenizer(recipe: TokenizerRecipe, signal: Signal) -> DiscreteAutoenco
         "downsampling": network.downsampling,
         "spatial_dims": signal.spatial_dims,
     }
-    dim = recipe.quantizer.dim
+    dim, likelihood = recipe.quantizer.dim, recipe.likelihood
+    outputs = signal.channels if likelihood is None else likelihood.channels(signal.channels)
     return DiscreteAutoencoder(
         ConvEncoder(signal.channels, dim, **sizes),
         recipe.quantizer,
-        ConvDecoder(signal.channels, dim, **sizes),
+        ConvDecoder(outputs, dim, **sizes),
         signal,
+        likelihood,
     )
 
 

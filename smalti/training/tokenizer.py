@@ -5,7 +5,8 @@
 The codebook term, where the quantizer has one, moves the codewords and has no weight; beta weighs
 the commitment term, whose gradient reaches the encoder. Beta may rise linearly from 0 (warm-up),
 which lets the encoder spread out before it is held to its codewords. Some quantizers have further
-terms, such as entropies, and each must be given its weight.
+terms, such as entropies, and each must be given its weight. A model with a likelihood gives its
+reconstruction term itself: −log p(x | z_q) in nats a dimension.
 
 References:
     Neural Discrete Representation Learning (van den Oord et al., 2017), arXiv 1711.00937, equation
@@ -34,7 +35,7 @@ class TokenizerObjective:
     """The weights of the loss terms, as a function of the optimizer step.
 
     Args:
-        reconstruction: Between x_hat and x.
+        reconstruction: Between x_hat and x, for models without a likelihood of their own.
         commitment_weight: beta.
         commitment_warmup: Optimizer steps over which beta rises linearly from 0.
         weights: w_i, of every further term that the quantizer has, by its name.
@@ -62,9 +63,15 @@ class TokenizerObjective:
     ) -> dict[str, Tensor]:
         """The terms by name, and their weighted sum as "loss".
 
+        A term "reconstruction" among the losses takes the place of reconstruction(x_hat, x).
+
         Raises:
             InputError: If a term has no weight, or a weight no term.
         """
+        losses = dict(losses)
+        reconstruction = losses.pop("reconstruction", None)
+        if reconstruction is None:
+            reconstruction = self.reconstruction(x_hat, x)
         weights = {"commitment": self.beta(step), "codebook": 1.0, **self.weights}
         terms = {*losses, "commitment", "codebook"}
         if weights.keys() != terms:
@@ -73,7 +80,6 @@ class TokenizerObjective:
                 f"for {', '.join(sorted(self.weights)) or 'none'}: give loss_weights for those "
                 f"beside codebook and commitment, and for no others."
             )
-        reconstruction = self.reconstruction(x_hat, x)
         weighted = [weights[name] * value for name, value in losses.items()]
         return {"loss": reconstruction + sum(weighted), "reconstruction": reconstruction, **losses}
 
