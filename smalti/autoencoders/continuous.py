@@ -72,7 +72,7 @@ class VectorEncoder(nn.Module):
         super().__init__()
         self.inner, self.grid, self.dim = inner, tuple(grid), dim
         self.downsampling: int = inner.downsampling  # type: ignore[assignment]
-        self.linear = nn.Linear(inner.dim * math.prod(grid), dim)  # type: ignore[operator]
+        self.linear = nn.Linear(inner.dim * math.prod(grid), dim)  # type: ignore[arg-type, operator]
 
     def forward(self, x: Tensor) -> Tensor:
         """x (B, C, *size) → (B, dim)."""
@@ -92,7 +92,7 @@ class VectorDecoder(nn.Module):
     def __init__(self, inner: nn.Module, grid: tuple[int, ...], dim: int) -> None:
         super().__init__()
         self.inner, self.grid, self.dim = inner, tuple(grid), dim
-        self.linear = nn.Linear(dim, inner.dim * math.prod(grid))  # type: ignore[operator]
+        self.linear = nn.Linear(dim, inner.dim * math.prod(grid))  # type: ignore[arg-type, operator]
 
     def forward(self, z: Tensor) -> Tensor:
         """z (B, D) → (B, C, *size)."""
