@@ -41,4 +41,4 @@ def crop(x: Tensor, size: tuple[int, ...]) -> Tensor:
         >>> crop(torch.zeros(1, 1, 8, 8), (6, 8)).shape
         torch.Size([1, 1, 6, 8])
     """
-    return x[(..., *(slice(length) for length in size))]
+    return x[..., *[slice(length) for length in size]]

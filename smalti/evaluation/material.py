@@ -1,4 +1,4 @@
-"""What the measurements share: test images, their tokens, samples, the classifier.
+"""What the measurements share: test images, their tokens or latents, samples, the classifier.
 
 Each is made once, and when first asked for. Every draw is made from a generator of its own with
 the same seed, so that leaving out one measurement changes no other.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -28,7 +29,7 @@ from smalti.priors import Prior
 if TYPE_CHECKING:
     from smalti.generation import Model
 
-__all__ = ["Encoded", "Limits", "Material"]
+__all__ = ["Encoded", "Limits", "Material", "TokenMaterial"]
 
 logger = logging.getLogger(__name__)
 
@@ -45,6 +46,8 @@ class Limits:
         shown: Samples of each scheme in the report.
         batch_size: Images at a time.
         inception: Whether FID and KID are computed where the weights of Inception are there.
+        bounded: Test examples for the importance-weighted likelihood of a VAE.
+        importance: Draws for each of them.
     """
 
     test: int | None = 10_000
@@ -53,41 +56,46 @@ class Limits:
     shown: int = 36
     batch_size: int = 250
     inception: bool = True
+    bounded: int = 500
+    importance: int = 100
 
 
-class Encoded(NamedTuple):
-    """The test set after its way through the tokenizer.
-
-    Attributes:
-        quality: Of its reconstructions.
-        indices: (N, *grid), on the CPU.
-        conditions: (N,), on the CPU, or `None`.
-    """
-
-    quality: ReconstructionQuality
-    indices: Tensor
-    conditions: Tensor | None
-
-
-class Material:
-    """A model, the data it was learned from, and what is made of both to be measured.
+class Material(ABC):
+    """Abstract: a model, the data it was learned from, and what is made of both to be measured.
 
     Arguments:
-        model: Its tokenizer and prior are expected in evaluation mode.
         splits: The data.
-        histogram: A fitted histogram, or `None`.
         limits: How much is measured.
         seed: Of every draw.
+        device: Where the model lies.
     """
 
-    def __init__(
-        self, model: Model, splits: Splits, histogram: Prior | None, limits: Limits, seed: int
-    ) -> None:
-        self.tokenizer, self.prior = model.tokenizer, model.prior
-        self.splits, self.limits, self.seed = splits, limits, seed
-        self.device = device_of(model.tokenizer)
-        self.schemes = schemes(model.prior, histogram)
+    def __init__(self, splits: Splits, limits: Limits, seed: int, device: torch.device) -> None:
+        self.splits, self.limits, self.seed, self.device = splits, limits, seed, device
         self.test = choose(splits.test, limits.test, seed)
+
+    @property
+    @abstractmethod
+    def quality(self) -> ReconstructionQuality:
+        """Of the reconstructions of the test set."""
+
+    @property
+    @abstractmethod
+    def conditions(self) -> Tensor | None:
+        """(N,), those of the test set, on the CPU, or `None`."""
+
+    @abstractmethod
+    def reconstructed(self, chosen: Tensor) -> Iterator[Tensor]:
+        """Reconstructions, in batches, of those of the measured test examples with these numbers."""
+
+    @abstractmethod
+    def sampled_sets(self) -> Iterator[tuple[str, Iterator[Tensor]]]:
+        """`compared` samples of each kind, in batches."""
+
+    @property
+    @abstractmethod
+    def conditional(self) -> list[str]:
+        """The kinds of samples that were asked to show the first of `contexts`."""
 
     @property
     def test_set(self) -> str:
@@ -100,27 +108,10 @@ class Material:
         """The chosen examples in batches, on the model's device."""
         return batches(examples, chosen, self.limits.batch_size, self.device)
 
-    def decoded(self, indices: Tensor) -> Iterator[Tensor]:
-        """Images of token grids, in batches."""
-        return decoded(self.tokenizer, indices, self.limits.batch_size)
-
-    def drawn(self, prior: Prior, n: int, context: Tensor | None) -> Tensor:
-        """n grids of a prior, (n, *grid)."""
-        generator = torch.Generator().manual_seed(self.seed)
-        return drawn(prior, n, context, generator, self.limits.batch_size)
-
-    @cached_property
-    def encoded(self) -> Encoded:
-        """The test set, encoded and reconstructed in one pass."""
-        logger.info("reconstructing %d test images", len(self.test))
-        quality, indices, conditions = ReconstructionQuality(), [], []
-        for x, condition in self.images(self.splits.test, self.test):
-            indices.append(self.tokenizer.encode(x))
-            quality.update(x, self.tokenizer.decode(indices[-1]))
-            conditions += [] if condition is None else [condition.cpu()]
-        return Encoded(
-            quality, torch.cat(indices).cpu(), torch.cat(conditions) if conditions else None
-        )
+    def test_images(self, chosen: Tensor) -> Tensor:
+        """Those of the test examples that are measured with these numbers (n,): (n, C, H, W)."""
+        numbers = [self.test[i] for i in chosen.tolist()]
+        return torch.cat([batch.x for batch in self.images(self.splits.test, numbers)])
 
     @cached_property
     def order(self) -> Tensor:
@@ -133,30 +124,26 @@ class Material:
         return min(self.limits.samples, len(self.test), len(self.splits.train))
 
     @cached_property
-    def contexts(self) -> Tensor | None:
-        """Conditions for samples, as they occur in the test set."""
-        if self.encoded.conditions is None:
-            return None
-        longest = max(self.limits.shown, self.compared)
-        return self.encoded.conditions[self.order.repeat(math.ceil(longest / len(self.order)))]
+    def drawn_of_each(self) -> int:
+        """Samples of each kind: to show, or to compare."""
+        if self.classifier is not None or isinstance(self.inception, Inception):
+            return max(self.limits.shown, self.compared)
+        return self.limits.shown
 
     @cached_property
-    def sampled(self) -> dict[str, Tensor]:
-        """Token grids of every scheme, the same conditions for all: to show, or to compare."""
-        n = self.limits.shown
-        if self.classifier is not None or isinstance(self.inception, Inception):
-            n = max(n, self.compared)
-        context = None if self.contexts is None else self.contexts[:n]
-        logger.info("drawing %d samples of each scheme", n)
-        return {name: self.drawn(prior, n, context) for name, prior in self.schemes.items()}
+    def contexts(self) -> Tensor | None:
+        """Conditions for samples, as they occur in the test set."""
+        if self.conditions is None:
+            return None
+        longest = max(self.limits.shown, self.compared)
+        return self.conditions[self.order.repeat(math.ceil(longest / len(self.order)))]
 
     def sets(self) -> Iterator[tuple[str, Iterator[Tensor]]]:
         """What is compared with the test set: `compared` images of each kind, in batches."""
         train = choose(self.splits.train, self.compared, self.seed)
         yield "train", (batch.x for batch in self.images(self.splits.train, train))
-        yield "reconstructions", self.decoded(self.encoded.indices[self.order[: self.compared]])
-        for name, grids in self.sampled.items():
-            yield name, self.decoded(grids[: self.compared])
+        yield "reconstructions", self.reconstructed(self.order[: self.compared])
+        yield from self.sampled_sets()
 
     @cached_property
     def classifier(self) -> Classifier | None:
@@ -173,3 +160,97 @@ class Material:
     def inception(self) -> Inception | str:
         """The Inception network, or why it cannot be had."""
         return load_inception(self.device) if self.limits.inception else "it was switched off."
+
+
+class Encoded(NamedTuple):
+    """The test set after its way through the tokenizer.
+
+    Attributes:
+        quality: Of its reconstructions.
+        indices: (N, *grid), on the CPU.
+        conditions: (N,), on the CPU, or `None`.
+        nll: −log p(image | its tokens) in nats, (N,), where the tokenizer has a likelihood.
+    """
+
+    quality: ReconstructionQuality
+    indices: Tensor
+    conditions: Tensor | None
+    nll: Tensor | None
+
+
+class TokenMaterial(Material):
+    """The material of a model with tokens.
+
+    Arguments:
+        model: Its tokenizer and prior are expected in evaluation mode.
+        splits: The data.
+        histogram: A fitted histogram, or `None`.
+        limits: How much is measured.
+        seed: Of every draw.
+    """
+
+    def __init__(
+        self, model: Model, splits: Splits, histogram: Prior | None, limits: Limits, seed: int
+    ) -> None:
+        super().__init__(splits, limits, seed, device_of(model.tokenizer))
+        self.tokenizer, self.prior = model.tokenizer, model.prior
+        self.schemes = schemes(model.prior, histogram)
+
+    @property
+    def quality(self) -> ReconstructionQuality:
+        """See `Material.quality`."""
+        return self.encoded.quality
+
+    @property
+    def conditions(self) -> Tensor | None:
+        """See `Material.conditions`."""
+        return self.encoded.conditions
+
+    @property
+    def conditional(self) -> list[str]:
+        """See `Material.conditional`."""
+        return [name for name, prior in self.schemes.items() if prior.condition]
+
+    def reconstructed(self, chosen: Tensor) -> Iterator[Tensor]:
+        """See `Material.reconstructed`."""
+        return self.decoded(self.encoded.indices[chosen])
+
+    def sampled_sets(self) -> Iterator[tuple[str, Iterator[Tensor]]]:
+        """See `Material.sampled_sets`: one set a scheme."""
+        for name, grids in self.sampled.items():
+            yield name, self.decoded(grids[: self.compared])
+
+    def decoded(self, indices: Tensor) -> Iterator[Tensor]:
+        """Images of token grids, in batches."""
+        return decoded(self.tokenizer, indices, self.limits.batch_size)
+
+    def drawn(self, prior: Prior, n: int, context: Tensor | None) -> Tensor:
+        """n grids of a prior, (n, *grid)."""
+        generator = torch.Generator().manual_seed(self.seed)
+        return drawn(prior, n, context, generator, self.limits.batch_size)
+
+    @cached_property
+    def encoded(self) -> Encoded:
+        """The test set, encoded and reconstructed in one pass."""
+        logger.info("reconstructing %d test images", len(self.test))
+        quality, indices, conditions, nll = ReconstructionQuality(), [], [], []
+        for x, condition in self.images(self.splits.test, self.test):
+            indices.append(self.tokenizer.encode(x))
+            quality.update(x, self.tokenizer.decode(indices[-1]))
+            conditions += [] if condition is None else [condition.cpu()]
+            if self.tokenizer.likelihood is not None:
+                nll.append(self.tokenizer.nll(x, indices[-1]).cpu())
+        return Encoded(
+            quality,
+            torch.cat(indices).cpu(),
+            torch.cat(conditions) if conditions else None,
+            torch.cat(nll) if nll else None,
+        )
+
+    @cached_property
+    def sampled(self) -> dict[str, Tensor]:
+        """Token grids of every scheme, the same conditions for all: to show, or to compare."""
+        n = self.drawn_of_each
+        context = None if self.contexts is None else self.contexts[:n]
+        logger.info("drawing %d samples of each scheme", n)
+        return {name: self.drawn(prior, n, context) for name, prior in self.schemes.items()}
