@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -41,4 +43,5 @@ def crop(x: Tensor, size: tuple[int, ...]) -> Tensor:
         >>> crop(torch.zeros(1, 1, 8, 8), (6, 8)).shape
         torch.Size([1, 1, 6, 8])
     """
-    return x[..., *[slice(length) for length in size]]
+    near: tuple[Any, ...] = (..., *(slice(length) for length in size))
+    return x[near]

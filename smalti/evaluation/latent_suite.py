@@ -1,11 +1,11 @@
 """The whole evaluation of a continuous autoencoder: from model and data to one report.
 
-    test images ─▶ encoder ─▶ latents ─▶ reconstructions    MSE, PSNR, SSIM                reconstruction
-                                 └─────▶ bounds             ELBO, importance-weighted      latents
-                                 └─────▶ dimensions         KL, active units               latents
-                                 └─────▶ pictures           interpolations, traversals
-    prior ─▶ latents ─▶ decoder ─▶ samples                  Fréchet distance               fidelity
-                                                            FID, KID                       inception
+    test images ─▶ encoder ─▶ latents ─▶ reconstructions    MSE, PSNR, SSIM         reconstruction
+                                 └─────▶ bounds             ELBO, importance        latents
+                                 └─────▶ dimensions         KL, active units        latents
+                                 └─────▶ pictures           ways, traversals
+    prior ─▶ latents ─▶ decoder ─▶ samples                  Fréchet distance        fidelity
+                                                            FID, KID                inception
 
 The rest is as in `suite`.
 """
@@ -153,7 +153,7 @@ def _latents(material: LatentMaterial, report: Report) -> None:
 def _ways(material: LatentMaterial) -> Tensor:
     """Interpolations between test images, of different classes where they have any."""
     order, conditions = material.order, material.conditions
-    rows = []
+    rows: list[Tensor] = []
     for a in order[:WAYS].tolist():
         others = order[order != a] if len(order) > 1 else order
         if conditions is not None and bool((conditions != conditions[a]).any()):

@@ -86,7 +86,7 @@ class Material(ABC):
 
     @abstractmethod
     def reconstructed(self, chosen: Tensor) -> Iterator[Tensor]:
-        """Reconstructions, in batches, of those of the measured test examples with these numbers."""
+        """Reconstructions, in batches, of the measured test examples of these numbers."""
 
     @abstractmethod
     def sampled_sets(self) -> Iterator[tuple[str, Iterator[Tensor]]]:
