@@ -102,6 +102,12 @@ class DiscreteAutoencoder(nn.Module, Pretrained):
         """Shape of the indices of one signal, without a trailing Q; empty if any size goes."""
         return tuple(-(-length // self.downsampling) for length in self.signal.size)
 
+    @property
+    def token_grid(self) -> tuple[int, ...]:
+        """Shape of all the indices of one signal: `grid`, and Q where there are several."""
+        sizes = self.quantizer.codebook_sizes
+        return (*self.grid, len(sizes)) if len(sizes) > 1 else self.grid
+
     def forward(self, x: Tensor) -> Reconstruction:
         """Reconstructs x (B, C, *size), with the quantizer's gradient and losses."""
         z_q, indices, losses = self.quantizer(self._vectors(x))

@@ -79,6 +79,8 @@ def evaluate_latents(  # noqa: PLR0913 - as of evaluate
     with contextlib.ExitStack() as stack:
         stack.enter_context(torch.no_grad())
         stack.enter_context(evaluating(model.autoencoder))
+        stack.enter_context(torch.random.fork_rng(devices=[]))
+        torch.manual_seed(seed)  # an autoregressive likelihood draws what it shows
         material = LatentMaterial(model.autoencoder, splits, limits or Limits(), seed)
         report = Report(title)
         _describe(material, report)

@@ -3,6 +3,7 @@
     test images ─▶ tokenizer ─▶ reconstructions       MSE, PSNR, SSIM                reconstruction
                        └──────▶ tokens                usage, perplexity              codebook
                                   └─ under a prior    nats, bits                     rate
+                       └──────▶ likelihood            bits a dimension               bits
     each prior ─▶ tokens ─▶ decoder ─▶ samples        Fréchet distance, accuracy     fidelity
                                                       FID, KID                       inception
                                                       clocks read back               clocks
@@ -15,6 +16,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,6 +24,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from smalti.data import Label, Splits, TimeOfDay
+from smalti.evaluation.bits import tokenizer_bits, uniform_nats
 from smalti.evaluation.clock_reader import ClockReader
 from smalti.evaluation.clocks import TOLERANCE, asked_times, framed, minutes_off
 from smalti.evaluation.codebook import codebook_figures, codeword_counts
@@ -54,6 +57,7 @@ logger = logging.getLogger(__name__)
 
 LABELS, PER_LABEL = 12, 10  # labels shown at most, and samples of each
 
+BITS = "Bits a dimension"
 ACCURACY = "Accuracy of a classifier on conditional samples"
 
 
@@ -89,6 +93,8 @@ def evaluate(
     """
     with contextlib.ExitStack() as stack:
         stack.enter_context(torch.no_grad())
+        stack.enter_context(torch.random.fork_rng(devices=[]))
+        torch.manual_seed(seed)  # an autoregressive likelihood draws what it shows
         for module in (model.tokenizer, model.prior, histogram):
             if module is not None:
                 stack.enter_context(evaluating(module))
@@ -102,6 +108,7 @@ def evaluate(
         else:
             _rate(material, report)
             _samples(material, report)
+        _bits(material, report)
         closeness(material, report)
         _accuracy(material, report)
         inception(material, report)
@@ -154,6 +161,23 @@ def _rate(material: TokenMaterial, report: Report) -> None:
     )
     if not isinstance(material.prior, TractablePrior):
         report.missing["Rate of the learned prior"] = "it has no likelihood in closed form."
+
+
+def _bits(material: TokenMaterial, report: Report) -> None:
+    """What an image costs in all, where the tokenizer says how probable its images are."""
+    nll, tokenizer = material.encoded.nll, material.tokenizer
+    if nll is None or tokenizer.likelihood is None:
+        report.missing[BITS] = "the tokenizer was trained without a likelihood."
+        return
+    sizes = tokenizer.quantizer.codebook_sizes
+    positions = material.encoded.indices[0].numel() // len(sizes)
+    rates = {"uniform": uniform_nats(sizes, positions)}
+    for name, figures in report.figures.get("rate", {}).items():
+        rates[name] = figures["nats_per_image"]["value"]
+    dims = tokenizer.signal.channels * math.prod(tokenizer.signal.size)
+    report.figures["bits_per_dim"] = tokenizer_bits(
+        rates, nll, tokenizer.likelihood, dims, material.test_set
+    )
 
 
 def _samples(material: TokenMaterial, report: Report) -> None:

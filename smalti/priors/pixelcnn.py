@@ -33,12 +33,13 @@ from torch import Tensor, nn
 from smalti.artifacts import registered
 from smalti.data.conditions import Condition
 from smalti.errors import InputError
-from smalti.nn.gate import gate
-from smalti.nn.masked import HorizontalConv2d, VerticalConv2d, shift_down, shift_right
+from smalti.nn.gated import GatedLayer
+from smalti.nn.masked import shift_down, shift_right
+from smalti.nn.stepping import GatedStacks, SkipHead, placed
 from smalti.priors.autoregressive import AutoregressivePrior
-from smalti.priors.incremental import PixelCNNStepper
+from smalti.priors.incremental import GridStepper
 
-__all__ = ["ContextMap", "GatedLayer", "PixelCNN"]
+__all__ = ["ContextMap", "PixelCNN"]
 
 
 @registered
@@ -116,44 +117,12 @@ class PixelCNN(AutoregressivePrior):
             return None
         return self.condition(context).to(self.embedding.weight)
 
-    def start(self, batch: int, context: Tensor | None = None) -> PixelCNNStepper:
+    @torch.no_grad()
+    def start(self, batch: int, context: Tensor | None = None) -> GridStepper:
         """A stepper that computes at each position what is new there, and no more."""
-        return PixelCNNStepper(self, batch, context)
-
-
-class GatedLayer(nn.Module):
-    """One layer of both stacks.
-
-    Arguments:
-        channels: C.
-        kernel_size: Width of the convolutions, odd.
-        dropout: Probability that an output of a gate is dropped in training.
-        vertical: Whether there are rows above at all.
-        last: Whether no layer follows, so that the stacks end here.
-    """
-
-    def __init__(
-        self, channels: int, kernel_size: int, dropout: float, vertical: bool, last: bool
-    ) -> None:
-        super().__init__()
-        self.context = nn.Conv2d(channels, 2 * channels, 1)
-        # No bias of its own where another is added anyway.
-        self.vertical = (
-            VerticalConv2d(channels, 2 * channels, kernel_size, bias=False) if vertical else None
-        )
-        self.link = nn.Conv2d(2 * channels, 2 * channels, 1, bias=False)
-        self.horizontal = HorizontalConv2d(channels, 2 * channels, kernel_size)
-        self.residual = None if last else nn.Conv2d(channels, channels, 1, bias=False)
-        self.dropout = nn.Dropout(dropout)
-
-    def forward(self, v: Tensor, h: Tensor, s: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """v, h (B, C, H, W) and s (B or 1, C, H, W) → the next v and h, and z (B, C, H, W)."""
-        a = self.context(s)
-        if self.vertical is not None:
-            a = a + self.vertical(v)
-            v = v + self.dropout(gate(a, dim=1))
-        z = self.dropout(gate(self.horizontal(h) + self.link(a), dim=1))
-        return v, h if self.residual is None else h + self.residual(z), z
+        s = placed(self.context_map(self.features(context)), batch)
+        head = SkipHead(s, self.skip, self.first, self.second)
+        return GridStepper(self.embedding, [GatedStacks(self.layers, s, head.outputs)], head)
 
 
 class ContextMap(nn.Module):
@@ -209,7 +178,10 @@ def _check(
     grid: tuple[int, ...], hidden: int, layers: int, kernel_size: int, dropout: float
 ) -> None:
     if len(grid) > 2:
-        raise InputError(f"A PixelCNN takes grids (H, W) or (T,), got {grid}: flatten the others.")
+        raise InputError(
+            f"A PixelCNN takes grids (H, W) or (T,), got {grid}: for several indices a position "
+            f"take DepthPixelCNN."
+        )
     if hidden < 1 or layers < 1:
         raise InputError(
             f"hidden and layers must be at least 1, got {hidden} and {layers}: "

@@ -11,6 +11,7 @@ from smalti.losses.likelihoods.bernoulli import Bernoulli
 from smalti.losses.likelihoods.categorical import Categorical
 from smalti.losses.likelihoods.gaussian import Gaussian
 from smalti.losses.likelihoods.logistic_mixture import LogisticMixture
+from smalti.losses.likelihoods.pixelcnn import PixelCNNLikelihood
 
 __all__ = [
     "Bernoulli",
@@ -18,6 +19,7 @@ __all__ = [
     "Gaussian",
     "Likelihood",
     "LogisticMixture",
+    "PixelCNNLikelihood",
     "Scored",
     "bits_per_dim",
     "from_levels",
