@@ -6,7 +6,6 @@ import json
 
 import pytest
 import torch
-import yaml
 
 import smalti
 from smalti.cli import main
@@ -24,8 +23,11 @@ def fitted(tmp_path, likelihood, **tokenizer):
     "likelihood",
     [
         {"class_path": "Categorical", "init_args": {"levels": 16}},
-        {"class_path": "LogisticMixture", "init_args": {"components": 2}},
         {"class_path": "Gaussian", "init_args": {"learned": True}},
+        {
+            "class_path": "PixelCNNLikelihood",
+            "init_args": {"image_channels": 3, "levels": 4, "hidden": 8, "layers": 2},
+        },
         "Bernoulli",
     ],
     ids=str,
@@ -40,18 +42,16 @@ def test_a_recipe_with_a_likelihood_goes_from_end_to_end(tmp_path, likelihood):
     assert model.tokenizer.nll(x).shape == (2,)
     assert model.decode(model.encode(x)).shape == x.shape
     assert model.sample(2, condition="10:10").shape == x.shape
-    assert json.loads((run / "report.json").read_text())
+    bits = json.loads((run / "report.json").read_text())["figures"]["bits_per_dim"]
+    assert bits["uniform"]["value"] > bits["reconstruction"]["value"] > 0
 
 
-def test_a_run_of_before_there_were_likelihoods_is_of_the_same_recipe(tmp_path):
-    """Its config has no such field, and neither has the config of its tokenizer."""
-    recipe = str(write_recipe(tmp_path / "tiny.yaml", clocks_recipe()))
-    run = tmp_path / "run"
-    assert main(["fit", recipe, "--out", str(run)]) == 0
-    config = yaml.safe_load((run / "config.yaml").read_text())
-    assert config["tokenizer"].pop("likelihood") is None
-    (run / "config.yaml").write_text(yaml.safe_dump(config))
-    assert main(["fit", recipe, "--out", str(run)]) == 0
+def test_a_likelihood_of_other_images_is_refused_at_once(tmp_path, capsys):
+    likelihood = {"class_path": "PixelCNNLikelihood", "init_args": {"image_channels": 1}}
+    status, run = fitted(tmp_path, likelihood)
+    assert status == 2
+    assert "set its image_channels to 3" in capsys.readouterr().err
+    assert not run.exists()
 
 
 def test_a_likelihood_and_a_distance_exclude_each_other(tmp_path, capsys):

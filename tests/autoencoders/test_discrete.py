@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from smalti.artifacts import load_model, save_model
+from smalti.artifacts import build, describe, load_model, save_model
 from smalti.autoencoders import ConvDecoder, ConvEncoder, DiscreteAutoencoder
 from smalti.errors import InputError
 from smalti.losses.likelihoods import Categorical, Gaussian, LogisticMixture
@@ -142,6 +142,12 @@ def test_a_likelihood_is_saved_with_the_model(tmp_path):
     x = torch.rand(2, 3, 16, 16)
     save_model(model, tmp_path / "model")
     assert torch.equal(load_model(tmp_path / "model").nll(x), model.nll(x))
+
+
+def test_a_model_saved_before_there_were_likelihoods_can_be_built():
+    config = describe(assemble(Signal("image", 3, (16, 16))))
+    del config["likelihood"]
+    assert build(config).likelihood is None
 
 
 def test_without_a_likelihood_there_are_no_nats():

@@ -21,8 +21,8 @@ from smalti.losses.likelihoods import (
 )
 
 ALL = [
-    Gaussian(0.3),
-    Gaussian(0.3, learned=True),
+    Gaussian(0.9),
+    Gaussian(0.9, learned=True),
     Bernoulli(),
     Categorical(),
     Categorical(levels=5),

@@ -33,14 +33,14 @@ def drawn(likelihood, batch=2, size=(3, 4)):
 @pytest.mark.parametrize("c", [1, 3])
 @pytest.mark.parametrize("kernel_size", [3, 5])
 def test_a_value_changes_the_later_predictions_and_only_those(c, kernel_size):
-    likelihood = made(c, kernel_size=kernel_size, layers=4)
-    h, x = drawn(likelihood, batch=1)
+    likelihood = made(c, kernel_size=kernel_size, layers=4, hidden=12)
+    h, x = drawn(likelihood, batch=16)  # of which one at least is not cut off by a ReLU
     before = likelihood.logits(h, x).detach()
     order = list(itertools.product(range(3), range(4), range(c)))
     for number, (i, j, channel) in enumerate(order):
         other = x.clone()
-        other[0, channel, i, j] += 0.5
-        changed = (likelihood.logits(h, other) != before).any(1)[0]  # (C, H, W)
+        other[:, channel, i, j] += 0.5
+        changed = (likelihood.logits(h, other) != before).any(1).any(0)  # (C, H, W)
         expected = [place > number for place in range(len(order))]
         assert [bool(changed[k, y, z]) for y, z, k in order] == expected
 

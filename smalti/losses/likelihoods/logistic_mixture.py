@@ -74,7 +74,7 @@ class LogisticMixture(Likelihood):
     def forward(self, h: Tensor, x: Tensor) -> Scored:
         """See `Likelihood.forward`."""
         self._check(h, x)
-        logits, mean, log_scale = self._parameters(h)
+        logits, mean, log_scale = self._components(h)
         k = to_levels(x)[:, None]  # (B, 1, C, *size)
         v, rate = from_levels(k), torch.exp(-log_scale)
         below = F.logsigmoid((v + HALF_CELL - mean) * rate).where(k < 255, 0.0)  # log σ(a)
@@ -85,7 +85,7 @@ class LogisticMixture(Likelihood):
 
     def show(self, h: Tensor) -> Tensor:
         """See `Likelihood.show`."""
-        logits, mean, log_scale = self._parameters(h)
+        logits, mean, log_scale = self._components(h)
         scale, rate = torch.exp(log_scale), torch.exp(-log_scale)
         clipped = scale * (F.softplus((mean + 1) * rate) - F.softplus((mean - 1) * rate)) - 1
         return (logits.softmax(1) * clipped).sum(1)
@@ -93,7 +93,7 @@ class LogisticMixture(Likelihood):
     @torch.no_grad()
     def sample(self, h: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """See `Likelihood.sample`: levels, as values."""
-        logits, mean, log_scale = self._parameters(h)
+        logits, mean, log_scale = self._components(h)
         cumulative = logits.softmax(1).cumsum(1)
         u = uniform(cumulative[:, :1], generator) * cumulative[:, -1:]
         chosen = (cumulative[:, :-1] <= u).sum(1, keepdim=True)
@@ -101,7 +101,7 @@ class LogisticMixture(Likelihood):
         x = mean + log_scale.exp() * torch.logit(uniform(mean, generator), eps=1e-7)
         return from_levels(to_levels(x[:, 0]))
 
-    def _parameters(self, h: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def _components(self, h: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """h → logits of π, μ and log s, each (B, M, C, *size)."""
         logits, mean, log_scale = (
             part.unflatten(1, (self.components, -1)) for part in h.float().chunk(3, 1)

@@ -34,7 +34,7 @@ from smalti.losses.likelihoods.base import Likelihood, Scored, from_levels, to_l
 from smalti.losses.likelihoods.categorical import Categorical
 from smalti.nn.gated import GatedLayer
 from smalti.nn.masked import shift_down, shift_right
-from smalti.nn.stepping import GatedStacks, GridWalk, SkipHead, placed
+from smalti.nn.stepping import Affine, GatedStacks, GridWalk, SkipHead, placed
 
 __all__ = ["PixelCNNLikelihood"]
 
@@ -148,15 +148,16 @@ class PixelCNNLikelihood(Likelihood):
             s = placed(h.to(dtype), len(h))
             head = SkipHead(s, self.skip, self.first, self.second)
             walk = GridWalk([GatedStacks(self.layers, s, head.outputs)], head)
-            embed, bias = self.embedding.weight[..., 0, 0].T, self.embedding.bias
+            weight, bias = Affine.of(self.embedding)
             for i in range(h.shape[2]):
                 for j in range(h.shape[3]):
                     x[:, :, i, j] = self._draw(walk.logits(), generator)
-                    walk.push(x[:, :, i, j] @ embed + bias)
+                    walk.push(x[:, :, i, j] @ weight + bias)
         return x.float()
 
     def _draw(self, f: Tensor, generator: torch.Generator | None) -> Tensor:
         """The values (B, C) of a pixel, channel after channel, from f (B, C · hidden)."""
+        assert self.third.bias is not None
         weight = rearrange(self.third.weight, "(c l) d 1 1 -> c d l", l=self.levels)
         bias = rearrange(self.third.bias, "(c l) -> c l", l=self.levels)
         x = f.new_empty(len(f), 0)
