@@ -9,6 +9,8 @@ from smalti.autoencoders.continuous import (
 )
 from smalti.autoencoders.convolutional import ConvDecoder, ConvEncoder
 from smalti.autoencoders.discrete import DiscreteAutoencoder, Reconstruction
+from smalti.autoencoders.hierarchical import HierarchicalAutoencoder, HierarchicalReconstruction
+from smalti.autoencoders.tokenizer import Indices, Tokenizer
 from smalti.autoencoders.variational import Posterior, VariationalAutoencoder
 
 __all__ = [
@@ -17,9 +19,13 @@ __all__ = [
     "ConvDecoder",
     "ConvEncoder",
     "DiscreteAutoencoder",
+    "HierarchicalAutoencoder",
+    "HierarchicalReconstruction",
+    "Indices",
     "LatentReconstruction",
     "Posterior",
     "Reconstruction",
+    "Tokenizer",
     "VariationalAutoencoder",
     "VectorDecoder",
     "VectorEncoder",

@@ -26,9 +26,10 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from smalti.artifacts import Pretrained, registered
+from smalti.artifacts import registered
 from smalti.autoencoders.padding import crop, pad
 from smalti.autoencoders.paths import line
+from smalti.autoencoders.tokenizer import Tokenizer
 from smalti.errors import InputError
 from smalti.losses.likelihoods import Likelihood
 from smalti.quantizers import Quantizer
@@ -53,7 +54,7 @@ class Reconstruction(NamedTuple):
 
 
 @registered
-class DiscreteAutoencoder(nn.Module, Pretrained):
+class DiscreteAutoencoder(Tokenizer):
     """A VQ-VAE assembled from an encoder, a quantizer and a decoder.
 
     Sizes that the downsampling does not divide are padded by reflection on the far side, and the
@@ -107,6 +108,14 @@ class DiscreteAutoencoder(nn.Module, Pretrained):
         """Shape of all the indices of one signal: `grid`, and Q where there are several."""
         sizes = self.quantizer.codebook_sizes
         return (*self.grid, len(sizes)) if len(sizes) > 1 else self.grid
+
+    @property
+    def levels(self) -> tuple[Quantizer, ...]:
+        return (self.quantizer,)
+
+    @property
+    def grids(self) -> tuple[tuple[int, ...], ...]:
+        return (self.token_grid,)
 
     def forward(self, x: Tensor) -> Reconstruction:
         """Reconstructs x (B, C, *size), with the quantizer's gradient and losses."""

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from smalti.autoencoders import DiscreteAutoencoder
+from smalti.autoencoders import Tokenizer
 from smalti.data import Batch
 from smalti.errors import InputError
 from smalti.losses import ReconstructionLoss
@@ -85,7 +85,7 @@ class TokenizerObjective:
 
 
 class TokenizerStage(Stage):
-    """Trains a `DiscreteAutoencoder`; after each optimizer step the quantizer updates its codebook.
+    """Trains a `Tokenizer`; after each optimizer step its quantizers update their codebooks.
 
     Arguments:
         objective: The loss.
@@ -93,11 +93,11 @@ class TokenizerStage(Stage):
         Others: see `Stage`.
     """
 
-    model: DiscreteAutoencoder
+    model: Tokenizer
 
     def __init__(
         self,
-        model: DiscreteAutoencoder,
+        model: Tokenizer,
         training: Training,
         train: Dataset,
         validation: Dataset,
@@ -123,7 +123,7 @@ class TokenizerStage(Stage):
 
     def after_step(self) -> None:
         """The codebook's own update: EMA, k-means start, revival."""
-        self.model.quantizer.update()
+        self.model.update()
 
     def transfer_batch_to_device(self, batch: Any, device: Any, dataloader_idx: int) -> Any:
         """Only the signal is used."""
