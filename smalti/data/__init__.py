@@ -1,9 +1,10 @@
 """Data: where examples come from, and what their conditions mean."""
 
-from smalti.data.base import Batch, Examples, Source, Splits
+from smalti.data.base import Batch, Examples, Factored, Source, SplitName, Splits
 from smalti.data.clocks import Clocks, ClockStyle, render_clock
 from smalti.data.conditions import Condition, Label, TimeOfDay
 from smalti.data.decoding import read_image
+from smalti.data.factors import FactorGrid, render_shape
 from smalti.data.images import Columns, HeldOut, Images
 
 __all__ = [
@@ -13,12 +14,16 @@ __all__ = [
     "Columns",
     "Condition",
     "Examples",
+    "FactorGrid",
+    "Factored",
     "HeldOut",
     "Images",
     "Label",
     "Source",
+    "SplitName",
     "Splits",
     "TimeOfDay",
     "read_image",
     "render_clock",
+    "render_shape",
 ]

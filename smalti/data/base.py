@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, Self
+from typing import Literal, NamedTuple, Self
 
 from torch import Tensor
 from torch.utils.data import Dataset
@@ -26,7 +26,10 @@ from smalti.data.conditions import Condition
 from smalti.errors import InputError
 from smalti.signals import Signal
 
-__all__ = ["Batch", "Examples", "Source", "Splits"]
+__all__ = ["Batch", "Examples", "Factored", "Source", "SplitName", "Splits"]
+
+
+SplitName = Literal["train", "validation", "test"]
 
 
 class Batch(NamedTuple):
@@ -116,6 +119,19 @@ class Source(ABC):
         Raises:
             InputError: If they are not there, or not what the source was told they are.
         """
+
+
+class Factored(Source):
+    """Abstract: a source whose examples were made from known factors, each of a few levels."""
+
+    @property
+    @abstractmethod
+    def factors(self) -> dict[str, int]:
+        """The names of the F factors, and how many levels each has."""
+
+    @abstractmethod
+    def levels(self, split: SplitName, indices: Sequence[int]) -> Tensor:
+        """(B, F), int64: the levels, from 0, of the examples of these numbers of a split."""
 
 
 class _First(Examples):

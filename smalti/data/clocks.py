@@ -26,7 +26,7 @@ from einops import rearrange
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from smalti.data.base import Batch, Examples, Source, Splits
+from smalti.data.base import Batch, Examples, Factored, SplitName, Splits
 from smalti.data.conditions import TimeOfDay
 from smalti.data.pixels import Pixels, to_float
 from smalti.data.progress import progress
@@ -163,8 +163,10 @@ def _dial(style: ClockStyle, pixels: int) -> Image.Image:
     return image
 
 
-class Clocks(Source):
+class Clocks(Factored):
     """Synthetic analog clocks, labelled with the time they show. Nothing is read or downloaded.
+
+    Their factors are hour, minute and theme; how a single clock differs from its design is none.
 
     Arguments:
         size: Height and width of a picture, in px.
@@ -215,6 +217,13 @@ class Clocks(Source):
             augment=None,
         )
 
+    @property
+    def factors(self) -> dict[str, int]:
+        return {"hour": TIME.dial // TIME.hour, "minute": TIME.hour, "theme": len(self.themes)}
+
+    def levels(self, split: SplitName, indices: Sequence[int]) -> Tensor:
+        return EndlessClocks(self, Splits._fields.index(split)).levels_at(indices)
+
 
 class EndlessClocks(Examples):
     """Clocks drawn when they are asked for.
@@ -238,6 +247,15 @@ class EndlessClocks(Examples):
 
     def conditions_at(self, indices: Sequence[int]) -> Tensor:
         return torch.tensor([self._draw(i)[0] for i in indices], dtype=TIME.dtype)
+
+    def levels_at(self, indices: Sequence[int]) -> Tensor:
+        """(B, 3), int64: hour, minute and number of the theme, each from 0."""
+        rows = []
+        for i in indices:
+            minutes, rng = self._draw(i)
+            style = ClockStyle.random(rng, self.source.themes, self.source.jitter)
+            rows.append((*divmod(minutes, TIME.hour), self.source.themes.index(style.theme)))
+        return torch.tensor(rows, dtype=torch.int64).reshape(-1, 3)
 
     def rendered(self, n: int) -> Pixels:
         """The first n clocks, all drawn at once."""

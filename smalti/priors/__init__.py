@@ -1,5 +1,6 @@
 """Priors: distributions over grids of indices. Integers in, integers out."""
 
+from smalti.priors.attention import PixelSNAIL
 from smalti.priors.autoregressive import AutoregressivePrior, Stepper
 from smalti.priors.base import Prior, TractablePrior
 from smalti.priors.empirical import Histogram, Uniform
@@ -11,6 +12,7 @@ __all__ = [
     "Choice",
     "Histogram",
     "PixelCNN",
+    "PixelSNAIL",
     "Prior",
     "Stepper",
     "TractablePrior",

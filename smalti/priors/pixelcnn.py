@@ -36,7 +36,7 @@ from smalti.errors import InputError
 from smalti.nn.gate import gate
 from smalti.nn.masked import HorizontalConv2d, VerticalConv2d, shift_down, shift_right
 from smalti.priors.autoregressive import AutoregressivePrior
-from smalti.priors.incremental import PixelCNNStepper
+from smalti.priors.incremental import GatedStacks, GridStepper, SkipHead, placed
 
 __all__ = ["ContextMap", "GatedLayer", "PixelCNN"]
 
@@ -116,9 +116,12 @@ class PixelCNN(AutoregressivePrior):
             return None
         return self.condition(context).to(self.embedding.weight)
 
-    def start(self, batch: int, context: Tensor | None = None) -> PixelCNNStepper:
+    @torch.no_grad()
+    def start(self, batch: int, context: Tensor | None = None) -> GridStepper:
         """A stepper that computes at each position what is new there, and no more."""
-        return PixelCNNStepper(self, batch, context)
+        s = placed(self.context_map(self.features(context)), batch)
+        head = SkipHead(s, self.skip, self.first, self.second)
+        return GridStepper(self.embedding, [GatedStacks(self.layers, s, head.outputs)], head)
 
 
 class GatedLayer(nn.Module):

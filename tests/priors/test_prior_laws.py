@@ -10,7 +10,7 @@ from torch import nn
 from smalti.artifacts import load_model, save_model
 from smalti.data.conditions import Label, TimeOfDay
 from smalti.errors import InputError
-from smalti.priors import Histogram, PixelCNN, Prior, Uniform
+from smalti.priors import Histogram, PixelCNN, PixelSNAIL, Prior, Uniform
 
 K = 3
 LABEL = Label(["cat", "dog"])
@@ -34,6 +34,11 @@ def histogram(grid, condition=None):
     return prior
 
 
+def snail(grid, condition=None, dropout=0.0):
+    sizes = {"hidden": 6, "blocks": 2, "layers": 1, "heads": 2}
+    return PixelSNAIL(K, grid, condition, **sizes, dropout=dropout)
+
+
 def context_of(prior, batch):
     if isinstance(prior.condition, Label):
         return torch.arange(batch) % 2
@@ -52,6 +57,10 @@ PRIORS = {
     "pixelcnn of labels": lambda: sharp(PixelCNN(K, (2, 2), LABEL, hidden=6, layers=2)),
     "pixelcnn of times": lambda: sharp(PixelCNN(K, (1, 4), TimeOfDay(), hidden=6, layers=2)),
     "pixelcnn in a row": lambda: sharp(PixelCNN(K, (4,), hidden=6, layers=2, kernel_size=5)),
+    "pixelsnail": lambda: sharp(snail((2, 2), dropout=0.5)),
+    "pixelsnail of labels": lambda: sharp(snail((2, 2), LABEL)),
+    "pixelsnail of times": lambda: sharp(snail((1, 4), TimeOfDay())),
+    "pixelsnail in a row": lambda: sharp(snail((4,))),
 }
 
 
@@ -223,7 +232,7 @@ def test_a_context_that_does_not_fit_is_refused(prior):
             prior.sample((4, *prior.grid), wrong)
 
 
-@pytest.mark.parametrize("family", [Uniform, Histogram, PixelCNN])
+@pytest.mark.parametrize("family", [Uniform, Histogram, PixelCNN, PixelSNAIL])
 def test_impossible_sizes_are_refused(family):
     for size, grid in ((0, (2, 2)), (4, ()), (4, (2, 0))):
         with pytest.raises(InputError) as raised:

@@ -1,0 +1,75 @@
+"""Stepping through attention: what it needs of earlier positions is kept.
+
+Of each attention, the keys and values of all positions before stand in a cache with room for the
+whole grid: a position adds one pair, and looks at those there are. So a step costs the layers of
+one position, and what is looked at: it is linear in the number of positions seen.
+
+The pair of a position needs the index there. All that does not depend on it is computed when the
+position is entered, in one product for q, k, v and the gate; the index's part is added when the
+next position is.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from smalti.priors.incremental import Affine, GridPart, matrix
+
+if TYPE_CHECKING:
+    from smalti.nn.attention import CausalAttention
+
+__all__ = ["AttentionCache"]
+
+
+class AttentionCache(GridPart):
+    """Causal attention with M heads of d channels, N = H·W positions.
+
+    Arguments:
+        attention: The layer.
+        t: (H, W, B, C), the map of places and the context.
+        output: Where its z goes, (B, C).
+    """
+
+    def __init__(self, attention: CausalAttention, t: Tensor, output: Tensor) -> None:
+        self.t, self.z = t, output
+        rows, self.columns, batch, channels = t.shape
+        self.own, self.context = matrix(attention.own), Affine.of(attention.context)
+        self.index, self.output = matrix(attention.index), matrix(attention.output)
+        self.residual = None if attention.residual is None else matrix(attention.residual)
+
+        heads = (attention.heads, channels // attention.heads)
+        # Slot n has the pair of position n − 1, slot 0 the one that stands before the first.
+        self.pairs = t.new_zeros(2, batch, heads[0], rows * self.columns, heads[1])
+        self.pairs[:, :, :, 0] = attention.start.unflatten(0, (2, 1, *heads))
+        self.keys, self.values = self.pairs
+        # What t adds along the row.
+        self.terms = t.new_zeros(self.columns, batch, sum(attention.widths))
+        # At one position: q, k, v and the gate, and the pair of the one before once it is whole.
+        self.now = t.new_zeros(batch, sum(attention.widths))
+        q, self.kv, self.a = self.now.split((channels, 2 * channels, 2 * channels), 1)
+        self.q = q.unflatten(1, heads).unsqueeze(2)  # (B, M, 1, d)
+        self.halves = self.a.chunk(2, 1)
+        self.whole = t.new_zeros(batch, 2 * channels)
+        self.pair = self.whole.unflatten(1, (2, *heads)).movedim(1, 0)  # (2, B, M, d)
+
+    def enter_row(self, i: int, v: Tensor) -> Tensor:
+        """See `GridPart.enter_row`; v passes by."""
+        torch.add(self.t[i] @ self.context.weight, self.context.bias, out=self.terms)
+        return v
+
+    def step(self, i: int, j: int, h: Tensor, e: Tensor) -> Tensor:
+        """See `GridPart.step`."""
+        n = i * self.columns + j
+        if n:
+            torch.addmm(self.kv, e, self.index, out=self.whole)
+            self.pairs.select(3, n).copy_(self.pair)
+        torch.addmm(self.terms[j], h, self.own, out=self.now)
+        keys, values = self.keys.narrow(2, 0, n + 1), self.values.narrow(2, 0, n + 1)
+        x = F.scaled_dot_product_attention(self.q, keys, values)  # (B, M, 1, d)
+        self.a.addmm_(x.flatten(1), self.output)
+        torch.mul(self.halves[0].tanh_(), self.halves[1].sigmoid_(), out=self.z)
+        return h if self.residual is None else torch.addmm(h, self.z, self.residual)

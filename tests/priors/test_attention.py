@@ -1,0 +1,182 @@
+"""PixelSNAIL: what attention sees, that stepping equals the full pass, and that far is near."""
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from smalti.data.conditions import Label, TimeOfDay
+from smalti.errors import InputError
+from smalti.nn.attention import CausalAttention
+from smalti.nn.gate import gate
+from smalti.priors import PixelCNN, PixelSNAIL
+
+K = 5
+GRIDS = [(4, 4), (3, 6), (6, 3), (1, 7), (7,), (4, 1), (1, 1), (1,)]
+
+
+def made(grid, condition=None, scale=0.3, **options):
+    """A PixelSNAIL in float64 whose weights are large, so that every path leaves its mark."""
+    sizes = {"hidden": 8, "blocks": 2, "layers": 2, "heads": 2, **options}
+    prior = PixelSNAIL(K, grid, condition, **sizes).double().eval()
+    for name, parameter in prior.named_parameters():
+        torch.nn.init.normal_(parameter, 0, 1.0 if "embedding" in name else scale)
+    return prior
+
+
+def context_for(prior, batch):
+    if prior.condition is None:
+        return None
+    return torch.rand(batch) * 719 if prior.condition.name == "time" else torch.arange(batch) % 2
+
+
+def test_attention_is_the_mean_of_earlier_values_under_the_softmax_of_products():
+    attention = CausalAttention(4, heads=2).double()
+    torch.nn.init.normal_(attention.start)
+    h, e, t = torch.randn(3, 2, 4, 2, 3).double()
+    q, k, v, a = (attention.own(h) + attention.context(t)).flatten(2).split(attention.widths, 1)
+    k, v = (torch.cat([k, v], 1) + attention.index(e).flatten(2)).chunk(2, 1)
+    k0, v0 = attention.start.chunk(2)
+
+    x = torch.zeros(2, 4, 6).double()
+    for b in range(2):
+        for i in range(6):
+            for head in (slice(0, 2), slice(2, 4)):
+                keys = torch.stack([k0[head], *(k[b, head, j] for j in range(i))])
+                values = torch.stack([v0[head], *(v[b, head, j] for j in range(i))])
+                x[b, head, i] = (keys @ q[b, head, i] / 2**0.5).softmax(0) @ values
+    z = gate(a.view(2, 8, 2, 3) + attention.output(x.view(2, 4, 2, 3)), 1)
+    next_h, given = attention(h, e, t)
+    torch.testing.assert_close(given, z)
+    torch.testing.assert_close(next_h, h + attention.residual(z))
+
+
+@pytest.mark.parametrize("grid", [(4, 5), (1, 7), (7,), (5, 2)])
+def test_a_position_sees_all_that_is_before_it_and_nothing_else(grid):
+    prior = made(grid, blocks=1, layers=1)  # whose convolutions alone see a few positions only
+    positions, first = prior.positions, torch.randint(K, (1, *grid))
+    before = prior.logits(first).detach().flatten(1, -2)
+    for changed in range(positions):
+        other = first.clone().flatten()
+        other[changed] = (other[changed] + 1) % K
+        after = prior.logits(other.view_as(first)).detach().flatten(1, -2)
+        moved = ((after - before).abs().amax(-1)[0] > 0).tolist()
+        assert moved == [i > changed for i in range(positions)]
+
+
+def test_the_first_index_reaches_the_last_position_which_convolutions_do_not():
+    first = torch.zeros(1, 12, 12).long()
+    other = first.clone()
+    other[0, 0, 0] = 1
+    snail, cnn = made((12, 12)), PixelCNN(K, (12, 12), hidden=8, layers=4).double().eval()
+    moved = [(p.logits(other) - p.logits(first))[0, -1, -1].abs().max() for p in (snail, cnn)]
+    assert moved[0] > 1e-4 and moved[1] == 0
+
+
+def test_a_dependence_farther_away_than_convolutions_reach_is_learned():
+    """The last index repeats the first: twenty positions apart, of which two layers see four."""
+    torch.manual_seed(0)
+    prior = PixelSNAIL(K, (20,), hidden=16, blocks=1, layers=2, heads=2)
+    optimizer = torch.optim.Adam(prior.parameters(), 5e-3)
+    for _ in range(150):
+        indices = torch.randint(K, (64, 20))
+        indices[:, -1] = indices[:, 0]
+        optimizer.zero_grad()
+        last = prior.logits(indices)[:, -1]
+        F.cross_entropy(last, indices[:, -1]).backward()
+        optimizer.step()
+    assert (last.argmax(-1) == indices[:, -1]).float().mean() > 0.95
+
+
+@pytest.mark.parametrize("condition", [None, TimeOfDay(), Label(["a", "b"])], ids=str)
+@pytest.mark.parametrize("sizes", [(1, 1, 1), (2, 2, 2), (3, 1, 8)], ids=str)
+@pytest.mark.parametrize("grid", GRIDS)
+def test_stepping_gives_the_logits_of_the_full_pass(grid, sizes, condition):
+    prior = made(grid, condition, **dict(zip(("blocks", "layers", "heads"), sizes, strict=True)))
+    for dtype, atol in ((torch.float64, 1e-11), (torch.float32, 1e-4)):
+        prior.to(dtype)
+        indices, context = torch.randint(K, (3, *grid)), context_for(prior, 3)
+        expected = prior.logits(indices, context).detach().flatten(1, -2)
+        assert expected.std() > 0.1
+        stepper = prior.start(3, context)
+        for i, column in enumerate(indices.flatten(1).unbind(1)):
+            torch.testing.assert_close(stepper.logits(), expected[:, i], atol=atol, rtol=1e-5)
+            stepper.push(column)
+
+
+def test_two_walks_do_not_disturb_each_other():
+    prior = made((3, 3))
+    indices = torch.randint(K, (2, 3, 3))
+    expected = prior.logits(indices).detach().flatten(1, -2)
+    first, second = prior.start(2), prior.start(2)
+    for i, column in enumerate(indices.flatten(1).unbind(1)):
+        kept = first.logits()
+        second.push(indices.flatten(1)[:, -1 - i])
+        torch.testing.assert_close(first.logits(), expected[:, i])
+        first.push(column)
+        torch.testing.assert_close(kept, expected[:, i])
+
+
+def test_dropout_acts_in_training_and_never_in_samples():
+    prior = made((3, 3), dropout=0.5).train()
+    indices = torch.randint(K, (2, 3, 3))
+    assert not torch.equal(prior.logits(indices), prior.logits(indices))
+    draw = [prior.sample((8, 3, 3), generator=torch.Generator().manual_seed(0)) for _ in range(2)]
+    assert torch.equal(*draw)
+    first = prior.start(2).logits()
+    torch.testing.assert_close(first, prior.eval().logits(indices).detach()[:, 0, 0])
+
+
+def test_known_indices_are_seen_by_what_follows_far_away():
+    prior = made((3, 3), scale=0.6)
+    known = torch.full((2, 3, 3), -1)
+    known[0, 0, 1], known[1, 1, 2] = 4, 0
+    drawn = prior.sample((2, 3, 3), known=known, temperature=0)
+    assert drawn[0, 0, 1] == 4 and drawn[1, 1, 2] == 0
+    best = prior.logits(drawn).argmax(-1)
+    assert torch.equal(best[known < 0], drawn[known < 0])
+
+
+@pytest.mark.parametrize("condition", [None, TimeOfDay()], ids=str)
+@pytest.mark.parametrize("grid", [(3, 3), (4,)])
+def test_every_weight_is_used(grid, condition):
+    prior = made(grid, condition)
+    prior.loss(torch.randint(K, (4, *grid)), context_for(prior, 4)).backward()
+    assert all(weight.grad.any() for weight in prior.parameters())
+
+
+def test_a_1d_grid_is_a_grid_of_one_row():
+    row, line = made((1, 6)), made((6,))
+    line.load_state_dict(row.state_dict())
+    indices = torch.randint(K, (3, 6))
+    assert torch.equal(row.log_prob(indices[:, None]), line.log_prob(indices))
+
+
+def test_the_loss_is_whole_under_autocast():
+    prior = PixelSNAIL(K, (3, 3), hidden=8, blocks=1, layers=1, heads=2)
+    indices = torch.randint(K, (4, 3, 3))
+    expected = prior.loss(indices)
+    with torch.autocast("cpu", torch.bfloat16):
+        loss = prior.loss(indices)
+        drawn = prior.sample((2, 3, 3))
+    assert loss.dtype == torch.float32 and drawn.shape == (2, 3, 3)
+    torch.testing.assert_close(loss, expected, atol=0.02, rtol=0)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"hidden": 0},
+        {"hidden": 6},
+        {"blocks": 0},
+        {"layers": 0},
+        {"heads": 0},
+        {"dropout": 1.0},
+        {"dropout": -0.1},
+        {"grid": (2, 2, 2)},
+    ],
+    ids=str,
+)
+def test_impossible_arguments_are_refused(options):
+    with pytest.raises(InputError) as raised:
+        PixelSNAIL(K, options.pop("grid", (2, 2)), **options)
+    assert "\n" not in str(raised.value)
