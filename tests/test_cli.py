@@ -77,6 +77,16 @@ def test_a_second_fit_does_nothing_again(run, capsys):
     assert (run / "prior" / "model.safetensors").stat().st_mtime_ns == made
 
 
+def test_one_option_puts_attention_into_the_prior(run, tmp_path, capsys):
+    words = ["--prior.model", "PixelSNAIL", "--prior.model.heads", "2", "--out", str(tmp_path)]
+    assert main(["fit", str(run.parent / "tiny.yaml"), *words]) == 0
+    model = json.loads((tmp_path / "prior" / "config.json").read_text())
+    assert (model["class"], model["heads"]) == ("PixelSNAIL", 2)
+    assert model["hidden"] == 8  # what the recipe says of its own prior, where both have it
+    out = str(tmp_path / "clock.png")
+    assert main(["sample", str(tmp_path), "--time", "10:10", "--n", "2", "--out", out]) == 0
+
+
 def test_sample_at_a_time(run, tmp_path):
     out = tmp_path / "clock.png"
     assert main(["sample", str(run), "--time", "10:10", "--n", "4", "--out", str(out)]) == 0

@@ -1,16 +1,17 @@
-"""Drawing from a PixelCNN index by index: incremental against naive, with the same weights.
+"""Drawing from a prior index by index: incremental against naive, with the same weights.
 
-    python benchmarks/pixelcnn_sampling.py --out pixelcnn_sampling.json
+    python benchmarks/prior_sampling.py --out prior_sampling.json
 
     naive         for each position a full forward pass, whose logits at that position are used
-    incremental   `PixelCNN.sample`: at each position only what is new there
+    incremental   `sample`: at each position only what is new there
 
 Both draw whole batches in evaluation mode without gradients. A naive pass costs the same at every
 position, whatever is drawn there, so it is timed at a few positions spread over the grid and
 multiplied by their number; the spread over the positions is printed beside it. The two take turns,
 so that a disturbed machine disturbs both, and the medians are compared.
 
-The second table has the incremental cost of an index over the size of the grid.
+The second table has the incremental cost of an index over the size of the grid: the same for a
+PixelCNN; for a PixelSNAIL its attention's share grows with the number of positions.
 """
 
 from __future__ import annotations
@@ -25,7 +26,9 @@ from pathlib import Path
 
 import torch
 
-from smalti.priors import PixelCNN, choose
+from smalti.priors import AutoregressivePrior, PixelCNN, PixelSNAIL, choose
+
+PRIORS = ("PixelCNN", "PixelSNAIL")
 
 
 def seconds(work: Callable[[], object]) -> float:
@@ -36,13 +39,13 @@ def seconds(work: Callable[[], object]) -> float:
 
 
 @torch.inference_mode()
-def naive_step(prior: PixelCNN, indices: torch.Tensor, position: int) -> None:
+def naive_step(prior: AutoregressivePrior, indices: torch.Tensor, position: int) -> None:
     """Draws the index at one position by a full pass over the grid."""
     logits = prior.logits(indices).flatten(1, -2)[:, position]
     indices.view(len(indices), -1)[:, position] = choose(logits)
 
 
-def largest_difference(prior: PixelCNN, batch: int) -> float:
+def largest_difference(prior: AutoregressivePrior, batch: int) -> float:
     """Of the logits of both ways, at all positions of grids drawn at random."""
     indices = torch.randint(prior.codebook_size, (batch, *prior.grid))
     with torch.inference_mode():
@@ -54,9 +57,9 @@ def largest_difference(prior: PixelCNN, batch: int) -> float:
     return largest
 
 
-def compare(options: argparse.Namespace) -> dict[str, object]:
+def compare(name: str, options: argparse.Namespace) -> dict[str, object]:
     """Incremental against naive on one grid."""
-    prior = make(options, options.grid)
+    prior = make(name, options, options.grid)
     shape = (options.batch, *prior.grid)
     indices = torch.zeros(shape, dtype=torch.int64)
     step = max(prior.positions // options.positions, 1)
@@ -82,9 +85,9 @@ def compare(options: argparse.Namespace) -> dict[str, object]:
     }
 
 
-def cost_over_size(options: argparse.Namespace) -> list[dict[str, float]]:
+def cost_over_size(name: str, options: argparse.Namespace) -> list[dict[str, float]]:
     """The incremental cost of a position, for grids of several sizes."""
-    priors = [make(options, size) for size in options.sizes]
+    priors = [make(name, options, size) for size in options.sizes]
     times: list[list[float]] = [[] for _ in priors]
     for _ in range(options.repeats):
         for prior, measured in zip(priors, times, strict=True):
@@ -96,24 +99,53 @@ def cost_over_size(options: argparse.Namespace) -> list[dict[str, float]]:
     ]
 
 
-def make(options: argparse.Namespace, size: int) -> PixelCNN:
+def make(name: str, options: argparse.Namespace, size: int) -> AutoregressivePrior:
     """An untrained prior: what it costs does not depend on the values of its weights."""
     torch.manual_seed(0)
-    prior = PixelCNN(
-        options.codebook_size, (size, size), hidden=options.hidden, layers=options.layers
-    )
+    common = {"codebook_size": options.codebook_size, "grid": (size, size)}
+    if name == "PixelCNN":
+        prior = PixelCNN(**common, hidden=options.hidden, layers=options.layers)
+    else:
+        prior = PixelSNAIL(
+            **common,
+            hidden=options.hidden,
+            blocks=options.blocks,
+            layers=options.layers // options.blocks,
+        )
     return prior.eval()
 
 
+def measure(name: str, options: argparse.Namespace) -> dict[str, object]:
+    """Measures one prior and prints its two tables."""
+    result = compare(name, options)
+    least, most = result["naive_ms_a_position_least_and_most"]
+    print(
+        f"{name}: grid {options.grid}×{options.grid}, batch {options.batch}, "
+        f"K {options.codebook_size}, {options.layers} gated layers of {options.hidden}, "
+        f"{options.threads} threads\n"
+        f"  naive        {result['naive_ms_a_position']:9.3f} ms a position "
+        f"({least:.3f} to {most:.3f} over {options.positions} positions)\n"
+        f"  incremental  {result['incremental_ms_a_position']:9.3f} ms a position\n"
+        f"  {result['times_faster']:.0f} times faster; "
+        f"logits differ by at most {result['largest_difference_of_logits']:.1e}\n"
+    )
+    sizes = cost_over_size(name, options)
+    for row in sizes:
+        print(f"  {row['size']:3d}×{row['size']:<3d} {row['ms_a_position']:9.3f} ms a position")
+    return {"against_naive": result, "over_size": sizes}
+
+
 def main() -> None:
-    """Measures, prints two tables and writes them as JSON."""
+    """Measures each prior and writes what was found as JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--priors", nargs="+", choices=PRIORS, default=list(PRIORS))
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--grid", type=int, default=32)
     parser.add_argument("--codebook_size", type=int, default=512)
     parser.add_argument("--hidden", type=int, default=64)
-    parser.add_argument("--layers", type=int, default=8)
+    parser.add_argument("--layers", type=int, default=8, help="gated layers")
+    parser.add_argument("--blocks", type=int, default=2, help="of a PixelSNAIL; one attention each")
     parser.add_argument("--positions", type=int, default=8, help="where a naive pass is timed")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--sizes", type=int, nargs="*", default=[8, 16, 32, 64])
@@ -121,24 +153,11 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
 
-    result = compare(options)
-    least, most = result["naive_ms_a_position_least_and_most"]
-    print(
-        f"grid {options.grid}×{options.grid}, batch {options.batch}, K {options.codebook_size}, "
-        f"{options.layers} layers of {options.hidden}, {options.threads} threads\n"
-        f"  naive        {result['naive_ms_a_position']:9.3f} ms a position "
-        f"({least:.3f} to {most:.3f} over {options.positions} positions)\n"
-        f"  incremental  {result['incremental_ms_a_position']:9.3f} ms a position\n"
-        f"  {result['times_faster']:.0f} times faster; "
-        f"logits differ by at most {result['largest_difference_of_logits']:.1e}\n"
-    )
-    sizes = cost_over_size(options)
-    for row in sizes:
-        print(f"  {row['size']:3d}×{row['size']:<3d} {row['ms_a_position']:9.3f} ms a position")
+    found = {name: measure(name, options) for name in options.priors}
     if options.out:
         settings = {key: value for key, value in vars(options).items() if key != "out"}
         versions = {"torch": torch.__version__, "machine": platform.machine()}
-        report = {**versions, "settings": settings, "against_naive": result, "over_size": sizes}
+        report = {**versions, "settings": settings, **found}
         options.out.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
 
 
