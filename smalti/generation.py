@@ -69,9 +69,9 @@ class Model:
         prior = load_model(run.prior) if run.prior.exists() else None
         if not isinstance(tokenizer, DiscreteAutoencoder) or not isinstance(prior, Prior | None):
             raise InputError(f"The models in {folder} have changed places: copy the run again.")
-        if prior is not None and (prior.grid, (prior.codebook_size,)) != (
-            tokenizer.grid,
-            tokenizer.quantizer.codebook_sizes,
+        if prior is not None and (prior.grid, {prior.codebook_size}) != (
+            tokenizer.token_grid,
+            set(tokenizer.quantizer.codebook_sizes),
         ):
             raise InputError(
                 f"The prior in {folder} is of another tokenizer: copy the run again, or delete "
@@ -98,13 +98,13 @@ class Model:
 
     @property
     def grid(self) -> tuple[int, ...]:
-        """Shape of the indices of one signal."""
-        return self.tokenizer.grid
+        """Shape of the indices of one signal, a trailing Q included."""
+        return self.tokenizer.token_grid
 
     @property
     def codebook_size(self) -> int:
-        """K."""
-        return self.tokenizer.quantizer.codebook_sizes[0]
+        """K, of the largest codebook."""
+        return max(self.tokenizer.quantizer.codebook_sizes)
 
     @property
     def condition(self) -> Condition | None:
@@ -228,6 +228,8 @@ class Model:
         padding = [side for length in reversed(x.shape[2:]) for side in (0, -length % factor)]
         missing = F.pad((~given).float(), padding)[:, None]
         whole = F.max_pool2d(missing, factor)[:, 0] == 0
+        if indices.ndim > whole.ndim:
+            whole = whole[..., None]
         return torch.where(whole, indices, -1)
 
     def _context(

@@ -175,11 +175,13 @@ def _try_out(recipe: Recipe, splits: Splits) -> None:
             raise InputError(
                 "Endless data cannot be turned into tokens whole: set prior.examples to a number."
             )
-        if len(tokenizer.quantizer.codebook_sizes) != 1:
+        sizes = set(tokenizer.quantizer.codebook_sizes)
+        if tokenizer.quantizer.whole_grids or len(sizes) != 1:
             raise InputError(
-                f"The priors of recipes take one index a position, this quantizer gives "
-                f"{len(tokenizer.quantizer.codebook_sizes)}: set --prior null to learn the "
-                f"tokenizer alone."
+                f"The priors of recipes take indices of each position, all of codebooks of one "
+                f"size, this {type(tokenizer.quantizer).__name__} has codebooks of "
+                f"{', '.join(map(str, sorted(sizes)))}: set --prior null to learn the tokenizer "
+                f"alone."
             )
         trained.append((build_prior(recipe.prior, tokenizer, splits), recipe.prior.training))
     for model, training in trained:
@@ -202,12 +204,14 @@ def build_tokenizer(recipe: TokenizerRecipe, signal: Signal) -> DiscreteAutoenco
         "downsampling": network.downsampling,
         "spatial_dims": signal.spatial_dims,
     }
-    dim = recipe.quantizer.dim
+    dim, likelihood = recipe.quantizer.dim, recipe.likelihood
+    outputs = signal.channels if likelihood is None else likelihood.channels(signal.channels)
     return DiscreteAutoencoder(
         ConvEncoder(signal.channels, dim, **sizes),
         recipe.quantizer,
-        ConvDecoder(signal.channels, dim, **sizes),
+        ConvDecoder(outputs, dim, **sizes),
         signal,
+        likelihood,
     )
 
 
@@ -227,10 +231,10 @@ def build_prior(recipe: PriorRecipe, tokenizer: DiscreteAutoencoder, splits: Spl
     Raises:
         InputError: If it is of a kind that is not trained, or an argument is out of range.
     """
-    (codebook_size,) = tokenizer.quantizer.codebook_sizes
+    codebook_size = tokenizer.quantizer.codebook_sizes[0]
     condition = splits.condition if recipe.conditional else None
     try:
-        return recipe.model(codebook_size, tokenizer.grid, condition)
+        return recipe.model(codebook_size, tokenizer.token_grid, condition)
     except TypeError as error:
         raise InputError(
             f"The recipe's prior cannot be built ({error}): choose one that learns, e.g. PixelCNN."
@@ -264,7 +268,6 @@ def _cache_tokens(
     if cached_tokenizer(run.tokens) == checksum:
         return
     tokenizer = load_model(run.tokenizer).to(device)
-    (codebook_size,) = tokenizer.quantizer.codebook_sizes
     train_set = splits.train
     if prior.examples is not None:
         train_set = train_set.first(prior.examples)
@@ -285,7 +288,7 @@ def _cache_tokens(
         yield "validation", encode_examples(tokenizer, splits.validation)
         yield "test", encode_examples(tokenizer, splits.test)
 
-    write_cache(run.tokens, grids(), codebook_size, checksum)
+    write_cache(run.tokens, grids(), tokenizer.quantizer.codebook_sizes, checksum)
 
 
 def encode_examples(

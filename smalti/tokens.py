@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 from zipfile import BadZipFile
@@ -95,9 +95,13 @@ def read_tokens(path: str | Path) -> TokenGrids:
 
 
 def write_cache(
-    folder: Path, splits: Iterable[tuple[str, TokenGrids]], codebook_size: int, tokenizer: str
+    folder: Path,
+    splits: Iterable[tuple[str, TokenGrids]],
+    codebook_sizes: Sequence[int],
+    tokenizer: str,
 ) -> None:
     """Writes the token grids of each split as parquet shards, then `tokens.json`."""
+    largest = max(codebook_sizes)
     with atomic_folder(folder) as temporary:
         counts: dict[str, int] = {}
         grid: list[int] = []
@@ -106,14 +110,14 @@ def write_cache(
                 part = slice(start, start + SHARD)
                 context = None if tokens.context is None else tokens.context[part]
                 shard = TokenGrids(tokens.indices[part], context)
-                write_tokens(temporary / f"{name}-{number:05d}.parquet", shard, codebook_size)
+                write_tokens(temporary / f"{name}-{number:05d}.parquet", shard, largest)
             counts[name], grid = len(tokens.indices), list(tokens.indices.shape[1:])
         manifest = {
             "tokenizer": tokenizer,
             "grid": grid,
-            "codebook_sizes": [codebook_size],
-            "dtype": np.dtype(_smallest(codebook_size)).name,
-            "order": "row-major over the grid",
+            "codebook_sizes": list(codebook_sizes),
+            "dtype": np.dtype(_smallest(largest)).name,
+            "order": "row-major over the grid, the indices of a position one after another",
             "splits": counts,
         }
         write_text(temporary / "tokens.json", json.dumps(manifest, indent=2))

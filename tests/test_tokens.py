@@ -46,13 +46,22 @@ def test_the_smallest_type_is_used(tmp_path):
 def test_a_cache_is_complete_when_its_manifest_is_there(tmp_path):
     train = TokenGrids(torch.randint(9, (5, 2, 2)), torch.arange(5))
     assert cached_tokenizer(tmp_path) is None
-    write_cache(tmp_path, [("train", train)], 9, "abc")
+    write_cache(tmp_path, [("train", train)], (9,), "abc")
     assert cached_tokenizer(tmp_path) == "abc"
     assert json.loads((tmp_path / "tokens.json").read_text())["splits"] == {"train": 5}
     assert torch.equal(read_cache(tmp_path, "train").indices, train.indices)
     assert torch.equal(read_cache(tmp_path, "train").context, train.context)
     (tmp_path / "tokens.json").write_text('{"tokenizer": "ab')
     assert cached_tokenizer(tmp_path) is None
+
+
+def test_a_cache_of_several_indices_a_position(tmp_path):
+    indices = torch.randint(300, (5, 2, 2, 3))
+    write_cache(tmp_path, [("test", TokenGrids(indices))], (300, 300, 300), "abc")
+    manifest = json.loads((tmp_path / "tokens.json").read_text())
+    assert (manifest["grid"], manifest["codebook_sizes"]) == ([2, 2, 3], [300, 300, 300])
+    assert manifest["dtype"] == "uint16"
+    assert torch.equal(read_cache(tmp_path, "test").indices, indices)
 
 
 @pytest.mark.parametrize("suffix", [".npz", ".parquet"])

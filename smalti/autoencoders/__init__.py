@@ -2,5 +2,16 @@
 
 from smalti.autoencoders.convolutional import ConvDecoder, ConvEncoder
 from smalti.autoencoders.discrete import DiscreteAutoencoder, Reconstruction
+from smalti.autoencoders.hierarchical import HierarchicalAutoencoder, HierarchicalReconstruction
+from smalti.autoencoders.tokenizer import Indices, Tokenizer
 
-__all__ = ["ConvDecoder", "ConvEncoder", "DiscreteAutoencoder", "Reconstruction"]
+__all__ = [
+    "ConvDecoder",
+    "ConvEncoder",
+    "DiscreteAutoencoder",
+    "HierarchicalAutoencoder",
+    "HierarchicalReconstruction",
+    "Indices",
+    "Reconstruction",
+    "Tokenizer",
+]

@@ -93,7 +93,7 @@ class ConvDecoder(nn.Module):
         super().__init__()
         convolution, transposed = layers(spatial_dims)
         widths = [*reversed(_widths(hidden, downsampling)), channels]
-        self.downsampling, self.dim = downsampling, dim
+        self.downsampling, self.dim, self.channels = downsampling, dim, channels
         self.inner = nn.Sequential(
             convolution(dim, hidden, 3, padding=1),
             ResidualStack(hidden, residual_hidden, residual_blocks, spatial_dims),

@@ -8,6 +8,12 @@ The encoder gives vectors, the quantizer replaces each by a codeword, the decode
 is what language models call a tokenizer: `encode` turns a signal into a grid of integers, `decode`
 turns such a grid back.
 
+With a likelihood the decoder gives h, from which the likelihood makes a distribution of the signal:
+
+    h = decoder(z_q)        p(x | z_q) = likelihood(h)        x_hat = E[x | h]
+
+and the loss of the reconstruction is −log p(x | z_q), in nats a dimension.
+
 References:
     Neural Discrete Representation Learning (van den Oord et al., 2017), arXiv 1711.00937.
 """
@@ -21,8 +27,10 @@ from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from smalti.artifacts import Pretrained, registered
+from smalti.artifacts import registered
+from smalti.autoencoders.tokenizer import Tokenizer
 from smalti.errors import InputError
+from smalti.losses.likelihoods import Likelihood
 from smalti.quantizers import Quantizer
 from smalti.signals import Signal
 
@@ -35,7 +43,8 @@ class Reconstruction(NamedTuple):
     Attributes:
         x_hat: (B, C, *size), the reconstruction.
         indices: (B, *grid), or (B, *grid, Q) of a composed quantizer, int64.
-        losses: Unweighted scalars of the quantizer, such as "commitment".
+        losses: Unweighted scalars of the quantizer, such as "commitment"; with a likelihood also
+            "reconstruction", −log p(x | z_q) in nats a dimension.
     """
 
     x_hat: Tensor
@@ -44,7 +53,7 @@ class Reconstruction(NamedTuple):
 
 
 @registered
-class DiscreteAutoencoder(nn.Module, Pretrained):
+class DiscreteAutoencoder(Tokenizer):
     """A VQ-VAE assembled from an encoder, a quantizer and a decoder.
 
     Sizes that the downsampling does not divide are padded by reflection on the far side, and the
@@ -53,8 +62,10 @@ class DiscreteAutoencoder(nn.Module, Pretrained):
     Arguments:
         encoder: (B, C, *size) → (B, D, *grid), with the attribute `downsampling`.
         quantizer: Acts on the last dimension, (B, *grid, D).
-        decoder: (B, D, *grid) → (B, C, *grid · downsampling).
+        decoder: (B, D, *grid) → (B, C, *grid · downsampling), or with a likelihood
+            (B, likelihood.channels(C), *grid · downsampling).
         signal: What the model is trained on. `encode` checks its input against it.
+        likelihood: p(x | h) of the decoder's output h; the output is the signal itself if None.
 
     Example:
         >>> from smalti.autoencoders import ConvDecoder, ConvEncoder
@@ -71,13 +82,19 @@ class DiscreteAutoencoder(nn.Module, Pretrained):
     """
 
     def __init__(
-        self, encoder: nn.Module, quantizer: Quantizer, decoder: nn.Module, signal: Signal
+        self,
+        encoder: nn.Module,
+        quantizer: Quantizer,
+        decoder: nn.Module,
+        signal: Signal,
+        likelihood: Likelihood | None = None,
     ) -> None:
         super().__init__()
         self.encoder = encoder
         self.quantizer = quantizer
         self.decoder = decoder
         self.signal = signal
+        self.likelihood = likelihood
         self.downsampling: int = encoder.downsampling  # type: ignore[assignment]
 
     @property
@@ -85,11 +102,29 @@ class DiscreteAutoencoder(nn.Module, Pretrained):
         """Shape of the indices of one signal, without a trailing Q; empty if any size goes."""
         return tuple(-(-length // self.downsampling) for length in self.signal.size)
 
+    @property
+    def token_grid(self) -> tuple[int, ...]:
+        """Shape of all the indices of one signal: `grid`, and Q where there are several."""
+        sizes = self.quantizer.codebook_sizes
+        return (*self.grid, len(sizes)) if len(sizes) > 1 else self.grid
+
+    @property
+    def levels(self) -> tuple[Quantizer, ...]:
+        return (self.quantizer,)
+
+    @property
+    def grids(self) -> tuple[tuple[int, ...], ...]:
+        return (self.token_grid,)
+
     def forward(self, x: Tensor) -> Reconstruction:
         """Reconstructs x (B, C, *size), with the quantizer's gradient and losses."""
-        z_e = self._vectors(x)
-        z_q, indices, losses = self.quantizer(z_e)
-        return Reconstruction(self._signals(z_q, tuple(x.shape[2:])), indices, losses)
+        z_q, indices, losses = self.quantizer(self._vectors(x))
+        h = self._outputs(z_q, tuple(x.shape[2:]))
+        if self.likelihood is None:
+            return Reconstruction(h, indices, losses)
+        nll, x_hat = self.likelihood(h, x)
+        nats = nll.mean() / x[0].numel()
+        return Reconstruction(x_hat, indices, {**losses, "reconstruction": nats})
 
     @torch.no_grad()
     def encode(self, x: Tensor) -> Tensor:
@@ -124,19 +159,40 @@ class DiscreteAutoencoder(nn.Module, Pretrained):
         grid = tuple(indices.shape[1:dims])
         if size is None and grid == self.grid:
             size = self.signal.size
-        x_hat = self._signals(self.quantizer.decode(indices), size)
+        x_hat = self._outputs(self.quantizer.decode(indices), size)
+        if self.likelihood is not None:
+            x_hat = self.likelihood.show(x_hat)
         return x_hat.clamp(self.signal.low, self.signal.high)
+
+    @torch.no_grad()
+    def nll(self, x: Tensor, indices: Tensor | None = None) -> Tensor:
+        """−log p(x | indices) in nats, summed over the dimensions of each signal, (B,).
+
+        Arguments:
+            x: (B, C, *size).
+            indices: Those of x, (B, *grid) or (B, *grid, Q), where they are known already.
+
+        Raises:
+            InputError: If the model has no likelihood, or x is not a batch of its signal.
+        """
+        if self.likelihood is None:
+            raise InputError(
+                "The tokenizer has no likelihood, so that its reconstructions cost no nats: train "
+                "it with one, e.g. Categorical."
+            )
+        self.signal.check(x)
+        indices = self.encode(x) if indices is None else indices
+        h = self._outputs(self.quantizer.decode(indices), tuple(x.shape[2:]))
+        return self.likelihood(h, x).nll
 
     def _vectors(self, x: Tensor) -> Tensor:
         """x (B, C, *size) → z_e (B, *grid, D): the one place where the layout changes."""
         return rearrange(self.encoder(self._pad(x)), "b d ... -> b ... d")
 
-    def _signals(self, z_q: Tensor, size: tuple[int, ...] | None) -> Tensor:
-        """z_q (B, *grid, D) → x_hat (B, C, *size)."""
-        x_hat = self.decoder(rearrange(z_q, "b ... d -> b d ..."))
-        if size is None:
-            return x_hat
-        return x_hat[(..., *(slice(length) for length in size))]
+    def _outputs(self, z_q: Tensor, size: tuple[int, ...] | None) -> Tensor:
+        """z_q (B, *grid, D) → x_hat (B, C, *size), or h (B, likelihood.channels(C), *size)."""
+        h = self.decoder(rearrange(z_q, "b ... d -> b d ..."))
+        return h if size is None else h[(..., *(slice(length) for length in size))]
 
     def _pad(self, x: Tensor) -> Tensor:
         """Reflects the far side of x so that the downsampling divides every length."""

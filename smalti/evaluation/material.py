@@ -62,11 +62,13 @@ class Encoded(NamedTuple):
         quality: Of its reconstructions.
         indices: (N, *grid), on the CPU.
         conditions: (N,), on the CPU, or `None`.
+        nll: −log p(image | its tokens) in nats, (N,), where the tokenizer has a likelihood.
     """
 
     quality: ReconstructionQuality
     indices: Tensor
     conditions: Tensor | None
+    nll: Tensor | None
 
 
 class Material:
@@ -113,13 +115,18 @@ class Material:
     def encoded(self) -> Encoded:
         """The test set, encoded and reconstructed in one pass."""
         logger.info("reconstructing %d test images", len(self.test))
-        quality, indices, conditions = ReconstructionQuality(), [], []
+        quality, indices, conditions, nll = ReconstructionQuality(), [], [], []
         for x, condition in self.images(self.splits.test, self.test):
             indices.append(self.tokenizer.encode(x))
             quality.update(x, self.tokenizer.decode(indices[-1]))
             conditions += [] if condition is None else [condition.cpu()]
+            if self.tokenizer.likelihood is not None:
+                nll.append(self.tokenizer.nll(x, indices[-1]).cpu())
         return Encoded(
-            quality, torch.cat(indices).cpu(), torch.cat(conditions) if conditions else None
+            quality,
+            torch.cat(indices).cpu(),
+            torch.cat(conditions) if conditions else None,
+            torch.cat(nll) if nll else None,
         )
 
     @cached_property

@@ -8,8 +8,9 @@ part of the model was trained on,
     bits an index  = nats / ln 2
     bits an image  = n · bits an index          the uniform code needs n · log2 K
 
-These are likelihoods of *tokens*. What the decoder makes of them is not the image, so they bound
-no likelihood of pixels and must not be compared with bits/dim of models of pixels.
+These are likelihoods of *tokens*. What the decoder makes of them is not the image, so alone they
+bound no likelihood of pixels and must not be compared with bits/dim of models of pixels: for that a
+tokenizer needs a likelihood of its own (see `bits`).
 """
 
 from __future__ import annotations
@@ -81,6 +82,7 @@ def rate_figures(
             "nats_per_index": figure(nats / positions, "nats", protocol),
             "bits_per_index": figure(bits / positions, "bits", protocol),
             "bits_per_image": figure(bits, "bits", protocol),
+            "nats_per_image": figure(nats, "nats", protocol),
             "share_of_uniform": figure(bits / uniform, "share", protocol),
         }
     return figures

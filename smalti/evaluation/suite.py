@@ -3,6 +3,7 @@
     test images ─▶ tokenizer ─▶ reconstructions       MSE, PSNR, SSIM                reconstruction
                        └──────▶ tokens                usage, perplexity              codebook
                                   └─ under a prior    nats, bits                     rate
+                       └──────▶ likelihood            bits a dimension               bits
     each prior ─▶ tokens ─▶ decoder ─▶ samples        Fréchet distance, accuracy     fidelity
                                                       FID, KID                       inception
                                                       clocks read back               clocks
@@ -15,6 +16,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,6 +26,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from smalti.data import Batch, Label, Splits, TimeOfDay
+from smalti.evaluation.bits import tokenizer_bits, uniform_nats
 from smalti.evaluation.clock_reader import ClockReader
 from smalti.evaluation.clocks import TOLERANCE, asked_times, framed, minutes_off
 from smalti.evaluation.codebook import codebook_figures, codeword_counts
@@ -86,6 +89,8 @@ def evaluate(
     """
     with contextlib.ExitStack() as stack:
         stack.enter_context(torch.no_grad())
+        stack.enter_context(torch.random.fork_rng(devices=[]))
+        torch.manual_seed(seed)  # an autoregressive likelihood draws what it shows
         for module in (model.tokenizer, model.prior, histogram):
             if module is not None:
                 stack.enter_context(evaluating(module))
@@ -99,6 +104,7 @@ def evaluate(
         else:
             _rate(material, report)
             _samples(material, report)
+        _bits(material, report)
         _labels(material, report)
         _inception(material, report)
         if isinstance(splits.condition, TimeOfDay):
@@ -177,6 +183,22 @@ def _rate(material: Material, report: Report) -> None:
     )
     if not isinstance(material.prior, TractablePrior):
         report.missing["Rate of the learned prior"] = "it has no likelihood in closed form."
+
+
+def _bits(material: Material, report: Report) -> None:
+    """What an image costs in all, where the tokenizer says how probable its images are."""
+    nll, tokenizer = material.encoded.nll, material.tokenizer
+    if nll is None or tokenizer.likelihood is None:
+        return
+    sizes = tokenizer.quantizer.codebook_sizes
+    positions = material.encoded.indices[0].numel() // len(sizes)
+    rates = {"uniform": uniform_nats(sizes, positions)}
+    for name, figures in report.figures.get("rate", {}).items():
+        rates[name] = figures["nats_per_image"]["value"]
+    dims = tokenizer.signal.channels * math.prod(tokenizer.signal.size)
+    report.figures["bits_per_dim"] = tokenizer_bits(
+        rates, nll, tokenizer.likelihood, dims, material.test_set
+    )
 
 
 def _samples(material: Material, report: Report) -> None:

@@ -1,4 +1,4 @@
-"""Losses between a signal and its reconstruction."""
+"""Losses between a signal and its reconstruction, and likelihoods of the signal."""
 
 from smalti.losses.reconstruction import L1, MSE, ReconstructionLoss
 

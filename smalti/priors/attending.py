@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from smalti.priors.incremental import Affine, GridPart, matrix
+from smalti.nn.stepping import Affine, GridPart, matrix
 
 if TYPE_CHECKING:
     from smalti.nn.attention import CausalAttention

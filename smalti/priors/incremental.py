@@ -1,271 +1,37 @@
-"""Stepping through gated stacks: a position is computed once, from what was kept of those before.
-
-The full pass computes every layer at every position, so drawing index after index with it throws
-away all but one of the H·W positions of each pass. Here
-
-* a row costs one pass of the vertical stack over that row: of each layer, the inputs of the last
-  ⌊k/2⌋ rows are kept;
-* a position costs one pass of the horizontal stack over that position: of each layer, the inputs of
-  the row are kept;
-* the logits are computed at that position only.
-
-So the cost of an index does not grow with the grid. Weights are laid out once as matrices, what a
-position sees in a cache is one contiguous stretch of memory, and results are written where the next
-step reads them.
-
-A `GridStepper` leads the features of both stacks through the parts of a model, `GatedStacks` and
-others, and a `SkipHead` makes the logits: every prior of gated layers walks with these.
-
-References:
-    Fast Generation for Convolutional Autoregressive Models (Ramachandran et al., 2017),
-    arXiv 1704.06001.
-"""
+"""Stepping through priors of gated layers, which compute each position once."""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, NamedTuple, cast
+from collections.abc import Sequence
 
 import torch
-from einops import rearrange
-from torch import Tensor
+from torch import Tensor, nn
 
-from smalti.nn.gate import gate
+from smalti.nn.stepping import GridPart, GridWalk, SkipHead
 from smalti.priors.autoregressive import Stepper
 
-if TYPE_CHECKING:
-    from torch import nn
-
-    from smalti.priors.pixelcnn import GatedLayer
-
-__all__ = ["Affine", "GatedStacks", "GridPart", "GridStepper", "SkipHead", "matrix", "placed"]
+__all__ = ["GridStepper"]
 
 
 class GridStepper(Stepper):
-    """A walk over grids (H, W) whose weights must stay as they are meanwhile.
+    """A walk over grids (H, W) of indices.
 
     Arguments:
         embedding: The embedding of the indices.
-        parts: What the two stacks go through, first to last.
-        head: What makes the logits of what the parts put into it.
+        parts, head: See `GridWalk`.
     """
 
     @torch.no_grad()
     def __init__(self, embedding: nn.Embedding, parts: Sequence[GridPart], head: SkipHead) -> None:
         self.embedding = embedding.weight
-        self.parts, self.head = parts, head
-        self.rows, self.columns, batch, channels = head.s.shape
-        self.e = head.s.new_zeros(batch, channels)  # of the position before
-        self.none = torch.zeros_like(self.e)
-        self.row = head.s.new_zeros(self.columns, batch, channels)  # of the row above
-        self.i = self.j = 0
-        self._enter_row()
-        self._enter_position()
+        self.walk = GridWalk(parts, head)
 
     @torch.no_grad()
     def logits(self) -> Tensor:
         """(B, K); see `Stepper.logits`."""
-        return self.head.logits(self.j)
+        return self.walk.logits()
 
     @torch.no_grad()
     def push(self, indices: Tensor) -> None:
         """See `Stepper.push`."""
-        self.e = self.row[self.j] = self.embedding[indices]
-        self.j += 1
-        if self.j == self.columns:
-            self.i, self.j = self.i + 1, 0
-            if self.i == self.rows:
-                return
-            self._enter_row()
-        self._enter_position()
-
-    def _enter_row(self) -> None:
-        v = self.row
-        for part in self.parts:
-            v = part.enter_row(self.i, v)
-        self.head.enter_row(self.i)
-
-    def _enter_position(self) -> None:
-        h = self.e if self.j else self.none
-        for part in self.parts:
-            h = part.step(self.i, self.j, h, self.e)
-
-
-class GridPart(ABC):
-    """A part of a model during a walk: what it keeps of earlier positions.
-
-    Shapes in the comments: B grids of (H, W), C channels.
-    """
-
-    @abstractmethod
-    def enter_row(self, i: int, v: Tensor) -> Tensor:
-        """The vertical stack along row i, v (W, B, C) → v."""
-
-    @abstractmethod
-    def step(self, i: int, j: int, h: Tensor, e: Tensor) -> Tensor:
-        """The horizontal stack at (i, j), h (B, C) → h, with e (B, C) the index before embedded."""
-
-
-class GatedStacks(GridPart):
-    """Gated layers: L of them, of kernels of width k, r = ⌊k/2⌋.
-
-    Arguments:
-        layers: Of the class `GatedLayer`.
-        s: (H, W, B, C), the context map.
-        outputs: Where each layer's z goes, (B, C).
-    """
-
-    def __init__(self, layers: Iterable[nn.Module], s: Tensor, outputs: Sequence[Tensor]) -> None:
-        gated = [cast("GatedLayer", layer) for layer in layers]
-        self.s = s
-        _, self.columns, batch, channels = s.shape
-        self.reach = gated[0].horizontal.reach
-        self.weights = [_LayerWeights.of(layer) for layer in gated]
-
-        depth, width = len(gated), self.reach + self.columns
-        # Inputs of each layer: of the vertical stack in r + 1 rows, of the horizontal one in a row.
-        self.above = s.new_zeros(depth, self.reach + 1, width + self.reach, batch, channels)
-        self.left = s.new_zeros(depth, batch, width, channels)
-        # What the rows above and the context add to the gates along the row.
-        self.gates = s.new_zeros(depth, self.columns, batch, 2 * channels)
-        # At one position: a layer's gate before tanh and σ, and what the last layer gives.
-        self.gate = s.new_zeros(batch, 2 * channels)
-        self.halves = self.gate.chunk(2, 1)
-        self.h = s.new_zeros(batch, channels)
-        self.views = [self._views(j, outputs) for j in range(self.columns)]
-
-    def _views(self, j: int, outputs: Sequence[Tensor]) -> list[_Views]:
-        """Where each layer reads and writes at column j; made once, as slicing costs its time."""
-        at = [*self.left[:, :, j + self.reach], self.h]
-        return [
-            _Views(
-                self.left[layer, :, j : j + self.reach + 1].flatten(1),
-                self.gates[layer, j],
-                z,
-                at[layer],
-                at[layer + 1],
-            )
-            for layer, z in enumerate(outputs)
-        ]
-
-    def enter_row(self, i: int, v: Tensor) -> Tensor:
-        """See `GridPart.enter_row`; `gates` along the row, and `above` for the row to come."""
-        inside = slice(self.reach, self.reach + self.columns)
-        for layer, weights in enumerate(self.weights):
-            a = self.s[i] @ weights.context.weight + weights.context.bias  # (W, B, 2C)
-            if weights.vertical is not None:
-                self.above[layer, -1, inside] = v
-                a += self._patches(layer) @ weights.vertical
-                v = v if weights.residual is None else v + gate(a, dim=-1)
-            torch.add(a @ weights.link, weights.bias, out=self.gates[layer])
-        self.above[:, :-1] = self.above[:, 1:].clone()
-        return v
-
-    def _patches(self, layer: int) -> Tensor:
-        """What the vertical convolution of a layer sees from each position of the row."""
-        windows = self.above[layer].unfold(1, 2 * self.reach + 1, 1)  # (r + 1, W, B, C, k)
-        return rearrange(windows, "rows w b c k -> w b (rows k c)")
-
-    def step(self, i: int, j: int, h: Tensor, e: Tensor) -> Tensor:
-        """See `GridPart.step`; z, and `left` for the positions to come."""
-        views = self.views[j]
-        views[0].h.copy_(h)
-        for weights, view in zip(self.weights, views, strict=True):
-            torch.addmm(view.gates, view.seen, weights.horizontal, out=self.gate)
-            torch.mul(self.halves[0].tanh_(), self.halves[1].sigmoid_(), out=view.z)
-            if weights.residual is not None:
-                torch.addmm(view.h, view.z, weights.residual, out=view.next_h)
-        return self.h
-
-
-class SkipHead:
-    """The logits of a position from the outputs z of all layers, which are kept side by side.
-
-    Arguments:
-        s: (H, W, B, C), the context map.
-        skip: 1×1 convolution of s and the z together.
-        first, second: 1×1 convolutions that follow, each after a ReLU.
-
-    Attributes:
-        outputs: Where each layer's z goes, (B, C).
-    """
-
-    def __init__(self, s: Tensor, skip: nn.Conv2d, first: nn.Conv2d, second: nn.Conv2d) -> None:
-        self.s = s
-        _, columns, batch, channels = s.shape
-        self.first, self.second = Affine.of(first), Affine.of(second)
-        weight, bias = Affine.of(skip)
-        self.context = Affine(weight[:channels], bias)
-        self.skip = weight[channels:]
-
-        self.z = s.new_zeros(batch, len(self.skip))
-        self.outputs = self.z.split(channels, 1)
-        self.skips = s.new_zeros(columns, batch, self.skip.shape[1])  # of s, along the row
-
-    def enter_row(self, i: int) -> None:
-        """What s adds along row i."""
-        torch.add(self.s[i] @ self.context.weight, self.context.bias, out=self.skips)
-
-    def logits(self, j: int) -> Tensor:
-        """(B, K), at column j of the row."""
-        x = torch.addmm(self.skips[j], self.z, self.skip)
-        x = torch.addmm(self.first.bias, x.relu_(), self.first.weight)
-        return torch.addmm(self.second.bias, x.relu_(), self.second.weight)
-
-
-class _Views(NamedTuple):
-    """Where a layer reads and writes at one position."""
-
-    seen: Tensor  # (B, (r + 1) C), h from column j − r to j
-    gates: Tensor  # (B, 2C)
-    z: Tensor  # (B, C)
-    h: Tensor  # (B, C)
-    next_h: Tensor  # (B, C), where the next layer reads
-
-
-class Affine(NamedTuple):
-    """A 1×1 convolution as a matrix and a bias."""
-
-    weight: Tensor  # (in, out)
-    bias: Tensor  # (out)
-
-    @classmethod
-    def of(cls, convolution: nn.Conv2d) -> Affine:
-        """The weights of a convolution."""
-        assert convolution.bias is not None
-        return cls(matrix(convolution), convolution.bias.detach())
-
-
-class _LayerWeights(NamedTuple):
-    """The weights of a `GatedLayer` as matrices (in, out)."""
-
-    context: Affine  # (C, 2C)
-    vertical: Tensor | None  # ((r + 1) k C, 2C)
-    link: Tensor  # (2C, 2C)
-    horizontal: Tensor  # ((r + 1) C, 2C)
-    bias: Tensor  # (2C)
-    residual: Tensor | None  # (C, C)
-
-    @classmethod
-    def of(cls, layer: GatedLayer) -> _LayerWeights:
-        assert layer.horizontal.bias is not None
-        return cls(
-            Affine.of(layer.context),
-            None if layer.vertical is None else matrix(layer.vertical),
-            matrix(layer.link),
-            matrix(layer.horizontal),
-            layer.horizontal.bias.detach(),
-            None if layer.residual is None else matrix(layer.residual),
-        )
-
-
-def matrix(convolution: nn.Conv2d) -> Tensor:
-    """The weight of a convolution for patches (rows, columns, channels) flattened: (in, out)."""
-    weight = convolution.weight.detach()
-    return rearrange(weight, "out c rows k -> (rows k c) out").contiguous()
-
-
-def placed(x: Tensor, batch: int) -> Tensor:
-    """A map (B or 1, C, H, W) as (H, W, B, C), as a walk over B grids reads it."""
-    return rearrange(x, "b c h w -> h w b c").expand(-1, -1, batch, -1).contiguous()
+        self.walk.push(self.embedding[indices])

@@ -20,6 +20,7 @@ from smalti import recipes
 from smalti.data import Condition, Source
 from smalti.errors import InputError
 from smalti.losses import ReconstructionLoss
+from smalti.losses.likelihoods import Likelihood
 from smalti.priors import Prior
 from smalti.quantizers import Quantizer
 from smalti.training import Hardware, Training
@@ -76,6 +77,8 @@ class TokenizerRecipe:
         commitment_warmup: Steps over which beta rises from 0.
         loss_weights: Weights of what further losses the quantizer has, by name, e.g.
             {sample_entropy: 0.1, entropy_deficit: 0.1}.
+        likelihood: p(x | h) of the decoder's output h, in the place of a reconstruction loss, e.g.
+            Categorical.
     """
 
     quantizer: Quantizer
@@ -85,6 +88,15 @@ class TokenizerRecipe:
     commitment_weight: float = 0.25
     commitment_warmup: int = 0
     loss_weights: dict[str, float] | None = None
+    likelihood: Likelihood | None = None
+
+    def __post_init__(self) -> None:
+        if self.likelihood is not None and self.reconstruction is not None:
+            raise InputError(
+                f"A tokenizer has a likelihood or a reconstruction loss, got "
+                f"{type(self.likelihood).__name__} and {type(self.reconstruction).__name__}: "
+                f"leave one out."
+            )
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,8 @@
 The codebook term, where the quantizer has one, moves the codewords and has no weight; beta weighs
 the commitment term, whose gradient reaches the encoder. Beta may rise linearly from 0 (warm-up),
 which lets the encoder spread out before it is held to its codewords. Some quantizers have further
-terms, such as entropies, and each must be given its weight.
+terms, such as entropies, and each must be given its weight. A model with a likelihood gives its
+reconstruction term itself: −log p(x | z_q) in nats a dimension.
 
 References:
     Neural Discrete Representation Learning (van den Oord et al., 2017), arXiv 1711.00937, equation
@@ -21,7 +22,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from smalti.autoencoders import DiscreteAutoencoder
+from smalti.autoencoders import Tokenizer
 from smalti.data import Batch
 from smalti.errors import InputError
 from smalti.losses import ReconstructionLoss
@@ -34,7 +35,7 @@ class TokenizerObjective:
     """The weights of the loss terms, as a function of the optimizer step.
 
     Args:
-        reconstruction: Between x_hat and x.
+        reconstruction: Between x_hat and x, for models without a likelihood of their own.
         commitment_weight: beta.
         commitment_warmup: Optimizer steps over which beta rises linearly from 0.
         weights: w_i, of every further term that the quantizer has, by its name.
@@ -62,9 +63,15 @@ class TokenizerObjective:
     ) -> dict[str, Tensor]:
         """The terms by name, and their weighted sum as "loss".
 
+        A term "reconstruction" among the losses takes the place of reconstruction(x_hat, x).
+
         Raises:
             InputError: If a term has no weight, or a weight no term.
         """
+        losses = dict(losses)
+        reconstruction = losses.pop("reconstruction", None)
+        if reconstruction is None:
+            reconstruction = self.reconstruction(x_hat, x)
         weights = {"commitment": self.beta(step), "codebook": 1.0, **self.weights}
         terms = {*losses, "commitment", "codebook"}
         if weights.keys() != terms:
@@ -73,13 +80,12 @@ class TokenizerObjective:
                 f"for {', '.join(sorted(self.weights)) or 'none'}: give loss_weights for those "
                 f"beside codebook and commitment, and for no others."
             )
-        reconstruction = self.reconstruction(x_hat, x)
         weighted = [weights[name] * value for name, value in losses.items()]
         return {"loss": reconstruction + sum(weighted), "reconstruction": reconstruction, **losses}
 
 
 class TokenizerStage(Stage):
-    """Trains a `DiscreteAutoencoder`; after each optimizer step the quantizer updates its codebook.
+    """Trains a `Tokenizer`; after each optimizer step its quantizers update their codebooks.
 
     Arguments:
         objective: The loss.
@@ -87,11 +93,11 @@ class TokenizerStage(Stage):
         Others: see `Stage`.
     """
 
-    model: DiscreteAutoencoder
+    model: Tokenizer
 
     def __init__(
         self,
-        model: DiscreteAutoencoder,
+        model: Tokenizer,
         training: Training,
         train: Dataset,
         validation: Dataset,
@@ -117,7 +123,7 @@ class TokenizerStage(Stage):
 
     def after_step(self) -> None:
         """The codebook's own update: EMA, k-means start, revival."""
-        self.model.quantizer.update()
+        self.model.update()
 
     def transfer_batch_to_device(self, batch: Any, device: Any, dataloader_idx: int) -> Any:
         """Only the signal is used."""

@@ -5,19 +5,25 @@ from __future__ import annotations
 import pytest
 import torch
 
+from smalti.artifacts import build, describe, load_model, save_model
 from smalti.autoencoders import ConvDecoder, ConvEncoder, DiscreteAutoencoder
 from smalti.errors import InputError
+from smalti.losses.likelihoods import Categorical, Gaussian, LogisticMixture
 from smalti.quantizers import EMACodebook, GradientCodebook, VectorQuantizer
 from smalti.signals import Signal
 
 
-def assemble(signal: Signal, downsampling: int = 4, codebook=EMACodebook) -> DiscreteAutoencoder:
+def assemble(
+    signal: Signal, downsampling: int = 4, codebook=EMACodebook, likelihood=None
+) -> DiscreteAutoencoder:
     sizes = {"hidden": 8, "downsampling": downsampling, "spatial_dims": signal.spatial_dims}
+    outputs = likelihood.channels(signal.channels) if likelihood else signal.channels
     return DiscreteAutoencoder(
         ConvEncoder(signal.channels, 6, **sizes),
         VectorQuantizer(codebook(16, 6)),
-        ConvDecoder(signal.channels, 6, **sizes),
+        ConvDecoder(outputs, 6, **sizes),
         signal,
+        likelihood,
     ).eval()
 
 
@@ -97,3 +103,53 @@ def test_too_small_signals_and_odd_downsamplings_are_refused():
     for downsampling in (0, 1, 3, 12):
         with pytest.raises(InputError, match="power of two"):
             assemble(Signal("image", 1), downsampling)
+
+
+LIKELIHOODS = [Categorical(levels=7), LogisticMixture(2), Gaussian(0.5, learned=True)]
+
+
+@pytest.mark.parametrize("likelihood", LIKELIHOODS, ids=repr)
+@pytest.mark.parametrize("signal", SIGNALS[1:4], ids=str)
+def test_with_a_likelihood_the_reconstruction_costs_nats(signal, likelihood):
+    """Those of the decoder's output under the likelihood, a dimension; its mean is shown."""
+    model = assemble(signal, likelihood=likelihood)
+    x = torch.rand(2, signal.channels, *signal.size) * 2 - 1
+    x_hat, indices, losses = model(x)
+    assert x_hat.shape == x.shape
+
+    z_q = model.quantizer.decode(indices).movedim(-1, 1)
+    h = model.decoder(z_q)[(..., *(slice(length) for length in signal.size))]
+    nll, mean = likelihood(h, x)
+    torch.testing.assert_close(losses["reconstruction"], nll.sum() / x.numel())
+    torch.testing.assert_close(x_hat, mean)
+    torch.testing.assert_close(model.nll(x), nll)
+    torch.testing.assert_close(model.nll(x, indices), nll)
+    torch.testing.assert_close(model.decode(indices), mean.clamp(-1, 1))
+
+
+def test_the_nats_reach_every_part():
+    signal = Signal("image", 1, (16, 16))
+    model = assemble(signal, codebook=GradientCodebook, likelihood=Gaussian(learned=True)).train()
+    losses = model(torch.rand(2, 1, 16, 16)).losses
+    sum(losses.values()).backward()
+    without = [name for name, p in model.named_parameters() if p.grad is None or not p.grad.any()]
+    assert without == []
+
+
+def test_a_likelihood_is_saved_with_the_model(tmp_path):
+    signal = Signal("image", 3, (16, 16))
+    model = assemble(signal, likelihood=Categorical(levels=5))
+    x = torch.rand(2, 3, 16, 16)
+    save_model(model, tmp_path / "model")
+    assert torch.equal(load_model(tmp_path / "model").nll(x), model.nll(x))
+
+
+def test_a_model_saved_before_there_were_likelihoods_can_be_built():
+    config = describe(assemble(Signal("image", 3, (16, 16))))
+    del config["likelihood"]
+    assert build(config).likelihood is None
+
+
+def test_without_a_likelihood_there_are_no_nats():
+    with pytest.raises(InputError, match="has no likelihood"):
+        assemble(Signal("image", 1, (8, 8))).nll(torch.zeros(1, 1, 8, 8))

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from smalti.autoencoders import ConvDecoder, ConvEncoder, DiscreteAutoencoder
 from smalti.data import Batch, Condition, Examples, Label, Splits, TimeOfDay
+from smalti.losses.likelihoods import Likelihood
 from smalti.priors import Histogram, PixelCNN
 from smalti.quantizers import EMACodebook, VectorQuantizer
 from smalti.signals import Signal
@@ -53,7 +54,10 @@ def tiny_splits(condition: Condition | None = None, side: int = 16, test: int = 
 
 
 def tiny_model(
-    condition: Condition | None = None, side: int = 16, prior: bool = True
+    condition: Condition | None = None,
+    side: int = 16,
+    prior: bool = True,
+    likelihood: Likelihood | None = None,
 ) -> SimpleNamespace:
     """An untrained tokenizer of 4 px a token, and an untrained PixelCNN."""
     torch.manual_seed(0)
@@ -61,8 +65,9 @@ def tiny_model(
     tokenizer = DiscreteAutoencoder(
         ConvEncoder(1, 4, hidden=8, residual_hidden=4),
         VectorQuantizer(codebook),
-        ConvDecoder(1, 4, hidden=8, residual_hidden=4),
+        ConvDecoder(likelihood.channels(1) if likelihood else 1, 4, hidden=8, residual_hidden=4),
         Signal("image", 1, (side, side)),
+        likelihood,
     )
     learned = PixelCNN(K, tokenizer.grid, condition, hidden=8, layers=2) if prior else None
     return SimpleNamespace(tokenizer=tokenizer.eval(), prior=learned and learned.eval())

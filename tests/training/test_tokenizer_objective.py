@@ -26,6 +26,19 @@ def test_further_losses_have_the_weights_given():
     assert objective(x, x, {"kl": torch.tensor(4.0)}, 0)["loss"] == 2.0
 
 
+def test_a_likelihood_takes_the_place_of_the_distance():
+    objective = TokenizerObjective(MSE(), commitment_weight=0.5)
+    x, x_hat = torch.zeros(2, 1, 4, 4), torch.full((2, 1, 4, 4), 2.0)
+    losses = {"commitment": torch.tensor(4.0), "reconstruction": torch.tensor(3.0)}
+    terms = objective(x, x_hat, losses, step=0)
+    assert {name: term.item() for name, term in terms.items()} == {
+        "loss": 5.0,
+        "reconstruction": 3.0,
+        "commitment": 4.0,
+    }
+    assert losses.keys() == {"commitment", "reconstruction"}
+
+
 @pytest.mark.parametrize("weights", [None, {"entropy": 0.1}, {"kl": 0.1, "entropy": 0.1}])
 def test_a_loss_without_a_weight_and_a_weight_without_a_loss_are_mistakes(weights):
     x = torch.zeros(2, 1, 4, 4)

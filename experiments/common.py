@@ -1,0 +1,171 @@
+"""What all experiments share: options, a small training loop, and how results are written.
+
+An experiment is one script and one claim: `python experiments/NAME.py` measures it over several
+seeds and writes NAME.json and NAME.png; docs/experiments/NAME.md says what was found. The seeds
+alone decide what comes out, with the same versions, machine and number of threads.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import platform
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from itertools import islice
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any, Protocol
+
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor, nn
+
+from smalti.files import atomic_file, write_text
+from smalti.training import Cosine
+from smalti.training.batches import StepSampler
+from smalti.training.cpu import make_fast
+
+__all__ = ["Options", "Rows", "fit", "options", "save", "say", "summary"]
+
+FASHION_MNIST = "/usr/share/datasets/fashion-mnist"  # where Debian's package puts it
+OUT = Path(__file__).parents[1] / "docs" / "experiments"
+
+
+@dataclass(frozen=True)
+class Options:
+    """What every experiment can be told.
+
+    Attributes:
+        data: The data set, where it is one of files.
+        out: The folder of results.
+        seeds: How many; the seeds are 0, 1, …
+        budget: Optimizer steps of each training.
+        threads: Of torch.
+        started: When the experiment began, for the seconds it took.
+    """
+
+    data: str
+    out: Path
+    seeds: int
+    budget: int
+    threads: int
+    started: float = field(default_factory=time.monotonic, compare=False)
+
+
+def options(doc: str | None, arguments: Sequence[str] | None, *, budget: int) -> Options:
+    """Reads the command line, and makes the process ready for training on a CPU.
+
+    Arguments:
+        doc: The script's docstring; its first line is the help's.
+        arguments: Of the command line; those of the process if None.
+        budget: Optimizer steps of each training by default.
+    """
+    parser = argparse.ArgumentParser(description=(doc or "").partition("\n")[0])
+    parser.add_argument("--data", default=FASHION_MNIST, help="folder of the four IDX files")
+    parser.add_argument("--out", type=Path, default=OUT, help="folder of the results")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--budget", type=int, default=budget, help="steps of each training")
+    parser.add_argument("--threads", type=int, default=1)
+    chosen = Options(**vars(parser.parse_args(arguments)))
+    if min(chosen.seeds, chosen.budget, chosen.threads) < 1:
+        parser.error("--seeds, --budget and --threads are at least 1")
+    torch.set_num_threads(chosen.threads)
+    make_fast()
+    return chosen
+
+
+class Rows(Protocol):
+    """Examples of images or of tokens: what is asked for comes first in the batch."""
+
+    def __len__(self) -> int: ...
+
+    def __getitems__(self, indices: list[int]) -> tuple[Tensor, Any]: ...
+
+
+def fit(
+    model: nn.Module,
+    loss: Callable[[Tensor, int], Tensor],
+    examples: Rows,
+    *,
+    steps: int,
+    seed: int,
+    after: Callable[[], None] | None = None,
+    batch_size: int = 64,
+    rate: float = 3e-3,
+) -> None:
+    """Trains with Adam, its rate rising for a tenth of the steps and then falling along a cosine.
+
+    Arguments:
+        model: What is trained; it is left in evaluation mode.
+        loss: (batch, step) → a scalar; the batch is images (B, C, H, W) or indices (B, *grid).
+        examples: `smalti.data.Examples` or `smalti.training.Tokens`.
+        steps: Of the optimizer.
+        seed: Of the order of the examples and of everything drawn.
+        after: Called after each step, such as a quantizer's `update`.
+        batch_size: Examples a step.
+        rate: The highest learning rate.
+    """
+    torch.manual_seed(seed)
+    model.to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
+    optimizer = torch.optim.Adam((p for p in model.parameters() if p.requires_grad), lr=rate)
+    schedule = Cosine(warmup=max(steps // 10, 1)).configure(optimizer, steps, steps)["scheduler"]
+    order = StepSampler(len(examples), batch_size, seed)
+    for step, rows in enumerate(islice(order, steps)):
+        batch, _ = examples.__getitems__(rows)
+        optimizer.zero_grad()
+        loss(batch, step).backward()
+        optimizer.step()
+        schedule.step()
+        if after is not None:
+            after()
+    model.eval()
+
+
+def summary(values: Sequence[float]) -> dict[str, float | None]:
+    """Mean and standard deviation over seeds; the latter is None of a single one.
+
+    Example:
+        >>> summary([1.0, 2.0, 3.0])
+        {'mean': 2.0, 'sd': 1.0}
+    """
+    return {"mean": mean(values), "sd": stdev(values) if len(values) > 1 else None}
+
+
+def say(what: str) -> None:
+    """Tells how far an experiment is, on stderr."""
+    print(what, file=sys.stderr, flush=True)
+
+
+def save(name: str, chosen: Options, record: Mapping[str, Any], figure: Figure) -> None:
+    """Writes NAME.json, with the options and versions beside the record, and NAME.png.
+
+    Raises:
+        ValueError: If the record holds a number that is not finite.
+    """
+    content = {
+        "experiment": name,
+        "settings": {
+            "data": Path(chosen.data).name,
+            "seeds": chosen.seeds,
+            "budget": chosen.budget,
+            "threads": chosen.threads,
+        },
+        "versions": {
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "smalti": version("smalti"),
+        },
+        **record,
+        "seconds": math.ceil(time.monotonic() - chosen.started),
+    }
+    chosen.out.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
+    write_text(chosen.out / f"{name}.json", text + "\n")
+    with atomic_file(chosen.out / f"{name}.png") as temporary:
+        figure.savefig(temporary, format="png", dpi=110, metadata={"Software": None})
+    say(f"{name}: {content['seconds']} s, written to {chosen.out}")

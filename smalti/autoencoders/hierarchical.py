@@ -1,0 +1,286 @@
+"""The VQ-VAE-2: several grids of indices, the coarse ones for what is large, the fine for details.
+
+With L levels, coarse (1) to fine (L), the encoders form a chain from fine to coarse,
+
+    h_L = E_L(x)            h_l = E_l(h_{l+1})                        (B, ·, *grid_l)
+
+and quantization goes the other way. The encoder of a finer level is told what the coarser ones say
+already, d_l, so that its own indices need only hold the rest:
+
+    z_1 = h_1               z_l = P_l [h_l, d_l]                      (B, D_l, *grid_l)
+    q_l = quantizer_l(z_l)
+    d_{l+1} = D_l([d_l, q_l])               x_hat = D_L([d_L, q_L])
+
+P_l is a 1×1 convolution, [·, ·] lays channels side by side, and D_l decodes to the next finer grid;
+the last of them decodes to the signal, from all levels: each passes on what the coarser ones said.
+
+**Prefixes.** The paper decodes all levels only. Here the first n of them decode as well, with
+q_l = 0 for the finer ones, which shows what each holds. A decoder that never saw such zeros would
+make nothing of them; so in training, with the probability `level_dropout` and for each signal by
+itself, n is drawn evenly from 1 … L − 1 and the finer levels are masked. What that costs: this
+share of a batch teaches the finer levels nothing, and the decoder spends some of its capacity on
+blurred reconstructions. With `level_dropout=0` it is the paper's training, and prefixes are not to
+be looked at.
+
+References:
+    Generating Diverse High-Fidelity Images with VQ-VAE-2 (Razavi, van den Oord, Vinyals, 2019),
+    arXiv 1906.00446, section 3.1.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from einops import rearrange
+from torch import Tensor, nn
+
+from smalti.artifacts import registered
+from smalti.autoencoders.padding import crop, pad
+from smalti.autoencoders.tokenizer import Tokenizer
+from smalti.errors import InputError
+from smalti.nn import layers
+from smalti.quantizers import Quantizer
+from smalti.signals import Signal
+
+__all__ = ["HierarchicalAutoencoder", "HierarchicalReconstruction"]
+
+
+class HierarchicalReconstruction(NamedTuple):
+    """What a forward pass gives.
+
+    Attributes:
+        x_hat: (B, C, *size), the reconstruction.
+        indices: Of each level, coarse to fine, (B, *grid_l) or (B, *grid_l, Q), int64; -1 where
+            the level was dropped.
+        losses: Unweighted scalars of the quantizers, such as "commitment", summed over the levels.
+    """
+
+    x_hat: Tensor
+    indices: tuple[Tensor, ...]
+    losses: dict[str, Tensor]
+
+
+@registered
+class HierarchicalAutoencoder(Tokenizer):
+    """A VQ-VAE-2 of L levels, coarse to fine in every sequence. With one level, a VQ-VAE.
+
+    Sizes that the downsampling of the coarsest level does not divide are padded by reflection on
+    the far side, and the reconstruction is cropped back.
+
+    Arguments:
+        encoders: E_1 … E_L, with the attributes `downsampling` and `dim`. The last takes the
+            signal, each other what the next finer one gives.
+        quantizers: Of each level.
+        decoders: D_1 … D_L, with the attributes `dim` and `channels`: the mirrors of the encoders.
+        signal: What the model is trained on. `encode` checks its input against it.
+        level_dropout: Probability that a signal in training has only its coarser levels.
+
+    Raises:
+        InputError: If there are not as many of each, their channels do not fit, or the probability
+            is out of range.
+
+    Example:
+        >>> from smalti.autoencoders import ConvDecoder, ConvEncoder
+        >>> from smalti.quantizers import EMACodebook, VectorQuantizer
+        >>> model = HierarchicalAutoencoder(
+        ...     [ConvEncoder(32, 16, hidden=32, downsampling=2), ConvEncoder(3, 32, hidden=32)],
+        ...     [VectorQuantizer(EMACodebook(64, 16)) for _ in range(2)],
+        ...     [ConvDecoder(32, 16, hidden=32, downsampling=2), ConvDecoder(3, 48, hidden=32)],
+        ...     Signal("image", channels=3, size=(32, 32)),
+        ... ).eval()
+        >>> top, bottom = model.encode(torch.zeros(2, 3, 32, 32))
+        >>> top.shape, bottom.shape, model.decode((top,)).shape
+        (torch.Size([2, 4, 4]), torch.Size([2, 8, 8]), torch.Size([2, 3, 32, 32]))
+    """
+
+    def __init__(
+        self,
+        encoders: Sequence[nn.Module],
+        quantizers: Sequence[Quantizer],
+        decoders: Sequence[nn.Module],
+        signal: Signal,
+        level_dropout: float = 0.1,
+    ) -> None:
+        super().__init__()
+        _check(encoders, quantizers, decoders, level_dropout)
+        self.encoders = nn.ModuleList(encoders)
+        self.quantizers = nn.ModuleList(quantizers)
+        self.decoders = nn.ModuleList(decoders)
+        self.signal, self.level_dropout = signal, level_dropout
+        convolution = layers(signal.spatial_dims).convolution
+        self.joins = nn.ModuleList(  # P_2 … P_L
+            convolution(encoder.dim + coarser.channels, quantizer.dim, 1)  # type: ignore[operator]
+            for encoder, coarser, quantizer in zip(
+                encoders[1:], decoders[:-1], quantizers[1:], strict=True
+            )
+        )
+        self.factors: tuple[int, ...] = tuple(encoder.downsampling for encoder in encoders)  # type: ignore[misc]
+        self.downsampling = math.prod(self.factors)
+
+    @property
+    def levels(self) -> tuple[Quantizer, ...]:
+        return tuple(self.quantizers)  # type: ignore[arg-type]
+
+    @property
+    def grids(self) -> tuple[tuple[int, ...], ...]:
+        """The shapes of the indices of one signal, coarse to fine; empty where any size goes."""
+        coarsest = tuple(-(-length // self.downsampling) for length in self.signal.size)
+        return tuple(
+            (*(length * finer for length in coarsest), *_trailing(quantizer))
+            for finer, quantizer in zip(self._finer(), self.levels, strict=True)
+        )
+
+    def forward(self, x: Tensor) -> HierarchicalReconstruction:
+        """Reconstructs x (B, C, *size), with the quantizers' gradients and losses."""
+        features = self._features(x)
+        kept = self._kept(x)
+        d: Tensor | None = None
+        indices: list[Tensor] = []
+        losses: dict[str, Tensor] = {}
+        for level, (h, quantizer) in enumerate(zip(features, self.levels, strict=True)):
+            z = self._vectors(level, h, d)
+            mask = None
+            if kept is not None and level:
+                mask = (kept > level).view(-1, *[1] * (z.ndim - 2)).expand(z.shape[:-1])
+            z_q, found, terms = quantizer(z, mask)
+            d = self._decoded(level, z_q, d)
+            indices.append(found)
+            losses |= {name: losses.get(name, 0) + term for name, term in terms.items()}
+        assert d is not None
+        x_hat = crop(d, tuple(x.shape[2:]))
+        return HierarchicalReconstruction(x_hat, tuple(indices), losses)
+
+    @torch.no_grad()
+    def encode(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Signals x (B, C, *size) → the indices of each level, coarse to fine.
+
+        Raises:
+            InputError: If x is not a batch of the signal that the model was trained on.
+        """
+        self.signal.check(x)
+        d: Tensor | None = None
+        indices = []
+        for level, (h, quantizer) in enumerate(zip(self._features(x), self.levels, strict=True)):
+            indices.append(quantizer.encode(self._vectors(level, h, d)))
+            if level < len(self.levels) - 1:
+                d = self._decoded(level, quantizer.decode(indices[-1]), d)
+        return tuple(indices)
+
+    @torch.no_grad()
+    def decode(self, grids: Sequence[Tensor], size: tuple[int, ...] | None = None) -> Tensor:
+        """Indices of all levels, or of the coarser ones alone → signals, clipped to their range.
+
+        Arguments:
+            grids: Of the first 1 … L levels, each (B, *grid_l) or (B, *grid_l, Q), int64.
+            size: What to crop to. Default: the signal's own size where the grids are those of the
+                model, else the whole.
+
+        Returns:
+            (B, C, *size).
+
+        Raises:
+            InputError: If there are no grids or too many, their shapes do not belong together, or
+                an index is out of range.
+        """
+        self._check_grids(grids)
+        if size is None and tuple(grids[0].shape[1:]) == self.grids[0]:
+            size = self.signal.size
+        d: Tensor | None = None
+        for level, quantizer in enumerate(self.levels):
+            if level < len(grids):
+                z_q = quantizer.decode(grids[level])
+            else:
+                assert d is not None
+                z_q = d.new_zeros(len(d), *d.shape[2:], quantizer.dim)
+            d = self._decoded(level, z_q, d)
+        assert d is not None
+        x_hat = d if size is None else crop(d, size)
+        return x_hat.clamp(self.signal.low, self.signal.high)
+
+    def _features(self, x: Tensor) -> list[Tensor]:
+        """x (B, C, *size) → h_1 … h_L."""
+        features = [pad(x, self.downsampling)]
+        for encoder in reversed(self.encoders):
+            features.append(encoder(features[-1]))
+        return features[:0:-1]
+
+    def _vectors(self, level: int, h: Tensor, d: Tensor | None) -> Tensor:
+        """h_l and d_l, (B, ·, *grid_l) → z_l (B, *grid_l, D_l)."""
+        z = h if d is None else self.joins[level - 1](torch.cat([h, d], 1))
+        return rearrange(z, "b d ... -> b ... d")
+
+    def _decoded(self, level: int, z_q: Tensor, d: Tensor | None) -> Tensor:
+        """q_l (B, *grid_l, D_l) and d_l → d_{l+1}, or of the finest level the signal."""
+        q = rearrange(z_q, "b ... d -> b d ...")
+        return self.decoders[level](q if d is None else torch.cat([d, q], 1))
+
+    def _kept(self, x: Tensor) -> Tensor | None:
+        """How many levels each signal keeps, (B,); None where all keep all."""
+        levels = len(self.levels)
+        if not self.training or self.level_dropout == 0 or levels == 1:
+            return None
+        prefix = torch.randint(1, levels, (len(x),), device=x.device)
+        dropped = torch.rand(len(x), device=x.device) < self.level_dropout
+        return torch.where(dropped, prefix, levels)
+
+    def _finer(self) -> list[int]:
+        """Positions of each grid for one of the coarsest, along each dimension."""
+        return [math.prod(self.factors[:level]) for level in range(len(self.factors))]
+
+    def _check_grids(self, grids: Sequence[Tensor]) -> None:
+        if isinstance(grids, Tensor) or not 1 <= len(grids) <= len(self.levels):
+            got = "one tensor" if isinstance(grids, Tensor) else f"{len(grids)} grids"
+            raise InputError(
+                f"This model has {len(self.levels)} levels, got {got}: give a tuple of the grids "
+                f"of the first one or more, coarse to fine."
+            )
+        dims = 1 + self.signal.spatial_dims
+        coarsest = grids[0].shape[1:dims]
+        for level, (grid, finer) in enumerate(zip(grids, self._finer(), strict=False)):
+            trailing = _trailing(self.levels[level])
+            wanted = (len(grids[0]), *(length * finer for length in coarsest), *trailing)
+            if tuple(grid.shape) != wanted or len(wanted) != dims + len(trailing):
+                raise InputError(
+                    f"Level {level} of {len(self.levels)} has the grid {tuple(grid.shape)}, which "
+                    f"does not go with the coarsest, {tuple(grids[0].shape)}: for the model's own "
+                    f"size the shapes are {', '.join(map(str, self.grids))} after the batch."
+                )
+
+
+def _trailing(quantizer: Quantizer) -> tuple[int, ...]:
+    """(Q,) of several indices a position, else ()."""
+    several = len(quantizer.codebook_sizes)
+    return (several,) if several > 1 else ()
+
+
+def _check(
+    encoders: Sequence[nn.Module],
+    quantizers: Sequence[Quantizer],
+    decoders: Sequence[nn.Module],
+    level_dropout: float,
+) -> None:
+    counts = len(encoders), len(quantizers), len(decoders)
+    if not encoders or len(set(counts)) > 1:
+        raise InputError(
+            f"A level takes an encoder, a quantizer and a decoder, got {counts[0]}, {counts[1]} "
+            f"and {counts[2]}: give as many of each, coarse to fine."
+        )
+    if not 0 <= level_dropout < 1:
+        raise InputError(f"level_dropout is at least 0 and below 1, got {level_dropout}: try 0.1.")
+    if encoders[0].dim != quantizers[0].dim:
+        raise InputError(
+            f"The coarsest encoder gives {encoders[0].dim} channels, its quantizer takes "
+            f"{quantizers[0].dim}: give it the quantizer's dim."
+        )
+    coarser = 0
+    for level, (quantizer, decoder) in enumerate(zip(quantizers, decoders, strict=True)):
+        if decoder.dim != coarser + quantizer.dim:
+            raise InputError(
+                f"The decoder of level {level} is given {coarser} channels by the coarser levels "
+                f"and {quantizer.dim} by its quantizer, and takes {decoder.dim}: give it the sum "
+                f"as dim."
+            )
+        coarser = decoder.channels  # type: ignore[assignment]

@@ -1,0 +1,47 @@
+"""Signals of every size: padded so that the downsampling divides them, and cropped back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+from torch.nn import functional as F
+
+from smalti.errors import InputError
+
+__all__ = ["crop", "pad"]
+
+
+def pad(x: Tensor, downsampling: int) -> Tensor:
+    """Reflects the far side of x (B, C, *size) so that the downsampling divides every length.
+
+    Raises:
+        InputError: If x is too small to be reflected so far.
+
+    Example:
+        >>> import torch
+        >>> pad(torch.zeros(1, 1, 6, 8), 4).shape
+        torch.Size([1, 1, 8, 8])
+    """
+    missing = [-length % downsampling for length in x.shape[2:]]
+    if not any(missing):
+        return x
+    if any(more >= length for more, length in zip(missing, x.shape[2:], strict=True)):
+        raise InputError(
+            f"A signal of size {tuple(x.shape[2:])} is too small for a downsampling of "
+            f"{downsampling}: use larger signals or a smaller downsampling."
+        )
+    # F.pad takes (before, after) pairs from the last dimension to the first.
+    return F.pad(x, [side for more in reversed(missing) for side in (0, more)], mode="reflect")
+
+
+def crop(x: Tensor, size: tuple[int, ...]) -> Tensor:
+    """The near side of x (B, C, *larger), of the given size.
+
+    Example:
+        >>> import torch
+        >>> crop(torch.zeros(1, 1, 8, 8), (6, 8)).shape
+        torch.Size([1, 1, 6, 8])
+    """
+    near: tuple[Any, ...] = (..., *(slice(length) for length in size))
+    return x[near]

@@ -1,0 +1,27 @@
+"""Likelihoods p(x | h): what a decoder's output h says about the signal, in nats."""
+
+from smalti.losses.likelihoods.base import (
+    Likelihood,
+    Scored,
+    bits_per_dim,
+    from_levels,
+    to_levels,
+)
+from smalti.losses.likelihoods.bernoulli import Bernoulli
+from smalti.losses.likelihoods.categorical import Categorical
+from smalti.losses.likelihoods.gaussian import Gaussian
+from smalti.losses.likelihoods.logistic_mixture import LogisticMixture
+from smalti.losses.likelihoods.pixelcnn import PixelCNNLikelihood
+
+__all__ = [
+    "Bernoulli",
+    "Categorical",
+    "Gaussian",
+    "Likelihood",
+    "LogisticMixture",
+    "PixelCNNLikelihood",
+    "Scored",
+    "bits_per_dim",
+    "from_levels",
+    "to_levels",
+]

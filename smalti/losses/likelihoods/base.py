@@ -1,0 +1,147 @@
+"""Likelihoods: what a decoder's output h says about the signal x, as a distribution p(x | h).
+
+    nll    = −log p(x | h)            nats, summed over the dimensions of a signal
+    x_hat  = E[x | h]                 what is shown as the reconstruction
+
+A distance between x̂ and x is no likelihood: only nats can be added to those of a prior, and only so
+do models of different kinds become comparable, in bits a dimension:
+
+    bits/dim = nats / (D · log 2)     D = C·H·W dimensions of a signal
+
+Pixels are 8-bit values. A byte b stands for the value v = b / 127.5 − 1 in [-1, 1]; in general one
+of L levels k for v = 2k / (L − 1) − 1, the middle of a cell of width 2 / (L − 1). A *discrete*
+likelihood gives each level a probability: under the uniform one a value costs log2 L bits. A
+*density* is of a continuous value, and its nats have no zero; times the width of a cell it gives a
+byte the probability p(v) · 2/255, and so
+
+    nats of 8-bit values = nats of the density + D · log(255 / 2)
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from typing import NamedTuple, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from smalti.errors import InputError
+
+__all__ = ["Likelihood", "Scored", "bits_per_dim", "from_levels", "to_levels", "uniform"]
+
+Number = TypeVar("Number", float, Tensor)
+
+
+class Scored(NamedTuple):
+    """What a likelihood says of signals.
+
+    Attributes:
+        nll: (B,), −log p(x | h) in nats, summed over the dimensions.
+        x_hat: (B, C, *size), E[x | h]; of an autoregressive likelihood the mean of each value given
+            the true ones before it.
+    """
+
+    nll: Tensor
+    x_hat: Tensor
+
+
+class Likelihood(nn.Module, ABC):
+    """Abstract: the distribution of signals x (B, C, *size) in [-1, 1] given h (B, D, *size).
+
+    It is computed in float32 whatever the dtype of h is.
+
+    Attributes:
+        levels: L, the number of values that a dimension can take; `None` for a density.
+    """
+
+    levels: int | None = None
+
+    @property
+    def discrete(self) -> bool:
+        """Whether nll is of probabilities, not of a density."""
+        return self.levels is not None
+
+    @abstractmethod
+    def channels(self, c: int) -> int:
+        """D, the channels of h for a signal of c channels."""
+
+    @abstractmethod
+    def forward(self, h: Tensor, x: Tensor) -> Scored:
+        """−log p(x | h) and E[x | h].
+
+        Arguments:
+            h: (B, channels(C), *size).
+            x: (B, C, *size) in [-1, 1]; a discrete likelihood takes the nearest level.
+
+        Raises:
+            InputError: If the shapes do not fit.
+        """
+
+    @abstractmethod
+    def show(self, h: Tensor) -> Tensor:
+        """E[x | h], (B, C, *size); of an autoregressive likelihood a draw."""
+
+    @abstractmethod
+    def sample(self, h: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """x ~ p(x | h), (B, C, *size), without gradients.
+
+        Arguments:
+            h: (B, channels(C), *size).
+            generator: Source of randomness, on any device; torch's global one if there is none.
+        """
+
+    def discretised(self, nats: Number, dims: int) -> Number:
+        """The nats of 8-bit values: of a density, its nats with each cell's width in them.
+
+        Arguments:
+            nats: Summed over the dimensions, as `forward` gives them.
+            dims: D, dimensions of a signal.
+        """
+        return nats if self.discrete else nats + dims * math.log(255 / 2)
+
+    def _check(self, h: Tensor, x: Tensor) -> None:
+        """Raises `InputError` unless h has the channels for x, and its size."""
+        wanted = (len(x), self.channels(x.shape[1]), *x.shape[2:]) if x.ndim > 1 else None
+        if tuple(h.shape) != wanted:
+            raise InputError(
+                f"A {type(self).__name__} of signals {tuple(x.shape)} takes h of the shape "
+                f"{wanted}, got {tuple(h.shape)}: give the decoder "
+                f"likelihood.channels(C) output channels."
+            )
+
+
+def bits_per_dim(nats: Number, dims: int) -> Number:
+    """Nats a signal → bits a dimension: of 8-bit values, 8 says that nothing is known.
+
+    Arguments:
+        nats: −log p(x), or a bound on it, summed over the dimensions.
+        dims: D = C·H·W.
+
+    Example:
+        >>> round(bits_per_dim(3072 * math.log(256), 3072), 6)
+        8.0
+    """
+    return nats / (dims * math.log(2))
+
+
+def to_levels(x: Tensor, levels: int = 256) -> Tensor:
+    """Values in [-1, 1] → the nearest of L levels, int64 in [0, L).
+
+    Example:
+        >>> to_levels(torch.tensor([-1.0, 0.0, 1.0])).tolist(), to_levels(torch.ones(1), 4).tolist()
+        ([0, 128, 255], [3])
+    """
+    scaled = (x.float() + 1) * ((levels - 1) / 2)
+    return scaled.round().clamp(0, levels - 1).long()
+
+
+def from_levels(k: Tensor, levels: int = 256) -> Tensor:
+    """The inverse of `to_levels`: levels in [0, L) → values in [-1, 1], float32."""
+    return k.float() * (2 / (levels - 1)) - 1
+
+
+def uniform(like: Tensor, generator: torch.Generator | None) -> Tensor:
+    """Numbers in [0, 1) of the shape of `like`, drawn on the generator's own device."""
+    where = like.device if generator is None else generator.device
+    return torch.rand(like.shape, generator=generator, device=where).to(like.device)

@@ -1,0 +1,178 @@
+"""An autoregressive likelihood: each value given h and all values before it.
+
+    p(x | h) = Π_ij Π_c p(x_ijc | x_ij,<c, x_<ij, h)        pixels ij in reading order
+
+The decoder's output h is not yet the signal but what is known of each pixel before any is seen. Two
+gated stacks of a PixelCNN see the pixels before (see `smalti.nn.gated`); h is their context map,
+added to the gate of each layer and to the skips:
+
+    v⁰ = e, shifted down by a row        h⁰ = e, shifted right by a column        e = E x + b
+    f  = 1×1 convolutions of the skips of all layers and h
+    p(x_c = k) = softmax(W_c relu(f_c + U_c x_<c) + b_c)_k
+
+The channels of a pixel are coupled: U_c x_<c is what channel c sees of those before it, green of
+red, and blue of both.
+
+Such a likelihood can model the signal without h, up to what its reach hides from it. So it is what
+a study of posterior collapse needs: how much does h still say when the decoder could do without it?
+
+References:
+    Conditional Image Generation with PixelCNN Decoders (van den Oord et al., 2016),
+    arXiv 1606.05328, section 2.4.
+    PixelVAE: A Latent Variable Model for Natural Images (Gulrajani et al., 2016), arXiv 1611.05013.
+"""
+
+from __future__ import annotations
+
+import torch
+from einops import rearrange
+from torch import Tensor, nn
+
+from smalti.artifacts import registered
+from smalti.errors import InputError
+from smalti.losses.likelihoods.base import Likelihood, Scored, from_levels, to_levels
+from smalti.losses.likelihoods.categorical import Categorical
+from smalti.nn.gated import GatedLayer
+from smalti.nn.masked import shift_down, shift_right
+from smalti.nn.stepping import Affine, GatedStacks, GridWalk, SkipHead, placed
+
+__all__ = ["PixelCNNLikelihood"]
+
+
+@registered
+class PixelCNNLikelihood(Likelihood):
+    """A gated PixelCNN over the values of an image, conditional on h (B, hidden, H, W).
+
+    A pixel sees `layers · (kernel_size // 2)` + 1 rows up, and as many columns aside.
+
+    Arguments:
+        image_channels: C: 1 for grey images, 3 for colour.
+        levels: L, of the values: 256, or fewer of coarser ones.
+        hidden: Channels of each stack, and of h.
+        layers: Gated layers.
+        kernel_size: Width of the convolutions, odd.
+        dropout: Probability that an output of a gate is dropped in training.
+
+    Raises:
+        InputError: If an argument is out of range.
+
+    Example:
+        >>> likelihood = PixelCNNLikelihood(image_channels=1, levels=8, hidden=8, layers=2)
+        >>> h = torch.zeros(2, likelihood.channels(1), 4, 4)
+        >>> x = likelihood.sample(h)
+        >>> x.shape, likelihood(h, x).nll.shape
+        (torch.Size([2, 1, 4, 4]), torch.Size([2]))
+    """
+
+    levels: int
+    past: Tensor
+
+    def __init__(
+        self,
+        image_channels: int,
+        *,
+        levels: int = 256,
+        hidden: int = 32,
+        layers: int = 5,
+        kernel_size: int = 3,
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        _check(image_channels, hidden, layers, kernel_size)
+        c, self.hidden = image_channels, hidden
+        self.image_channels, self.levels = image_channels, levels
+        self.softmax = Categorical(levels)
+        self.embedding = nn.Conv2d(c, hidden, 1)
+        self.layers = nn.ModuleList(
+            GatedLayer(hidden, kernel_size, dropout, vertical=True, last=layer == layers - 1)
+            for layer in range(layers)
+        )
+        self.skip = nn.Conv2d((1 + layers) * hidden, hidden, 1)
+        self.first = nn.Conv2d(hidden, hidden, 1)
+        self.second = nn.Conv2d(hidden, c * hidden, 1)  # f_c of all c
+        self.coupling = nn.Parameter(torch.randn(c, hidden, c) / max(c - 1, 1) ** 0.5)  # U
+        self.register_buffer("past", torch.ones(c, c).tril(-1)[:, None], persistent=False)
+        self.third = nn.Conv2d(c * hidden, c * levels, 1, groups=c)  # W_c
+        for convolution in (self.skip, self.first, self.second):  # each goes into a ReLU
+            nn.init.kaiming_uniform_(convolution.weight, nonlinearity="relu")
+
+    def channels(self, c: int) -> int:
+        """`hidden`, whatever c is.
+
+        Raises:
+            InputError: If the likelihood is of images with another number of channels.
+        """
+        if c != self.image_channels:
+            raise InputError(
+                f"The PixelCNNLikelihood is of images with {self.image_channels} channel(s), got "
+                f"{c}: set its image_channels to {c}."
+            )
+        return self.hidden
+
+    def logits(self, h: Tensor, x: Tensor) -> Tensor:
+        """Logits (B, L, C, H, W) of every value, given h (B, hidden, H, W) and the values of x
+        (B, C, H, W) before it.
+        """
+        e = self.embedding(x)
+        v, row = shift_down(e), shift_right(e)
+        skips = [h]
+        for layer in self.layers:
+            v, row, z = layer(v, row, h)
+            skips.append(z)
+        f = self.second(self.first(self.skip(torch.cat(skips, 1)).relu()).relu())
+        seen = torch.einsum("odc,bchw->bodhw", self.coupling * self.past, x)  # U_c x_<c
+        logits = self.third((f + seen.flatten(1, 2)).relu())
+        return rearrange(logits, "b (c l) h w -> b l c h w", l=self.levels)
+
+    def forward(self, h: Tensor, x: Tensor) -> Scored:
+        """See `Likelihood.forward`; the values of x are those of their levels."""
+        if x.ndim != 4:
+            raise InputError(
+                f"A PixelCNNLikelihood is of images (B, C, H, W), got {tuple(x.shape)}: choose "
+                f"another likelihood for sound."
+            )
+        self._check(h, x)
+        v = from_levels(to_levels(x, self.levels), self.levels).to(h.dtype)
+        return self.softmax(self.logits(h, v).flatten(1, 2), v)
+
+    def show(self, h: Tensor) -> Tensor:
+        """A draw: see `Likelihood.show`."""
+        return self.sample(h)
+
+    @torch.no_grad()
+    def sample(self, h: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """See `Likelihood.sample`: value after value, each computed once."""
+        dtype = self.embedding.weight.dtype
+        x = torch.empty(len(h), self.image_channels, *h.shape[2:], device=h.device, dtype=dtype)
+        with torch.autocast(h.device.type, enabled=False):
+            s = placed(h.to(dtype), len(h))
+            head = SkipHead(s, self.skip, self.first, self.second)
+            walk = GridWalk([GatedStacks(self.layers, s, head.outputs)], head)
+            weight, bias = Affine.of(self.embedding)
+            for i in range(h.shape[2]):
+                for j in range(h.shape[3]):
+                    x[:, :, i, j] = self._draw(walk.logits(), generator)
+                    walk.push(x[:, :, i, j] @ weight + bias)
+        return x.float()
+
+    def _draw(self, f: Tensor, generator: torch.Generator | None) -> Tensor:
+        """The values (B, C) of a pixel, channel after channel, from f (B, C · hidden)."""
+        assert self.third.bias is not None
+        weight = rearrange(self.third.weight, "(c l) d 1 1 -> c d l", l=self.levels)
+        bias = rearrange(self.third.bias, "(c l) -> c l", l=self.levels)
+        x = f.new_empty(len(f), 0)
+        for c, f_c in enumerate(f.chunk(self.image_channels, 1)):
+            seen = x @ self.coupling[c, :, :c].T
+            logits = torch.addmm(bias[c], (f_c + seen).relu(), weight[c])  # (B, L)
+            x = torch.cat([x, self.softmax.sample(logits, generator).to(f.dtype)], 1)
+        return x
+
+
+def _check(image_channels: int, hidden: int, layers: int, kernel_size: int) -> None:
+    if image_channels < 1 or hidden < 1 or layers < 1:
+        raise InputError(
+            f"image_channels, hidden and layers must be at least 1, got {image_channels}, {hidden} "
+            f"and {layers}: 32 and 5 are a good start for the last two."
+        )
+    if kernel_size < 3 or kernel_size % 2 == 0:
+        raise InputError(f"kernel_size must be odd and at least 3, got {kernel_size}: take 3 or 5.")

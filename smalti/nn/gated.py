@@ -1,0 +1,59 @@
+"""A layer of gated masked convolutions: two stacks that together see every earlier position.
+
+With v the vertical stack, which has the rows above, h the horizontal one, which has the row up to
+the position before, and s a map of what is known from elsewhere:
+
+    a  = V ∗ v + P s                       v ← v + gate(a)
+    z  = gate(H ∗ h + L a)                 h ← h + R z
+    gate(a, b) = tanh(a) · σ(b)
+
+The link L gives h what v has seen, and s reaches both. The outputs z of all layers make the logits.
+
+References:
+    Conditional Image Generation with PixelCNN Decoders (van den Oord et al., 2016),
+    arXiv 1606.05328.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from smalti.nn.gate import gate
+from smalti.nn.masked import HorizontalConv2d, VerticalConv2d
+
+__all__ = ["GatedLayer"]
+
+
+class GatedLayer(nn.Module):
+    """One layer of both stacks.
+
+    Arguments:
+        channels: C.
+        kernel_size: Width of the convolutions, odd.
+        dropout: Probability that an output of a gate is dropped in training.
+        vertical: Whether there are rows above at all.
+        last: Whether no layer follows, so that the stacks end here.
+    """
+
+    def __init__(
+        self, channels: int, kernel_size: int, dropout: float, vertical: bool, last: bool
+    ) -> None:
+        super().__init__()
+        self.context = nn.Conv2d(channels, 2 * channels, 1)
+        # No bias of its own where another is added anyway.
+        self.vertical = (
+            VerticalConv2d(channels, 2 * channels, kernel_size, bias=False) if vertical else None
+        )
+        self.link = nn.Conv2d(2 * channels, 2 * channels, 1, bias=False)
+        self.horizontal = HorizontalConv2d(channels, 2 * channels, kernel_size)
+        self.residual = None if last else nn.Conv2d(channels, channels, 1, bias=False)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, v: Tensor, h: Tensor, s: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """v, h (B, C, H, W) and s (B or 1, C, H, W) → the next v and h, and z (B, C, H, W)."""
+        a = self.context(s)
+        if self.vertical is not None:
+            a = a + self.vertical(v)
+            v = v + self.dropout(gate(a, dim=1))
+        z = self.dropout(gate(self.horizontal(h) + self.link(a), dim=1))
+        return v, h if self.residual is None else h + self.residual(z), z
