@@ -1,4 +1,4 @@
-"""The small VQ-VAE, VQ-VAE-2 and prior that several experiments share."""
+"""The small VQ-VAE, VQ-VAE-2, VAE and prior that several experiments share."""
 
 from __future__ import annotations
 
@@ -11,14 +11,18 @@ from smalti.autoencoders import (
     ConvEncoder,
     DiscreteAutoencoder,
     HierarchicalAutoencoder,
+    VariationalAutoencoder,
+    VectorDecoder,
+    VectorEncoder,
 )
 from smalti.data import Splits
 from smalti.losses import MSE
+from smalti.losses.likelihoods import Gaussian
 from smalti.priors import PixelCNN
 from smalti.quantizers import EMACodebook, VectorQuantizer
-from smalti.training import TokenizerObjective, Tokens
+from smalti.training import ContinuousObjective, TokenizerObjective, Tokens
 
-__all__ = ["CODEBOOK", "DIM", "NETWORK", "pixelcnn", "vq_vae", "vq_vae_2"]
+__all__ = ["CODEBOOK", "DIM", "NETWORK", "pixelcnn", "vae", "vq_vae", "vq_vae_2"]
 
 CODEBOOK, DIM = 64, 16
 NETWORK = {"hidden": 32, "residual_blocks": 1, "residual_hidden": 16}
@@ -70,6 +74,27 @@ def _train(
         return objective(x, x_hat, losses, step)["loss"]
 
     fit(model, loss, splits.train, steps=steps, seed=seed, after=model.update)
+
+
+def vae(splits: Splits, steps: int, seed: int, latents: int = 16) -> VariationalAutoencoder:
+    """A VAE with the same convolutions; its σ is learned, so that no weight has to be chosen."""
+    torch.manual_seed(seed)
+    channels, grid = splits.signal.channels, tuple(side // 4 for side in splits.signal.size)
+    model = VariationalAutoencoder(
+        VectorEncoder(ConvEncoder(channels, DIM, **NETWORK), grid, 2 * latents),
+        VectorDecoder(ConvDecoder(channels, DIM, **NETWORK), grid, latents),
+        Gaussian(0.5, learned=True),
+        splits.signal,
+    )
+    objective = ContinuousObjective()
+    fit(
+        model,
+        lambda x, step: objective(x, model(x), step)["loss"],
+        splits.train,
+        steps=steps,
+        seed=seed,
+    )
+    return model
 
 
 def pixelcnn(grids: Tensor, steps: int, seed: int, codebook: int = CODEBOOK) -> PixelCNN:

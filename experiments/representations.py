@@ -13,7 +13,8 @@ fitted to 4,000 training images and measured on 2,000 test images, each time see
     z_e         what the encoder gives, before quantization, 784 values
     z_q         the codewords, 784 values
     histogram   how often each of the 64 codewords occurs, wherever in the image
-    random z_e  what the same encoder gives before any training, to see what learning added
+    VAE         the 16 means of a VAE with the same convolutions
+    random z_e  what the VQ-VAE's encoder gives before any training, to see what learning added
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from typing import Any
 import torch
 from common import Options, options, save, say, summary
 from matplotlib.figure import Figure
-from models import CODEBOOK, vq_vae
+from models import CODEBOOK, vae, vq_vae
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -39,7 +40,7 @@ STEPS = 300
 FITTED, TESTED = 4000, 2000
 PROBE_STEPS = 60
 TASKS = {"probe": "linear probe", "knn": "5 nearest neighbours"}
-SEEN = ("pixels", "z_e", "z_q", "histogram", "random z_e")
+SEEN = ("pixels", "z_e", "z_q", "histogram", "VAE", "random z_e")
 
 
 @torch.no_grad()
@@ -72,11 +73,12 @@ def run(chosen: Options) -> dict[str, Any]:
     pixels = measure(x.flatten(1), labels, test.flatten(1), test_labels)
     rows: list[dict[str, Any]] = []
     for seed in range(chosen.seeds):
-        learned = vq_vae(splits, chosen.budget, seed)
+        learned, continuous = (make(splits, chosen.budget, seed) for make in (vq_vae, vae))
         torch.manual_seed(seed)
         untrained = _untrained(learned)
         found, of_test = features(learned, x), features(learned, test)
         for part, of_part in (x, found), (test, of_test):
+            of_part["VAE"] = torch.cat([continuous.encode(some) for some in part.split(250)])
             of_part["random z_e"] = features(untrained, part)["z_e"]
         rows.append({"seed": seed, "seen": "pixels", **pixels})
         for seen in SEEN[1:]:
@@ -120,6 +122,8 @@ def findings(rows: Sequence[dict[str, Any]]) -> dict[str, bool]:
         "the neighbours do better on z_e than on an untrained encoder": better(
             "knn", "z_e", "random z_e"
         ),
+        "the probe does better on z_q than on the VAE's latents": better("probe", "z_q", "VAE"),
+        "the neighbours do better on z_q than on the VAE's latents": better("knn", "z_q", "VAE"),
         "quantization costs the probe less than two points": all(
             at["z_e", seed]["probe"] - at["z_q", seed]["probe"] < 0.02 for seed in seeds
         ),
@@ -134,7 +138,7 @@ def findings(rows: Sequence[dict[str, Any]]) -> dict[str, bool]:
 
 def draw(record: dict[str, Any]) -> Figure:
     """Both accuracies of every representation."""
-    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    figure = Figure(figsize=(9, 4), layout="constrained")
     for axes, (task, title) in zip(
         figure.subplots(1, len(TASKS), sharey=True), TASKS.items(), strict=True
     ):

@@ -5,12 +5,13 @@
 The claim: tokens can be edited like words. Change those of a region, and the image changes in that
 region; change a level of a hierarchy, and what that level holds changes.
 
-A VQ-VAE learns Fashion-MNIST, 7×7 tokens of 4 px. In test images the 3×3 tokens of the middle
-become others in two ways: those of another image, or new ones drawn by a PixelCNN that knows the
-tokens outside. Both images, before and after, are decoded, and their difference is measured as a
-function of the distance, in pixels, from the 12×12 px of the region. How far a token can reach at
-all is found by random changes of random vectors: beyond, nothing may change. The edited images are
-encoded again, too: what share of the tokens outside is then another one than before?
+A VQ-VAE learns Fashion-MNIST, 7×7 tokens of 4 px. In test images the 3×3 tokens at the middle of
+the upper edge become others in two ways: those of another image, or new ones drawn by a PixelCNN
+that knows the tokens outside. Both images, before and after, are decoded, and their difference is
+measured as a function of the distance, in pixels, from the 12×12 px of the region. How far a token
+can reach at all is found by random changes of random vectors: beyond, nothing may change. The
+edited images are encoded again, too: what share of the tokens outside is then another one than
+before?
 
 A VQ-VAE-2 with two levels, 4×4 and 8×8 tokens of the images at 32 px, gets one of its levels from
 another image. The change is split into that of the means of blocks of 8×8 px, a token of the coarse
@@ -36,7 +37,7 @@ from smalti.evaluation.batches import batches, choose
 
 NAME = "targeted_change"
 STEPS = 150
-REGION = slice(2, 5)  # of 7 rows and columns of tokens
+ROWS, COLUMNS = slice(0, 3), slice(2, 5)  # of 7×7 tokens: far enough from the lower edge
 PIXELS = 4  # a token
 CACHED, TESTED, SHOWN = 8000, 500, 6
 LEVELS = (64, 64)  # codebooks of the VQ-VAE-2
@@ -46,10 +47,12 @@ EDITS = {"swapped": "tokens of another image", "drawn": "drawn by the prior"}
 
 def distances(size: tuple[int, int]) -> Tensor:
     """(H, W), int64: pixels from each pixel to the region, along the farther axis; 0 inside."""
-    low, high = REGION.start * PIXELS, REGION.stop * PIXELS - 1
     rows, columns = (
-        torch.maximum(low - torch.arange(length), torch.arange(length) - high).clamp_min(0)
-        for length in size
+        torch.maximum(
+            part.start * PIXELS - torch.arange(length),
+            torch.arange(length) - (part.stop * PIXELS - 1),
+        ).clamp_min(0)
+        for part, length in zip((ROWS, COLUMNS), size, strict=True)
     )
     return torch.maximum(rows[:, None], columns)
 
@@ -63,7 +66,7 @@ def reach(model: DiscreteAutoencoder, grid: tuple[int, int]) -> int:
     """
     z_q = torch.randn(64, model.quantizer.dim, *grid)
     changed = z_q.clone()
-    changed[:, :, REGION, REGION] = torch.randn_like(changed[:, :, REGION, REGION])
+    changed[:, :, ROWS, COLUMNS] = torch.randn_like(changed[:, :, ROWS, COLUMNS])
     touched = (model.decoder(z_q) != model.decoder(changed)).flatten(0, 1).any(0)
     return int(distances((touched.shape[0], touched.shape[1]))[touched].max())
 
@@ -74,9 +77,9 @@ def edited(
     """The grids (N, H, W) with other tokens in the region."""
     changed = grids.clone()
     if name == "swapped":
-        changed[:, REGION, REGION] = grids.roll(1, 0)[:, REGION, REGION]
+        changed[:, ROWS, COLUMNS] = grids.roll(1, 0)[:, ROWS, COLUMNS]
         return changed
-    changed[:, REGION, REGION] = -1
+    changed[:, ROWS, COLUMNS] = -1
     generator = torch.Generator().manual_seed(seed)
     drawn: Tensor = prior.sample(tuple(grids.shape), known=changed, generator=generator)  # type: ignore[operator]
     return drawn
@@ -95,7 +98,7 @@ def measure(model: DiscreteAutoencoder, before: Tensor, after: Tensor, far: int)
     change = y - x
     again, edited_again = (model.encode(images) for images in (x, y))
     outside = torch.ones(before.shape[1:], dtype=torch.bool)
-    outside[REGION, REGION] = False
+    outside[ROWS, COLUMNS] = False
     energy = change.double().square().sum((0, 1))
     beyond = change[:, :, apart > far]
     return {
@@ -258,10 +261,13 @@ def _strip(axes: Axes, images: Tensor, title: str, framed: bool) -> None:
     axes.imshow(torch.cat(list(images[:, 0]), 1).numpy(), cmap="gray", vmin=-1, vmax=1)
     if framed:
         side = images.shape[3]
-        low, high = REGION.start * PIXELS - 0.5, REGION.stop * PIXELS - 0.5
+        top, bottom = (edge * PIXELS - 0.5 for edge in (ROWS.start, ROWS.stop))
         for place in range(len(images)):
-            a, b = low + place * side, high + place * side
-            axes.plot([a, b, b, a, a], [low, low, high, high, low], color="C1", linewidth=0.8)
+            left, right = (
+                edge * PIXELS - 0.5 + place * side for edge in (COLUMNS.start, COLUMNS.stop)
+            )
+            corners = [left, right, right, left, left], [top, top, bottom, bottom, top]
+            axes.plot(*corners, color="C1", linewidth=0.8)
     axes.set_axis_off()
     axes.set_title(title, fontsize=8, loc="left", pad=2)
 
