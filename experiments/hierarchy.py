@@ -184,7 +184,7 @@ def findings(rows: Sequence[dict[str, Any]]) -> dict[str, bool]:
 def draw(record: dict[str, Any], shown: dict[str, Tensor]) -> Figure:
     """Distortion over rate, every seed a point, and reconstructions."""
     figure = Figure(figsize=(13, 4.8), layout="constrained")
-    left, right = figure.subfigures(1, 2, width_ratios=[1, 1.25])
+    left, right = figure.subfigures(1, 2, width_ratios=[1, 1.25], squeeze=False)[0]
     axes = left.subplots()
     for colour, model in enumerate(MODELS):
         rows = [row for row in record["rows"] if row["model"] == model]

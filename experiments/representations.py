@@ -73,7 +73,8 @@ def run(chosen: Options) -> dict[str, Any]:
     pixels = measure(x.flatten(1), labels, test.flatten(1), test_labels)
     rows: list[dict[str, Any]] = []
     for seed in range(chosen.seeds):
-        learned, continuous = (make(splits, chosen.budget, seed) for make in (vq_vae, vae))
+        learned = vq_vae(splits, chosen.budget, seed)
+        continuous = vae(splits, chosen.budget, seed)
         torch.manual_seed(seed)
         untrained = _untrained(learned)
         found, of_test = features(learned, x), features(learned, test)

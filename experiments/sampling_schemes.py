@@ -183,7 +183,7 @@ def findings(rows: Sequence[dict[str, Any]]) -> dict[str, bool]:
 def draw(record: dict[str, Any], shown: dict[str, Tensor]) -> Figure:
     """Bars of the measures, and samples of every scheme."""
     figure = Figure(figsize=(15, 5), layout="constrained")
-    left, right = figure.subfigures(1, 2, width_ratios=[2.2, 1])
+    left, right = figure.subfigures(1, 2, width_ratios=[2.2, 1], squeeze=False)[0]
     names = [name for name in record["summary"] if name != "reconstructions"] + ["reconstructions"]
     labels = [f"{name} (test)" if name == "reconstructions" else name for name in names]
     for axes, (measure_name, title) in zip(

@@ -224,7 +224,7 @@ def findings(rows: Sequence[dict[str, Any]]) -> dict[str, bool]:
 def draw(record: dict[str, Any], shown: dict[str, Tensor]) -> Figure:
     """The change over the distance, and pictures of every edit."""
     figure = Figure(figsize=(14, 5.2), layout="constrained")
-    left, right = figure.subfigures(1, 2, width_ratios=[1, 1.1])
+    left, right = figure.subfigures(1, 2, width_ratios=[1, 1.1], squeeze=False)[0]
     axes = left.subplots()
     for colour, (name, title) in enumerate(EDITS.items()):
         at = record["summary"]["edits"][name]["profile"]
