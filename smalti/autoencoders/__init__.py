@@ -3,7 +3,7 @@
 from smalti.autoencoders.convolutional import ConvDecoder, ConvEncoder
 from smalti.autoencoders.discrete import DiscreteAutoencoder, Reconstruction
 from smalti.autoencoders.hierarchical import HierarchicalAutoencoder, HierarchicalReconstruction
-from smalti.autoencoders.tokenizer import Indices, Tokenizer
+from smalti.autoencoders.tokenizer import Tokenizer
 
 __all__ = [
     "ConvDecoder",
@@ -11,7 +11,6 @@ __all__ = [
     "DiscreteAutoencoder",
     "HierarchicalAutoencoder",
     "HierarchicalReconstruction",
-    "Indices",
     "Reconstruction",
     "Tokenizer",
 ]

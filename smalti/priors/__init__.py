@@ -3,12 +3,14 @@
 from smalti.priors.attention import PixelSNAIL
 from smalti.priors.autoregressive import AutoregressivePrior, Stepper
 from smalti.priors.base import Prior, TractablePrior
+from smalti.priors.cascade import Cascade, uniform_like
 from smalti.priors.empirical import Histogram, Uniform
 from smalti.priors.pixelcnn import PixelCNN
 from smalti.priors.sampling import Choice, choose
 
 __all__ = [
     "AutoregressivePrior",
+    "Cascade",
     "Choice",
     "Histogram",
     "PixelCNN",
@@ -18,4 +20,5 @@ __all__ = [
     "TractablePrior",
     "Uniform",
     "choose",
+    "uniform_like",
 ]
