@@ -2,7 +2,7 @@
 
 from smalti.data.base import Batch, Examples, Factored, Source, SplitName, Splits
 from smalti.data.clocks import Clocks, ClockStyle, render_clock
-from smalti.data.conditions import Condition, Label, TimeOfDay
+from smalti.data.conditions import Condition, GridsAbove, Label, TimeOfDay
 from smalti.data.decoding import read_image
 from smalti.data.factors import FactorGrid, render_shape
 from smalti.data.images import Columns, HeldOut, Images
@@ -16,6 +16,7 @@ __all__ = [
     "Examples",
     "FactorGrid",
     "Factored",
+    "GridsAbove",
     "HeldOut",
     "Images",
     "Label",

@@ -32,8 +32,8 @@ from smalti.nn.masked import shift_down, shift_right
 from smalti.nn.stepping import GatedStacks, GridPart, SkipHead, placed
 from smalti.priors.attending import AttentionCache
 from smalti.priors.autoregressive import AutoregressivePrior
+from smalti.priors.context import context_map
 from smalti.priors.incremental import GridStepper
-from smalti.priors.pixelcnn import ContextMap
 
 __all__ = ["PixelSNAIL", "SnailBlock"]
 
@@ -82,7 +82,7 @@ class PixelSNAIL(AutoregressivePrior):
         _check(self.grid, (hidden, blocks, layers, heads), dropout)
         self.shape = (self.grid[0], self.grid[1]) if len(self.grid) == 2 else (1, self.grid[0])
         self.embedding = nn.Embedding(codebook_size, hidden)
-        self.context_map = ContextMap(self.shape, condition.dim if condition else 0, hidden)
+        self.context_map = context_map(self.shape, condition, hidden)
         self.row, self.column = (nn.Parameter(torch.randn(length, hidden)) for length in self.shape)
         self.blocks = nn.ModuleList(
             SnailBlock(hidden, layers, heads, dropout, self.shape[0] > 1, block == blocks - 1)
@@ -109,16 +109,10 @@ class PixelSNAIL(AutoregressivePrior):
         return logits.permute(0, 2, 3, 1).reshape(*indices.shape, self.codebook_size)
 
     def maps(self, context: Tensor | None) -> tuple[Tensor, Tensor]:
-        """s and t, (B, C, H, W), of values (B,) of the condition; of none, (1, C, H, W)."""
-        s = self.context_map(self.features(context))
+        """s and t, (B, C, H, W), of values (B, *shape) of the condition; of none, (1, C, H, W)."""
+        s = self.context_map(context)
         place = self.row[:, None] + self.column  # (H, W, C)
         return s, s + place.permute(2, 0, 1)
-
-    def features(self, context: Tensor | None) -> Tensor | None:
-        """Values (B,) of the condition → its features (B, dim), in the dtype of the weights."""
-        if self.condition is None or context is None:
-            return None
-        return self.condition(context).to(self.embedding.weight)
 
     @torch.no_grad()
     def start(self, batch: int, context: Tensor | None = None) -> GridStepper:

@@ -8,8 +8,8 @@ there is to know about the grids. It sees integers and a codebook size, never an
     log_prob  log p(q | context), where it can be computed
     sample    q ~ p(q | context), or q ~ p(q | known indices, context)
 
-The context of a grid is a raw value of the prior's condition, a label or a time; the prior asks its
-condition for features.
+The context of a grid is a raw value of the prior's condition: a label, a time, or the grids above
+it in a hierarchy, as one row of numbers. The prior asks its condition for features.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Prior(nn.Module, Pretrained, ABC):
 
     Arguments:
         codebook_size: K; indices are in [0, K).
-        grid: Shape of one grid, (H, W) or (T,).
+        grid: Shape of one grid, (H, W) or (T,); of Q indices a position, (H, W, Q) or (T, Q).
         condition: What it is conditioned on, if anything.
 
     Raises:
@@ -75,7 +75,7 @@ class Prior(nn.Module, Pretrained, ABC):
 
         Arguments:
             indices: (B, *grid), integers in [0, K).
-            context: (B,) values of the condition, or None for an unconditional prior.
+            context: (B, *shape) values of the condition, or None for an unconditional prior.
 
         Raises:
             InputError: If the indices or the context do not fit the prior.
@@ -96,7 +96,7 @@ class Prior(nn.Module, Pretrained, ABC):
 
         Arguments:
             shape: (B, *grid).
-            context: (B,) values of the condition, or None for an unconditional prior.
+            context: (B, *shape) values of the condition, or None for an unconditional prior.
             known: (B, *grid), indices to keep, with -1 where to fill in.
             temperature, top_k, top_p: See `smalti.priors.choose`.
             generator: Source of randomness, on any device; torch's global one if there is none.
@@ -168,12 +168,15 @@ class Prior(nn.Module, Pretrained, ABC):
             raise InputError(
                 f"The prior is conditioned on a {name}, got no context: give {batch} of them."
             )
-        if tuple(context.shape) != (batch,):
+        shape = (batch, *self.condition.shape)
+        if tuple(context.shape) != shape:
             raise InputError(
-                f"The context must have one {name} a grid, ({batch},), "
+                f"The context must have one {name} a grid, {shape}, "
                 f"got the shape {tuple(context.shape)}: repeat or cut it."
             )
         self.condition.check(context)
+        if self.device.type == "mps" and context.dtype == torch.float64:
+            context = context.float()  # there is no float64
         return context.to(self.device)
 
 
@@ -185,7 +188,7 @@ class TractablePrior(Prior):
 
         Arguments:
             indices: (B, *grid), integers in [0, K).
-            context: (B,) values of the condition, or None for an unconditional prior.
+            context: (B, *shape) values of the condition, or None for an unconditional prior.
 
         Raises:
             InputError: If the indices or the context do not fit the prior.

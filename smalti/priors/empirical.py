@@ -73,8 +73,9 @@ class Histogram(TractablePrior):
     """The empirical distribution over whole grids, given to it by `fit`.
 
     With labels, only the grids of the same label count; with times, those at most `minutes` away on
-    the dial, or the nearest where there is none. Temperature, top-k and top-p act on whole grids.
-    Known indices are completed by the grids that agree with all of them.
+    the dial, or the nearest where there is none; with grids above, only those below the very same.
+    Temperature, top-k and top-p act on whole grids. Known indices are completed by the grids that
+    agree with all of them.
 
     Arguments:
         codebook_size: K.
@@ -92,7 +93,7 @@ class Histogram(TractablePrior):
     """
 
     grids: Tensor  # (N, *grid), int32
-    contexts: Tensor  # (N,), or empty without a condition
+    contexts: Tensor  # (N, *shape), or empty without a condition
 
     def __init__(
         self,
@@ -108,8 +109,9 @@ class Histogram(TractablePrior):
             )
         self.minutes = minutes
         dtype = torch.float32 if condition is None else condition.dtype
+        shape = () if condition is None else condition.shape
         self.register_buffer("grids", torch.empty(0, *self.grid, dtype=torch.int32))
-        self.register_buffer("contexts", torch.empty(0, dtype=dtype))
+        self.register_buffer("contexts", torch.empty(0, *shape, dtype=dtype))
         self.register_load_state_dict_pre_hook(_make_room)
         self._seen: _Seen | None = None
 
@@ -118,7 +120,7 @@ class Histogram(TractablePrior):
 
         Arguments:
             indices: (N, *grid), integers in [0, K), N at least 1.
-            context: (N,) values of the condition, or None for an unconditional prior.
+            context: (N, *shape) values of the condition, or None for an unconditional prior.
 
         Raises:
             InputError: If there are none, or they do not fit the prior.
@@ -189,14 +191,14 @@ class Histogram(TractablePrior):
         return seen.first[numbers[drawn]]
 
     def _groups(self, context: Tensor | None, batch: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """For each value of a context (batch,): who has it, and the rows of the grids to count."""
+        """For each value of a context (batch, *shape): who has it, and the rows to count."""
         if context is None:
             yield torch.arange(batch), torch.arange(len(self.grids))
             return
         contexts = self.contexts.cpu()
-        values, value_of = context.cpu().unique(return_inverse=True)
+        values, value_of = context.cpu().unique(dim=0, return_inverse=True)
         for number, value in enumerate(values):
-            near = contexts == value
+            near = (contexts == value).view(len(contexts), value.numel()).all(1)
             if isinstance(self.condition, TimeOfDay) and len(contexts):
                 apart = (contexts - value).abs()
                 apart = torch.minimum(apart, self.condition.dial - apart)

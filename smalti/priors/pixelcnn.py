@@ -15,16 +15,12 @@ context, layer l computes
 and the logits are two 1×1 convolutions of the skip connections S_0 s + Σ_l S_l z_l. The context
 reaches v through P_l, and h through the link L_l as well.
 
-The context map s = m(c, ij) says what the condition means *at a position*: for a clock, whether a
-hand at this angle passes here. It is a small network of features of the condition and features of
-the position, whose first layer multiplies the two: a hand's direction times a position is the
-distance along the hand, which a sum could not give. Without a condition the same path gives the
-stacks a learned sense of place.
+The context map s = m(c, ij) says what the condition means *at a position*, see
+`smalti.priors.context`. Without a condition it gives the stacks a learned sense of place.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import torch
@@ -37,9 +33,10 @@ from smalti.nn.gated import GatedLayer
 from smalti.nn.masked import shift_down, shift_right
 from smalti.nn.stepping import GatedStacks, SkipHead, placed
 from smalti.priors.autoregressive import AutoregressivePrior
+from smalti.priors.context import context_map
 from smalti.priors.incremental import GridStepper
 
-__all__ = ["ContextMap", "PixelCNN"]
+__all__ = ["PixelCNN"]
 
 
 @registered
@@ -84,7 +81,7 @@ class PixelCNN(AutoregressivePrior):
         _check(self.grid, hidden, layers, kernel_size, dropout)
         self.shape = (self.grid[0], self.grid[1]) if len(self.grid) == 2 else (1, self.grid[0])
         self.embedding = nn.Embedding(codebook_size, hidden)
-        self.context_map = ContextMap(self.shape, condition.dim if condition else 0, hidden)
+        self.context_map = context_map(self.shape, condition, hidden)
         self.layers = nn.ModuleList(
             GatedLayer(hidden, kernel_size, dropout, self.shape[0] > 1, layer == layers - 1)
             for layer in range(layers)
@@ -101,7 +98,7 @@ class PixelCNN(AutoregressivePrior):
         """Logits (B, *grid, K); see `AutoregressivePrior.logits`."""
         # (B, C, H, W), but with the channels last in memory, where convolutions are fastest.
         e = self.embedding(indices.reshape(-1, *self.shape)).permute(0, 3, 1, 2)
-        s = self.context_map(self.features(context))
+        s = self.context_map(context)
         v, h = shift_down(e), shift_right(e)
         skips = [s.expand_as(e)]
         for layer in self.layers:
@@ -111,67 +108,12 @@ class PixelCNN(AutoregressivePrior):
         logits = self.second(self.first(x).relu())  # (B, K, H, W)
         return logits.permute(0, 2, 3, 1).reshape(*indices.shape, self.codebook_size)
 
-    def features(self, context: Tensor | None) -> Tensor | None:
-        """Values (B,) of the condition → its features (B, dim), in the dtype of the weights."""
-        if self.condition is None or context is None:
-            return None
-        return self.condition(context).to(self.embedding.weight)
-
     @torch.no_grad()
     def start(self, batch: int, context: Tensor | None = None) -> GridStepper:
         """A stepper that computes at each position what is new there, and no more."""
-        s = placed(self.context_map(self.features(context)), batch)
+        s = placed(self.context_map(context), batch)
         head = SkipHead(s, self.skip, self.first, self.second)
         return GridStepper(self.embedding, [GatedStacks(self.layers, s, head.outputs)], head)
-
-
-class ContextMap(nn.Module):
-    """m(c, ij): features of a condition → a map of what they mean at each position.
-
-    Arguments:
-        shape: (H, W).
-        features: Number of features of the condition; 0 without one.
-        channels: C.
-    """
-
-    coordinates: Tensor
-
-    def __init__(self, shape: tuple[int, int], features: int, channels: int) -> None:
-        super().__init__()
-        self.register_buffer("coordinates", _coordinates(shape), persistent=False)
-        width = 2 * channels
-        parts = 2 if features else 1
-        self.place = nn.Linear(self.coordinates.shape[-1], parts * width)
-        self.value = nn.Linear(features, parts * width) if features else None
-        self.mlp = nn.Sequential(
-            nn.SiLU(), nn.Linear(width, width), nn.SiLU(), nn.Linear(width, channels)
-        )
-
-    def forward(self, features: Tensor | None) -> Tensor:
-        """(B, features) → (B, C, H, W); None → (1, C, H, W)."""
-        place = self.place(self.coordinates)[None]  # (1, H, W, parts · width)
-        if self.value is None:
-            hidden = place
-        else:
-            assert features is not None
-            value = self.value(features)[:, None, None]  # (B, 1, 1, parts · width)
-            (place, factor), (value, other) = place.chunk(2, -1), value.chunk(2, -1)
-            hidden = place + value + factor * other
-        return self.mlp(hidden).permute(0, 3, 1, 2)
-
-
-def _coordinates(shape: tuple[int, int]) -> Tensor:
-    """(H, W, P): features of the row beside features of the column."""
-    rows, columns = (_axis(length) for length in shape)
-    grid = (*shape, -1)
-    return torch.cat([rows[:, None].expand(grid), columns[None].expand(grid)], -1)
-
-
-def _axis(length: int, harmonics: int = 16) -> Tensor:
-    """(length, P): 2x − 1 and cos πmx, m = 1 …, of places x in (0, 1)."""
-    x = (torch.arange(length)[:, None] + 0.5) / length
-    m = torch.arange(1, min(length - 1, harmonics) + 1)  # a whole basis up to 17 positions
-    return torch.cat([2 * x - 1, torch.cos(math.pi * m * x)], 1)
 
 
 def _check(

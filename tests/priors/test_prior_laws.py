@@ -8,12 +8,13 @@ import torch
 from torch import nn
 
 from smalti.artifacts import load_model, save_model
-from smalti.data.conditions import Label, TimeOfDay
+from smalti.data.conditions import GridsAbove, Label, TimeOfDay
 from smalti.errors import InputError
 from smalti.priors import Histogram, PixelCNN, PixelSNAIL, Prior, Uniform
 
 K = 3
 LABEL = Label(["cat", "dog"])
+ABOVE = GridsAbove([4, 2], [(1, 1), (1, 2)], LABEL)
 
 
 def sharp(prior: Prior, seed: int = 0) -> Prior:
@@ -44,6 +45,9 @@ def context_of(prior, batch):
         return torch.arange(batch) % 2
     if isinstance(prior.condition, TimeOfDay):
         return 100.0 * (torch.arange(batch) % 2)
+    if isinstance(prior.condition, GridsAbove):
+        two = prior.condition.draw(2, torch.Generator().manual_seed(2))
+        return two[torch.arange(batch) % 2]
     return None
 
 
@@ -53,13 +57,16 @@ PRIORS = {
     "histogram": lambda: histogram((2, 2)),
     "histogram of labels": lambda: histogram((2, 2), LABEL),
     "histogram of times": lambda: histogram((4,), TimeOfDay()),
+    "histogram of grids above": lambda: histogram((2, 2), ABOVE),
     "pixelcnn": lambda: sharp(PixelCNN(K, (2, 2), hidden=6, layers=2, dropout=0.5)),
     "pixelcnn of labels": lambda: sharp(PixelCNN(K, (2, 2), LABEL, hidden=6, layers=2)),
     "pixelcnn of times": lambda: sharp(PixelCNN(K, (1, 4), TimeOfDay(), hidden=6, layers=2)),
+    "pixelcnn of grids above": lambda: sharp(PixelCNN(K, (2, 2), ABOVE, hidden=6, layers=2)),
     "pixelcnn in a row": lambda: sharp(PixelCNN(K, (4,), hidden=6, layers=2, kernel_size=5)),
     "pixelsnail": lambda: sharp(snail((2, 2), dropout=0.5)),
     "pixelsnail of labels": lambda: sharp(snail((2, 2), LABEL)),
     "pixelsnail of times": lambda: sharp(snail((1, 4), TimeOfDay())),
+    "pixelsnail of grids above": lambda: sharp(snail((2, 2), ABOVE)),
     "pixelsnail in a row": lambda: sharp(snail((4,))),
 }
 
@@ -82,10 +89,8 @@ def draw(prior, n, seed=0, **options):
 
 def test_probabilities_sum_to_one(prior):
     grids = every_grid(prior)
-    for value in (None,) if prior.condition is None else (0, 1):
-        context = (
-            None if value is None else torch.full((len(grids),), value, dtype=prior.condition.dtype)
-        )
+    for value in (None,) if prior.condition is None else context_of(prior, 2):
+        context = None if value is None else value.expand(len(grids), *value.shape)
         total = prior.eval().log_prob(grids, context).double().exp().sum()
         torch.testing.assert_close(total, torch.tensor(1.0).double(), atol=1e-5, rtol=0)
 
