@@ -173,19 +173,6 @@ class DiscreteAutoencoder(Tokenizer):
 
     @torch.no_grad()
     def interpolate(self, x_a: Tensor, x_b: Tensor, steps: int) -> Tensor:
-        """The way from one signal to another: z_e is mixed, quantized, and decoded.
-
-        Arguments:
-            x_a: (C, *size).
-            x_b: (C, *size).
-            steps: Signals on the way, both ends included.
-
-        Returns:
-            (steps, C, *size): from the reconstruction of x_a to that of x_b.
-
-        Raises:
-            InputError: If the two are not signals that the model was trained on.
-        """
         ends = torch.stack([x_a, x_b])
         self.signal.check(ends)
         z_a, z_b = self._vectors(ends)

@@ -39,6 +39,7 @@ from torch import Tensor, nn
 
 from smalti.artifacts import registered
 from smalti.autoencoders.padding import crop, pad
+from smalti.autoencoders.paths import line
 from smalti.autoencoders.tokenizer import Tokenizer
 from smalti.errors import InputError
 from smalti.losses.likelihoods import Likelihood
@@ -168,20 +169,14 @@ class HierarchicalAutoencoder(Tokenizer):
             InputError: If x is not a batch of the signal that the model was trained on.
         """
         self.signal.check(x)
-        d: Tensor | None = None
-        indices = []
-        for level, (h, quantizer) in enumerate(zip(self._features(x), self.levels, strict=True)):
-            indices.append(quantizer.encode(self._vectors(level, h, d)))
-            if level < len(self.levels) - 1:
-                d = self._decoded(level, quantizer.decode(indices[-1]), d)
-        return tuple(indices)
+        return self._indices(self._features(x))
 
     @torch.no_grad()
-    def decode(self, grids: Sequence[Tensor], size: tuple[int, ...] | None = None) -> Tensor:
+    def decode(self, indices: Sequence[Tensor], size: tuple[int, ...] | None = None) -> Tensor:
         """Indices of all levels, or of the coarser ones alone → signals, clipped to their range.
 
         Arguments:
-            grids: Of the first 1 … L levels, each (B, *grid_l) or (B, *grid_l, Q), int64.
+            indices: Of the first 1 … L levels, each (B, *grid_l) or (B, *grid_l, Q), int64.
             size: What to crop to. Default: the signal's own size where the grids are those of the
                 model, else the whole.
 
@@ -192,10 +187,10 @@ class HierarchicalAutoencoder(Tokenizer):
             InputError: If there are no grids or too many, their shapes do not belong together, or
                 an index is out of range.
         """
-        self._check_grids(grids)
-        if size is None and tuple(grids[0].shape[1:]) == self.grids[0]:
+        self._check_grids(indices)
+        if size is None and tuple(indices[0].shape[1:]) == self.grids[0]:
             size = self.signal.size
-        x_hat = self._outputs(grids, size)
+        x_hat = self._outputs(indices, size)
         if self.likelihood is not None:
             x_hat = self.likelihood.show(x_hat)
         return x_hat.clamp(self.signal.low, self.signal.high)
@@ -205,6 +200,12 @@ class HierarchicalAutoencoder(Tokenizer):
 
     def signals(self, tokens: Tensor) -> Tensor:
         return self.decode(self.split(tokens))
+
+    @torch.no_grad()
+    def interpolate(self, x_a: Tensor, x_b: Tensor, steps: int) -> Tensor:
+        ends = torch.stack([x_a, x_b])
+        self.signal.check(ends)
+        return self.decode(self._indices([line(*h, steps) for h in self._features(ends)]))
 
     @torch.no_grad()
     def nll(self, x: Tensor, tokens: Tensor | None = None) -> Tensor:
@@ -236,6 +237,16 @@ class HierarchicalAutoencoder(Tokenizer):
         for encoder in reversed(self.encoders):
             features.append(encoder(features[-1]))
         return features[:0:-1]
+
+    def _indices(self, features: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """h_1 … h_L → the indices of each level."""
+        d: Tensor | None = None
+        indices = []
+        for level, (h, quantizer) in enumerate(zip(features, self.levels, strict=True)):
+            indices.append(quantizer.encode(self._vectors(level, h, d)))
+            if level < len(self.levels) - 1:
+                d = self._decoded(level, quantizer.decode(indices[-1]), d)
+        return tuple(indices)
 
     def _vectors(self, level: int, h: Tensor, d: Tensor | None) -> Tensor:
         """h_l and d_l, (B, ·, *grid_l) → z_l (B, *grid_l, D_l)."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -47,6 +48,14 @@ class Tokenizer(nn.Module, Pretrained, ABC):
         """The shapes of the indices of one signal, coarse to fine, a trailing Q included."""
 
     @abstractmethod
+    def encode(self, x: Tensor) -> Any:
+        """Signals x (B, C, *size) → indices, (B, *grid) or a tuple of such, coarse to fine."""
+
+    @abstractmethod
+    def decode(self, indices: Any, size: tuple[int, ...] | None = None) -> Tensor:
+        """Indices, or of a hierarchy a prefix of the tuple → signals (B, C, *size)."""
+
+    @abstractmethod
     def tokens(self, x: Tensor) -> Tensor:
         """Signals x (B, C, *size) → their tokens, (B, *grid) or (B, P)."""
 
@@ -64,6 +73,22 @@ class Tokenizer(nn.Module, Pretrained, ABC):
 
         Raises:
             InputError: If the model has no likelihood, or x is not a batch of its signal.
+        """
+
+    @abstractmethod
+    def interpolate(self, x_a: Tensor, x_b: Tensor, steps: int) -> Tensor:
+        """The way from one signal to another: encoder outputs are mixed, quantized, and decoded.
+
+        Arguments:
+            x_a: (C, *size).
+            x_b: (C, *size).
+            steps: Signals on the way, both ends included.
+
+        Returns:
+            (steps, C, *size): from the reconstruction of x_a to that of x_b.
+
+        Raises:
+            InputError: If the two are not signals that the model was trained on.
         """
 
     @property
