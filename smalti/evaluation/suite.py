@@ -58,7 +58,6 @@ logger = logging.getLogger(__name__)
 
 LABELS, PER_LABEL = 12, 10  # labels shown at most, and samples of each
 
-BITS = "Bits a dimension"
 ACCURACY = "Accuracy of a classifier on conditional samples"
 
 
@@ -179,7 +178,6 @@ def _bits(material: TokenMaterial, report: Report) -> None:
     """What an image costs in all, where the tokenizer says how probable its images are."""
     nll, tokenizer = material.encoded.nll, material.tokenizer
     if nll is None or tokenizer.likelihood is None:
-        report.missing[BITS] = "the tokenizer was trained without a likelihood."
         return
     rates = {"uniform": 0.0}
     for quantizer, shape in zip(tokenizer.levels, tokenizer.grids, strict=True):
