@@ -295,7 +295,7 @@ def build_prior(recipe: PriorRecipe, tokenizer: Tokenizer, splits: Splits, level
 
 
 def _of_level(recipe: PriorRecipe, level: int) -> PriorRecipe | FinerPrior:
-    return [recipe, *(recipe.finer or [])][level]
+    return (recipe.finer or [])[level - 1] if level else recipe
 
 
 def _fit_tokenizer(run: Run, recipe: Recipe, chosen: TokenizerRecipe, splits: Splits) -> None:
@@ -375,21 +375,22 @@ def load_prior(run: Run, tokenizer: Tokenizer) -> Any:
 
 
 def _fit_prior(run: Run, recipe: Recipe, splits: Splits, level: int) -> None:
-    assert recipe.prior is not None
+    chosen = recipe.prior
+    assert chosen is not None
     torch.manual_seed(recipe.seed)
     tokenizer = load_model(run.tokenizer)
-    prior = build_prior(recipe.prior, tokenizer, splits, level)
+    prior = build_prior(chosen, tokenizer, splits, level)
 
     def tokens(split: str) -> Tokens:
         cached = read_cache(run.tokens, split)
-        context = cached.context if recipe.prior.conditional else None
+        context = cached.context if chosen.conditional else None
         if isinstance(prior.condition, GridsAbove):
             context = prior.condition.join(cached.levels[:level], context)
         return Tokens(cached.levels[level], None if prior.condition is None else context)
 
     stage = PriorStage(
         prior,
-        _of_level(recipe.prior, level).training,
+        _of_level(chosen, level).training,
         tokens("train"),
         tokens("validation"),
         seed=recipe.seed,

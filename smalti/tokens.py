@@ -108,8 +108,8 @@ def read_tokens(path: str | Path) -> TokenGrids:
             f"{path} holds no whole token grids ({reason}): write it with smalti encode."
         ) from error
     context = columns.get("context")
-    context = None if context is None else torch.from_numpy(context.copy())
-    return TokenGrids(levels[0], context, tuple(levels[1:]))
+    given = None if context is None else torch.from_numpy(context.copy())
+    return TokenGrids(levels[0], given, tuple(levels[1:]))
 
 
 def write_cache(

@@ -205,7 +205,7 @@ class HierarchicalAutoencoder(Tokenizer):
     def interpolate(self, x_a: Tensor, x_b: Tensor, steps: int) -> Tensor:
         ends = torch.stack([x_a, x_b])
         self.signal.check(ends)
-        return self.decode(self._indices([line(*h, steps) for h in self._features(ends)]))
+        return self.decode(self._indices([line(h[0], h[1], steps) for h in self._features(ends)]))
 
     @torch.no_grad()
     def nll(self, x: Tensor, tokens: Tensor | None = None) -> Tensor:
