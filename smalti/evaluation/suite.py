@@ -33,6 +33,7 @@ from smalti.evaluation.figures import figure
 from smalti.evaluation.levels import levels
 from smalti.evaluation.material import Limits, TokenMaterial
 from smalti.evaluation.rate import rate_figures
+from smalti.evaluation.rejection import rejection
 from smalti.evaluation.report import Picture, Report
 from smalti.evaluation.sections import (
     closeness,
@@ -112,6 +113,7 @@ def evaluate(
         _bits(material, report)
         closeness(material, report)
         _accuracy(material, report)
+        rejection(material, report)
         inception(material, report)
         if isinstance(splits.condition, TimeOfDay):
             _clocks(material, report)
