@@ -4,6 +4,7 @@ from smalti.priors.attention import PixelSNAIL
 from smalti.priors.autoregressive import AutoregressivePrior, Stepper
 from smalti.priors.base import Prior, TractablePrior
 from smalti.priors.cascade import Cascade, uniform_like
+from smalti.priors.depth import DepthPixelCNN
 from smalti.priors.empirical import Histogram, Uniform
 from smalti.priors.pixelcnn import PixelCNN
 from smalti.priors.sampling import Choice, choose
@@ -12,6 +13,7 @@ __all__ = [
     "AutoregressivePrior",
     "Cascade",
     "Choice",
+    "DepthPixelCNN",
     "Histogram",
     "PixelCNN",
     "PixelSNAIL",
