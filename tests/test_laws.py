@@ -567,7 +567,14 @@ def test_training_uses_and_improves_the_codebook(case):
         assert len(indices.unique()) == SIZE
 
 
-def test_it_is_deterministic_under_a_seed(case):
+@pytest.fixture(params=["usual sums", "deterministic sums"])
+def deterministic(request):
+    torch.use_deterministic_algorithms(request.param == "deterministic sums")
+    yield
+    torch.use_deterministic_algorithms(False)
+
+
+def test_it_is_deterministic_under_a_seed(case, deterministic):
     runs = []
     for _ in range(2):
         torch.manual_seed(11)

@@ -108,7 +108,8 @@ class Stopwatch(Callback):
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
         """Takes the time."""
         self.seconds = time.monotonic() - self._start
-        pl_module.log("train/seconds", self.seconds)
+        if trainer.global_step % trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
+            pl_module.log("train/seconds", self.seconds)
 
     def state_dict(self) -> dict[str, Any]:
         """Part of the saved state."""

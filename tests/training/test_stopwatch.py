@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 from smalti import runs
 from smalti.evaluation.curves import read_curves
 from smalti.recipes import schema
@@ -21,12 +23,13 @@ def test_a_later_start_goes_on_from_the_seconds_of_the_state():
     first, later = Stopwatch(), Stopwatch()
     first.seconds = 100.0
     later.load_state_dict(first.state_dict())
-    later.on_train_start(None, None)
+    trainer = SimpleNamespace(global_step=20, log_every_n_steps=20)
+    later.on_train_start(trainer, None)
     logged = {}
 
     class Module:
         def log(self, name, value):
             logged[name] = value
 
-    later.on_train_batch_end(None, Module())
+    later.on_train_batch_end(trainer, Module())
     assert 100 <= logged["train/seconds"] < 101
