@@ -40,6 +40,7 @@ from smalti.training import ContinuousObjective
 
 NAME = "disentanglement"
 STEPS = 1500
+MEASURED = 4000  # training pictures
 BETAS = (1.0, 4.0, 16.0, 64.0)
 DIM, HIDDEN, SIGMA = 10, 128, 0.1
 MEASURES = {
@@ -99,6 +100,18 @@ def build(beta: float | None, signal: Signal) -> ContinuousAutoencoder:
     return VariationalAutoencoder(encoder, decoder, Gaussian(SIGMA), signal)
 
 
+def train(beta: float | None, splits: Splits, steps: int, seed: int) -> ContinuousAutoencoder:
+    """The trained model of one beta."""
+    torch.manual_seed(seed)
+    model, objective = build(beta, splits.signal), ContinuousObjective(beta or 0.0)
+
+    def loss(x: Tensor, step: int) -> Tensor:
+        return objective(x, model(x), step)["loss"]
+
+    fit(model, loss, splits.train, steps=steps, seed=seed, rate=4e-3)
+    return model
+
+
 @torch.no_grad()
 def latents(model: ContinuousAutoencoder, x: Tensor, seed: int) -> tuple[Tensor, Tensor]:
     """Draws (N, D), and their means (N, D)."""
@@ -135,20 +148,11 @@ def run(chosen: Options) -> dict[str, Any]:
     pictures = 5000 if chosen.budget > 100 else 300
     for data, (source, merged) in sources(pictures)._asdict().items():
         splits = source.load()
-        measured = choose(splits.train, 4000, seed=0)
+        measured = choose(splits.train, MEASURED, seed=0)
         levels = source.levels("train", measured) // torch.tensor(merged)
         for beta in (None, *BETAS):
             for seed in range(chosen.seeds):
-                torch.manual_seed(seed)
-                model, objective = build(beta, splits.signal), ContinuousObjective(beta or 0.0)
-                fit(
-                    model,
-                    lambda x, step, m=model, o=objective: o(x, m(x), step)["loss"],
-                    splits.train,
-                    steps=chosen.budget,
-                    seed=seed,
-                    rate=4e-3,
-                )
+                model = train(beta, splits, chosen.budget, seed)
                 figures = measure(model, splits, levels, measured, seed)
                 rows.append({"data": data, "beta": beta, "seed": seed, **figures})
                 say(f"{data}, beta {beta}, seed {seed}: MIG {figures['mig']:.3f}")
@@ -193,7 +197,7 @@ def _panel(panel: Axes, rows: list[dict[str, Any]], measure: str) -> None:
     panel.axhspan(plain["mean"] - sd, plain["mean"] + sd, color="C1", alpha=0.2, linewidth=0)
     panel.set_xscale("log", base=4)
     panel.set_xlabel("beta")
-    panel.set_ylim(bottom=0)
+    panel.set_ylim(bottom=min(0.0, *(m - 1.1 * d for m, d in zip(means, deviations, strict=True))))
     panel.legend(fontsize=8)
 
 

@@ -112,7 +112,9 @@ def ends(test: Examples) -> tuple[Tensor, Tensor, Tensor]:
     """Images x_a, x_b (N, C, H, W) of each pair of classes in turn, and the classes (N, 2)."""
     labels = test.conditions
     assert labels is not None
-    a, b, classes = [], [], []
+    a: list[int] = []
+    b: list[int] = []
+    classes: list[tuple[int, int]] = []
     for pair in PAIRS:
         first, second = ((labels == label).nonzero()[:EACH, 0] for label in pair)
         n = min(len(first), len(second))
@@ -212,7 +214,7 @@ def _summaries(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
 def draw(record: dict[str, Any], pictures: dict[str, list[Tensor]]) -> Figure:
     """Above, a way of each kind for two pairs of classes; below, the measures along the ways."""
     figure = Figure(figsize=(13, 8.5), layout="constrained")
-    above, below = figure.subfigures(2, 1, height_ratios=[1.25, 1])
+    above, below = figure.subfigures(2, 1, squeeze=False, height_ratios=[1.25, 1])[:, 0]
     _pictures(above, pictures)
     panels = below.subplots(1, len(MEASURES))
     for panel, (measure, title) in zip(panels, MEASURES.items(), strict=True):
@@ -241,7 +243,7 @@ def _pictures(figure: SubFigure, pictures: dict[str, list[Tensor]]) -> None:
     panels = figure.subplots(len(WAYS), columns, squeeze=False)
     for row, (way, name) in zip(panels, WAYS.items(), strict=True):
         for column, panel in enumerate(row):
-            panel.imshow(pictures[way][column], cmap="gray", vmin=-1, vmax=1)
+            panel.imshow(pictures[way][column].numpy(), cmap="gray", vmin=-1, vmax=1)
             panel.set_xticks([])
             panel.set_yticks([])
         row[0].set_ylabel(name, fontsize=8)

@@ -262,7 +262,7 @@ def _summaries(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 def draw(record: dict[str, Any], shown: dict[str, Tensor]) -> Figure:
     """Bars of four measures, and the reconstructions that were drawn."""
     figure = Figure(figsize=(13, 7), layout="constrained")
-    above, below = figure.subfigures(2, 1)
+    above, below = figure.subfigures(2, 1, squeeze=False)[:, 0]
     for panel, (measure, title) in zip(
         above.subplots(1, len(MEASURES), sharey=True), MEASURES.items(), strict=True
     ):
@@ -282,7 +282,7 @@ def draw(record: dict[str, Any], shown: dict[str, Tensor]) -> Figure:
 def _pictures(figure: SubFigure, shown: dict[str, Tensor]) -> None:
     """A column of panels a model, its images side by side."""
     for panel, (name, images) in zip(figure.subplots(len(shown), 1), shown.items(), strict=True):
-        panel.imshow(rearrange(images, "n 1 h w -> h (n w)"), cmap="gray", vmin=-1, vmax=1)
+        panel.imshow(rearrange(images, "n 1 h w -> h (n w)").numpy(), cmap="gray", vmin=-1, vmax=1)
         panel.set_xticks([])
         panel.set_yticks([])
         panel.set_ylabel(name, rotation=0, ha="right", va="center", fontsize=9)

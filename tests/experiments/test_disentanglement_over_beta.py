@@ -6,19 +6,26 @@ import json
 from itertools import product
 
 import disentanglement
+import pytest
 import torch
 
 
-def measured(folder) -> dict:
-    disentanglement.main(["--out", str(folder), "--seeds", "2", "--budget", "2"])
+@pytest.fixture(autouse=True)
+def small(monkeypatch):
+    monkeypatch.setattr(disentanglement, "BETAS", (4.0,))
+    monkeypatch.setattr(disentanglement, "MEASURED", 300)
+
+
+def measured(folder, seeds: int) -> dict:
+    disentanglement.main(["--out", str(folder), "--seeds", str(seeds), "--budget", "2"])
     return json.loads((folder / "disentanglement.json").read_text())
 
 
 def test_it_repeats_and_every_figure_is_in_its_range(tmp_path):
-    first, again = measured(tmp_path / "a"), measured(tmp_path / "b")
-    assert first["rows"] == again["rows"]
+    first, again = measured(tmp_path / "a", 2), measured(tmp_path / "b", 1)
+    assert [row for row in first["rows"] if row["seed"] == 0] == again["rows"]
     assert [(row["data"], row["beta"], row["seed"]) for row in first["rows"]] == list(
-        product(("grid", "clocks"), (None, *disentanglement.BETAS), (0, 1))
+        product(("grid", "clocks"), (None, 4.0), (0, 1))
     )
     for row in first["rows"]:
         assert 0 <= row["mig"] <= 1
