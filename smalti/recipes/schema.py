@@ -136,8 +136,9 @@ class PriorRecipe:
     """The prior over the tokens and its training.
 
     Args:
-        model: A prior that is trained, such as PixelCNN or, with attention, PixelSNAIL; codebook
-            size, grid and condition come from tokenizer and data.
+        model: A prior that is trained, such as PixelCNN or, with attention, PixelSNAIL; for several
+            indices a position DepthPixelCNN. Codebook size, grid and condition come from tokenizer
+            and data.
         training: Steps, batches, optimizer, schedule.
         conditional: Whether it is conditioned on the label or time, where the data have one.
         examples: How many training examples become tokens; all if not given. Endless data need it.
