@@ -18,16 +18,19 @@ from smalti.errors import InputError
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from smalti.generation import Model
+    from smalti.generation import ContinuousModel, Model
 
 __all__ = ["InputError", "__version__", "load"]
 
 __version__ = version("smalti")
 
 
-def load(run: str | Path) -> Model:
-    """Loads the tokenizer and the prior of a run directory (see `smalti.generation.Model`)."""
-    # torch is imported when a model is wanted, not for `smalti --help`.
-    from smalti.generation import Model
+def load(run: str | Path) -> Model | ContinuousModel:
+    """Loads what a run directory holds: a tokenizer with its prior, or a continuous autoencoder.
 
-    return Model.load(run)
+    See `smalti.generation.Model` and `smalti.generation.ContinuousModel`.
+    """
+    # torch is imported when a model is wanted, not for `smalti --help`.
+    from smalti import generation
+
+    return generation.load(run)

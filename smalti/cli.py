@@ -1,7 +1,7 @@
 """The command line.
 
     smalti fit RECIPE_OR_YAML [--data PATH] [--out RUN] [--any.key value]
-    smalti sample | reconstruct | encode | decode | evaluate RUN ...
+    smalti sample | reconstruct | encode | decode | interpolate | traverse | evaluate RUN ...
     smalti compare --data PATH --quantizers ema,nsvq,fsq --seeds 3 --budget 2000
     smalti recipes
 
@@ -50,11 +50,13 @@ class Command(NamedTuple):
 
 
 COMMANDS = (
-    Command("fit", "learn a tokenizer and a prior from data, and write the report"),
+    Command("fit", "learn a tokenizer and a prior, or an autoencoder, and write the report"),
     Command("sample", "make new images, with or without a condition, or complete a given one"),
     Command("reconstruct", "show images beside their reconstructions"),
-    Command("encode", "turn images into token indices"),
-    Command("decode", "turn token indices into images"),
+    Command("encode", "turn images into token indices or latents"),
+    Command("decode", "turn token indices or latents into images"),
+    Command("interpolate", "show the way from one image to another"),
+    Command("traverse", "show what each latent dimension of a continuous model changes"),
     Command("evaluate", "measure a run and write its report"),
     Command("compare", "put quantizers head to head on your data"),
     Command("recipes", "list the recipes that come with smalti"),

@@ -1,6 +1,7 @@
 """The run directory: what is made in which order, and what is done already.
 
-    config.yaml ──▶ tokenizer/ ──▶ tokens/ ──▶ prior/ ──▶ samples/, report.html, report.json
+    config.yaml ─┬▶ tokenizer/ ──▶ tokens/ ──▶ prior/ ─┬▶ samples/, report.html, report.json
+                 └▶ autoencoder/ ──────────────────────┘
 
 Each stage writes its result whole or not at all, so what is there is done; a stage that was
 interrupted goes on from `state/`. The report is made by those above (`smalti.evaluation`), who know
@@ -19,6 +20,7 @@ import yaml
 from jsonargparse import Namespace
 from torch import Tensor, nn
 
+from smalti import continuous
 from smalti.artifacts import load_model, save_model
 from smalti.autoencoders import ConvDecoder, ConvEncoder, DiscreteAutoencoder
 from smalti.data import Examples, Splits
@@ -58,6 +60,7 @@ class Run:
         self.tokenizer = self.folder / "tokenizer"
         self.tokens = self.folder / "tokens"
         self.prior = self.folder / "prior"
+        self.autoencoder = self.folder / "autoencoder"
         self.samples = self.folder / "samples"
 
     @classmethod
@@ -110,6 +113,10 @@ class Run:
             ) from error
         return config if isinstance(config, dict) else {}
 
+    def is_continuous(self) -> bool:
+        """Whether it is the run of a continuous autoencoder, without tokens and prior."""
+        return self.read_config().get("autoencoder") is not None
+
     def recipe(self) -> Recipe:
         """The recipe of a run that is there, built anew."""
         return schema.build(schema.read(str(self.config)))
@@ -124,12 +131,14 @@ class Run:
             stage: sorted(
                 (self.folder / "logs" / stage).glob("csv/version_*/metrics.csv"), key=version
             )
-            for stage in ("tokenizer", "prior")
+            for stage in (("autoencoder",) if self.is_continuous() else ("tokenizer", "prior"))
         }
 
 
 def fit(config: Namespace, folder: str | Path, splits: Splits | None = None) -> tuple[Run, Splits]:
-    """Learns the tokenizer, caches the tokens and learns the prior; what is done is not done again.
+    """Learns the tokenizer, caches the tokens and learns the prior, or learns the autoencoder.
+
+    What is done is not done again.
 
     Arguments:
         config: The resolved configuration of a recipe.
@@ -149,8 +158,13 @@ def fit(config: Namespace, folder: str | Path, splits: Splits | None = None) -> 
     splits = recipe.data.load() if splits is None else splits
     _try_out(recipe, splits)
     write_text(run.config, schema.dump(config))  # not before: a mistake claims no folder
+    if recipe.autoencoder is not None:
+        if not run.autoencoder.exists():
+            continuous.fit(run.folder, recipe, recipe.autoencoder, splits, run.autoencoder)
+        return run, splits
+    assert recipe.tokenizer is not None
     if not run.tokenizer.exists():
-        _fit_tokenizer(run, recipe, splits)
+        _fit_tokenizer(run, recipe, recipe.tokenizer, splits)
     if recipe.prior is not None:
         if is_first():
             device = recipe.hardware.device()
@@ -163,13 +177,30 @@ def fit(config: Namespace, folder: str | Path, splits: Splits | None = None) -> 
 
 def _try_out(recipe: Recipe, splits: Splits) -> None:
     """Builds and tries all that is trained: a mistake shows before hours have been spent."""
-    tokenizer = build_tokenizer(recipe.tokenizer, splits.signal)
+    trained = _tried(recipe, splits)
+    for model, training in trained:
+        try:
+            training.optimizer(model.parameters())
+        except (TypeError, ValueError) as error:
+            raise InputError(
+                f"The optimizer of a {type(model).__name__} cannot be made ({error}): "
+                f"correct its arguments, or choose a model that learns."
+            ) from error
+
+
+def _tried(recipe: Recipe, splits: Splits) -> list[tuple[nn.Module, Training]]:
+    """All that is trained, and how, after one forward pass."""
+    if recipe.autoencoder is not None:
+        return [(continuous.tried(recipe.autoencoder, splits), recipe.autoencoder.training)]
+    chosen = recipe.tokenizer
+    assert chosen is not None
+    tokenizer = build_tokenizer(chosen, splits.signal)
     x = splits.train.__getitems__([0]).x
     with torch.no_grad():
         x_hat, _, losses = tokenizer.eval()(x)
-    build_objective(recipe.tokenizer)(x, x_hat, losses, step=0)
+    build_objective(chosen)(x, x_hat, losses, step=0)
     tokenizer.train()
-    trained: list[tuple[nn.Module, Training]] = [(tokenizer, recipe.tokenizer.training)]
+    trained: list[tuple[nn.Module, Training]] = [(tokenizer, chosen.training)]
     if recipe.prior is not None:
         if recipe.prior.examples is None and splits.train.endless:
             raise InputError(
@@ -184,14 +215,7 @@ def _try_out(recipe: Recipe, splits: Splits) -> None:
                 f"alone."
             )
         trained.append((build_prior(recipe.prior, tokenizer, splits), recipe.prior.training))
-    for model, training in trained:
-        try:
-            training.optimizer(model.parameters())
-        except (TypeError, ValueError) as error:
-            raise InputError(
-                f"The optimizer of a {type(model).__name__} cannot be made ({error}): "
-                f"correct its arguments, or choose a model that learns."
-            ) from error
+    return trained
 
 
 def build_tokenizer(recipe: TokenizerRecipe, signal: Signal) -> DiscreteAutoencoder:
@@ -241,9 +265,8 @@ def build_prior(recipe: PriorRecipe, tokenizer: DiscreteAutoencoder, splits: Spl
         ) from error
 
 
-def _fit_tokenizer(run: Run, recipe: Recipe, splits: Splits) -> None:
+def _fit_tokenizer(run: Run, recipe: Recipe, chosen: TokenizerRecipe, splits: Splits) -> None:
     torch.manual_seed(recipe.seed)
-    chosen = recipe.tokenizer
     stage = TokenizerStage(
         build_tokenizer(chosen, splits.signal),
         chosen.training,

@@ -87,6 +87,24 @@ def test_one_option_puts_attention_into_the_prior(run, tmp_path, capsys):
     assert main(["sample", str(tmp_path), "--time", "10:10", "--n", "2", "--out", out]) == 0
 
 
+def test_a_prior_over_several_indices_a_position(tmp_path):
+    recipe = clocks_recipe()
+    part = recipe["tokenizer"]["quantizer"]
+    recipe["tokenizer"]["quantizer"] = {
+        "class_path": "ProductQuantizer",
+        "init_args": {"parts": [part, part, part]},
+    }
+    recipe["prior"]["model"]["class_path"] = "DepthPixelCNN"
+    words = [str(write_recipe(tmp_path / "depth.yaml", recipe)), "--out", str(tmp_path / "run")]
+    assert main(["fit", *words]) == 0
+    prior = smalti.load(tmp_path / "run").prior
+    assert prior.grid == (4, 4, 3)
+    report = json.loads((tmp_path / "run" / "report.json").read_text())
+    assert report["figures"]["rate"]["prior"]["nats_per_index"]["value"] > 0
+    half, out = picture(tmp_path / "half.png"), ["--n", "2", "--out", str(tmp_path / "drawn")]
+    assert main(["sample", str(tmp_path / "run"), "--complete", half, *out]) == 0
+
+
 def test_sample_at_a_time(run, tmp_path):
     out = tmp_path / "clock.png"
     assert main(["sample", str(run), "--time", "10:10", "--n", "4", "--out", str(out)]) == 0

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import yaml
 
-__all__ = ["clocks_recipe", "write_recipe"]
+__all__ = ["clocks_recipe", "vae_recipe", "write_recipe"]
 
 
 def clocks_recipe() -> dict:
@@ -29,6 +29,15 @@ def clocks_recipe() -> dict:
         },
         "evaluation": {"samples": 16, "classifier_steps": 5},
     }
+
+
+def vae_recipe() -> dict:
+    """The same clocks, 6 latent dimensions."""
+    recipe = clocks_recipe()
+    tokenizer = recipe.pop("tokenizer")
+    del recipe["prior"]
+    kept = {name: tokenizer[name] for name in ("network", "training")}
+    return {**recipe, "autoencoder": {**kept, "dim": 6, "beta_warmup": 5, "free_bits": 0.1}}
 
 
 def write_recipe(path: Path, recipe: dict) -> Path:

@@ -1,17 +1,32 @@
 """Encoders, decoders, and what is assembled from them."""
 
+from smalti.autoencoders.continuous import (
+    Autoencoder,
+    ContinuousAutoencoder,
+    LatentReconstruction,
+    VectorDecoder,
+    VectorEncoder,
+)
 from smalti.autoencoders.convolutional import ConvDecoder, ConvEncoder
 from smalti.autoencoders.discrete import DiscreteAutoencoder, Reconstruction
 from smalti.autoencoders.hierarchical import HierarchicalAutoencoder, HierarchicalReconstruction
 from smalti.autoencoders.tokenizer import Indices, Tokenizer
+from smalti.autoencoders.variational import Posterior, VariationalAutoencoder
 
 __all__ = [
+    "Autoencoder",
+    "ContinuousAutoencoder",
     "ConvDecoder",
     "ConvEncoder",
     "DiscreteAutoencoder",
     "HierarchicalAutoencoder",
     "HierarchicalReconstruction",
     "Indices",
+    "LatentReconstruction",
+    "Posterior",
     "Reconstruction",
     "Tokenizer",
+    "VariationalAutoencoder",
+    "VectorDecoder",
+    "VectorEncoder",
 ]

@@ -25,9 +25,10 @@ from typing import NamedTuple
 import torch
 from einops import rearrange
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from smalti.artifacts import registered
+from smalti.autoencoders.padding import crop, pad
+from smalti.autoencoders.paths import line
 from smalti.autoencoders.tokenizer import Tokenizer
 from smalti.errors import InputError
 from smalti.losses.likelihoods import Likelihood
@@ -165,6 +166,26 @@ class DiscreteAutoencoder(Tokenizer):
         return x_hat.clamp(self.signal.low, self.signal.high)
 
     @torch.no_grad()
+    def interpolate(self, x_a: Tensor, x_b: Tensor, steps: int) -> Tensor:
+        """The way from one signal to another: z_e is mixed, quantized, and decoded.
+
+        Arguments:
+            x_a: (C, *size).
+            x_b: (C, *size).
+            steps: Signals on the way, both ends included.
+
+        Returns:
+            (steps, C, *size): from the reconstruction of x_a to that of x_b.
+
+        Raises:
+            InputError: If the two are not signals that the model was trained on.
+        """
+        ends = torch.stack([x_a, x_b])
+        self.signal.check(ends)
+        z_a, z_b = self._vectors(ends)
+        return self.decode(self.quantizer.encode(line(z_a, z_b, steps)))
+
+    @torch.no_grad()
     def nll(self, x: Tensor, indices: Tensor | None = None) -> Tensor:
         """−log p(x | indices) in nats, summed over the dimensions of each signal, (B,).
 
@@ -187,22 +208,9 @@ class DiscreteAutoencoder(Tokenizer):
 
     def _vectors(self, x: Tensor) -> Tensor:
         """x (B, C, *size) → z_e (B, *grid, D): the one place where the layout changes."""
-        return rearrange(self.encoder(self._pad(x)), "b d ... -> b ... d")
+        return rearrange(self.encoder(pad(x, self.downsampling)), "b d ... -> b ... d")
 
     def _outputs(self, z_q: Tensor, size: tuple[int, ...] | None) -> Tensor:
         """z_q (B, *grid, D) → x_hat (B, C, *size), or h (B, likelihood.channels(C), *size)."""
         h = self.decoder(rearrange(z_q, "b ... d -> b d ..."))
-        return h if size is None else h[(..., *(slice(length) for length in size))]
-
-    def _pad(self, x: Tensor) -> Tensor:
-        """Reflects the far side of x so that the downsampling divides every length."""
-        missing = [-length % self.downsampling for length in x.shape[2:]]
-        if not any(missing):
-            return x
-        if any(more >= length for more, length in zip(missing, x.shape[2:], strict=True)):
-            raise InputError(
-                f"A signal of size {tuple(x.shape[2:])} is too small for a downsampling of "
-                f"{self.downsampling}: use larger signals or a smaller downsampling."
-            )
-        # F.pad takes (before, after) pairs from the last dimension to the first.
-        return F.pad(x, [side for more in reversed(missing) for side in (0, more)], mode="reflect")
+        return h if size is None else crop(h, size)

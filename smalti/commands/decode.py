@@ -1,4 +1,4 @@
-"""`smalti decode`: token indices to images."""
+"""`smalti decode`: token indices or latents to images."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from smalti.commands.common import call, write_pictures
 from smalti.errors import InputError
-from smalti.generation import Model
+from smalti.generation import ContinuousModel, load
+from smalti.latents import read_latents
 from smalti.tokens import read_tokens
 
 __all__ = ["run"]
@@ -20,15 +21,18 @@ def run(words: Sequence[str]) -> None:
 def decode(
     folder: str, tokens: str, *, out: str = "decoded.png", columns: int | None = None
 ) -> None:
-    """Turns token indices into images.
+    """Turns token indices, or the latents of a continuous model, into images.
 
     Args:
         folder: The run directory.
-        tokens: A .npz or .parquet file with `indices` (N, *grid).
+        tokens: A .npz or .parquet file with `indices` (N, *grid), or a .npz with `latents` (N, D).
         out: A .png for one picture of all, or a folder for a file each.
         columns: Images a row in the picture.
     """
-    model = Model.load(folder)
+    model = load(folder)
+    if isinstance(model, ContinuousModel):
+        write_pictures(model.decode(read_latents(tokens)), out, columns)
+        return
     indices = read_tokens(tokens).indices
     if tuple(indices.shape[1:]) != model.grid:
         raise InputError(

@@ -1,4 +1,4 @@
-"""`smalti encode`: images to token indices."""
+"""`smalti encode`: images to token indices or latents."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from smalti.commands.common import call
 from smalti.data.files import read_images
-from smalti.generation import Model
+from smalti.generation import ContinuousModel, load
+from smalti.latents import write_latents
 from smalti.tokens import TokenGrids, write_tokens
 
 __all__ = ["run"]
@@ -20,15 +21,22 @@ def run(words: Sequence[str]) -> None:
 def encode(
     folder: str, files: list[str], *, out: str = "tokens.npz", convert: bool = False
 ) -> None:
-    """Turns images into token indices.
+    """Turns images into token indices, or with a continuous model into latents.
 
     Args:
         folder: The run directory.
         files: Image files.
-        out: A .npz or .parquet file; its `indices` are (N, *grid), in the order of the files.
+        out: A .npz or .parquet file with `indices` (N, *grid), in the order of the files; latents
+            are written to a .npz, as `latents` (N, D).
         convert: Resize and crop images of another size, turn grey into colour and back.
     """
-    model = Model.load(folder)
-    indices = model.encode(read_images(files, model.signal, convert))
+    model = load(folder)
+    x = read_images(files, model.signal, convert)
+    if isinstance(model, ContinuousModel):
+        z = model.encode(x)
+        write_latents(out, z)
+        print(f"{out}: latents {tuple(z.shape)}")
+        return
+    indices = model.encode(x)
     write_tokens(out, TokenGrids(indices), model.codebook_size)
     print(f"{out}: indices {tuple(indices.shape)}, each below {model.codebook_size}")

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from smalti.commands.common import call
 from smalti.data import Splits
-from smalti.evaluation import Limits, evaluate
-from smalti.generation import Model
+from smalti.evaluation import Limits, evaluate, evaluate_latents
+from smalti.generation import ContinuousModel, load
 from smalti.runs import Run
 
 __all__ = ["report", "run"]
@@ -31,19 +32,21 @@ def again(folder: str) -> None:
 def report(run: Run, splits: Splits) -> None:
     """Writes the report and the pictures of a run, and says where they lie."""
     recipe = run.recipe()
-    model = Model.load(run.folder).to(recipe.hardware.device())
+    model = load(run.folder).to(recipe.hardware.device())
     limits = Limits(
         samples=recipe.evaluation.samples, classifier_steps=recipe.evaluation.classifier_steps
     )
-    made = evaluate(
-        model,
-        splits,
-        None if model.prior is None else model.scheme("histogram"),
-        curves=run.curves(),
-        limits=limits,
-        seed=recipe.seed,
-        title=run.folder.name,
-    )
+    shared: dict[str, Any] = {
+        "curves": run.curves(),
+        "limits": limits,
+        "seed": recipe.seed,
+        "title": run.folder.name,
+    }
+    if isinstance(model, ContinuousModel):
+        made = evaluate_latents(model, splits, **shared)
+    else:
+        histogram = None if model.prior is None else model.scheme("histogram")
+        made = evaluate(model, splits, histogram, **shared)
     made.save(run.folder)
     made.save_pictures(run.samples)
     print(f"Pictures: {run.samples}   Report: {run.folder / 'report.html'}")

@@ -1,4 +1,4 @@
-"""`smalti reconstruct`: images beside what the tokenizer makes of them."""
+"""`smalti reconstruct`: images beside what the model makes of them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from smalti.commands.common import call, write_pictures
 from smalti.data.files import read_images
 from smalti.evaluation.reconstruction import psnr
-from smalti.generation import Model
+from smalti.generation import load
 
 __all__ = ["run"]
 
@@ -30,7 +30,7 @@ def reconstruct(
         out: A .png for one picture (originals above reconstructions), or a folder for a file each.
         convert: Resize and crop images of another size, turn grey into colour and back.
     """
-    model = Model.load(folder)
+    model = load(folder)
     x = read_images(files, model.signal, convert)
     x_hat = model.decode(model.encode(x))
     for file, original, reconstruction in zip(files, x, x_hat, strict=True):

@@ -9,7 +9,7 @@ from torch import Tensor
 from smalti.commands.common import call, write_pictures
 from smalti.data.files import read_partial_image
 from smalti.errors import InputError
-from smalti.generation import Model
+from smalti.generation import ContinuousModel, Model, load
 
 __all__ = ["run"]
 
@@ -37,6 +37,8 @@ def sample(  # noqa: PLR0913 - the options of the command
 ) -> None:
     """Makes new images with a run's prior and decoder.
 
+    A continuous model has neither conditions nor tokens: it takes n, temperature and seed alone.
+
     Args:
         folder: The run directory.
         out: A .png for one picture of all, or a folder for a file each.
@@ -53,7 +55,15 @@ def sample(  # noqa: PLR0913 - the options of the command
         seed: Makes the result repeatable.
         columns: Images a row in the picture.
     """
-    model = Model.load(folder)
+    model = load(folder)
+    if isinstance(model, ContinuousModel):
+        _check_plain(time=time, label=label, complete=complete, top_k=top_k, top_p=top_p)
+        if scheme != "prior":
+            raise InputError(
+                f"A continuous model has one prior, got --scheme {scheme}: leave it out."
+            )
+        write_pictures(model.sample(n, seed=seed, temperature=temperature), out, columns)
+        return
     condition = _condition(model, time=time, label=label)
     known = None if complete is None else _known(model, complete, keep)
     images = model.sample(
@@ -67,6 +77,16 @@ def sample(  # noqa: PLR0913 - the options of the command
         top_p=top_p,
     )
     write_pictures(images, out, columns, inputs=[] if complete is None else [complete])
+
+
+def _check_plain(**given: object) -> None:
+    """Raises `InputError` for an option that only models with tokens take."""
+    for name, value in given.items():
+        if value is not None:
+            raise InputError(
+                f"A continuous model has neither conditions nor tokens, got --{name} {value}: "
+                f"leave it out, or use a run with a tokenizer."
+            )
 
 
 def _condition(model: Model, **given: str | None) -> str | None:

@@ -70,7 +70,13 @@ def head_to_head(
     folder = Path(folder)
     plan = [(b, name, seed) for b in bits for seed in range(seeds) for name in methods]
     fields = yaml.safe_load(schema.dump(recipe))
-    dim = schema.build(recipe).tokenizer.quantizer.dim
+    tokenizer = schema.build(recipe).tokenizer
+    if tokenizer is None:
+        raise InputError(
+            "Quantizers are compared in a tokenizer, got the recipe of a continuous autoencoder: "
+            "choose e.g. fashion-mnist."
+        )
+    dim = tokenizer.quantizer.dim
     configs = [_config(fields, method(name), b, dim, seed, steps) for b, name, seed in plan]
     splits = schema.build(configs[0]).data.load()
     outcomes = []

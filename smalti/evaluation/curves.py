@@ -23,11 +23,11 @@ from torch import Tensor
 
 from smalti.errors import InputError
 
-__all__ = ["Curve", "plot_curves", "plot_usage", "read_curves"]
+__all__ = ["Curve", "plot_curves", "plot_dimensions", "plot_usage", "read_curves"]
 
 BLUE, ORANGE, GREY = "#3f8fd0", "#e0812f", "#828282"
 COLOURS = {"train": BLUE, "validation": ORANGE}
-FIRST = ("loss", "reconstruction", "codebook", "commitment", "perplexity", "usage")
+FIRST = ("loss", "reconstruction", "kl", "codebook", "commitment", "perplexity", "usage")
 
 Curve = list[tuple[int, float]]
 """Points (step, value), in the order of steps."""
@@ -105,6 +105,24 @@ def plot_usage(counts: Tensor) -> Image.Image:
     axes.set_xlim(0, max(1, len(ordered) - 1))
     axes.set_ylim(bottom=0)
     axes.yaxis.set_major_locator(MaxNLocator(5))
+    return _image(plot)
+
+
+def plot_dimensions(held: Tensor, what: str) -> Image.Image:
+    """What each latent dimension holds, the largest first.
+
+    Arguments:
+        held: (D,).
+        what: It is, with its unit.
+    """
+    plot, axes = _paper()
+    ordered = np.sort(held.double().cpu().numpy())[::-1]
+    axes.bar(np.arange(1, len(ordered) + 1), ordered, color=BLUE, width=0.85)
+    axes.set_title(what, color=GREY, fontsize=10, loc="left")
+    axes.set_xlabel("latent dimensions, the largest first", color=GREY, fontsize=9)
+    axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+    axes.yaxis.set_major_locator(MaxNLocator(5))
+    axes.set_ylim(bottom=0)
     return _image(plot)
 
 

@@ -11,7 +11,15 @@ from typing import Any, TypedDict
 
 __all__ = ["Figure", "display", "figure", "finite", "is_figure", "number"]
 
-DECIMALS = {"share": 1, "dB": 2, "bits": 3, "nats": 3, "codewords": 1, "minutes": 1}
+DECIMALS = {
+    "share": 1,
+    "dB": 2,
+    "bits": 3,
+    "nats": 3,
+    "codewords": 1,
+    "minutes": 1,
+    "dimensions": 0,
+}
 NARROW_SPACE = "\u202f"
 
 

@@ -1,4 +1,4 @@
-"""What the measurements share: test images, their tokens, samples, the classifier.
+"""What the measurements share: test images, their tokens or latents, samples, the classifier.
 
 Each is made once, and when first asked for. Every draw is made from a generator of its own with
 the same seed, so that leaving out one measurement changes no other.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -28,7 +29,7 @@ from smalti.priors import Prior
 if TYPE_CHECKING:
     from smalti.generation import Model
 
-__all__ = ["Encoded", "Limits", "Material"]
+__all__ = ["Encoded", "Limits", "Material", "TokenMaterial"]
 
 logger = logging.getLogger(__name__)
 
@@ -45,6 +46,8 @@ class Limits:
         shown: Samples of each scheme in the report.
         batch_size: Images at a time.
         inception: Whether FID and KID are computed where the weights of Inception are there.
+        bounded: Test examples for the importance-weighted likelihood of a VAE.
+        importance: Draws for each of them.
     """
 
     test: int | None = 10_000
@@ -53,6 +56,110 @@ class Limits:
     shown: int = 36
     batch_size: int = 250
     inception: bool = True
+    bounded: int = 500
+    importance: int = 100
+
+
+class Material(ABC):
+    """Abstract: a model, the data it was learned from, and what is made of both to be measured.
+
+    Arguments:
+        splits: The data.
+        limits: How much is measured.
+        seed: Of every draw.
+        device: Where the model lies.
+    """
+
+    def __init__(self, splits: Splits, limits: Limits, seed: int, device: torch.device) -> None:
+        self.splits, self.limits, self.seed, self.device = splits, limits, seed, device
+        self.test = choose(splits.test, limits.test, seed)
+
+    @property
+    @abstractmethod
+    def quality(self) -> ReconstructionQuality:
+        """Of the reconstructions of the test set."""
+
+    @property
+    @abstractmethod
+    def conditions(self) -> Tensor | None:
+        """(N,), those of the test set, on the CPU, or `None`."""
+
+    @abstractmethod
+    def reconstructed(self, chosen: Tensor) -> Iterator[Tensor]:
+        """Reconstructions, in batches, of the measured test examples of these numbers."""
+
+    @abstractmethod
+    def sampled_sets(self) -> Iterator[tuple[str, Iterator[Tensor]]]:
+        """`compared` samples of each kind, in batches."""
+
+    @property
+    @abstractmethod
+    def conditional(self) -> list[str]:
+        """The kinds of samples that were asked to show the first of `contexts`."""
+
+    @property
+    def test_set(self) -> str:
+        """The test set in the words of a protocol."""
+        whole = len(self.splits.test)
+        drawn = f" of {number(whole)}, drawn at random" if len(self.test) < whole else ""
+        return f"test set, N = {number(len(self.test))}{drawn}"
+
+    def images(self, examples: Examples, chosen: Sequence[int]) -> Iterator[Batch]:
+        """The chosen examples in batches, on the model's device."""
+        return batches(examples, chosen, self.limits.batch_size, self.device)
+
+    def test_images(self, chosen: Tensor) -> Tensor:
+        """Those of the test examples that are measured with these numbers (n,): (n, C, H, W)."""
+        numbers = [self.test[i] for i in chosen.tolist()]
+        return torch.cat([batch.x for batch in self.images(self.splits.test, numbers)])
+
+    @cached_property
+    def order(self) -> Tensor:
+        """A random order of the test examples that are measured."""
+        return torch.randperm(len(self.test), generator=torch.Generator().manual_seed(self.seed))
+
+    @cached_property
+    def compared(self) -> int:
+        """N of every set that is compared with the test set: the same for all of them."""
+        return min(self.limits.samples, len(self.test), len(self.splits.train))
+
+    @cached_property
+    def drawn_of_each(self) -> int:
+        """Samples of each kind: to show, or to compare."""
+        if self.classifier is not None or isinstance(self.inception, Inception):
+            return max(self.limits.shown, self.compared)
+        return self.limits.shown
+
+    @cached_property
+    def contexts(self) -> Tensor | None:
+        """Conditions for samples, as they occur in the test set."""
+        if self.conditions is None:
+            return None
+        longest = max(self.limits.shown, self.compared)
+        return self.conditions[self.order.repeat(math.ceil(longest / len(self.order)))]
+
+    def sets(self) -> Iterator[tuple[str, Iterator[Tensor]]]:
+        """What is compared with the test set: `compared` images of each kind, in batches."""
+        train = choose(self.splits.train, self.compared, self.seed)
+        yield "train", (batch.x for batch in self.images(self.splits.train, train))
+        yield "reconstructions", self.reconstructed(self.order[: self.compared])
+        yield from self.sampled_sets()
+
+    @cached_property
+    def classifier(self) -> Classifier | None:
+        """A classifier of the data's labels; `None` without labels, or where none is wanted."""
+        if not isinstance(self.splits.condition, Label) or not self.limits.classifier_steps:
+            return None
+        logger.info("training a classifier for %d steps", self.limits.classifier_steps)
+        with torch.enable_grad():
+            return train_classifier(
+                self.splits, self.limits.classifier_steps, self.seed, self.device
+            )
+
+    @cached_property
+    def inception(self) -> Inception | str:
+        """The Inception network, or why it cannot be had."""
+        return load_inception(self.device) if self.limits.inception else "it was switched off."
 
 
 class Encoded(NamedTuple):
@@ -71,8 +178,8 @@ class Encoded(NamedTuple):
     nll: Tensor | None
 
 
-class Material:
-    """A model, the data it was learned from, and what is made of both to be measured.
+class TokenMaterial(Material):
+    """The material of a model with tokens.
 
     Arguments:
         model: Its tokenizer and prior are expected in evaluation mode.
@@ -85,22 +192,33 @@ class Material:
     def __init__(
         self, model: Model, splits: Splits, histogram: Prior | None, limits: Limits, seed: int
     ) -> None:
+        super().__init__(splits, limits, seed, device_of(model.tokenizer))
         self.tokenizer, self.prior = model.tokenizer, model.prior
-        self.splits, self.limits, self.seed = splits, limits, seed
-        self.device = device_of(model.tokenizer)
         self.schemes = schemes(model.prior, histogram)
-        self.test = choose(splits.test, limits.test, seed)
 
     @property
-    def test_set(self) -> str:
-        """The test set in the words of a protocol."""
-        whole = len(self.splits.test)
-        drawn = f" of {number(whole)}, drawn at random" if len(self.test) < whole else ""
-        return f"test set, N = {number(len(self.test))}{drawn}"
+    def quality(self) -> ReconstructionQuality:
+        """See `Material.quality`."""
+        return self.encoded.quality
 
-    def images(self, examples: Examples, chosen: Sequence[int]) -> Iterator[Batch]:
-        """The chosen examples in batches, on the model's device."""
-        return batches(examples, chosen, self.limits.batch_size, self.device)
+    @property
+    def conditions(self) -> Tensor | None:
+        """See `Material.conditions`."""
+        return self.encoded.conditions
+
+    @property
+    def conditional(self) -> list[str]:
+        """See `Material.conditional`."""
+        return [name for name, prior in self.schemes.items() if prior.condition]
+
+    def reconstructed(self, chosen: Tensor) -> Iterator[Tensor]:
+        """See `Material.reconstructed`."""
+        return self.decoded(self.encoded.indices[chosen])
+
+    def sampled_sets(self) -> Iterator[tuple[str, Iterator[Tensor]]]:
+        """See `Material.sampled_sets`: one set a scheme."""
+        for name, grids in self.sampled.items():
+            yield name, self.decoded(grids[: self.compared])
 
     def decoded(self, indices: Tensor) -> Iterator[Tensor]:
         """Images of token grids, in batches."""
@@ -130,53 +248,9 @@ class Material:
         )
 
     @cached_property
-    def order(self) -> Tensor:
-        """A random order of the test examples that are measured."""
-        return torch.randperm(len(self.test), generator=torch.Generator().manual_seed(self.seed))
-
-    @cached_property
-    def compared(self) -> int:
-        """N of every set that is compared with the test set: the same for all of them."""
-        return min(self.limits.samples, len(self.test), len(self.splits.train))
-
-    @cached_property
-    def contexts(self) -> Tensor | None:
-        """Conditions for samples, as they occur in the test set."""
-        if self.encoded.conditions is None:
-            return None
-        longest = max(self.limits.shown, self.compared)
-        return self.encoded.conditions[self.order.repeat(math.ceil(longest / len(self.order)))]
-
-    @cached_property
     def sampled(self) -> dict[str, Tensor]:
         """Token grids of every scheme, the same conditions for all: to show, or to compare."""
-        n = self.limits.shown
-        if self.classifier is not None or isinstance(self.inception, Inception):
-            n = max(n, self.compared)
+        n = self.drawn_of_each
         context = None if self.contexts is None else self.contexts[:n]
         logger.info("drawing %d samples of each scheme", n)
         return {name: self.drawn(prior, n, context) for name, prior in self.schemes.items()}
-
-    def sets(self) -> Iterator[tuple[str, Iterator[Tensor]]]:
-        """What is compared with the test set: `compared` images of each kind, in batches."""
-        train = choose(self.splits.train, self.compared, self.seed)
-        yield "train", (batch.x for batch in self.images(self.splits.train, train))
-        yield "reconstructions", self.decoded(self.encoded.indices[self.order[: self.compared]])
-        for name, grids in self.sampled.items():
-            yield name, self.decoded(grids[: self.compared])
-
-    @cached_property
-    def classifier(self) -> Classifier | None:
-        """A classifier of the data's labels; `None` without labels, or where none is wanted."""
-        if not isinstance(self.splits.condition, Label) or not self.limits.classifier_steps:
-            return None
-        logger.info("training a classifier for %d steps", self.limits.classifier_steps)
-        with torch.enable_grad():
-            return train_classifier(
-                self.splits, self.limits.classifier_steps, self.seed, self.device
-            )
-
-    @cached_property
-    def inception(self) -> Inception | str:
-        """The Inception network, or why it cannot be had."""
-        return load_inception(self.device) if self.limits.inception else "it was switched off."

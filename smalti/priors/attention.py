@@ -26,11 +26,11 @@ from torch import Tensor, nn
 from smalti.artifacts import registered
 from smalti.data.conditions import Condition
 from smalti.errors import InputError
+from smalti.nn.attending import AttentionCache
 from smalti.nn.attention import CausalAttention
 from smalti.nn.gated import GatedLayer
 from smalti.nn.masked import shift_down, shift_right
 from smalti.nn.stepping import GatedStacks, GridPart, SkipHead, placed
-from smalti.priors.attending import AttentionCache
 from smalti.priors.autoregressive import AutoregressivePrior
 from smalti.priors.context import context_map
 from smalti.priors.incremental import GridStepper

@@ -31,6 +31,7 @@ from torch.nn import functional as F
 
 from smalti.data.conditions import Condition, GridsAbove
 from smalti.nn.blocks import ResidualStack
+from smalti.nn.embeddings import DepthEmbedding
 
 __all__ = ["ContextMap", "GridMap", "GridsContextMap", "context_map"]
 
@@ -131,23 +132,20 @@ class GridMap(nn.Module):
         channels: C.
     """
 
-    offsets: Tensor
-
     def __init__(
         self, codebook_size: int, grid: Sequence[int], shape: tuple[int, int], channels: int
     ) -> None:
         super().__init__()
         h, w, depth = (1, *grid, 1) if len(grid) == 1 else (*grid, 1)[:3]
         self.above, self.shape = (h, w, depth), shape
-        self.register_buffer("offsets", codebook_size * torch.arange(depth), persistent=False)
-        self.embedding = nn.Embedding(codebook_size * depth, channels)
+        self.embedding = DepthEmbedding(depth, codebook_size, channels)
         self.residual = ResidualStack(channels, channels, BLOCKS)
         ratio = (math.ceil(shape[0] / h), math.ceil(shape[1] / w))
         self.up = nn.ConvTranspose2d(channels, channels, ratio, stride=ratio)
 
     def forward(self, indices: Tensor) -> Tensor:
         """Indices (B, *grid), int64 → (B, C, H, W)."""
-        e = self.embedding(indices.reshape(-1, *self.above) + self.offsets).sum(-2)
+        e = self.embedding(indices.reshape(-1, *self.above)).sum(-2)
         x = self.up(self.residual(rearrange(e, "b h w c -> b c h w")))
         return (
             x if x.shape[2:] == self.shape else F.interpolate(x, self.shape, mode="nearest-exact")

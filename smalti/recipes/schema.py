@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from jsonargparse import ArgumentError, ArgumentParser, Namespace
@@ -26,6 +26,7 @@ from smalti.quantizers import Quantizer
 from smalti.training import Hardware, Training
 
 __all__ = [
+    "AutoencoderRecipe",
     "Evaluation",
     "Network",
     "PriorRecipe",
@@ -100,12 +101,44 @@ class TokenizerRecipe:
 
 
 @dataclass(frozen=True)
+class AutoencoderRecipe:
+    """A continuous autoencoder, in the place of tokenizer and prior: a VAE, beta-VAE or plain one.
+
+    Args:
+        training: Steps, batches, optimizer, schedule.
+        model: VariationalAutoencoder, or Autoencoder for a plain one.
+        dim: D, latent dimensions.
+        network: Size of encoder and decoder.
+        likelihood: Of a VAE, p(x | z); Gaussian with a learned scale if not given.
+        reconstruction: Of a plain autoencoder, MSE or L1; MSE if not given.
+        beta: Weight of the KL: 1 for a VAE, above for a beta-VAE.
+        beta_warmup: Steps over which beta rises from 0.
+        free_bits: Bits of each latent dimension that cost nothing.
+    """
+
+    training: Training
+    model: Literal["VariationalAutoencoder", "Autoencoder"] = "VariationalAutoencoder"
+    dim: int = 32
+    network: Network = field(default_factory=Network)
+    likelihood: Likelihood | None = None
+    reconstruction: ReconstructionLoss | None = None
+    beta: float = 1.0
+    beta_warmup: int = 0
+    free_bits: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.dim < 1:
+            raise InputError(f"An autoencoder needs a dim of at least 1, got {self.dim}.")
+
+
+@dataclass(frozen=True)
 class PriorRecipe:
     """The prior over the tokens and its training.
 
     Args:
-        model: A prior that is trained, such as PixelCNN or, with attention, PixelSNAIL; codebook
-            size, grid and condition come from tokenizer and data.
+        model: A prior that is trained, such as PixelCNN or, with attention, PixelSNAIL; for several
+            indices a position DepthPixelCNN. Codebook size, grid and condition come from tokenizer
+            and data.
         training: Steps, batches, optimizer, schedule.
         conditional: Whether it is conditioned on the label or time, where the data have one.
         examples: How many training examples become tokens; all if not given. Endless data need it.
@@ -142,23 +175,37 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class Recipe:
-    """From data to a tokenizer, a prior and a report.
+    """From data to a tokenizer, a prior and a report; or to a continuous autoencoder and a report.
 
     Args:
         data: Where the data come from.
         tokenizer: What to learn first.
         prior: What to learn over its tokens; none for a tokenizer alone.
+        autoencoder: What to learn in the place of tokenizer and prior.
         hardware: Devices, precision, loggers.
         evaluation: Size of the report.
         seed: Of everything random.
     """
 
     data: Source
-    tokenizer: TokenizerRecipe
+    tokenizer: TokenizerRecipe | None = None
     prior: PriorRecipe | None = None
+    autoencoder: AutoencoderRecipe | None = None
     hardware: Hardware = field(default_factory=Hardware)
     evaluation: Evaluation = field(default_factory=Evaluation)
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        if (self.tokenizer is None) == (self.autoencoder is None):
+            given = "neither" if self.tokenizer is None else "both"
+            raise InputError(
+                f"A recipe has a tokenizer or an autoencoder, got {given}: give one of the two."
+            )
+        if self.autoencoder is not None and self.prior is not None:
+            raise InputError(
+                "A prior is learned over tokens, got one for a continuous autoencoder: leave it "
+                "out."
+            )
 
 
 def parser() -> ArgumentParser:

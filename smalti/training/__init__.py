@@ -1,5 +1,6 @@
 """Training with Lightning: the only room that knows it."""
 
+from smalti.training.continuous import ContinuousObjective, ContinuousStage
 from smalti.training.prior import PriorStage, TokenBatch, Tokens
 from smalti.training.schedules import Constant, Cosine, Plateau, Schedule
 from smalti.training.stage import Stage, Training
@@ -8,6 +9,8 @@ from smalti.training.trainer import Hardware, train
 
 __all__ = [
     "Constant",
+    "ContinuousObjective",
+    "ContinuousStage",
     "Cosine",
     "Hardware",
     "Plateau",

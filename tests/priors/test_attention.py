@@ -4,13 +4,14 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from smalti.data.conditions import Label, TimeOfDay
+from smalti.data.conditions import GridsAbove, Label, TimeOfDay
 from smalti.errors import InputError
 from smalti.nn.attention import CausalAttention
 from smalti.nn.gate import gate
 from smalti.priors import PixelCNN, PixelSNAIL
 
 K = 5
+ABOVE = GridsAbove([4, 3], [(1, 2), (2, 2)], Label(["a", "b"]))
 GRIDS = [(4, 4), (3, 6), (6, 3), (1, 7), (7,), (4, 1), (1, 1), (1,)]
 
 
@@ -24,9 +25,7 @@ def made(grid, condition=None, scale=0.3, **options):
 
 
 def context_for(prior, batch):
-    if prior.condition is None:
-        return None
-    return torch.rand(batch) * 719 if prior.condition.name == "time" else torch.arange(batch) % 2
+    return None if prior.condition is None else prior.condition.draw(batch)
 
 
 def test_attention_is_the_mean_of_earlier_values_under_the_softmax_of_products():
@@ -87,7 +86,7 @@ def test_a_dependence_farther_away_than_convolutions_reach_is_learned():
     assert (last.argmax(-1) == indices[:, -1]).float().mean() > 0.95
 
 
-@pytest.mark.parametrize("condition", [None, TimeOfDay(), Label(["a", "b"])], ids=str)
+@pytest.mark.parametrize("condition", [None, TimeOfDay(), Label(["a", "b"]), ABOVE], ids=str)
 @pytest.mark.parametrize("sizes", [(1, 1, 1), (2, 2, 2), (3, 1, 8)], ids=str)
 @pytest.mark.parametrize("grid", GRIDS)
 def test_stepping_gives_the_logits_of_the_full_pass(grid, sizes, condition):

@@ -10,7 +10,7 @@ from torch import nn
 from smalti.artifacts import load_model, save_model
 from smalti.data.conditions import GridsAbove, Label, TimeOfDay
 from smalti.errors import InputError
-from smalti.priors import Histogram, PixelCNN, PixelSNAIL, Prior, Uniform
+from smalti.priors import DepthPixelCNN, Histogram, PixelCNN, PixelSNAIL, Prior, Uniform
 
 K = 3
 LABEL = Label(["cat", "dog"])
@@ -33,6 +33,10 @@ def histogram(grid, condition=None):
     indices[10:20] = indices[0]
     prior.fit(indices, context_of(prior, 40))
     return prior
+
+
+def depth(grid, condition=None, dropout=0.0):
+    return DepthPixelCNN(K, grid, condition, hidden=6, layers=2, dropout=dropout)
 
 
 def snail(grid, condition=None, dropout=0.0):
@@ -63,6 +67,10 @@ PRIORS = {
     "pixelcnn of times": lambda: sharp(PixelCNN(K, (1, 4), TimeOfDay(), hidden=6, layers=2)),
     "pixelcnn of grids above": lambda: sharp(PixelCNN(K, (2, 2), ABOVE, hidden=6, layers=2)),
     "pixelcnn in a row": lambda: sharp(PixelCNN(K, (4,), hidden=6, layers=2, kernel_size=5)),
+    "depth": lambda: sharp(depth((1, 2, 2), dropout=0.5)),
+    "depth of labels": lambda: sharp(depth((2, 1, 2), LABEL)),
+    "depth of grids above": lambda: sharp(depth((2, 1, 2), ABOVE)),
+    "depth in a row": lambda: sharp(depth((2, 2))),
     "pixelsnail": lambda: sharp(snail((2, 2), dropout=0.5)),
     "pixelsnail of labels": lambda: sharp(snail((2, 2), LABEL)),
     "pixelsnail of times": lambda: sharp(snail((1, 4), TimeOfDay())),
@@ -237,7 +245,7 @@ def test_a_context_that_does_not_fit_is_refused(prior):
             prior.sample((4, *prior.grid), wrong)
 
 
-@pytest.mark.parametrize("family", [Uniform, Histogram, PixelCNN, PixelSNAIL])
+@pytest.mark.parametrize("family", [Uniform, Histogram, PixelCNN, DepthPixelCNN, PixelSNAIL])
 def test_impossible_sizes_are_refused(family):
     for size, grid in ((0, (2, 2)), (4, ()), (4, (2, 0))):
         with pytest.raises(InputError) as raised:

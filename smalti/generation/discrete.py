@@ -22,6 +22,7 @@ from smalti.artifacts import load_model
 from smalti.autoencoders import DiscreteAutoencoder
 from smalti.data import Condition
 from smalti.errors import InputError
+from smalti.generation.sources import generator_of
 from smalti.priors import Histogram, Prior, Uniform
 from smalti.runs import Run
 from smalti.signals import Signal
@@ -60,6 +61,11 @@ class Model:
             InputError: If it is not a run directory, or a model in it is missing or damaged.
         """
         run = Run.existing(folder)
+        if run.is_continuous():
+            raise InputError(
+                f"{folder} has no tokens, got a run of a continuous autoencoder: use one with a "
+                f"tokenizer."
+            )
         if not run.tokenizer.exists():
             raise InputError(
                 f"{folder} has no tokenizer yet: its fit has not come so far; give the same smalti "
@@ -120,6 +126,10 @@ class Model:
         parts = [self.tokenizer.decode(part.to(self.device)) for part in indices.split(BATCH)]
         return torch.cat(parts)
 
+    def interpolate(self, x_a: Tensor, x_b: Tensor, steps: int = 8) -> Tensor:
+        """From one signal (C, *size) to another: (steps, C, *size); see `DiscreteAutoencoder`."""
+        return self.tokenizer.interpolate(x_a.to(self.device), x_b.to(self.device), steps)
+
     def sample(
         self,
         n: int,
@@ -160,15 +170,7 @@ class Model:
         **options: Any,
     ) -> Tensor:
         """As `sample`, but gives the indices (n, *grid)."""
-        if n < 1:
-            raise InputError(f"The number of samples must be at least 1, got {n}.")
-        generator = torch.Generator()
-        if seed is None:
-            generator.seed()
-        else:
-            if not 0 <= seed < 2**63:
-                raise InputError(f"A seed lies between 0 and 2⁶³ − 1, got {seed}: choose another.")
-            generator.manual_seed(seed)
+        generator = generator_of(n, seed)
         prior = self.scheme(scheme)
         context = self._context(prior, n, condition, generator)
         if known is not None and len(known) == 1:

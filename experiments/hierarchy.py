@@ -1,0 +1,225 @@
+"""Hierarchy at equal bits: are two levels of tokens worth more than one?
+
+    python experiments/hierarchy.py --data /usr/share/datasets/fashion-mnist
+
+The claim, of VQ-VAE-2 (Razavi et al., 2019, arXiv 1906.00446): a coarse level for what is large and
+a fine level for details model images better than a single level.
+
+Three models learn Fashion-MNIST at 32 px, all with 448 bits an image and 4 px a fine token:
+
+    one level             8×8 tokens of K 128                          64 · 7 = 448
+    two, coarse strong    4×4 tokens of K 256, 8×8 tokens of K 32      16 · 8 + 64 · 5 = 448
+    two, fine strong      4×4 tokens of K 16, 8×8 tokens of K 64       16 · 4 + 64 · 6 = 448
+
+Then a PixelCNN learns the tokens of each level, that of the fine level given the coarse one. All
+trainings have the same number of steps; two levels have two priors, and more weights in encoder and
+decoder, too. Measured on test images: MSE/variance, and −log p of all tokens of an image under the
+priors, in bits: what an ideal coder would spend in place of the 448. For a fair verdict on the rate
+the distortion must be looked at beside it: tokens that say less are cheaper.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from common import Options, fit, options, save, say, summary
+from matplotlib.figure import Figure
+from models import pixelcnn, vq_vae, vq_vae_2
+from torch import Tensor
+
+from smalti.autoencoders import DiscreteAutoencoder, HierarchicalAutoencoder
+from smalti.autoencoders.tokenizer import Tokenizer
+from smalti.data import GridsAbove, Images, Splits
+from smalti.evaluation.batches import choose
+from smalti.evaluation.rate import nats_per_image
+from smalti.priors import PixelCNN
+from smalti.training import Tokens
+
+NAME = "hierarchy"
+STEPS = 200
+BITS = 448  # an image, of every model
+MODELS: dict[str, tuple[int, ...]] = {
+    "one level": (128,),
+    "two, coarse strong": (256, 32),
+    "two, fine strong": (16, 64),
+}
+CACHED, TESTED, SHOWN = 8000, 1000, 10
+MEASURES = {
+    "error": "MSE/variance, test",
+    "bits": "bits an image under the priors",
+    "share": "share of the 448 bits",
+}
+
+
+def build(
+    splits: Splits, codebooks: tuple[int, ...], steps: int, seed: int
+) -> DiscreteAutoencoder | HierarchicalAutoencoder:
+    """A trained model of one level or two."""
+    if len(codebooks) == 1:
+        return vq_vae(splits, steps, seed, codebooks[0])
+    return vq_vae_2(splits, steps, seed, (codebooks[0], codebooks[1]))
+
+
+def encoded(model: Tokenizer, x: Tensor) -> tuple[Tensor, ...]:
+    """The grids of images x, coarse to fine."""
+    rows = []
+    for part in x.split(250):
+        grids = model.encode(part)  # type: ignore[operator]
+        rows.append(model.join([grids] if isinstance(grids, Tensor) else grids))
+    return model.split(torch.cat(rows))
+
+
+def bits_of_coarse(
+    grids: tuple[Tensor, ...], test: tuple[Tensor, ...], codebook: int, steps: int, seed: int
+) -> float:
+    """Bits an image of the first level under a PixelCNN."""
+    prior = pixelcnn(grids[0], steps, seed, codebook)
+    return nats_per_image(prior, test[0]) / math.log(2)
+
+
+def bits_of_fine(
+    grids: tuple[Tensor, ...],
+    test: tuple[Tensor, ...],
+    codebooks: tuple[int, ...],
+    steps: int,
+    seed: int,
+) -> float:
+    """Bits an image of the second level under a PixelCNN that is given the first."""
+    coarse, fine = grids
+    above = GridsAbove(codebooks[:1], [tuple(coarse.shape[1:])])
+    torch.manual_seed(seed)
+    prior = PixelCNN(codebooks[1], tuple(fine.shape[1:]), above, hidden=32, layers=4)
+    positions = coarse[0].numel()
+    joined = torch.cat([coarse.flatten(1), fine.flatten(1)], 1)
+
+    def loss(row: Tensor, step: int) -> Tensor:
+        given, wanted = row[:, :positions], row[:, positions:]
+        return prior.loss(wanted.unflatten(1, prior.grid), given.to(above.dtype))
+
+    fit(prior, loss, Tokens(joined), steps=steps, seed=seed)
+    return nats_per_image(prior, test[1], above.join(test[:1])) / math.log(2)
+
+
+def run(chosen: Options) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Figures of every model and seed, and reconstructions of the first seed."""
+    splits = Images(chosen.data, 32, channels=1).load()
+    x = splits.test.__getitems__(choose(splits.test, TESTED, seed=0)).x
+    cached = splits.train.__getitems__(choose(splits.train, CACHED, seed=0)).x
+    rows: list[dict[str, Any]] = []
+    shown = {"test images": x[:SHOWN]}
+    for seed in range(chosen.seeds):
+        for name, codebooks in MODELS.items():
+            model = build(splits, codebooks, chosen.budget, seed)
+            training, test = encoded(model, cached), encoded(model, x)
+            levels = [bits_of_coarse(training, test, codebooks[0], chosen.budget, seed)]
+            if len(codebooks) > 1:
+                levels.append(bits_of_fine(training, test, codebooks, chosen.budget, seed))
+            x_hat = _decoded(model, test)
+            rows.append(
+                {
+                    "seed": seed,
+                    "model": name,
+                    "error": ((x_hat - x).square().mean() / x.var()).item(),
+                    "bits": sum(levels),
+                    "share": sum(levels) / BITS,
+                    "bits of levels": levels,
+                }
+            )
+            say(str(rows[-1]))
+            if seed == 0:
+                shown[name] = x_hat[:SHOWN]
+                if len(codebooks) > 1:
+                    shown[f"{name}: coarse level alone"] = _decoded(model, test[:1])[:SHOWN]
+    return {"rows": rows, "summary": summaries(rows), "findings": findings(rows)}, shown
+
+
+def _decoded(
+    model: DiscreteAutoencoder | HierarchicalAutoencoder, grids: tuple[Tensor, ...]
+) -> Tensor:
+    if isinstance(model, DiscreteAutoencoder):
+        return torch.cat([model.decode(part) for part in grids[0].split(250)])
+    parts = zip(*(grid.split(250) for grid in grids), strict=True)
+    return torch.cat([model.decode(part) for part in parts])
+
+
+def summaries(rows: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Mean and standard deviation over the seeds, by model."""
+    return {
+        model: {
+            name: summary([row[name] for row in rows if row["model"] == model]) for name in MEASURES
+        }
+        for model in MODELS
+    }
+
+
+def findings(rows: Sequence[dict[str, Any]]) -> dict[str, bool]:
+    """What holds with every seed."""
+    found: dict[str, list[dict[str, Any]]] = {
+        name: [row for row in rows if row["model"] == name] for name in MODELS
+    }
+    one, *others = found.values()
+
+    def beaten(figure: str, other: list[dict[str, Any]]) -> bool:
+        return all(a[figure] < b[figure] for a, b in zip(other, one, strict=True))
+
+    return {
+        "both hierarchies have less distortion than one level": all(
+            beaten("error", other) for other in others
+        ),
+        "a hierarchy has less distortion than one level": any(
+            beaten("error", other) for other in others
+        ),
+        "both hierarchies cost fewer bits under their priors": all(
+            beaten("bits", other) for other in others
+        ),
+        "a hierarchy is better in both": any(
+            beaten("error", other) and beaten("bits", other) for other in others
+        ),
+    }
+
+
+def draw(record: dict[str, Any], shown: dict[str, Tensor]) -> Figure:
+    """Distortion over rate, every seed a point, and reconstructions."""
+    figure = Figure(figsize=(13, 4.8), layout="constrained")
+    left, right = figure.subfigures(1, 2, width_ratios=[1, 1.25], squeeze=False)[0]
+    axes = left.subplots()
+    for colour, model in enumerate(MODELS):
+        rows = [row for row in record["rows"] if row["model"] == model]
+        at = record["summary"][model]
+        axes.scatter(
+            [row["bits"] for row in rows], [row["error"] for row in rows], s=14, color=f"C{colour}"
+        )
+        axes.errorbar(
+            at["bits"]["mean"],
+            at["error"]["mean"],
+            xerr=at["bits"]["sd"],
+            yerr=at["error"]["sd"],
+            color=f"C{colour}",
+            marker="D",
+            capsize=3,
+            label=model,
+        )
+    axes.set_xlabel(f"{MEASURES['bits']} (of {BITS})")
+    axes.set_ylabel(MEASURES["error"])
+    axes.grid(alpha=0.2)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(fontsize=9, frameon=False)
+    for panel, (name, images) in zip(right.subplots(len(shown), 1), shown.items(), strict=True):
+        panel.imshow(torch.cat(list(images[:, 0]), 1).numpy(), cmap="gray", vmin=-1, vmax=1)
+        panel.set_axis_off()
+        panel.set_title(name, fontsize=8, loc="left", pad=2)
+    return figure
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs, and writes JSON and figure."""
+    chosen = options(__doc__, arguments, budget=STEPS)
+    record, shown = run(chosen)
+    save(NAME, chosen, record, draw(record, shown))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,301 @@
+"""Continuous autoencoders: a signal becomes one vector of D real numbers.
+
+    z = encoder(x)          (B, D)
+    x_hat = decoder(z)      (B, C, *size)
+
+They share encoders and decoders with the VQ-VAE: a `VectorEncoder` flattens the grid of vectors
+that such an encoder gives and maps it linearly to z, a `VectorDecoder` goes the other way.
+
+A plain autoencoder learns nothing about how its latents are distributed, so nothing can be drawn
+from it as it is. What stands in here is the Gaussian of the mean and covariance that the latents of
+training data had (ex-post density estimation).
+
+References:
+    Reducing the Dimensionality of Data with Neural Networks (Hinton, Salakhutdinov, 2006).
+    From Variational to Deterministic Autoencoders (Ghosh et al., 2019), arXiv 1903.12436, on
+    drawing from an autoencoder.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from typing import NamedTuple
+
+import torch
+from einops import rearrange
+from torch import Tensor, nn
+
+from smalti.artifacts import Pretrained, registered
+from smalti.autoencoders.padding import crop, pad
+from smalti.autoencoders.paths import line
+from smalti.errors import InputError
+from smalti.signals import Signal
+
+__all__ = [
+    "Autoencoder",
+    "ContinuousAutoencoder",
+    "LatentReconstruction",
+    "VectorDecoder",
+    "VectorEncoder",
+]
+
+
+class LatentReconstruction(NamedTuple):
+    """What a forward pass gives.
+
+    Attributes:
+        x_hat: (B, C, *size), the reconstruction.
+        z: (B, D), the latents.
+        losses: Unweighted scalars, in nats a dimension of the signal, such as "kl".
+        kl: (D,), nats that each latent dimension holds, the mean over the batch; `None` where
+            latents have no distribution.
+    """
+
+    x_hat: Tensor
+    z: Tensor
+    losses: dict[str, Tensor]
+    kl: Tensor | None
+
+
+@registered
+class VectorEncoder(nn.Module):
+    """An encoder of grids and a linear map: x (B, C, *size) → (B, dim).
+
+    Arguments:
+        inner: (B, C, *size) → (B, E, *grid), with the attributes `dim` (E) and `downsampling`.
+        grid: Its grid for the signals at hand.
+        dim: Numbers a signal: D, or 2 D for a mean and a log-variance each.
+    """
+
+    def __init__(self, inner: nn.Module, grid: tuple[int, ...], dim: int) -> None:
+        super().__init__()
+        self.inner, self.grid, self.dim = inner, tuple(grid), dim
+        self.downsampling: int = inner.downsampling  # type: ignore[assignment]
+        self.linear = nn.Linear(inner.dim * math.prod(grid), dim)  # type: ignore[arg-type, operator]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x (B, C, *size) → (B, dim)."""
+        return self.linear(rearrange(self.inner(x), "b e ... -> b (e ...)"))
+
+
+@registered
+class VectorDecoder(nn.Module):
+    """The mirror of `VectorEncoder`: z (B, D) → (B, C, *size).
+
+    Arguments:
+        inner: (B, E, *grid) → (B, C, *size), with the attribute `dim` (E).
+        grid: The grid that it starts from.
+        dim: D.
+    """
+
+    def __init__(self, inner: nn.Module, grid: tuple[int, ...], dim: int) -> None:
+        super().__init__()
+        self.inner, self.grid, self.dim = inner, tuple(grid), dim
+        self.linear = nn.Linear(dim, inner.dim * math.prod(grid))  # type: ignore[arg-type, operator]
+
+    def forward(self, z: Tensor) -> Tensor:
+        """z (B, D) → (B, C, *size)."""
+        return self.inner(self.linear(z).unflatten(1, (-1, *self.grid)))
+
+
+class ContinuousAutoencoder(nn.Module, Pretrained, ABC):
+    """Abstract: signals to vectors and back, with a distribution to draw vectors from.
+
+    Sizes that the downsampling does not divide are padded by reflection on the far side, and the
+    reconstruction is cropped back.
+
+    Arguments:
+        encoder: (B, C, *size) → vectors, with the attribute `downsampling`.
+        decoder: (B, D) → (B, C or more, *size), with the attribute `dim` (D).
+        signal: What the model is trained on. `encode` checks its input against it.
+
+    Attributes:
+        dim: D.
+        latent_mean: (D,), of the latents of training data, see `summarise`.
+        latent_covariance: (D, D), likewise.
+        latent_kl: (D,), nats that each dimension holds; zeros where latents have no distribution.
+
+    Raises:
+        InputError: If the signal has no size.
+    """
+
+    latent_mean: Tensor
+    latent_covariance: Tensor
+    latent_kl: Tensor
+
+    def __init__(self, encoder: nn.Module, decoder: nn.Module, signal: Signal) -> None:
+        super().__init__()
+        if not signal.size:
+            raise InputError("A latent vector is of a signal of one size, got none: give a size.")
+        self.encoder, self.decoder, self.signal = encoder, decoder, signal
+        self.downsampling: int = encoder.downsampling  # type: ignore[assignment]
+        self.dim: int = decoder.dim  # type: ignore[assignment]
+        self.register_buffer("latent_mean", torch.zeros(self.dim))
+        self.register_buffer("latent_covariance", torch.eye(self.dim))
+        self.register_buffer("latent_kl", torch.zeros(self.dim))
+
+    @abstractmethod
+    def forward(self, x: Tensor) -> LatentReconstruction:
+        """Reconstructs x (B, C, *size), with gradients and losses."""
+
+    @abstractmethod
+    def encode(self, x: Tensor) -> Tensor:
+        """Signals x (B, C, *size) → latents (B, D).
+
+        Raises:
+            InputError: If x is not a batch of the signal that the model was trained on.
+        """
+
+    @abstractmethod
+    def decode(self, z: Tensor) -> Tensor:
+        """Latents (B, D) → signals (B, C, *size), clipped to the signal's range.
+
+        Raises:
+            InputError: If z has another shape.
+        """
+
+    @abstractmethod
+    def draw(self, n: int, generator: torch.Generator | None = None) -> Tensor:
+        """n latents (n, D) of the distribution that samples are made from.
+
+        Arguments:
+            n: How many.
+            generator: On the CPU; torch's global one if there is none.
+        """
+
+    @property
+    @abstractmethod
+    def spread(self) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation, (D,) each, of what `draw` draws."""
+
+    @property
+    @abstractmethod
+    def order(self) -> Tensor:
+        """(D,) int64: the latent dimensions, the one that holds most first."""
+
+    @torch.no_grad()
+    def sample(self, n: int, generator: torch.Generator | None = None) -> Tensor:
+        """n new signals (n, C, *size)."""
+        return self.decode(self.draw(n, generator))
+
+    def interpolate(self, x_a: Tensor, x_b: Tensor, steps: int) -> Tensor:
+        """The way from one signal to another, along the straight line between their latents.
+
+        Arguments:
+            x_a: (C, *size).
+            x_b: (C, *size).
+            steps: Signals on the way, both ends included.
+
+        Returns:
+            (steps, C, *size): from the reconstruction of x_a to that of x_b.
+
+        Raises:
+            InputError: If the two are not signals that the model was trained on.
+        """
+        z_a, z_b = self.encode(torch.stack([x_a, x_b]))
+        return self.decode(line(z_a, z_b, steps))
+
+    def traverse(self, x: Tensor, dims: Tensor, steps: int, reach: float = 3.0) -> Tensor:
+        """What changes as one latent dimension changes and the others stay.
+
+        Arguments:
+            x: (C, *size), where the others come from.
+            dims: (R,), which dimensions; see `order`.
+            steps: Values of each dimension.
+            reach: How far to each side of the mean, in standard deviations of `spread`.
+
+        Returns:
+            (R, steps, C, *size).
+
+        Raises:
+            InputError: If x is not a signal that the model was trained on.
+        """
+        (z,) = self.encode(x[None])
+        mean, deviation = self.spread
+        values = line(mean - reach * deviation, mean + reach * deviation, steps)  # (steps, D)
+        varied = z.expand(len(dims), steps, -1).clone()
+        for row, d in zip(varied, dims.tolist(), strict=True):
+            row[:, d] = values[:, d]
+        return self.decode(varied.flatten(0, 1)).unflatten(0, (len(dims), steps))
+
+    @torch.no_grad()
+    def summarise(self, z: Tensor, kl: Tensor | None) -> None:
+        """Takes note of how latents of training data lie; saved with the model.
+
+        Arguments:
+            z: (N, D), N at least 2.
+            kl: (D,) nats, or `None`.
+        """
+        self.latent_mean.copy_(z.mean(0))
+        self.latent_covariance.copy_(torch.cov(z.T).reshape(self.dim, self.dim))
+        if kl is not None:
+            self.latent_kl.copy_(kl)
+
+    def _encoded(self, x: Tensor) -> Tensor:
+        """x (B, C, *size) → what the encoder gives, in float32."""
+        return self.encoder(pad(x, self.downsampling)).float()
+
+    def _decoded(self, z: Tensor) -> Tensor:
+        """z (B, D) → what the decoder gives, of the signal's size, in float32."""
+        if z.ndim != 2 or z.shape[1] != self.dim:
+            raise InputError(
+                f"Latents have the shape (B, {self.dim}), got {tuple(z.shape)}: "
+                f"give one vector a signal."
+            )
+        return crop(self.decoder(z), self.signal.size).float()
+
+
+@registered
+class Autoencoder(ContinuousAutoencoder):
+    """The plain autoencoder: its one loss is that of the reconstruction.
+
+    Arguments:
+        encoder: (B, C, *size) → (B, D), with the attribute `downsampling`.
+        decoder: (B, D) → (B, C, *size), with the attribute `dim` (D).
+        signal: What the model is trained on.
+
+    Example:
+        >>> from smalti.autoencoders import ConvDecoder, ConvEncoder
+        >>> grid = (7, 7)
+        >>> model = Autoencoder(
+        ...     VectorEncoder(ConvEncoder(1, 4, hidden=8), grid, 16),
+        ...     VectorDecoder(ConvDecoder(1, 4, hidden=8), grid, 16),
+        ...     Signal("image", channels=1, size=(28, 26)),
+        ... ).eval()
+        >>> z = model.encode(torch.zeros(2, 1, 28, 26))
+        >>> z.shape, model.decode(z).shape
+        (torch.Size([2, 16]), torch.Size([2, 1, 28, 26]))
+    """
+
+    def forward(self, x: Tensor) -> LatentReconstruction:
+        """See `ContinuousAutoencoder.forward`."""
+        z = self._encoded(x)
+        return LatentReconstruction(self._decoded(z), z, {}, None)
+
+    @torch.no_grad()
+    def encode(self, x: Tensor) -> Tensor:
+        """See `ContinuousAutoencoder.encode`."""
+        self.signal.check(x)
+        return self._encoded(x)
+
+    @torch.no_grad()
+    def decode(self, z: Tensor) -> Tensor:
+        """See `ContinuousAutoencoder.decode`."""
+        return self._decoded(z).clamp(self.signal.low, self.signal.high)
+
+    def draw(self, n: int, generator: torch.Generator | None = None) -> Tensor:
+        """z ~ N(latent_mean, latent_covariance), (n, D)."""
+        noise = torch.randn(n, self.dim, generator=generator).to(self.latent_mean)
+        values, vectors = torch.linalg.eigh(self.latent_covariance)
+        return self.latent_mean + noise * values.clamp_min(0).sqrt() @ vectors.T
+
+    @property
+    def spread(self) -> tuple[Tensor, Tensor]:
+        """`latent_mean`, and the roots of the diagonal of `latent_covariance`."""
+        return self.latent_mean, self.latent_covariance.diagonal().sqrt()
+
+    @property
+    def order(self) -> Tensor:
+        """The latent dimensions, the one that varies most first."""
+        return self.latent_covariance.diagonal().argsort(descending=True)

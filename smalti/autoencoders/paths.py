@@ -1,0 +1,31 @@
+"""Paths through a latent space.
+
+    z(t) = (1 − t) z_a + t z_b,   t = 0, …, 1
+
+The straight line between two latents, z_a and z_b included.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from smalti.errors import InputError
+
+__all__ = ["line"]
+
+
+def line(z_a: Tensor, z_b: Tensor, steps: int) -> Tensor:
+    """`steps` points from z_a to z_b, both (*shape): (steps, *shape).
+
+    Raises:
+        InputError: If there are fewer than two steps.
+
+    Example:
+        >>> line(torch.zeros(1), torch.ones(1), 3).flatten()
+        tensor([0.0000, 0.5000, 1.0000])
+    """
+    if steps < 2:
+        raise InputError(f"A way has at least its two ends, got steps={steps}: take 8.")
+    t = torch.linspace(0, 1, steps, device=z_a.device).view(-1, *[1] * z_a.ndim)
+    return torch.lerp(z_a[None], z_b[None], t)

@@ -1,0 +1,56 @@
+"""`smalti traverse`: what each latent dimension changes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from smalti.commands.common import call, write_pictures
+from smalti.commands.interpolate import test_images
+from smalti.data.files import read_images
+from smalti.errors import InputError
+from smalti.generation import ContinuousModel, load
+
+__all__ = ["run"]
+
+
+def run(words: Sequence[str]) -> None:
+    """See `traverse`."""
+    call(traverse, words, "folder", "file")
+
+
+def traverse(  # noqa: PLR0913 - the options of the command
+    folder: str,
+    file: str,
+    *,
+    rows: int | None = None,
+    steps: int = 9,
+    reach: float = 3.0,
+    out: str = "traversals.png",
+    convert: bool = False,
+) -> None:
+    """Changes one latent dimension of an image at a time: one row each, the one that holds most
+    first.
+
+    Args:
+        folder: The run directory.
+        file: An image file, or the number of a test image of the run's data.
+        rows: How many dimensions; all if not given.
+        steps: Values of each.
+        reach: How far to each side, in standard deviations of the prior.
+        out: A .png for one picture of all, or a folder for a file each.
+        convert: Resize and crop an image of another size, turn grey into colour and back.
+    """
+    model = load(folder)
+    if not isinstance(model, ContinuousModel):
+        raise InputError(
+            "Latent dimensions are traversed in a continuous model, got one with tokens: use "
+            "smalti interpolate, or a run of an autoencoder."
+        )
+    if rows is not None and rows < 1:
+        raise InputError(f"The number of rows is at least 1, got {rows}.")
+    known = file.isdecimal()
+    (x,) = test_images(model, [int(file)]) if known else read_images([file], model.signal, convert)
+    images = model.traverse(x, rows, steps, reach).flatten(0, 1)
+    write_pictures(images, out, steps, [] if known else [file])
+    dims = ", ".join(str(d) for d in model.autoencoder.order[:rows].tolist())
+    print(f"dimensions, row by row: {dims}")

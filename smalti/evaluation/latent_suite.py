@@ -1,0 +1,167 @@
+"""The whole evaluation of a continuous autoencoder: from model and data to one report.
+
+    test images ─▶ encoder ─▶ latents ─▶ reconstructions    MSE, PSNR, SSIM         reconstruction
+                                 └─────▶ bounds             ELBO, importance        latents
+                                 └─────▶ dimensions         KL, active units        latents
+                                 └─────▶ pictures           ways, traversals
+    prior ─▶ latents ─▶ decoder ─▶ samples                  Fréchet distance        fidelity
+                                                            FID, KID                inception
+
+The rest is as in `suite`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from smalti.autoencoders import VariationalAutoencoder
+from smalti.data import Splits, TimeOfDay
+from smalti.evaluation.clock_reader import ClockReader
+from smalti.evaluation.curves import plot_dimensions
+from smalti.evaluation.figures import number
+from smalti.evaluation.latents import LatentMaterial, bound_figures, latent_figures
+from smalti.evaluation.material import Limits
+from smalti.evaluation.report import Picture, Report
+from smalti.evaluation.sections import (
+    closeness,
+    data_facts,
+    images_in_bits,
+    inception,
+    parameters,
+    read_clocks,
+    reconstructions,
+    training_curves,
+)
+from smalti.pictures import grid
+from smalti.priors.base import evaluating
+
+if TYPE_CHECKING:
+    from smalti.generation import ContinuousModel
+
+__all__ = ["evaluate_latents"]
+
+WAYS, STEPS = 6, 9  # interpolations shown, and images of each; of each traversal, too
+TRAVERSED = 10  # latent dimensions shown
+
+
+def evaluate_latents(  # noqa: PLR0913 - as of evaluate
+    model: ContinuousModel,
+    splits: Splits,
+    *,
+    curves: Mapping[str, Path | Sequence[Path]] | None = None,
+    limits: Limits | None = None,
+    seed: int = 0,
+    title: str = "What was learned",
+) -> Report:
+    """Measures a continuous autoencoder and gathers pictures of what it does.
+
+    Arguments:
+        model: The autoencoder.
+        splits: The data that it was learned from.
+        curves: As of `evaluate`.
+        limits: How much is measured; default: `Limits()`.
+        seed: Of every draw.
+        title: Of the report.
+
+    Returns:
+        The report; its `save` writes it.
+
+    Raises:
+        InputError: If the data are not what the model was trained on, or a log of curves cannot be
+            read.
+    """
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(torch.no_grad())
+        stack.enter_context(evaluating(model.autoencoder))
+        stack.enter_context(torch.random.fork_rng(devices=[]))
+        torch.manual_seed(seed)  # an autoregressive likelihood draws what it shows
+        material = LatentMaterial(model.autoencoder, splits, limits or Limits(), seed)
+        report = Report(title)
+        _describe(material, report)
+        reconstructions(material, report)
+        _samples(material, report)
+        _latents(material, report)
+        closeness(material, report)
+        inception(material, report)
+        if isinstance(splits.condition, TimeOfDay):
+            read_clocks(material, ClockReader(splits.signal.size[0]), report)
+            report.missing["Generated clocks"] = "there is no prior conditional on the time."
+        training_curves(curves or {}, report)
+    return report
+
+
+def _describe(material: LatentMaterial, report: Report) -> None:
+    """The summary and the facts."""
+    splits, model = material.splits, material.autoencoder
+    report.summary = f"{images_in_bits(splits)}, become {number(model.dim)} real numbers."
+    report.facts |= data_facts(splits)
+    given = (
+        f" with the likelihood {type(model.likelihood).__name__}"
+        if isinstance(model, VariationalAutoencoder)
+        else ""
+    )
+    report.facts["Autoencoder"] = f"{type(model).__name__}{given}, {parameters(model)}"
+    report.facts["Seed of the evaluation"] = str(material.seed)
+
+
+def _samples(material: LatentMaterial, report: Report) -> None:
+    """Draws from the model's own prior."""
+    prior = (
+        "N(0, I)"
+        if isinstance(material.autoencoder, VariationalAutoencoder)
+        else "the Gaussian of the latents of training images"
+    )
+    images = torch.cat(list(material.decoded(material.drawn[: material.limits.shown])))
+    report.pictures["samples/prior"] = Picture(grid(images), f"Latents drawn from {prior}.")
+
+
+def _latents(material: LatentMaterial, report: Report) -> None:
+    """Bounds, what the dimensions hold, and pictures of ways through the latent space."""
+    model = material.autoencoder
+    if isinstance(model, VariationalAutoencoder):
+        report.figures["bounds"] = bound_figures(material, model)
+    else:
+        report.missing["Likelihood"] = "a plain autoencoder is no model of the data's distribution."
+    report.figures["latents"] = latent_figures(material)
+    held = material.encoded.mean.var(0) if material.kl is None else material.kl
+    what = "variance" if material.kl is None else "nats (KL)"
+    report.pictures["latents/dimensions"] = Picture(
+        plot_dimensions(held, what),
+        f"The {what} of each latent dimension on the test set, the largest first.",
+    )
+    report.pictures["latents/interpolations"] = Picture(
+        grid(_ways(material), columns=STEPS + 2),
+        "Test images at both ends of a row, and between them what the straight line between their "
+        "latents is decoded to.",
+    )
+    (x,) = material.test_images(material.order[:1])
+    order = held.argsort(descending=True)[:TRAVERSED]
+    reach = 3.0
+    rows = model.traverse(x, order, STEPS, reach).flatten(0, 1)
+    report.pictures["latents/traversals"] = Picture(
+        grid(rows, columns=STEPS),
+        f"One latent dimension a row, from −{reach:g} to {reach:g} standard deviations of the "
+        f"prior, the others as of one test image. Dimensions {', '.join(map(str, order.tolist()))}:"
+        f" the one that holds most first.",
+    )
+
+
+def _ways(material: LatentMaterial) -> Tensor:
+    """Interpolations between test images, of different classes where they have any."""
+    order, conditions = material.order, material.conditions
+    rows: list[Tensor] = []
+    for a in order[:WAYS].tolist():
+        others = order[order != a] if len(order) > 1 else order
+        if conditions is not None and bool((conditions != conditions[a]).any()):
+            others = order[conditions[order] != conditions[a]]
+        b = others[(a + len(rows)) % len(others)].item()
+        x_a, x_b = material.test_images(torch.tensor([a, b]))
+        way = material.autoencoder.interpolate(x_a, x_b, STEPS)
+        rows.append(torch.cat([x_a[None], way, x_b[None]]))
+    return torch.cat(rows)

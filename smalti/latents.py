@@ -1,0 +1,61 @@
+"""Latent vectors on disk: the array `latents` (N, D) of a .npz file."""
+
+from __future__ import annotations
+
+import zlib
+from pathlib import Path
+from zipfile import BadZipFile
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from smalti.errors import InputError
+from smalti.files import atomic_file
+
+__all__ = ["read_latents", "write_latents"]
+
+DAMAGED = (  # what numpy raises at a file of another kind, or a broken one
+    *(OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, NotImplementedError),
+    *(BadZipFile, zlib.error),
+)
+
+
+def write_latents(path: str | Path, z: Tensor) -> None:
+    """Writes latents (N, D) to a .npz file.
+
+    Raises:
+        InputError: If the name ends otherwise.
+    """
+    path = _npz(path, "written as")
+    with atomic_file(path) as temporary:
+        np.savez_compressed(temporary, latents=z.cpu().numpy())
+
+
+def read_latents(path: str | Path) -> Tensor:
+    """Reads what `write_latents` wrote: (N, D), float32.
+
+    Raises:
+        InputError: If the file is missing, is damaged or holds no latents.
+    """
+    path = _npz(path, "read from")
+    if not path.is_file():
+        raise InputError(f"There is no file {path}: give the path of a .npz.")
+    try:
+        with path.open("rb") as file, np.load(file) as arrays:
+            latents = arrays["latents"]
+        if latents.ndim != 2 or not np.issubdtype(latents.dtype, np.floating):
+            raise ValueError(f"latents are {latents.dtype} of the shape {latents.shape}")
+    except DAMAGED as error:
+        reason = " ".join(str(error).split())
+        raise InputError(
+            f"{path} holds no whole latents ({reason}): write it with smalti encode."
+        ) from error
+    return torch.from_numpy(latents.astype(np.float32))
+
+
+def _npz(path: str | Path, verb: str) -> Path:
+    path = Path(path)
+    if path.suffix != ".npz":
+        raise InputError(f"Latents are {verb} .npz, got {path.name}: name it {path.stem}.npz.")
+    return path

@@ -1,0 +1,113 @@
+"""Priors of gated convolutions: what a PixelCNN over positions consists of, but for its last layer.
+
+A position holds Q indices, and is embedded as the sum of theirs. The stacks (see
+`smalti.priors.pixelcnn`) give C features of all positions before each. What the distribution at a
+position is made of is left to the classes that inherit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from smalti.data.conditions import Condition
+from smalti.errors import InputError
+from smalti.nn.embeddings import DepthEmbedding
+from smalti.nn.gated import GatedLayer
+from smalti.nn.masked import shift_down, shift_right
+from smalti.nn.stepping import GatedStacks, GridPart, SkipHead, placed
+from smalti.priors.autoregressive import AutoregressivePrior
+from smalti.priors.context import context_map
+
+__all__ = ["GatedPrior", "for_relu"]
+
+
+class GatedPrior(AutoregressivePrior):
+    """Abstract: a prior whose positions are embedded and go through gated stacks.
+
+    Attributes:
+        depth: Q, the indices of a position.
+
+    Arguments:
+        codebook_size: K.
+        grid: Shape of one grid.
+        condition: What it is conditioned on, if anything.
+        shape: Its positions, (H, W).
+        hidden: Channels of each stack, C.
+        layers: Gated layers, L.
+        kernel_size: Width of the convolutions, odd.
+        dropout: Probability that an output of a gate is dropped in training.
+
+    Raises:
+        InputError: If an argument is out of range.
+    """
+
+    def __init__(
+        self,
+        codebook_size: int,
+        grid: Sequence[int],
+        condition: Condition | None,
+        shape: tuple[int, int],
+        hidden: int,
+        layers: int,
+        kernel_size: int,
+        dropout: float,
+    ) -> None:
+        super().__init__(codebook_size, grid, condition)
+        _check(hidden, layers, kernel_size, dropout)
+        self.shape = shape
+        self.depth = self.positions // (shape[0] * shape[1])
+        self.embedding = DepthEmbedding(self.depth, codebook_size, hidden)
+        self.context_map = context_map(shape, condition, hidden)
+        self.layers = nn.ModuleList(
+            GatedLayer(hidden, kernel_size, dropout, shape[0] > 1, layer == layers - 1)
+            for layer in range(layers)
+        )
+        self.skip = nn.Conv2d((1 + layers) * hidden, hidden, 1)  # S_0, S_1, … S_L in one
+        self.first = nn.Conv2d(hidden, hidden, 1)
+
+    def features(self, indices: Tensor, context: Tensor | None) -> Tensor:
+        """Indices (B, *grid) → features (B, C, H, W) of those at the positions before each."""
+        q = indices.reshape(-1, *self.shape, self.depth)
+        # (B, C, H, W), but with the channels last in memory, where convolutions are fastest.
+        e = self.embedding(q).sum(-2).permute(0, 3, 1, 2)
+        s = self.context_map(context)
+        v, h = shift_down(e), shift_right(e)
+        skips = [s.expand_as(e)]
+        for layer in self.layers:
+            v, h, z = layer(v, h, s)
+            skips.append(z)
+        x = self.skip(torch.cat(skips, 1)).relu()
+        return self.first(x).relu()
+
+    def parts(
+        self, batch: int, context: Tensor | None, last: nn.Conv2d
+    ) -> tuple[list[GridPart], SkipHead]:
+        """What a `GridWalk` leads through: it gives a 1×1 convolution `last` of the features."""
+        s = placed(self.context_map(context), batch)
+        head = SkipHead(s, self.skip, self.first, last)
+        return [GatedStacks(self.layers, s, head.outputs)], head
+
+
+def for_relu(*layers: nn.Conv2d | nn.Linear) -> None:
+    """Draws the weights of layers that each go into a ReLU.
+
+    PyTorch's own initialisation is too small by a factor of √6 for that, and hundreds of steps
+    would go by before what passes carries much.
+    """
+    for layer in layers:
+        nn.init.kaiming_uniform_(layer.weight, nonlinearity="relu")
+
+
+def _check(hidden: int, layers: int, kernel_size: int, dropout: float) -> None:
+    if hidden < 1 or layers < 1:
+        raise InputError(
+            f"hidden and layers must be at least 1, got {hidden} and {layers}: "
+            f"64 and 8 are a good start."
+        )
+    if kernel_size < 3 or kernel_size % 2 == 0:
+        raise InputError(f"kernel_size must be odd and at least 3, got {kernel_size}: take 3 or 5.")
+    if not 0 <= dropout < 1:
+        raise InputError(f"dropout must be at least 0 and below 1, got {dropout}.")

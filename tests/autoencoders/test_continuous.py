@@ -1,0 +1,122 @@
+"""The plain autoencoder, and what all continuous autoencoders share."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from small_autoencoders import assemble
+from smalti.artifacts import describe, load_model, save_model
+from smalti.autoencoders.paths import line
+from smalti.errors import InputError
+from smalti.losses.likelihoods import Categorical, LogisticMixture
+from smalti.signals import Signal
+
+SIGNALS = [
+    Signal("image", 1, (28, 28)),
+    Signal("image", 3, (17, 23)),
+    Signal("audio", 2, (101,), rate=8000),
+]
+
+
+def signals(signal: Signal, n: int) -> torch.Tensor:
+    return torch.rand(n, signal.channels, *signal.size) * 2 - 1
+
+
+@pytest.mark.parametrize("variational", [False, True])
+@pytest.mark.parametrize("signal", SIGNALS, ids=str)
+def test_shapes(signal, variational):
+    model = assemble(signal, variational=variational)
+    x = signals(signal, 3)
+    z = model.encode(x)
+    assert z.shape == (3, 5)
+    assert model.decode(z).shape == model(x).x_hat.shape == x.shape
+    assert model.sample(4).shape == (4, *x.shape[1:])
+    assert model.interpolate(x[0], x[1], 6).shape == (6, *x.shape[1:])
+    assert model.traverse(x[0], model.order[:2], 7).shape == (2, 7, *x.shape[1:])
+
+
+@pytest.mark.parametrize("likelihood", [LogisticMixture(2), Categorical(8)])
+def test_a_likelihood_with_more_channels(likelihood):
+    model = assemble(SIGNALS[1], likelihood=likelihood)
+    x = signals(SIGNALS[1], 2)
+    assert model(x).x_hat.shape == x.shape
+    assert model.decode(model.encode(x)).abs().max() <= 1
+
+
+@pytest.mark.parametrize("variational", [False, True])
+def test_a_saved_model_is_the_same_model(tmp_path, variational):
+    model = assemble(SIGNALS[0], variational=variational)
+    model.summarise(torch.randn(9, 5), torch.arange(5.0))
+    save_model(model, tmp_path / "model")
+    loaded = load_model(tmp_path / "model")
+    x = signals(SIGNALS[0], 2)
+    assert torch.equal(loaded.encode(x), model.encode(x))
+    assert describe(loaded) == describe(model)
+    a, b = (m.sample(2, torch.Generator().manual_seed(1)) for m in (model, loaded))
+    assert torch.equal(a, b)
+    assert torch.equal(loaded.order, model.order)
+
+
+@pytest.mark.parametrize("variational", [False, True])
+def test_every_part_gets_a_gradient(variational):
+    model = assemble(SIGNALS[0], variational=variational).train()
+    found = model(signals(SIGNALS[0], 3))
+    (found.x_hat.square().mean() + sum(found.losses.values())).backward()
+    without = [name for name, p in model.named_parameters() if p.grad is None or not p.grad.any()]
+    assert without == []
+
+
+@pytest.mark.parametrize("variational", [False, True])
+def test_a_way_starts_and_ends_with_the_reconstructions(variational):
+    model = assemble(SIGNALS[0], variational=variational)
+    x = signals(SIGNALS[0], 2)
+    way = model.interpolate(x[0], x[1], 5)
+    torch.testing.assert_close(way[[0, -1]], model.decode(model.encode(x)))
+    middle = model.decode(model.encode(x).mean(0, keepdim=True))
+    torch.testing.assert_close(way[2:3], middle)
+
+
+def test_a_traversal_changes_one_dimension():
+    model = assemble(SIGNALS[0])
+    (x,) = signals(SIGNALS[0], 1)
+    rows = model.traverse(x, torch.tensor([3, 0]), 3, reach=2.0)
+    for row, d in zip(rows, (3, 0), strict=True):
+        z = model.encode(x[None]).repeat(3, 1)
+        z[:, d] = torch.tensor([-2.0, 0.0, 2.0])
+        torch.testing.assert_close(row, model.decode(z))
+
+
+def test_an_autoencoder_draws_from_the_gaussian_of_its_training_latents():
+    model = assemble(SIGNALS[0], dim=2, variational=False)
+    mix = torch.tensor([[2.0, 0.0], [1.0, 0.5]])
+    model.summarise(torch.randn(50_000, 2) @ mix.T + torch.tensor([3.0, -1.0]), None)
+    z = model.draw(50_000, torch.Generator().manual_seed(0))
+    torch.testing.assert_close(z.mean(0), torch.tensor([3.0, -1.0]), atol=0.05, rtol=0)
+    torch.testing.assert_close(torch.cov(z.T), mix @ mix.T, atol=0.1, rtol=0)
+    mean, deviation = model.spread
+    torch.testing.assert_close(deviation, torch.tensor([2.0, 1.25**0.5]), atol=0.05, rtol=0)
+    assert model.order.tolist() == [0, 1]
+
+
+def test_padding_reflects_and_is_cropped():
+    small = assemble(Signal("image", 1, (6, 7)))
+    large = assemble(Signal("image", 1, (8, 8)))
+    large.load_state_dict(small.state_dict())
+    x = torch.rand(2, 1, 6, 7)
+    padded = torch.nn.functional.pad(x, (0, 1, 0, 2), mode="reflect")
+    z = small.encode(x)
+    assert torch.equal(z, large.encode(padded))
+    assert torch.equal(small.decode(z), large.decode(z)[..., :6, :7])
+
+
+def test_mistakes_are_one_line():
+    with pytest.raises(InputError, match="of one size, got none"):
+        assemble(Signal("image", 1))
+    model = assemble(SIGNALS[0])
+    with pytest.raises(InputError, match=r"have the shape \(B, 5\), got \(2, 6\)"):
+        model.decode(torch.zeros(2, 6))
+    with pytest.raises(InputError, match="of size 28×28, got 20×28"):
+        model.encode(torch.zeros(1, 1, 20, 28))
+    with pytest.raises(InputError, match="steps=1"):
+        line(torch.zeros(2), torch.ones(2), 1)

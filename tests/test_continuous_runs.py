@@ -1,0 +1,166 @@
+"""Runs of continuous autoencoders, from a recipe to pictures, and one clear line for mistakes."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import smalti
+from smalti import runs
+from smalti.artifacts import load_model
+from smalti.autoencoders import Autoencoder, VariationalAutoencoder
+from smalti.cli import main
+from smalti.recipes import schema
+from tiny import clocks_recipe, vae_recipe, write_recipe
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A finished run of a tiny VAE."""
+    folder = tmp_path_factory.mktemp("continuous")
+    recipe = write_recipe(folder / "tiny.yaml", vae_recipe())
+    assert main(["fit", str(recipe), "--out", str(folder / "run")]) == 0
+    return folder / "run"
+
+
+@pytest.fixture
+def files(tmp_path):
+    """Two pictures of noise."""
+    noise = np.random.default_rng(0).integers(0, 256, (2, 16, 16, 3), dtype=np.uint8)
+    for name, pixels in zip("ab", noise, strict=True):
+        Image.fromarray(pixels).save(tmp_path / f"{name}.png")
+    return [str(tmp_path / f"{name}.png") for name in "ab"]
+
+
+def mistake(capsys, *words: str) -> str:
+    """The line that a mistake gives."""
+    assert main(list(words)) == 2
+    captured = capsys.readouterr()
+    assert captured.err.startswith("smalti: ")
+    assert captured.err.count("\n") == 1
+    return captured.err
+
+
+def test_a_fit_leaves_a_whole_run_directory(run):
+    there = {path.name for path in run.iterdir()}
+    assert {"config.yaml", "autoencoder", "state", "samples", "report.html", "report.json"} <= there
+    assert not there & {"tokenizer", "tokens", "prior"}
+    assert json.loads((run / "report.json").read_text())
+
+
+def test_a_second_fit_does_nothing_again(run):
+    made = (run / "autoencoder" / "model.safetensors").stat().st_mtime_ns
+    assert main(["fit", str(run.parent / "tiny.yaml"), "--out", str(run)]) == 0
+    assert (run / "autoencoder" / "model.safetensors").stat().st_mtime_ns == made
+
+
+def test_the_model_knows_how_its_training_latents_lie(run):
+    model = load_model(run / "autoencoder")
+    assert isinstance(model, VariationalAutoencoder)
+    x = schema.build(schema.parsed(vae_recipe())).data.load().train.__getitems__(range(48)).x
+    z = model.encode(x)
+    torch.testing.assert_close(model.latent_mean, z.mean(0))
+    torch.testing.assert_close(model.latent_covariance, torch.cov(z.T))
+    assert (model.latent_kl > 0).all()
+
+
+@pytest.mark.parametrize(
+    ("overrides", "kind"),
+    [(["--autoencoder.model", "Autoencoder"], Autoencoder), (["--autoencoder.beta", "4"], None)],
+)
+def test_one_option_makes_a_plain_autoencoder_or_a_beta_vae(tmp_path, overrides, kind):
+    recipe = write_recipe(tmp_path / "tiny.yaml", vae_recipe())
+    words = [*overrides, "--autoencoder.training.steps", "3"]
+    run, _ = runs.fit(schema.read(str(recipe), words), tmp_path / "run")
+    assert isinstance(load_model(run.autoencoder), kind or VariationalAutoencoder)
+    assert smalti.load(run.folder).sample(2, seed=0).shape == (2, 3, 16, 16)
+
+
+def test_samples_repeat_under_a_seed(run, tmp_path):
+    for name in "ab":
+        words = ["sample", str(run), "--n", "2", "--seed", "3", "--out", str(tmp_path / name)]
+        assert main(words) == 0
+    a, b = (sorted((tmp_path / name).iterdir()) for name in "ab")
+    assert [x.read_bytes() for x in a] == [x.read_bytes() for x in b]
+    assert len(a) == 2
+
+
+def test_encode_and_decode(run, tmp_path, files):
+    latents = tmp_path / "latents.npz"
+    assert main(["encode", str(run), *files, "--out", str(latents)]) == 0
+    assert np.load(latents)["latents"].shape == (2, 6)
+    assert main(["decode", str(run), str(latents), "--out", str(tmp_path / "out")]) == 0
+    assert main(["reconstruct", str(run), *files, "--out", str(tmp_path / "recon")]) == 0
+    decoded, reconstructed = (sorted((tmp_path / name).iterdir()) for name in ("out", "recon"))
+    assert [x.read_bytes() for x in decoded] == [x.read_bytes() for x in reconstructed]
+
+
+def test_interpolate_and_traverse(run, tmp_path, files, capsys):
+    for number, ends in enumerate((files, ["3", "5"])):
+        out = tmp_path / f"way-{number}"
+        assert main(["interpolate", str(run), *ends, "--steps", "5", "--out", str(out)]) == 0
+        assert len(list(out.iterdir())) == 5
+    for number, start in enumerate((files[0], "7")):
+        out = tmp_path / f"rows-{number}"
+        words = ["traverse", str(run), start, "--rows", "2", "--steps", "3", "--out", str(out)]
+        assert main(words) == 0
+        assert len(list(out.iterdir())) == 6
+    assert "dimensions, row by row: " in capsys.readouterr().out
+
+
+def test_python_api(run):
+    model = smalti.load(run)
+    x = torch.rand(2, 3, 16, 16) * 2 - 1
+    z = model.encode(x)
+    assert z.shape == (2, model.dim)
+    assert model.decode(z).shape == x.shape
+    assert torch.equal(model.sample(2, seed=1), model.sample(2, seed=1))
+    still = model.sample(2, seed=1, temperature=0.0)
+    torch.testing.assert_close(still[0], still[1])
+    torch.testing.assert_close(model.interpolate(x[0], x[1], 3)[0], model.decode(z)[0])
+    assert model.traverse(x[0], steps=3).shape == (6, 3, 3, 16, 16)
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (["sample", "RUN", "--time", "10:10"], "neither conditions nor tokens, got --time 10:10"),
+        (["sample", "RUN", "--top_k", "3"], "neither conditions nor tokens, got --top_k 3"),
+        (["sample", "RUN", "--scheme", "uniform"], "one prior, got --scheme uniform"),
+        (["sample", "RUN", "--temperature", "-1"], "temperature"),
+        (["sample", "RUN", "--n", "0"], "at least 1"),
+        (["decode", "RUN", "indices.npz"], "holds no whole latents"),
+        (["decode", "RUN", "small.npz"], "have the shape (B, 6), got (1, 2)"),
+        (["decode", "RUN", "nowhere.npz"], "no file"),
+        (["encode", "RUN", "a.png", "--out", "z.parquet"], "name it z.npz"),
+        (["interpolate", "RUN", "a.png"], "two ends, got 1 images"),
+        (["interpolate", "RUN", "3", "500"], "16 test images, numbered from 0, got 500"),
+        (["interpolate", "RUN", "1", "2", "--steps", "1"], "steps=1"),
+        (["traverse", "RUN", "a.png", "--rows", "0"], "at least 1, got 0"),
+        (["fit", "both.yaml"], "a tokenizer or an autoencoder, got both"),
+        (["fit", "neither.yaml"], "a tokenizer or an autoencoder, got neither"),
+        (["fit", "prior.yaml"], "learned over tokens"),
+        (["fit", "tiny.yaml", "--autoencoder.dim", "0"], "dim of at least 1"),
+        (["fit", "tiny.yaml", "--autoencoder.beta", "-1"], "at least 0, got -1"),
+        (["fit", "tiny.yaml", "--autoencoder.model", "Frob"], "Frob"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+)
+def test_mistakes(run, capsys, tmp_path, files, monkeypatch, words, line):
+    monkeypatch.chdir(tmp_path)
+    np.savez("indices.npz", indices=np.zeros((1, 4, 4), dtype=int))
+    np.savez("small.npz", latents=np.zeros((1, 2), dtype=np.float32))
+    vae, clocks = vae_recipe(), clocks_recipe()
+    recipes = {
+        "tiny": vae,
+        "both": {**vae, "tokenizer": clocks["tokenizer"]},
+        "neither": {"data": vae["data"]},
+        "prior": {**vae, "prior": clocks["prior"]},
+    }
+    for name, recipe in recipes.items():
+        write_recipe(tmp_path / f"{name}.yaml", recipe)
+    assert line in mistake(capsys, *(str(run) if word == "RUN" else word for word in words))

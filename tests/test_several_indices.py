@@ -1,0 +1,110 @@
+"""Recipes whose quantizer gives several indices a position, from the command line to pictures."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import smalti
+from smalti.cli import main
+from tiny import clocks_recipe, write_recipe
+
+PART = {
+    "class_path": "VectorQuantizer",
+    "init_args": {"codebook": {"class_path": "EMACodebook", "init_args": {"size": 16, "dim": 4}}},
+}
+STAGE = {**PART, "init_args": {"codebook": {**PART["init_args"]["codebook"]}}}
+STAGE["init_args"]["codebook"]["init_args"] = {"size": 16, "dim": 8}
+QUANTIZERS = {
+    "product": {"class_path": "ProductQuantizer", "init_args": {"parts": [PART] * 2}},
+    "residual": {"class_path": "ResidualQuantizer", "init_args": {"stages": [STAGE] * 3}},
+}
+
+
+def recipe_with(quantizer: dict, prior: str = "DepthPixelCNN") -> dict:
+    recipe = clocks_recipe()
+    recipe["tokenizer"] |= {
+        "quantizer": quantizer,
+        "likelihood": {"class_path": "Categorical", "init_args": {"levels": 4}},
+    }
+    recipe["prior"]["model"]["class_path"] = prior
+    return recipe
+
+
+@pytest.fixture(scope="module", params=QUANTIZERS)
+def run(request, tmp_path_factory):
+    """A finished run, and Q."""
+    folder = tmp_path_factory.mktemp("several")
+    recipe = recipe_with(QUANTIZERS[request.param])
+    path = write_recipe(folder / "tiny.yaml", recipe)
+    assert main(["fit", str(path), "--out", str(folder / "run")]) == 0
+    return folder / "run", 2 if request.param == "product" else 3
+
+
+def test_tokens_prior_and_report_have_all_indices(run):
+    folder, depth = run
+    manifest = json.loads((folder / "tokens" / "tokens.json").read_text())
+    assert manifest["grid"] == [4, 4, depth]
+    assert manifest["codebook_sizes"] == [16] * depth
+    figures = json.loads((folder / "report.json").read_text())["figures"]
+    assert {"uniform", "histogram", "prior"} <= figures["rate"].keys()
+    uniform = figures["rate"]["uniform"]["bits_per_image"]["value"]
+    assert uniform == pytest.approx(16 * depth * 4)
+    assert f"usage_{depth - 1}" in figures["codebook"]
+    bits = {name: figure["value"] for name, figure in figures["bits_per_dim"].items()}
+    assert bits["uniform"] - bits["reconstruction"] == pytest.approx(uniform / (3 * 16 * 16))
+
+
+def test_a_model_samples_encodes_and_decodes(run):
+    folder, depth = run
+    model = smalti.load(folder)
+    x = torch.rand(2, 3, 16, 16) * 2 - 1
+    indices = model.encode(x)
+    assert indices.shape == (2, 4, 4, depth) == (2, *model.grid)
+    assert model.decode(indices).shape == x.shape
+    for scheme in ("prior", "histogram", "uniform"):
+        assert model.sample_indices(3, scheme=scheme, seed=0).shape == (3, 4, 4, depth)
+    assert model.sample(2, condition=["10:10", "3:00"]).shape == x.shape
+
+
+def test_what_is_given_is_kept(run):
+    folder, depth = run
+    model = smalti.load(folder)
+    given = torch.zeros(1, 16, 16, dtype=torch.bool)
+    given[:, :8] = True
+    known = model.known_tokens(torch.zeros(1, 3, 16, 16), given)
+    assert (known[:, :2] >= 0).all()
+    assert (known[:, 2:] == -1).all()
+    drawn = model.sample_indices(3, known=known, seed=0)
+    assert torch.equal(drawn[:, :2], known[:, :2].expand(3, -1, -1, -1))
+
+
+def test_the_commands_take_such_tokens(run, tmp_path):
+    folder, _ = run
+    picture = tmp_path / "a.png"
+    noise = np.random.default_rng(0).integers(0, 256, (16, 16, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(picture)
+    tokens, out = tmp_path / "tokens.npz", tmp_path / "out"
+    assert main(["encode", str(folder), str(picture), "--out", str(tokens)]) == 0
+    assert main(["decode", str(folder), str(tokens), "--out", str(out)]) == 0
+    assert len(list(out.iterdir())) == 1
+    assert main(["sample", str(folder), "--time", "10:10", "--out", str(tmp_path / "s.png")]) == 0
+
+
+def test_what_does_not_go_is_one_line(tmp_path, capsys):
+    parts = [PART, {"class_path": "VectorQuantizer", "init_args": {}}]
+    codebook = {"class_path": "EMACodebook", "init_args": {"size": 8, "dim": 4}}
+    parts[1]["init_args"]["codebook"] = codebook
+    unequal = {"class_path": "ProductQuantizer", "init_args": {"parts": parts}}
+    for recipe, line in [
+        (recipe_with(unequal), "has codebooks of 8, 16"),
+        (recipe_with(QUANTIZERS["product"], "PixelCNN"), "take DepthPixelCNN"),
+    ]:
+        path = write_recipe(tmp_path / "wrong.yaml", recipe)
+        assert main(["fit", str(path), "--out", str(tmp_path / "run")]) == 2
+        assert line in capsys.readouterr().err
+        assert not (tmp_path / "run").exists()
