@@ -143,7 +143,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument("--batch", type=int, default=64)
-    parser.add_argument("--updates", type=int, default=800)
+    parser.add_argument("--updates", type=int, default=500)
     parser.add_argument("--draws", type=int, default=50, help="for each image")
     parser.add_argument("--images", type=int, default=100, help="for the importance-weighted bound")
     parser.add_argument("--out", type=Path)

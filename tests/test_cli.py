@@ -149,6 +149,14 @@ def test_reconstruct(run, tmp_path, capsys):
     assert out.exists()
 
 
+def test_interpolate(run, tmp_path, capsys):
+    files = [picture(tmp_path / f"{name}.png") for name in "ab"]
+    out = tmp_path / "way"
+    assert main(["interpolate", str(run), *files, "--steps", "3", "--out", str(out)]) == 0
+    assert len(list(out.iterdir())) == 3
+    assert "continuous model, got one with tokens" in mistake(capsys, "traverse", str(run), "0")
+
+
 @pytest.mark.parametrize("suffix", ["npz", "parquet"])
 def test_encode_and_decode(run, tmp_path, suffix):
     files = [picture(tmp_path / f"{name}.png") for name in "ab"]

@@ -15,6 +15,7 @@ from smalti.artifacts import load_model
 from smalti.autoencoders import Autoencoder, VariationalAutoencoder
 from smalti.cli import main
 from smalti.recipes import schema
+from smalti.training.callbacks import Progress
 from tiny import clocks_recipe, vae_recipe, write_recipe
 
 
@@ -66,6 +67,23 @@ def test_the_model_knows_how_its_training_latents_lie(run):
     torch.testing.assert_close(model.latent_mean, z.mean(0))
     torch.testing.assert_close(model.latent_covariance, torch.cov(z.T))
     assert (model.latent_kl > 0).all()
+
+
+def test_an_interrupted_fit_ends_with_the_same_weights(run, tmp_path, monkeypatch):
+    config = schema.read(str(run.parent / "tiny.yaml"))
+
+    def stop(self, trainer, *rest):
+        if trainer.global_step == 9:
+            raise RuntimeError("the machine went down")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Progress, "on_train_batch_end", stop)
+        with pytest.raises(RuntimeError, match="went down"):
+            runs.fit(config, tmp_path / "run")
+    resumed, _ = runs.fit(config, tmp_path / "run")
+    whole, again = (load_model(folder / "autoencoder") for folder in (run, resumed.folder))
+    for name, tensor in whole.state_dict().items():
+        assert torch.equal(tensor, again.state_dict()[name]), name
 
 
 @pytest.mark.parametrize(

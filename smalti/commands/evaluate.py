@@ -33,9 +33,8 @@ def report(run: Run, splits: Splits) -> None:
     """Writes the report and the pictures of a run, and says where they lie."""
     recipe = run.recipe()
     model = load(run.folder).to(recipe.hardware.device())
-    limits = Limits(
-        samples=recipe.evaluation.samples, classifier_steps=recipe.evaluation.classifier_steps
-    )
+    chosen = recipe.evaluation
+    limits = Limits(chosen.test, chosen.samples, chosen.classifier_steps)
     shared: dict[str, Any] = {
         "curves": run.curves(),
         "limits": limits,

@@ -56,7 +56,7 @@ class Limits:
     shown: int = 36
     batch_size: int = 250
     inception: bool = True
-    bounded: int = 500
+    bounded: int = 250
     importance: int = 100
 
 

@@ -167,10 +167,12 @@ class Evaluation:
         samples: Samples a sampling scheme for the Fréchet distance.
         classifier_steps: Training steps of the classifier whose features it uses; 0 for none of
             this.
+        test: Test images at most, drawn at random where there are more.
     """
 
     samples: int = 2000
     classifier_steps: int = 1500
+    test: int = 10_000
 
 
 @dataclass(frozen=True)

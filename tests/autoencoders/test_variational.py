@@ -83,6 +83,14 @@ def test_the_losses_are_the_terms_of_the_elbo():
     torch.testing.assert_close(found.kl.sum() / model.dims, found.losses["kl"])
 
 
+def test_under_autocast_the_losses_are_in_float32():
+    model = assemble(Signal("image", 1, (8, 8)))
+    with torch.autocast("cpu", torch.bfloat16):
+        found = model(torch.rand(2, 1, 8, 8))
+    assert {found.z.dtype, found.kl.dtype, found.x_hat.dtype} == {torch.float32}
+    assert {loss.dtype for loss in found.losses.values()} == {torch.float32}
+
+
 def test_a_seed_decides_the_bounds():
     model = assemble(Signal("image", 1, (8, 8)))
     x = torch.rand(2, 1, 8, 8)
