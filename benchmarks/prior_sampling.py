@@ -11,7 +11,8 @@ multiplied by their number; the spread over the positions is printed beside it. 
 so that a disturbed machine disturbs both, and the medians are compared.
 
 The second table has the incremental cost of an index over the size of the grid: the same for a
-PixelCNN; for a PixelSNAIL its attention's share grows with the number of positions.
+PixelCNN; for a PixelSNAIL its attention's share grows with the number of positions. Of a
+DepthPixelCNN, each of the indices of a position counts as a position here.
 """
 
 from __future__ import annotations
@@ -26,9 +27,9 @@ from pathlib import Path
 
 import torch
 
-from smalti.priors import AutoregressivePrior, PixelCNN, PixelSNAIL, choose
+from smalti.priors import AutoregressivePrior, DepthPixelCNN, PixelCNN, PixelSNAIL, choose
 
-PRIORS = ("PixelCNN", "PixelSNAIL")
+PRIORS = ("PixelCNN", "DepthPixelCNN", "PixelSNAIL")
 
 
 def seconds(work: Callable[[], object]) -> float:
@@ -102,16 +103,14 @@ def cost_over_size(name: str, options: argparse.Namespace) -> list[dict[str, flo
 def make(name: str, options: argparse.Namespace, size: int) -> AutoregressivePrior:
     """An untrained prior: what it costs does not depend on the values of its weights."""
     torch.manual_seed(0)
-    common = {"codebook_size": options.codebook_size, "grid": (size, size)}
+    common = {"codebook_size": options.codebook_size, "hidden": options.hidden}
     if name == "PixelCNN":
-        prior = PixelCNN(**common, hidden=options.hidden, layers=options.layers)
+        prior = PixelCNN(grid=(size, size), layers=options.layers, **common)
+    elif name == "DepthPixelCNN":
+        prior = DepthPixelCNN(grid=(size, size, options.depth), layers=options.layers, **common)
     else:
-        prior = PixelSNAIL(
-            **common,
-            hidden=options.hidden,
-            blocks=options.blocks,
-            layers=options.layers // options.blocks,
-        )
+        layers = options.layers // options.blocks
+        prior = PixelSNAIL(grid=(size, size), blocks=options.blocks, layers=layers, **common)
     return prior.eval()
 
 
@@ -146,6 +145,7 @@ def main() -> None:
     parser.add_argument("--hidden", type=int, default=64)
     parser.add_argument("--layers", type=int, default=8, help="gated layers")
     parser.add_argument("--blocks", type=int, default=2, help="of a PixelSNAIL; one attention each")
+    parser.add_argument("--depth", type=int, default=4, help="indices a position, where several")
     parser.add_argument("--positions", type=int, default=8, help="where a naive pass is timed")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--sizes", type=int, nargs="*", default=[8, 16, 32, 64])

@@ -39,7 +39,7 @@ from smalti.priors import PixelCNN
 from smalti.training import Tokens
 
 NAME = "hierarchy"
-STEPS = 200
+STEPS = 100
 BITS = 448  # an image, of every model
 MODELS: dict[str, tuple[int, ...]] = {
     "one level": (128,),
@@ -65,11 +65,7 @@ def build(
 
 def encoded(model: Tokenizer, x: Tensor) -> tuple[Tensor, ...]:
     """The grids of images x, coarse to fine."""
-    rows = []
-    for part in x.split(250):
-        grids = model.encode(part)  # type: ignore[operator]
-        rows.append(model.join([grids] if isinstance(grids, Tensor) else grids))
-    return model.split(torch.cat(rows))
+    return model.split(torch.cat([model.tokens(part) for part in x.split(250)]))
 
 
 def bits_of_coarse(

@@ -3,6 +3,8 @@
     config.yaml ─┬▶ tokenizer/ ──▶ tokens/ ──▶ prior/ ─┬▶ samples/, report.html, report.json
                  └▶ autoencoder/ ──────────────────────┘
 
+Of a hierarchical tokenizer each level has its prior: prior/0 of the coarsest, prior/1 ….
+
 Each stage writes its result whole or not at all, so what is there is done; a stage that was
 interrupted goes on from `state/`. The report is made by those above (`smalti.evaluation`), who know
 how to draw samples.
@@ -11,7 +13,7 @@ how to draw samples.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,14 +24,20 @@ from torch import Tensor, nn
 
 from smalti import continuous
 from smalti.artifacts import load_model, save_model
-from smalti.autoencoders import ConvDecoder, ConvEncoder, DiscreteAutoencoder
-from smalti.data import Examples, Splits
+from smalti.autoencoders import (
+    ConvDecoder,
+    ConvEncoder,
+    DiscreteAutoencoder,
+    HierarchicalAutoencoder,
+    Tokenizer,
+)
+from smalti.data import Condition, Examples, GridsAbove, Splits
 from smalti.errors import InputError
 from smalti.files import write_text
 from smalti.losses import MSE
-from smalti.priors import Prior
+from smalti.priors import Cascade, Prior
 from smalti.recipes import schema
-from smalti.recipes.schema import PriorRecipe, Recipe, TokenizerRecipe
+from smalti.recipes.schema import FinerPrior, PriorRecipe, Recipe, TokenizerRecipe
 from smalti.signals import Signal
 from smalti.tokens import TokenGrids, cached_tokenizer, read_cache, write_cache
 from smalti.training import (
@@ -44,7 +52,7 @@ from smalti.training.batches import evaluation_loader
 from smalti.training.cpu import make_fast
 from smalti.training.processes import is_first, wait_for_all
 
-__all__ = ["Run", "fit"]
+__all__ = ["Run", "fit", "load_prior"]
 
 
 class Run:
@@ -113,6 +121,10 @@ class Run:
             ) from error
         return config if isinstance(config, dict) else {}
 
+    def priors(self, levels: int) -> list[Path]:
+        """Where the prior of each level lies, coarse to fine."""
+        return [self.prior] if levels == 1 else [self.prior / str(n) for n in range(levels)]
+
     def is_continuous(self) -> bool:
         """Whether it is the run of a continuous autoencoder, without tokens and prior."""
         return self.read_config().get("autoencoder") is not None
@@ -127,11 +139,14 @@ class Run:
         def version(path: Path) -> int:
             return int(path.parent.name.removeprefix("version_"))
 
+        logs = self.folder / "logs"
+        stages = ["autoencoder"]
+        if not self.is_continuous():
+            priors = sorted(path.name for path in logs.glob("prior*"))
+            stages = ["tokenizer", *(priors or ["prior"])]
         return {
-            stage: sorted(
-                (self.folder / "logs" / stage).glob("csv/version_*/metrics.csv"), key=version
-            )
-            for stage in (("autoencoder",) if self.is_continuous() else ("tokenizer", "prior"))
+            stage: sorted((logs / stage).glob("csv/version_*/metrics.csv"), key=version)
+            for stage in stages
         }
 
 
@@ -170,8 +185,10 @@ def fit(config: Namespace, folder: str | Path, splits: Splits | None = None) -> 
             device = recipe.hardware.device()
             _cache_tokens(run, recipe.prior, splits, recipe.seed, device)
         wait_for_all()
-        if not run.prior.exists():
-            _fit_prior(run, recipe, recipe.prior, splits)
+        levels = len(recipe.tokenizer.downsamplings)
+        for level, folder_of_prior in enumerate(run.priors(levels)):
+            if not folder_of_prior.exists():
+                _fit_prior(run, recipe, splits, level)
     return run, splits
 
 
@@ -206,37 +223,47 @@ def _tried(recipe: Recipe, splits: Splits) -> list[tuple[nn.Module, Training]]:
             raise InputError(
                 "Endless data cannot be turned into tokens whole: set prior.examples to a number."
             )
-        sizes = set(tokenizer.quantizer.codebook_sizes)
-        if tokenizer.quantizer.whole_grids or len(sizes) != 1:
-            raise InputError(
-                f"The priors of recipes take indices of each position, all of codebooks of one "
-                f"size, this {type(tokenizer.quantizer).__name__} has codebooks of "
-                f"{', '.join(map(str, sorted(sizes)))}: set --prior null to learn the tokenizer "
-                f"alone."
-            )
-        trained.append((build_prior(recipe.prior, tokenizer, splits), recipe.prior.training))
+        for level, quantizer in enumerate(tokenizer.levels):
+            sizes = set(quantizer.codebook_sizes)
+            if quantizer.whole_grids or len(sizes) != 1:
+                raise InputError(
+                    f"The priors of recipes take indices of each position, all of codebooks of one "
+                    f"size, this {type(quantizer).__name__} has codebooks of "
+                    f"{', '.join(map(str, sorted(sizes)))}: set --prior null to learn the "
+                    f"tokenizer alone."
+                )
+            prior = build_prior(recipe.prior, tokenizer, splits, level)
+            trained.append((prior, _of_level(recipe.prior, level).training))
     return trained
 
 
-def build_tokenizer(recipe: TokenizerRecipe, signal: Signal) -> DiscreteAutoencoder:
-    """The tokenizer of a recipe for a signal."""
-    network = recipe.network
+def build_tokenizer(recipe: TokenizerRecipe, signal: Signal) -> Tokenizer:
+    """The tokenizer of a recipe for a signal: hierarchical where it has finer levels."""
+    network, likelihood = recipe.network, recipe.likelihood
     sizes = {
         "hidden": network.hidden,
         "residual_blocks": network.residual_blocks,
         "residual_hidden": network.residual_hidden,
-        "downsampling": network.downsampling,
         "spatial_dims": signal.spatial_dims,
     }
-    dim, likelihood = recipe.quantizer.dim, recipe.likelihood
+    quantizers = [recipe.quantizer, *(level.quantizer for level in recipe.finer or [])]
+    factors = recipe.downsamplings
     outputs = signal.channels if likelihood is None else likelihood.channels(signal.channels)
-    return DiscreteAutoencoder(
-        ConvEncoder(signal.channels, dim, **sizes),
-        recipe.quantizer,
-        ConvDecoder(outputs, dim, **sizes),
-        signal,
-        likelihood,
-    )
+    encoders, decoders = [], []
+    for level, quantizer in enumerate(quantizers):
+        finest = level == len(quantizers) - 1
+        ratio = factors[level] if finest else factors[level] // factors[level + 1]
+        # Between the levels there are features, not vectors for a quantizer.
+        given, wanted = (signal.channels, outputs) if finest else (network.hidden, network.hidden)
+        dim = network.hidden if level else quantizer.dim
+        encoders.append(ConvEncoder(given, dim, downsampling=ratio, **sizes))
+        dim = quantizer.dim + network.hidden if level else quantizer.dim
+        decoders.append(ConvDecoder(wanted, dim, downsampling=ratio, **sizes))
+    if recipe.finer:
+        return HierarchicalAutoencoder(
+            encoders, quantizers, decoders, signal, recipe.level_dropout, likelihood
+        )
+    return DiscreteAutoencoder(encoders[0], quantizers[0], decoders[0], signal, likelihood)
 
 
 def build_objective(recipe: TokenizerRecipe) -> TokenizerObjective:
@@ -249,20 +276,26 @@ def build_objective(recipe: TokenizerRecipe) -> TokenizerObjective:
     )
 
 
-def build_prior(recipe: PriorRecipe, tokenizer: DiscreteAutoencoder, splits: Splits) -> Prior:
-    """The prior of a recipe over the tokens of a tokenizer.
+def build_prior(recipe: PriorRecipe, tokenizer: Tokenizer, splits: Splits, level: int = 0) -> Prior:
+    """The prior of a recipe over the tokens of a level of a tokenizer.
 
     Raises:
         InputError: If it is of a kind that is not trained, or an argument is out of range.
     """
-    codebook_size = tokenizer.quantizer.codebook_sizes[0]
-    condition = splits.condition if recipe.conditional else None
+    sizes = [quantizer.codebook_sizes[0] for quantizer in tokenizer.levels]
+    condition: Condition | None = splits.condition if recipe.conditional else None
+    if level:
+        condition = GridsAbove(sizes[:level], tokenizer.grids[:level], condition)
     try:
-        return recipe.model(codebook_size, tokenizer.token_grid, condition)
+        return _of_level(recipe, level).model(sizes[level], tokenizer.grids[level], condition)
     except TypeError as error:
         raise InputError(
             f"The recipe's prior cannot be built ({error}): choose one that learns, e.g. PixelCNN."
         ) from error
+
+
+def _of_level(recipe: PriorRecipe, level: int) -> PriorRecipe | FinerPrior:
+    return (recipe.finer or [])[level - 1] if level else recipe
 
 
 def _fit_tokenizer(run: Run, recipe: Recipe, chosen: TokenizerRecipe, splits: Splits) -> None:
@@ -303,48 +336,71 @@ def _cache_tokens(
         contexts = [view.context for view in views if view.context is not None]
         yield (
             "train",
-            TokenGrids(
-                torch.cat([view.indices for view in views]),
+            _token_grids(
+                [torch.cat(grids) for grids in zip(*(view.levels for view in views), strict=True)],
                 torch.cat(contexts) if contexts else None,
             ),
         )
         yield "validation", encode_examples(tokenizer, splits.validation)
         yield "test", encode_examples(tokenizer, splits.test)
 
-    write_cache(run.tokens, grids(), tokenizer.quantizer.codebook_sizes, checksum)
+    write_cache(run.tokens, grids(), tokenizer.codebook_sizes, checksum)
 
 
-def encode_examples(
-    tokenizer: DiscreteAutoencoder, examples: Examples, augment: Any = None
-) -> TokenGrids:
+def encode_examples(tokenizer: Tokenizer, examples: Examples, augment: Any = None) -> TokenGrids:
     """The tokens, on the CPU, and the conditions of all examples, in order."""
     device = next(tokenizer.parameters()).device
-    indices: list[Tensor] = []
+    tokens: list[Tensor] = []
     for batch in evaluation_loader(examples, 256):
         x = augment(batch.x) if augment else batch.x
-        indices.append(tokenizer.encode(x.to(device)).cpu())
-    return TokenGrids(torch.cat(indices), examples.conditions)
+        tokens.append(tokenizer.tokens(x.to(device)).cpu())
+    return _token_grids(tokenizer.split(torch.cat(tokens)), examples.conditions)
 
 
-def _fit_prior(run: Run, recipe: Recipe, chosen: PriorRecipe, splits: Splits) -> None:
+def _token_grids(levels: Sequence[Tensor], context: Tensor | None) -> TokenGrids:
+    return TokenGrids(levels[0], context, tuple(levels[1:]))
+
+
+def load_prior(run: Run, tokenizer: Tokenizer) -> Any:
+    """The prior over the tokens of a run, of several levels a cascade; None till all are there.
+
+    Raises:
+        InputError: If one is damaged, or is not that of its level.
+    """
+    folders = run.priors(len(tokenizer.levels))
+    if not all(folder.exists() for folder in folders):
+        return None
+    priors = [load_model(folder) for folder in folders]
+    return priors[0] if len(priors) == 1 else Cascade(priors)
+
+
+def _fit_prior(run: Run, recipe: Recipe, splits: Splits, level: int) -> None:
+    chosen = recipe.prior
+    assert chosen is not None
     torch.manual_seed(recipe.seed)
-    prior = build_prior(chosen, load_model(run.tokenizer), splits)
+    tokenizer = load_model(run.tokenizer)
+    prior = build_prior(chosen, tokenizer, splits, level)
 
     def tokens(split: str) -> Tokens:
-        indices, context = read_cache(run.tokens, split)
-        return Tokens(indices, None if prior.condition is None else context)
+        cached = read_cache(run.tokens, split)
+        context = cached.context if chosen.conditional else None
+        if isinstance(prior.condition, GridsAbove):
+            context = prior.condition.join(cached.levels[:level], context)
+        return Tokens(cached.levels[level], None if prior.condition is None else context)
 
     stage = PriorStage(
         prior,
-        chosen.training,
+        _of_level(chosen, level).training,
         tokens("train"),
         tokens("validation"),
         seed=recipe.seed,
         workers=recipe.hardware.workers,
     )
-    train(stage, "prior", run.folder, recipe.hardware)
+    levels = len(tokenizer.levels)
+    name = "prior" if levels == 1 else f"prior-{level}"
+    train(stage, name, run.folder, recipe.hardware)
     if is_first():
-        save_model(stage.model, run.prior)
+        save_model(stage.model, run.priors(levels)[level])
     wait_for_all()
 
 

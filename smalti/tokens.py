@@ -1,5 +1,8 @@
 """Token grids on disk: parquet for data frames and training, .npz for numpy.
 
+Of a hierarchy each level has an array or column of its own, coarse to fine: `indices`, `indices_1`,
+`indices_2` ….
+
 The cache of a run is a folder of parquet shards and a `tokens.json`, written last, that says which
 tokenizer made them, and their grid, codebook sizes, type and number.
 """
@@ -7,6 +10,7 @@ tokenizer made them, and their grid, codebook sizes, type and number.
 from __future__ import annotations
 
 import json
+import math
 import zlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -39,10 +43,22 @@ DAMAGED = (  # what numpy and pyarrow raise at a file of another kind, or a brok
 
 
 class TokenGrids(NamedTuple):
-    """Indices (N, *grid), and the conditions (N,) that belong to them, or None."""
+    """Indices of N signals, and what belongs to them.
+
+    Attributes:
+        indices: (N, *grid), of the one grid or the coarsest.
+        context: The conditions (N,), or None.
+        finer: The indices of the finer levels of a hierarchy, (N, *grid) each, coarse to fine.
+    """
 
     indices: Tensor
     context: Tensor | None = None
+    finer: tuple[Tensor, ...] = ()
+
+    @property
+    def levels(self) -> tuple[Tensor, ...]:
+        """The indices of all levels, coarse to fine."""
+        return (self.indices, *self.finer)
 
 
 def write_tokens(path: str | Path, tokens: TokenGrids, codebook_size: int) -> None:
@@ -52,13 +68,14 @@ def write_tokens(path: str | Path, tokens: TokenGrids, codebook_size: int) -> No
         InputError: If the name ends otherwise.
     """
     path = Path(path)
-    indices = tokens.indices.numpy().astype(_smallest(codebook_size))
+    dtype = _smallest(codebook_size)
+    levels = {_column(n): grid.numpy().astype(dtype) for n, grid in enumerate(tokens.levels)}
     context = {} if tokens.context is None else {"context": tokens.context.numpy()}
     if path.suffix == ".npz":
         with atomic_file(path) as temporary:
-            np.savez_compressed(temporary, **{"indices": indices, **context})  # type: ignore[arg-type]
+            np.savez_compressed(temporary, **{**levels, **context})  # type: ignore[arg-type]
     elif path.suffix == ".parquet":
-        _write_parquet(path, indices, context)
+        _write_parquet(path, levels, context)
     else:
         raise InputError(
             f"Tokens are written as .npz or .parquet, got {path.name}: choose one of the two."
@@ -78,9 +95,9 @@ def read_tokens(path: str | Path) -> TokenGrids:
         )
     try:
         columns = _read_parquet(path) if path.suffix == ".parquet" else _read_npz(path)
-        if not np.issubdtype(columns["indices"].dtype, np.integer):
-            raise ValueError(f"indices are {columns['indices'].dtype}, not integers")
-        indices = torch.from_numpy(columns["indices"].astype(np.int64))
+        levels = [_integers(columns["indices"])]
+        while (column := _column(len(levels))) in columns:
+            levels.append(_integers(columns[column]))
     except FileNotFoundError as error:
         raise InputError(
             f"There is no file {path}: give the path of a .npz or .parquet."
@@ -91,7 +108,8 @@ def read_tokens(path: str | Path) -> TokenGrids:
             f"{path} holds no whole token grids ({reason}): write it with smalti encode."
         ) from error
     context = columns.get("context")
-    return TokenGrids(indices, None if context is None else torch.from_numpy(context.copy()))
+    given = None if context is None else torch.from_numpy(context.copy())
+    return TokenGrids(levels[0], given, tuple(levels[1:]))
 
 
 def write_cache(
@@ -104,17 +122,19 @@ def write_cache(
     largest = max(codebook_sizes)
     with atomic_folder(folder) as temporary:
         counts: dict[str, int] = {}
-        grid: list[int] = []
+        grids: list[list[int]] = []
         for name, tokens in splits:
             for number, start in enumerate(range(0, len(tokens.indices), SHARD)):
                 part = slice(start, start + SHARD)
                 context = None if tokens.context is None else tokens.context[part]
-                shard = TokenGrids(tokens.indices[part], context)
+                finer = tuple(grid[part] for grid in tokens.finer)
+                shard = TokenGrids(tokens.indices[part], context, finer)
                 write_tokens(temporary / f"{name}-{number:05d}.parquet", shard, largest)
-            counts[name], grid = len(tokens.indices), list(tokens.indices.shape[1:])
+            counts[name] = len(tokens.indices)
+            grids = [list(grid.shape[1:]) for grid in tokens.levels]
         manifest = {
             "tokenizer": tokenizer,
-            "grid": grid,
+            **({"grid": grids[0]} if len(grids) == 1 else {"grids": grids}),
             "codebook_sizes": list(codebook_sizes),
             "dtype": np.dtype(_smallest(largest)).name,
             "order": "row-major over the grid, the indices of a position one after another",
@@ -144,9 +164,8 @@ def read_cache(folder: Path, split: str) -> TokenGrids:
             f"delete it and fit again."
         )
     contexts = [shard.context for shard in shards if shard.context is not None]
-    return TokenGrids(
-        torch.cat([shard.indices for shard in shards]), torch.cat(contexts) if contexts else None
-    )
+    indices, *finer = (torch.cat(level) for level in zip(*(s.levels for s in shards), strict=True))
+    return TokenGrids(indices, torch.cat(contexts) if contexts else None, tuple(finer))
 
 
 def cached_tokenizer(folder: Path) -> str | None:
@@ -166,12 +185,31 @@ def _smallest(codebook_size: int) -> type[np.integer]:
     return next(t for t in (np.uint8, np.uint16, np.uint32) if codebook_size <= np.iinfo(t).max + 1)
 
 
-def _write_parquet(path: Path, indices: np.ndarray, context: dict[str, np.ndarray]) -> None:
-    flat = indices.reshape(len(indices), -1)
-    values = pa.array(flat.ravel())
+def _column(level: int) -> str:
+    return f"indices_{level}" if level else "indices"
+
+
+def _integers(array: np.ndarray) -> Tensor:
+    if not np.issubdtype(array.dtype, np.integer):
+        raise ValueError(f"indices are {array.dtype}, not integers")
+    return torch.from_numpy(array.astype(np.int64))
+
+
+def _write_parquet(
+    path: Path, levels: dict[str, np.ndarray], context: dict[str, np.ndarray]
+) -> None:
+    lists = {
+        name: pa.FixedSizeListArray.from_arrays(
+            pa.array(indices.ravel()), math.prod(indices.shape[1:])
+        )
+        for name, indices in levels.items()
+    }
+    shapes = {name: list(indices.shape[1:]) for name, indices in levels.items()}
     table = pa.table(
-        {"indices": pa.FixedSizeListArray.from_arrays(values, flat.shape[1]), **context},
-        metadata={"grid": json.dumps(list(indices.shape[1:]))},
+        {**lists, **context},
+        metadata={
+            name.replace("indices", "grid"): json.dumps(shape) for name, shape in shapes.items()
+        },
     )
     with atomic_file(path) as temporary:
         pq.write_table(table, temporary)
@@ -184,9 +222,14 @@ def _read_npz(path: Path) -> dict[str, np.ndarray]:
 
 def _read_parquet(path: Path) -> dict[str, np.ndarray]:
     table = pq.read_table(path)
-    grid = json.loads((table.schema.metadata or {})[b"grid"])
+    metadata = table.schema.metadata or {}
     columns = {name: table[name].combine_chunks() for name in table.column_names}
-    columns["indices"] = columns["indices"].flatten()
-    arrays = {name: column.to_numpy(zero_copy_only=False) for name, column in columns.items()}
-    arrays["indices"] = arrays["indices"].reshape(-1, *grid)
+    arrays = {}
+    for name, column in columns.items():
+        if name.startswith("indices"):
+            grid = json.loads(metadata[name.replace("indices", "grid").encode()])
+            flat = column.flatten().to_numpy(zero_copy_only=False)
+            arrays[name] = flat.reshape(-1, *grid)
+        else:
+            arrays[name] = column.to_numpy(zero_copy_only=False)
     return arrays

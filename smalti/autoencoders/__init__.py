@@ -10,7 +10,7 @@ from smalti.autoencoders.continuous import (
 from smalti.autoencoders.convolutional import ConvDecoder, ConvEncoder
 from smalti.autoencoders.discrete import DiscreteAutoencoder, Reconstruction
 from smalti.autoencoders.hierarchical import HierarchicalAutoencoder, HierarchicalReconstruction
-from smalti.autoencoders.tokenizer import Indices, Tokenizer
+from smalti.autoencoders.tokenizer import Tokenizer
 from smalti.autoencoders.variational import Posterior, VariationalAutoencoder
 
 __all__ = [
@@ -21,7 +21,6 @@ __all__ = [
     "DiscreteAutoencoder",
     "HierarchicalAutoencoder",
     "HierarchicalReconstruction",
-    "Indices",
     "LatentReconstruction",
     "Posterior",
     "Reconstruction",

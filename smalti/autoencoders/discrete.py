@@ -117,6 +117,12 @@ class DiscreteAutoencoder(Tokenizer):
     def grids(self) -> tuple[tuple[int, ...], ...]:
         return (self.token_grid,)
 
+    def tokens(self, x: Tensor) -> Tensor:
+        return self.encode(x)
+
+    def signals(self, tokens: Tensor) -> Tensor:
+        return self.decode(tokens)
+
     def forward(self, x: Tensor) -> Reconstruction:
         """Reconstructs x (B, C, *size), with the quantizer's gradient and losses."""
         z_q, indices, losses = self.quantizer(self._vectors(x))
@@ -167,43 +173,21 @@ class DiscreteAutoencoder(Tokenizer):
 
     @torch.no_grad()
     def interpolate(self, x_a: Tensor, x_b: Tensor, steps: int) -> Tensor:
-        """The way from one signal to another: z_e is mixed, quantized, and decoded.
-
-        Arguments:
-            x_a: (C, *size).
-            x_b: (C, *size).
-            steps: Signals on the way, both ends included.
-
-        Returns:
-            (steps, C, *size): from the reconstruction of x_a to that of x_b.
-
-        Raises:
-            InputError: If the two are not signals that the model was trained on.
-        """
         ends = torch.stack([x_a, x_b])
         self.signal.check(ends)
         z_a, z_b = self._vectors(ends)
         return self.decode(self.quantizer.encode(line(z_a, z_b, steps)))
 
     @torch.no_grad()
-    def nll(self, x: Tensor, indices: Tensor | None = None) -> Tensor:
-        """−log p(x | indices) in nats, summed over the dimensions of each signal, (B,).
-
-        Arguments:
-            x: (B, C, *size).
-            indices: Those of x, (B, *grid) or (B, *grid, Q), where they are known already.
-
-        Raises:
-            InputError: If the model has no likelihood, or x is not a batch of its signal.
-        """
+    def nll(self, x: Tensor, tokens: Tensor | None = None) -> Tensor:
         if self.likelihood is None:
             raise InputError(
                 "The tokenizer has no likelihood, so that its reconstructions cost no nats: train "
                 "it with one, e.g. Categorical."
             )
         self.signal.check(x)
-        indices = self.encode(x) if indices is None else indices
-        h = self._outputs(self.quantizer.decode(indices), tuple(x.shape[2:]))
+        tokens = self.encode(x) if tokens is None else tokens
+        h = self._outputs(self.quantizer.decode(tokens), tuple(x.shape[2:]))
         return self.likelihood(h, x).nll
 
     def _vectors(self, x: Tensor) -> Tensor:

@@ -39,8 +39,10 @@ from torch import Tensor, nn
 
 from smalti.artifacts import registered
 from smalti.autoencoders.padding import crop, pad
+from smalti.autoencoders.paths import line
 from smalti.autoencoders.tokenizer import Tokenizer
 from smalti.errors import InputError
+from smalti.losses.likelihoods import Likelihood
 from smalti.nn import layers
 from smalti.quantizers import Quantizer
 from smalti.signals import Signal
@@ -55,7 +57,8 @@ class HierarchicalReconstruction(NamedTuple):
         x_hat: (B, C, *size), the reconstruction.
         indices: Of each level, coarse to fine, (B, *grid_l) or (B, *grid_l, Q), int64; -1 where
             the level was dropped.
-        losses: Unweighted scalars of the quantizers, such as "commitment", summed over the levels.
+        losses: Unweighted scalars of the quantizers, such as "commitment", summed over the levels;
+            with a likelihood also "reconstruction", −log p(x | q_1 … q_L) in nats a dimension.
     """
 
     x_hat: Tensor
@@ -77,6 +80,7 @@ class HierarchicalAutoencoder(Tokenizer):
         decoders: D_1 … D_L, with the attributes `dim` and `channels`: the mirrors of the encoders.
         signal: What the model is trained on. `encode` checks its input against it.
         level_dropout: Probability that a signal in training has only its coarser levels.
+        likelihood: p(x | h) of the last decoder's output h; that is the signal itself if None.
 
     Raises:
         InputError: If there are not as many of each, their channels do not fit, or the probability
@@ -103,13 +107,14 @@ class HierarchicalAutoencoder(Tokenizer):
         decoders: Sequence[nn.Module],
         signal: Signal,
         level_dropout: float = 0.1,
+        likelihood: Likelihood | None = None,
     ) -> None:
         super().__init__()
         _check(encoders, quantizers, decoders, level_dropout)
         self.encoders = nn.ModuleList(encoders)
         self.quantizers = nn.ModuleList(quantizers)
         self.decoders = nn.ModuleList(decoders)
-        self.signal, self.level_dropout = signal, level_dropout
+        self.signal, self.level_dropout, self.likelihood = signal, level_dropout, likelihood
         convolution = layers(signal.spatial_dims).convolution
         self.joins = nn.ModuleList(  # P_2 … P_L
             convolution(encoder.dim + coarser.channels, quantizer.dim, 1)  # type: ignore[operator]
@@ -151,6 +156,9 @@ class HierarchicalAutoencoder(Tokenizer):
             losses |= {name: losses.get(name, 0) + term for name, term in terms.items()}
         assert d is not None
         x_hat = crop(d, tuple(x.shape[2:]))
+        if self.likelihood is not None:
+            nll, x_hat = self.likelihood(x_hat, x)
+            losses["reconstruction"] = nll.mean() / x[0].numel()
         return HierarchicalReconstruction(x_hat, tuple(indices), losses)
 
     @torch.no_grad()
@@ -161,20 +169,14 @@ class HierarchicalAutoencoder(Tokenizer):
             InputError: If x is not a batch of the signal that the model was trained on.
         """
         self.signal.check(x)
-        d: Tensor | None = None
-        indices = []
-        for level, (h, quantizer) in enumerate(zip(self._features(x), self.levels, strict=True)):
-            indices.append(quantizer.encode(self._vectors(level, h, d)))
-            if level < len(self.levels) - 1:
-                d = self._decoded(level, quantizer.decode(indices[-1]), d)
-        return tuple(indices)
+        return self._indices(self._features(x))
 
     @torch.no_grad()
-    def decode(self, grids: Sequence[Tensor], size: tuple[int, ...] | None = None) -> Tensor:
+    def decode(self, indices: Sequence[Tensor], size: tuple[int, ...] | None = None) -> Tensor:
         """Indices of all levels, or of the coarser ones alone → signals, clipped to their range.
 
         Arguments:
-            grids: Of the first 1 … L levels, each (B, *grid_l) or (B, *grid_l, Q), int64.
+            indices: Of the first 1 … L levels, each (B, *grid_l) or (B, *grid_l, Q), int64.
             size: What to crop to. Default: the signal's own size where the grids are those of the
                 model, else the whole.
 
@@ -185,9 +187,39 @@ class HierarchicalAutoencoder(Tokenizer):
             InputError: If there are no grids or too many, their shapes do not belong together, or
                 an index is out of range.
         """
-        self._check_grids(grids)
-        if size is None and tuple(grids[0].shape[1:]) == self.grids[0]:
+        self._check_grids(indices)
+        if size is None and tuple(indices[0].shape[1:]) == self.grids[0]:
             size = self.signal.size
+        x_hat = self._outputs(indices, size)
+        if self.likelihood is not None:
+            x_hat = self.likelihood.show(x_hat)
+        return x_hat.clamp(self.signal.low, self.signal.high)
+
+    def tokens(self, x: Tensor) -> Tensor:
+        return self.join(self.encode(x))
+
+    def signals(self, tokens: Tensor) -> Tensor:
+        return self.decode(self.split(tokens))
+
+    @torch.no_grad()
+    def interpolate(self, x_a: Tensor, x_b: Tensor, steps: int) -> Tensor:
+        ends = torch.stack([x_a, x_b])
+        self.signal.check(ends)
+        return self.decode(self._indices([line(h[0], h[1], steps) for h in self._features(ends)]))
+
+    @torch.no_grad()
+    def nll(self, x: Tensor, tokens: Tensor | None = None) -> Tensor:
+        if self.likelihood is None:
+            raise InputError(
+                "The tokenizer has no likelihood, so that its reconstructions cost no nats: train "
+                "it with one, e.g. Categorical."
+            )
+        self.signal.check(x)
+        grids = self.encode(x) if tokens is None else self.split(tokens)
+        return self.likelihood(self._outputs(grids, tuple(x.shape[2:])), x).nll
+
+    def _outputs(self, grids: Sequence[Tensor], size: tuple[int, ...] | None) -> Tensor:
+        """Indices of the first levels → x_hat (B, C, *size), or h of a likelihood."""
         d: Tensor | None = None
         for level, quantizer in enumerate(self.levels):
             if level < len(grids):
@@ -197,8 +229,7 @@ class HierarchicalAutoencoder(Tokenizer):
                 z_q = d.new_zeros(len(d), *d.shape[2:], quantizer.dim)
             d = self._decoded(level, z_q, d)
         assert d is not None
-        x_hat = d if size is None else crop(d, size)
-        return x_hat.clamp(self.signal.low, self.signal.high)
+        return d if size is None else crop(d, size)
 
     def _features(self, x: Tensor) -> list[Tensor]:
         """x (B, C, *size) → h_1 … h_L."""
@@ -206,6 +237,16 @@ class HierarchicalAutoencoder(Tokenizer):
         for encoder in reversed(self.encoders):
             features.append(encoder(features[-1]))
         return features[:0:-1]
+
+    def _indices(self, features: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """h_1 … h_L → the indices of each level."""
+        d: Tensor | None = None
+        indices = []
+        for level, (h, quantizer) in enumerate(zip(features, self.levels, strict=True)):
+            indices.append(quantizer.encode(self._vectors(level, h, d)))
+            if level < len(self.levels) - 1:
+                d = self._decoded(level, quantizer.decode(indices[-1]), d)
+        return tuple(indices)
 
     def _vectors(self, level: int, h: Tensor, d: Tensor | None) -> Tensor:
         """h_l and d_l, (B, ·, *grid_l) → z_l (B, *grid_l, D_l)."""

@@ -1,7 +1,8 @@
 """Tokenizers: what turns signals into grids of indices, one or several, and back.
 
 A tokenizer with one grid gives a tensor of indices, one with several a tuple of them, coarse to
-fine. A prior sees one tensor in both cases: `join` lays several grids side by side as one row,
+fine. What stands above both kinds, and a prior, sees one tensor in both cases, the *tokens*: the
+one grid (B, *grid), or several laid side by side as one row (B, P). `join` makes them of grids,
 `split` takes them apart again.
 """
 
@@ -10,17 +11,17 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from smalti.artifacts import Pretrained
+from smalti.losses.likelihoods import Likelihood
 from smalti.quantizers import Quantizer
 from smalti.signals import Signal
 
-__all__ = ["Indices", "Tokenizer"]
-
-Indices = Tensor | tuple[Tensor, ...]
+__all__ = ["Tokenizer"]
 
 
 class Tokenizer(nn.Module, Pretrained, ABC):
@@ -29,10 +30,12 @@ class Tokenizer(nn.Module, Pretrained, ABC):
     Attributes:
         signal: What it is trained on.
         downsampling: Signal positions a position of the coarsest grid, along each dimension.
+        likelihood: p(x | h) of the decoder's output h, if it has one.
     """
 
     signal: Signal
     downsampling: int
+    likelihood: Likelihood | None
 
     @property
     @abstractmethod
@@ -44,13 +47,62 @@ class Tokenizer(nn.Module, Pretrained, ABC):
     def grids(self) -> tuple[tuple[int, ...], ...]:
         """The shapes of the indices of one signal, coarse to fine, a trailing Q included."""
 
+    @abstractmethod
+    def encode(self, x: Tensor) -> Any:
+        """Signals x (B, C, *size) → indices, (B, *grid) or a tuple of such, coarse to fine."""
+
+    @abstractmethod
+    def decode(self, indices: Any, size: tuple[int, ...] | None = None) -> Tensor:
+        """Indices, or of a hierarchy a prefix of the tuple → signals (B, C, *size)."""
+
+    @abstractmethod
+    def tokens(self, x: Tensor) -> Tensor:
+        """Signals x (B, C, *size) → their tokens, (B, *grid) or (B, P)."""
+
+    @abstractmethod
+    def signals(self, tokens: Tensor) -> Tensor:
+        """Tokens → signals (B, C, *size), clipped to their range."""
+
+    @abstractmethod
+    def nll(self, x: Tensor, tokens: Tensor | None = None) -> Tensor:
+        """−log p(x | tokens) in nats, summed over the dimensions of each signal, (B,).
+
+        Arguments:
+            x: (B, C, *size).
+            tokens: Those of x, where they are known already.
+
+        Raises:
+            InputError: If the model has no likelihood, or x is not a batch of its signal.
+        """
+
+    @abstractmethod
+    def interpolate(self, x_a: Tensor, x_b: Tensor, steps: int) -> Tensor:
+        """The way from one signal to another: encoder outputs are mixed, quantized, and decoded.
+
+        Arguments:
+            x_a: (C, *size).
+            x_b: (C, *size).
+            steps: Signals on the way, both ends included.
+
+        Returns:
+            (steps, C, *size): from the reconstruction of x_a to that of x_b.
+
+        Raises:
+            InputError: If the two are not signals that the model was trained on.
+        """
+
+    @property
+    def codebook_sizes(self) -> tuple[int, ...]:
+        """K of all codebooks, level by level."""
+        return tuple(size for quantizer in self.levels for size in quantizer.codebook_sizes)
+
     def update(self) -> None:
         """The codebooks' own updates, once after each step of the optimizer."""
         for quantizer in dict.fromkeys(self.levels):  # one that two levels share learns once
             quantizer.update()
 
     def join(self, grids: Sequence[Tensor]) -> Tensor:
-        """The grids of B signals as a prior sees them: one as it is, several as a row (B, P)."""
+        """The grids of B signals → tokens: of one grid (B, *grid), of several (B, P)."""
         if len(self.levels) == 1:
             (indices,) = grids
             return indices

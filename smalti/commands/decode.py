@@ -26,6 +26,7 @@ def decode(
     Args:
         folder: The run directory.
         tokens: A .npz or .parquet file with `indices` (N, *grid), or a .npz with `latents` (N, D).
+            Of a hierarchy with `indices_1` … of the finer levels, as many as are to be used.
         out: A .png for one picture of all, or a folder for a file each.
         columns: Images a row in the picture.
     """
@@ -33,10 +34,12 @@ def decode(
     if isinstance(model, ContinuousModel):
         write_pictures(model.decode(read_latents(tokens)), out, columns)
         return
-    indices = read_tokens(tokens).indices
-    if tuple(indices.shape[1:]) != model.grid:
+    levels = read_tokens(tokens).levels
+    grids = tuple(tuple(grid.shape[1:]) for grid in levels)
+    if grids != model.grids[: len(grids)]:
+        held, wanted = (", ".join(map(str, shapes)) for shapes in (grids, model.grids))
         raise InputError(
-            f"{tokens} holds grids {tuple(indices.shape[1:])}, this model's are {model.grid}: "
-            f"use the run that they were made with."
+            f"{tokens} holds grids {held}, this model's are {wanted}: use the run that they were "
+            f"made with."
         )
-    write_pictures(model.decode(indices), out, columns)
+    write_pictures(model.decode(levels if len(model.grids) > 1 else levels[0]), out, columns)

@@ -26,8 +26,9 @@ def encode(
     Args:
         folder: The run directory.
         files: Image files.
-        out: A .npz or .parquet file with `indices` (N, *grid), in the order of the files; latents
-            are written to a .npz, as `latents` (N, D).
+        out: A .npz or .parquet file with `indices` (N, *grid), in the order of the files, and
+            `indices_1` … of the finer levels of a hierarchy; latents are written to a .npz, as
+            `latents` (N, D).
         convert: Resize and crop images of another size, turn grey into colour and back.
     """
     model = load(folder)
@@ -37,6 +38,7 @@ def encode(
         write_latents(out, z)
         print(f"{out}: latents {tuple(z.shape)}")
         return
-    indices = model.encode(x)
-    write_tokens(out, TokenGrids(indices), model.codebook_size)
-    print(f"{out}: indices {tuple(indices.shape)}, each below {model.codebook_size}")
+    indices, *finer = model.tokenizer.split(model.tokens(x))
+    write_tokens(out, TokenGrids(indices, finer=tuple(finer)), model.codebook_size)
+    shapes = ", ".join(str(tuple(grid.shape)) for grid in (indices, *finer))
+    print(f"{out}: indices {shapes}, each below {model.codebook_size}")

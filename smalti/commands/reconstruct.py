@@ -8,6 +8,7 @@ import torch
 
 from smalti.commands.common import call, write_pictures
 from smalti.data.files import read_images
+from smalti.errors import InputError
 from smalti.evaluation.reconstruction import psnr
 from smalti.generation import load
 
@@ -20,7 +21,12 @@ def run(words: Sequence[str]) -> None:
 
 
 def reconstruct(
-    folder: str, files: list[str], *, out: str = "reconstructions.png", convert: bool = False
+    folder: str,
+    files: list[str],
+    *,
+    out: str = "reconstructions.png",
+    convert: bool = False,
+    levels: int | None = None,
 ) -> None:
     """Writes images above their reconstructions, and says how close they are.
 
@@ -29,10 +35,18 @@ def reconstruct(
         files: Image files.
         out: A .png for one picture (originals above reconstructions), or a folder for a file each.
         convert: Resize and crop images of another size, turn grey into colour and back.
+        levels: Of a hierarchy, how many levels are decoded, from the coarsest; all if not given.
     """
     model = load(folder)
     x = read_images(files, model.signal, convert)
-    x_hat = model.decode(model.encode(x))
+    indices = model.encode(x)
+    if levels is not None:
+        most = len(indices) if isinstance(indices, tuple) else 1
+        if most == 1 or not 1 <= levels <= most:
+            has = f"{most} levels" if most > 1 else "no levels"
+            raise InputError(f"This model has {has}, got --levels {levels}: leave it out.")
+        indices = indices[:levels]
+    x_hat = model.decode(indices)
     for file, original, reconstruction in zip(files, x, x_hat, strict=True):
         print(f"{file}: PSNR {psnr(reconstruction[None], original[None]):.2f} dB")
     together = torch.cat([x, x_hat]) if out.lower().endswith(".png") else x_hat

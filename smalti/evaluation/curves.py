@@ -108,6 +108,30 @@ def plot_usage(counts: Tensor) -> Image.Image:
     return _image(plot)
 
 
+def plot_rejection(
+    shares: Sequence[float], accuracies: Sequence[float], distances: Sequence[float]
+) -> Image.Image:
+    """Accuracy and Fréchet distance of the samples that are kept, over the share kept.
+
+    Arguments:
+        shares: Kept, in (0, 1].
+        accuracies: Shares that show their label, one for each.
+        distances: Fréchet distances, one for each.
+    """
+    plot, axes = _paper()
+    axes.plot(shares, accuracies, color=BLUE, marker="o")
+    axes.set_title("shows its label (blue), Fréchet distance (orange)", color=GREY, fontsize=10,
+                   loc="left")  # fmt: skip
+    axes.set_xlabel("share of the samples kept", color=GREY, fontsize=9)
+    axes.set_ylim(0, 1)
+    axes.set_xlim(1.05, 0)  # fewer and fewer to the right
+    other = axes.twinx()
+    other.plot(shares, distances, color=ORANGE, marker="o")
+    other.set_ylim(bottom=0)
+    other.tick_params(colors=GREY, labelsize=9)
+    return _image(plot)
+
+
 def plot_dimensions(held: Tensor, what: str) -> Image.Image:
     """What each latent dimension holds, the largest first.
 

@@ -167,7 +167,7 @@ class Encoded(NamedTuple):
 
     Attributes:
         quality: Of its reconstructions.
-        indices: (N, *grid), on the CPU.
+        indices: (N, *grid), or rows (N, P) of a hierarchy, on the CPU.
         conditions: (N,), on the CPU, or `None`.
         nll: −log p(image | its tokens) in nats, (N,), where the tokenizer has a likelihood.
     """
@@ -235,8 +235,8 @@ class TokenMaterial(Material):
         logger.info("reconstructing %d test images", len(self.test))
         quality, indices, conditions, nll = ReconstructionQuality(), [], [], []
         for x, condition in self.images(self.splits.test, self.test):
-            indices.append(self.tokenizer.encode(x))
-            quality.update(x, self.tokenizer.decode(indices[-1]))
+            indices.append(self.tokenizer.tokens(x))
+            quality.update(x, self.tokenizer.signals(indices[-1]))
             conditions += [] if condition is None else [condition.cpu()]
             if self.tokenizer.likelihood is not None:
                 nll.append(self.tokenizer.nll(x, indices[-1]).cpu())

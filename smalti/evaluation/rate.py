@@ -23,7 +23,7 @@ from torch import Tensor
 
 from smalti.evaluation.batches import pieces
 from smalti.evaluation.figures import Figure, figure, number
-from smalti.priors import Histogram, Prior, TractablePrior
+from smalti.priors import Cascade, Histogram, Prior, TractablePrior
 
 __all__ = ["nats_per_image", "rate_figures"]
 
@@ -65,7 +65,8 @@ def rate_figures(
             continue
         nats = nats_per_image(prior, indices, context, batch_size)
         bits = nats / math.log(2)
-        uniform = positions * math.log2(prior.codebook_size)
+        levels = prior.levels if isinstance(prior, Cascade) else (prior,)
+        uniform = sum(level.positions * math.log2(level.codebook_size) for level in levels)
         given = f", given its {prior.condition.name}" if prior.condition is not None else ""
         replay = ""
         if isinstance(prior, Histogram):

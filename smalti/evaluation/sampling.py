@@ -14,9 +14,9 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-from smalti.autoencoders import DiscreteAutoencoder
+from smalti.autoencoders import Tokenizer
 from smalti.evaluation.batches import pieces
-from smalti.priors import Prior, Uniform
+from smalti.priors import Prior, uniform_like
 
 __all__ = ["decoded", "device_of", "drawn", "schemes"]
 
@@ -25,7 +25,7 @@ def schemes(prior: Prior | None, histogram: Prior | None) -> dict[str, Prior]:
     """The priors to sample from, by scheme: none if there is no learned one to compare with."""
     if prior is None:
         return {}
-    found: dict[str, Prior] = {"uniform": Uniform(prior.codebook_size, prior.grid)}
+    found: dict[str, Prior] = {"uniform": uniform_like(prior)}
     if histogram is not None:
         found["histogram"] = histogram
     return {**found, "prior": prior}
@@ -53,12 +53,12 @@ def drawn(
     return torch.cat(grids)
 
 
-def decoded(tokenizer: DiscreteAutoencoder, indices: Tensor, batch_size: int) -> Iterator[Tensor]:
+def decoded(tokenizer: Tokenizer, indices: Tensor, batch_size: int) -> Iterator[Tensor]:
     """Images (B, C, H, W) in [-1, 1], on the tokenizer's device, of grids (N, *grid)."""
     device = device_of(tokenizer)
     for (piece,) in pieces(indices, size=batch_size):
         assert piece is not None
-        yield tokenizer.decode(piece.to(device))
+        yield tokenizer.signals(piece.to(device))
 
 
 def device_of(module: nn.Module) -> torch.device:

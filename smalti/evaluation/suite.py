@@ -30,8 +30,10 @@ from smalti.evaluation.clocks import TOLERANCE, asked_times, framed, minutes_off
 from smalti.evaluation.codebook import codebook_figures, codeword_counts
 from smalti.evaluation.curves import plot_usage
 from smalti.evaluation.figures import figure
+from smalti.evaluation.levels import levels
 from smalti.evaluation.material import Limits, TokenMaterial
 from smalti.evaluation.rate import rate_figures
+from smalti.evaluation.rejection import rejection
 from smalti.evaluation.report import Picture, Report
 from smalti.evaluation.sections import (
     closeness,
@@ -45,7 +47,7 @@ from smalti.evaluation.sections import (
     training_curves,
 )
 from smalti.pictures import grid
-from smalti.priors import Prior, TractablePrior
+from smalti.priors import Cascade, Prior, TractablePrior
 from smalti.priors.base import evaluating
 
 if TYPE_CHECKING:
@@ -102,6 +104,7 @@ def evaluate(
         _describe(material, report)
         reconstructions(material, report)
         _codebook(material, report)
+        levels(material, report)
         if model.prior is None:
             report.missing |= dict.fromkeys(("Samples", "Rate"), "no prior was learned.")
         else:
@@ -110,6 +113,7 @@ def evaluate(
         _bits(material, report)
         closeness(material, report)
         _accuracy(material, report)
+        rejection(material, report)
         inception(material, report)
         if isinstance(splits.condition, TimeOfDay):
             _clocks(material, report)
@@ -121,25 +125,35 @@ def _describe(material: TokenMaterial, report: Report) -> None:
     """The summary and the facts."""
     splits, tokenizer, prior = material.splits, material.tokenizer, material.prior
     positions = material.encoded.indices[0].numel()
-    grid_size = "×".join(map(str, material.encoded.indices.shape[1:]))
-    (codebook_size, *others) = tokenizer.quantizer.codebook_sizes
+    grid_size = " + ".join("×".join(map(str, shape)) for shape in tokenizer.grids)
+    sizes = set(tokenizer.codebook_sizes)
     report.summary = f"{images_in_bits(splits)}, become {grid_size} = {positions} tokens" + (
-        "." if others else f" out of {codebook_size} codewords."
+        "." if len(sizes) > 1 else f" out of {sizes.pop()} codewords."
     )
     report.facts |= data_facts(splits)
-    report.facts["Tokenizer"] = (
-        f"{parameters(tokenizer)}; {type(tokenizer.quantizer).__name__} with codebooks of "
-        f"{', '.join(map(str, tokenizer.quantizer.codebook_sizes))} × {tokenizer.quantizer.dim}"
-    )
+    quantizers = [
+        f"{type(quantizer).__name__} with codebooks of "
+        f"{', '.join(map(str, quantizer.codebook_sizes))} × {quantizer.dim}"
+        for quantizer in tokenizer.levels
+    ]
+    report.facts["Tokenizer"] = f"{parameters(tokenizer)}; {', then '.join(quantizers)}"
     if prior is not None:
         given = f", conditional on the {prior.condition.name}" if prior.condition else ""
-        report.facts["Prior"] = f"{type(prior).__name__}, {parameters(prior)}{given}"
+        priors = prior.levels if isinstance(prior, Cascade) else (prior,)
+        kinds = ", then ".join(type(of_level).__name__ for of_level in priors)
+        report.facts["Prior"] = f"{kinds}, {parameters(prior)}{given}"
     report.facts["Seed of the evaluation"] = str(material.seed)
 
 
 def _codebook(material: TokenMaterial, report: Report) -> None:
     """How the codewords are used."""
-    counts = codeword_counts(material.encoded.indices, material.tokenizer.quantizer.codebook_sizes)
+    tokenizer = material.tokenizer
+    grids = tokenizer.split(material.encoded.indices)
+    counts = [
+        count
+        for indices, quantizer in zip(grids, tokenizer.levels, strict=True)
+        for count in codeword_counts(indices, quantizer.codebook_sizes)
+    ]
     report.figures["codebook"] = codebook_figures(counts, material.test_set)
     for place, count in enumerate(counts):
         of = f" of codebook {place}" if len(counts) > 1 else ""
@@ -167,9 +181,10 @@ def _bits(material: TokenMaterial, report: Report) -> None:
     nll, tokenizer = material.encoded.nll, material.tokenizer
     if nll is None or tokenizer.likelihood is None:
         return
-    sizes = tokenizer.quantizer.codebook_sizes
-    positions = material.encoded.indices[0].numel() // len(sizes)
-    rates = {"uniform": uniform_nats(sizes, positions)}
+    rates = {"uniform": 0.0}
+    for quantizer, shape in zip(tokenizer.levels, tokenizer.grids, strict=True):
+        sizes = quantizer.codebook_sizes
+        rates["uniform"] += uniform_nats(sizes, math.prod(shape) // len(sizes))
     for name, figures in report.figures.get("rate", {}).items():
         rates[name] = figures["nats_per_image"]["value"]
     dims = tokenizer.signal.channels * math.prod(tokenizer.signal.size)

@@ -9,6 +9,7 @@ Three sampling schemes share one decoder:
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -19,12 +20,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from smalti.artifacts import load_model
-from smalti.autoencoders import DiscreteAutoencoder
+from smalti.autoencoders import Tokenizer
 from smalti.data import Condition
 from smalti.errors import InputError
 from smalti.generation.sources import generator_of
-from smalti.priors import Histogram, Prior, Uniform
-from smalti.runs import Run
+from smalti.priors import Cascade, Histogram, Prior, Uniform
+from smalti.runs import Run, load_prior
 from smalti.signals import Signal
 from smalti.tokens import read_cache
 
@@ -49,7 +50,7 @@ class Model:
     """
 
     def __init__(
-        self, tokenizer: DiscreteAutoencoder, prior: Prior | None = None, run: Run | None = None
+        self, tokenizer: Tokenizer, prior: Prior | None = None, run: Run | None = None
     ) -> None:
         self.tokenizer, self.prior, self.run = tokenizer, prior, run
 
@@ -72,13 +73,10 @@ class Model:
                 f"fit again to go on."
             )
         tokenizer = load_model(run.tokenizer)
-        prior = load_model(run.prior) if run.prior.exists() else None
-        if not isinstance(tokenizer, DiscreteAutoencoder) or not isinstance(prior, Prior | None):
+        prior = load_prior(run, tokenizer) if isinstance(tokenizer, Tokenizer) else None
+        if not isinstance(tokenizer, Tokenizer) or not isinstance(prior, Prior | None):
             raise InputError(f"The models in {folder} have changed places: copy the run again.")
-        if prior is not None and (prior.grid, {prior.codebook_size}) != (
-            tokenizer.token_grid,
-            set(tokenizer.quantizer.codebook_sizes),
-        ):
+        if prior is not None and not _belong_together(prior, tokenizer):
             raise InputError(
                 f"The prior in {folder} is of another tokenizer: copy the run again, or delete "
                 f"{run.prior} and fit again."
@@ -103,31 +101,51 @@ class Model:
         return self.tokenizer.signal
 
     @property
+    def grids(self) -> tuple[tuple[int, ...], ...]:
+        """Shapes of the indices of one signal, coarse to fine; most models have one."""
+        return self.tokenizer.grids
+
+    @property
     def grid(self) -> tuple[int, ...]:
-        """Shape of the indices of one signal, a trailing Q included."""
-        return self.tokenizer.token_grid
+        """Shape of the tokens of one signal, as a prior sees them: the grid, or a row (P,)."""
+        if len(self.grids) == 1:
+            return self.grids[0]
+        return (sum(map(math.prod, self.grids)),)
 
     @property
     def codebook_size(self) -> int:
         """K, of the largest codebook."""
-        return max(self.tokenizer.quantizer.codebook_sizes)
+        return max(self.tokenizer.codebook_sizes)
 
     @property
     def condition(self) -> Condition | None:
         """What samples can be conditioned on."""
         return None if self.prior is None else self.prior.condition
 
-    def encode(self, x: Tensor) -> Tensor:
-        """Signals (B, C, *size) → indices (B, *grid); see `DiscreteAutoencoder.encode`."""
-        return torch.cat([self.tokenizer.encode(part.to(self.device)) for part in x.split(BATCH)])
+    def encode(self, x: Tensor) -> Any:
+        """Signals (B, C, *size) → indices (B, *grid), of a hierarchy a tuple, coarse to fine."""
+        return self.apart(self.tokens(x))
 
-    def decode(self, indices: Tensor) -> Tensor:
-        """Indices (B, *grid) → signals (B, C, *size); see `DiscreteAutoencoder.decode`."""
-        parts = [self.tokenizer.decode(part.to(self.device)) for part in indices.split(BATCH)]
-        return torch.cat(parts)
+    def decode(self, indices: Tensor | Sequence[Tensor]) -> Tensor:
+        """Indices (B, *grid), of a hierarchy a tuple or a prefix of it → signals (B, C, *size)."""
+        if isinstance(indices, Tensor):
+            parts: list[Any] = [part.to(self.device) for part in indices.split(BATCH)]
+        else:
+            levels = (grid.to(self.device).split(BATCH) for grid in indices)
+            parts = list(zip(*levels, strict=True))
+        return torch.cat([self.tokenizer.decode(part) for part in parts])
+
+    def tokens(self, x: Tensor) -> Tensor:
+        """Signals (B, C, *size) → tokens as a prior sees them, (B, *grid) or rows (B, P)."""
+        return torch.cat([self.tokenizer.tokens(part.to(self.device)) for part in x.split(BATCH)])
+
+    def apart(self, tokens: Tensor) -> Any:
+        """Tokens as `encode` gives indices: of a hierarchy a tuple of grids, coarse to fine."""
+        grids = self.tokenizer.split(tokens)
+        return grids if len(grids) > 1 else grids[0]
 
     def interpolate(self, x_a: Tensor, x_b: Tensor, steps: int = 8) -> Tensor:
-        """From one signal (C, *size) to another: (steps, C, *size); see `DiscreteAutoencoder`."""
+        """From one signal (C, *size) to another: (steps, C, *size); see `Tokenizer`."""
         return self.tokenizer.interpolate(x_a.to(self.device), x_b.to(self.device), steps)
 
     def sample(
@@ -147,7 +165,8 @@ class Model:
             condition: A label or a time, or n of them: "3", "horse", "10:10". Without one, a
                 conditional prior draws a condition for each sample, all equally likely.
             scheme: "prior", "histogram" or "uniform".
-            known: Indices (n, *grid), or (1, *grid) for all, -1 where to fill in.
+            known: Tokens (n, *grid), or (1, *grid) for all, -1 where to fill in; see
+                `known_tokens`.
             seed: Makes the result repeatable.
             options: `temperature`, `top_k`, `top_p`, see `Prior.sample`.
 
@@ -168,8 +187,8 @@ class Model:
         known: Tensor | None = None,
         seed: int | None = None,
         **options: Any,
-    ) -> Tensor:
-        """As `sample`, but gives the indices (n, *grid)."""
+    ) -> Any:
+        """As `sample`, but gives the indices as `encode` does: (n, *grid), or a tuple of grids."""
         generator = generator_of(n, seed)
         prior = self.scheme(scheme)
         context = self._context(prior, n, condition, generator)
@@ -187,7 +206,7 @@ class Model:
                     **options,
                 )
             )
-        return torch.cat(grids)
+        return self.apart(torch.cat(grids))
 
     def scheme(self, name: str) -> Prior:
         """The prior of a sampling scheme.
@@ -196,7 +215,7 @@ class Model:
             InputError: If there is no such scheme, or it needs something that is not there.
         """
         if name == "uniform":
-            return Uniform(self.codebook_size, self.grid)
+            return _uniform(self.tokenizer)
         if name == "prior":
             if self.prior is None:
                 raise InputError(
@@ -209,8 +228,9 @@ class Model:
                     "The scheme 'histogram' draws from a run's tokens: load the model from its run."
                 )
             histogram = Histogram(self.codebook_size, self.grid, self.condition)
-            indices, context = read_cache(self.run.tokens, "train")
-            histogram.fit(indices, None if self.condition is None else context)
+            cached = read_cache(self.run.tokens, "train")
+            context = None if self.condition is None else cached.context
+            histogram.fit(self.tokenizer.join(cached.levels), context)
             return histogram
         raise InputError(
             f"There is no sampling scheme {name!r}: choose one of {', '.join(SCHEMES)}."
@@ -218,21 +238,23 @@ class Model:
 
     def known_tokens(self, x: Tensor, given: Tensor) -> Tensor:
         """The tokens of partly given images, -1 where a token's patch holds a pixel that is not
-        given.
+        given; of a hierarchy as rows (B, P).
 
         Arguments:
             x: (B, C, H, W) in the signal's range.
             given: (B, H, W), True where the pixel is given; the others should hold something
                 smooth.
         """
-        indices = self.encode(x)
-        factor = self.tokenizer.downsampling
-        padding = [side for length in reversed(x.shape[2:]) for side in (0, -length % factor)]
+        coarsest = self.tokenizer.downsampling
+        padding = [side for length in reversed(x.shape[2:]) for side in (0, -length % coarsest)]
         missing = F.pad((~given).float(), padding)[:, None]
-        whole = F.max_pool2d(missing, factor)[:, 0] == 0
-        if indices.ndim > whole.ndim:
-            whole = whole[..., None]
-        return torch.where(whole, indices, -1)
+        levels = []
+        for grid in self.tokenizer.split(self.tokens(x)):
+            whole = F.max_pool2d(missing, missing.shape[2] // grid.shape[1])[:, 0] == 0
+            if grid.ndim > whole.ndim:
+                whole = whole[..., None]
+            levels.append(torch.where(whole, grid, -1))
+        return self.tokenizer.join(levels)
 
     def _context(
         self,
@@ -257,3 +279,23 @@ class Model:
             raise InputError(f"{n} samples take {n} conditions, got {len(words)}.")
         values = [prior.condition.parse(str(word)) for word in words]
         return torch.tensor(values, dtype=prior.condition.dtype)
+
+
+def _uniform(tokenizer: Tokenizer) -> Prior:
+    """Every index of every level equally likely."""
+    levels = [
+        Uniform(max(quantizer.codebook_sizes), grid)
+        for quantizer, grid in zip(tokenizer.levels, tokenizer.grids, strict=True)
+    ]
+    return levels[0] if len(levels) == 1 else Cascade(levels)
+
+
+def _belong_together(prior: Prior, tokenizer: Tokenizer) -> bool:
+    """Whether the prior of each level is over indices such as the level's."""
+    priors = prior.levels if isinstance(prior, Cascade) else (prior,)
+    ours = [(level.grid, {level.codebook_size}) for level in priors]
+    theirs = [
+        (grid, set(quantizer.codebook_sizes))
+        for quantizer, grid in zip(tokenizer.levels, tokenizer.grids, strict=True)
+    ]
+    return ours == theirs

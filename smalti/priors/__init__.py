@@ -3,6 +3,7 @@
 from smalti.priors.attention import PixelSNAIL
 from smalti.priors.autoregressive import AutoregressivePrior, Stepper
 from smalti.priors.base import Prior, TractablePrior
+from smalti.priors.cascade import Cascade, uniform_like
 from smalti.priors.depth import DepthPixelCNN
 from smalti.priors.empirical import Histogram, Uniform
 from smalti.priors.pixelcnn import PixelCNN
@@ -10,6 +11,7 @@ from smalti.priors.sampling import Choice, choose
 
 __all__ = [
     "AutoregressivePrior",
+    "Cascade",
     "Choice",
     "DepthPixelCNN",
     "Histogram",
@@ -20,4 +22,5 @@ __all__ = [
     "TractablePrior",
     "Uniform",
     "choose",
+    "uniform_like",
 ]

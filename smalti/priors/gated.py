@@ -27,9 +27,6 @@ __all__ = ["GatedPrior", "for_relu"]
 class GatedPrior(AutoregressivePrior):
     """Abstract: a prior whose positions are embedded and go through gated stacks.
 
-    Attributes:
-        depth: Q, the indices of a position.
-
     Arguments:
         codebook_size: K.
         grid: Shape of one grid.
@@ -42,6 +39,9 @@ class GatedPrior(AutoregressivePrior):
 
     Raises:
         InputError: If an argument is out of range.
+
+    Attributes:
+        depth: Q, the indices of a position.
     """
 
     def __init__(

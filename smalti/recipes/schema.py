@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any, Literal
 
 import torch
@@ -28,6 +29,8 @@ from smalti.training import Hardware, Training
 __all__ = [
     "AutoencoderRecipe",
     "Evaluation",
+    "FinerLevel",
+    "FinerPrior",
     "Network",
     "PriorRecipe",
     "Recipe",
@@ -66,6 +69,20 @@ class Network:
 
 
 @dataclass(frozen=True)
+class FinerLevel:
+    """A finer level of a hierarchical tokenizer.
+
+    Args:
+        quantizer: Any quantizer.
+        downsampling: Signal positions a token of this level, along each dimension; a power of two,
+            less than that of the coarser level.
+    """
+
+    quantizer: Quantizer
+    downsampling: int
+
+
+@dataclass(frozen=True)
 class TokenizerRecipe:
     """The tokenizer: encoder, quantizer, decoder and their training.
 
@@ -80,6 +97,10 @@ class TokenizerRecipe:
             {sample_entropy: 0.1, entropy_deficit: 0.1}.
         likelihood: p(x | h) of the decoder's output h, in the place of a reconstruction loss, e.g.
             Categorical.
+        finer: Levels below this one, coarse to fine, for a hierarchical tokenizer (VQ-VAE-2): then
+            `quantizer` and the network's downsampling are those of the coarsest.
+        level_dropout: Probability that an image in training has only its coarser levels, so that
+            those decode by themselves.
     """
 
     quantizer: Quantizer
@@ -90,14 +111,28 @@ class TokenizerRecipe:
     commitment_warmup: int = 0
     loss_weights: dict[str, float] | None = None
     likelihood: Likelihood | None = None
+    finer: list[FinerLevel] | None = None
+    level_dropout: float = 0.1
 
     def __post_init__(self) -> None:
+        factors = self.downsamplings
+        for coarse, fine in pairwise(factors):
+            if fine < 1 or coarse <= fine or coarse % fine:
+                raise InputError(
+                    f"Each level must be finer than the one before it, got downsamplings of "
+                    f"{', '.join(map(str, factors))}: give e.g. 8 (of the network), then 4."
+                )
         if self.likelihood is not None and self.reconstruction is not None:
             raise InputError(
                 f"A tokenizer has a likelihood or a reconstruction loss, got "
                 f"{type(self.likelihood).__name__} and {type(self.reconstruction).__name__}: "
                 f"leave one out."
             )
+
+    @property
+    def downsamplings(self) -> list[int]:
+        """Signal positions a token of each level, coarse to fine."""
+        return [self.network.downsampling, *(level.downsampling for level in self.finer or [])]
 
 
 @dataclass(frozen=True)
@@ -132,6 +167,19 @@ class AutoencoderRecipe:
 
 
 @dataclass(frozen=True)
+class FinerPrior:
+    """The prior of a finer level of a hierarchical tokenizer, given the grids above it.
+
+    Args:
+        model: A prior that is trained, such as PixelCNN.
+        training: Steps, batches, optimizer, schedule.
+    """
+
+    model: Callable[[int, tuple[int, ...], Condition | None], Prior]
+    training: Training
+
+
+@dataclass(frozen=True)
 class PriorRecipe:
     """The prior over the tokens and its training.
 
@@ -143,6 +191,7 @@ class PriorRecipe:
         conditional: Whether it is conditioned on the label or time, where the data have one.
         examples: How many training examples become tokens; all if not given. Endless data need it.
         views: How many times each is turned into tokens: first as it is, then randomly augmented.
+        finer: Of a hierarchical tokenizer, the priors of its finer levels, coarse to fine.
     """
 
     model: Callable[[int, tuple[int, ...], Condition | None], Prior]
@@ -150,6 +199,7 @@ class PriorRecipe:
     conditional: bool = True
     examples: int | None = None
     views: int = 1
+    finer: list[FinerPrior] | None = None
 
     def __post_init__(self) -> None:
         if self.views < 1 or (self.examples is not None and self.examples < 1):
@@ -203,6 +253,13 @@ class Recipe:
             raise InputError(
                 f"A recipe has a tokenizer or an autoencoder, got {given}: give one of the two."
             )
+        if self.tokenizer is not None and self.prior is not None:
+            levels, priors = (1 + len(part.finer or []) for part in (self.tokenizer, self.prior))
+            if levels != priors:
+                raise InputError(
+                    f"Each level of a tokenizer has its prior, got {levels} levels and {priors} "
+                    f"priors: give as many under prior.finer as under tokenizer.finer."
+                )
         if self.autoencoder is not None and self.prior is not None:
             raise InputError(
                 "A prior is learned over tokens, got one for a continuous autoencoder: leave it "

@@ -13,6 +13,7 @@ from smalti.autoencoders import (
     HierarchicalAutoencoder,
 )
 from smalti.errors import InputError
+from smalti.losses.likelihoods import Categorical
 from smalti.quantizers import (
     EMACodebook,
     GradientCodebook,
@@ -188,6 +189,30 @@ def test_several_indices_a_position_and_rows_for_a_prior():
     row = model.join(grids)
     assert row.shape == (2, 2 * 2 + 4 * 4 * 3)
     assert all(torch.equal(a, b) for a, b in zip(model.split(row), grids, strict=True))
+
+
+def test_with_a_likelihood_the_reconstruction_costs_nats():
+    signal = Signal("image", 1, (16, 16))
+    sizes = {"hidden": 8, "residual_hidden": 4}
+    likelihood = Categorical(levels=8)
+    model = HierarchicalAutoencoder(
+        [ConvEncoder(8, 6, downsampling=2, **sizes), ConvEncoder(1, 8, **sizes)],
+        [quantizer(), quantizer()],
+        [
+            ConvDecoder(8, 6, downsampling=2, **sizes),
+            ConvDecoder(likelihood.channels(1), 14, **sizes),
+        ],
+        signal,
+        likelihood=likelihood,
+    ).eval()
+    x = batch(signal)
+    x_hat, _, losses = model(x)
+    nll = model.nll(x)
+    torch.testing.assert_close(losses["reconstruction"], nll.mean() / 256)
+    torch.testing.assert_close(model.nll(x, model.tokens(x)), nll)
+    torch.testing.assert_close(model.decode(model.encode(x)), x_hat.clamp(-1, 1))
+    with pytest.raises(InputError, match="no likelihood"):
+        assemble(signal).nll(x)
 
 
 def test_what_does_not_fit_is_refused():

@@ -1,0 +1,91 @@
+"""A cascade is a distribution over all levels at once: its factors are its priors'."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import pytest
+import torch
+
+from smalti.artifacts import load_model, save_model
+from smalti.data import GridsAbove, Label
+from smalti.errors import InputError
+from smalti.priors import Cascade, PixelCNN, uniform_like
+
+LABEL = Label(["a", "b"])
+
+
+def cascade(condition=None, sizes=(2, 3)) -> Cascade:
+    above = GridsAbove(sizes[:1], [(1, 2)], condition)
+    options = {"hidden": 4, "layers": 1}
+    top = PixelCNN(sizes[0], (1, 2), condition, **options)
+    return Cascade([top, PixelCNN(sizes[1], (2, 2), above, **options)]).eval()
+
+
+def rows() -> torch.Tensor:
+    every = [*itertools.product(*[range(2)] * 2, *[range(3)] * 4)]
+    return torch.tensor(every)
+
+
+@pytest.mark.parametrize("condition", [None, LABEL])
+def test_probabilities_of_all_rows_sum_to_one(condition):
+    prior, every = cascade(condition), rows()
+    context = None if condition is None else torch.ones(len(every), dtype=torch.int64)
+    assert prior.log_prob(every, context).exp().sum().item() == pytest.approx(1, abs=1e-5)
+
+
+def test_the_levels_add_up_and_each_is_its_prior_s():
+    prior, every = cascade(LABEL), rows()
+    context = torch.arange(len(every)) % 2
+    of_levels = prior.log_probs(every, context)
+    torch.testing.assert_close(of_levels.sum(1), prior.log_prob(every, context))
+    top, bottom = prior.levels
+    grids = prior.split(every)
+    torch.testing.assert_close(of_levels[:, 0], top.log_prob(grids[0], context))
+    given = bottom.condition.join(grids[:1], context)
+    torch.testing.assert_close(of_levels[:, 1], bottom.log_prob(grids[1], given))
+
+
+def test_samples_are_as_frequent_as_they_are_probable():
+    prior, every = cascade(), rows()
+    drawn = prior.sample((4000, 6), generator=torch.Generator().manual_seed(0))
+    found = (drawn[:, None] == every).all(2).double().mean(0)
+    assert (found - prior.log_prob(every).exp()).abs().max() < 4 * math.sqrt(0.05 / 4000)
+
+
+def test_known_indices_stay_at_every_level():
+    prior = cascade()
+    known = torch.tensor([[1, -1, 2, -1, -1, 0]]).expand(20, 6)
+    drawn = prior.sample((20, 6), known=known)
+    assert torch.equal(torch.where(known >= 0, known, drawn), drawn)
+
+
+def test_uniform_has_each_level_s_own_codebook():
+    uniform = uniform_like(cascade())
+    wanted = -2 * math.log(2) - 4 * math.log(3)
+    assert uniform.log_prob(rows())[0].item() == pytest.approx(wanted)
+    drawn = uniform.sample((200, 6))
+    assert drawn[:, :2].max() == 1
+    assert drawn[:, 2:].max() == 2
+
+
+def test_a_saved_cascade_is_the_same(tmp_path):
+    prior, every = cascade(LABEL), rows()
+    save_model(prior, tmp_path / "model")
+    context = torch.zeros(len(every), dtype=torch.int64)
+    loaded = load_model(tmp_path / "model")
+    assert torch.equal(loaded.log_prob(every, context), prior.log_prob(every, context))
+
+
+def test_a_prior_of_other_levels_is_refused():
+    top, bottom = cascade().levels
+    with pytest.raises(InputError, match="got none"):
+        Cascade([])
+    for wrong in [
+        PixelCNN(3, (2, 2), LABEL, hidden=4, layers=1),
+        PixelCNN(3, (2, 2), GridsAbove([2], [(2, 2)]), hidden=4, layers=1),
+        PixelCNN(3, (2, 2), GridsAbove([2], [(1, 2)], LABEL), hidden=4, layers=1),
+    ]:
+        with pytest.raises(InputError, match="The prior of level 1"):
+            Cascade([top, wrong])

@@ -1,0 +1,137 @@
+"""A hierarchy from the recipe to the report: two levels, a prior each, and every command."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+import smalti
+from smalti.cli import main
+from smalti.data import GridsAbove
+from smalti.priors import Cascade
+from smalti.runs import Run
+from smalti.tokens import read_cache, read_tokens
+from tiny import clocks_recipe, write_recipe
+
+
+def hierarchical_recipe() -> dict:
+    """Clocks of 16 px, 2×2 and 4×4 tokens."""
+    recipe = clocks_recipe()
+    tokenizer, prior = recipe["tokenizer"], recipe["prior"]
+    quantizer = dict(tokenizer["quantizer"])
+    tokenizer["finer"] = [{"quantizer": quantizer, "downsampling": 4}]
+    tokenizer["network"]["downsampling"] = 8
+    prior["finer"] = [{"model": dict(prior["model"]), "training": dict(prior["training"])}]
+    return recipe
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("hierarchy")
+    recipe = write_recipe(folder / "tiny.yaml", hierarchical_recipe())
+    assert main(["fit", str(recipe), "--out", str(folder / "run")]) == 0
+    return folder / "run"
+
+
+@pytest.fixture(scope="module")
+def model(run):
+    return smalti.load(run)
+
+
+def signals(model, n=3):
+    return torch.rand(n, model.signal.channels, *model.signal.size) * 2 - 1
+
+
+def test_each_level_has_its_tokens_and_its_prior(run, model):
+    assert sorted(path.name for path in (run / "prior").iterdir()) == ["0", "1"]
+    assert json.loads((run / "tokens" / "tokens.json").read_text())["grids"] == [[2, 2], [4, 4]]
+    cached = read_cache(run / "tokens", "train")
+    assert [tuple(grid.shape) for grid in cached.levels] == [(48, 2, 2), (48, 4, 4)]
+    assert isinstance(model.prior, Cascade)
+    top, bottom = model.prior.levels
+    assert bottom.condition == GridsAbove([16], [(2, 2)], top.condition)
+    assert list(Run(run).curves()) == ["tokenizer", "prior-0", "prior-1"]
+
+
+def test_what_a_finished_fit_does_again_is_nothing(run):
+    made = (run / "prior" / "1" / "model.safetensors").stat().st_mtime_ns
+    assert main(["fit", str(run.parent / "tiny.yaml"), "--out", str(run)]) == 0
+    assert (run / "prior" / "1" / "model.safetensors").stat().st_mtime_ns == made
+
+
+def test_tuples_in_and_out(model):
+    x = signals(model)
+    grids = model.encode(x)
+    assert [tuple(grid.shape) for grid in grids] == [(3, 2, 2), (3, 4, 4)]
+    assert torch.equal(model.decode(grids), model.tokenizer.decode(grids))
+    assert torch.equal(model.decode(grids[:1]), model.tokenizer.decode(grids[:1]))
+    drawn = model.sample_indices(2, "10:10", seed=1)
+    assert torch.equal(model.decode(drawn), model.sample(2, "10:10", seed=1))
+    way = model.interpolate(x[0], x[1], 3)
+    torch.testing.assert_close(way[[0, -1]], model.decode(model.encode(x[:2])))
+
+
+def test_known_tokens_of_every_level_stay(model):
+    x = signals(model, 1)
+    given = torch.zeros(1, *model.signal.size, dtype=torch.bool)
+    given[:, :8] = True
+    known = model.known_tokens(x, given)
+    top, bottom = model.tokenizer.split(known)
+    assert (top[:, 0] >= 0).all()
+    assert (top[:, 1] == -1).all()
+    assert (bottom[:, :2] >= 0).all()
+    assert (bottom[:, 2:] == -1).all()
+    drawn = model.tokenizer.join(model.sample_indices(2, known=known, seed=0))
+    assert torch.equal(torch.where(known >= 0, known, drawn), drawn)
+
+
+@pytest.mark.parametrize("scheme", ["prior", "histogram", "uniform"])
+def test_every_scheme_samples(run, tmp_path, scheme):
+    words = ["sample", str(run), "--scheme", scheme, "--n", "3", "--out", str(tmp_path / "a.png")]
+    assert main(words) == 0
+
+
+@pytest.mark.parametrize("suffix", ["npz", "parquet"])
+def test_an_array_a_level_and_prefixes_on_the_command_line(run, model, tmp_path, suffix):
+    files = sorted(str(path) for path in (run / "samples").glob("samples-*.png"))[:1]
+    tokens, out = str(tmp_path / f"tokens.{suffix}"), str(tmp_path / "out")
+    assert main(["encode", str(run), *files, "--out", tokens, "--convert"]) == 0
+    read = read_tokens(tokens)
+    assert [tuple(grid.shape) for grid in read.levels] == [(1, 2, 2), (1, 4, 4)]
+    if suffix == "npz":
+        np.savez(tmp_path / "top.npz", indices=read.indices.numpy())
+        assert main(["decode", str(run), str(tmp_path / "top.npz"), "--out", out]) == 0
+        prefix = ["reconstruct", str(run), *files, "--convert", "--levels", "1"]
+        assert main([*prefix, "--out", str(tmp_path / "prefix")]) == 0
+        (one,), (two,) = ((tmp_path / name).iterdir() for name in ("out", "prefix"))
+        assert one.read_bytes() == two.read_bytes()
+    assert main(["decode", str(run), tokens, "--out", str(tmp_path / "whole")]) == 0
+
+
+def test_the_report_says_what_each_level_holds(run):
+    report = json.loads((run / "report.json").read_text())["figures"]
+    assert list(report["levels"]) == ["0", "1"]
+    an_image = [level["bits_per_image"]["value"] for level in report["levels"].values()]
+    assert sum(an_image) == pytest.approx(report["rate"]["prior"]["bits_per_image"]["value"])
+    assert report["rate"]["uniform"]["bits_per_image"]["value"] == pytest.approx(20 * 4)
+    whole = report["levels"]["1"]["psnr"]["value"]
+    assert whole == pytest.approx(report["reconstruction"]["psnr"]["value"])
+    assert "Levels" in (run / "report.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("change", "line"),
+    [
+        (lambda r: r["prior"].pop("finer"), "got 2 levels and 1 priors"),
+        (lambda r: r["tokenizer"]["network"].update(downsampling=4), "finer than the one before"),
+    ],
+)
+def test_levels_that_do_not_fit_are_refused(tmp_path, capsys, change, line):
+    recipe = hierarchical_recipe()
+    change(recipe)
+    path = write_recipe(tmp_path / "tiny.yaml", recipe)
+    assert main(["fit", str(path), "--out", str(tmp_path / "run")]) == 2
+    assert line in capsys.readouterr().err
