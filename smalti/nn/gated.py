@@ -18,10 +18,11 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from smalti.errors import InputError
 from smalti.nn.gate import gate
 from smalti.nn.masked import HorizontalConv2d, VerticalConv2d
 
-__all__ = ["GatedLayer"]
+__all__ = ["GatedLayer", "check_dropout", "check_stacks", "for_relu"]
 
 
 class GatedLayer(nn.Module):
@@ -57,3 +58,39 @@ class GatedLayer(nn.Module):
             v = v + self.dropout(gate(a, dim=1))
         z = self.dropout(gate(self.horizontal(h) + self.link(a), dim=1))
         return v, h if self.residual is None else h + self.residual(z), z
+
+
+def for_relu(*layers: nn.Conv2d | nn.Linear) -> None:
+    """Draws the weights of layers that each go into a ReLU.
+
+    PyTorch's own initialisation is too small by a factor of √6 for that, and hundreds of steps
+    would go by before what passes carries much.
+    """
+    for layer in layers:
+        nn.init.kaiming_uniform_(layer.weight, nonlinearity="relu")
+
+
+def check_stacks(hidden: int, layers: int, kernel_size: int, dropout: float) -> None:
+    """Checks the arguments of what is built of gated layers.
+
+    Raises:
+        InputError: If one is out of range.
+    """
+    if hidden < 1 or layers < 1:
+        raise InputError(
+            f"hidden and layers must be at least 1, got {hidden} and {layers}: "
+            f"64 and 8 are a good start."
+        )
+    if kernel_size < 3 or kernel_size % 2 == 0:
+        raise InputError(f"kernel_size must be odd and at least 3, got {kernel_size}: take 3 or 5.")
+    check_dropout(dropout)
+
+
+def check_dropout(dropout: float) -> None:
+    """Checks a probability with which outputs are dropped.
+
+    Raises:
+        InputError: If it is out of range.
+    """
+    if not 0 <= dropout < 1:
+        raise InputError(f"dropout must be at least 0 and below 1, got {dropout}: 0 drops nothing.")

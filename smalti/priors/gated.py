@@ -13,15 +13,14 @@ import torch
 from torch import Tensor, nn
 
 from smalti.data.conditions import Condition
-from smalti.errors import InputError
 from smalti.nn.embeddings import DepthEmbedding
-from smalti.nn.gated import GatedLayer
+from smalti.nn.gated import GatedLayer, check_stacks
 from smalti.nn.masked import shift_down, shift_right
 from smalti.nn.stepping import GatedStacks, GridPart, SkipHead, placed
 from smalti.priors.autoregressive import AutoregressivePrior
 from smalti.priors.context import context_map
 
-__all__ = ["GatedPrior", "for_relu"]
+__all__ = ["GatedPrior"]
 
 
 class GatedPrior(AutoregressivePrior):
@@ -56,7 +55,7 @@ class GatedPrior(AutoregressivePrior):
         dropout: float,
     ) -> None:
         super().__init__(codebook_size, grid, condition)
-        _check(hidden, layers, kernel_size, dropout)
+        check_stacks(hidden, layers, kernel_size, dropout)
         self.shape = shape
         self.depth = self.positions // (shape[0] * shape[1])
         self.embedding = DepthEmbedding(self.depth, codebook_size, hidden)
@@ -89,25 +88,3 @@ class GatedPrior(AutoregressivePrior):
         s = placed(self.context_map(context), batch)
         head = SkipHead(s, self.skip, self.first, last)
         return [GatedStacks(self.layers, s, head.outputs)], head
-
-
-def for_relu(*layers: nn.Conv2d | nn.Linear) -> None:
-    """Draws the weights of layers that each go into a ReLU.
-
-    PyTorch's own initialisation is too small by a factor of √6 for that, and hundreds of steps
-    would go by before what passes carries much.
-    """
-    for layer in layers:
-        nn.init.kaiming_uniform_(layer.weight, nonlinearity="relu")
-
-
-def _check(hidden: int, layers: int, kernel_size: int, dropout: float) -> None:
-    if hidden < 1 or layers < 1:
-        raise InputError(
-            f"hidden and layers must be at least 1, got {hidden} and {layers}: "
-            f"64 and 8 are a good start."
-        )
-    if kernel_size < 3 or kernel_size % 2 == 0:
-        raise InputError(f"kernel_size must be odd and at least 3, got {kernel_size}: take 3 or 5.")
-    if not 0 <= dropout < 1:
-        raise InputError(f"dropout must be at least 0 and below 1, got {dropout}.")

@@ -32,7 +32,7 @@ from smalti.artifacts import registered
 from smalti.errors import InputError
 from smalti.losses.likelihoods.base import Likelihood, Scored, from_levels, to_levels
 from smalti.losses.likelihoods.categorical import Categorical
-from smalti.nn.gated import GatedLayer
+from smalti.nn.gated import GatedLayer, check_stacks, for_relu
 from smalti.nn.masked import shift_down, shift_right
 from smalti.nn.stepping import Affine, GatedStacks, GridWalk, SkipHead, placed
 
@@ -78,7 +78,12 @@ class PixelCNNLikelihood(Likelihood):
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
-        _check(image_channels, hidden, layers, kernel_size)
+        if image_channels < 1:
+            raise InputError(
+                f"image_channels must be at least 1, got {image_channels}: 1 is for grey images, 3 "
+                f"for colour."
+            )
+        check_stacks(hidden, layers, kernel_size, dropout)
         c, self.hidden = image_channels, hidden
         self.image_channels, self.levels = image_channels, levels
         self.softmax = Categorical(levels)
@@ -93,8 +98,7 @@ class PixelCNNLikelihood(Likelihood):
         self.coupling = nn.Parameter(torch.randn(c, hidden, c) / max(c - 1, 1) ** 0.5)  # U
         self.register_buffer("past", torch.ones(c, c).tril(-1)[:, None], persistent=False)
         self.third = nn.Conv2d(c * hidden, c * levels, 1, groups=c)  # W_c
-        for convolution in (self.skip, self.first, self.second):  # each goes into a ReLU
-            nn.init.kaiming_uniform_(convolution.weight, nonlinearity="relu")
+        for_relu(self.skip, self.first, self.second)
 
     def channels(self, c: int) -> int:
         """`hidden`, whatever c is.
@@ -166,13 +170,3 @@ class PixelCNNLikelihood(Likelihood):
             logits = torch.addmm(bias[c], (f_c + seen).relu(), weight[c])  # (B, L)
             x = torch.cat([x, self.softmax.sample(logits, generator).to(f.dtype)], 1)
         return x
-
-
-def _check(image_channels: int, hidden: int, layers: int, kernel_size: int) -> None:
-    if image_channels < 1 or hidden < 1 or layers < 1:
-        raise InputError(
-            f"image_channels, hidden and layers must be at least 1, got {image_channels}, {hidden} "
-            f"and {layers}: 32 and 5 are a good start for the last two."
-        )
-    if kernel_size < 3 or kernel_size % 2 == 0:
-        raise InputError(f"kernel_size must be odd and at least 3, got {kernel_size}: take 3 or 5.")
