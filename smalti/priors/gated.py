@@ -9,13 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor, nn
 
 from smalti.data.conditions import Condition
 from smalti.nn.embeddings import DepthEmbedding
-from smalti.nn.gated import GatedLayer, check_stacks
-from smalti.nn.masked import shift_down, shift_right
+from smalti.nn.gated import check_stacks, features, gated_layers
 from smalti.nn.stepping import GatedStacks, GridPart, SkipHead, placed
 from smalti.priors.autoregressive import AutoregressivePrior
 from smalti.priors.context import context_map
@@ -60,10 +58,7 @@ class GatedPrior(AutoregressivePrior):
         self.depth = self.positions // (shape[0] * shape[1])
         self.embedding = DepthEmbedding(self.depth, codebook_size, hidden)
         self.context_map = context_map(shape, condition, hidden)
-        self.layers = nn.ModuleList(
-            GatedLayer(hidden, kernel_size, dropout, shape[0] > 1, layer == layers - 1)
-            for layer in range(layers)
-        )
+        self.layers = gated_layers(hidden, layers, kernel_size, dropout, vertical=shape[0] > 1)
         self.skip = nn.Conv2d((1 + layers) * hidden, hidden, 1)  # S_0, S_1, … S_L in one
         self.first = nn.Conv2d(hidden, hidden, 1)
 
@@ -72,14 +67,7 @@ class GatedPrior(AutoregressivePrior):
         q = indices.reshape(-1, *self.shape, self.depth)
         # (B, C, H, W), but with the channels last in memory, where convolutions are fastest.
         e = self.embedding(q).sum(-2).permute(0, 3, 1, 2)
-        s = self.context_map(context)
-        v, h = shift_down(e), shift_right(e)
-        skips = [s.expand_as(e)]
-        for layer in self.layers:
-            v, h, z = layer(v, h, s)
-            skips.append(z)
-        x = self.skip(torch.cat(skips, 1)).relu()
-        return self.first(x).relu()
+        return features(e, self.context_map(context), self.layers, self.skip, self.first)
 
     def parts(
         self, batch: int, context: Tensor | None, last: nn.Conv2d

@@ -32,8 +32,7 @@ from smalti.artifacts import registered
 from smalti.errors import InputError
 from smalti.losses.likelihoods.base import Likelihood, Scored, from_levels, to_levels
 from smalti.losses.likelihoods.categorical import Categorical
-from smalti.nn.gated import GatedLayer, check_stacks, for_relu
-from smalti.nn.masked import shift_down, shift_right
+from smalti.nn.gated import check_stacks, features, for_relu, gated_layers
 from smalti.nn.stepping import Affine, GatedStacks, GridWalk, SkipHead, placed
 
 __all__ = ["PixelCNNLikelihood"]
@@ -88,10 +87,7 @@ class PixelCNNLikelihood(Likelihood):
         self.image_channels, self.levels = image_channels, levels
         self.softmax = Categorical(levels)
         self.embedding = nn.Conv2d(c, hidden, 1)
-        self.layers = nn.ModuleList(
-            GatedLayer(hidden, kernel_size, dropout, vertical=True, last=layer == layers - 1)
-            for layer in range(layers)
-        )
+        self.layers = gated_layers(hidden, layers, kernel_size, dropout, vertical=True)
         self.skip = nn.Conv2d((1 + layers) * hidden, hidden, 1)
         self.first = nn.Conv2d(hidden, hidden, 1)
         self.second = nn.Conv2d(hidden, c * hidden, 1)  # f_c of all c
@@ -117,13 +113,7 @@ class PixelCNNLikelihood(Likelihood):
         """Logits (B, L, C, H, W) of every value, given h (B, hidden, H, W) and the values of x
         (B, C, H, W) before it.
         """
-        e = self.embedding(x)
-        v, row = shift_down(e), shift_right(e)
-        skips = [h]
-        for layer in self.layers:
-            v, row, z = layer(v, row, h)
-            skips.append(z)
-        f = self.second(self.first(self.skip(torch.cat(skips, 1)).relu()).relu())
+        f = self.second(features(self.embedding(x), h, self.layers, self.skip, self.first))
         seen = torch.einsum("odc,bchw->bodhw", self.coupling * self.past, x)  # U_c x_<c
         logits = self.third((f + seen.flatten(1, 2)).relu())
         return rearrange(logits, "b (c l) h w -> b l c h w", l=self.levels)
