@@ -65,7 +65,7 @@ def gaussian(methods: Sequence[str], *, bits: Sequence[int], seeds: int, steps: 
         for b, name, seed in progress(plan, len(plan), "runs")
     ]
     title = f"N(0, I) in {DIM} dimensions: {steps} steps of {BATCH} vectors"
-    return Comparison(title, DISTORTION, outcomes, bound)
+    return Comparison(title, DISTORTION, DISTORTION, outcomes, bound)
 
 
 def _learned(

@@ -89,7 +89,7 @@ def head_to_head(
     path = getattr(recipe.data.init_args, "path", None)
     where = f"{data} ({Path(path).name})" if path else data
     title = f"{where}: {steps} steps of batches of {recipe.tokenizer.training.batch_size}"
-    return Comparison(title, DISTORTION, outcomes)
+    return Comparison(title, DISTORTION, "reconstruction loss", outcomes)
 
 
 def _config(

@@ -78,7 +78,9 @@ def _gumbel(bits: int, dim: int, steps: int) -> Config:
     return _part("GumbelQuantizer", size=2**bits, dim=dim, temperature=annealing)
 
 
-ENTROPIES = {"sample_entropy": 0.01, "entropy_deficit": 0.01}
+# Chosen on validation images of Fashion-MNIST. On the sphere less keeps all words in use.
+LFQ_WEIGHTS = {"sample_entropy": 0.001, "entropy_deficit": 0.1}
+BSQ_WEIGHTS = {"sample_entropy": 0.01, "entropy_deficit": 0.01}
 
 METHODS = {
     "ste": Method(
@@ -95,12 +97,12 @@ METHODS = {
     ),
     "fsq": Method("finite scalar", _projected(_finite_scalar)),
     "lfq": Method(
-        "lookup-free", _projected(lambda bits: _part("LookupFreeQuantizer", bits=bits)), ENTROPIES
+        "lookup-free", _projected(lambda bits: _part("LookupFreeQuantizer", bits=bits)), LFQ_WEIGHTS
     ),
     "bsq": Method(
         "binary spherical",
         _projected(lambda bits: _part("BinarySphericalQuantizer", bits=bits)),
-        ENTROPIES,
+        BSQ_WEIGHTS,
     ),
     "gumbel": Method("Gumbel-softmax", _gumbel, {"kl": 5e-4}),
 }

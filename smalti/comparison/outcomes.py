@@ -36,7 +36,7 @@ class Outcome:
         bits: log2 K.
         seed: Of everything random.
         figures: By name, as measured on the test set.
-        curve: (step, seconds trained, distortion on the validation set), in order.
+        curve: (step, seconds trained, loss on the validation set), in order.
     """
 
     method: str
@@ -53,12 +53,14 @@ class Comparison:
     Attributes:
         title: What was compared, on what, with which budget.
         distortion: The name of the distortion among the figures.
+        curve: The name of the loss that the curves are of.
         outcomes: Of every method at every rate, with the same seeds.
         bound: The least distortion that is possible at so many bits; None where nobody knows.
     """
 
     title: str
     distortion: str
+    curve: str
     outcomes: Sequence[Outcome]
     bound: Callable[[int], float] | None = None
 
@@ -105,6 +107,7 @@ class Comparison:
         content = {
             "title": self.title,
             "distortion": self.distortion,
+            "curve": self.curve,
             "methods": {name: METHODS[name].summary for name in self.methods},
             "bound": {bits: self.bound(bits) for bits in self.rates} if self.bound else None,
             "outcomes": [asdict(outcome) for outcome in self.outcomes],
@@ -133,7 +136,7 @@ class Comparison:
             axes.yaxis.set_minor_formatter("{x:.3g}")
             if self.bound is not None:
                 axes.axhline(self.bound(bits), color=GREY, linestyle="--", label="bound")
-        over_steps.set_ylabel(f"{self.distortion}, validation, {bits} bits", color=GREY)
+        over_steps.set_ylabel(f"{self.curve}, validation, {bits} bits", color=GREY)
         return _finished(plot, over_seconds)
 
     def _over_bits(self) -> Image.Image:

@@ -135,7 +135,7 @@ def test_the_table_has_mean_and_deviation_the_best_first():
         for name, values in {"ste": (0.30, 0.34), "ema": (0.20, 0.20)}.items()
         for seed, mse in enumerate(values)
     ]
-    table = Comparison("Toy", "MSE", outcomes, lambda bits: 1 / bits).table()
+    table = Comparison("Toy", "MSE", "loss", outcomes, lambda bits: 1 / bits).table()
     assert table.splitlines() == [
         "Toy; mean ± standard deviation over 2 seeds.",
         "",
@@ -150,7 +150,7 @@ def test_the_table_has_mean_and_deviation_the_best_first():
 @pytest.mark.parametrize("limit", [None, lambda bits: 1 / bits])
 def test_what_is_saved_is_all_there(limit, tmp_path):
     outcomes = [outcome(name, bits, 0, 1 / bits) for name in METHODS for bits in (4, 8)]
-    Comparison("Toy", "MSE", outcomes, limit).save(tmp_path / "out")
+    Comparison("Toy", "MSE", "loss", outcomes, limit).save(tmp_path / "out")
     content = json.loads((tmp_path / "out" / "comparison.json").read_text())
     assert len(content["outcomes"]) == 2 * len(METHODS)
     text = (tmp_path / "out" / "comparison.md").read_text()
