@@ -67,6 +67,15 @@ class Network:
                 f"{self.residual_hidden}."
             )
 
+    @property
+    def inside(self) -> dict[str, int]:
+        """What `ConvEncoder` and `ConvDecoder` have inside, as their arguments."""
+        return {
+            "hidden": self.hidden,
+            "residual_blocks": self.residual_blocks,
+            "residual_hidden": self.residual_hidden,
+        }
+
 
 @dataclass(frozen=True)
 class FinerLevel:
