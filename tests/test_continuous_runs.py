@@ -171,6 +171,7 @@ def test_python_api(run):
         (["fit", "tiny.yaml", "--autoencoder.beta", "-1"], "at least 0, got -1"),
         (["fit", "tiny.yaml", "--autoencoder.model", "Frob"], "Frob"),
         (["fit", "tiny.yaml", "--autoencoder.reconstruction", "L1"], "set likelihood"),
+        (["fit", "scale.yaml"], "scale must be above 0"),
         (["fit", "tiny.yaml", "--autoencoder.frob", "1"], "no field frob in autoencoder:"),
         (["fit", "tiny.yaml", "--autoencoder.network.frob", "1"], "no field network.frob in"),
         (["fit", "tiny.yaml", "--prior.model", "PixelCNN"], "it needs prior.training.steps:"),
@@ -184,11 +185,13 @@ def test_mistakes(run, capsys, tmp_path, files, monkeypatch, words, line):
     np.savez("nan.npz", latents=np.full((1, 6), np.nan))
     np.savez("empty.npz", latents=np.zeros((0, 6)))
     vae, clocks = vae_recipe(), clocks_recipe()
+    wrong = {"class_path": "Gaussian", "init_args": {"scale": -1.0}}
     recipes = {
         "tiny": vae,
         "both": {**vae, "tokenizer": clocks["tokenizer"]},
         "neither": {"data": vae["data"]},
         "prior": {**vae, "prior": clocks["prior"]},
+        "scale": {"data": vae["data"], "autoencoder": {**vae["autoencoder"], "likelihood": wrong}},
     }
     for name, recipe in recipes.items():
         write_recipe(tmp_path / f"{name}.yaml", recipe)

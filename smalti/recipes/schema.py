@@ -363,8 +363,11 @@ def build(config: Namespace) -> Recipe:
     try:
         fields = dict(vars(parser().instantiate(config)))
     except ValueError as error:  # jsonargparse's own, about a part that may also be left out
-        if isinstance(error.__cause__, InputError):
-            raise error.__cause__ from error
+        cause = error.__cause__
+        while isinstance(cause, ValueError) and not isinstance(cause, InputError):
+            cause = cause.__cause__
+        if isinstance(cause, InputError):
+            raise cause from error
         raise
     fields.pop("config", None)
     return Recipe(**fields)
