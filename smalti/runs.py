@@ -302,7 +302,15 @@ def load_prior(run: Run, tokenizer: Tokenizer) -> Any:
     if not all(folder.exists() for folder in folders):
         return None
     priors = [load_model(folder) for folder in folders]
-    return priors[0] if len(priors) == 1 else Cascade(priors)
+    if len(priors) == 1:
+        return priors[0]
+    try:
+        return Cascade(priors)
+    except (InputError, AttributeError) as error:  # of other levels, or no priors at all
+        raise InputError(
+            f"The priors in {run.prior} are not of its levels: copy the run again, or delete "
+            f"{run.prior} and fit again."
+        ) from error
 
 
 def _fit_prior(run: Run, recipe: Recipe, splits: Splits, level: int) -> None:
