@@ -41,9 +41,7 @@ def build(recipe: AutoencoderRecipe, signal: Signal) -> ContinuousAutoencoder:
     network, dim = recipe.network, recipe.dim
     grid = tuple(-(-length // network.downsampling) for length in signal.size)
     sizes = {
-        "hidden": network.hidden,
-        "residual_blocks": network.residual_blocks,
-        "residual_hidden": network.residual_hidden,
+        **network.inside,
         "downsampling": network.downsampling,
         "spatial_dims": signal.spatial_dims,
     }

@@ -27,7 +27,9 @@ def write_latents(path: str | Path, z: Tensor) -> None:
     Raises:
         InputError: If the name ends otherwise.
     """
-    path = _npz(path, "written as")
+    path = Path(path)
+    if path.suffix != ".npz":
+        raise InputError(f"Latents are written as .npz, got {path.name}: name it {path.stem}.npz.")
     with atomic_file(path) as temporary:
         np.savez_compressed(temporary, latents=z.cpu().numpy())
 
@@ -38,24 +40,24 @@ def read_latents(path: str | Path) -> Tensor:
     Raises:
         InputError: If the file is missing, is damaged or holds no latents.
     """
-    path = _npz(path, "read from")
+    path = Path(path)
+    if path.suffix != ".npz":
+        raise InputError(
+            f"Latents are read from a .npz, got {path.name}: give one that smalti encode wrote."
+        )
     if not path.is_file():
         raise InputError(f"There is no file {path}: give the path of a .npz.")
     try:
         with path.open("rb") as file, np.load(file) as arrays:
             latents = arrays["latents"]
-        if latents.ndim != 2 or not np.issubdtype(latents.dtype, np.floating):
+        floating = np.issubdtype(latents.dtype, np.floating)
+        if latents.ndim != 2 or not len(latents) or not floating:
             raise ValueError(f"latents are {latents.dtype} of the shape {latents.shape}")
+        if not (np.abs(latents) <= np.finfo(np.float32).max).all():
+            raise ValueError("not all are finite")
     except DAMAGED as error:
         reason = " ".join(str(error).split())
         raise InputError(
             f"{path} holds no whole latents ({reason}): write it with smalti encode."
         ) from error
     return torch.from_numpy(latents.astype(np.float32))
-
-
-def _npz(path: str | Path, verb: str) -> Path:
-    path = Path(path)
-    if path.suffix != ".npz":
-        raise InputError(f"Latents are {verb} .npz, got {path.name}: name it {path.stem}.npz.")
-    return path

@@ -24,25 +24,17 @@ from torch import Tensor, nn
 
 from smalti import continuous
 from smalti.artifacts import load_model, save_model
-from smalti.autoencoders import (
-    ConvDecoder,
-    ConvEncoder,
-    DiscreteAutoencoder,
-    HierarchicalAutoencoder,
-    Tokenizer,
-)
-from smalti.data import Condition, Examples, GridsAbove, Splits
+from smalti.autoencoders import Tokenizer
+from smalti.building import build_objective, build_prior, build_tokenizer, of_level
+from smalti.data import Examples, GridsAbove, Splits
 from smalti.errors import InputError
 from smalti.files import write_text
-from smalti.losses import MSE
-from smalti.priors import Cascade, Prior
+from smalti.priors import Cascade
 from smalti.recipes import schema
-from smalti.recipes.schema import FinerPrior, PriorRecipe, Recipe, TokenizerRecipe
-from smalti.signals import Signal
+from smalti.recipes.schema import PriorRecipe, Recipe, TokenizerRecipe
 from smalti.tokens import TokenGrids, cached_tokenizer, read_cache, write_cache
 from smalti.training import (
     PriorStage,
-    TokenizerObjective,
     TokenizerStage,
     Tokens,
     Training,
@@ -233,69 +225,8 @@ def _tried(recipe: Recipe, splits: Splits) -> list[tuple[nn.Module, Training]]:
                     f"tokenizer alone."
                 )
             prior = build_prior(recipe.prior, tokenizer, splits, level)
-            trained.append((prior, _of_level(recipe.prior, level).training))
+            trained.append((prior, of_level(recipe.prior, level).training))
     return trained
-
-
-def build_tokenizer(recipe: TokenizerRecipe, signal: Signal) -> Tokenizer:
-    """The tokenizer of a recipe for a signal: hierarchical where it has finer levels."""
-    network, likelihood = recipe.network, recipe.likelihood
-    sizes = {
-        "hidden": network.hidden,
-        "residual_blocks": network.residual_blocks,
-        "residual_hidden": network.residual_hidden,
-        "spatial_dims": signal.spatial_dims,
-    }
-    quantizers = [recipe.quantizer, *(level.quantizer for level in recipe.finer or [])]
-    factors = recipe.downsamplings
-    outputs = signal.channels if likelihood is None else likelihood.channels(signal.channels)
-    encoders, decoders = [], []
-    for level, quantizer in enumerate(quantizers):
-        finest = level == len(quantizers) - 1
-        ratio = factors[level] if finest else factors[level] // factors[level + 1]
-        # Between the levels there are features, not vectors for a quantizer.
-        given, wanted = (signal.channels, outputs) if finest else (network.hidden, network.hidden)
-        dim = network.hidden if level else quantizer.dim
-        encoders.append(ConvEncoder(given, dim, downsampling=ratio, **sizes))
-        dim = quantizer.dim + network.hidden if level else quantizer.dim
-        decoders.append(ConvDecoder(wanted, dim, downsampling=ratio, **sizes))
-    if recipe.finer:
-        return HierarchicalAutoencoder(
-            encoders, quantizers, decoders, signal, recipe.level_dropout, likelihood
-        )
-    return DiscreteAutoencoder(encoders[0], quantizers[0], decoders[0], signal, likelihood)
-
-
-def build_objective(recipe: TokenizerRecipe) -> TokenizerObjective:
-    """The loss of a recipe's tokenizer."""
-    return TokenizerObjective(
-        recipe.reconstruction or MSE(),
-        recipe.commitment_weight,
-        recipe.commitment_warmup,
-        recipe.loss_weights,
-    )
-
-
-def build_prior(recipe: PriorRecipe, tokenizer: Tokenizer, splits: Splits, level: int = 0) -> Prior:
-    """The prior of a recipe over the tokens of a level of a tokenizer.
-
-    Raises:
-        InputError: If it is of a kind that is not trained, or an argument is out of range.
-    """
-    sizes = [quantizer.codebook_sizes[0] for quantizer in tokenizer.levels]
-    condition: Condition | None = splits.condition if recipe.conditional else None
-    if level:
-        condition = GridsAbove(sizes[:level], tokenizer.grids[:level], condition)
-    try:
-        return _of_level(recipe, level).model(sizes[level], tokenizer.grids[level], condition)
-    except TypeError as error:
-        raise InputError(
-            f"The recipe's prior cannot be built ({error}): choose one that learns, e.g. PixelCNN."
-        ) from error
-
-
-def _of_level(recipe: PriorRecipe, level: int) -> PriorRecipe | FinerPrior:
-    return (recipe.finer or [])[level - 1] if level else recipe
 
 
 def _fit_tokenizer(run: Run, recipe: Recipe, chosen: TokenizerRecipe, splits: Splits) -> None:
@@ -371,7 +302,15 @@ def load_prior(run: Run, tokenizer: Tokenizer) -> Any:
     if not all(folder.exists() for folder in folders):
         return None
     priors = [load_model(folder) for folder in folders]
-    return priors[0] if len(priors) == 1 else Cascade(priors)
+    if len(priors) == 1:
+        return priors[0]
+    try:
+        return Cascade(priors)
+    except (InputError, AttributeError) as error:  # of other levels, or no priors at all
+        raise InputError(
+            f"The priors in {run.prior} are not of its levels: copy the run again, or delete "
+            f"{run.prior} and fit again."
+        ) from error
 
 
 def _fit_prior(run: Run, recipe: Recipe, splits: Splits, level: int) -> None:
@@ -390,7 +329,7 @@ def _fit_prior(run: Run, recipe: Recipe, splits: Splits, level: int) -> None:
 
     stage = PriorStage(
         prior,
-        _of_level(chosen, level).training,
+        of_level(chosen, level).training,
         tokens("train"),
         tokens("validation"),
         seed=recipe.seed,

@@ -158,13 +158,23 @@ def test_python_api(run):
         (["interpolate", "RUN", "a.png"], "two ends, got 1 images"),
         (["interpolate", "RUN", "3", "500"], "16 test images, numbered from 0, got 500"),
         (["interpolate", "RUN", "1", "2", "--steps", "1"], "steps=1"),
-        (["traverse", "RUN", "a.png", "--rows", "0"], "at least 1, got 0"),
+        (["traverse", "RUN", "a.png", "--rows", "0"], "got --rows 0: give 1 to 6"),
+        (["traverse", "RUN", "a.png", "--rows", "7"], "got --rows 7: give 1 to 6"),
+        (["interpolate", "RUN", "1", "2", "--columns", "0"], "column"),
+        (["decode", "RUN", "nan.npz"], "not all are finite"),
+        (["decode", "RUN", "empty.npz"], "of the shape (0, 6)"),
+        (["decode", "RUN", "z.parquet"], "give one that smalti encode wrote"),
         (["fit", "both.yaml"], "a tokenizer or an autoencoder, got both"),
         (["fit", "neither.yaml"], "a tokenizer or an autoencoder, got neither"),
         (["fit", "prior.yaml"], "learned over tokens"),
         (["fit", "tiny.yaml", "--autoencoder.dim", "0"], "dim of at least 1"),
         (["fit", "tiny.yaml", "--autoencoder.beta", "-1"], "at least 0, got -1"),
         (["fit", "tiny.yaml", "--autoencoder.model", "Frob"], "Frob"),
+        (["fit", "tiny.yaml", "--autoencoder.reconstruction", "L1"], "set likelihood"),
+        (["fit", "scale.yaml"], "scale must be above 0"),
+        (["fit", "tiny.yaml", "--autoencoder.frob", "1"], "no field frob in autoencoder:"),
+        (["fit", "tiny.yaml", "--autoencoder.network.frob", "1"], "no field network.frob in"),
+        (["fit", "tiny.yaml", "--prior.model", "PixelCNN"], "it needs prior.training.steps:"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,
 )
@@ -172,12 +182,16 @@ def test_mistakes(run, capsys, tmp_path, files, monkeypatch, words, line):
     monkeypatch.chdir(tmp_path)
     np.savez("indices.npz", indices=np.zeros((1, 4, 4), dtype=int))
     np.savez("small.npz", latents=np.zeros((1, 2), dtype=np.float32))
+    np.savez("nan.npz", latents=np.full((1, 6), np.nan))
+    np.savez("empty.npz", latents=np.zeros((0, 6)))
     vae, clocks = vae_recipe(), clocks_recipe()
+    wrong = {"class_path": "Gaussian", "init_args": {"scale": -1.0}}
     recipes = {
         "tiny": vae,
         "both": {**vae, "tokenizer": clocks["tokenizer"]},
         "neither": {"data": vae["data"]},
         "prior": {**vae, "prior": clocks["prior"]},
+        "scale": {"data": vae["data"], "autoencoder": {**vae["autoencoder"], "likelihood": wrong}},
     }
     for name, recipe in recipes.items():
         write_recipe(tmp_path / f"{name}.yaml", recipe)

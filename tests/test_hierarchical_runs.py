@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -135,3 +136,20 @@ def test_levels_that_do_not_fit_are_refused(tmp_path, capsys, change, line):
     path = write_recipe(tmp_path / "tiny.yaml", recipe)
     assert main(["fit", str(path), "--out", str(tmp_path / "run")]) == 2
     assert line in capsys.readouterr().err
+
+
+def test_priors_that_are_not_whole_or_not_in_their_places(run, tmp_path, capsys):
+    folder = shutil.copytree(run, tmp_path / "run")
+    out = str(tmp_path / "new.png")
+    shutil.rmtree(folder / "prior" / "1")
+    assert main(["sample", str(folder), "--out", out]) == 2
+    assert "are not whole: give the same smalti fit again" in capsys.readouterr().err
+    assert main(["sample", str(folder), "--scheme", "uniform", "--n", "1", "--out", out]) == 0
+    for wrong in ("prior/0", "tokenizer"):
+        shutil.copytree(run / wrong, folder / "prior" / "1")
+        capsys.readouterr()
+        assert main(["sample", str(folder), "--out", out]) == 2
+        line = capsys.readouterr().err
+        assert "are not of its levels: copy the run again" in line
+        assert line.count("\n") == 1
+        shutil.rmtree(folder / "prior" / "1")

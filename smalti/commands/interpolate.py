@@ -49,7 +49,9 @@ def interpolate(  # noqa: PLR0913 - the options of the command
     else:
         x = read_images(files, model.signal, convert)
     inputs = [] if len(numbers) == 2 else files
-    write_pictures(model.interpolate(x[0], x[1], steps), out, columns or steps, inputs)
+    write_pictures(
+        model.interpolate(x[0], x[1], steps), out, steps if columns is None else columns, inputs
+    )
 
 
 def test_images(model: Model | ContinuousModel, numbers: list[int]) -> Tensor:

@@ -44,7 +44,8 @@ def reconstruct(
         most = len(indices) if isinstance(indices, tuple) else 1
         if most == 1 or not 1 <= levels <= most:
             has = f"{most} levels" if most > 1 else "no levels"
-            raise InputError(f"This model has {has}, got --levels {levels}: leave it out.")
+            mend = f"give 1 to {most}" if most > 1 else "leave it out"
+            raise InputError(f"This model has {has}, got --levels {levels}: {mend}.")
         indices = indices[:levels]
     x_hat = model.decode(indices)
     for file, original, reconstruction in zip(files, x, x_hat, strict=True):

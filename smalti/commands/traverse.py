@@ -46,8 +46,11 @@ def traverse(  # noqa: PLR0913 - the options of the command
             "Latent dimensions are traversed in a continuous model, got one with tokens: use "
             "smalti interpolate, or a run of an autoencoder."
         )
-    if rows is not None and rows < 1:
-        raise InputError(f"The number of rows is at least 1, got {rows}.")
+    if rows is not None and not 1 <= rows <= model.dim:
+        raise InputError(
+            f"This model has {model.dim} dimensions, a row each, got --rows {rows}: give 1 to "
+            f"{model.dim}."
+        )
     known = file.isdecimal()
     (x,) = test_images(model, [int(file)]) if known else read_images([file], model.signal, convert)
     images = model.traverse(x, rows, steps, reach).flatten(0, 1)

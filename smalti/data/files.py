@@ -100,11 +100,10 @@ def _check(path: Path, signal: Signal) -> None:
         trained, got = ("colour", "grey") if grey else ("grey", "colour")
         raise InputError(
             f"The model was trained on {trained} images, got the {got} image {path}: "
-            f"convert it first (encode and reconstruct do with --convert)."
+            f"convert it first (--convert does)."
         )
     if (height, width) != tuple(signal.size):
         raise InputError(
             f"The model was trained on images of {signal.size[1]}×{signal.size[0]} pixels, "
-            f"got {path} with {width}×{height}: resize it first (encode and reconstruct do with "
-            f"--convert)."
+            f"got {path} with {width}×{height}: resize it first (--convert does)."
         )

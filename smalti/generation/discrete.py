@@ -218,6 +218,11 @@ class Model:
             return _uniform(self.tokenizer)
         if name == "prior":
             if self.prior is None:
+                if self.run is not None and self.run.prior.exists():
+                    raise InputError(
+                        f"The priors in {self.run.prior} are not whole: give the same smalti fit "
+                        f"again to go on, or use the scheme 'uniform'."
+                    )
                 raise InputError(
                     "No prior was learned in this run: use the scheme 'uniform', or fit one."
                 )

@@ -16,12 +16,21 @@ References:
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
+from smalti.errors import InputError
 from smalti.nn.gate import gate
-from smalti.nn.masked import HorizontalConv2d, VerticalConv2d
+from smalti.nn.masked import HorizontalConv2d, VerticalConv2d, shift_down, shift_right
 
-__all__ = ["GatedLayer"]
+__all__ = [
+    "GatedLayer",
+    "check_dropout",
+    "check_stacks",
+    "features",
+    "for_relu",
+    "gated_layers",
+]
 
 
 class GatedLayer(nn.Module):
@@ -57,3 +66,77 @@ class GatedLayer(nn.Module):
             v = v + self.dropout(gate(a, dim=1))
         z = self.dropout(gate(self.horizontal(h) + self.link(a), dim=1))
         return v, h if self.residual is None else h + self.residual(z), z
+
+
+def for_relu(*layers: nn.Conv2d | nn.Linear) -> None:
+    """Draws the weights of layers that each go into a ReLU.
+
+    PyTorch's own initialisation is too small by a factor of √6 for that, and hundreds of steps
+    would go by before what passes carries much.
+    """
+    for layer in layers:
+        nn.init.kaiming_uniform_(layer.weight, nonlinearity="relu")
+
+
+def check_stacks(hidden: int, layers: int, kernel_size: int, dropout: float) -> None:
+    """Checks the arguments of `gated_layers`.
+
+    Raises:
+        InputError: If one is out of range.
+    """
+    if hidden < 1 or layers < 1:
+        raise InputError(
+            f"hidden and layers must be at least 1, got {hidden} and {layers}: "
+            f"64 and 8 are a good start."
+        )
+    if kernel_size < 3 or kernel_size % 2 == 0:
+        raise InputError(f"kernel_size must be odd and at least 3, got {kernel_size}: take 3 or 5.")
+    check_dropout(dropout)
+
+
+def gated_layers(
+    hidden: int, layers: int, kernel_size: int, dropout: float, vertical: bool
+) -> nn.ModuleList:
+    """Both stacks of a PixelCNN, layer by layer.
+
+    Arguments:
+        hidden: Channels of each stack, C.
+        layers: How many, L.
+        kernel_size: Width of the convolutions, odd.
+        dropout: Probability that an output of a gate is dropped in training.
+        vertical: Whether there are rows above at all.
+    """
+    return nn.ModuleList(
+        GatedLayer(hidden, kernel_size, dropout, vertical, last=layer == layers - 1)
+        for layer in range(layers)
+    )
+
+
+def features(
+    e: Tensor, s: Tensor, layers: nn.ModuleList, skip: nn.Conv2d, first: nn.Conv2d
+) -> Tensor:
+    """What the layers know at each position of those before it, (B, C, H, W).
+
+    Arguments:
+        e: (B, C, H, W), what is at each position.
+        s: (B or 1, C, H, W), what is known from elsewhere.
+        layers: L of them.
+        skip: 1×1, of s and all z, (1 + L) · C channels.
+        first: 1×1, after it.
+    """
+    v, h = shift_down(e), shift_right(e)
+    skips = [s.expand_as(e)]
+    for layer in layers:
+        v, h, z = layer(v, h, s)
+        skips.append(z)
+    return first(skip(torch.cat(skips, 1)).relu()).relu()
+
+
+def check_dropout(dropout: float) -> None:
+    """Checks a probability with which outputs are dropped.
+
+    Raises:
+        InputError: If it is out of range.
+    """
+    if not 0 <= dropout < 1:
+        raise InputError(f"dropout must be at least 0 and below 1, got {dropout}: 0 drops nothing.")

@@ -28,7 +28,7 @@ from smalti.data.conditions import Condition
 from smalti.errors import InputError
 from smalti.nn.attending import AttentionCache
 from smalti.nn.attention import CausalAttention
-from smalti.nn.gated import GatedLayer
+from smalti.nn.gated import GatedLayer, check_dropout, for_relu
 from smalti.nn.masked import shift_down, shift_right
 from smalti.nn.stepping import GatedStacks, GridPart, SkipHead, placed
 from smalti.priors.autoregressive import AutoregressivePrior
@@ -91,8 +91,7 @@ class PixelSNAIL(AutoregressivePrior):
         self.skip = nn.Conv2d((1 + blocks * (layers + 1)) * hidden, hidden, 1)
         self.first = nn.Conv2d(hidden, hidden, 1)
         self.second = nn.Conv2d(hidden, codebook_size, 1)
-        for convolution in (self.skip, self.first):  # as in a PixelCNN
-            nn.init.kaiming_uniform_(convolution.weight, nonlinearity="relu")
+        for_relu(self.skip, self.first)
 
     def logits(self, indices: Tensor, context: Tensor | None = None) -> Tensor:
         """Logits (B, *grid, K); see `AutoregressivePrior.logits`."""
@@ -171,5 +170,4 @@ def _check(grid: tuple[int, ...], sizes: tuple[int, int, int, int], dropout: flo
             f"hidden, blocks, layers and heads must be at least 1 and hidden a multiple of heads, "
             f"got {hidden}, {blocks}, {layers} and {heads}: 64, 2, 4 and 4 are a good start."
         )
-    if not 0 <= dropout < 1:
-        raise InputError(f"dropout must be at least 0 and below 1, got {dropout}.")
+    check_dropout(dropout)

@@ -35,9 +35,10 @@ from smalti.artifacts import registered
 from smalti.data.conditions import Condition
 from smalti.errors import InputError
 from smalti.nn.embeddings import DepthEmbedding
+from smalti.nn.gated import for_relu
 from smalti.nn.stepping import GridWalk
 from smalti.priors.autoregressive import Stepper
-from smalti.priors.gated import GatedPrior, for_relu
+from smalti.priors.gated import GatedPrior
 
 __all__ = ["DepthHead", "DepthPixelCNN", "DepthStepper"]
 

@@ -9,19 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor, nn
 
 from smalti.data.conditions import Condition
-from smalti.errors import InputError
 from smalti.nn.embeddings import DepthEmbedding
-from smalti.nn.gated import GatedLayer
-from smalti.nn.masked import shift_down, shift_right
+from smalti.nn.gated import check_stacks, features, gated_layers
 from smalti.nn.stepping import GatedStacks, GridPart, SkipHead, placed
 from smalti.priors.autoregressive import AutoregressivePrior
 from smalti.priors.context import context_map
 
-__all__ = ["GatedPrior", "for_relu"]
+__all__ = ["GatedPrior"]
 
 
 class GatedPrior(AutoregressivePrior):
@@ -56,15 +53,12 @@ class GatedPrior(AutoregressivePrior):
         dropout: float,
     ) -> None:
         super().__init__(codebook_size, grid, condition)
-        _check(hidden, layers, kernel_size, dropout)
+        check_stacks(hidden, layers, kernel_size, dropout)
         self.shape = shape
         self.depth = self.positions // (shape[0] * shape[1])
         self.embedding = DepthEmbedding(self.depth, codebook_size, hidden)
         self.context_map = context_map(shape, condition, hidden)
-        self.layers = nn.ModuleList(
-            GatedLayer(hidden, kernel_size, dropout, shape[0] > 1, layer == layers - 1)
-            for layer in range(layers)
-        )
+        self.layers = gated_layers(hidden, layers, kernel_size, dropout, vertical=shape[0] > 1)
         self.skip = nn.Conv2d((1 + layers) * hidden, hidden, 1)  # S_0, S_1, … S_L in one
         self.first = nn.Conv2d(hidden, hidden, 1)
 
@@ -73,14 +67,7 @@ class GatedPrior(AutoregressivePrior):
         q = indices.reshape(-1, *self.shape, self.depth)
         # (B, C, H, W), but with the channels last in memory, where convolutions are fastest.
         e = self.embedding(q).sum(-2).permute(0, 3, 1, 2)
-        s = self.context_map(context)
-        v, h = shift_down(e), shift_right(e)
-        skips = [s.expand_as(e)]
-        for layer in self.layers:
-            v, h, z = layer(v, h, s)
-            skips.append(z)
-        x = self.skip(torch.cat(skips, 1)).relu()
-        return self.first(x).relu()
+        return features(e, self.context_map(context), self.layers, self.skip, self.first)
 
     def parts(
         self, batch: int, context: Tensor | None, last: nn.Conv2d
@@ -89,25 +76,3 @@ class GatedPrior(AutoregressivePrior):
         s = placed(self.context_map(context), batch)
         head = SkipHead(s, self.skip, self.first, last)
         return [GatedStacks(self.layers, s, head.outputs)], head
-
-
-def for_relu(*layers: nn.Conv2d | nn.Linear) -> None:
-    """Draws the weights of layers that each go into a ReLU.
-
-    PyTorch's own initialisation is too small by a factor of √6 for that, and hundreds of steps
-    would go by before what passes carries much.
-    """
-    for layer in layers:
-        nn.init.kaiming_uniform_(layer.weight, nonlinearity="relu")
-
-
-def _check(hidden: int, layers: int, kernel_size: int, dropout: float) -> None:
-    if hidden < 1 or layers < 1:
-        raise InputError(
-            f"hidden and layers must be at least 1, got {hidden} and {layers}: "
-            f"64 and 8 are a good start."
-        )
-    if kernel_size < 3 or kernel_size % 2 == 0:
-        raise InputError(f"kernel_size must be odd and at least 3, got {kernel_size}: take 3 or 5.")
-    if not 0 <= dropout < 1:
-        raise InputError(f"dropout must be at least 0 and below 1, got {dropout}.")

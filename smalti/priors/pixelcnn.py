@@ -29,7 +29,8 @@ from torch import Tensor, nn
 from smalti.artifacts import registered
 from smalti.data.conditions import Condition
 from smalti.errors import InputError
-from smalti.priors.gated import GatedPrior, for_relu
+from smalti.nn.gated import for_relu
+from smalti.priors.gated import GatedPrior
 from smalti.priors.incremental import GridStepper
 
 __all__ = ["PixelCNN"]

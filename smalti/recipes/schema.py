@@ -67,6 +67,15 @@ class Network:
                 f"{self.residual_hidden}."
             )
 
+    @property
+    def inside(self) -> dict[str, int]:
+        """What `ConvEncoder` and `ConvDecoder` have inside, as their arguments."""
+        return {
+            "hidden": self.hidden,
+            "residual_blocks": self.residual_blocks,
+            "residual_hidden": self.residual_hidden,
+        }
+
 
 @dataclass(frozen=True)
 class FinerLevel:
@@ -164,6 +173,11 @@ class AutoencoderRecipe:
     def __post_init__(self) -> None:
         if self.dim < 1:
             raise InputError(f"An autoencoder needs a dim of at least 1, got {self.dim}.")
+        if self.reconstruction is not None and self.model != "Autoencoder":
+            raise InputError(
+                f"A VAE has a likelihood in the place of a reconstruction loss, got "
+                f"{type(self.reconstruction).__name__}: set likelihood, or model to Autoencoder."
+            )
 
 
 @dataclass(frozen=True)
@@ -317,10 +331,17 @@ def _in_words(reason: str) -> str:
         return "it makes its own data: leave --data out, or choose images32 or images64."
     if reason.startswith("Unexpected config"):
         return "it is not a mapping of fields: start from what smalti recipes clocks prints."
+    place = re.search(r"Parser key \"([\w.]+)\"", reason)
+    if wrong := re.search(r"Option '(\w+)' is not accepted|arguments: --([\w.]+)", reason):
+        where = f" in {place[1]}" if place else ""
+        return f"there is no field {wrong[1] or wrong[2]}{where}: smalti fit --help lists them."
+    if missing := re.search(r"arguments are required: ([\w.]+)", reason):
+        name = f"{place[1]}.{missing[1]}" if place else missing[1]
+        return f"it needs {name}: give it, or leave the whole part out."
     if unknown := re.search(r"Expected a dot import path string: (\S+)", reason):
         return f"there is no class {unknown[1]} for its place: smalti fit --help lists them."
-    if wrong := re.findall(r"Parser key \"([\w.]+)\": (Expected [^{}]*? Got value: \S+)", reason):
-        key, expected = wrong[-1]
+    if values := re.findall(r"Parser key \"([\w.]+)\": (Expected [^{}]*? Got value: \S+)", reason):
+        key, expected = values[-1]
         return f"{key}: {expected}; smalti fit --help lists what goes."
     return f"{reason.removesuffix('.')}; smalti fit --help lists the fields."
 
@@ -342,8 +363,11 @@ def build(config: Namespace) -> Recipe:
     try:
         fields = dict(vars(parser().instantiate(config)))
     except ValueError as error:  # jsonargparse's own, about a part that may also be left out
-        if isinstance(error.__cause__, InputError):
-            raise error.__cause__ from error
+        cause = error.__cause__
+        while isinstance(cause, ValueError) and not isinstance(cause, InputError):
+            cause = cause.__cause__
+        if isinstance(cause, InputError):
+            raise cause from error
         raise
     fields.pop("config", None)
     return Recipe(**fields)

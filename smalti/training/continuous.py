@@ -25,9 +25,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
 
-import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -35,7 +33,8 @@ from smalti.autoencoders import ContinuousAutoencoder, LatentReconstruction
 from smalti.data import Batch
 from smalti.errors import InputError
 from smalti.losses import MSE, ReconstructionLoss
-from smalti.training.stage import Stage, Training
+from smalti.training.signals import SignalStage
+from smalti.training.stage import Training
 
 __all__ = ["ContinuousObjective", "ContinuousStage"]
 
@@ -84,13 +83,12 @@ class ContinuousObjective:
         return {"loss": found.losses["reconstruction"] + self.beta(step) * paid, **found.losses}
 
 
-class ContinuousStage(Stage):
+class ContinuousStage(SignalStage):
     """Trains a `ContinuousAutoencoder`.
 
     Arguments:
         objective: The loss.
-        augment: Random changes of a training batch (B, C, *size).
-        Others: see `Stage`.
+        Others: see `SignalStage`.
     """
 
     model: ContinuousAutoencoder
@@ -107,18 +105,12 @@ class ContinuousStage(Stage):
         augment: Callable[[Tensor], Tensor] | None = None,
         workers: int = 0,
     ) -> None:
-        if model.signal.spatial_dims == 2:
-            model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        super().__init__(model, training, train, validation, seed=seed, workers=workers)
-        self.terms, self.augment = objective, augment
+        super().__init__(
+            model, training, train, validation, seed=seed, augment=augment, workers=workers
+        )
+        self.terms = objective
 
     def objective(self, batch: Batch) -> dict[str, Tensor]:
         """See `Stage.objective`."""
-        x = self.augment(batch.x) if self.augment and self.training else batch.x
-        # Validations before and after the warm-up must be comparable: the weight is its last.
-        step = self.trainer.global_step if self.training else self.terms.beta_warmup
-        return self.terms(x, self.model(x), step)
-
-    def transfer_batch_to_device(self, batch: Any, device: Any, dataloader_idx: int) -> Any:
-        """Only the signal is used."""
-        return batch._replace(x=batch.x.to(device, non_blocking=True), condition=None)
+        x = self.signals(batch)
+        return self.terms(x, self.model(x), self.step_or(self.terms.beta_warmup))

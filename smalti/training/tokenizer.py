@@ -16,9 +16,7 @@ References:
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
 
-import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -26,7 +24,8 @@ from smalti.autoencoders import Tokenizer
 from smalti.data import Batch
 from smalti.errors import InputError
 from smalti.losses import ReconstructionLoss
-from smalti.training.stage import Stage, Training
+from smalti.training.signals import SignalStage
+from smalti.training.stage import Training
 
 __all__ = ["TokenizerObjective", "TokenizerStage"]
 
@@ -84,13 +83,12 @@ class TokenizerObjective:
         return {"loss": reconstruction + sum(weighted), "reconstruction": reconstruction, **losses}
 
 
-class TokenizerStage(Stage):
+class TokenizerStage(SignalStage):
     """Trains a `Tokenizer`; after each optimizer step its quantizers update their codebooks.
 
     Arguments:
         objective: The loss.
-        augment: Random changes of a training batch (B, C, *size).
-        Others: see `Stage`.
+        Others: see `SignalStage`.
     """
 
     model: Tokenizer
@@ -107,24 +105,17 @@ class TokenizerStage(Stage):
         augment: Callable[[Tensor], Tensor] | None = None,
         workers: int = 0,
     ) -> None:
-        if model.signal.spatial_dims == 2:
-            # Convolutions are up to twice as fast, and vectors lie together for the quantizer.
-            model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        super().__init__(model, training, train, validation, seed=seed, workers=workers)
-        self.terms, self.augment = objective, augment
+        super().__init__(
+            model, training, train, validation, seed=seed, augment=augment, workers=workers
+        )
+        self.terms = objective
 
     def objective(self, batch: Batch) -> dict[str, Tensor]:
         """See `Stage.objective`."""
-        x = self.augment(batch.x) if self.augment and self.training else batch.x
+        x = self.signals(batch)
         x_hat, _, losses = self.model(x)
-        # Validations before and after the warm-up must be comparable: the weight is its last.
-        step = self.trainer.global_step if self.training else self.terms.commitment_warmup
-        return self.terms(x, x_hat, losses, step)
+        return self.terms(x, x_hat, losses, self.step_or(self.terms.commitment_warmup))
 
     def after_step(self) -> None:
         """The codebook's own update: EMA, k-means start, revival."""
         self.model.update()
-
-    def transfer_batch_to_device(self, batch: Any, device: Any, dataloader_idx: int) -> Any:
-        """Only the signal is used."""
-        return batch._replace(x=batch.x.to(device, non_blocking=True), condition=None)

@@ -11,6 +11,7 @@ import yaml
 from jsonargparse import Namespace
 
 from smalti import runs
+from smalti.building import build_tokenizer
 from smalti.cli import main
 from smalti.comparison import METHODS, Comparison, Outcome, gaussian, head_to_head
 from smalti.comparison.gaussian import bound
@@ -74,7 +75,7 @@ def test_the_networks_start_from_the_same_weights():
         fields["tokenizer"]["quantizer"] = METHODS[name].quantizer(3, 8, STEPS)
         recipe = schema.build(schema.parsed(fields))
         torch.manual_seed(recipe.seed)
-        tokenizer = runs.build_tokenizer(recipe.tokenizer, recipe.data.load().signal)
+        tokenizer = build_tokenizer(recipe.tokenizer, recipe.data.load().signal)
         weights.append([*tokenizer.encoder.parameters(), *tokenizer.decoder.parameters()])
     for others in zip(*weights, strict=True):
         assert all(torch.equal(others[0], other) for other in others)

@@ -9,6 +9,7 @@ from smalti.errors import InputError
 from smalti.nn.attention import CausalAttention
 from smalti.nn.gate import gate
 from smalti.priors import PixelCNN, PixelSNAIL
+from walks import follows_the_full_pass, walks_apart
 
 K = 5
 ABOVE = GridsAbove([4, 3], [(1, 2), (2, 2)], Label(["a", "b"]))
@@ -91,28 +92,12 @@ def test_a_dependence_farther_away_than_convolutions_reach_is_learned():
 @pytest.mark.parametrize("grid", GRIDS)
 def test_stepping_gives_the_logits_of_the_full_pass(grid, sizes, condition):
     prior = made(grid, condition, **dict(zip(("blocks", "layers", "heads"), sizes, strict=True)))
-    for dtype, atol in ((torch.float64, 1e-11), (torch.float32, 1e-4)):
-        prior.to(dtype)
-        indices, context = torch.randint(K, (3, *grid)), context_for(prior, 3)
-        expected = prior.logits(indices, context).detach().flatten(1, -2)
-        assert expected.std() > 0.1
-        stepper = prior.start(3, context)
-        for i, column in enumerate(indices.flatten(1).unbind(1)):
-            torch.testing.assert_close(stepper.logits(), expected[:, i], atol=atol, rtol=1e-5)
-            stepper.push(column)
+    follows_the_full_pass(prior, context_for(prior, 3))
 
 
 def test_two_walks_do_not_disturb_each_other():
     prior = made((3, 3))
-    indices = torch.randint(K, (2, 3, 3))
-    expected = prior.logits(indices).detach().flatten(1, -2)
-    first, second = prior.start(2), prior.start(2)
-    for i, column in enumerate(indices.flatten(1).unbind(1)):
-        kept = first.logits()
-        second.push(indices.flatten(1)[:, -1 - i])
-        torch.testing.assert_close(first.logits(), expected[:, i])
-        first.push(column)
-        torch.testing.assert_close(kept, expected[:, i])
+    walks_apart(prior)
 
 
 def test_dropout_acts_in_training_and_never_in_samples():

@@ -8,6 +8,7 @@ from smalti.data.conditions import GridsAbove, Label
 from smalti.errors import InputError
 from smalti.nn.embeddings import DepthEmbedding
 from smalti.priors import DepthPixelCNN, PixelCNN
+from walks import follows_the_full_pass, walks_apart
 
 K = 5
 GRIDS = [(3, 4, 2), (4, 2, 3), (1, 3, 4), (5, 2), (1, 3), (1, 1, 2)]
@@ -43,29 +44,12 @@ def test_an_index_sees_all_that_is_before_it_and_nothing_else(grid):
 @pytest.mark.parametrize("grid", GRIDS)
 def test_stepping_gives_the_logits_of_the_full_pass(grid, condition):
     prior = made(grid, condition)
-    for dtype, atol in ((torch.float64, 1e-11), (torch.float32, 1e-3)):
-        prior.to(dtype)
-        indices = torch.randint(K, (3, *grid))
-        context = None if condition is None else condition.draw(3)
-        expected = prior.logits(indices, context).detach()
-        assert expected.shape == (3, *grid, K) and expected.std() > 0.1
-        stepper, expected = prior.start(3, context), expected.flatten(1, -2)
-        for i, column in enumerate(indices.flatten(1).unbind(1)):
-            torch.testing.assert_close(stepper.logits(), expected[:, i], atol=atol, rtol=1e-5)
-            stepper.push(column)
+    follows_the_full_pass(prior, None if condition is None else condition.draw(3), single=1e-3)
 
 
 def test_two_walks_do_not_disturb_each_other():
     prior = made((2, 2, 3))
-    indices = torch.randint(K, (2, 2, 2, 3))
-    expected = prior.logits(indices).detach().flatten(1, -2)
-    first, second = prior.start(2), prior.start(2)
-    for i, column in enumerate(indices.flatten(1).unbind(1)):
-        kept = first.logits()
-        second.push(indices.flatten(1)[:, -1 - i])
-        torch.testing.assert_close(first.logits(), expected[:, i])
-        first.push(column)
-        torch.testing.assert_close(kept, expected[:, i])
+    walks_apart(prior)
 
 
 def test_known_indices_within_a_position_are_seen_by_what_follows():

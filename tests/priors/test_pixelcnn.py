@@ -9,6 +9,7 @@ from torch.nn import functional as F
 from smalti.data.conditions import Label, TimeOfDay
 from smalti.errors import InputError
 from smalti.priors import PixelCNN
+from walks import follows_the_full_pass, walks_apart
 
 K = 5
 GRIDS = [(4, 4), (3, 6), (6, 3), (1, 7), (7,), (4, 1), (1, 1), (1,)]
@@ -59,28 +60,12 @@ def test_the_receptive_field_is_as_large_as_stated():
 @pytest.mark.parametrize("grid", GRIDS)
 def test_stepping_gives_the_logits_of_the_full_pass(grid, kernel_size, condition):
     prior = made(grid, condition, kernel_size=kernel_size)
-    for dtype, atol in ((torch.float64, 1e-11), (torch.float32, 1e-4)):
-        prior.to(dtype)
-        indices, context = torch.randint(K, (3, *grid)), context_for(prior, 3)
-        expected = prior.logits(indices, context).detach().flatten(1, -2)
-        assert expected.std() > 0.1
-        stepper = prior.start(3, context)
-        for i, column in enumerate(indices.flatten(1).unbind(1)):
-            torch.testing.assert_close(stepper.logits(), expected[:, i], atol=atol, rtol=1e-5)
-            stepper.push(column)
+    follows_the_full_pass(prior, context_for(prior, 3))
 
 
 def test_two_walks_do_not_disturb_each_other():
     prior = made((3, 3))
-    indices = torch.randint(K, (2, 3, 3))
-    expected = prior.logits(indices).detach().flatten(1, -2)
-    first, second = prior.start(2), prior.start(2)
-    for i, column in enumerate(indices.flatten(1).unbind(1)):
-        kept = first.logits()
-        second.push(indices.flatten(1)[:, -1 - i])
-        torch.testing.assert_close(first.logits(), expected[:, i])
-        first.push(column)
-        torch.testing.assert_close(kept, expected[:, i])
+    walks_apart(prior)
 
 
 def test_dropout_acts_in_training_and_never_in_samples():

@@ -32,8 +32,7 @@ from smalti.artifacts import registered
 from smalti.errors import InputError
 from smalti.losses.likelihoods.base import Likelihood, Scored, from_levels, to_levels
 from smalti.losses.likelihoods.categorical import Categorical
-from smalti.nn.gated import GatedLayer
-from smalti.nn.masked import shift_down, shift_right
+from smalti.nn.gated import check_stacks, features, for_relu, gated_layers
 from smalti.nn.stepping import Affine, GatedStacks, GridWalk, SkipHead, placed
 
 __all__ = ["PixelCNNLikelihood"]
@@ -78,23 +77,24 @@ class PixelCNNLikelihood(Likelihood):
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
-        _check(image_channels, hidden, layers, kernel_size)
+        if image_channels < 1:
+            raise InputError(
+                f"image_channels must be at least 1, got {image_channels}: 1 is for grey images, 3 "
+                f"for colour."
+            )
+        check_stacks(hidden, layers, kernel_size, dropout)
         c, self.hidden = image_channels, hidden
         self.image_channels, self.levels = image_channels, levels
         self.softmax = Categorical(levels)
         self.embedding = nn.Conv2d(c, hidden, 1)
-        self.layers = nn.ModuleList(
-            GatedLayer(hidden, kernel_size, dropout, vertical=True, last=layer == layers - 1)
-            for layer in range(layers)
-        )
+        self.layers = gated_layers(hidden, layers, kernel_size, dropout, vertical=True)
         self.skip = nn.Conv2d((1 + layers) * hidden, hidden, 1)
         self.first = nn.Conv2d(hidden, hidden, 1)
         self.second = nn.Conv2d(hidden, c * hidden, 1)  # f_c of all c
         self.coupling = nn.Parameter(torch.randn(c, hidden, c) / max(c - 1, 1) ** 0.5)  # U
         self.register_buffer("past", torch.ones(c, c).tril(-1)[:, None], persistent=False)
         self.third = nn.Conv2d(c * hidden, c * levels, 1, groups=c)  # W_c
-        for convolution in (self.skip, self.first, self.second):  # each goes into a ReLU
-            nn.init.kaiming_uniform_(convolution.weight, nonlinearity="relu")
+        for_relu(self.skip, self.first, self.second)
 
     def channels(self, c: int) -> int:
         """`hidden`, whatever c is.
@@ -113,13 +113,7 @@ class PixelCNNLikelihood(Likelihood):
         """Logits (B, L, C, H, W) of every value, given h (B, hidden, H, W) and the values of x
         (B, C, H, W) before it.
         """
-        e = self.embedding(x)
-        v, row = shift_down(e), shift_right(e)
-        skips = [h]
-        for layer in self.layers:
-            v, row, z = layer(v, row, h)
-            skips.append(z)
-        f = self.second(self.first(self.skip(torch.cat(skips, 1)).relu()).relu())
+        f = self.second(features(self.embedding(x), h, self.layers, self.skip, self.first))
         seen = torch.einsum("odc,bchw->bodhw", self.coupling * self.past, x)  # U_c x_<c
         logits = self.third((f + seen.flatten(1, 2)).relu())
         return rearrange(logits, "b (c l) h w -> b l c h w", l=self.levels)
@@ -166,13 +160,3 @@ class PixelCNNLikelihood(Likelihood):
             logits = torch.addmm(bias[c], (f_c + seen).relu(), weight[c])  # (B, L)
             x = torch.cat([x, self.softmax.sample(logits, generator).to(f.dtype)], 1)
         return x
-
-
-def _check(image_channels: int, hidden: int, layers: int, kernel_size: int) -> None:
-    if image_channels < 1 or hidden < 1 or layers < 1:
-        raise InputError(
-            f"image_channels, hidden and layers must be at least 1, got {image_channels}, {hidden} "
-            f"and {layers}: 32 and 5 are a good start for the last two."
-        )
-    if kernel_size < 3 or kernel_size % 2 == 0:
-        raise InputError(f"kernel_size must be odd and at least 3, got {kernel_size}: take 3 or 5.")

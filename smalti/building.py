@@ -1,0 +1,84 @@
+"""What a recipe says, built: tokenizer, objective and priors.
+
+A recipe names a network and sizes; what they come to depends on the signal, on the likelihood and,
+for the priors, on the tokenizer. Continuous autoencoders are built in `smalti.continuous`.
+"""
+
+from __future__ import annotations
+
+from smalti.autoencoders import (
+    ConvDecoder,
+    ConvEncoder,
+    DiscreteAutoencoder,
+    HierarchicalAutoencoder,
+    Tokenizer,
+)
+from smalti.data import Condition, GridsAbove, Splits
+from smalti.errors import InputError
+from smalti.losses import MSE
+from smalti.priors import Prior
+from smalti.recipes.schema import FinerPrior, PriorRecipe, TokenizerRecipe
+from smalti.signals import Signal
+from smalti.training import TokenizerObjective
+
+__all__ = ["build_objective", "build_prior", "build_tokenizer", "of_level"]
+
+
+def build_tokenizer(recipe: TokenizerRecipe, signal: Signal) -> Tokenizer:
+    """The tokenizer of a recipe for a signal: hierarchical where it has finer levels."""
+    network, likelihood = recipe.network, recipe.likelihood
+    sizes = {
+        **network.inside,
+        "spatial_dims": signal.spatial_dims,
+    }
+    quantizers = [recipe.quantizer, *(level.quantizer for level in recipe.finer or [])]
+    factors = recipe.downsamplings
+    outputs = signal.channels if likelihood is None else likelihood.channels(signal.channels)
+    encoders, decoders = [], []
+    for level, quantizer in enumerate(quantizers):
+        finest = level == len(quantizers) - 1
+        ratio = factors[level] if finest else factors[level] // factors[level + 1]
+        # Between the levels there are features, not vectors for a quantizer.
+        given, wanted = (signal.channels, outputs) if finest else (network.hidden, network.hidden)
+        dim = network.hidden if level else quantizer.dim
+        encoders.append(ConvEncoder(given, dim, downsampling=ratio, **sizes))
+        dim = quantizer.dim + network.hidden if level else quantizer.dim
+        decoders.append(ConvDecoder(wanted, dim, downsampling=ratio, **sizes))
+    if recipe.finer:
+        return HierarchicalAutoencoder(
+            encoders, quantizers, decoders, signal, recipe.level_dropout, likelihood
+        )
+    return DiscreteAutoencoder(encoders[0], quantizers[0], decoders[0], signal, likelihood)
+
+
+def build_objective(recipe: TokenizerRecipe) -> TokenizerObjective:
+    """The loss of a recipe's tokenizer."""
+    return TokenizerObjective(
+        recipe.reconstruction or MSE(),
+        recipe.commitment_weight,
+        recipe.commitment_warmup,
+        recipe.loss_weights,
+    )
+
+
+def build_prior(recipe: PriorRecipe, tokenizer: Tokenizer, splits: Splits, level: int = 0) -> Prior:
+    """The prior of a recipe over the tokens of a level of a tokenizer.
+
+    Raises:
+        InputError: If it is of a kind that is not trained, or an argument is out of range.
+    """
+    sizes = [quantizer.codebook_sizes[0] for quantizer in tokenizer.levels]
+    condition: Condition | None = splits.condition if recipe.conditional else None
+    if level:
+        condition = GridsAbove(sizes[:level], tokenizer.grids[:level], condition)
+    try:
+        return of_level(recipe, level).model(sizes[level], tokenizer.grids[level], condition)
+    except TypeError as error:
+        raise InputError(
+            f"The recipe's prior cannot be built ({error}): choose one that learns, e.g. PixelCNN."
+        ) from error
+
+
+def of_level(recipe: PriorRecipe, level: int) -> PriorRecipe | FinerPrior:
+    """What a recipe says of the prior of a level, 0 the coarsest."""
+    return (recipe.finer or [])[level - 1] if level else recipe
