@@ -376,12 +376,18 @@ def test_a_fit_that_is_asked_to_stop_says_that_it_did(tmp_path, sent, status):
     recipe["tokenizer"]["training"] |= {"steps": 100_000}
     path = write_recipe(tmp_path / "tiny.yaml", recipe)
     command = [sys.executable, "-m", "smalti", "fit", str(path), "--out", str(tmp_path / "run")]
+    # A shell that starts the tests in the background has them and their children ignore Ctrl-C.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    signal.signal(signal.SIGINT, before)
     state = tmp_path / "run" / "state" / "tokenizer.ckpt"
-    while not state.exists() and process.poll() is None:
-        time.sleep(0.2)
-    process.send_signal(sent)
-    _, errors = process.communicate(timeout=60)
+    try:
+        while not state.exists() and process.poll() is None:
+            time.sleep(0.2)
+        process.send_signal(sent)
+        _, errors = process.communicate(timeout=60)
+    finally:
+        process.kill()
     assert process.returncode == status, errors
     assert "Traceback" not in errors
     assert "smalti: stopped; the same command goes on where it was" in errors
