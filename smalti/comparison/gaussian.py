@@ -77,7 +77,8 @@ def _learned(
     objective = TokenizerObjective(MSE(), weights=chosen.loss_weights)
     learned = [parameter for parameter in quantizer.parameters() if parameter.requires_grad]
     optimizer = torch.optim.Adam(learned, lr=RATE) if learned else None
-    source = torch.Generator().manual_seed(seed)
+    # Of a seed of its own: the first codewords are drawn from the global generator with the other.
+    source = torch.Generator().manual_seed(seed + 2**31)
     validation = torch.randn(VALIDATION, DIM, generator=source)
     curve, seconds = [], 0.0
     for step in range(1, steps + 1):
