@@ -213,8 +213,8 @@ def _summaries(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def draw(record: dict[str, Any], pictures: dict[str, list[Tensor]]) -> Figure:
     """Above, a way of each kind for two pairs of classes; below, the measures along the ways."""
-    figure = Figure(figsize=(13, 8.5), layout="constrained")
-    above, below = figure.subfigures(2, 1, squeeze=False, height_ratios=[1.25, 1])[:, 0]
+    figure = Figure(figsize=(13, 7), layout="constrained")
+    above, below = figure.subfigures(2, 1, squeeze=False, height_ratios=[0.9, 1])[:, 0]
     _pictures(above, pictures)
     panels = below.subplots(1, len(MEASURES))
     for panel, (measure, title) in zip(panels, MEASURES.items(), strict=True):
@@ -246,7 +246,7 @@ def _pictures(figure: SubFigure, pictures: dict[str, list[Tensor]]) -> None:
             panel.imshow(pictures[way][column].numpy(), cmap="gray", vmin=-1, vmax=1)
             panel.set_xticks([])
             panel.set_yticks([])
-        row[0].set_ylabel(name, fontsize=8)
+        row[0].set_ylabel(name.replace(", ", ",\n"), fontsize=8)
     for panel, title in zip(panels[0], PAIR_NAMES[:columns], strict=True):
         panel.set_title(title, fontsize=10)
 
