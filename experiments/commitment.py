@@ -34,8 +34,8 @@ from smalti.signals import Signal
 from smalti.training import TokenizerObjective
 
 NAME = "commitment"
-STEPS = 150
-BETAS = (0.1, 0.5, 2.0)
+STEPS = 800
+BETAS = (0.1, 0.25, 0.5, 1.0, 2.0)
 WARMUPS = {"at once": 0.0, "warm-up": 1 / 3}  # share of the steps
 CODEBOOK, DIM = 64, 16
 NETWORK = {"hidden": 16, "residual_blocks": 1, "residual_hidden": 8}

@@ -39,7 +39,7 @@ from smalti.signals import Signal
 from smalti.training import ContinuousObjective
 
 NAME = "disentanglement"
-STEPS = 1500
+STEPS = 5000
 MEASURED = 4000  # training pictures
 BETAS = (1.0, 4.0, 16.0, 64.0)
 DIM, HIDDEN, SIGMA = 10, 128, 0.1
@@ -203,7 +203,7 @@ def _panel(panel: Axes, rows: list[dict[str, Any]], measure: str) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs, and writes JSON and figure."""
-    chosen = options(__doc__, arguments, budget=STEPS)
+    chosen = options(__doc__, arguments, budget=STEPS, data="")
     record = run(chosen)
     save(NAME, chosen, record, draw(record))
 

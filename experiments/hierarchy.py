@@ -39,7 +39,7 @@ from smalti.priors import PixelCNN
 from smalti.training import Tokens
 
 NAME = "hierarchy"
-STEPS = 100
+STEPS = 700
 BITS = 448  # an image, of every model
 MODELS: dict[str, tuple[int, ...]] = {
     "one level": (128,),

@@ -49,7 +49,7 @@ from smalti.signals import Signal
 from smalti.training import ContinuousObjective, TokenizerObjective
 
 NAME = "interpolation"
-STEPS = 600
+STEPS = 2000
 PAIRS = ((1, 8), (0, 7), (3, 9), (2, 5))
 PAIR_NAMES = ("trouser – bag", "T-shirt – sneaker", "dress – ankle boot", "pullover – sandal")
 EACH = 25  # pairs of images for each pair of classes
