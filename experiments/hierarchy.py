@@ -43,7 +43,7 @@ from smalti.priors import PixelCNN
 from smalti.training import Tokens
 
 NAME = "hierarchy"
-STEPS = 700
+STEPS = 500
 BITS = 448  # an image, of every model
 CACHED, TESTED, SHOWN = 8000, 1000, 10
 LEVEL_DROPOUT = 0.1
