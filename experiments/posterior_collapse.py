@@ -17,7 +17,7 @@ Measured on test images: the KL, the active units, the mutual information of lat
 (over N images, so at most log N); the perplexity of the code; nats that the decoder loses if it is
 given the latents of another image instead, which is what it takes from them; bits a dimension of
 the whole model (−ELBO, or prior plus reconstruction: both bound −log p(x) from above; four levels
-known by nothing are 2 bits), and of the VAEs the tighter bound of 20 weighted draws; and whether a
+known by nothing are 2 bits), and of the VAEs the tighter bound of 10 weighted draws; and whether a
 classifier sees in a *drawn* reconstruction the class of the image that was encoded.
 """
 
@@ -68,12 +68,12 @@ from smalti.signals import Signal
 from smalti.training import ContinuousObjective, TokenizerObjective
 
 NAME = "posterior_collapse"
-STEPS, BATCH = 1000, 32
+STEPS, BATCH = 450, 32
 SIZE, LEVELS = 12, 4
 LATENTS, DIM, CODEBOOK = 16, 16, 32
 GRID = (3, 3)
 TESTED, REDRAWN, SHOWN = 1000, 200, 8
-WEIGHTED = 20  # draws of the importance-weighted bound
+WEIGHTED = 10  # draws of the importance-weighted bound
 NETWORK = {"hidden": 32, "residual_blocks": 1, "residual_hidden": 16}
 
 

@@ -40,7 +40,7 @@ from smalti.evaluation.rate import nats_per_image
 from smalti.priors import Histogram, TractablePrior, Uniform
 
 NAME = "sampling_schemes"
-STEPS = 1600
+STEPS = 700
 CACHED = 20_000  # training grids
 SIZES = (10, 100, 1000, CACHED)  # of histograms
 MEASURED = 2000  # test images, and samples of each scheme

@@ -36,7 +36,7 @@ from smalti.data import Images
 from smalti.evaluation.batches import batches, choose
 
 NAME = "targeted_change"
-STEPS = 1200
+STEPS = 450
 ROWS, COLUMNS = slice(0, 3), slice(2, 5)  # of 7×7 tokens: far enough from the lower edge
 PIXELS = 4  # a token
 CACHED, TESTED, SHOWN = 8000, 500, 8
