@@ -68,7 +68,7 @@ from smalti.signals import Signal
 from smalti.training import ContinuousObjective, TokenizerObjective
 
 NAME = "posterior_collapse"
-STEPS, BATCH = 450, 32
+STEPS, BATCH = 550, 32
 SIZE, LEVELS = 12, 4
 LATENTS, DIM, CODEBOOK = 16, 16, 32
 GRID = (3, 3)
