@@ -71,7 +71,7 @@ SCENARIOS = {
     "EMA, k-means": Scenario(vq),
     "EMA, dead start": Scenario(lambda: vq(kmeans=0), dead=True),
     # Not against one process: halves of a codeword lie so near that rounding decides between them.
-    "EMA, split": Scenario(lambda: vq(kmeans=0, onto="codewords"), dead=True, forwards=2),
+    "EMA, split": Scenario(lambda: vq(kmeans=0, onto="codewords"), forwards=2),
     "EMA, accumulated": Scenario(vq, forwards=2),
     "EMA, masked and uneven": Scenario(vq, masked=True, uneven=True, forwards=2),
     "EMA, spherical": Scenario(lambda: vq(geometry=Spherical())),
