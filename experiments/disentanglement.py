@@ -181,6 +181,7 @@ def draw(record: dict[str, Any]) -> Figure:
         for panel, (measure, title) in zip(panels, MEASURES.items(), strict=True):
             _panel(panel, rows, measure)
             panel.set_title(f"{name}: {title}", fontsize=10)
+    axes[0, 0].legend(fontsize=8)
     return figure
 
 
@@ -195,10 +196,11 @@ def _panel(panel: Axes, rows: list[dict[str, Any]], measure: str) -> None:
     panel.axhline(plain["mean"], color="C1", label="autoencoder")
     sd = plain["sd"] or 0.0
     panel.axhspan(plain["mean"] - sd, plain["mean"] + sd, color="C1", alpha=0.2, linewidth=0)
-    panel.set_xscale("log", base=4)
+    panel.set_xscale("log")
+    panel.set_xticks(betas, [f"{beta:g}" for beta in betas])
+    panel.minorticks_off()
     panel.set_xlabel("beta")
     panel.set_ylim(bottom=min(0.0, *(m - 1.1 * d for m, d in zip(means, deviations, strict=True))))
-    panel.legend(fontsize=8)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
