@@ -16,6 +16,7 @@ from smalti.autoencoders import Autoencoder, VariationalAutoencoder
 from smalti.cli import main
 from smalti.recipes import schema
 from smalti.training.callbacks import Progress
+from mistakes import mistake
 from tiny import clocks_recipe, vae_recipe, write_recipe
 
 
@@ -35,15 +36,6 @@ def files(tmp_path):
     for name, pixels in zip("ab", noise, strict=True):
         Image.fromarray(pixels).save(tmp_path / f"{name}.png")
     return [str(tmp_path / f"{name}.png") for name in "ab"]
-
-
-def mistake(capsys, *words: str) -> str:
-    """The line that a mistake gives."""
-    assert main(list(words)) == 2
-    captured = capsys.readouterr()
-    assert captured.err.startswith("smalti: ")
-    assert captured.err.count("\n") == 1
-    return captured.err
 
 
 def test_a_fit_leaves_a_whole_run_directory(run):
@@ -172,8 +164,8 @@ def test_python_api(run):
         (["fit", "tiny.yaml", "--autoencoder.model", "Frob"], "Frob"),
         (["fit", "tiny.yaml", "--autoencoder.reconstruction", "L1"], "set likelihood"),
         (["fit", "scale.yaml"], "scale must be above 0"),
-        (["fit", "tiny.yaml", "--autoencoder.frob", "1"], "no field frob in autoencoder:"),
-        (["fit", "tiny.yaml", "--autoencoder.network.frob", "1"], "no field network.frob in"),
+        (["fit", "tiny.yaml", "--autoencoder.frob", "1"], "no field autoencoder.frob:"),
+        (["fit", "tiny.yaml", "--autoencoder.network.frob", "1"], "no field autoencoder.network.frob:"),
         (["fit", "tiny.yaml", "--prior.model", "PixelCNN"], "it needs prior.training.steps:"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,

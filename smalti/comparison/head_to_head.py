@@ -76,6 +76,11 @@ def head_to_head(
             "Quantizers are compared in a tokenizer, got the recipe of a continuous autoencoder: "
             "choose e.g. fashion-mnist."
         )
+    if tokenizer.finer:
+        raise InputError(
+            f"Quantizers are compared in a tokenizer of one level, got the recipe of one with "
+            f"{len(tokenizer.downsamplings)}: choose e.g. images64."
+        )
     dim = tokenizer.quantizer.dim
     configs = [_config(fields, method(name), b, dim, seed, steps) for b, name, seed in plan]
     splits = schema.build(configs[0]).data.load()

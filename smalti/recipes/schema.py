@@ -7,7 +7,6 @@ builds, every field can be overridden by a dotted option (`--tokenizer.quantizer
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -24,6 +23,7 @@ from smalti.losses import ReconstructionLoss
 from smalti.losses.likelihoods import Likelihood
 from smalti.priors import Prior
 from smalti.quantizers import Quantizer
+from smalti.recipes.mistakes import in_words
 from smalti.training import Hardware, Training
 
 __all__ = [
@@ -306,8 +306,7 @@ def read(recipe: str, overrides: Sequence[str] = ()) -> Namespace:
     except UnicodeDecodeError as error:
         raise InputError(f"{recipe} is not a YAML text: give a recipe's name or a YAML.") from error
     except (ArgumentError, YAMLError) as error:
-        reason = _in_words(" ".join(str(error).split()))
-        raise InputError(f"The recipe {recipe} cannot be used: {reason}") from error
+        raise InputError(f"The recipe {recipe} cannot be used: {in_words(str(error))}") from error
 
 
 def parsed(fields: dict[str, Any]) -> Namespace:
@@ -319,38 +318,14 @@ def parsed(fields: dict[str, Any]) -> Namespace:
     try:
         return parser().parse_object(fields)
     except ArgumentError as error:
-        reason = _in_words(" ".join(str(error).split()))
-        raise InputError(f"The recipe cannot be used: {reason}") from error
-
-
-def _in_words(reason: str) -> str:
-    """What jsonargparse says, with how to mend it."""
-    if re.search(r"data\b.*\bpath\b.* required|required.*\bpath\b", reason):
-        return "it needs data: give --data with a folder, a parquet, or a name on the hub."
-    if "Option 'path' is not accepted" in reason:
-        return "it makes its own data: leave --data out, or choose images32 or images64."
-    if reason.startswith("Unexpected config"):
-        return "it is not a mapping of fields: start from what smalti recipes clocks prints."
-    place = re.search(r"Parser key \"([\w.]+)\"", reason)
-    if wrong := re.search(r"Option '(\w+)' is not accepted|arguments: --([\w.]+)", reason):
-        where = f" in {place[1]}" if place else ""
-        return f"there is no field {wrong[1] or wrong[2]}{where}: smalti fit --help lists them."
-    if missing := re.search(r"arguments are required: ([\w.]+)", reason):
-        name = f"{place[1]}.{missing[1]}" if place else missing[1]
-        return f"it needs {name}: give it, or leave the whole part out."
-    if unknown := re.search(r"Expected a dot import path string: (\S+)", reason):
-        return f"there is no class {unknown[1]} for its place: smalti fit --help lists them."
-    if values := re.findall(r"Parser key \"([\w.]+)\": (Expected [^{}]*? Got value: \S+)", reason):
-        key, expected = values[-1]
-        return f"{key}: {expected}; smalti fit --help lists what goes."
-    return f"{reason.removesuffix('.')}; smalti fit --help lists the fields."
+        raise InputError(f"The recipe cannot be used: {in_words(str(error))}") from error
 
 
 def dump(config: Namespace) -> str:
-    """The resolved configuration as YAML."""
+    """The resolved configuration as YAML, with what is null where another value is the default."""
     settled = config.clone()
     settled.pop("config", None)
-    return parser().dump(settled)
+    return parser().dump(settled, skip_unset=False)
 
 
 def build(config: Namespace) -> Recipe:
