@@ -10,13 +10,15 @@ import torch
 from PIL import Image
 
 import smalti
-from smalti import runs
+from mistakes import mistake
+from smalti import continuous, runs
 from smalti.artifacts import load_model
 from smalti.autoencoders import Autoencoder, VariationalAutoencoder
 from smalti.cli import main
+from smalti.losses.likelihoods import Gaussian
 from smalti.recipes import schema
+from smalti.signals import Signal
 from smalti.training.callbacks import Progress
-from mistakes import mistake
 from tiny import clocks_recipe, vae_recipe, write_recipe
 
 
@@ -76,6 +78,14 @@ def test_an_interrupted_fit_ends_with_the_same_weights(run, tmp_path, monkeypatc
     whole, again = (load_model(folder / "autoencoder") for folder in (run, resumed.folder))
     for name, tensor in whole.state_dict().items():
         assert torch.equal(tensor, again.state_dict()[name]), name
+
+
+@pytest.mark.parametrize("model", ["Autoencoder", "VariationalAutoencoder"])
+def test_both_kinds_have_the_likelihood_of_their_recipe(model):
+    options = ["--autoencoder.model", model, "--data.size", "28"]
+    recipe = schema.build(schema.read("vae-fashion-mnist", options)).autoencoder
+    built = continuous.build(recipe, Signal("image", 1, (28, 28)))
+    assert isinstance(built.likelihood, Gaussian)
 
 
 @pytest.mark.parametrize(
@@ -163,9 +173,13 @@ def test_python_api(run):
         (["fit", "tiny.yaml", "--autoencoder.beta", "-1"], "at least 0, got -1"),
         (["fit", "tiny.yaml", "--autoencoder.model", "Frob"], "Frob"),
         (["fit", "tiny.yaml", "--autoencoder.reconstruction", "L1"], "set likelihood"),
+        (["fit", "scale.yaml", "--autoencoder.reconstruction", "MSE"], "Gaussian and MSE: leave"),
         (["fit", "scale.yaml"], "scale must be above 0"),
         (["fit", "tiny.yaml", "--autoencoder.frob", "1"], "no field autoencoder.frob:"),
-        (["fit", "tiny.yaml", "--autoencoder.network.frob", "1"], "no field autoencoder.network.frob:"),
+        (
+            ["fit", "tiny.yaml", "--autoencoder.network.frob", "1"],
+            "no field autoencoder.network.fr",
+        ),
         (["fit", "tiny.yaml", "--prior.model", "PixelCNN"], "it needs prior.training.steps:"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,

@@ -131,12 +131,7 @@ class TokenizerRecipe:
                     f"Each level must be finer than the one before it, got downsamplings of "
                     f"{', '.join(map(str, factors))}: give e.g. 8 (of the network), then 4."
                 )
-        if self.likelihood is not None and self.reconstruction is not None:
-            raise InputError(
-                f"A tokenizer has a likelihood or a reconstruction loss, got "
-                f"{type(self.likelihood).__name__} and {type(self.reconstruction).__name__}: "
-                f"leave one out."
-            )
+        _check_one_loss("A tokenizer", self.likelihood, self.reconstruction)
 
     @property
     def downsamplings(self) -> list[int]:
@@ -153,8 +148,9 @@ class AutoencoderRecipe:
         model: VariationalAutoencoder, or Autoencoder for a plain one.
         dim: D, latent dimensions.
         network: Size of encoder and decoder.
-        likelihood: Of a VAE, p(x | z); Gaussian with a learned scale if not given.
-        reconstruction: Of a plain autoencoder, MSE or L1; MSE if not given.
+        likelihood: p(x | z). If not given, a VAE's is Gaussian with a learned scale, and a plain
+            autoencoder has none.
+        reconstruction: Of a plain autoencoder without a likelihood, MSE or L1; MSE if not given.
         beta: Weight of the KL: 1 for a VAE, above for a beta-VAE.
         beta_warmup: Steps over which beta rises from 0.
         free_bits: Bits of each latent dimension that cost nothing.
@@ -173,6 +169,7 @@ class AutoencoderRecipe:
     def __post_init__(self) -> None:
         if self.dim < 1:
             raise InputError(f"An autoencoder needs a dim of at least 1, got {self.dim}.")
+        _check_one_loss("An autoencoder", self.likelihood, self.reconstruction)
         if self.reconstruction is not None and self.model != "Autoencoder":
             raise InputError(
                 f"A VAE has a likelihood in the place of a reconstruction loss, got "
@@ -279,6 +276,16 @@ class Recipe:
                 "A prior is learned over tokens, got one for a continuous autoencoder: leave it "
                 "out."
             )
+
+
+def _check_one_loss(
+    what: str, likelihood: Likelihood | None, reconstruction: ReconstructionLoss | None
+) -> None:
+    if likelihood is not None and reconstruction is not None:
+        raise InputError(
+            f"{what} has a likelihood or a reconstruction loss, got {type(likelihood).__name__} "
+            f"and {type(reconstruction).__name__}: leave one out, or set it to null."
+        )
 
 
 def parser() -> ArgumentParser:

@@ -208,7 +208,7 @@ def test_the_command_compares_on_vectors(tmp_path, capsys):
         (["--data", ""], "--data is empty"),
         (["--recipe", "nothing"], "nothing"),
         (["--recipe", "vae-fashion-mnist"], "the recipe of a continuous autoencoder"),
-        (["--recipe", "hierarchical64", "--data", "x"], "of one level, got the recipe of one with 2"),
+        (["--recipe", "hierarchical64", "--data", "x"], "the recipe of one with 2: choose"),
         ([], "--data"),
     ],
 )

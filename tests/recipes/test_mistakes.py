@@ -31,7 +31,7 @@ LIKELIHOOD = "tokenizer.likelihood has fields but no class: give --tokenizer.lik
         ("--tokenizer.finer.downsampling 3", "it needs tokenizer.finer.quantizer:"),
         ("--prior.model.hidden x", "prior.model.hidden takes a value of the type int, got x: smal"),
         ("--prior.model.frob 3", "no field prior.model.frob:"),
-        ("--prior.training.optimizer.lr x", "prior.training.optimizer.lr takes a value of the type"),
+        ("--prior.training.optimizer.lr x", "optimizer.lr takes a value of the type float, got x:"),
         ("--data Images --data.size 9 --data.path x --data.crop 3", "data.crop takes one of 'cent"),
     ],
 )
