@@ -215,8 +215,10 @@ class ContinuousAutoencoder(nn.Module, Pretrained, ABC):
             (R, steps, C, *size).
 
         Raises:
-            InputError: If x is not a signal that the model was trained on.
+            InputError: If x is not a signal that the model was trained on, or reach is not above 0.
         """
+        if not 0 < reach < math.inf:
+            raise InputError(f"The reach of a traversal is above 0, got {reach:g}: 3 is usual.")
         (z,) = self.encode(x[None])
         mean, deviation = self.spread
         values = line(mean - reach * deviation, mean + reach * deviation, steps)  # (steps, D)

@@ -128,6 +128,8 @@ def test_mistakes_are_one_line():
     model = assemble(SIGNALS[0])
     with pytest.raises(InputError, match=r"have the shape \(B, 5\), got \(2, 6\)"):
         model.decode(torch.zeros(2, 6))
+    with pytest.raises(InputError, match="above 0, got -2: 3 is usual"):
+        model.traverse(torch.zeros(1, 28, 28), torch.tensor([0]), 3, reach=-2.0)
     with pytest.raises(InputError, match="of size 28×28, got 20×28"):
         model.encode(torch.zeros(1, 1, 20, 28))
     with pytest.raises(InputError, match="steps=1"):
