@@ -34,8 +34,8 @@ from smalti.signals import Signal
 from smalti.training import TokenizerObjective
 
 NAME = "commitment"
-STEPS = 150
-BETAS = (0.1, 0.5, 2.0)
+STEPS = 800
+BETAS = (0.1, 0.25, 0.5, 1.0, 2.0)
 WARMUPS = {"at once": 0.0, "warm-up": 1 / 3}  # share of the steps
 CODEBOOK, DIM = 64, 16
 NETWORK = {"hidden": 16, "residual_blocks": 1, "residual_hidden": 8}
@@ -182,7 +182,7 @@ def draw(record: dict[str, Any]) -> Figure:
         axes.grid(alpha=0.2)
         axes.spines[["top", "right"]].set_visible(False)
     handles, labels = panels[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=3, fontsize=9, frameon=False)
+    figure.legend(handles, labels, loc="outside lower center", ncols=2, fontsize=9, frameon=False)
     return figure
 
 

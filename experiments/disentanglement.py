@@ -39,7 +39,7 @@ from smalti.signals import Signal
 from smalti.training import ContinuousObjective
 
 NAME = "disentanglement"
-STEPS = 1500
+STEPS = 5000
 MEASURED = 4000  # training pictures
 BETAS = (1.0, 4.0, 16.0, 64.0)
 DIM, HIDDEN, SIGMA = 10, 128, 0.1
@@ -181,6 +181,7 @@ def draw(record: dict[str, Any]) -> Figure:
         for panel, (measure, title) in zip(panels, MEASURES.items(), strict=True):
             _panel(panel, rows, measure)
             panel.set_title(f"{name}: {title}", fontsize=10)
+    axes[0, 0].legend(fontsize=8)
     return figure
 
 
@@ -195,15 +196,16 @@ def _panel(panel: Axes, rows: list[dict[str, Any]], measure: str) -> None:
     panel.axhline(plain["mean"], color="C1", label="autoencoder")
     sd = plain["sd"] or 0.0
     panel.axhspan(plain["mean"] - sd, plain["mean"] + sd, color="C1", alpha=0.2, linewidth=0)
-    panel.set_xscale("log", base=4)
+    panel.set_xscale("log")
+    panel.set_xticks(betas, [f"{beta:g}" for beta in betas])
+    panel.minorticks_off()
     panel.set_xlabel("beta")
     panel.set_ylim(bottom=min(0.0, *(m - 1.1 * d for m, d in zip(means, deviations, strict=True))))
-    panel.legend(fontsize=8)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs, and writes JSON and figure."""
-    chosen = options(__doc__, arguments, budget=STEPS)
+    chosen = options(__doc__, arguments, budget=STEPS, data="")
     record = run(chosen)
     save(NAME, chosen, record, draw(record))
 

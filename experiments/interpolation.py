@@ -26,37 +26,25 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
-from common import Options, fit, options, save, say, summary
+from common import Options, options, save, say, summary
 from einops import rearrange
 from matplotlib.figure import Figure, SubFigure
+from models import vae, vq_vae
 from torch import Tensor
 
-from smalti.autoencoders import (
-    ConvDecoder,
-    ConvEncoder,
-    DiscreteAutoencoder,
-    VariationalAutoencoder,
-    VectorDecoder,
-    VectorEncoder,
-)
-from smalti.data import Examples, Images, Splits
+from smalti.autoencoders import DiscreteAutoencoder, VariationalAutoencoder
+from smalti.data import Examples, Images
 from smalti.evaluation.batches import choose
 from smalti.evaluation.classifier import Classifier, train_classifier
-from smalti.losses import MSE
-from smalti.losses.likelihoods import Gaussian
-from smalti.quantizers import EMACodebook, VectorQuantizer
-from smalti.signals import Signal
-from smalti.training import ContinuousObjective, TokenizerObjective
 
 NAME = "interpolation"
-STEPS = 600
+STEPS = 1600
 PAIRS = ((1, 8), (0, 7), (3, 9), (2, 5))
 PAIR_NAMES = ("trouser – bag", "T-shirt – sneaker", "dress – ankle boot", "pullover – sandal")
 EACH = 25  # pairs of images for each pair of classes
 POINTS = 9
 NEIGHBOURS = 20_000  # training images that the nearest is sought among
-LATENTS, DIM, CODEBOOK = 16, 16, 128
-NETWORK = {"hidden": 32, "residual_blocks": 1, "residual_hidden": 16}
+LATENTS, CODEBOOK = 16, 128
 WAYS = {
     "vae": "VAE",
     "vectors": "VQ-VAE, vectors",
@@ -68,44 +56,6 @@ MEASURES = {
     "elsewhere": "probability of all other classes than the two",
     "distance": "RMS distance to the nearest training image",
 }
-
-
-def variational(signal: Signal) -> VariationalAutoencoder:
-    """The VAE; σ is learned, so that no weight has to be chosen."""
-    grid = tuple(length // 4 for length in signal.size)
-    return VariationalAutoencoder(
-        VectorEncoder(ConvEncoder(signal.channels, DIM, **NETWORK), grid, 2 * LATENTS),
-        VectorDecoder(ConvDecoder(signal.channels, DIM, **NETWORK), grid, LATENTS),
-        Gaussian(0.5, learned=True),
-        signal,
-    )
-
-
-def discrete(signal: Signal) -> DiscreteAutoencoder:
-    """The VQ-VAE."""
-    return DiscreteAutoencoder(
-        ConvEncoder(signal.channels, DIM, **NETWORK),
-        VectorQuantizer(EMACodebook(CODEBOOK, DIM)),
-        ConvDecoder(signal.channels, DIM, **NETWORK),
-        signal,
-    )
-
-
-def train(
-    splits: Splits, steps: int, seed: int
-) -> tuple[VariationalAutoencoder, DiscreteAutoencoder]:
-    """Both models, trained on the same batches."""
-    torch.manual_seed(seed)
-    vae, vq = variational(splits.signal), discrete(splits.signal)
-    of_vae, of_vq = ContinuousObjective(), TokenizerObjective(MSE())
-
-    def vq_loss(x: Tensor, step: int) -> Tensor:
-        x_hat, _, losses = vq(x)
-        return of_vq(x, x_hat, losses, step)["loss"]
-
-    fit(vae, lambda x, step: of_vae(x, vae(x), step)["loss"], splits.train, steps=steps, seed=seed)
-    fit(vq, vq_loss, splits.train, steps=steps, seed=seed, after=vq.quantizer.update)
-    return vae, vq
 
 
 def ends(test: Examples) -> tuple[Tensor, Tensor, Tensor]:
@@ -125,20 +75,24 @@ def ends(test: Examples) -> tuple[Tensor, Tensor, Tensor]:
 
 @torch.no_grad()
 def ways(
-    vae: VariationalAutoencoder, vq: DiscreteAutoencoder, x_a: Tensor, x_b: Tensor, seed: int
+    continuous: VariationalAutoencoder,
+    discrete: DiscreteAutoencoder,
+    x_a: Tensor,
+    x_b: Tensor,
+    seed: int,
 ) -> dict[str, Tensor]:
     """The images on every way, (POINTS, N, C, H, W) each."""
-    z_a, z_b = vae.encode(x_a), vae.encode(x_b)
-    e_a, e_b = (rearrange(vq.encoder(x), "n d h w -> n h w d") for x in (x_a, x_b))
-    grid_a, grid_b = vq.quantizer.encode(e_a), vq.quantizer.encode(e_b)
+    z_a, z_b = continuous.encode(x_a), continuous.encode(x_b)
+    e_a, e_b = (rearrange(discrete.encoder(x), "n d h w -> n h w d") for x in (x_a, x_b))
+    grid_a, grid_b = discrete.quantizer.encode(e_a), discrete.quantizer.encode(e_b)
     # The rank of each place decides when it changes sides: a token that has changed stays.
     noise = torch.rand(grid_a.shape, generator=torch.Generator().manual_seed(seed))
     rank = noise.flatten(1).argsort(1).argsort(1).view_as(noise) / grid_a[0].numel()
     found: dict[str, list[Tensor]] = {name: [] for name in WAYS}
     for t in torch.linspace(0, 1, POINTS).tolist():
-        found["vae"].append(vae.decode(torch.lerp(z_a, z_b, t)))
-        found["vectors"].append(vq.decode(vq.quantizer.encode(torch.lerp(e_a, e_b, t))))
-        found["tokens"].append(vq.decode(torch.where(rank < t, grid_b, grid_a)))
+        found["vae"].append(continuous.decode(torch.lerp(z_a, z_b, t)))
+        found["vectors"].append(discrete.decode(discrete.quantizer.encode(torch.lerp(e_a, e_b, t))))
+        found["tokens"].append(discrete.decode(torch.where(rank < t, grid_b, grid_a)))
         found["pixels"].append(torch.lerp(x_a, x_b, t))
     return {name: torch.stack(images) for name, images in found.items()}
 
@@ -177,9 +131,10 @@ def run(chosen: Options) -> tuple[dict[str, Any], dict[str, list[Tensor]]]:
         judge = train_classifier(splits, max(chosen.budget // 2, 2), seed)
         x = splits.test.__getitems__(range(min(2000, len(splits.test))))
         judged.append(judge.accuracy([x]))
-        vae, vq = train(splits, chosen.budget, seed)
+        continuous = vae(splits, chosen.budget, seed, LATENTS)
+        discrete = vq_vae(splits, chosen.budget, seed, CODEBOOK)
         say(f"seed {seed}: trained")
-        paths = ways(vae, vq, x_a, x_b, seed)
+        paths = ways(continuous, discrete, x_a, x_b, seed)
         shown = shown or paths
         real = measure(torch.cat([x_a, x_b]), classes.repeat(2, 1), judge, neighbours)
         rows.append({"way": "real", "t": None, "seed": seed, **real})
@@ -213,8 +168,8 @@ def _summaries(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def draw(record: dict[str, Any], pictures: dict[str, list[Tensor]]) -> Figure:
     """Above, a way of each kind for two pairs of classes; below, the measures along the ways."""
-    figure = Figure(figsize=(13, 8.5), layout="constrained")
-    above, below = figure.subfigures(2, 1, squeeze=False, height_ratios=[1.25, 1])[:, 0]
+    figure = Figure(figsize=(13, 7), layout="constrained")
+    above, below = figure.subfigures(2, 1, squeeze=False, height_ratios=[0.9, 1])[:, 0]
     _pictures(above, pictures)
     panels = below.subplots(1, len(MEASURES))
     for panel, (measure, title) in zip(panels, MEASURES.items(), strict=True):
@@ -246,7 +201,7 @@ def _pictures(figure: SubFigure, pictures: dict[str, list[Tensor]]) -> None:
             panel.imshow(pictures[way][column].numpy(), cmap="gray", vmin=-1, vmax=1)
             panel.set_xticks([])
             panel.set_yticks([])
-        row[0].set_ylabel(name, fontsize=8)
+        row[0].set_ylabel(name.replace(", ", ",\n"), fontsize=8)
     for panel, title in zip(panels[0], PAIR_NAMES[:columns], strict=True):
         panel.set_title(title, fontsize=10)
 

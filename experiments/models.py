@@ -43,7 +43,11 @@ def vq_vae(splits: Splits, steps: int, seed: int, codebook: int = CODEBOOK) -> D
 
 
 def vq_vae_2(
-    splits: Splits, steps: int, seed: int, codebooks: tuple[int, int]
+    splits: Splits,
+    steps: int,
+    seed: int,
+    codebooks: tuple[int, int],
+    level_dropout: float = 0.1,
 ) -> HierarchicalAutoencoder:
     """A VQ-VAE-2 of two levels, 8 px a token of the coarse one and 4 of the fine one."""
     torch.manual_seed(seed)
@@ -59,6 +63,7 @@ def vq_vae_2(
             ConvDecoder(channels, hidden + DIM, **NETWORK),
         ],
         splits.signal,
+        level_dropout,
     )
     _train(model, splits, steps, seed)
     return model

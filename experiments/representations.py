@@ -36,7 +36,7 @@ from smalti.evaluation.batches import choose
 from smalti.evaluation.representation import knn_accuracy, linear_probe
 
 NAME = "representations"
-STEPS = 300
+STEPS = 2000
 FITTED, TESTED = 4000, 2000
 PROBE_STEPS = 60
 TASKS = {"probe": "linear probe", "knn": "5 nearest neighbours"}

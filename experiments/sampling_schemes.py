@@ -40,7 +40,7 @@ from smalti.evaluation.rate import nats_per_image
 from smalti.priors import Histogram, TractablePrior, Uniform
 
 NAME = "sampling_schemes"
-STEPS = 300
+STEPS = 1600
 CACHED = 20_000  # training grids
 SIZES = (10, 100, 1000, CACHED)  # of histograms
 MEASURED = 2000  # test images, and samples of each scheme
@@ -48,7 +48,7 @@ SHOWN = 8
 MEASURES = {
     "nats": "−log p of test grids, nats an index",
     "frechet": "Fréchet distance to test images",
-    "novelty": "novelty: share of positions unlike the nearest training grid",
+    "novelty": "novelty: share of positions unlike\nthose of the nearest training grid",
 }
 
 
@@ -182,8 +182,8 @@ def findings(rows: Sequence[dict[str, Any]]) -> dict[str, bool]:
 
 def draw(record: dict[str, Any], shown: dict[str, Tensor]) -> Figure:
     """Bars of the measures, and samples of every scheme."""
-    figure = Figure(figsize=(15, 5), layout="constrained")
-    left, right = figure.subfigures(1, 2, width_ratios=[2.2, 1], squeeze=False)[0]
+    figure = Figure(figsize=(13.5, 5), layout="constrained")
+    left, right = figure.subfigures(1, 2, width_ratios=[2.6, 1], squeeze=False)[0]
     names = [name for name in record["summary"] if name != "reconstructions"] + ["reconstructions"]
     labels = [f"{name} (test)" if name == "reconstructions" else name for name in names]
     for axes, (measure_name, title) in zip(

@@ -36,10 +36,10 @@ from smalti.data import Images
 from smalti.evaluation.batches import batches, choose
 
 NAME = "targeted_change"
-STEPS = 150
+STEPS = 1200
 ROWS, COLUMNS = slice(0, 3), slice(2, 5)  # of 7×7 tokens: far enough from the lower edge
 PIXELS = 4  # a token
-CACHED, TESTED, SHOWN = 8000, 500, 6
+CACHED, TESTED, SHOWN = 8000, 500, 8
 LEVELS = (64, 64)  # codebooks of the VQ-VAE-2
 BLOCK = 8  # px a token of its coarse level
 EDITS = {"swapped": "tokens of another image", "drawn": "drawn by the prior"}
@@ -223,8 +223,8 @@ def findings(rows: Sequence[dict[str, Any]]) -> dict[str, bool]:
 
 def draw(record: dict[str, Any], shown: dict[str, Tensor]) -> Figure:
     """The change over the distance, and pictures of every edit."""
-    figure = Figure(figsize=(14, 5.2), layout="constrained")
-    left, right = figure.subfigures(1, 2, width_ratios=[1, 1.1], squeeze=False)[0]
+    figure = Figure(figsize=(12, 5.2), layout="constrained")
+    left, right = figure.subfigures(1, 2, width_ratios=[1.15, 1], squeeze=False)[0]
     axes = left.subplots()
     for colour, (name, title) in enumerate(EDITS.items()):
         at = record["summary"]["edits"][name]["profile"]

@@ -107,7 +107,11 @@ def _learned(
 def _built(chosen: Method, bits: int, steps: int) -> Quantizer:
     parser = ArgumentParser(exit_on_error=False)
     parser.add_argument("--quantizer", type=Quantizer)
-    config = parser.parse_object({"quantizer": chosen.quantizer(bits, DIM, steps)})
+    quantizer = chosen.quantizer(bits, DIM, steps)
+    if "revival" in quantizer["init_args"]:
+        # On single vectors, in so many dimensions, codewords die again.
+        quantizer["init_args"]["revival"]["init_args"]["onto"] = "codewords"
+    config = parser.parse_object({"quantizer": quantizer})
     built: Quantizer = parser.instantiate(config).quantizer
     return built
 

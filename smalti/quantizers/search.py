@@ -13,7 +13,9 @@ can be taken many at a time, and without branches that depend on their values. S
 levels: the maxima over groups of 64 codewords, and only inside the best group, at the very end, the
 place of its maximum.
 
-On a CUDA device with Triton the same is one kernel: `smalti.quantizers.triton_search`.
+Where the processor multiplies in bfloat16, long vectors are searched in two passes, which find the
+same: `smalti.quantizers.screening`. On a CUDA device with Triton the whole is one kernel:
+`smalti.quantizers.triton_search`.
 
 Scores lose precision where ‖z‖² is much larger than the distances, so all vectors are taken
 relative to the mean of the codewords. Of equally near codewords the one with the lowest index is
@@ -25,9 +27,10 @@ from importlib.util import find_spec
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from smalti.errors import InputError
+from smalti.quantizers.screening import FEWEST, Screen, can_screen
+from smalti.quantizers.tiles import GROUP, TILE, Tile, first_place, in_tiles
 
 # A build of torch without CUDA never needs Triton, which takes its time to import.
 if torch.version.cuda is not None and find_spec("triton") is not None:
@@ -37,15 +40,11 @@ else:
 
 __all__ = ["nearest"]
 
-GROUP = 64
-TILE = 512  # T, codewords
 SCORES = {"cpu": 2**20}  # R·T: 4 MB of float32
 SCORES_ELSEWHERE = 2**24  # 64 MB: on an accelerator a launch should have enough to do
-ONEDNN_FROM = 128  # the dimension from which oneDNN, which adds the offset as it goes, is faster
+LONG = 128  # the dimension from which oneDNN is faster, which adds the offset as it goes
 PREPARED = 2**21  # numbers of the codebook that are made ready at a time: 8 MB
 FUSED_FROM = (8, 0)  # the compute capability from which tensor cores multiply TF32
-
-Tiles = list[tuple[int, Tensor, Tensor]]  # start, −½‖e‖² (T,) and e (T, D) of each
 
 
 @torch.no_grad()
@@ -100,10 +99,17 @@ def _blocked(vectors: Tensor, codebook: Tensor) -> Tensor:
     # New memory for each tile would be slower than what is computed in it.
     space = None if torch.compiler.is_compiling() else _Space(blocks[0], scores)
 
+    screened = (
+        space is not None
+        and len(codebook) >= FEWEST
+        and codebook.shape[1] >= LONG
+        and can_screen(vectors.device)
+    )
     best, index = None, torch.zeros(0)
     for start, part in _parts(codebook):
-        tiles = list(_tiles(part.float() - centre, start))
-        found = [_search(_centred(block, centre, space), tiles, space) for block in blocks]
+        tiles = list(in_tiles(part.float() - centre, start))
+        search = _Search(tiles, space, screened)
+        found = [search(_centred(block, centre, space)) for block in blocks]
         score, place = (torch.cat(each) for each in zip(*found, strict=True))
         if best is None:
             best, index = score, place
@@ -136,20 +142,30 @@ def _parts(codebook: Tensor) -> Iterator[tuple[int, Tensor]]:
         yield start, codebook[start : start + size]
 
 
-def _tiles(codewords: Tensor, start: int) -> Iterator[tuple[int, Tensor, Tensor]]:
-    """Codewords in tiles of a multiple of GROUP: their start, −½‖e‖² (T,) and e (T, D)."""
-    for tile in codewords.split(TILE):
-        offset = tile.square().sum(1).mul(-0.5)  # (T,)
-        missing = -len(tile) % GROUP
-        if missing:
-            # Padding is never the nearest.
-            tile = F.pad(tile, (0, 0, 0, missing))
-            offset = F.pad(offset, (0, missing), value=-torch.inf)
-        yield start, offset, tile
-        start += TILE
+class _Search:
+    """Searches in a part of the codebook.
+
+    Arguments:
+        tiles: The part.
+        space: Where to compute; None for new memory each time.
+        screened: Whether bfloat16 should tell first where to look.
+    """
+
+    def __init__(self, tiles: list[Tile], space: _Space | None, screened: bool) -> None:
+        self.tiles = tiles
+        self.space = space
+        self.screen = Screen(tiles) if screened else None
+
+    def __call__(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """The best score of each row of z, and its codeword: (R, D) to (R,) and (R,)."""
+        found = self.screen.search(z) if self.screen is not None else None
+        if found is None:
+            self.screen = None  # what screens one block badly hardly does better with others
+            found = _search(z, self.tiles, self.space)
+        return found
 
 
-def _search(z: Tensor, tiles: Tiles, space: _Space | None) -> tuple[Tensor, Tensor]:
+def _search(z: Tensor, tiles: list[Tile], space: _Space | None) -> tuple[Tensor, Tensor]:
     """The best score of each row of z, and its codeword: (R, D) to (R,) and (R,).
 
     Arguments:
@@ -181,26 +197,14 @@ def _search(z: Tensor, tiles: Tiles, space: _Space | None) -> tuple[Tensor, Tens
             first[better] = group[better]
             best[better] = score[better]
     assert best is not None and first is not None and winners is not None
-    return best, first + _first_place(winners, best)
+    return best, first + first_place(winners, best)
 
 
 def _scores(z: Tensor, codewords: Tensor, offset: Tensor, space: _Space | None) -> Tensor:
     """⟨z, e⟩ − ½‖e‖²: (R, T)."""
     if space is None:
         return torch.addmm(offset, z, codewords.T)
-    if (
-        z.device.type == "cpu"
-        and z.shape[1] >= ONEDNN_FROM
-        and torch.backends.mkldnn.is_available()
-    ):
+    if z.device.type == "cpu" and z.shape[1] >= LONG and torch.backends.mkldnn.is_available():
         return torch.ops.mkldnn._linear_pointwise(z, codewords, offset, "none", [], "")
     out = space.scores[: len(z) * len(offset)].view(len(z), len(offset))
     return torch.addmm(offset, z, codewords.T, out=out)
-
-
-def _first_place(winners: Tensor, best: Tensor) -> Tensor:
-    """Where each row (R, GROUP) first equals its maximum (R,); overwrites the rows."""
-    falling = torch.arange(GROUP, 0, -1, device=best.device, dtype=best.dtype)
-    places = winners.eq_(best[:, None]).mul_(falling).amax(1)
-    # What is not a number equals nothing, and gets the first place, which is never padding.
-    return (GROUP - places).long().remainder_(GROUP)

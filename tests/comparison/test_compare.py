@@ -120,6 +120,11 @@ def test_no_method_passes_the_bound_and_codebooks_come_near():
     assert all(len(one.curve) == 20 for one in comparison.outcomes)
 
 
+def test_on_gaussian_vectors_dead_codewords_live_again():
+    (outcome,) = gaussian(["ste"], bits=[6], seeds=1, steps=400).outcomes
+    assert outcome.figures["usage"] > 0.9
+
+
 def test_the_gaussian_comparison_repeats_itself():
     first, second = (gaussian(["ema", "nsvq"], bits=[4], seeds=2, steps=5) for _ in range(2))
     for one, other in zip(first.outcomes, second.outcomes, strict=True):

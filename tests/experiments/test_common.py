@@ -69,6 +69,16 @@ def test_what_is_written_is_what_was_found(tmp_path):
         common.save("claim", chosen, {"value": math.nan}, Figure(figsize=(1, 1)))
 
 
+def test_an_experiment_without_files_has_no_option_of_them(tmp_path, capsys):
+    chosen = common.options("A claim.", ["--out", str(tmp_path)], budget=7, data="")
+    common.save("claim", chosen, {}, Figure(figsize=(1, 1)))
+    read = json.loads((tmp_path / "claim.json").read_text())
+    assert read["settings"] == {"seeds": 3, "budget": 7, "threads": 1}
+    with pytest.raises(SystemExit):
+        common.options("A claim.", ["--data", "folder"], budget=7, data="")
+    assert "--data" in capsys.readouterr().err
+
+
 def test_a_budget_of_nothing_is_refused(capsys):
     with pytest.raises(SystemExit):
         common.options("A claim.", ["--budget", "0"], budget=7)

@@ -6,6 +6,7 @@ import json
 
 import interpolation
 import torch
+from models import vae, vq_vae
 
 from smalti.data import Images
 
@@ -30,14 +31,11 @@ def test_it_repeats_and_every_figure_is_in_its_range(tmp_path):
 
 def test_a_way_begins_and_ends_with_the_reconstructions_and_tokens_change_one_by_one():
     splits = Images(DATA, 28, channels=1).load()
-    torch.manual_seed(0)
-    vae, vq = (
-        make(splits.signal).eval() for make in (interpolation.variational, interpolation.discrete)
-    )
+    continuous, discrete = vae(splits, 1, seed=0), vq_vae(splits, 1, seed=0)
     x_a, x_b, classes = interpolation.ends(splits.test)
     assert classes.unique(dim=0).tolist() == sorted(map(list, interpolation.PAIRS))
-    paths = interpolation.ways(vae, vq, x_a, x_b, seed=0)
-    for way, model in {"vae": vae, "vectors": vq, "tokens": vq}.items():
+    paths = interpolation.ways(continuous, discrete, x_a, x_b, seed=0)
+    for way, model in {"vae": continuous, "vectors": discrete, "tokens": discrete}.items():
         for place, x in (0, x_a), (-1, x_b):
             torch.testing.assert_close(paths[way][place], model.decode(model.encode(x)))
     torch.testing.assert_close(paths["pixels"][4], (x_a + x_b) / 2)

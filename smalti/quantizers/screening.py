@@ -1,0 +1,104 @@
+"""The search in two passes: bfloat16 finds where the nearest codeword can be, float32 which it is.
+
+Processors that multiply in bfloat16 do so at least twice as fast as in float32. Let ẑ, ê be z and e
+rounded to bfloat16 and ŝ the score ⟨ẑ, ê⟩ − ½‖e‖², rounded to bfloat16 too. By Cauchy and Schwarz
+
+    |ŝ − s| ≤ ε = ‖z − ẑ‖ ‖e‖ + ‖ẑ‖ ‖e − ê‖ + 2⁻⁸ |ŝ|,
+
+beside what float32 rounds, so the nearest codeword scores at least max ŝ − 2ε in the first pass.
+Most often one group of codewords, or two, reach that, and only those are searched in float32. What
+comes out is what a search in float32 alone finds.
+
+Where the bound says little, because codewords hardly differ beside their size, nothing is gained,
+and the search is left to float32.
+"""
+
+import torch
+from torch import Tensor
+
+from smalti.quantizers.tiles import GROUP, Tile, first_place
+
+__all__ = ["Screen", "can_screen"]
+
+FEWEST = 1024  # codewords from which on the second pass is small beside the first
+ULP = 2.0**-8  # what rounding to bfloat16 changes at most, relative to the result
+SUM = 2.0**-16  # the same of sums of products in float32, relative to their lengths
+SPARE = 1.01  # for the rounding of the bound itself
+TINY = 1e-30  # below it, bfloat16 rounds to zero on some processors
+WORTH = 3  # how much longer a group takes in the second pass than in a search in float32 alone
+
+
+def can_screen(device: torch.device) -> bool:
+    """Whether bfloat16 is multiplied by the processor itself, and faster than float32."""
+    return (
+        device.type == "cpu"
+        and torch.backends.mkldnn.is_available()
+        and torch.cpu._is_avx512_bf16_supported()
+    )
+
+
+class Screen:
+    """Searches in a part of a codebook.
+
+    Arguments:
+        tiles: The part, relative to the mean of the codebook.
+    """
+
+    def __init__(self, tiles: list[Tile]) -> None:
+        self.start = tiles[0].start
+        self.offset = torch.cat([tile.offset for tile in tiles])  # (K,)
+        self.codewords = torch.cat([tile.codewords for tile in tiles])  # e (K, D)
+        # Relative to this, the best score of each vector is above 0, where the first pass clips.
+        level = self.offset[self.offset.isfinite()].mean()
+        self.coarse = [(each.codewords.bfloat16(), each.offset - level) for each in tiles]
+        rounded = torch.cat([codewords for codewords, _ in self.coarse]).float()
+        self.longest = self.codewords.norm(dim=1).amax()  # ‖e‖
+        self.error = (self.codewords - rounded).norm(dim=1).amax()  # ‖e − ê‖
+
+    def search(self, z: Tensor) -> tuple[Tensor, Tensor] | None:
+        """The best score of each row of z, and its codeword: (R, D) to (R,) and (R,).
+
+        Returns:
+            None where float32 alone would be faster.
+        """
+        near = self._near(z)  # (R, G)
+        if near.sum() * WORTH > near.numel():
+            return None
+        # Group by group, so that all rows which may find their codeword there are one product.
+        group, row = near.T.nonzero().unbind(1)  # (P,)
+        scores = z.new_empty(len(row), GROUP)
+        sizes = near.sum(0).tolist()
+        for number, (rows, out) in enumerate(
+            zip(z[row].split(sizes), scores.split(sizes), strict=True)
+        ):
+            span = slice(number * GROUP, (number + 1) * GROUP)
+            torch.addmm(self.offset[span], rows, self.codewords[span].T, out=out)
+
+        score = scores.amax(1)
+        index = self.start + group * GROUP + first_place(scores, score)
+        best = score.new_full(z.shape[:1], -torch.inf).scatter_reduce_(0, row, score, "amax")
+        found = score == best[row]
+        # A row of what is not a number finds none, and gets the first codeword.
+        last = torch.iinfo(index.dtype).max
+        first = index.new_full(z.shape[:1], last)
+        first.scatter_reduce_(0, row[found], index[found], "amin")
+        return best, first.where(first < last, self.start)
+
+    def _near(self, z: Tensor) -> Tensor:
+        """Which groups may hold the nearest codeword of each row (R, D): (R, G), bool."""
+        rounded = z.bfloat16()
+        maxima = torch.cat([_maxima(rounded, *tile) for tile in self.coarse], 1)  # max ŝ (R, G)
+        best = maxima.amax(1, keepdim=True)
+        coarse = rounded.float()
+        error = (z - coarse).norm(dim=1, keepdim=True) * self.longest + ULP * best
+        error += coarse.norm(dim=1, keepdim=True) * (self.error + SUM * self.longest)
+        error += SUM * self.longest.square()
+        return maxima >= best - 2 * SPARE * error - TINY
+
+
+def _maxima(z: Tensor, codewords: Tensor, offset: Tensor) -> Tensor:
+    """max(ŝ, 0) over each group of codewords: (R, D) to (R, T / GROUP)."""
+    scores = torch.ops.mkldnn._linear_pointwise(z, codewords, offset, "relu", [], "")
+    # Numbers ≥ 0 are ordered as their bits are, and maxima of integers are found faster.
+    groups = scores.view(torch.int16).view(-1, GROUP).amax(1)
+    return groups.view(torch.bfloat16).view(len(z), -1).float()

@@ -1,0 +1,102 @@
+"""A first pass in bfloat16 leaves out no group that a search in float32 would have chosen."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from smalti.quantizers import nearest, search
+from smalti.quantizers.screening import FEWEST, Screen
+from smalti.quantizers.tiles import GROUP, TILE, in_tiles
+
+pytestmark = pytest.mark.skipif(
+    not torch.ops.mkldnn._is_mkldnn_bf16_supported(), reason="no bfloat16 on this processor"
+)
+
+
+def exact(z: Tensor, codebook: Tensor) -> tuple[Tensor, Tensor]:
+    z, codebook = z.double(), codebook.double()
+    return (z @ codebook.T - codebook.square().sum(1) / 2).max(1)
+
+
+GENERATOR = torch.Generator().manual_seed(0)
+
+
+def normal(n: int, dim: int = 32) -> Tensor:
+    return torch.randn(n, dim, generator=GENERATOR)
+
+
+PLANE, CODEWORDS = normal(6), normal(TILE + 70)
+CASES = {
+    "normal": (normal(300), CODEWORDS),
+    "of little rank": (normal(300, 6) @ PLANE, normal(1000, 6) @ PLANE),
+    "long vectors": (1000 * normal(300), CODEWORDS),
+    "short vectors": (1e-6 * normal(300), CODEWORDS),
+    "codewords themselves": (CODEWORDS, CODEWORDS),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_it_finds_what_float64_finds(case):
+    z, codebook = CASES[case]
+    codebook = codebook - codebook.mean(0)
+    found = Screen(list(in_tiles(codebook, 1000))).search(z)
+    assert found is not None
+    score, index = exact(z, codebook)
+    torch.testing.assert_close(found[0].double(), score, rtol=1e-4, atol=1e-3 * score.std().item())
+    assert torch.equal(found[1], index + 1000)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_most_groups_are_left_out_and_never_the_best(case):
+    z, codebook = CASES[case]
+    codebook = codebook - codebook.mean(0)
+    near = Screen(list(in_tiles(codebook, 0)))._near(z)
+    assert near.gather(1, exact(z, codebook)[1][:, None] // GROUP).all()
+    assert near.sum() < near.numel() / 3
+
+
+def test_of_equals_the_first_is_chosen():
+    codebook = torch.randn(GROUP, 16).repeat(10, 1)
+    codebook -= codebook.mean(0)
+    screen = Screen(list(in_tiles(codebook, 0)))
+    screen._near = lambda z: torch.ones(len(z), 10, dtype=torch.bool)  # every group is near
+    assert screen.search(codebook) is None
+    screen._near = lambda z: torch.arange(10).ge(7).expand(len(z), 10)
+    found = screen.search(codebook)
+    assert found is not None
+    assert torch.equal(found[1], torch.arange(GROUP).repeat(10) + 7 * GROUP)
+
+
+def test_codewords_that_hardly_differ_are_left_to_float32():
+    codebook = torch.randn(1, 64) + 1e-3 * torch.randn(1000, 64)
+    tiles = list(in_tiles(codebook, 0))
+    assert Screen(tiles).search(torch.randn(200, 64)) is None
+
+
+@pytest.mark.parametrize("bad", [torch.nan, -torch.nan, torch.inf, -torch.inf])
+def test_a_row_of_no_numbers_gets_the_first_codeword_and_spoils_no_other(bad):
+    z, codebook = torch.randn(100, 32), torch.randn(1000, 32)
+    screen = Screen(list(in_tiles(codebook - codebook.mean(0), 7)))
+    expected = screen.search(z)
+    z[13, 2] = bad
+    found = screen.search(z)
+    assert expected is not None and found is not None
+    others = torch.arange(100) != 13
+    assert found[1][13] == 7
+    assert torch.equal(found[1][others], expected[1][others])
+
+
+def test_nearest_screens_long_vectors_of_large_codebooks(monkeypatch):
+    z, codebook = torch.randn(500, search.LONG), torch.randn(FEWEST + 5, search.LONG)
+    monkeypatch.setattr(search, "can_screen", lambda device: False)
+    plain = nearest(z, codebook)
+    screened = []
+    monkeypatch.setattr(search, "can_screen", lambda device: True)
+    monkeypatch.setattr(
+        search, "Screen", lambda tiles: screened.append(len(tiles)) or Screen(tiles)
+    )
+    assert torch.equal(nearest(z, codebook), plain)
+    assert screened == [3]
+    nearest(z, codebook[:-6])
+    nearest(z[:, 1:], codebook[:, 1:])
+    assert screened == [3]
