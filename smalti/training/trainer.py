@@ -12,11 +12,12 @@ from pathlib import Path
 import torch
 from lightning import Trainer
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch.callbacks import Callback, EMAWeightAveraging
+from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from lightning.pytorch.strategies import DDPStrategy
 
 from smalti.errors import InputError
+from smalti.training.averaging import weight_averaging
 from smalti.training.callbacks import (
     AtomicCheckpointIO,
     KeepBest,
@@ -105,8 +106,7 @@ def _trainer(
     if options.keep_best:
         callbacks.append(best)
     if options.weight_ema is not None:
-        # Averaged buffers would blur the codebook against the encoder: they are copied instead.
-        callbacks.append(EMAWeightAveraging(decay=options.weight_ema, use_buffers=False))
+        callbacks.append(weight_averaging(options.weight_ema))
     trainer = Trainer(
         default_root_dir=state.parent / name,  # where a cluster that requeues leaves its states
         accelerator=hardware.accelerator,
