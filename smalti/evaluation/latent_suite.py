@@ -101,11 +101,8 @@ def _describe(material: LatentMaterial, report: Report) -> None:
     splits, model = material.splits, material.autoencoder
     report.summary = f"{images_in_bits(splits)}, become {number(model.dim)} real numbers."
     report.facts |= data_facts(splits)
-    given = (
-        f" with the likelihood {type(model.likelihood).__name__}"
-        if isinstance(model, VariationalAutoencoder)
-        else ""
-    )
+    likelihood = model.likelihood
+    given = "" if likelihood is None else f" with the likelihood {type(likelihood).__name__}"
     report.facts["Autoencoder"] = f"{type(model).__name__}{given}, {parameters(model)}"
     report.facts["Seed of the evaluation"] = str(material.seed)
 

@@ -162,7 +162,8 @@ class SnailBlock(nn.Module):
 def _check(grid: tuple[int, ...], sizes: tuple[int, int, int, int], dropout: float) -> None:
     if len(grid) > 2:
         raise InputError(
-            f"A PixelSNAIL takes grids (H, W) or (T,), got {grid}: flatten the others."
+            f"A PixelSNAIL takes grids (H, W) or (T,), got {grid}: for several indices a position "
+            f"take DepthPixelCNN."
         )
     hidden, blocks, layers, heads = sizes
     if min(sizes) < 1 or hidden % heads:

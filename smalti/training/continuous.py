@@ -10,7 +10,8 @@ decoder before they are paid for. Free bits leave the first λ nats of each late
 and without gradient, on the mean over the batch. Without beta nothing but the weight of one term
 changes: beta-VAE is an objective and not a model.
 
-A plain autoencoder has no such terms: its loss is that between x_hat and x.
+A plain autoencoder has no KL: its loss is −log p(x | z), or without a likelihood that between x_hat
+and x.
 
 References:
     beta-VAE: Learning Basic Visual Concepts with a Constrained Variational Framework (Higgins et
@@ -77,7 +78,9 @@ class ContinuousObjective:
     def __call__(self, x: Tensor, found: LatentReconstruction, step: int) -> dict[str, Tensor]:
         """The terms by name, and their weighted sum as "loss"; "kl" is without free bits."""
         if found.kl is None:
-            reconstruction = self.reconstruction(found.x_hat, x)
+            reconstruction = found.losses.get("reconstruction")
+            if reconstruction is None:
+                reconstruction = self.reconstruction(found.x_hat, x)
             return {"loss": reconstruction, "reconstruction": reconstruction}
         paid = found.kl.clamp_min(self.floor).sum() / x[0].numel()
         return {"loss": found.losses["reconstruction"] + self.beta(step) * paid, **found.losses}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 
 import pytest
@@ -183,20 +184,12 @@ def test_the_command_writes_the_comparison(tmp_path, capsys):
     assert "another" in capsys.readouterr().err
 
 
-def test_the_command_compares_on_vectors(tmp_path, capsys):
-    words = [
-        "compare",
-        "--data",
-        "gaussian",
-        "--quantizers",
-        "ema",
-        "--seeds",
-        "1",
-        "--budget",
-        "4",
-    ]
+def test_the_command_compares_on_vectors_and_says_where_it_is(tmp_path, capsys, caplog):
+    words = "compare --data gaussian --quantizers ema --seeds 2 --budget 4".split()
+    caplog.set_level(logging.INFO, "smalti")
     assert main([*words, "--bits", "3", "--out", str(tmp_path / "out")]) == 0
     assert "*no quantizer can do better*" in capsys.readouterr().out
+    assert caplog.messages == ["1 of 2: ema, 3 bits, seed 0", "2 of 2: ema, 3 bits, seed 1"]
 
 
 @pytest.mark.parametrize(
@@ -212,6 +205,8 @@ def test_the_command_compares_on_vectors(tmp_path, capsys):
         (["--data", "gaussian", "--tokenizer.training.steps", "9"], "has no recipe"),
         (["--data", ""], "--data is empty"),
         (["--recipe", "nothing"], "nothing"),
+        (["--recipe", "vae-fashion-mnist"], "the recipe of a continuous autoencoder"),
+        (["--recipe", "hierarchical64", "--data", "x"], "the recipe of one with 2: choose"),
         ([], "--data"),
     ],
 )

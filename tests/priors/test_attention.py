@@ -164,3 +164,8 @@ def test_impossible_arguments_are_refused(options):
     with pytest.raises(InputError) as raised:
         PixelSNAIL(K, options.pop("grid", (2, 2)), **options)
     assert "\n" not in str(raised.value)
+
+
+def test_several_indices_a_position_are_sent_to_the_prior_that_takes_them():
+    with pytest.raises(InputError, match="for several indices a position take DepthPixelCNN"):
+        PixelSNAIL(K, (8, 8, 10))
