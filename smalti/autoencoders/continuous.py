@@ -289,8 +289,11 @@ class Autoencoder(ContinuousAutoencoder):
         self.likelihood = likelihood
 
     def forward(self, x: Tensor) -> LatentReconstruction:
-        """See `ContinuousAutoencoder.forward`; with a likelihood there is the loss
-        "reconstruction" = −log p(x | z)."""
+        """See `ContinuousAutoencoder.forward`.
+
+        Returns:
+            With a likelihood, `losses` are "reconstruction" = −log p(x | z), in nats a dimension.
+        """
         z = self._encoded(x)
         h = self._decoded(z)
         if self.likelihood is None:

@@ -122,8 +122,8 @@ class Source(ABC):
 
     @abstractmethod
     def examples(self, split: SplitName) -> Examples:
-        """The examples of one split, equal to those that `load` gives. What is made, and not read,
-        is made when it is asked for: no more of it than is needed.
+        """The examples of one split, as `load` gives them, but what is made and not read is made
+        when it is asked for.
 
         Raises:
             InputError: As of `load`.
