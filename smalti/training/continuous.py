@@ -25,17 +25,14 @@ References:
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
 from torch import Tensor
-from torch.utils.data import Dataset
 
 from smalti.autoencoders import ContinuousAutoencoder, LatentReconstruction
 from smalti.data import Batch
 from smalti.errors import InputError
 from smalti.losses import MSE, ReconstructionLoss
 from smalti.training.signals import SignalStage
-from smalti.training.stage import Training
 
 __all__ = ["ContinuousObjective", "ContinuousStage"]
 
@@ -86,32 +83,8 @@ class ContinuousObjective:
         return {"loss": found.losses["reconstruction"] + self.beta(step) * paid, **found.losses}
 
 
-class ContinuousStage(SignalStage):
-    """Trains a `ContinuousAutoencoder`.
-
-    Arguments:
-        objective: The loss.
-        Others: see `SignalStage`.
-    """
-
-    model: ContinuousAutoencoder
-
-    def __init__(
-        self,
-        model: ContinuousAutoencoder,
-        training: Training,
-        train: Dataset,
-        validation: Dataset,
-        *,
-        seed: int,
-        objective: ContinuousObjective,
-        augment: Callable[[Tensor], Tensor] | None = None,
-        workers: int = 0,
-    ) -> None:
-        super().__init__(
-            model, training, train, validation, seed=seed, augment=augment, workers=workers
-        )
-        self.terms = objective
+class ContinuousStage(SignalStage[ContinuousAutoencoder, ContinuousObjective]):
+    """Trains a `ContinuousAutoencoder`; for the arguments see `SignalStage`."""
 
     def objective(self, batch: Batch) -> dict[str, Tensor]:
         """See `Stage.objective`."""
