@@ -53,9 +53,11 @@ def build(recipe: AutoencoderRecipe, signal: Signal) -> ContinuousAutoencoder:
     def decoder(channels: int) -> VectorDecoder:
         return VectorDecoder(ConvDecoder(channels, network.residual_hidden, **sizes), grid, dim)
 
+    likelihood = recipe.likelihood
     if recipe.model == "Autoencoder":
-        return Autoencoder(encoder(dim), decoder(signal.channels), signal)
-    likelihood = recipe.likelihood or Gaussian(learned=True)
+        outputs = signal.channels if likelihood is None else likelihood.channels(signal.channels)
+        return Autoencoder(encoder(dim), decoder(outputs), signal, likelihood)
+    likelihood = likelihood or Gaussian(learned=True)
     return VariationalAutoencoder(
         encoder(2 * dim), decoder(likelihood.channels(signal.channels)), likelihood, signal
     )

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import zlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -95,9 +96,10 @@ def read_tokens(path: str | Path) -> TokenGrids:
         )
     try:
         columns = _read_parquet(path) if path.suffix == ".parquet" else _read_npz(path)
-        levels = [_integers(columns["indices"])]
-        while (column := _column(len(levels))) in columns:
-            levels.append(_integers(columns[column]))
+        names = [_column(level) for level in range(max(1, sum(map(_is_level, columns))))]
+        if missing := next((name for name in names if name not in columns), None):
+            raise ValueError(f"{missing} is missing among {', '.join(columns) or 'no arrays'}")
+        levels = [_integers(columns[name]) for name in names]
     except FileNotFoundError as error:
         raise InputError(
             f"There is no file {path}: give the path of a .npz or .parquet."
@@ -187,6 +189,10 @@ def _smallest(codebook_size: int) -> type[np.integer]:
 
 def _column(level: int) -> str:
     return f"indices_{level}" if level else "indices"
+
+
+def _is_level(column: str) -> bool:
+    return re.fullmatch(r"indices(_\d+)?", column) is not None
 
 
 def _integers(array: np.ndarray) -> Tensor:

@@ -24,17 +24,18 @@ __all__ = ["Affine", "assemble", "linear_gaussian"]
 def assemble(
     signal: Signal, dim: int = 5, likelihood: Likelihood | None = None, variational: bool = True
 ) -> ContinuousAutoencoder:
-    """Tiny networks with a downsampling of 4."""
+    """Tiny networks with a downsampling of 4; a VAE is Gaussian if not told otherwise."""
     grid = tuple(-(-length // 4) for length in signal.size)
     sizes = {"hidden": 8, "residual_hidden": 4, "spatial_dims": signal.spatial_dims}
-    likelihood = likelihood or Gaussian(0.5)
-    channels = likelihood.channels(signal.channels) if variational else signal.channels
+    if variational:
+        likelihood = likelihood or Gaussian(0.5)
+    channels = likelihood.channels(signal.channels) if likelihood else signal.channels
     inner = ConvEncoder(signal.channels, 3, **sizes)
     encoder = VectorEncoder(inner, grid, 2 * dim if variational else dim)
     decoder = VectorDecoder(ConvDecoder(channels, 3, **sizes), grid, dim)
     if variational:
         return VariationalAutoencoder(encoder, decoder, likelihood, signal).eval()
-    return Autoencoder(encoder, decoder, signal).eval()
+    return Autoencoder(encoder, decoder, signal, likelihood).eval()
 
 
 @registered

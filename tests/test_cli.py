@@ -21,6 +21,7 @@ import yaml
 from PIL import Image
 
 import smalti
+from mistakes import mistake
 from smalti.cli import main
 from tiny import clocks_recipe, write_recipe
 
@@ -44,15 +45,6 @@ def announced(width: int, height: int) -> bytes:
     """The start of a PNG that is said to have this size."""
     head = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
     return b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + head + struct.pack(">I", zlib.crc32(head))
-
-
-def mistake(capsys, *words: str) -> str:
-    """The line that a mistake gives."""
-    assert main(list(words)) == 2
-    captured = capsys.readouterr()
-    assert captured.err.startswith("smalti: ")
-    assert captured.err.count("\n") == 1
-    return captured.err
 
 
 def test_a_fit_leaves_a_whole_run_directory(run):
@@ -221,7 +213,7 @@ def test_help_answers_at_once():
         (["fit"], "takes a recipe first"),
         (["fit", "images32"], "give --data"),
         (["fit", "clocks", "--data", "photos"], "makes its own data"),
-        (["fit", "clocks", "--prior.training.steps", "many"], "Got value: many"),
+        (["fit", "clocks", "--prior.training.steps", "many"], "prior.training.steps takes a val"),
         (["fit", "clocks", "--data", "--seed"], "--data"),
         (["fit", "clocks", "--data.length", "null"], "set prior.examples"),
         (["fit", "clocks", "--tokenizer.training.batch_size", "0"], "batch_size"),

@@ -10,11 +10,15 @@ import torch
 from PIL import Image
 
 import smalti
-from smalti import runs
+from mistakes import mistake
+from smalti import continuous, runs
 from smalti.artifacts import load_model
 from smalti.autoencoders import Autoencoder, VariationalAutoencoder
 from smalti.cli import main
+from smalti.data import Clocks
+from smalti.losses.likelihoods import Gaussian
 from smalti.recipes import schema
+from smalti.signals import Signal
 from smalti.training.callbacks import Progress
 from tiny import clocks_recipe, vae_recipe, write_recipe
 
@@ -35,15 +39,6 @@ def files(tmp_path):
     for name, pixels in zip("ab", noise, strict=True):
         Image.fromarray(pixels).save(tmp_path / f"{name}.png")
     return [str(tmp_path / f"{name}.png") for name in "ab"]
-
-
-def mistake(capsys, *words: str) -> str:
-    """The line that a mistake gives."""
-    assert main(list(words)) == 2
-    captured = capsys.readouterr()
-    assert captured.err.startswith("smalti: ")
-    assert captured.err.count("\n") == 1
-    return captured.err
 
 
 def test_a_fit_leaves_a_whole_run_directory(run):
@@ -86,6 +81,14 @@ def test_an_interrupted_fit_ends_with_the_same_weights(run, tmp_path, monkeypatc
         assert torch.equal(tensor, again.state_dict()[name]), name
 
 
+@pytest.mark.parametrize("model", ["Autoencoder", "VariationalAutoencoder"])
+def test_both_kinds_have_the_likelihood_of_their_recipe(model):
+    options = ["--autoencoder.model", model, "--data.size", "28"]
+    recipe = schema.build(schema.read("vae-fashion-mnist", options)).autoencoder
+    built = continuous.build(recipe, Signal("image", 1, (28, 28)))
+    assert isinstance(built.likelihood, Gaussian)
+
+
 @pytest.mark.parametrize(
     ("overrides", "kind"),
     [(["--autoencoder.model", "Autoencoder"], Autoencoder), (["--autoencoder.beta", "4"], None)],
@@ -118,7 +121,7 @@ def test_encode_and_decode(run, tmp_path, files):
 
 
 def test_interpolate_and_traverse(run, tmp_path, files, capsys):
-    for number, ends in enumerate((files, ["3", "5"])):
+    for number, ends in enumerate((files, ["3", "5"], [files[0], "5"])):
         out = tmp_path / f"way-{number}"
         assert main(["interpolate", str(run), *ends, "--steps", "5", "--out", str(out)]) == 0
         assert len(list(out.iterdir())) == 5
@@ -128,6 +131,12 @@ def test_interpolate_and_traverse(run, tmp_path, files, capsys):
         assert main(words) == 0
         assert len(list(out.iterdir())) == 6
     assert "dimensions, row by row: " in capsys.readouterr().out
+
+
+def test_only_the_test_images_that_are_named_are_made(run, tmp_path, monkeypatch):
+    monkeypatch.setattr(Clocks, "load", lambda self: pytest.fail("all were drawn"))
+    out = str(tmp_path / "way.png")
+    assert main(["interpolate", str(run), "0", "1", "--out", out]) == 0
 
 
 def test_python_api(run):
@@ -157,7 +166,11 @@ def test_python_api(run):
         (["encode", "RUN", "a.png", "--out", "z.parquet"], "name it z.npz"),
         (["interpolate", "RUN", "a.png"], "two ends, got 1 images"),
         (["interpolate", "RUN", "3", "500"], "16 test images, numbered from 0, got 500"),
+        (["interpolate", "RUN", "a.png", "16"], "16 test images, numbered from 0, got 16"),
+        (["interpolate", "RUN", "a.png", "c.png"], "no image file c.png"),
         (["interpolate", "RUN", "1", "2", "--steps", "1"], "steps=1"),
+        (["traverse", "RUN", "1", "--reach", "-1"], "reach of a traversal is above 0, got -1"),
+        (["traverse", "RUN", "1", "--reach", "0"], "reach of a traversal is above 0, got 0"),
         (["traverse", "RUN", "a.png", "--rows", "0"], "got --rows 0: give 1 to 6"),
         (["traverse", "RUN", "a.png", "--rows", "7"], "got --rows 7: give 1 to 6"),
         (["interpolate", "RUN", "1", "2", "--columns", "0"], "column"),
@@ -171,9 +184,10 @@ def test_python_api(run):
         (["fit", "tiny.yaml", "--autoencoder.beta", "-1"], "at least 0, got -1"),
         (["fit", "tiny.yaml", "--autoencoder.model", "Frob"], "Frob"),
         (["fit", "tiny.yaml", "--autoencoder.reconstruction", "L1"], "set likelihood"),
+        (["fit", "both-losses.yaml"], "got Gaussian and MSE: leave one out"),
         (["fit", "scale.yaml"], "scale must be above 0"),
-        (["fit", "tiny.yaml", "--autoencoder.frob", "1"], "no field frob in autoencoder:"),
-        (["fit", "tiny.yaml", "--autoencoder.network.frob", "1"], "no field network.frob in"),
+        (["fit", "tiny.yaml", "--autoencoder.frob", "1"], "no field autoencoder.frob:"),
+        (["fit", "tiny.yaml", "--autoencoder.network.frob", "1"], "no field autoencoder.netw"),
         (["fit", "tiny.yaml", "--prior.model", "PixelCNN"], "it needs prior.training.steps:"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,
@@ -191,7 +205,16 @@ def test_mistakes(run, capsys, tmp_path, files, monkeypatch, words, line):
         "both": {**vae, "tokenizer": clocks["tokenizer"]},
         "neither": {"data": vae["data"]},
         "prior": {**vae, "prior": clocks["prior"]},
-        "scale": {"data": vae["data"], "autoencoder": {**vae["autoencoder"], "likelihood": wrong}},
+        "scale": {**vae, "autoencoder": {**vae["autoencoder"], "likelihood": wrong}},
+        "both-losses": {
+            **vae,
+            "autoencoder": {
+                **vae["autoencoder"],
+                "model": "Autoencoder",
+                "likelihood": {"class_path": "Gaussian"},
+                "reconstruction": {"class_path": "MSE"},
+            },
+        },
     }
     for name, recipe in recipes.items():
         write_recipe(tmp_path / f"{name}.yaml", recipe)

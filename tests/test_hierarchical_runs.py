@@ -10,6 +10,7 @@ import pytest
 import torch
 
 import smalti
+from mistakes import mistake
 from smalti.cli import main
 from smalti.data import GridsAbove
 from smalti.priors import Cascade
@@ -134,22 +135,18 @@ def test_levels_that_do_not_fit_are_refused(tmp_path, capsys, change, line):
     recipe = hierarchical_recipe()
     change(recipe)
     path = write_recipe(tmp_path / "tiny.yaml", recipe)
-    assert main(["fit", str(path), "--out", str(tmp_path / "run")]) == 2
-    assert line in capsys.readouterr().err
+    assert line in mistake(capsys, "fit", str(path), "--out", str(tmp_path / "run"))
 
 
 def test_priors_that_are_not_whole_or_not_in_their_places(run, tmp_path, capsys):
     folder = shutil.copytree(run, tmp_path / "run")
     out = str(tmp_path / "new.png")
     shutil.rmtree(folder / "prior" / "1")
-    assert main(["sample", str(folder), "--out", out]) == 2
-    assert "are not whole: give the same smalti fit again" in capsys.readouterr().err
+    told = mistake(capsys, "sample", str(folder), "--out", out)
+    assert "are not whole: give the same smalti fit again" in told
     assert main(["sample", str(folder), "--scheme", "uniform", "--n", "1", "--out", out]) == 0
     for wrong in ("prior/0", "tokenizer"):
         shutil.copytree(run / wrong, folder / "prior" / "1")
-        capsys.readouterr()
-        assert main(["sample", str(folder), "--out", out]) == 2
-        line = capsys.readouterr().err
-        assert "are not of its levels: copy the run again" in line
-        assert line.count("\n") == 1
+        told = mistake(capsys, "sample", str(folder), "--out", out)
+        assert "are not of its levels: copy the run again" in told
         shutil.rmtree(folder / "prior" / "1")

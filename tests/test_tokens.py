@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import torch
 
@@ -72,6 +74,22 @@ def test_a_damaged_file_is_one_clear_line(tmp_path, suffix):
     with pytest.raises(InputError, match="no whole token grids") as caught:
         read_tokens(path)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".parquet"])
+@pytest.mark.parametrize("lost", ["indices", "indices_1"])
+def test_a_level_that_is_missing_is_named(tmp_path, suffix, lost):
+    path = tmp_path / f"tokens{suffix}"
+    finer = (torch.zeros(5, 4, 4, dtype=torch.int64), torch.zeros(5, 8, 8, dtype=torch.int64))
+    write_tokens(path, TokenGrids(torch.zeros(5, 2, 2, dtype=torch.int64), finer=finer), 9)
+    assert len(read_tokens(path).levels) == 3
+    if suffix == ".npz":
+        with np.load(path) as arrays:
+            np.savez(path, **{name: array for name, array in arrays.items() if name != lost})
+    else:
+        pq.write_table(pq.read_table(path).drop_columns(lost), path)
+    with pytest.raises(InputError, match=f"{lost} is missing among indices"):
+        read_tokens(path)
 
 
 def test_missing_files_and_other_formats_are_refused(tmp_path):

@@ -3,6 +3,9 @@
     z = encoder(x)          (B, D)
     x_hat = decoder(z)      (B, C, *size)
 
+With a likelihood the decoder gives h, which makes a distribution of the signal: p(x | z) =
+likelihood(h), x_hat = E[x | h].
+
 They share encoders and decoders with the VQ-VAE: a `VectorEncoder` flattens the grid of vectors
 that such an encoder gives and maps it linearly to z, a `VectorDecoder` goes the other way.
 
@@ -30,6 +33,7 @@ from smalti.artifacts import Pretrained, registered
 from smalti.autoencoders.padding import crop, pad
 from smalti.autoencoders.paths import line
 from smalti.errors import InputError
+from smalti.losses.likelihoods import Likelihood
 from smalti.signals import Signal
 
 __all__ = [
@@ -112,6 +116,7 @@ class ContinuousAutoencoder(nn.Module, Pretrained, ABC):
 
     Attributes:
         dim: D.
+        likelihood: p(x | h) of the decoder's output h, if it has one.
         latent_mean: (D,), of the latents of training data, see `summarise`.
         latent_covariance: (D, D), likewise.
         latent_kl: (D,), nats that each dimension holds; zeros where latents have no distribution.
@@ -120,6 +125,7 @@ class ContinuousAutoencoder(nn.Module, Pretrained, ABC):
         InputError: If the signal has no size.
     """
 
+    likelihood: Likelihood | None
     latent_mean: Tensor
     latent_covariance: Tensor
     latent_kl: Tensor
@@ -209,8 +215,10 @@ class ContinuousAutoencoder(nn.Module, Pretrained, ABC):
             (R, steps, C, *size).
 
         Raises:
-            InputError: If x is not a signal that the model was trained on.
+            InputError: If x is not a signal that the model was trained on, or reach is not above 0.
         """
+        if not 0 < reach < math.inf:
+            raise InputError(f"The reach of a traversal is above 0, got {reach:g}: 3 is usual.")
         (z,) = self.encode(x[None])
         mean, deviation = self.spread
         values = line(mean - reach * deviation, mean + reach * deviation, steps)  # (steps, D)
@@ -252,8 +260,10 @@ class Autoencoder(ContinuousAutoencoder):
 
     Arguments:
         encoder: (B, C, *size) → (B, D), with the attribute `downsampling`.
-        decoder: (B, D) → (B, C, *size), with the attribute `dim` (D).
+        decoder: (B, D) → (B, C, *size), or with a likelihood (B, likelihood.channels(C), *size),
+            with the attribute `dim` (D).
         signal: What the model is trained on.
+        likelihood: p(x | h) of the decoder's output h; the output is the signal itself if None.
 
     Example:
         >>> from smalti.autoencoders import ConvDecoder, ConvEncoder
@@ -268,10 +278,28 @@ class Autoencoder(ContinuousAutoencoder):
         (torch.Size([2, 16]), torch.Size([2, 1, 28, 26]))
     """
 
+    def __init__(
+        self,
+        encoder: nn.Module,
+        decoder: nn.Module,
+        signal: Signal,
+        likelihood: Likelihood | None = None,
+    ) -> None:
+        super().__init__(encoder, decoder, signal)
+        self.likelihood = likelihood
+
     def forward(self, x: Tensor) -> LatentReconstruction:
-        """See `ContinuousAutoencoder.forward`."""
+        """See `ContinuousAutoencoder.forward`.
+
+        Returns:
+            With a likelihood, `losses` are "reconstruction" = −log p(x | z), in nats a dimension.
+        """
         z = self._encoded(x)
-        return LatentReconstruction(self._decoded(z), z, {}, None)
+        h = self._decoded(z)
+        if self.likelihood is None:
+            return LatentReconstruction(h, z, {}, None)
+        nll, x_hat = self.likelihood(h, x)
+        return LatentReconstruction(x_hat, z, {"reconstruction": nll.mean() / x[0].numel()}, None)
 
     @torch.no_grad()
     def encode(self, x: Tensor) -> Tensor:
@@ -282,7 +310,10 @@ class Autoencoder(ContinuousAutoencoder):
     @torch.no_grad()
     def decode(self, z: Tensor) -> Tensor:
         """See `ContinuousAutoencoder.decode`."""
-        return self._decoded(z).clamp(self.signal.low, self.signal.high)
+        x_hat = self._decoded(z)
+        if self.likelihood is not None:
+            x_hat = self.likelihood.show(x_hat)
+        return x_hat.clamp(self.signal.low, self.signal.high)
 
     def draw(self, n: int, generator: torch.Generator | None = None) -> Tensor:
         """z ~ N(latent_mean, latent_covariance), (n, D)."""

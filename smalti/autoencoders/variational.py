@@ -96,6 +96,8 @@ class VariationalAutoencoder(ContinuousAutoencoder):
         (torch.Size([2, 16]), torch.Size([2]), torch.Size([3, 1, 28, 28]))
     """
 
+    likelihood: Likelihood
+
     def __init__(
         self, encoder: nn.Module, decoder: nn.Module, likelihood: Likelihood, signal: Signal
     ) -> None:

@@ -5,19 +5,23 @@ from __future__ import annotations
 import inspect
 import re
 from argparse import HelpFormatter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import NoneType
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import docstring_parser
 from jsonargparse import ArgumentError, ArgumentParser
 from torch import Tensor
 
 from smalti import pictures
+from smalti.data.files import read_images
 from smalti.errors import InputError
 
-__all__ = ["call", "data_option", "write_pictures"]
+if TYPE_CHECKING:
+    from smalti.generation import ContinuousModel, Model
+
+__all__ = ["call", "data_option", "named_images", "write_pictures"]
 
 
 def call(
@@ -82,6 +86,30 @@ def data_option(data: str | None) -> list[str]:
         raise InputError("The option --data is empty: give a path, or a name on the hub.")
     # From wherever the run is looked at later, what is local stays local.
     return ["--data.path", str(Path(data).resolve()) if Path(data).exists() else data]
+
+
+def named_images(
+    model: Model | ContinuousModel, names: Sequence[str], convert: bool
+) -> Iterator[Tensor]:
+    """The image (C, H, W) of each name: a file, or the number of a test image of the run's data.
+
+    Raises:
+        InputError: If a file cannot be read, or there are not so many test images.
+    """
+    assert model.run is not None
+    test = None
+    for name in names:
+        if not name.isdecimal():
+            yield from read_images([name], model.signal, convert)
+            continue
+        if test is None:
+            test = model.run.recipe().data.examples("test")
+        if int(name) >= len(test):
+            raise InputError(
+                f"There are {len(test)} test images, numbered from 0, got {name}: choose a smaller "
+                f"number."
+            )
+        yield from test[int(name)].x
 
 
 def write_pictures(

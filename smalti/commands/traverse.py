@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from smalti.commands.common import call, write_pictures
-from smalti.commands.interpolate import test_images
-from smalti.data.files import read_images
+from smalti.commands.common import call, named_images, write_pictures
 from smalti.errors import InputError
 from smalti.generation import ContinuousModel, load
 
@@ -51,9 +49,8 @@ def traverse(  # noqa: PLR0913 - the options of the command
             f"This model has {model.dim} dimensions, a row each, got --rows {rows}: give 1 to "
             f"{model.dim}."
         )
-    known = file.isdecimal()
-    (x,) = test_images(model, [int(file)]) if known else read_images([file], model.signal, convert)
+    (x,) = named_images(model, [file], convert)
     images = model.traverse(x, rows, steps, reach).flatten(0, 1)
-    write_pictures(images, out, steps, [] if known else [file])
+    write_pictures(images, out, steps, inputs=[file])
     dims = ", ".join(str(d) for d in model.autoencoder.order[:rows].tolist())
     print(f"dimensions, row by row: {dims}")

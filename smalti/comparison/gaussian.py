@@ -23,7 +23,7 @@ from torch import Tensor
 
 from smalti.comparison.methods import Method, method
 from smalti.comparison.outcomes import Comparison, Outcome
-from smalti.data.progress import progress
+from smalti.comparison.plan import announced, plan
 from smalti.losses import MSE
 from smalti.quantizers import Quantizer, count_indices, perplexity, usage
 from smalti.training import TokenizerObjective
@@ -59,10 +59,9 @@ def gaussian(methods: Sequence[str], *, bits: Sequence[int], seeds: int, steps: 
         InputError: If a name is unknown.
     """
     chosen = {name: method(name) for name in methods}
-    plan = [(b, name, seed) for b in bits for seed in range(seeds) for name in methods]
     outcomes = [
         Outcome(name, b, seed, *_learned(chosen[name], b, seed, steps))
-        for b, name, seed in progress(plan, len(plan), "runs")
+        for b, name, seed in announced(plan(methods, bits, seeds))
     ]
     title = f"N(0, I) in {DIM} dimensions: {steps} steps of {BATCH} vectors"
     return Comparison(title, DISTORTION, DISTORTION, outcomes, bound)
@@ -108,7 +107,11 @@ def _learned(
 def _built(chosen: Method, bits: int, steps: int) -> Quantizer:
     parser = ArgumentParser(exit_on_error=False)
     parser.add_argument("--quantizer", type=Quantizer)
-    config = parser.parse_object({"quantizer": chosen.quantizer(bits, DIM, steps)})
+    quantizer = chosen.quantizer(bits, DIM, steps)
+    if "revival" in quantizer["init_args"]:
+        # On single vectors, in so many dimensions, codewords die again.
+        quantizer["init_args"]["revival"]["init_args"]["onto"] = "codewords"
+    config = parser.parse_object({"quantizer": quantizer})
     built: Quantizer = parser.instantiate(config).quantizer
     return built
 

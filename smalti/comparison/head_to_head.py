@@ -9,7 +9,6 @@ done again.
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import Sequence
 from copy import deepcopy
 from pathlib import Path
@@ -22,6 +21,7 @@ from jsonargparse import Namespace
 from smalti import runs
 from smalti.comparison.methods import Method, method
 from smalti.comparison.outcomes import Comparison, Outcome
+from smalti.comparison.plan import announced, plan
 from smalti.data import Splits
 from smalti.errors import InputError
 from smalti.evaluation import Limits, evaluate
@@ -31,8 +31,6 @@ from smalti.recipes import schema
 from smalti.runs import Run
 
 __all__ = ["head_to_head"]
-
-logger = logging.getLogger(__name__)
 
 DISTORTION = "MSE/variance"
 VALIDATIONS = 10  # points of a curve
@@ -68,7 +66,7 @@ def head_to_head(
         InputError: If a name is unknown, the data cannot be used, or a folder holds another run.
     """
     folder = Path(folder)
-    plan = [(b, name, seed) for b in bits for seed in range(seeds) for name in methods]
+    wanted = plan(methods, bits, seeds)
     fields = yaml.safe_load(schema.dump(recipe))
     tokenizer = schema.build(recipe).tokenizer
     if tokenizer is None:
@@ -76,12 +74,16 @@ def head_to_head(
             "Quantizers are compared in a tokenizer, got the recipe of a continuous autoencoder: "
             "choose e.g. fashion-mnist."
         )
+    if tokenizer.finer:
+        raise InputError(
+            f"Quantizers are compared in a tokenizer of one level, got the recipe of one with "
+            f"{len(tokenizer.downsamplings)}: choose e.g. images64."
+        )
     dim = tokenizer.quantizer.dim
-    configs = [_config(fields, method(name), b, dim, seed, steps) for b, name, seed in plan]
+    configs = [_config(fields, method(name), b, dim, seed, steps) for b, name, seed in wanted]
     splits = schema.build(configs[0]).data.load()
     outcomes = []
-    for number, ((b, name, seed), config) in enumerate(zip(plan, configs, strict=True), 1):
-        logger.info("%d of %d: %s, %d bits, seed %d", number, len(plan), name, b, seed)
+    for (b, name, seed), config in zip(announced(wanted), configs, strict=True):
         run = Run(folder / f"{name}-{b}-bits-seed-{seed}")
         report = _measured(run, config, splits)
         outcomes.append(Outcome(name, b, seed, *_read(run, report)))

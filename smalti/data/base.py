@@ -120,6 +120,15 @@ class Source(ABC):
             InputError: If they are not there, or not what the source was told they are.
         """
 
+    @abstractmethod
+    def examples(self, split: SplitName) -> Examples:
+        """The examples of one split, as `load` gives them, but what is made and not read is made
+        when it is asked for.
+
+        Raises:
+            InputError: As of `load`.
+        """
+
 
 class Factored(Source):
     """Abstract: a source whose examples were made from known factors, each of a few levels."""

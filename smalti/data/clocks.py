@@ -217,6 +217,11 @@ class Clocks(Factored):
             augment=None,
         )
 
+    def examples(self, split: SplitName) -> Examples:
+        endless = EndlessClocks(self, Splits._fields.index(split))
+        n = {"train": self.length, "validation": self.validation, "test": self.test}[split]
+        return endless if n is None else endless.first(n)
+
     @property
     def factors(self) -> dict[str, int]:
         return {"hour": TIME.dial // TIME.hour, "minute": TIME.hour, "theme": len(self.themes)}

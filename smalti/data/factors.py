@@ -23,7 +23,7 @@ from einops import rearrange
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from smalti.data.base import Factored, SplitName, Splits
+from smalti.data.base import Examples, Factored, SplitName, Splits
 from smalti.data.conditions import Label
 from smalti.data.images import HeldOut
 from smalti.data.pixels import Pixels
@@ -140,6 +140,10 @@ class FactorGrid(Factored):
             condition=condition,
             augment=None,
         )
+
+    def examples(self, split: SplitName) -> Examples:
+        examples: Examples = getattr(self.load(), split)
+        return examples
 
     def _rows(self) -> dict[SplitName, Tensor]:
         """Which of all combinations, in the order of their levels, each split has."""

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from smalti.data.augmentation import Augmentation
-from smalti.data.base import Source, Splits
+from smalti.data.base import Examples, Source, SplitName, Splits
 from smalti.data.conditions import Label
 from smalti.data.decoding import Crop, decode
 from smalti.data.finding import find
@@ -132,6 +132,10 @@ class Images(Source):
             condition=condition,
             augment=Augmentation(self.flip, move) if self.flip or move else None,
         )
+
+    def examples(self, split: SplitName) -> Examples:
+        examples: Examples = getattr(self.load(), split)
+        return examples
 
     def _decoded(self, rows: Rows, labels: Tensor | None) -> Pixels:
         pixels, readable = decode(rows.pictures(), len(rows), self.size, self.channels, self.crop)

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from smalti.errors import InputError
 
-__all__ = ["Curve", "plot_curves", "plot_dimensions", "plot_usage", "read_curves"]
+__all__ = ["Curve", "plot_curves", "plot_dimensions", "plot_rejection", "plot_usage", "read_curves"]
 
 BLUE, ORANGE, GREY = "#3f8fd0", "#e0812f", "#828282"
 COLOURS = {"train": BLUE, "validation": ORANGE}

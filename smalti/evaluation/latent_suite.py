@@ -12,7 +12,6 @@ The rest is as in `suite`.
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,7 +25,7 @@ from smalti.evaluation.clock_reader import ClockReader
 from smalti.evaluation.curves import plot_dimensions
 from smalti.evaluation.figures import number
 from smalti.evaluation.latents import LatentMaterial, bound_figures, latent_figures
-from smalti.evaluation.material import Limits
+from smalti.evaluation.material import Limits, measuring
 from smalti.evaluation.report import Picture, Report
 from smalti.evaluation.sections import (
     closeness,
@@ -39,7 +38,6 @@ from smalti.evaluation.sections import (
     training_curves,
 )
 from smalti.pictures import grid
-from smalti.priors.base import evaluating
 
 if TYPE_CHECKING:
     from smalti.generation import ContinuousModel
@@ -63,24 +61,9 @@ def evaluate_latents(  # noqa: PLR0913 - as of evaluate
 
     Arguments:
         model: The autoencoder.
-        splits: The data that it was learned from.
-        curves: As of `evaluate`.
-        limits: How much is measured; default: `Limits()`.
-        seed: Of every draw.
-        title: Of the report.
-
-    Returns:
-        The report; its `save` writes it.
-
-    Raises:
-        InputError: If the data are not what the model was trained on, or a log of curves cannot be
-            read.
+        Others: see `evaluate`, as for what is returned and raised.
     """
-    with contextlib.ExitStack() as stack:
-        stack.enter_context(torch.no_grad())
-        stack.enter_context(evaluating(model.autoencoder))
-        stack.enter_context(torch.random.fork_rng(devices=[]))
-        torch.manual_seed(seed)  # an autoregressive likelihood draws what it shows
+    with measuring(seed, model.autoencoder):
         material = LatentMaterial(model.autoencoder, splits, limits or Limits(), seed)
         report = Report(title)
         _describe(material, report)
@@ -101,11 +84,8 @@ def _describe(material: LatentMaterial, report: Report) -> None:
     splits, model = material.splits, material.autoencoder
     report.summary = f"{images_in_bits(splits)}, become {number(model.dim)} real numbers."
     report.facts |= data_facts(splits)
-    given = (
-        f" with the likelihood {type(model.likelihood).__name__}"
-        if isinstance(model, VariationalAutoencoder)
-        else ""
-    )
+    likelihood = model.likelihood
+    given = "" if likelihood is None else f" with the likelihood {type(likelihood).__name__}"
     report.facts["Autoencoder"] = f"{type(model).__name__}{given}, {parameters(model)}"
     report.facts["Seed of the evaluation"] = str(material.seed)
 
@@ -154,7 +134,7 @@ def _latents(material: LatentMaterial, report: Report) -> None:
 
 def _ways(material: LatentMaterial) -> Tensor:
     """Interpolations between test images, of different classes where they have any."""
-    order, conditions = material.order, material.conditions
+    order, conditions = material.order, material.encoded.conditions
     rows: list[Tensor] = []
     for a in order[:WAYS].tolist():
         others = order[order != a] if len(order) > 1 else order

@@ -74,16 +74,6 @@ class LatentMaterial(Material):
         self.autoencoder = autoencoder
 
     @property
-    def quality(self) -> ReconstructionQuality:
-        """See `Material.quality`."""
-        return self.encoded.quality
-
-    @property
-    def conditions(self) -> Tensor | None:
-        """See `Material.conditions`."""
-        return self.encoded.conditions
-
-    @property
     def conditional(self) -> list[str]:
         """See `Material.conditional`: none, for these models know no conditions."""
         return []

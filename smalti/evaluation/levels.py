@@ -71,7 +71,7 @@ def _quality(material: TokenMaterial, level: int) -> dict[str, Figure]:
 
 def _rates(material: TokenMaterial, prior: Cascade) -> dict[str, dict[str, Figure]]:
     """Nats an index and bits an image of each level."""
-    indices, context = material.encoded.indices, material.conditions
+    indices, context = material.encoded.indices, material.encoded.conditions
     context = None if prior.condition is None else context
     nats = torch.zeros(len(prior.levels), dtype=torch.float64)
     for piece, condition in pieces(indices, context, size=material.limits.batch_size):

@@ -10,12 +10,13 @@ import logging
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from smalti.data import Batch, Examples, Label, Splits
 from smalti.evaluation.batches import batches, choose
@@ -25,11 +26,12 @@ from smalti.evaluation.inception import Inception, load_inception
 from smalti.evaluation.reconstruction import ReconstructionQuality
 from smalti.evaluation.sampling import decoded, device_of, drawn, schemes
 from smalti.priors import Prior
+from smalti.priors.base import evaluating
 
 if TYPE_CHECKING:
     from smalti.generation import Model
 
-__all__ = ["Encoded", "Limits", "Material", "TokenMaterial"]
+__all__ = ["Encoded", "Limits", "Material", "Seen", "TokenMaterial", "measuring"]
 
 logger = logging.getLogger(__name__)
 
@@ -60,6 +62,36 @@ class Limits:
     importance: int = 100
 
 
+@contextmanager
+def measuring(seed: int, *models: nn.Module | None) -> Iterator[None]:
+    """Without gradients, in evaluation mode, and with draws that depend on the seed alone.
+
+    Arguments:
+        seed: Of torch's global generator too: an autoregressive likelihood draws what it shows.
+        models: Those that are measured.
+    """
+    with ExitStack() as stack:
+        stack.enter_context(torch.no_grad())
+        stack.enter_context(torch.random.fork_rng(devices=[]))
+        torch.manual_seed(seed)
+        for model in models:
+            if model is not None:
+                stack.enter_context(evaluating(model))
+        yield
+
+
+class Seen(Protocol):
+    """What every kind of material knows of the test set after its way through the model."""
+
+    @property
+    def quality(self) -> ReconstructionQuality:
+        """Of its reconstructions."""
+
+    @property
+    def conditions(self) -> Tensor | None:
+        """(N,), on the CPU, or `None`."""
+
+
 class Material(ABC):
     """Abstract: a model, the data it was learned from, and what is made of both to be measured.
 
@@ -76,13 +108,8 @@ class Material(ABC):
 
     @property
     @abstractmethod
-    def quality(self) -> ReconstructionQuality:
-        """Of the reconstructions of the test set."""
-
-    @property
-    @abstractmethod
-    def conditions(self) -> Tensor | None:
-        """(N,), those of the test set, on the CPU, or `None`."""
+    def encoded(self) -> Seen:
+        """The test set, encoded and reconstructed in one pass."""
 
     @abstractmethod
     def reconstructed(self, chosen: Tensor) -> Iterator[Tensor]:
@@ -133,10 +160,10 @@ class Material(ABC):
     @cached_property
     def contexts(self) -> Tensor | None:
         """Conditions for samples, as they occur in the test set."""
-        if self.conditions is None:
+        if self.encoded.conditions is None:
             return None
         longest = max(self.limits.shown, self.compared)
-        return self.conditions[self.order.repeat(math.ceil(longest / len(self.order)))]
+        return self.encoded.conditions[self.order.repeat(math.ceil(longest / len(self.order)))]
 
     def sets(self) -> Iterator[tuple[str, Iterator[Tensor]]]:
         """What is compared with the test set: `compared` images of each kind, in batches."""
@@ -195,16 +222,6 @@ class TokenMaterial(Material):
         super().__init__(splits, limits, seed, device_of(model.tokenizer))
         self.tokenizer, self.prior = model.tokenizer, model.prior
         self.schemes = schemes(model.prior, histogram)
-
-    @property
-    def quality(self) -> ReconstructionQuality:
-        """See `Material.quality`."""
-        return self.encoded.quality
-
-    @property
-    def conditions(self) -> Tensor | None:
-        """See `Material.conditions`."""
-        return self.encoded.conditions
 
     @property
     def conditional(self) -> list[str]:

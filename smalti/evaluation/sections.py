@@ -70,7 +70,7 @@ def images_in_bits(splits: Splits) -> str:
 
 def reconstructions(material: Material, report: Report) -> None:
     """How faithful reconstructions are, with a picture of some."""
-    report.figures["reconstruction"] = material.quality.figures(material.test_set)
+    report.figures["reconstruction"] = material.encoded.quality.figures(material.test_set)
     if "ssim" not in report.figures["reconstruction"]:
         report.missing["SSIM"] = f"its window needs images of at least {WINDOW} × {WINDOW} pixels."
 
@@ -167,8 +167,8 @@ def read_clocks(material: Material, reader: ClockReader, report: Report) -> None
     logger.info("reading clocks")
     chosen = material.order[:CLOCKS_READ]
     x = material.test_images(chosen)
-    assert material.conditions is not None
-    times = material.conditions[chosen]
+    assert material.encoded.conditions is not None
+    times = material.encoded.conditions[chosen]
     protocol = (
         f"read by matching of rendered templates; right is at most {TOLERANCE} minutes off on the "
         f"12-hour dial; N = {number(len(chosen))} of the test set"

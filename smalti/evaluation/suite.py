@@ -14,7 +14,6 @@ seed alone. What cannot be measured is named in the report with the reason.
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import math
 from collections.abc import Mapping, Sequence
@@ -31,7 +30,7 @@ from smalti.evaluation.codebook import codebook_figures, codeword_counts
 from smalti.evaluation.curves import plot_usage
 from smalti.evaluation.figures import figure
 from smalti.evaluation.levels import levels
-from smalti.evaluation.material import Limits, TokenMaterial
+from smalti.evaluation.material import Limits, TokenMaterial, measuring
 from smalti.evaluation.rate import rate_figures
 from smalti.evaluation.rejection import rejection
 from smalti.evaluation.report import Picture, Report
@@ -48,7 +47,6 @@ from smalti.evaluation.sections import (
 )
 from smalti.pictures import grid
 from smalti.priors import Cascade, Prior, TractablePrior
-from smalti.priors.base import evaluating
 
 if TYPE_CHECKING:
     from smalti.generation import Model
@@ -92,13 +90,7 @@ def evaluate(
         InputError: If the data are not what the model was trained on, or a log of curves cannot be
             read.
     """
-    with contextlib.ExitStack() as stack:
-        stack.enter_context(torch.no_grad())
-        stack.enter_context(torch.random.fork_rng(devices=[]))
-        torch.manual_seed(seed)  # an autoregressive likelihood draws what it shows
-        for module in (model.tokenizer, model.prior, histogram):
-            if module is not None:
-                stack.enter_context(evaluating(module))
+    with measuring(seed, model.tokenizer, model.prior, histogram):
         material = TokenMaterial(model, splits, histogram, limits or Limits(), seed)
         report = Report(title)
         _describe(material, report)

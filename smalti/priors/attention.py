@@ -33,6 +33,7 @@ from smalti.nn.masked import shift_down, shift_right
 from smalti.nn.stepping import GatedStacks, GridPart, SkipHead, placed
 from smalti.priors.autoregressive import AutoregressivePrior
 from smalti.priors.context import context_map
+from smalti.priors.gated import rows_and_columns
 from smalti.priors.incremental import GridStepper
 
 __all__ = ["PixelSNAIL", "SnailBlock"]
@@ -79,8 +80,8 @@ class PixelSNAIL(AutoregressivePrior):
         dropout: float = 0.0,
     ) -> None:
         super().__init__(codebook_size, grid, condition)
-        _check(self.grid, (hidden, blocks, layers, heads), dropout)
-        self.shape = (self.grid[0], self.grid[1]) if len(self.grid) == 2 else (1, self.grid[0])
+        _check((hidden, blocks, layers, heads), dropout)
+        self.shape = rows_and_columns("PixelSNAIL", self.grid)
         self.embedding = nn.Embedding(codebook_size, hidden)
         self.context_map = context_map(self.shape, condition, hidden)
         self.row, self.column = (nn.Parameter(torch.randn(length, hidden)) for length in self.shape)
@@ -159,11 +160,7 @@ class SnailBlock(nn.Module):
         return v, h, [*zs, z]
 
 
-def _check(grid: tuple[int, ...], sizes: tuple[int, int, int, int], dropout: float) -> None:
-    if len(grid) > 2:
-        raise InputError(
-            f"A PixelSNAIL takes grids (H, W) or (T,), got {grid}: flatten the others."
-        )
+def _check(sizes: tuple[int, int, int, int], dropout: float) -> None:
     hidden, blocks, layers, heads = sizes
     if min(sizes) < 1 or hidden % heads:
         raise InputError(

@@ -12,13 +12,14 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from smalti.data.conditions import Condition
+from smalti.errors import InputError
 from smalti.nn.embeddings import DepthEmbedding
 from smalti.nn.gated import check_stacks, features, gated_layers
 from smalti.nn.stepping import GatedStacks, GridPart, SkipHead, placed
 from smalti.priors.autoregressive import AutoregressivePrior
 from smalti.priors.context import context_map
 
-__all__ = ["GatedPrior"]
+__all__ = ["GatedPrior", "rows_and_columns"]
 
 
 class GatedPrior(AutoregressivePrior):
@@ -76,3 +77,22 @@ class GatedPrior(AutoregressivePrior):
         s = placed(self.context_map(context), batch)
         head = SkipHead(s, self.skip, self.first, last)
         return [GatedStacks(self.layers, s, head.outputs)], head
+
+
+def rows_and_columns(prior: str, grid: Sequence[int]) -> tuple[int, int]:
+    """(H, W) of a grid with one index a position; a 1-D grid counts as one row.
+
+    Arguments:
+        prior: The class that it is for.
+        grid: Shape of one grid.
+
+    Raises:
+        InputError: If it has more dimensions.
+    """
+    if len(grid) > 2:
+        raise InputError(
+            f"A {prior} takes grids (H, W) or (T,), got {tuple(grid)}: for several indices a "
+            f"position take DepthPixelCNN."
+        )
+    rows, columns = (1, 1, *grid)[-2:]
+    return rows, columns

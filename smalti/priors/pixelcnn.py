@@ -28,9 +28,8 @@ from torch import Tensor, nn
 
 from smalti.artifacts import registered
 from smalti.data.conditions import Condition
-from smalti.errors import InputError
 from smalti.nn.gated import for_relu
-from smalti.priors.gated import GatedPrior
+from smalti.priors.gated import GatedPrior, rows_and_columns
 from smalti.priors.incremental import GridStepper
 
 __all__ = ["PixelCNN"]
@@ -74,14 +73,9 @@ class PixelCNN(GatedPrior):
         kernel_size: int = 3,
         dropout: float = 0.0,
     ) -> None:
-        if len(grid) > 2:
-            raise InputError(
-                f"A PixelCNN takes grids (H, W) or (T,), got {tuple(grid)}: for several indices a "
-                f"position take DepthPixelCNN."
-            )
-        rows, columns = (1, 1, *grid)[-2:]
+        shape = rows_and_columns("PixelCNN", grid)
         super().__init__(
-            codebook_size, grid, condition, (rows, columns), hidden, layers, kernel_size, dropout
+            codebook_size, grid, condition, shape, hidden, layers, kernel_size, dropout
         )
         self.second = nn.Conv2d(hidden, codebook_size, 1)
         for_relu(self.skip, self.first)

@@ -16,6 +16,7 @@ and the search is left to float32.
 import torch
 from torch import Tensor
 
+from smalti.processors import fast_in_bfloat16
 from smalti.quantizers.tiles import GROUP, Tile, first_place
 
 __all__ = ["Screen", "can_screen"]
@@ -29,12 +30,8 @@ WORTH = 3  # how much longer a group takes in the second pass than in a search i
 
 
 def can_screen(device: torch.device) -> bool:
-    """Whether bfloat16 is multiplied by the processor itself, and faster than float32."""
-    return (
-        device.type == "cpu"
-        and torch.backends.mkldnn.is_available()
-        and torch.cpu._is_avx512_bf16_supported()
-    )
+    """Whether a first pass in bfloat16 saves more than it costs."""
+    return device.type == "cpu" and torch.backends.mkldnn.is_available() and fast_in_bfloat16()
 
 
 class Screen:

@@ -47,6 +47,7 @@ from smalti.quantizers.statistics import Notes, Step
 
 __all__ = ["VectorQuantizer"]
 
+ASIDE = 0.01  # how far towards a vector the new half of a split codeword is put
 DECAY = 0.95  # of the running shares where no revival sets it
 STARTS = frozenset(2**i for i in range(8))  # the updates that start from k-means: 1, 2, 4 … 128
 FORGOTTEN = 200  # forward passes without an update: more than anybody accumulates gradients over
@@ -221,10 +222,25 @@ class VectorQuantizer(Quantizer):
         if not len(dead):
             return
         vectors = step.draw(len(dead))
-        dead = dead[: len(vectors)]
-        whole = vectors.isfinite().all(1)
-        self.codebook.replace(dead[whole], vectors[whole])
-        self.shares[dead[whole]] = 1 / self.codebook.size  # the time to prove itself
+        vectors = vectors[vectors.isfinite().all(1)]
+        if revival.onto == "codewords":
+            self._split(dead, vectors, step.generator())
+        else:
+            dead = dead[: len(vectors)]
+            self.codebook.replace(dead, vectors)
+            self.shares[dead] = 1 / self.codebook.size  # the time to prove itself
+
+    def _split(self, dead: Tensor, vectors: Tensor, generator: torch.Generator) -> None:
+        """Puts each of the dead (R,) beside one in use, a little towards one of the vectors."""
+        used = self.shares.index_fill(0, dead, 0.0).cpu()
+        number = min(len(dead), len(vectors), int(used.count_nonzero()))
+        if not number:
+            return
+        busy = torch.multinomial(used, number, generator=generator).to(dead.device)
+        dead, codewords = dead[:number], self.codebook.weight[busy].to(vectors.dtype)
+        self.codebook.replace(dead, codewords.lerp(vectors[:number], ASIDE))
+        self.shares[busy] /= 2
+        self.shares[dead] = self.shares[busy]
 
     def _note(self, z_e: Tensor, indices: Tensor, mask: Tensor | None) -> None:
         flat_mask = None if mask is None else mask.reshape(-1)

@@ -7,7 +7,6 @@ builds, every field can be overridden by a dotted option (`--tokenizer.quantizer
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -24,6 +23,7 @@ from smalti.losses import ReconstructionLoss
 from smalti.losses.likelihoods import Likelihood
 from smalti.priors import Prior
 from smalti.quantizers import Quantizer
+from smalti.recipes.mistakes import in_words
 from smalti.training import Hardware, Training
 
 __all__ = [
@@ -131,12 +131,7 @@ class TokenizerRecipe:
                     f"Each level must be finer than the one before it, got downsamplings of "
                     f"{', '.join(map(str, factors))}: give e.g. 8 (of the network), then 4."
                 )
-        if self.likelihood is not None and self.reconstruction is not None:
-            raise InputError(
-                f"A tokenizer has a likelihood or a reconstruction loss, got "
-                f"{type(self.likelihood).__name__} and {type(self.reconstruction).__name__}: "
-                f"leave one out."
-            )
+        _check_one_loss("A tokenizer", self.likelihood, self.reconstruction)
 
     @property
     def downsamplings(self) -> list[int]:
@@ -153,8 +148,9 @@ class AutoencoderRecipe:
         model: VariationalAutoencoder, or Autoencoder for a plain one.
         dim: D, latent dimensions.
         network: Size of encoder and decoder.
-        likelihood: Of a VAE, p(x | z); Gaussian with a learned scale if not given.
-        reconstruction: Of a plain autoencoder, MSE or L1; MSE if not given.
+        likelihood: p(x | z). If not given, a VAE's is Gaussian with a learned scale, and a plain
+            autoencoder has none.
+        reconstruction: Of a plain autoencoder without a likelihood, MSE or L1; MSE if not given.
         beta: Weight of the KL: 1 for a VAE, above for a beta-VAE.
         beta_warmup: Steps over which beta rises from 0.
         free_bits: Bits of each latent dimension that cost nothing.
@@ -173,6 +169,7 @@ class AutoencoderRecipe:
     def __post_init__(self) -> None:
         if self.dim < 1:
             raise InputError(f"An autoencoder needs a dim of at least 1, got {self.dim}.")
+        _check_one_loss("An autoencoder", self.likelihood, self.reconstruction)
         if self.reconstruction is not None and self.model != "Autoencoder":
             raise InputError(
                 f"A VAE has a likelihood in the place of a reconstruction loss, got "
@@ -281,6 +278,16 @@ class Recipe:
             )
 
 
+def _check_one_loss(
+    what: str, likelihood: Likelihood | None, reconstruction: ReconstructionLoss | None
+) -> None:
+    if likelihood is not None and reconstruction is not None:
+        raise InputError(
+            f"{what} has a likelihood or a reconstruction loss, got {type(likelihood).__name__} "
+            f"and {type(reconstruction).__name__}: leave one out, or set it to null."
+        )
+
+
 def parser() -> ArgumentParser:
     """The parser of recipes: a YAML with `--config`, any field as a dotted option."""
     made = ArgumentParser(
@@ -306,8 +313,7 @@ def read(recipe: str, overrides: Sequence[str] = ()) -> Namespace:
     except UnicodeDecodeError as error:
         raise InputError(f"{recipe} is not a YAML text: give a recipe's name or a YAML.") from error
     except (ArgumentError, YAMLError) as error:
-        reason = _in_words(" ".join(str(error).split()))
-        raise InputError(f"The recipe {recipe} cannot be used: {reason}") from error
+        raise InputError(f"The recipe {recipe} cannot be used: {in_words(str(error))}") from error
 
 
 def parsed(fields: dict[str, Any]) -> Namespace:
@@ -319,38 +325,14 @@ def parsed(fields: dict[str, Any]) -> Namespace:
     try:
         return parser().parse_object(fields)
     except ArgumentError as error:
-        reason = _in_words(" ".join(str(error).split()))
-        raise InputError(f"The recipe cannot be used: {reason}") from error
-
-
-def _in_words(reason: str) -> str:
-    """What jsonargparse says, with how to mend it."""
-    if re.search(r"data\b.*\bpath\b.* required|required.*\bpath\b", reason):
-        return "it needs data: give --data with a folder, a parquet, or a name on the hub."
-    if "Option 'path' is not accepted" in reason:
-        return "it makes its own data: leave --data out, or choose images32 or images64."
-    if reason.startswith("Unexpected config"):
-        return "it is not a mapping of fields: start from what smalti recipes clocks prints."
-    place = re.search(r"Parser key \"([\w.]+)\"", reason)
-    if wrong := re.search(r"Option '(\w+)' is not accepted|arguments: --([\w.]+)", reason):
-        where = f" in {place[1]}" if place else ""
-        return f"there is no field {wrong[1] or wrong[2]}{where}: smalti fit --help lists them."
-    if missing := re.search(r"arguments are required: ([\w.]+)", reason):
-        name = f"{place[1]}.{missing[1]}" if place else missing[1]
-        return f"it needs {name}: give it, or leave the whole part out."
-    if unknown := re.search(r"Expected a dot import path string: (\S+)", reason):
-        return f"there is no class {unknown[1]} for its place: smalti fit --help lists them."
-    if values := re.findall(r"Parser key \"([\w.]+)\": (Expected [^{}]*? Got value: \S+)", reason):
-        key, expected = values[-1]
-        return f"{key}: {expected}; smalti fit --help lists what goes."
-    return f"{reason.removesuffix('.')}; smalti fit --help lists the fields."
+        raise InputError(f"The recipe cannot be used: {in_words(str(error))}") from error
 
 
 def dump(config: Namespace) -> str:
-    """The resolved configuration as YAML."""
+    """The resolved configuration as YAML, with what is null where another value is the default."""
     settled = config.clone()
     settled.pop("config", None)
-    return parser().dump(settled)
+    return parser().dump(settled, skip_unset=False)
 
 
 def build(config: Namespace) -> Recipe:

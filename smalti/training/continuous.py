@@ -10,7 +10,8 @@ decoder before they are paid for. Free bits leave the first λ nats of each late
 and without gradient, on the mean over the batch. Without beta nothing but the weight of one term
 changes: beta-VAE is an objective and not a model.
 
-A plain autoencoder has no such terms: its loss is that between x_hat and x.
+A plain autoencoder has no KL: its loss is −log p(x | z), or without a likelihood that between x_hat
+and x.
 
 References:
     beta-VAE: Learning Basic Visual Concepts with a Constrained Variational Framework (Higgins et
@@ -24,17 +25,14 @@ References:
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
 from torch import Tensor
-from torch.utils.data import Dataset
 
 from smalti.autoencoders import ContinuousAutoencoder, LatentReconstruction
 from smalti.data import Batch
 from smalti.errors import InputError
 from smalti.losses import MSE, ReconstructionLoss
 from smalti.training.signals import SignalStage
-from smalti.training.stage import Training
 
 __all__ = ["ContinuousObjective", "ContinuousStage"]
 
@@ -77,38 +75,16 @@ class ContinuousObjective:
     def __call__(self, x: Tensor, found: LatentReconstruction, step: int) -> dict[str, Tensor]:
         """The terms by name, and their weighted sum as "loss"; "kl" is without free bits."""
         if found.kl is None:
-            reconstruction = self.reconstruction(found.x_hat, x)
+            reconstruction = found.losses.get("reconstruction")
+            if reconstruction is None:
+                reconstruction = self.reconstruction(found.x_hat, x)
             return {"loss": reconstruction, "reconstruction": reconstruction}
         paid = found.kl.clamp_min(self.floor).sum() / x[0].numel()
         return {"loss": found.losses["reconstruction"] + self.beta(step) * paid, **found.losses}
 
 
-class ContinuousStage(SignalStage):
-    """Trains a `ContinuousAutoencoder`.
-
-    Arguments:
-        objective: The loss.
-        Others: see `SignalStage`.
-    """
-
-    model: ContinuousAutoencoder
-
-    def __init__(
-        self,
-        model: ContinuousAutoencoder,
-        training: Training,
-        train: Dataset,
-        validation: Dataset,
-        *,
-        seed: int,
-        objective: ContinuousObjective,
-        augment: Callable[[Tensor], Tensor] | None = None,
-        workers: int = 0,
-    ) -> None:
-        super().__init__(
-            model, training, train, validation, seed=seed, augment=augment, workers=workers
-        )
-        self.terms = objective
+class ContinuousStage(SignalStage[ContinuousAutoencoder, ContinuousObjective]):
+    """Trains a `ContinuousAutoencoder`; for the arguments see `SignalStage`."""
 
     def objective(self, batch: Batch) -> dict[str, Tensor]:
         """See `Stage.objective`."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import torch
 from torch import Tensor
@@ -16,22 +16,30 @@ from smalti.training.stage import Stage, Training
 __all__ = ["SignalStage"]
 
 
-class SignalStage(Stage):
+Model = TypeVar("Model", bound=Tokenizer | ContinuousAutoencoder)
+Objective = TypeVar("Objective")
+
+
+class SignalStage(Stage, Generic[Model, Objective]):
     """Abstract: a model of signals, trained on batches that may be changed at random.
 
     Arguments:
+        objective: The loss.
         augment: Random changes of a training batch (B, C, *size).
         Others: see `Stage`.
     """
 
+    model: Model
+
     def __init__(
         self,
-        model: Tokenizer | ContinuousAutoencoder,
+        model: Model,
         training: Training,
         train: Dataset,
         validation: Dataset,
         *,
         seed: int,
+        objective: Objective,
         augment: Callable[[Tensor], Tensor] | None = None,
         workers: int = 0,
     ) -> None:
@@ -39,7 +47,7 @@ class SignalStage(Stage):
             # Convolutions are up to twice as fast, and vectors lie together for the quantizer.
             model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         super().__init__(model, training, train, validation, seed=seed, workers=workers)
-        self.augment = augment
+        self.terms, self.augment = objective, augment
 
     def signals(self, batch: Batch) -> Tensor:
         """x (B, C, *size) of a batch, changed at random in training."""

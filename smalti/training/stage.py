@@ -39,7 +39,8 @@ class Training:
         clip: Largest norm of the gradient; none for no clipping.
         accumulate: Batches whose gradients make one optimizer step.
         weight_ema: Decay of an exponential moving average of the weights, which then is the result.
-        validate_every: Optimizer steps between validations.
+        validate_every: Optimizer steps between validations, at most; fewer where that puts one at
+            the end.
         save_every: Optimizer steps between saved states, from which an interrupted run goes on.
         keep_best: Whether the result is the state of the lowest validation loss, not the last.
     """
@@ -69,6 +70,17 @@ class Training:
                 )
         if self.weight_ema is not None and not 0 < self.weight_ema < 1:
             raise InputError(f"weight_ema lies between 0 and 1, got {self.weight_ema}: try 0.999.")
+
+    @property
+    def validation_interval(self) -> int:
+        """Optimizer steps between validations, such that the last steps are validated too.
+
+        Example:
+            >>> Training(steps=1800, validate_every=500).validation_interval
+            450
+        """
+        validations = -(-self.steps // self.validate_every)
+        return max(self.steps // validations, 2)
 
 
 class Stage(LightningModule):
@@ -149,7 +161,7 @@ class Stage(LightningModule):
         options = self.training_options
         optimizer = options.optimizer([p for p in self.model.parameters() if p.requires_grad])
         schedule = (options.schedule or Constant()).configure(
-            optimizer, options.steps, options.validate_every * options.accumulate
+            optimizer, options.steps, options.validation_interval * options.accumulate
         )
         return {"optimizer": optimizer, "lr_scheduler": schedule}  # type: ignore[typeddict-item]
 

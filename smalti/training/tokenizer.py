@@ -15,17 +15,15 @@ References:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 from torch import Tensor
-from torch.utils.data import Dataset
 
 from smalti.autoencoders import Tokenizer
 from smalti.data import Batch
 from smalti.errors import InputError
 from smalti.losses import ReconstructionLoss
 from smalti.training.signals import SignalStage
-from smalti.training.stage import Training
 
 __all__ = ["TokenizerObjective", "TokenizerStage"]
 
@@ -83,32 +81,11 @@ class TokenizerObjective:
         return {"loss": reconstruction + sum(weighted), "reconstruction": reconstruction, **losses}
 
 
-class TokenizerStage(SignalStage):
+class TokenizerStage(SignalStage[Tokenizer, TokenizerObjective]):
     """Trains a `Tokenizer`; after each optimizer step its quantizers update their codebooks.
 
-    Arguments:
-        objective: The loss.
-        Others: see `SignalStage`.
+    For the arguments see `SignalStage`.
     """
-
-    model: Tokenizer
-
-    def __init__(
-        self,
-        model: Tokenizer,
-        training: Training,
-        train: Dataset,
-        validation: Dataset,
-        *,
-        seed: int,
-        objective: TokenizerObjective,
-        augment: Callable[[Tensor], Tensor] | None = None,
-        workers: int = 0,
-    ) -> None:
-        super().__init__(
-            model, training, train, validation, seed=seed, augment=augment, workers=workers
-        )
-        self.terms = objective
 
     def objective(self, batch: Batch) -> dict[str, Tensor]:
         """See `Stage.objective`."""

@@ -12,11 +12,13 @@ from pathlib import Path
 import torch
 from lightning import Trainer
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch.callbacks import Callback, EMAWeightAveraging
+from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from lightning.pytorch.strategies import DDPStrategy
 
 from smalti.errors import InputError
+from smalti.processors import fast_in_bfloat16
+from smalti.training.averaging import weight_averaging
 from smalti.training.callbacks import (
     AtomicCheckpointIO,
     KeepBest,
@@ -100,13 +102,12 @@ def _trainer(
 ) -> Trainer:
     """Lightning's trainer for a stage."""
     options = stage.training_options
-    saved = SaveState(state, options.save_every, options.validate_every)
+    saved = SaveState(state, options.save_every, options.validation_interval)
     callbacks: list[Callback] = [Progress(name), Stopwatch(), saved]
     if options.keep_best:
         callbacks.append(best)
     if options.weight_ema is not None:
-        # Averaged buffers would blur the codebook against the encoder: they are copied instead.
-        callbacks.append(EMAWeightAveraging(decay=options.weight_ema, use_buffers=False))
+        callbacks.append(weight_averaging(options.weight_ema))
     trainer = Trainer(
         default_root_dir=state.parent / name,  # where a cluster that requeues leaves its states
         accelerator=hardware.accelerator,
@@ -121,7 +122,7 @@ def _trainer(
         max_epochs=-1,
         gradient_clip_val=options.clip,
         accumulate_grad_batches=options.accumulate,
-        val_check_interval=options.validate_every * options.accumulate,
+        val_check_interval=options.validation_interval * options.accumulate,
         check_val_every_n_epoch=None,
         num_sanity_val_steps=0,
         log_every_n_steps=max(1, min(20, options.steps // 10)),  # a short run has a curve too
@@ -154,10 +155,7 @@ def _precision(hardware: Hardware) -> str:
     if hardware.device().type == "cuda":
         native = torch.cuda.is_bf16_supported(including_emulation=False)
     else:
-        able = torch.cpu.get_capabilities() if hardware.accelerator in ("auto", "cpu") else {}
-        # Intel's avx512_bf16, where there is no AMX, is slower than its float32.
-        amd = "AMD" in str(able.get("cpu_name"))
-        native = bool(able.get("amx_bf16") or (able.get("avx512_bf16") and amd))
+        native = hardware.accelerator in ("auto", "cpu") and fast_in_bfloat16()
     return "bf16-mixed" if native else "32-true"
 
 

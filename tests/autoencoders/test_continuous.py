@@ -9,7 +9,7 @@ from small_autoencoders import assemble
 from smalti.artifacts import describe, load_model, save_model
 from smalti.autoencoders.paths import line
 from smalti.errors import InputError
-from smalti.losses.likelihoods import Categorical, LogisticMixture
+from smalti.losses.likelihoods import Categorical, Gaussian, LogisticMixture
 from smalti.signals import Signal
 
 SIGNALS = [
@@ -36,12 +36,24 @@ def test_shapes(signal, variational):
     assert model.traverse(x[0], model.order[:2], 7).shape == (2, 7, *x.shape[1:])
 
 
+@pytest.mark.parametrize("variational", [False, True])
 @pytest.mark.parametrize("likelihood", [LogisticMixture(2), Categorical(8)])
-def test_a_likelihood_with_more_channels(likelihood):
-    model = assemble(SIGNALS[1], likelihood=likelihood)
+def test_a_likelihood_with_more_channels(likelihood, variational):
+    model = assemble(SIGNALS[1], likelihood=likelihood, variational=variational)
     x = signals(SIGNALS[1], 2)
     assert model(x).x_hat.shape == x.shape
     assert model.decode(model.encode(x)).abs().max() <= 1
+
+
+def test_with_a_likelihood_a_plain_autoencoder_pays_in_nats_a_dimension():
+    scale = 0.5
+    model = assemble(SIGNALS[1], likelihood=Gaussian(scale), variational=False)
+    x = signals(SIGNALS[1], 2)
+    found = model(x)
+    nats = -torch.distributions.Normal(found.x_hat, scale).log_prob(x).mean()
+    torch.testing.assert_close(found.losses, {"reconstruction": nats})
+    torch.testing.assert_close(model.decode(found.z), found.x_hat.clamp(-1, 1))
+    assert assemble(SIGNALS[1], variational=False)(x).losses == {}
 
 
 @pytest.mark.parametrize("variational", [False, True])
@@ -116,6 +128,8 @@ def test_mistakes_are_one_line():
     model = assemble(SIGNALS[0])
     with pytest.raises(InputError, match=r"have the shape \(B, 5\), got \(2, 6\)"):
         model.decode(torch.zeros(2, 6))
+    with pytest.raises(InputError, match="above 0, got -2: 3 is usual"):
+        model.traverse(torch.zeros(1, 28, 28), torch.tensor([0]), 3, reach=-2.0)
     with pytest.raises(InputError, match="of size 28×28, got 20×28"):
         model.encode(torch.zeros(1, 1, 20, 28))
     with pytest.raises(InputError, match="steps=1"):

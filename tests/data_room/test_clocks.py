@@ -82,6 +82,26 @@ def test_a_set_is_the_first_of_the_endless_clocks():
     torch.testing.assert_close(endless.train.first(5).conditions, fixed.train.conditions)
 
 
+@pytest.mark.parametrize("split", ["train", "validation", "test"])
+def test_the_examples_of_a_split_are_drawn_when_asked_for(split, monkeypatch):
+    source, drawn = Clocks(length=4, **FEW), []
+
+    def counted(*arguments):
+        drawn.append(arguments)
+        return render_clock(*arguments)
+
+    loaded = getattr(source.load(), split)
+    monkeypatch.setattr("smalti.data.clocks.render_clock", counted)
+    examples = source.examples(split)
+    assert len(examples) == len(loaded) and not drawn
+    for one, other in zip(
+        _tensors(examples.__getitems__([2, 0])), _tensors(loaded.__getitems__([2, 0])), strict=True
+    ):
+        assert torch.equal(one, other)
+    assert len(drawn) == 2
+    assert Clocks(length=None, **FEW).examples("train").endless
+
+
 def test_splits_and_seeds_give_other_clocks():
     one, two = (Clocks(length=3, seed=seed, **FEW).load() for seed in (0, 1))
     sets = [one.train, one.validation, one.test, two.train, two.validation, two.test]

@@ -83,6 +83,13 @@ def test_the_splits_depend_on_the_seed_alone_and_batches_are_what_the_signal_say
     assert not torch.equal(one.levels("test", range(32)), other.levels("test", range(32)))
 
 
+def test_the_examples_of_a_split_are_those_that_are_loaded():
+    source = FactorGrid(size=16, sizes=2, positions=2, colours=2)
+    x, condition = source.examples("test").__getitems__([0, 1])
+    loaded = source.load().test.__getitems__([0, 1])
+    assert torch.equal(x, loaded.x) and torch.equal(condition, loaded.condition)
+
+
 @pytest.mark.parametrize(
     "wrong",
     [{"size": 8}, {"channels": 2}, {"sizes": 1}, {"positions": 1}, {"colours": 99}],

@@ -2,13 +2,12 @@
 
 import pytest
 import torch
-from torch.nn import functional as F
 
 from smalti.data.conditions import GridsAbove, Label
 from smalti.errors import InputError
 from smalti.nn.embeddings import DepthEmbedding
 from smalti.priors import DepthPixelCNN, PixelCNN
-from walks import follows_the_full_pass, walks_apart
+from walks import context_for, follows_the_full_pass, large, sees_the_past_and_nothing_else
 
 K = 5
 GRIDS = [(3, 4, 2), (4, 2, 3), (1, 3, 4), (5, 2), (1, 3), (1, 1, 2)]
@@ -16,78 +15,26 @@ LABEL = Label(["a", "b"])
 ABOVE = GridsAbove([4], [(2, 2)], LABEL)
 
 
-def made(grid, condition=None, scale=0.3, **options):
-    """A prior in float64 whose weights are large, so that every path leaves its mark."""
-    options = {"hidden": 8, "layers": 4, **options}
-    prior = DepthPixelCNN(K, grid, condition, **options).double().eval()
-    for name, parameter in prior.named_parameters():
-        torch.nn.init.normal_(parameter, 0, 1.0 if "embedding" in name else scale)
-    return prior
+def made(grid, condition=None):
+    return large(DepthPixelCNN(K, grid, condition, hidden=8, layers=4))
 
 
 @pytest.mark.parametrize("grid", GRIDS)
 def test_an_index_sees_all_that_is_before_it_and_nothing_else(grid):
     """Position by position in reading order, and in each from the first of Q to the last."""
-    prior = made(grid)
-    first = torch.randint(K, (1, *grid))
-    before = prior.logits(first).detach().flatten(1, -2)
-    # A ReLU may hide one change: an index is seen if any of the others in its place is felt.
-    for changed in range(prior.positions):
-        others = first.flatten().repeat(K - 1, 1)
-        others[:, changed] = (others[:, changed] + torch.arange(1, K)) % K
-        after = prior.logits(others.view(-1, *grid)).detach().flatten(1, -2)
-        moved = ((after - before).abs().amax((0, 2)) > 1e-12).tolist()
-        assert moved == [i > changed for i in range(prior.positions)]
+    sees_the_past_and_nothing_else(made(grid))
 
 
 @pytest.mark.parametrize("condition", [None, LABEL, ABOVE], ids=["none", "label", "grids"])
 @pytest.mark.parametrize("grid", GRIDS)
 def test_stepping_gives_the_logits_of_the_full_pass(grid, condition):
     prior = made(grid, condition)
-    follows_the_full_pass(prior, None if condition is None else condition.draw(3), single=1e-3)
-
-
-def test_two_walks_do_not_disturb_each_other():
-    prior = made((2, 2, 3))
-    walks_apart(prior)
-
-
-def test_known_indices_within_a_position_are_seen_by_what_follows():
-    prior = made((2, 2, 3), scale=0.6)
-    known = torch.full((2, 2, 2, 3), -1)
-    known[0, 0, 1, 0], known[1, 1, 0, 2], known[1, 0, 0, 1] = 4, 0, 3
-    drawn = prior.sample((2, 2, 2, 3), known=known, temperature=0)
-    assert torch.equal(drawn[known >= 0], known[known >= 0])
-    best = prior.logits(drawn).argmax(-1)
-    assert torch.equal(best[known < 0], drawn[known < 0])
-
-
-def test_the_condition_is_felt_at_every_position_and_depth():
-    for condition in (LABEL, ABOVE):
-        prior = made((2, 3, 2), condition)
-        indices, values = torch.randint(K, (16, 2, 3, 2)), torch.zeros(2, 1, *condition.shape)
-        values[1] = 1
-        one, other = (
-            prior.logits(indices, value.expand(16, *condition.shape).to(condition.dtype))
-            for value in values
-        )
-        assert ((one - other).abs().amax(-1).amax(0) > 1e-6).all()
-
-
-def test_the_loss_is_the_cross_entropy_of_all_indices():
-    prior = made((2, 2, 3))
-    indices = torch.randint(K, (4, 2, 2, 3))
-    expected = F.cross_entropy(prior.logits(indices).flatten(0, -2), indices.flatten())
-    torch.testing.assert_close(prior.loss(indices), expected)
+    follows_the_full_pass(prior, context_for(prior, 3), single=1e-3)
 
 
 def test_the_class_decides_how_a_grid_is_read():
     assert DepthPixelCNN(K, (3, 2), hidden=4, layers=1).shape == (1, 3)
     assert PixelCNN(K, (3, 2), hidden=4, layers=1).shape == (3, 2)
-    row, line = made((1, 3, 2)), made((3, 2))
-    line.load_state_dict(row.state_dict())
-    indices = torch.randint(K, (4, 3, 2))
-    assert torch.equal(row.log_prob(indices[:, None]), line.log_prob(indices))
 
 
 def test_it_learns_what_depends_on_depth_position_and_condition():
@@ -114,12 +61,6 @@ def test_it_learns_what_depends_on_depth_position_and_condition():
         optimizer.step()
     assert prior.loss(grids, context) < 0.15  # 1.61 under the uniform prior
     assert torch.equal(prior.sample((5, 2, 2, 3), context, temperature=0), grids)
-
-
-def test_every_weight_has_a_gradient():
-    prior = DepthPixelCNN(K, (3, 3, 2), ABOVE, hidden=8, layers=2)
-    prior.loss(torch.randint(K, (8, 3, 3, 2)), ABOVE.draw(8)).backward()
-    assert all(parameter.grad.abs().sum() > 0 for parameter in prior.parameters())
 
 
 def test_codebook_sizes_are_those_of_a_quantizer_if_they_are_equal():

@@ -60,14 +60,18 @@ class Scenario:
         return not (self.masked or self.uneven or self.noisy or self.forwards > 1)
 
 
-def vq(kind: type = EMACodebook, dim: int = DIM, *, kmeans: int = 5, **parts) -> VectorQuantizer:
-    revival = Revival(threshold=0.5, every=2, decay=0.5)
+def vq(
+    kind: type = EMACodebook, dim: int = DIM, *, kmeans: int = 5, onto: str = "vectors", **parts
+) -> VectorQuantizer:
+    revival = Revival(threshold=0.5, every=2, decay=0.5, onto=onto)
     return VectorQuantizer(kind(SIZE, dim), revival=revival, kmeans_iterations=kmeans, **parts)
 
 
 SCENARIOS = {
     "EMA, k-means": Scenario(vq),
     "EMA, dead start": Scenario(lambda: vq(kmeans=0), dead=True),
+    # Not against one process: halves of a codeword lie so near that rounding decides between them.
+    "EMA, split": Scenario(lambda: vq(kmeans=0, onto="codewords"), forwards=2),
     "EMA, accumulated": Scenario(vq, forwards=2),
     "EMA, masked and uneven": Scenario(vq, masked=True, uneven=True, forwards=2),
     "EMA, spherical": Scenario(lambda: vq(geometry=Spherical())),

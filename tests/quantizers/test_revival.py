@@ -124,6 +124,38 @@ def test_vectors_that_overflow_are_not_revived_on():
     assert (quantizer.codebook.weight.abs() < 6).all(1).sum() == 1 + 31
 
 
+@BOTH
+@pytest.mark.parametrize(("onto", "least", "most"), [("vectors", 0, 0.5), ("codewords", 0.95, 1)])
+def test_in_many_dimensions_only_split_codewords_live(codebook, onto, least, most):
+    quantizer = far_codebook(codebook, dim=64, revival=Revival(onto=onto))
+    steps(quantizer, 200)
+    used, _ = codebook_usage(quantizer.encode(torch.randn(5000, 64)), 64)
+    assert least <= used <= most
+
+
+@BOTH
+def test_a_split_shares_what_the_codeword_had(codebook):
+    revival = Revival(threshold=0.5, every=1, decay=0.01, onto="codewords")
+    quantizer = far_codebook(codebook, revival=revival)
+    quantizer(torch.randn(500, 4))
+    quantizer.update()
+    weight = quantizer.codebook.weight.detach()
+    near = (weight.norm(dim=1) < 1).nonzero()[:, 0]
+    assert near[0] == 0 and len(near) == 2  # one codeword was in use, so one is split
+    beside = near[1]
+    assert quantizer.shares[0] == quantizer.shares[beside] and quantizer.shares[0] > 0.4
+    assert 0 < (weight[beside] - weight[0]).norm() < 0.1
+
+
+def test_where_nothing_is_in_use_nothing_is_split():
+    quantizer = far_codebook(EMACodebook, revival=Revival(every=1, onto="codewords"))
+    quantizer.shares.zero_()
+    before = quantizer.codebook.weight.clone()
+    quantizer(torch.full((5, 4), torch.nan))
+    quantizer.update()
+    assert torch.equal(quantizer.codebook.weight[1:], before[1:])
+
+
 def test_stop_after_ends_it():
     revival = Revival(threshold=0.5, every=2, decay=0.5, stop_after=3)
     assert [update for update in range(1, 10) if revival.due(update)] == [2]
@@ -154,7 +186,8 @@ def test_rarely_used_codewords_of_a_small_batch_are_left_alone(size):
 
 
 @pytest.mark.parametrize(
-    "options", [{"threshold": 1.0}, {"threshold": -0.1}, {"every": 0}, {"decay": 1.0}]
+    "options",
+    [{"threshold": 1.0}, {"threshold": -0.1}, {"every": 0}, {"decay": 1.0}, {"onto": "codeword"}],
 )
 def test_impossible_revivals_are_told(options):
     with pytest.raises(InputError, match="Revival takes .* got"):

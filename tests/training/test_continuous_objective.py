@@ -48,6 +48,12 @@ def test_without_a_likelihood_the_loss_is_that_of_the_reconstruction():
     assert terms == {"loss": 3.0, "reconstruction": 3.0}
 
 
+def test_a_likelihood_takes_the_place_of_the_reconstruction_loss():
+    x = torch.zeros(2, 1, 4, 4)
+    nats = found(None)._replace(losses={"reconstruction": torch.tensor(5.0)})
+    assert ContinuousObjective()(x, nats, 0) == {"loss": 5.0, "reconstruction": 5.0}
+
+
 @pytest.mark.parametrize("weights", [{"beta": -1.0}, {"beta_warmup": -1}, {"free_bits": -0.1}])
 def test_negative_weights_are_mistakes(weights):
     with pytest.raises(InputError, match="at least 0"):

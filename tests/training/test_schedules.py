@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from smalti.training import Constant, Cosine, Plateau
+from smalti.training import Constant, Cosine, Plateau, Training
 
 
 def rates(schedule, steps: int) -> list[float]:
@@ -40,3 +40,11 @@ def test_plateau_reduces_when_the_loss_does_not_improve():
     for loss in (1.0, 0.9, 0.9, 0.9):
         configured["scheduler"].step(loss)
     assert optimizer.param_groups[0]["lr"] == 1.0
+
+
+@pytest.mark.parametrize(
+    ("steps", "every", "interval"),
+    [(1800, 500, 450), (1500, 500, 500), (400, 500, 400), (1, 500, 2), (1000, 300, 250)],
+)
+def test_the_end_of_a_training_is_validated(steps, every, interval):
+    assert Training(steps=steps, validate_every=every).validation_interval == interval
