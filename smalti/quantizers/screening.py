@@ -26,6 +26,7 @@ ULP = 2.0**-8  # what rounding to bfloat16 changes at most, relative to the resu
 SUM = 2.0**-16  # the same of sums of products in float32, relative to their lengths
 SPARE = 1.01  # for the rounding of the bound itself
 TINY = 1e-30  # below it, bfloat16 rounds to zero on some processors
+MOST = 2**23  # numbers of the second pass at a time: 32 MB
 WORTH = 3  # how much longer a group takes in the second pass than in a search in float32 alone
 
 
@@ -59,7 +60,8 @@ class Screen:
             None where float32 alone would be faster.
         """
         near = self._near(z)  # (R, G)
-        if near.sum() * WORTH > near.numel():
+        pairs = int(near.count_nonzero())
+        if pairs * WORTH > near.numel() or pairs * (z.shape[1] + GROUP) > MOST:
             return None
         # Group by group, so that all rows which may find their codeword there are one product.
         group, row = near.T.nonzero().unbind(1)  # (P,)

@@ -73,6 +73,14 @@ def test_codewords_that_hardly_differ_are_left_to_float32():
     assert Screen(tiles).search(torch.randn(200, 64)) is None
 
 
+def test_what_would_take_much_memory_is_left_to_float32(monkeypatch):
+    z, codebook = CASES["normal"]
+    screen = Screen(list(in_tiles(codebook - codebook.mean(0), 0)))
+    assert screen.search(z) is not None
+    monkeypatch.setattr("smalti.quantizers.screening.MOST", len(z) * z.shape[1])
+    assert screen.search(z) is None
+
+
 @pytest.mark.parametrize("bad", [torch.nan, -torch.nan, torch.inf, -torch.inf])
 def test_a_row_of_no_numbers_gets_the_first_codeword_and_spoils_no_other(bad):
     z, codebook = torch.randn(100, 32), torch.randn(1000, 32)
