@@ -39,7 +39,7 @@ from smalti.signals import Signal
 from smalti.training import ContinuousObjective
 
 NAME = "disentanglement"
-STEPS = 4000
+STEPS = 5000
 MEASURED = 4000  # training pictures
 BETAS = (1.0, 4.0, 16.0, 64.0)
 DIM, HIDDEN, SIGMA = 10, 128, 0.1

@@ -218,7 +218,7 @@ def draw(record: dict[str, Any], shown: dict[str, Tensor]) -> Figure:
     axes.set_ylabel(MEASURES["error"])
     axes.grid(alpha=0.2)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(fontsize=9, frameon=False)
+    left.legend(loc="outside lower center", ncols=2, fontsize=9, frameon=False)
     for panel, (name, images) in zip(right.subplots(len(shown), 1), shown.items(), strict=True):
         panel.imshow(torch.cat(list(images[:, 0]), 1).numpy(), cmap="gray", vmin=-1, vmax=1)
         panel.set_axis_off()
