@@ -38,7 +38,7 @@ from smalti.evaluation.batches import choose
 from smalti.evaluation.classifier import Classifier, train_classifier
 
 NAME = "interpolation"
-STEPS = 1600
+STEPS = 1000
 PAIRS = ((1, 8), (0, 7), (3, 9), (2, 5))
 PAIR_NAMES = ("trouser – bag", "T-shirt – sneaker", "dress – ankle boot", "pullover – sandal")
 EACH = 25  # pairs of images for each pair of classes
