@@ -241,10 +241,13 @@ class TokenMaterial(Material):
         """Images of token grids, in batches."""
         return decoded(self.tokenizer, indices, self.limits.batch_size)
 
-    def drawn(self, prior: Prior, n: int, context: Tensor | None) -> Tensor:
-        """n grids of a prior, (n, *grid)."""
+    def drawn(
+        self, prior: Prior, n: int, context: Tensor | None, top_p: float | None = None
+    ) -> Tensor:
+        """n grids of a prior, (n, *grid), for the first n of the context."""
         generator = torch.Generator().manual_seed(self.seed)
-        return drawn(prior, n, context, generator, self.limits.batch_size)
+        context = context[:n] if context is not None else None
+        return drawn(prior, n, context, generator, self.limits.batch_size, top_p)
 
     @cached_property
     def encoded(self) -> Encoded:
@@ -268,6 +271,5 @@ class TokenMaterial(Material):
     def sampled(self) -> dict[str, Tensor]:
         """Token grids of every scheme, the same conditions for all: to show, or to compare."""
         n = self.drawn_of_each
-        context = None if self.contexts is None else self.contexts[:n]
         logger.info("drawing %d samples of each scheme", n)
-        return {name: self.drawn(prior, n, context) for name, prior in self.schemes.items()}
+        return {name: self.drawn(prior, n, self.contexts) for name, prior in self.schemes.items()}

@@ -33,7 +33,12 @@ def schemes(prior: Prior | None, histogram: Prior | None) -> dict[str, Prior]:
 
 @torch.no_grad()
 def drawn(
-    prior: Prior, n: int, context: Tensor | None, generator: torch.Generator, batch_size: int
+    prior: Prior,
+    n: int,
+    context: Tensor | None,
+    generator: torch.Generator,
+    batch_size: int,
+    top_p: float | None = None,
 ) -> Tensor:
     """n token grids (n, *grid), int64 on the CPU, at temperature 1.
 
@@ -43,13 +48,14 @@ def drawn(
         context: (n,), or `None`.
         generator: Where randomness comes from.
         batch_size: Grids at a time.
+        top_p: As of `Prior.sample`.
     """
     context = context if prior.condition is not None else None
     grids = []
     for numbers, condition in pieces(torch.arange(n), context, size=batch_size):
         assert numbers is not None
         shape = (len(numbers), *prior.grid)
-        grids.append(prior.sample(shape, condition, generator=generator).cpu())
+        grids.append(prior.sample(shape, condition, top_p=top_p, generator=generator).cpu())
     return torch.cat(grids)
 
 

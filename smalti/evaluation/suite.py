@@ -55,6 +55,7 @@ __all__ = ["evaluate"]
 
 logger = logging.getLogger(__name__)
 
+LIKELY = 0.8  # top_p of the samples shown beside those at temperature 1
 LABELS, PER_LABEL = 12, 10  # labels shown at most, and samples of each
 
 ACCURACY = "Accuracy of a classifier on conditional samples"
@@ -194,6 +195,12 @@ def _samples(material: TokenMaterial, report: Report) -> None:
 
     prior = material.prior
     assert prior is not None
+    likely = material.drawn(prior, material.limits.shown, material.contexts, top_p=LIKELY)
+    report.pictures["likely"] = Picture(
+        grid(torch.cat(list(material.decoded(likely)))),
+        f"Samples of the learned prior from the likeliest {LIKELY:.0%} of each index's "
+        f"distribution (top_p): clearer, and less varied.",
+    )
     if not isinstance(condition, Label) or prior.condition is None:
         return
     values = torch.linspace(0, condition.dim - 1, min(LABELS, condition.dim)).round().long()

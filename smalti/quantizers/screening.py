@@ -44,14 +44,20 @@ class Screen:
 
     def __init__(self, tiles: list[Tile]) -> None:
         self.start = tiles[0].start
-        self.offset = torch.cat([tile.offset for tile in tiles])  # (K,)
-        self.codewords = torch.cat([tile.codewords for tile in tiles])  # e (K, D)
+        self.groups = [
+            group
+            for _, offset, codewords in tiles
+            for group in zip(offset.split(GROUP), codewords.split(GROUP), strict=True)
+        ]
         # Relative to this, the best score of each vector is above 0, where the first pass clips.
-        level = self.offset[self.offset.isfinite()].mean()
-        self.coarse = [(each.codewords.bfloat16(), each.offset - level) for each in tiles]
-        rounded = torch.cat([codewords for codewords, _ in self.coarse]).float()
-        self.longest = self.codewords.norm(dim=1).amax()  # ‖e‖
-        self.error = (self.codewords - rounded).norm(dim=1).amax()  # ‖e − ê‖
+        offsets = torch.cat([tile.offset for tile in tiles])
+        level = offsets[offsets.isfinite()].mean()
+        self.coarse = [(tile.codewords.bfloat16(), tile.offset - level) for tile in tiles]
+        lengths, errors = [], []  # ‖e‖ and ‖e − ê‖
+        for tile, (rounded, _) in zip(tiles, self.coarse, strict=True):
+            lengths.append(tile.codewords.norm(dim=1).amax())
+            errors.append((tile.codewords - rounded).norm(dim=1).amax())
+        self.longest, self.error = torch.stack(lengths).amax(), torch.stack(errors).amax()
 
     def search(self, z: Tensor) -> tuple[Tensor, Tensor] | None:
         """The best score of each row of z, and its codeword: (R, D) to (R,) and (R,).
@@ -67,11 +73,10 @@ class Screen:
         group, row = near.T.nonzero().unbind(1)  # (P,)
         scores = z.new_empty(len(row), GROUP)
         sizes = near.sum(0).tolist()
-        for number, (rows, out) in enumerate(
-            zip(z[row].split(sizes), scores.split(sizes), strict=True)
+        for (offset, codewords), rows, out in zip(
+            self.groups, z[row].split(sizes), scores.split(sizes), strict=True
         ):
-            span = slice(number * GROUP, (number + 1) * GROUP)
-            torch.addmm(self.offset[span], rows, self.codewords[span].T, out=out)
+            torch.addmm(offset, rows, codewords.T, out=out)
 
         score = scores.amax(1)
         index = self.start + group * GROUP + first_place(scores, score)

@@ -60,7 +60,9 @@ def test_all_that_labels_allow_is_there(labelled):
         "histogram",
         "prior",
     }
-    assert [f"samples/{scheme}" in report.pictures for scheme in schemes] == [True] * 3
+    assert list(report.under("samples")) == schemes
+    shown = [report.pictures[name].image for name in ("samples/prior", "likely")]
+    assert shown[0].size == shown[1].size and shown[0].tobytes() != shown[1].tobytes()
     assert [picture.caption for picture in report.under("labels").values()] == list(LABELS.names)
     assert list(report.under("curves")) == ["tokenizer/loss"]
     assert report.facts["Training"] == "tokenizer 62 s"
