@@ -120,8 +120,8 @@ def plot_rejection(
     """
     plot, axes = _paper()
     axes.plot(shares, accuracies, color=BLUE, marker="o")
-    axes.set_title("shows its label (blue), Fréchet distance (orange)", color=GREY, fontsize=10,
-                   loc="left")  # fmt: skip
+    title = "right label (blue), Fréchet distance (orange)"
+    axes.set_title(title, color=GREY, fontsize=10, loc="left")
     axes.set_xlabel("share of the samples kept", color=GREY, fontsize=9)
     axes.set_ylim(0, 1)
     axes.set_xlim(1.05, 0)  # fewer and fewer to the right

@@ -20,6 +20,7 @@ makes that error hurt reaches both sides. IBQ sends a gradient to every codeword
 """
 
 from abc import ABC, abstractmethod
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -41,8 +42,33 @@ __all__ = [
 
 def straight_through(z_e: Tensor, z_q: Tensor) -> Tensor:
     """z_q in value, exactly, with the gradient of z_e: y = sg(z_q) + z_e − sg(z_e)."""
-    # Not z_e + sg(z_q − z_e), which is the same but for rounding.
-    return z_q.detach() + (z_e - z_e.detach())
+    if torch.compiler.is_compiling():
+        # Not z_e + sg(z_q − z_e), which is the same but for rounding.
+        return z_q.detach() + (z_e - z_e.detach())
+    passed: Tensor = _Past.apply(z_e, z_q)
+    return passed
+
+
+class _Past(torch.autograd.Function):
+    """The same without arithmetic on all elements, which a compiler leaves out by itself."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(z_e: Tensor, z_q: Tensor) -> Tensor:
+        return z_q.clone()
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
+        pass
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        return gradient, None
+
+    @staticmethod
+    def jvp(ctx: Any, z_e: Tensor, z_q: Tensor | None) -> Tensor:
+        return z_e.clone()
 
 
 class Estimator(nn.Module, ABC):
