@@ -167,7 +167,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=7)
-    parser.add_argument("--peer_repeats", type=int, default=3, help="0 for no peer")
+    parser.add_argument("--peer_repeats", type=int, default=7, help="0 for no peer")
     parser.add_argument("--peer_gigabytes", type=float, default=12)
     parser.add_argument("--shapes", type=int, nargs="*", default=range(len(SHAPES)))
     parser.add_argument("--memory_vectors", type=int, default=65_536)

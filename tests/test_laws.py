@@ -416,6 +416,19 @@ def test_the_gradient_of_straight_through_is_the_identity(case):
     assert z.grad.isfinite().all()
 
 
+def test_its_output_may_be_changed_in_place(case):
+    gradients = []
+    for change in (lambda y: y * 2, lambda y: y.mul_(2)):
+        torch.manual_seed(0)
+        quantizer, z = trained(case), some_vectors(50).requires_grad_()
+        y, _, losses = quantizer(z)
+        loss = change(y).square().mean() + sum(losses.values())
+        gradients.append(torch.autograd.grad(loss, [z, *quantizer.parameters()], allow_unused=True))
+    for apart, in_place in zip(*gradients, strict=True):
+        assert (apart is None) == (in_place is None)
+        assert apart is None or torch.equal(apart, in_place)
+
+
 def test_a_forward_pass_changes_nothing_that_is_kept(case):
     quantizer = trained(case)
     for mode in (True, False):

@@ -41,7 +41,7 @@ from smalti.quantizers.base import (
 )
 from smalti.quantizers.entropies import bit_entropy, entropy_deficit
 from smalti.quantizers.estimators import straight_through
-from smalti.quantizers.means import masked_mean
+from smalti.quantizers.means import masked_mean, mean_square
 
 __all__ = ["BinaryQuantizer"]
 
@@ -129,7 +129,7 @@ class BinaryQuantizer(Quantizer):
     def _losses(self, u: Tensor, z_q: Tensor, mask: Tensor | None) -> dict[str, Tensor]:
         logits = (4 * self.inverse_temperature * self.radius) * u
         return {
-            "commitment": masked_mean((u - z_q).square(), mask),
+            "commitment": mean_square(u - z_q, mask),
             "sample_entropy": self.bits * masked_mean(bit_entropy(logits), mask),
             "entropy_deficit": entropy_deficit(logits, mask, self.group),
         }

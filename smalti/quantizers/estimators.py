@@ -41,7 +41,10 @@ __all__ = [
 
 
 def straight_through(z_e: Tensor, z_q: Tensor) -> Tensor:
-    """z_q in value, exactly, with the gradient of z_e: y = sg(z_q) + z_e − sg(z_e)."""
+    """z_q in value, exactly, with the gradient of z_e: y = sg(z_q) + z_e − sg(z_e).
+
+    It may share the memory of z_q.
+    """
     if torch.compiler.is_compiling():
         # Not z_e + sg(z_q − z_e), which is the same but for rounding.
         return z_q.detach() + (z_e - z_e.detach())
@@ -56,7 +59,7 @@ class _Past(torch.autograd.Function):
 
     @staticmethod
     def forward(z_e: Tensor, z_q: Tensor) -> Tensor:
-        return z_q.clone()
+        return z_q.detach()
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:

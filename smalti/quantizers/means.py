@@ -1,9 +1,11 @@
 """Means over the valid positions of a batch."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
-__all__ = ["masked_mean", "shares"]
+__all__ = ["masked_mean", "mean_square", "shares"]
 
 
 def masked_mean(values: Tensor, mask: Tensor | None) -> Tensor:
@@ -22,6 +24,50 @@ def masked_mean(values: Tensor, mask: Tensor | None) -> Tensor:
         return values.sum() / max(values.numel(), 1)
     count = mask.sum().clamp(min=1) * values.shape[-1]
     return torch.where(mask[..., None], values, 0.0).sum() / count
+
+
+def mean_square(r: Tensor, mask: Tensor | None) -> Tensor:
+    """The mean of r² over the elements of the valid positions, 0 if there are none.
+
+    Arguments:
+        r: (..., D), one row a position; what the invalid ones hold must be finite.
+        mask: Valid positions (...), bool; None where all are.
+
+    Example:
+        >>> r = torch.tensor([[1.0, 3.0], [9.0, 9.0]])
+        >>> mean_square(r, torch.tensor([True, False]))
+        tensor(5.)
+    """
+    if torch.compiler.is_compiling():
+        squares = r.square().sum(-1)
+    else:
+        squares = _SquaredLengths.apply(r)
+    return masked_mean(squares[..., None], mask) / r.shape[-1]
+
+
+class _SquaredLengths(torch.autograd.Function):
+    """‖r‖² of each row: (..., D) to (...), without all r² in memory, in neither direction."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(r: Tensor) -> Tensor:
+        return torch.linalg.vector_norm(r, dim=-1).square()
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor], output: Tensor) -> None:
+        ctx.save_for_backward(*inputs)
+        ctx.save_for_forward(*inputs)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        (r,) = ctx.saved_tensors
+        return r * (2 * gradient)[..., None]
+
+    @staticmethod
+    def jvp(ctx: Any, tangent: Tensor) -> Tensor:
+        (r,) = ctx.saved_tensors
+        return 2 * (r * tangent).sum(-1)
 
 
 def shares(values: Tensor, mask: Tensor | None) -> Tensor:

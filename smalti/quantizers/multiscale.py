@@ -48,7 +48,7 @@ from smalti.quantizers.composed import (
     unflat,
 )
 from smalti.quantizers.estimators import Estimator
-from smalti.quantizers.means import masked_mean
+from smalti.quantizers.means import mean_square
 
 __all__ = ["MultiScaleQuantizer"]
 
@@ -215,9 +215,9 @@ class MultiScaleQuantizer(SummedQuantizer):
             own = inner
         if not self.estimator.auxiliary:
             return own
-        sums = {"commitment": masked_mean((z_e - f.detach()).square(), mask)}
+        sums = {"commitment": mean_square(z_e - f.detach(), mask)}
         if "codebook" in inner or len(self.phi):
-            sums["codebook"] = masked_mean((z_e.detach() - f).square(), mask)
+            sums["codebook"] = mean_square(z_e.detach() - f, mask)
         return combine([(1.0, sums), (1.0, own)])
 
     def _check(self, z: Tensor) -> None:

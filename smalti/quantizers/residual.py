@@ -45,7 +45,7 @@ from smalti.quantizers.composed import (
     unflat,
 )
 from smalti.quantizers.estimators import Estimator
-from smalti.quantizers.means import masked_mean
+from smalti.quantizers.means import mean_square
 
 __all__ = ["ResidualQuantizer"]
 
@@ -177,7 +177,7 @@ class ResidualQuantizer(SummedQuantizer):
         if learns_from_output(stage):
             if not self.estimator.auxiliary:
                 return losses
-            return combine([(1.0, losses), (1.0, {"commitment": masked_mean(r.square(), kept)})])
+            return combine([(1.0, losses), (1.0, {"commitment": mean_square(r, kept)})])
         if self.estimator.auxiliary:
             return losses
         return {

@@ -40,10 +40,10 @@ else:
 
 __all__ = ["nearest"]
 
-SCORES = {"cpu": 2**20}  # R·T: 4 MB of float32
+SCORES = {"cpu": 2**21}  # R·T: 8 MB of float32
 SCORES_ELSEWHERE = 2**24  # 64 MB: on an accelerator a launch should have enough to do
 LONG = 128  # the dimension from which oneDNN is faster, which adds the offset as it goes
-PREPARED = 2**21  # numbers of the codebook that are made ready at a time: 8 MB
+PREPARED = 2**20  # numbers of the codebook that are made ready at a time: 4 MB
 FUSED_FROM = (8, 0)  # the compute capability from which tensor cores multiply TF32
 
 
@@ -92,40 +92,48 @@ def _fusible(device: torch.device) -> bool:
 def _blocked(vectors: Tensor, codebook: Tensor) -> Tensor:
     """The nearest codewords of vectors (N, D), block by block: (N,)."""
     scores = SCORES.get(vectors.device.type, SCORES_ELSEWHERE)
-    rows = scores // min(TILE, len(codebook) + -len(codebook) % GROUP)  # R
+    tile = min(TILE, len(codebook) + -len(codebook) % GROUP)  # T
+    rows = max(min(scores // tile, scores // 4 // max(codebook.shape[1], 1)), 1)  # R
     centre = codebook.mean(0, dtype=torch.float32)
-    # An exported program takes any N, so the number of blocks must not depend on it.
-    blocks = [vectors] if torch.compiler.is_exporting() else vectors.split(rows)
-    # New memory for each tile would be slower than what is computed in it.
-    space = None if torch.compiler.is_compiling() else _Space(blocks[0], scores)
+    best = vectors.new_full(vectors.shape[:1], -torch.inf, dtype=torch.float32)
+    index = torch.zeros_like(best, dtype=torch.int64)
+    if torch.compiler.is_exporting():
+        # The program takes any N, so the number of blocks must not depend on it.
+        blocks = [(vectors, best, index)]
+    else:
+        blocks = list(zip(vectors.split(rows), best.split(rows), index.split(rows), strict=True))
 
+    # New memory for each tile would be slower than what is computed in it.
+    space = None if torch.compiler.is_compiling() else _Space(blocks[0][0], tile)
     screened = (
         space is not None
         and len(codebook) >= FEWEST
         and codebook.shape[1] >= LONG
         and can_screen(vectors.device)
     )
-    best, index = None, torch.zeros(0)
     for start, part in _parts(codebook):
-        tiles = list(in_tiles(part.float() - centre, start))
-        search = _Search(tiles, space, screened)
-        found = [search(_centred(block, centre, space)) for block in blocks]
-        score, place = (torch.cat(each) for each in zip(*found, strict=True))
-        if best is None:
-            best, index = score, place
-        else:
-            index = torch.where(score > best, place, index)
-            best = torch.maximum(score, best)
+        search = _Search(list(in_tiles(part.float() - centre, start)), space, screened)
+        # In place, since results that stay between what comes and goes would scatter the memory.
+        for block, score, place in blocks:
+            found, where = search(_centred(block, centre, space), score)
+            place.copy_(torch.where(found > score, where, place))
+            score.copy_(torch.maximum(found, score))
+        del search  # before the next part is made ready
     return index
 
 
 class _Space:
-    """Memory for the search of blocks like a first one (R, D), of at most so many scores each."""
+    """Memory that the search of one block after another computes in.
 
-    def __init__(self, block: Tensor, scores: int) -> None:
+    Arguments:
+        block: The first and largest of them (R, D).
+        tile: T, the codewords it is compared with at a time.
+    """
+
+    def __init__(self, block: Tensor, tile: int) -> None:
         rows = len(block)
         self.vectors = torch.empty_like(block, dtype=torch.float32)
-        self.scores = self.vectors.new_empty(min(scores, rows * TILE))
+        self.scores = self.vectors.new_empty(rows * tile)
         self.winners = self.vectors.new_empty(rows, GROUP)
 
 
@@ -156,9 +164,16 @@ class _Search:
         self.space = space
         self.screen = Screen(tiles) if screened else None
 
-    def __call__(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """The best score of each row of z, and its codeword: (R, D) to (R,) and (R,)."""
-        found = self.screen.search(z) if self.screen is not None else None
+    def __call__(self, z: Tensor, beaten: Tensor) -> tuple[Tensor, Tensor]:
+        """The best score of each row of z, and its codeword: (R, D) to (R,) and (R,).
+
+        Where the score is not a number, or −∞, the codeword is none.
+
+        Arguments:
+            z: Vectors.
+            beaten: Scores (R,) from other parts; rows that cannot exceed theirs may get −∞.
+        """
+        found = self.screen.search(z, beaten) if self.screen is not None else None
         if found is None:
             self.screen = None  # what screens one block badly hardly does better with others
             found = _search(z, self.tiles, self.space)

@@ -41,8 +41,6 @@ def in_tiles(codewords: Tensor, start: int) -> Iterator[Tile]:
 
 
 def first_place(scores: Tensor, best: Tensor) -> Tensor:
-    """Where each row (R, GROUP) first equals its maximum (R,); overwrites the rows."""
+    """Where each row (R, GROUP) first equals its maximum (R,), or GROUP; overwrites the rows."""
     falling = torch.arange(GROUP, 0, -1, device=best.device, dtype=best.dtype)
-    places = scores.eq_(best[:, None]).mul_(falling).amax(1)
-    # What is not a number equals nothing, and gets the first place, which is never padding.
-    return (GROUP - places).long().remainder_(GROUP)
+    return (GROUP - scores.eq_(best[:, None]).mul_(falling).amax(1)).long()

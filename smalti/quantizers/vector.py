@@ -39,7 +39,7 @@ from smalti.quantizers.codebooks import Codebook
 from smalti.quantizers.collectives import broadcast
 from smalti.quantizers.estimators import Estimator, StraightThrough, straight_through
 from smalti.quantizers.geometry import Euclidean, Geometry
-from smalti.quantizers.means import masked_mean
+from smalti.quantizers.means import mean_square
 from smalti.quantizers.regularisers import Regulariser
 from smalti.quantizers.revival import Revival
 from smalti.quantizers.search import nearest
@@ -139,13 +139,13 @@ class VectorQuantizer(Quantizer):
             indices = self._assign(z_e, codewords)
             z_q = F.embedding(indices, codewords)  # (..., D)
 
-            losses = self._losses(z_e, z_q, mask)
-            for regulariser in self.regularisers:
-                losses[regulariser.name] = regulariser(z_e, codewords, mask)
             if self.training:
                 y = self.estimator(z_e, z_q, codewords)
             else:
                 y = straight_through(z_e, z_q)
+            losses = self._losses(z_e, z_q, mask)
+            for regulariser in self.regularisers:
+                losses[regulariser.name] = regulariser(z_e, codewords, mask)
         if self.training:
             self._note(z_e, indices, mask)
         return answer(z, mask, y, indices, losses)
@@ -192,9 +192,9 @@ class VectorQuantizer(Quantizer):
     def _losses(self, z_e: Tensor, z_q: Tensor, mask: Tensor | None) -> dict[str, Tensor]:
         if not self.estimator.auxiliary:
             return {}
-        losses = {"commitment": _mean_square(z_e, z_q.detach(), mask)}
+        losses = {"commitment": mean_square(z_e - z_q.detach(), mask)}
         if self.codebook.by_gradient:
-            losses["codebook"] = _mean_square(z_e.detach(), z_q, mask)
+            losses["codebook"] = mean_square(z_e.detach() - z_q, mask)
         return losses
 
     def _start(self, step: Step) -> None:
@@ -262,13 +262,6 @@ class VectorQuantizer(Quantizer):
 def _kept(size: int) -> int:
     """The most vectors that k-means starts from: 64 a codeword, which settles the means well."""
     return max(4 * size, min(64 * size, 2**18))
-
-
-def _mean_square(z_e: Tensor, z_q: Tensor, mask: Tensor | None) -> Tensor:
-    """The mean of (z_e − z_q)² over the elements of the valid positions, 0 if there are none."""
-    if mask is None:
-        return F.mse_loss(z_e, z_q, reduction="sum") / max(z_e.numel(), 1)  # one pass, not three
-    return masked_mean((z_e - z_q).square(), mask)
 
 
 def _forget_updates(module: VectorQuantizer, _: object) -> None:

@@ -35,11 +35,16 @@ CASES = {
 }
 
 
+def nothing(z: Tensor) -> Tensor:
+    """No scores of other parts."""
+    return torch.full(z.shape[:1], -torch.inf)
+
+
 @pytest.mark.parametrize("case", CASES)
 def test_it_finds_what_float64_finds(case):
     z, codebook = CASES[case]
     codebook = codebook - codebook.mean(0)
-    found = Screen(list(in_tiles(codebook, 1000))).search(z)
+    found = Screen(list(in_tiles(codebook, 1000))).search(z, nothing(z))
     assert found is not None
     score, index = exact(z, codebook)
     torch.testing.assert_close(found[0].double(), score, rtol=1e-4, atol=1e-3 * score.std().item())
@@ -50,48 +55,73 @@ def test_it_finds_what_float64_finds(case):
 def test_most_groups_are_left_out_and_never_the_best(case):
     z, codebook = CASES[case]
     codebook = codebook - codebook.mean(0)
-    near = Screen(list(in_tiles(codebook, 0)))._near(z)
+    near = Screen(list(in_tiles(codebook, 0)))._near(z, nothing(z))
     assert near.gather(1, exact(z, codebook)[1][:, None] // GROUP).all()
     assert near.sum() < near.numel() / 3
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_what_another_part_beats_is_left_out_and_nothing_else(case):
+    z, codebook = CASES[case]
+    codebook = codebook - codebook.mean(0)
+    score, index = exact(z, codebook)
+    screen = Screen(list(in_tiles(codebook, 0)))
+    # As far below the best, or above, as they differ from vector to vector.
+    beaten = (score + score.std() * torch.randn(len(z), generator=GENERATOR)).float()
+    found = screen.search(z, beaten)
+    assert found is not None
+    better = score > beaten
+    assert 0.2 < better.double().mean() < 0.8
+    assert torch.equal(found[1][better], index[better])
+    assert (found[0] <= beaten)[~better].all()
+
+
+def test_groups_that_another_part_beats_are_left_out():
+    z, codebook = CASES["normal"]
+    screen = Screen(list(in_tiles(codebook - codebook.mean(0), 0)))
+    beaten = exact(z, codebook - codebook.mean(0))[0].float() + 1
+    assert screen._near(z, beaten).sum() < 0.1 * screen._near(z, nothing(z)).sum()
 
 
 def test_of_equals_the_first_is_chosen():
     codebook = torch.randn(GROUP, 16).repeat(10, 1)
     codebook -= codebook.mean(0)
     screen = Screen(list(in_tiles(codebook, 0)))
-    screen._near = lambda z: torch.ones(len(z), 10, dtype=torch.bool)  # every group is near
-    assert screen.search(codebook) is None
-    screen._near = lambda z: torch.arange(10).ge(7).expand(len(z), 10)
-    found = screen.search(codebook)
+    screen._near = lambda z, _: torch.ones(len(z), 10, dtype=torch.bool)  # every group is near
+    assert screen.search(codebook, nothing(codebook)) is None
+    screen._near = lambda z, _: torch.arange(10).ge(7).expand(len(z), 10)
+    found = screen.search(codebook, nothing(codebook))
     assert found is not None
     assert torch.equal(found[1], torch.arange(GROUP).repeat(10) + 7 * GROUP)
 
 
 def test_codewords_that_hardly_differ_are_left_to_float32():
     codebook = torch.randn(1, 64) + 1e-3 * torch.randn(1000, 64)
-    tiles = list(in_tiles(codebook, 0))
-    assert Screen(tiles).search(torch.randn(200, 64)) is None
+    z = torch.randn(200, 64)
+    assert Screen(list(in_tiles(codebook, 0))).search(z, nothing(z)) is None
 
 
 def test_what_would_take_much_memory_is_left_to_float32(monkeypatch):
     z, codebook = CASES["normal"]
     screen = Screen(list(in_tiles(codebook - codebook.mean(0), 0)))
-    assert screen.search(z) is not None
+    assert screen.search(z, nothing(z)) is not None
     monkeypatch.setattr("smalti.quantizers.screening.MOST", len(z) * z.shape[1])
-    assert screen.search(z) is None
+    assert screen.search(z, nothing(z)) is None
 
 
 @pytest.mark.parametrize("bad", [torch.nan, -torch.nan, torch.inf, -torch.inf])
-def test_a_row_of_no_numbers_gets_the_first_codeword_and_spoils_no_other(bad):
-    z, codebook = torch.randn(100, 32), torch.randn(1000, 32)
-    screen = Screen(list(in_tiles(codebook - codebook.mean(0), 7)))
-    expected = screen.search(z)
+@pytest.mark.parametrize("parts", [1, 3])
+def test_a_row_of_no_numbers_gets_the_first_codeword_and_spoils_no_other(bad, parts, monkeypatch):
+    monkeypatch.setattr(search, "can_screen", lambda device: True)
+    dim = search.LONG
+    monkeypatch.setattr(search, "PREPARED", (4 - parts) * TILE * dim)
+    z, codebook = torch.randn(100, dim), torch.randn(2 * TILE + 9, dim)
+    expected = nearest(z, codebook)
     z[13, 2] = bad
-    found = screen.search(z)
-    assert expected is not None and found is not None
+    found = nearest(z, codebook)
     others = torch.arange(100) != 13
-    assert found[1][13] == 7
-    assert torch.equal(found[1][others], expected[1][others])
+    assert found[13] == 0
+    assert torch.equal(found[others], expected[others])
 
 
 def test_nearest_screens_long_vectors_of_large_codebooks(monkeypatch):
