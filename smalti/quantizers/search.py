@@ -43,7 +43,7 @@ __all__ = ["nearest"]
 SCORES = {"cpu": 2**21}  # R·T: 8 MB of float32
 SCORES_ELSEWHERE = 2**24  # 64 MB: on an accelerator a launch should have enough to do
 LONG = 128  # the dimension from which oneDNN is faster, which adds the offset as it goes
-PREPARED = 2**20  # numbers of the codebook that are made ready at a time: 4 MB
+PREPARED = 2**21  # numbers of the codebook that are made ready at a time: 8 MB
 FUSED_FROM = (8, 0)  # the compute capability from which tensor cores multiply TF32
 
 
