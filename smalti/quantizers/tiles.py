@@ -14,7 +14,7 @@ TILE = 512  # T, codewords
 
 
 class Tile(NamedTuple):
-    """Up to TILE codewords, with padding that makes them a multiple of GROUP.
+    """Some of the codewords, with padding that makes them a multiple of GROUP.
 
     Attributes:
         start: The index of the first.
@@ -27,9 +27,9 @@ class Tile(NamedTuple):
     codewords: Tensor
 
 
-def in_tiles(codewords: Tensor, start: int) -> Iterator[Tile]:
-    """Codewords (K, D), of which the first has the index `start`, tile by tile."""
-    for tile in codewords.split(TILE):
+def in_tiles(codewords: Tensor, start: int, size: int = TILE) -> Iterator[Tile]:
+    """Codewords (K, D), of which the first has the index `start`, tile by tile of `size` ≥ 1."""
+    for tile in codewords.split(size):
         offset = tile.square().sum(1).mul(-0.5)  # (T,)
         missing = -len(tile) % GROUP
         if missing:
@@ -37,7 +37,7 @@ def in_tiles(codewords: Tensor, start: int) -> Iterator[Tile]:
             tile = F.pad(tile, (0, 0, 0, missing))
             offset = F.pad(offset, (0, missing), value=-torch.inf)
         yield Tile(start, offset, tile)
-        start += TILE
+        start += size
 
 
 def first_place(scores: Tensor, best: Tensor) -> Tensor:
