@@ -9,10 +9,12 @@ step      forward, backward and update of a VectorQuantizer with an EMA codebook
           of its output is given
 peer      the same step of vector-quantize-pytorch, where it is installed
 
-They take turns, so that a disturbed machine disturbs all, and the medians are compared. The peer
-keeps all distances several times over, so where that would not fit into `--peer_gigabytes` it is
-timed on fewer vectors, and its time multiplied: it is proportional to their number. Neither
-quantizer has k-means or revival here, as neither is part of an ordinary step.
+They take turns, so that a disturbed machine disturbs all, and the medians are compared. Where the
+memory of a process happens to lie changes times by a tenth and more for as long as it lives, so the
+medians are over several processes. The peer keeps all distances several times over, so where that
+would not fit into `--peer_gigabytes` it is timed on fewer vectors, and its time multiplied: it is
+proportional to their number. Neither quantizer has k-means or revival here, as neither is part of
+an ordinary step.
 
 The second table has the memory that a lookup takes beside its arguments: the peak of the process's
 resident memory, in a process of its own, which Linux can reset and tell.
@@ -29,6 +31,7 @@ import time
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -84,22 +87,13 @@ def peer_step(size: int, dim: int, z: torch.Tensor) -> Callable[[], object]:
     return step
 
 
-def compare(n: int, size: int, dim: int, options: argparse.Namespace) -> dict[str, object]:
-    """Medians of one shape."""
-    torch.manual_seed(0)
-    z, codebook = torch.randn(n, dim), torch.randn(size, dim)
-    product = torch.empty(n, size)
-    ways: dict[str, Callable[[], object]] = {
-        "product": lambda: torch.mm(z, codebook.T, out=product),
-        "lookup": lambda: nearest(z, codebook),
-        "step": our_step(size, dim, z),
-    }
-    times: dict[str, list[float]] = {name: [] for name in ways}
-    for work in ways.values():
-        work()
-    for _ in range(options.repeats):
-        for name, work in ways.items():
-            times[name].append(seconds(work))
+def compare(shape: tuple[int, int, int], options: argparse.Namespace) -> dict[str, object]:
+    """Medians of one shape, over all processes."""
+    n, size, dim = shape
+    times: dict[str, list[float]] = {}
+    for seed in range(options.processes):
+        for name, measured in alone(measure, shape, seed, options).items():
+            times.setdefault(name, []).extend(measured)
     medians = {name: statistics.median(measured) for name, measured in times.items()}
     row: dict[str, object] = {
         "vectors": n,
@@ -109,28 +103,60 @@ def compare(n: int, size: int, dim: int, options: argparse.Namespace) -> dict[st
         "lookup_over_product": medians["lookup"] / medians["product"],
         "step_over_product": medians["step"] / medians["product"],
     }
-    if options.peer_repeats and find_spec("vector_quantize_pytorch") is not None:
-        del product, ways  # the peer needs the memory
-        row |= against_peer(z, size, options)
+    if "peer" in medians:
+        row["peer_vectors"] = peer_vectors(n, size, options)
+        row["times_faster_than_peer"] = medians["peer"] / medians["step beside peer"]
     return row
 
 
-def against_peer(z: torch.Tensor, size: int, options: argparse.Namespace) -> dict[str, object]:
-    """Our step and the peer's, taking turns."""
-    n, dim = z.shape
+def alone(work: Callable[..., Any], *arguments: object) -> Any:
+    """What `work` gives in a process of its own."""
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        return pool.apply(work, arguments)
+
+
+def measure(
+    shape: tuple[int, int, int], seed: int, options: argparse.Namespace
+) -> dict[str, list[float]]:
+    """The times of one shape in one process."""
+    n, size, dim = shape
+    torch.set_num_threads(options.threads)
+    torch.manual_seed(seed)
+    z, codebook = torch.randn(n, dim), torch.randn(size, dim)
+    product = torch.empty(n, size)
+    step = our_step(size, dim, z)
+    times = take_turns(
+        options.repeats,
+        {
+            "product": lambda: torch.mm(z, codebook.T, out=product),
+            "lookup": lambda: nearest(z, codebook),
+            "step": step,
+        },
+    )
+    if options.peer_repeats and find_spec("vector_quantize_pytorch") is not None:
+        del product  # the peer needs the memory
+        few = peer_vectors(n, size, options)
+        peer = peer_step(size, dim, z[:few])
+        beside = take_turns(options.peer_repeats, {"step beside peer": step, "peer": peer})
+        times |= beside | {"peer": [n / few * second for second in beside["peer"]]}
+    return times
+
+
+def take_turns(repeats: int, ways: dict[str, Callable[[], object]]) -> dict[str, list[float]]:
+    """The times of each, after a first that does not count."""
+    for work in ways.values():
+        work()
+    times: dict[str, list[float]] = {name: [] for name in ways}
+    for _ in range(repeats):
+        for name, work in ways.items():
+            times[name].append(seconds(work))
+    return times
+
+
+def peer_vectors(n: int, size: int, options: argparse.Namespace) -> int:
+    """On how many of n vectors the peer is timed."""
     fits = int(options.peer_gigabytes * 2**30 / (4 * COPIES * size))
-    few = min(n, max(fits, 1))
-    ours, peer = our_step(size, dim, z), peer_step(size, dim, z[:few])
-    ours()
-    peer()
-    pairs = [(seconds(ours), seconds(peer) * n / few) for _ in range(options.peer_repeats)]
-    our_median, peer_median = (statistics.median(times) for times in zip(*pairs, strict=True))
-    return {
-        "peer_vectors": few,
-        "peer_ms": 1e3 * peer_median,
-        "step_ms_beside_peer": 1e3 * our_median,
-        "times_faster_than_peer": peer_median / our_median,
-    }
+    return min(n, max(fits, 1))
 
 
 def extra_memory(shape: tuple[int, int, int]) -> float:
@@ -156,9 +182,8 @@ def memory_over_size(options: argparse.Namespace) -> list[dict[str, float]]:
     """The extra memory for codebooks of several sizes, each in a process of its own."""
     rows = []
     for size in options.memory_sizes:
-        with multiprocessing.get_context("spawn").Pool(1) as pool:
-            shape = (options.memory_vectors, size, options.memory_dim)
-            rows.append({"codewords": size, "mb": pool.apply(extra_memory, (shape,))})
+        shape = (options.memory_vectors, size, options.memory_dim)
+        rows.append({"codewords": size, "mb": alone(extra_memory, shape)})
     return rows
 
 
@@ -166,8 +191,9 @@ def main() -> None:
     """Measures, prints two tables and writes them as JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--repeats", type=int, default=7)
-    parser.add_argument("--peer_repeats", type=int, default=7, help="0 for no peer")
+    parser.add_argument("--processes", type=int, default=5)
+    parser.add_argument("--repeats", type=int, default=7, help="in each process")
+    parser.add_argument("--peer_repeats", type=int, default=2, help="the same; 0 for no peer")
     parser.add_argument("--peer_gigabytes", type=float, default=12)
     parser.add_argument("--shapes", type=int, nargs="*", default=range(len(SHAPES)))
     parser.add_argument("--memory_vectors", type=int, default=65_536)
@@ -175,12 +201,12 @@ def main() -> None:
     parser.add_argument("--memory_dim", type=int, default=16)
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
-    torch.set_num_threads(options.threads)
 
-    print(f"medians of {options.repeats}, {options.threads} threads, torch {torch.__version__}")
+    samples = f"{options.repeats} in each of {options.processes} processes"
+    print(f"medians of {samples}, {options.threads} threads, torch {torch.__version__}")
     rows = []
     for number in options.shapes:
-        row = compare(*SHAPES[number], options)
+        row = compare(SHAPES[number], options)
         rows.append(row)
         print(
             f"  N {row['vectors']:6d}  K {row['codewords']:6d}  D {row['dim']:3d}"
@@ -188,9 +214,9 @@ def main() -> None:
             f"  lookup {row['lookup_over_product']:.2f}  step {row['step_over_product']:.2f} of it",
             end="",
         )
-        if "peer_ms" in row:
+        if "peer_vectors" in row:
             print(
-                f"  peer {row['peer_ms']:9.1f} ms ({row['peer_vectors']} vectors): "
+                f"  peer {row['ms']['peer']:9.1f} ms ({row['peer_vectors']} vectors): "
                 f"{row['times_faster_than_peer']:.1f} times our step",
                 end="",
             )

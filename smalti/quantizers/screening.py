@@ -22,7 +22,8 @@ from smalti.quantizers.tiles import GROUP, Tile, first_place
 
 __all__ = ["Screen", "can_screen"]
 
-FEWEST = 1024  # codewords from which on the second pass is small beside the first
+SHORTEST = 64  # the dimension from which on the product takes most of the time
+FEWEST = 2**17  # numbers in the codebook from which on the second pass is small beside the first
 ULP = 2.0**-8  # what rounding to bfloat16 changes at most, relative to the result
 SUM = 2.0**-16  # the same of sums of products in float32, relative to their lengths
 SPARE = 1.01  # for the rounding of the bound itself
@@ -31,9 +32,11 @@ MOST = 2**22  # numbers of the second pass at a time: 16 MB
 WORTH = 3  # how much longer a group takes in the second pass than in a search in float32 alone
 
 
-def can_screen(device: torch.device) -> bool:
-    """Whether a first pass in bfloat16 saves more than it costs."""
-    return device.type == "cpu" and torch.backends.mkldnn.is_available() and fast_in_bfloat16()
+def can_screen(codebook: Tensor) -> bool:
+    """Whether a first pass in bfloat16 saves more than it costs, for codewords (K, D)."""
+    if codebook.shape[1] < SHORTEST or codebook.numel() < FEWEST or codebook.device.type != "cpu":
+        return False
+    return torch.backends.mkldnn.is_available() and fast_in_bfloat16()
 
 
 class Screen:

@@ -29,7 +29,7 @@ import torch
 from torch import Tensor
 
 from smalti.errors import InputError
-from smalti.quantizers.screening import FEWEST, Screen, can_screen
+from smalti.quantizers.screening import Screen, can_screen
 from smalti.quantizers.tiles import GROUP, TILE, Tile, first_place, in_tiles
 
 # A build of torch without CUDA never needs Triton, which takes its time to import.
@@ -107,12 +107,7 @@ def _blocked(vectors: Tensor, codebook: Tensor) -> Tensor:
 
     # New memory for each tile would be slower than what is computed in it.
     space = None if torch.compiler.is_compiling() else _Space(blocks[0][0], tile)
-    screened = (
-        space is not None
-        and len(codebook) >= FEWEST
-        and codebook.shape[1] >= LONG
-        and can_screen(vectors.device)
-    )
+    screened = space is not None and can_screen(codebook)
     for start, part in _parts(codebook):
         search = _Search(list(in_tiles(part.float() - centre, start, tile)), space, screened)
         # In place, since results that stay between what comes and goes would scatter the memory.
@@ -191,13 +186,13 @@ def _search(z: Tensor, tiles: list[Tile], space: _Space | None) -> tuple[Tensor,
         space: Where to compute; None for new memory each time.
     """
     rows = z.shape[0]
-    row = torch.arange(rows, device=z.device)
     best = first = winners = None
     for start, offset, codewords in tiles:
         scores = _scores(z, codewords, offset, space).view(-1, GROUP)
         groups = len(offset) // GROUP
         score, group = scores.amax(1).view(rows, groups).max(1)
-        place, group = row * groups + group, group * GROUP + start
+        place = group + torch.arange(0, rows * groups, groups, device=z.device)
+        group = torch.add(start, group, alpha=GROUP)
         if best is None or first is None or winners is None:
             best, first = score, group
             out = None if space is None else space.winners[:rows]

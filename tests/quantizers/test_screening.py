@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from smalti.quantizers import nearest, search
-from smalti.quantizers.screening import FEWEST, Screen
+from smalti.quantizers.screening import FEWEST, SHORTEST, Screen
 from smalti.quantizers.tiles import GROUP, TILE, in_tiles
 
 pytestmark = pytest.mark.skipif(
@@ -112,8 +112,8 @@ def test_what_would_take_much_memory_is_left_to_float32(monkeypatch):
 @pytest.mark.parametrize("bad", [torch.nan, -torch.nan, torch.inf, -torch.inf])
 @pytest.mark.parametrize("parts", [1, 3])
 def test_a_row_of_no_numbers_gets_the_first_codeword_and_spoils_no_other(bad, parts, monkeypatch):
-    monkeypatch.setattr(search, "can_screen", lambda device: True)
-    dim = search.LONG
+    monkeypatch.setattr(search, "can_screen", lambda codebook: True)
+    dim = 32
     monkeypatch.setattr(search, "PREPARED", (4 - parts) * TILE * dim)
     z, codebook = torch.randn(100, dim), torch.randn(2 * TILE + 9, dim)
     expected = nearest(z, codebook)
@@ -124,17 +124,18 @@ def test_a_row_of_no_numbers_gets_the_first_codeword_and_spoils_no_other(bad, pa
     assert torch.equal(found[others], expected[others])
 
 
-def test_nearest_screens_long_vectors_of_large_codebooks(monkeypatch):
-    z, codebook = torch.randn(500, search.LONG), torch.randn(FEWEST + 5, search.LONG)
-    monkeypatch.setattr(search, "can_screen", lambda device: False)
+def test_nearest_screens_large_codebooks_of_long_vectors(monkeypatch):
+    size = FEWEST // SHORTEST
+    z, codebook = torch.randn(500, SHORTEST), torch.randn(size, SHORTEST)
+    monkeypatch.setattr("smalti.quantizers.screening.fast_in_bfloat16", lambda: False)
     plain = nearest(z, codebook)
     screened = []
-    monkeypatch.setattr(search, "can_screen", lambda device: True)
+    monkeypatch.setattr("smalti.quantizers.screening.fast_in_bfloat16", lambda: True)
     monkeypatch.setattr(
         search, "Screen", lambda tiles: screened.append(len(tiles)) or Screen(tiles)
     )
     assert torch.equal(nearest(z, codebook), plain)
-    assert screened == [3]
-    nearest(z, codebook[:-6])
-    nearest(z[:, 1:], codebook[:, 1:])
-    assert screened == [3]
+    assert screened == [size // TILE]
+    nearest(z, codebook[1:])
+    nearest(z[:, 1:], codebook.repeat(2, 1)[:, 1:])
+    assert screened == [size // TILE]
