@@ -81,6 +81,9 @@ def test_groups_that_another_part_beats_are_left_out():
     screen = Screen(list(in_tiles(codebook - codebook.mean(0), 0)))
     beaten = exact(z, codebook - codebook.mean(0))[0].float() + 1
     assert screen._near(z, beaten).sum() < 0.1 * screen._near(z, nothing(z)).sum()
+    found = screen.search(z, beaten + 1e6)
+    assert found is not None
+    assert torch.equal(found[0], nothing(z))
 
 
 def test_of_equals_the_first_is_chosen():
