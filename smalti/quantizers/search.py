@@ -192,7 +192,7 @@ def _search(z: Tensor, tiles: list[Tile], space: _Space | None) -> tuple[Tensor,
         groups = len(offset) // GROUP
         score, group = scores.amax(1).view(rows, groups).max(1)
         place = group + torch.arange(0, rows * groups, groups, device=z.device)
-        group = torch.add(start, group, alpha=GROUP)
+        group = start + group * GROUP
         if best is None or first is None or winners is None:
             best, first = score, group
             out = None if space is None else space.winners[:rows]
