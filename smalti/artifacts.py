@@ -21,7 +21,7 @@ import inspect
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeVar
@@ -35,9 +35,21 @@ from smalti.errors import InputError
 from smalti.files import atomic_folder
 from smalti.signals import Signal
 
-__all__ = ["Pretrained", "build", "describe", "load_model", "registered", "registry", "save_model"]
+__all__ = [
+    "Pretrained",
+    "build",
+    "checksum",
+    "describe",
+    "load_model",
+    "made_from",
+    "registered",
+    "registry",
+    "save_model",
+]
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
+MADE_FROM = "made_from"
+NOTES = ("smalti_version", MADE_FROM)  # what a config holds beside class and arguments
 
 T = TypeVar("T", bound=type)
 registry: dict[str, type] = {}
@@ -131,10 +143,36 @@ def _same(known: list[Any], number: Any) -> Any:
     return known[number]
 
 
-def save_model(model: nn.Module, folder: str | Path) -> None:
-    """Writes `config.json` and `model.safetensors` to `folder`, in the place of what was there."""
+def save_model(
+    model: nn.Module, folder: str | Path, *, made_from: Mapping[str, str] | None = None
+) -> None:
+    """Writes `config.json` and `model.safetensors` to `folder`, in the place of what was there.
+
+    Arguments:
+        model: Of a registered class.
+        folder: The model's folder.
+        made_from: Checksums of what the model was made from, by name; see `made_from`.
+    """
     with atomic_folder(folder) as temporary:
-        _write(model, temporary)
+        _write(model, temporary, made_from)
+
+
+def made_from(folder: str | Path) -> dict[str, str]:
+    """The checksums of what a saved model was made from, by name; empty where none were given.
+
+    Raises:
+        InputError: If the config is missing, is damaged, or was edited.
+    """
+    return dict(_whole(Path(folder))[0].get(MADE_FROM, {}))
+
+
+def checksum(folder: str | Path) -> str:
+    """The checksum of a saved model, over its config and its weights.
+
+    Raises:
+        InputError: If a file is missing or damaged, or was edited.
+    """
+    return _whole(Path(folder))[1]
 
 
 def load_model(folder: str | Path) -> Any:
@@ -145,13 +183,7 @@ def load_model(folder: str | Path) -> Any:
             weights.
     """
     folder = Path(folder)
-    for name in (CONFIG, WEIGHTS):
-        if not (folder / name).is_file():
-            raise InputError(
-                f"{folder} is not a whole model: {name} is missing. "
-                f"Copy it back or save the model again."
-            )
-    return _read(folder / CONFIG, folder / WEIGHTS)
+    return _read(*_files(folder))
 
 
 class Pretrained(ModelHubMixin):
@@ -198,7 +230,18 @@ class Pretrained(ModelHubMixin):
         return model
 
 
-def _write(model: nn.Module, folder: Path) -> None:
+def _files(folder: Path) -> tuple[Path, Path]:
+    """Config and weights of a model folder, which are there."""
+    for name in (CONFIG, WEIGHTS):
+        if not (folder / name).is_file():
+            raise InputError(
+                f"{folder} is not a whole model: {name} is missing. "
+                f"Copy it back or save the model again."
+            )
+    return folder / CONFIG, folder / WEIGHTS
+
+
+def _write(model: nn.Module, folder: Path, made_from: Mapping[str, str] | None = None) -> None:
     # A shared module is in the state under each of its names; safetensors takes it under one.
     weights: dict[str, Any] = {}
     seen: set[Any] = set()
@@ -211,24 +254,38 @@ def _write(model: nn.Module, folder: Path) -> None:
         seen.add(storage)
     (folder / WEIGHTS).write_bytes(safetensors.torch.save(weights))
     config = {**describe(model), "smalti_version": version("smalti")}
+    if made_from:
+        config[MADE_FROM] = dict(made_from)
     config["checksum"] = _checksum(config, folder / WEIGHTS)
     (folder / CONFIG).write_text(json.dumps(config, indent=2), encoding="utf-8")
 
 
-def _read(config_file: Path, weights_file: Path) -> Any:
+def _whole(folder: Path) -> tuple[dict[str, Any], str]:
+    """The config and the checksum of a model folder, which fit."""
+    return _checked(*_files(folder))
+
+
+def _checked(config_file: Path, weights_file: Path) -> tuple[dict[str, Any], str]:
+    """The config of a model and its checksum, which is that of both files."""
     try:
         config = json.loads(config_file.read_text(encoding="utf-8"))
-        checksum = config.pop("checksum", None)
+        noted = config.pop("checksum", None)
     except (ValueError, AttributeError, TypeError) as error:
         raise InputError(
             f"{config_file} is not the JSON of a model ({error}): copy it again."
         ) from error
-    if checksum != _checksum(config, weights_file):
+    if noted != _checksum(config, weights_file):
         raise InputError(
             f"{config_file.parent} was truncated or edited after it was saved (its checksum "
             f"differs): copy it again, or save the model again."
         )
-    config.pop("smalti_version", None)
+    return config, noted
+
+
+def _read(config_file: Path, weights_file: Path) -> Any:
+    config, _ = _checked(config_file, weights_file)
+    for note in NOTES:
+        config.pop(note, None)
     model = build(config)
     try:
         safetensors.torch.load_model(model, os.fspath(weights_file))

@@ -8,13 +8,14 @@ disk, leaves what was there before.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-__all__ = ["atomic_file", "atomic_folder", "write_text"]
+__all__ = ["atomic_file", "atomic_folder", "sha256", "write_text"]
 
 
 @contextlib.contextmanager
@@ -75,6 +76,15 @@ def write_text(path: str | Path, text: str) -> None:
     """Writes `text` to `path` as UTF-8, whole or not at all."""
     with atomic_file(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def sha256(path: str | Path) -> str:
+    """The SHA-256 of a file's bytes, in hexadecimal digits."""
+    digest = hashlib.sha256()
+    with Path(path).open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def _flush(path: Path) -> None:

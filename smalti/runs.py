@@ -12,7 +12,6 @@ how to draw samples.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -24,7 +23,7 @@ from jsonargparse import Namespace
 from torch import Tensor, nn
 
 from smalti import continuous
-from smalti.artifacts import load_model, save_model
+from smalti.artifacts import checksum, load_model, save_model
 from smalti.autoencoders import Tokenizer
 from smalti.building import build_objective, build_prior, build_tokenizer, of_level
 from smalti.data import Examples, GridsAbove, Splits
@@ -254,8 +253,8 @@ def _cache_tokens(
     run: Run, prior: PriorRecipe, splits: Splits, seed: int, device: torch.device
 ) -> None:
     """Turns the examples of every split into tokens, unless this tokenizer did so before."""
-    checksum = json.loads((run.tokenizer / "config.json").read_text(encoding="utf-8"))["checksum"]
-    if cached_tokenizer(run.tokens) == checksum:
+    made_by = checksum(run.tokenizer)
+    if cached_tokenizer(run.tokens) == made_by:
         return
     tokenizer = load_model(run.tokenizer).to(device)
     train_set = splits.train
@@ -278,7 +277,7 @@ def _cache_tokens(
         yield "validation", encode_examples(tokenizer, splits.validation)
         yield "test", encode_examples(tokenizer, splits.test)
 
-    write_cache(run.tokens, grids(), tokenizer.codebook_sizes, checksum)
+    write_cache(run.tokens, grids(), tokenizer.codebook_sizes, made_by)
 
 
 def encode_examples(tokenizer: Tokenizer, examples: Examples, augment: Any = None) -> TokenGrids:

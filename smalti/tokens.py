@@ -4,18 +4,20 @@ Of a hierarchy each level has an array or column of its own, coarse to fine: `in
 `indices_2` ….
 
 The cache of a run is a folder of parquet shards and a `tokens.json`, written last, that says which
-tokenizer made them, and their grid, codebook sizes, type and number.
+tokenizer made them, and their grid, codebook sizes, type and number. It holds the SHA-256 of each
+shard and of itself: one bit that flips on the disk is noticed.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import re
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from zipfile import BadZipFile
 
 import numpy as np
@@ -25,10 +27,11 @@ import torch
 from torch import Tensor
 
 from smalti.errors import InputError
-from smalti.files import atomic_file, atomic_folder, write_text
+from smalti.files import atomic_file, atomic_folder, sha256, write_text
 
 __all__ = [
     "TokenGrids",
+    "cache_made_from",
     "cached_tokenizer",
     "read_cache",
     "read_tokens",
@@ -37,6 +40,7 @@ __all__ = [
 ]
 
 SHARD = 100_000
+MANIFEST = "tokens.json"
 DAMAGED = (  # what numpy and pyarrow raise at a file of another kind, or a broken one
     *(OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, NotImplementedError),
     *(BadZipFile, zlib.error, pa.ArrowException),
@@ -119,19 +123,32 @@ def write_cache(
     splits: Iterable[tuple[str, TokenGrids]],
     codebook_sizes: Sequence[int],
     tokenizer: str,
+    made_from: Mapping[str, str] | None = None,
 ) -> None:
-    """Writes the token grids of each split as parquet shards, then `tokens.json`."""
+    """Writes the token grids of each split as parquet shards, then `tokens.json`.
+
+    Arguments:
+        folder: The cache, which is replaced as a whole.
+        splits: Name and token grids of each.
+        codebook_sizes: K of each index.
+        tokenizer: The checksum of the tokenizer that made them.
+        made_from: Checksums of what else they were made from, by name; see `cache_made_from`.
+    """
     largest = max(codebook_sizes)
     with atomic_folder(folder) as temporary:
         counts: dict[str, int] = {}
+        shards: dict[str, dict[str, str]] = {}
         grids: list[list[int]] = []
         for name, tokens in splits:
+            shards[name] = {}
             for number, start in enumerate(range(0, len(tokens.indices), SHARD)):
                 part = slice(start, start + SHARD)
                 context = None if tokens.context is None else tokens.context[part]
                 finer = tuple(grid[part] for grid in tokens.finer)
                 shard = TokenGrids(tokens.indices[part], context, finer)
-                write_tokens(temporary / f"{name}-{number:05d}.parquet", shard, largest)
+                file = temporary / f"{name}-{number:05d}.parquet"
+                write_tokens(file, shard, largest)
+                shards[name][file.name] = sha256(file)
             counts[name] = len(tokens.indices)
             grids = [list(grid.shape[1:]) for grid in tokens.levels]
         manifest = {
@@ -141,26 +158,35 @@ def write_cache(
             "dtype": np.dtype(_smallest(largest)).name,
             "order": "row-major over the grid, the indices of a position one after another",
             "splits": counts,
+            "shards": shards,
+            **({"made_from": dict(made_from)} if made_from else {}),
         }
-        write_text(temporary / "tokens.json", json.dumps(manifest, indent=2))
+        manifest["checksum"] = _checksum(manifest)
+        write_text(temporary / MANIFEST, json.dumps(manifest, indent=2))
 
 
 def read_cache(folder: Path, split: str) -> TokenGrids:
     """Reads all shards of a split.
 
     Raises:
-        InputError: If a shard is missing or damaged.
+        InputError: If a shard is missing, or not as it was written.
     """
     try:
-        manifest = json.loads((folder / "tokens.json").read_text(encoding="utf-8"))
-        wanted = int(manifest["splits"][split])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        manifest = _manifest(folder)
+        wanted, files = int(manifest["splits"][split]), manifest["shards"][split]
+        if not files:
+            raise ValueError("it is empty")
+        for name in files:
+            _check_shard(folder, split, name, files[name])
+    except DAMAGED as error:
+        reason = " ".join(str(error).split())
         raise InputError(
-            f"{folder} holds no whole tokens of the split {split!r}: delete it and fit again."
+            f"{folder} holds no whole tokens of the split {split!r} ({reason}): delete it and fit "
+            f"again."
         ) from error
-    shards = [read_tokens(path) for path in sorted(folder.glob(f"{split}-*.parquet"))]
+    shards = [read_tokens(folder / name) for name in sorted(files)]
     found = sum(len(shard.indices) for shard in shards)
-    if found != wanted or not shards:
+    if found != wanted:
         raise InputError(
             f"{folder} should hold {wanted} token grids of the split {split!r}, got {found}: "
             f"delete it and fit again."
@@ -173,14 +199,48 @@ def read_cache(folder: Path, split: str) -> TokenGrids:
 def cached_tokenizer(folder: Path) -> str | None:
     """The checksum of the tokenizer that made the cache; None where the cache is not whole."""
     try:
-        manifest = json.loads((folder / "tokens.json").read_text(encoding="utf-8"))
-        for split, count in manifest["splits"].items():
-            shards = folder.glob(f"{split}-*.parquet")
-            if sum(pq.read_metadata(shard).num_rows for shard in shards) != count:
-                return None
+        manifest = _manifest(folder)
+        for split, files in manifest["shards"].items():
+            for name in files:
+                _check_shard(folder, split, name, files[name])
         return str(manifest["tokenizer"])
     except DAMAGED:
         return None
+
+
+def cache_made_from(folder: Path) -> dict[str, str]:
+    """What else than the tokenizer the cache was made from; empty where that is not said.
+
+    Raises:
+        InputError: If `tokens.json` is missing or damaged.
+    """
+    try:
+        return dict(_manifest(folder).get("made_from", {}))
+    except DAMAGED as error:
+        raise InputError(
+            f"{folder / MANIFEST} is damaged ({' '.join(str(error).split())}): delete {folder} and "
+            f"fit again."
+        ) from error
+
+
+def _manifest(folder: Path) -> dict[str, Any]:
+    """What `tokens.json` says; raises one of DAMAGED unless it is whole."""
+    manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    if manifest.pop("checksum") != _checksum(manifest):
+        raise ValueError(f"{MANIFEST} was edited or damaged: its checksum differs")
+    return manifest
+
+
+def _check_shard(folder: Path, split: str, name: str, wanted: str) -> None:
+    """Raises one of DAMAGED unless a shard is as it was written."""
+    if not re.fullmatch(rf"{re.escape(split)}-\d+\.parquet", name):
+        raise ValueError(f"{name} is no shard of it")
+    if sha256(folder / name) != wanted:
+        raise ValueError(f"{name} was edited or damaged: its checksum differs")
+
+
+def _checksum(manifest: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
 
 
 def _smallest(codebook_size: int) -> type[np.integer]:

@@ -8,7 +8,15 @@ import pytest
 import safetensors.torch
 import torch
 
-from smalti.artifacts import build, describe, load_model, registered, save_model
+from smalti.artifacts import (
+    build,
+    checksum,
+    describe,
+    load_model,
+    made_from,
+    registered,
+    save_model,
+)
 from smalti.autoencoders import ConvDecoder, ConvEncoder, DiscreteAutoencoder
 from smalti.errors import InputError
 from smalti.quantizers import EMACodebook, GradientCodebook, VectorQuantizer
@@ -186,3 +194,17 @@ def test_a_class_without_a_constructor_of_its_own_can_be_saved():
 def test_an_unregistered_argument_is_refused():
     with pytest.raises(InputError, match="cannot be saved"):
         describe(torch.nn.Linear(1, 1))
+
+
+def test_what_a_model_was_made_from_is_saved_with_it_and_cannot_be_edited(tmp_path):
+    save_model(tokenizer(), tmp_path / "plain")
+    assert made_from(tmp_path / "plain") == {}
+    save_model(tokenizer(), tmp_path / "model", made_from={"data": "abc", "tokens": "def"})
+    assert made_from(tmp_path / "model") == {"data": "abc", "tokens": "def"}
+    assert isinstance(load_model(tmp_path / "model"), DiscreteAutoencoder)
+    config = tmp_path / "model" / "config.json"
+    assert checksum(tmp_path / "model") == json.loads(config.read_text())["checksum"]
+    config.write_text(config.read_text().replace("abc", "abd"))
+    for read in (made_from, checksum, load_model):
+        with pytest.raises(InputError, match="truncated or edited"):
+            read(tmp_path / "model")

@@ -12,6 +12,7 @@ import torch
 from smalti.errors import InputError
 from smalti.tokens import (
     TokenGrids,
+    cache_made_from,
     cached_tokenizer,
     read_cache,
     read_tokens,
@@ -101,3 +102,31 @@ def test_missing_files_and_other_formats_are_refused(tmp_path):
         write_tokens(tmp_path / "tokens.csv", TokenGrids(torch.zeros(1, 2, dtype=torch.int64)), 2)
     with pytest.raises(InputError, match="no whole tokens of the split"):
         read_cache(tmp_path, "test")
+
+
+@pytest.mark.parametrize("name", ["test-00000.parquet", "tokens.json"])
+def test_one_flipped_bit_in_a_cache_is_noticed(tmp_path, name):
+    """Wherever it is: also where the file can still be read, and holds other tokens."""
+    cache = tmp_path / "cache"
+    grids = TokenGrids(torch.randint(9, (40, 3, 3)))
+    write_cache(cache, [("test", grids)], (9,), "abc", made_from={"data": "def"})
+    assert cache_made_from(cache) == {"data": "def"}
+    whole = (cache / name).read_bytes()
+    for place in range(0, len(whole), 7):
+        flipped = bytearray(whole)
+        flipped[place] ^= 1 << place % 8
+        (cache / name).write_bytes(flipped)
+        if name == "tokens.json" and _says_the_same(flipped, whole):
+            continue  # as a space that has become a line break
+        assert cached_tokenizer(cache) is None
+        with pytest.raises(InputError, match="no whole tokens of the split 'test'"):
+            read_cache(cache, "test")
+    (cache / name).write_bytes(whole)
+    assert torch.equal(read_cache(cache, "test").indices, grids.indices)
+
+
+def _says_the_same(one: bytes, other: bytes) -> bool:
+    try:
+        return json.loads(one) == json.loads(other)
+    except ValueError:
+        return False
