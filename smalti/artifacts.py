@@ -28,8 +28,9 @@ from typing import Any, TypeVar
 
 import safetensors
 import safetensors.torch
+import torch
 from huggingface_hub import ModelHubMixin, hf_hub_download
-from torch import nn
+from torch import Tensor, nn
 
 from smalti.errors import InputError
 from smalti.files import atomic_folder
@@ -40,6 +41,7 @@ __all__ = [
     "build",
     "checksum",
     "describe",
+    "first_not_finite",
     "load_model",
     "made_from",
     "registered",
@@ -252,6 +254,11 @@ def _write(model: nn.Module, folder: Path, made_from: Mapping[str, str] | None =
         if storage not in seen:
             weights[name] = tensor.detach().cpu().contiguous()
         seen.add(storage)
+    if (bad := first_not_finite(weights)) is not None:
+        raise InputError(
+            f"The weights of this {type(model).__name__} are not all finite ({bad}), got NaN or "
+            f"infinity: its training diverged, train it again with a lower learning rate."
+        )
     (folder / WEIGHTS).write_bytes(safetensors.torch.save(weights))
     config = {**describe(model), "smalti_version": version("smalti")}
     if made_from:
@@ -294,7 +301,27 @@ def _read(config_file: Path, weights_file: Path) -> Any:
         raise InputError(
             f"{weights_file} does not fit its config ({reason}): copy both files again."
         ) from error
+    if (bad := first_not_finite(model.state_dict())) is not None:
+        raise InputError(
+            f"{weights_file} holds weights that are not finite ({bad}), got NaN or infinity: its "
+            f"training diverged, train it again with a lower learning rate."
+        )
     return model.eval()
+
+
+def first_not_finite(weights: Mapping[str, Tensor]) -> str | None:
+    """The name of the first tensor that holds NaN or infinity; `None` if all are finite.
+
+    Example:
+        >>> first_not_finite({"a": torch.zeros(2), "b": torch.tensor([0.0, torch.nan])})
+        'b'
+    """
+    numbers = {n: t for n, t in weights.items() if t.is_floating_point() or t.is_complex()}
+    # All in one answer: to ask a GPU for each would make it wait each time.
+    good = [tensor.isfinite().all() for tensor in numbers.values()]
+    if not good or bool(torch.stack(good).all()):
+        return None
+    return next(name for name, one in zip(numbers, good, strict=True) if not one)
 
 
 def _checksum(config: dict[str, Any], weights_file: Path) -> str:

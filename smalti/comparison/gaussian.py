@@ -24,6 +24,7 @@ from torch import Tensor
 from smalti.comparison.methods import Method, method
 from smalti.comparison.outcomes import Comparison, Outcome
 from smalti.comparison.plan import announced, plan
+from smalti.errors import InputError
 from smalti.losses import MSE
 from smalti.quantizers import Quantizer, count_indices, perplexity, usage
 from smalti.training import TokenizerObjective
@@ -85,6 +86,11 @@ def _learned(
         start = time.perf_counter()
         y, _, losses = quantizer(x)
         loss = objective(x, y, losses, step)["loss"]
+        if not loss.isfinite():
+            raise InputError(
+                f"The training of {chosen.summary} at {bits} bits has diverged, at step {step} the "
+                f"loss is {loss.item()}: leave the method out, or choose other bits."
+            )
         if optimizer is not None:
             optimizer.zero_grad()
             loss.backward()

@@ -17,7 +17,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from smalti.artifacts import first_not_finite
 from smalti.data import Batch, Splits
+from smalti.errors import InputError
 
 __all__ = ["Classifier", "train_classifier"]
 
@@ -80,6 +82,9 @@ def train_classifier(
     AdamW with a rate that rises to 3e-3 and falls to 0, in batches of 128 drawn with replacement.
     The same seed on the same machine gives the same classifier; torch's global generators are
     left as they were.
+
+    Raises:
+        InputError: If its weights do not stay finite.
     """
     assert splits.condition is not None
     with torch.random.fork_rng(devices=[]):
@@ -100,6 +105,11 @@ def train_classifier(
             loss.backward()
             optimizer.step()
             schedule.step()
+    if (bad := first_not_finite(classifier.state_dict())) is not None:
+        raise InputError(
+            f"The classifier of the evaluation has diverged (its weights {bad} are not finite): "
+            f"are the images finite? evaluation.classifier_steps 0 does without it."
+        )
     return classifier.eval()
 
 

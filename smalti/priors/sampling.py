@@ -56,13 +56,23 @@ class Choice:
             )
 
     def __call__(self, logits: Tensor) -> Tensor:
-        """Logits (..., K) → indices (...), int64 in [0, K)."""
+        """Logits (..., K) → indices (...), int64 in [0, K).
+
+        Raises:
+            InputError: If they are no distribution: one is NaN or +inf, or all of a row are −inf.
+        """
+        largest = logits.amax(-1, keepdim=True)
+        if not bool(largest.isfinite().all()):
+            raise InputError(
+                "No index can be drawn from logits that are NaN or infinite: the prior has "
+                "diverged, train it again with a lower learning rate, or sample in float32."
+            )
         if self.temperature == 0:
             return logits.argmax(-1)
         # In float64, except on MPS, which has none.
         logits = logits.to(torch.float32 if logits.device.type == "mps" else torch.float64)
         # Kept finite: at a temperature near 0 the largest logit must not become inf − inf.
-        logits = (logits - logits.amax(-1, keepdim=True)) / self.temperature
+        logits = (logits - largest.to(logits.dtype)) / self.temperature
         if self.top_k is None and self.top_p is None:
             return self._draw(logits.softmax(-1))
 

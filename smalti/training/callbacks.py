@@ -17,6 +17,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from smalti.files import atomic_file
+from smalti.training.divergence import Watch
 from smalti.training.stage import Stage
 
 __all__ = ["AtomicCheckpointIO", "KeepBest", "Progress", "SaveState", "Stopwatch"]
@@ -48,20 +49,25 @@ class SaveState(Checkpoint):
         validate_every: Optimizer steps between two validations, at least 2. A step that a
             validation follows is passed over for the next one, because Lightning resumes behind
             that validation, and it would be lost.
+        watch: Asked first whether the weights are good: a bad state never replaces a good one.
     """
 
-    def __init__(self, path: Path, every: int, validate_every: int) -> None:
+    def __init__(self, path: Path, every: int, validate_every: int, watch: Watch) -> None:
         self.path, self.every, self.validate_every = path, every, validate_every
+        self.watch = watch
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Counts from the step that is resumed from."""
         self._saved = trainer.global_step
 
-    def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, *_: Any, **__: Any
+    ) -> None:
         """Saves when an optimizer step has just been taken and it is time."""
         step = trainer.global_step
         if step // self.every > self._saved // self.every and step % self.validate_every:
             self._saved = step
+            self.watch.check_weights(trainer, pl_module)
             trainer.save_checkpoint(self.path)
 
 
@@ -161,6 +167,11 @@ class Progress(Callback):
         if self._bar.disable and trainer.is_global_zero:
             taken = time.monotonic() - self._start
             print(f"{self.name}: {trainer.global_step} steps done, {taken:.0f} s", file=sys.stderr)
+
+    def on_exception(self, trainer: Trainer, *_: Any) -> None:
+        """Closes the bar, so that what is said next has a line of its own."""
+        if hasattr(self, "_bar"):
+            self._bar.close()
 
     def _say(self, step: int, steps: int, loss: float) -> None:
         rate = (step - self._first) / (time.monotonic() - self._start)

@@ -117,6 +117,7 @@ class Stage(LightningModule):
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         """One batch forward."""
         terms = self.objective(batch)
+        self.last_terms = {name: value.detach() for name, value in terms.items()}
         if (self.trainer.global_step + 1) % self.trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
             self.log_dict({f"train/{name}": value for name, value in terms.items()})
         return terms["loss"]

@@ -16,6 +16,7 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from lightning.pytorch.strategies import DDPStrategy
 
+from smalti.artifacts import first_not_finite
 from smalti.errors import InputError
 from smalti.processors import fast_in_bfloat16
 from smalti.training.averaging import weight_averaging
@@ -27,6 +28,7 @@ from smalti.training.callbacks import (
     Stopwatch,
 )
 from smalti.training.cpu import make_fast
+from smalti.training.divergence import Watch
 from smalti.training.stage import Stage
 
 __all__ = ["Hardware", "train"]
@@ -75,12 +77,14 @@ def train(stage: Stage, name: str, run: Path, hardware: Hardware) -> None:
 
     Raises:
         InputError: If there is no such hardware, or the saved state is damaged.
+        Diverged: If loss or weights are no longer finite, which leaves the last good state.
     """
     state, best = run / "state" / f"{name}.ckpt", KeepBest()
+    watch = Watch(name, state)
     _quieten()
     make_fast()
     try:
-        trainer = _trainer(stage, name, run, hardware, state, best)
+        trainer = _trainer(stage, run, hardware, watch, best)
     except (MisconfigurationException, ValueError) as error:
         raise InputError(
             f"This hardware cannot be used ({' '.join(str(error).split())}): change hardware.*."
@@ -89,21 +93,28 @@ def train(stage: Stage, name: str, run: Path, hardware: Hardware) -> None:
         _check(state)
     try:
         trainer.fit(stage, ckpt_path=str(state) if state.exists() else None, weights_only=True)
+    except InputError:
+        raise
+    except Exception as error:
+        # What is made of weights that are no numbers may break before the loss is known.
+        if first_not_finite(stage.model.state_dict()) is not None:
+            raise watch.diverged("weights are not finite", trainer) from error
+        raise
     except SystemExit as end:  # Lightning's answer to Ctrl-C, and to a request to end
         by_hand = isinstance(end.__context__, KeyboardInterrupt)
         raise KeyboardInterrupt(signal.SIGINT if by_hand else signal.SIGTERM) from end
     if best.weights:
         stage.model.load_state_dict(best.weights)
     stage.model.cpu().eval()
+    if first_not_finite(stage.model.state_dict()) is not None:
+        raise watch.diverged("weights are not finite", trainer)
 
 
-def _trainer(
-    stage: Stage, name: str, run: Path, hardware: Hardware, state: Path, best: KeepBest
-) -> Trainer:
+def _trainer(stage: Stage, run: Path, hardware: Hardware, watch: Watch, best: KeepBest) -> Trainer:
     """Lightning's trainer for a stage."""
-    options = stage.training_options
-    saved = SaveState(state, options.save_every, options.validation_interval)
-    callbacks: list[Callback] = [Progress(name), Stopwatch(), saved]
+    options, name, state = stage.training_options, watch.name, watch.state
+    saved = SaveState(state, options.save_every, options.validation_interval, watch)
+    callbacks: list[Callback] = [watch, Progress(name), Stopwatch(), saved]
     if options.keep_best:
         callbacks.append(best)
     if options.weight_ema is not None:
