@@ -22,14 +22,14 @@ import yaml
 from jsonargparse import Namespace
 from torch import Tensor, nn
 
-from smalti import continuous
+from smalti import automatic, continuous
 from smalti.artifacts import checksum, load_model, save_model
 from smalti.autoencoders import Tokenizer
 from smalti.building import build_objective, build_prior, build_tokenizer, of_level
 from smalti.data import Examples, GridsAbove, Splits
 from smalti.errors import InputError
 from smalti.files import write_text
-from smalti.priors import Cascade
+from smalti.priors import Cascade, Prior
 from smalti.recipes import schema
 from smalti.recipes.schema import PriorRecipe, Recipe, TokenizerRecipe
 from smalti.tokens import TokenGrids, cached_tokenizer, read_cache, write_cache
@@ -163,9 +163,10 @@ def fit(config: Namespace, folder: str | Path, splits: Splits | None = None) -> 
     make_fast()
     run = Run(folder)
     run.check(config)
-    recipe = schema.build(config)
+    recipe = schema.build(automatic.without(config))
     splits = recipe.data.load() if splits is None else splits
-    _try_out(recipe, splits)
+    config = _settled(run, config, recipe, splits, _try_out(recipe, splits))
+    recipe = schema.build(config)
     write_text(run.config, schema.dump(config))  # not before: a mistake claims no folder
     if recipe.autoencoder is not None:
         if not run.autoencoder.exists():
@@ -186,7 +187,25 @@ def fit(config: Namespace, folder: str | Path, splits: Splits | None = None) -> 
     return run, splits
 
 
-def _try_out(recipe: Recipe, splits: Splits) -> None:
+def _settled(
+    run: Run,
+    config: Namespace,
+    recipe: Recipe,
+    splits: Splits,
+    trained: Sequence[tuple[nn.Module, Training]],
+) -> Namespace:
+    """The configuration with a number for all that it leaves to the data."""
+    priors = [(model, training) for model, training in trained if isinstance(model, Prior)]
+    if recipe.prior is None or not priors:
+        return config
+    examples = recipe.prior.examples or len(splits.train)
+    if not splits.train.endless:
+        examples = min(examples, len(splits.train))
+    there = run.read_config() if run.config.is_file() else {}
+    return automatic.settled(config, priors, examples, there)
+
+
+def _try_out(recipe: Recipe, splits: Splits) -> list[tuple[nn.Module, Training]]:
     """Builds and tries all that is trained: a mistake shows before hours have been spent."""
     trained = _tried(recipe, splits)
     for model, training in trained:
@@ -197,6 +216,7 @@ def _try_out(recipe: Recipe, splits: Splits) -> None:
                 f"The optimizer of a {type(model).__name__} cannot be made ({error}): "
                 f"correct its arguments, or choose a model that learns."
             ) from error
+    return trained
 
 
 def _tried(recipe: Recipe, splits: Splits) -> list[tuple[nn.Module, Training]]:
@@ -329,13 +349,17 @@ def _fit_prior(run: Run, recipe: Recipe, splits: Splits, level: int) -> None:
             context = prior.condition.join(cached.levels[:level], context)
         return Tokens(cached.levels[level], None if prior.condition is None else context)
 
+    of_this_level = of_level(chosen, level)
+    decay = of_this_level.weight_decay
     stage = PriorStage(
         prior,
-        of_level(chosen, level).training,
+        of_this_level.training,
         tokens("train"),
         tokens("validation"),
         seed=recipe.seed,
         workers=recipe.hardware.workers,
+        token_noise=float(of_this_level.token_noise),
+        weight_decay=None if decay is None else float(decay),
     )
     levels = len(tokenizer.levels)
     name = "prior" if levels == 1 else f"prior-{level}"
@@ -355,4 +379,6 @@ def _difference(there: Any, wanted: Any, path: str = "") -> str:
             if inner:
                 return inner
         return ""
+    if wanted == automatic.AUTO and isinstance(there, int | float):
+        return ""  # the number that it became
     return "" if there == wanted else f"{path} is {there} there and {wanted} here"

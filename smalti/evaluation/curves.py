@@ -23,11 +23,21 @@ from torch import Tensor
 
 from smalti.errors import InputError
 
-__all__ = ["Curve", "plot_curves", "plot_dimensions", "plot_rejection", "plot_usage", "read_curves"]
+__all__ = [
+    "Curve",
+    "overfitted",
+    "plot_curves",
+    "plot_dimensions",
+    "plot_rejection",
+    "plot_usage",
+    "read_curves",
+]
 
 BLUE, ORANGE, GREY = "#3f8fd0", "#e0812f", "#828282"
 COLOURS = {"train": BLUE, "validation": ORANGE}
 FIRST = ("loss", "reconstruction", "kl", "codebook", "commitment", "perplexity", "usage")
+
+RISE = 0.005  # of a validation loss, relative to its lowest: less may be chance
 
 Curve = list[tuple[int, float]]
 """Points (step, value), in the order of steps."""
@@ -50,6 +60,26 @@ def read_curves(files: Path | Sequence[Path]) -> dict[str, dict[str, Curve]]:
             there[:] = [point for point in there if point[0] < points[0][0]] + points
     order = {quantity: place for place, quantity in enumerate(FIRST)}
     return dict(sorted(curves.items(), key=lambda item: (order.get(item[0], len(order)), item[0])))
+
+
+def overfitted(curve: Curve) -> tuple[int, int, float, float] | None:
+    """Where a validation loss was lowest and it rose from there to the end by more than chance.
+
+    Returns:
+        The step of the lowest loss, the last step, and the two losses; `None` if it did not rise.
+
+    Example:
+        >>> overfitted([(499, 3.2), (999, 3.0), (1499, 3.1)])
+        (1000, 1500, 3.0, 3.1)
+        >>> overfitted([(499, 3.2), (999, 3.0), (1499, 3.001)])
+    """
+    finite = [point for point in curve if math.isfinite(point[1])]
+    if not finite:
+        return None
+    best, last = min(finite, key=lambda point: point[1]), finite[-1]
+    if last[1] - best[1] <= RISE * abs(best[1]):
+        return None
+    return best[0] + 1, last[0] + 1, best[1], last[1]  # steps are logged from 0 on
 
 
 def plot_curves(quantity: str, curves: dict[str, Curve]) -> Image.Image:

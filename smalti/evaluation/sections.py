@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from smalti.data import Batch, Label, Splits
 from smalti.evaluation.clock_reader import ClockReader
 from smalti.evaluation.clocks import TOLERANCE, minutes_off
-from smalti.evaluation.curves import plot_curves, read_curves
+from smalti.evaluation.curves import overfitted, plot_curves, read_curves
 from smalti.evaluation.fidelity import features_of, frechet_distance, gaussian
 from smalti.evaluation.figures import Figure, figure, number
 from smalti.evaluation.inception import inception_distances, inception_features
@@ -185,17 +185,29 @@ def read_clocks(material: Material, reader: ClockReader, report: Report) -> None
 
 def training_curves(curves: Mapping[str, Path | Sequence[Path]], report: Report) -> None:
     """The training curves of each stage, and how long it took."""
-    taken = []
+    taken, lengths = [], []
     for stage, files in curves.items():
         read = read_curves(files)
         if seconds := read.pop("seconds", None):
             taken.append(f"{stage} {number(round(seconds['train'][-1][1]))} s")
+        losses = read.get("loss", {})
+        steps = max((points[-1][0] + 1 for points in losses.values() if points), default=0)
+        if steps:
+            lengths.append(f"{stage} {number(steps)}")
+        if rose := overfitted(losses.get("validation", [])):
+            step, last, lowest, end = rose
+            report.facts[f"Overfitting of the {stage}"] = (
+                f"the {stage} overfitted from step {number(step)} on: its validation loss rose "
+                f"from {lowest:.4g} there to {end:.4g} at step {number(last)}"
+            )
         for quantity, splits in read.items():
             report.pictures[f"curves/{stage}/{quantity}"] = Picture(
                 plot_curves(quantity, splits), f"{quantity} of the {stage} over the steps"
             )
     if taken:
         report.facts["Training"] = ", ".join(taken)
+    if lengths:
+        report.facts["Steps taken"] = ", ".join(lengths)
     if not report.under("curves"):
         report.missing["Training curves"] = "no log of them was found."
 

@@ -16,6 +16,8 @@ References:
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from torch import Tensor, nn
 
@@ -78,8 +80,10 @@ def for_relu(*layers: nn.Conv2d | nn.Linear) -> None:
         nn.init.kaiming_uniform_(layer.weight, nonlinearity="relu")
 
 
-def check_stacks(hidden: int, layers: int, kernel_size: int, dropout: float) -> None:
-    """Checks the arguments of `gated_layers`.
+def check_stacks(
+    hidden: int, layers: int, kernel_size: int, dropout: float | Literal["auto"]
+) -> float:
+    """Checks the arguments of `gated_layers`, and gives the dropout.
 
     Raises:
         InputError: If one is out of range.
@@ -91,7 +95,7 @@ def check_stacks(hidden: int, layers: int, kernel_size: int, dropout: float) -> 
         )
     if kernel_size < 3 or kernel_size % 2 == 0:
         raise InputError(f"kernel_size must be odd and at least 3, got {kernel_size}: take 3 or 5.")
-    check_dropout(dropout)
+    return check_dropout(dropout)
 
 
 def gated_layers(
@@ -132,11 +136,17 @@ def features(
     return first(skip(torch.cat(skips, 1)).relu()).relu()
 
 
-def check_dropout(dropout: float) -> None:
-    """Checks a probability with which outputs are dropped.
+def check_dropout(dropout: float | Literal["auto"]) -> float:
+    """Checks a probability with which outputs are dropped, and gives it.
 
     Raises:
         InputError: If it is out of range.
     """
+    if dropout == "auto":
+        raise InputError(
+            'dropout "auto" is for recipes, where smalti fit chooses it by how much data there is: '
+            "give a number, e.g. 0.3."
+        )
     if not 0 <= dropout < 1:
         raise InputError(f"dropout must be at least 0 and below 1, got {dropout}: 0 drops nothing.")
+    return dropout

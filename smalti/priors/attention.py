@@ -18,7 +18,7 @@ knows *where* it is and looks: place_ij = r_i + c_j, a learned vector a row and 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import cast
+from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -57,7 +57,8 @@ class PixelSNAIL(AutoregressivePrior):
         blocks: Blocks, each of gated layers and one attention.
         layers: Gated layers a block, L, 3×3.
         heads: Heads of each attention.
-        dropout: Probability that an output of a gate is dropped in training.
+        dropout: Probability that an output of a gate is dropped in training; in recipes also
+            "auto".
 
     Raises:
         InputError: If an argument is out of range.
@@ -77,10 +78,10 @@ class PixelSNAIL(AutoregressivePrior):
         blocks: int = 2,
         layers: int = 4,
         heads: int = 4,
-        dropout: float = 0.0,
+        dropout: float | Literal["auto"] = 0.0,
     ) -> None:
         super().__init__(codebook_size, grid, condition)
-        _check((hidden, blocks, layers, heads), dropout)
+        dropout = _check((hidden, blocks, layers, heads), dropout)
         self.shape = rows_and_columns("PixelSNAIL", self.grid)
         self.embedding = nn.Embedding(codebook_size, hidden)
         self.context_map = context_map(self.shape, condition, hidden)
@@ -160,11 +161,11 @@ class SnailBlock(nn.Module):
         return v, h, [*zs, z]
 
 
-def _check(sizes: tuple[int, int, int, int], dropout: float) -> None:
+def _check(sizes: tuple[int, int, int, int], dropout: float | Literal["auto"]) -> float:
     hidden, blocks, layers, heads = sizes
     if min(sizes) < 1 or hidden % heads:
         raise InputError(
             f"hidden, blocks, layers and heads must be at least 1 and hidden a multiple of heads, "
             f"got {hidden}, {blocks}, {layers} and {heads}: 64, 2, 4 and 4 are a good start."
         )
-    check_dropout(dropout)
+    return check_dropout(dropout)

@@ -54,11 +54,31 @@ class AutoregressivePrior(TractablePrior):
         Its logits are those of evaluation mode.
         """
 
+    def loss_of_noisy(self, indices: Tensor, context: Tensor | None, noise: float) -> Tensor:
+        """`loss`, but each index that is seen, not those predicted, is replaced at random.
+
+        Arguments:
+            indices: (B, *grid), integers in [0, K).
+            context: As of `loss`.
+            noise: Probability that an index is replaced, by any with the same probability.
+
+        Raises:
+            InputError: If the indices or the context do not fit the prior.
+        """
+        indices = self._check_indices(indices)
+        context = self._check_context(context, len(indices))
+        replaced = torch.rand(indices.shape, device=indices.device) < noise
+        seen = indices.where(~replaced, torch.randint_like(indices, self.codebook_size))
+        return self._nats(seen, indices, context).sum() / max(indices.numel(), 1)
+
     def _log_prob(self, indices: Tensor, context: Tensor | None) -> Tensor:
-        logits = self.logits(indices, context).flatten(0, -2)
+        return -self._nats(indices, indices, context).view(-1, self.positions).sum(1)
+
+    def _nats(self, seen: Tensor, indices: Tensor, context: Tensor | None) -> Tensor:
+        """−log p of each index, where others are seen before it, in one row."""
+        logits = self.logits(seen, context).flatten(0, -2)
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32))  # never in half
-        nats = F.cross_entropy(logits, indices.flatten(), reduction="none")
-        return -nats.view(-1, self.positions).sum(1)
+        return F.cross_entropy(logits, indices.flatten(), reduction="none")
 
     def _sample(
         self, batch: int, context: Tensor | None, known: Tensor | None, choice: Choice

@@ -26,6 +26,7 @@ References:
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -57,7 +58,8 @@ class DepthPixelCNN(GatedPrior):
         hidden: Channels of each stack, C; the network over the depth has 2C.
         layers: Gated layers, L.
         kernel_size: Width of the convolutions, odd.
-        dropout: Probability that an output of a gate is dropped in training.
+        dropout: Probability that an output of a gate is dropped in training; in recipes also
+            "auto".
 
     Raises:
         InputError: If an argument is out of range, or codebooks differ in size.
@@ -76,7 +78,7 @@ class DepthPixelCNN(GatedPrior):
         hidden: int = 64,
         layers: int = 8,
         kernel_size: int = 3,
-        dropout: float = 0.0,
+        dropout: float | Literal["auto"] = 0.0,
     ) -> None:
         size = _one_size(codebook_size, grid)
         rows, columns = (1, *grid)[-3:-1]

@@ -8,6 +8,7 @@ position is made of is left to the classes that inherit.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 from torch import Tensor, nn
 
@@ -51,10 +52,10 @@ class GatedPrior(AutoregressivePrior):
         hidden: int,
         layers: int,
         kernel_size: int,
-        dropout: float,
+        dropout: float | Literal["auto"],
     ) -> None:
         super().__init__(codebook_size, grid, condition)
-        check_stacks(hidden, layers, kernel_size, dropout)
+        dropout = check_stacks(hidden, layers, kernel_size, dropout)
         self.shape = shape
         self.depth = self.positions // (shape[0] * shape[1])
         self.embedding = DepthEmbedding(self.depth, codebook_size, hidden)

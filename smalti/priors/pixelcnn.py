@@ -22,6 +22,7 @@ The context map s = m(c, ij) says what the condition means *at a position*, see
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -52,7 +53,8 @@ class PixelCNN(GatedPrior):
         hidden: Channels of each stack, C.
         layers: Gated layers, L.
         kernel_size: Width of the convolutions, odd.
-        dropout: Probability that an output of a gate is dropped in training.
+        dropout: Probability that an output of a gate is dropped in training; in recipes also
+            "auto".
 
     Raises:
         InputError: If an argument is out of range.
@@ -71,7 +73,7 @@ class PixelCNN(GatedPrior):
         hidden: int = 64,
         layers: int = 8,
         kernel_size: int = 3,
-        dropout: float = 0.0,
+        dropout: float | Literal["auto"] = 0.0,
     ) -> None:
         shape = rows_and_columns("PixelCNN", grid)
         super().__init__(

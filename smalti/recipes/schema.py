@@ -7,6 +7,7 @@ builds, every field can be overridden by a dotted option (`--tokenizer.quantizer
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -27,6 +28,7 @@ from smalti.recipes.mistakes import in_words
 from smalti.training import Hardware, Training
 
 __all__ = [
+    "Amount",
     "AutoencoderRecipe",
     "Evaluation",
     "FinerLevel",
@@ -41,6 +43,10 @@ __all__ = [
     "parser",
     "read",
 ]
+
+
+Amount = float | Literal["auto"]
+"""A number, or that it is to be chosen by how much data there is (`smalti.automatic`)."""
 
 
 @dataclass(frozen=True)
@@ -184,10 +190,17 @@ class FinerPrior:
     Args:
         model: A prior that is trained, such as PixelCNN.
         training: Steps, batches, optimizer, schedule.
+        token_noise: As of `PriorRecipe`.
+        weight_decay: As of `PriorRecipe`.
     """
 
     model: Callable[[int, tuple[int, ...], Condition | None], Prior]
     training: Training
+    token_noise: Amount = 0.0
+    weight_decay: Amount | None = None
+
+    def __post_init__(self) -> None:
+        _check_amounts(self.token_noise, self.weight_decay)
 
 
 @dataclass(frozen=True)
@@ -203,6 +216,12 @@ class PriorRecipe:
         examples: How many training examples become tokens; all if not given. Endless data need it.
         views: How many times each is turned into tokens: first as it is, then randomly augmented.
         finer: Of a hierarchical tokenizer, the priors of its finer levels, coarse to fine.
+        token_noise: Probability in training that an index which the prior sees, not one that it
+            predicts, is replaced at random.
+        weight_decay: Of all weights but biases, as of AdamW; if not given, the optimizer's own.
+
+    The dropout of the model, token_noise and weight_decay can be "auto": a number is then chosen by
+    how much data there is, and stands in the run's config.yaml.
     """
 
     model: Callable[[int, tuple[int, ...], Condition | None], Prior]
@@ -211,8 +230,11 @@ class PriorRecipe:
     examples: int | None = None
     views: int = 1
     finer: list[FinerPrior] | None = None
+    token_noise: Amount = 0.0
+    weight_decay: Amount | None = None
 
     def __post_init__(self) -> None:
+        _check_amounts(self.token_noise, self.weight_decay)
         if self.views < 1 or (self.examples is not None and self.examples < 1):
             raise InputError(
                 f"A prior needs at least one view and one example, got views={self.views} and "
@@ -276,6 +298,17 @@ class Recipe:
                 "A prior is learned over tokens, got one for a continuous autoencoder: leave it "
                 "out."
             )
+
+
+def _check_amounts(noise: Amount, decay: Amount | None) -> None:
+    if noise != "auto" and not 0 <= noise < 1:
+        raise InputError(
+            f"token_noise is at least 0 and below 1, got {noise}: 0.1 is a good start, or auto."
+        )
+    if decay is not None and decay != "auto" and not 0 <= decay < math.inf:
+        raise InputError(
+            f"weight_decay is at least 0 and finite, got {decay}: 0.1 is a good start, or auto."
+        )
 
 
 def _check_one_loss(

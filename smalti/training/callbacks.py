@@ -20,7 +20,7 @@ from smalti.files import atomic_file
 from smalti.training.divergence import Watch
 from smalti.training.stage import Stage
 
-__all__ = ["AtomicCheckpointIO", "KeepBest", "Progress", "SaveState", "Stopwatch"]
+__all__ = ["AtomicCheckpointIO", "KeepBest", "Patience", "Progress", "SaveState", "Stopwatch"]
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -101,6 +101,39 @@ class KeepBest(Callback):
         self.loss, self.weights = state_dict["loss"], deepcopy(state_dict["weights"])
 
 
+class Patience(Callback):
+    """Ends a training when so many validations in a row had no loss below the lowest.
+
+    Arguments:
+        patience: How many; none for never.
+    """
+
+    def __init__(self, patience: int | None) -> None:
+        self.patience = patience
+        self.loss, self.step, self.waited = float("inf"), 0, 0
+
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Compares the validation that just ran with the best."""
+        if trainer.sanity_checking or not isinstance(pl_module, Stage):
+            return
+        loss = pl_module.validation_loss()
+        if loss < self.loss:
+            self.loss, self.step, self.waited = loss, trainer.global_step, 0
+        else:
+            self.waited += 1
+        if self.patience is not None and self.waited >= self.patience:
+            trainer.should_stop = True
+
+    def state_dict(self) -> dict[str, Any]:
+        """Part of the saved state."""
+        return {"loss": self.loss, "step": self.step, "waited": self.waited}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """From the saved state."""
+        self.loss, self.step = state_dict["loss"], state_dict["step"]
+        self.waited = state_dict["waited"]
+
+
 class Stopwatch(Callback):
     """Logs how many seconds have been trained, over all starts, as `train/seconds`."""
 
@@ -131,11 +164,12 @@ class Progress(Callback):
 
     Arguments:
         name: Of the stage.
+        patience: Which knows why a training ended early.
         seconds: Between two plain lines.
     """
 
-    def __init__(self, name: str, seconds: float = 15.0) -> None:
-        self.name, self.seconds = name, seconds
+    def __init__(self, name: str, patience: Patience, seconds: float = 15.0) -> None:
+        self.name, self.patience, self.seconds = name, patience, seconds
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Starts the clock."""
@@ -166,7 +200,12 @@ class Progress(Callback):
         self._bar.close()
         if self._bar.disable and trainer.is_global_zero:
             taken = time.monotonic() - self._start
-            print(f"{self.name}: {trainer.global_step} steps done, {taken:.0f} s", file=sys.stderr)
+            early = "" if trainer.global_step >= trainer.max_steps else f" of {trainer.max_steps}"
+            best = f", validation was best at step {self.patience.step}" if early else ""
+            print(
+                f"{self.name}: {trainer.global_step}{early} steps done, {taken:.0f} s{best}",
+                file=sys.stderr,
+            )
 
     def on_exception(self, trainer: Trainer, *_: Any) -> None:
         """Closes the bar, so that what is said next has a line of its own."""

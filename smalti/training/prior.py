@@ -10,10 +10,12 @@ from typing import NamedTuple, Self
 
 import torch
 from torch import Tensor
+from torch.optim import Optimizer
 from torch.utils.data import Dataset
 
-from smalti.priors import Prior
-from smalti.training.stage import Stage
+from smalti.errors import InputError
+from smalti.priors import AutoregressivePrior, Prior
+from smalti.training.stage import Stage, Training
 
 __all__ = ["PriorStage", "TokenBatch", "Tokens"]
 
@@ -53,10 +55,62 @@ class Tokens(Dataset[TokenBatch]):
 
 
 class PriorStage(Stage):
-    """Trains a `Prior` on `Tokens`."""
+    """Trains a `Prior` on `Tokens`.
+
+    Arguments:
+        token_noise: Probability that an index which the prior sees, not one that it predicts, is
+            replaced at random.
+        weight_decay: Of all weights but biases, as of AdamW; if not given, the optimizer's own.
+        Others: see `Stage`.
+
+    Raises:
+        InputError: If the prior or the optimizer cannot do that.
+    """
 
     model: Prior
 
+    def __init__(
+        self,
+        model: Prior,
+        training: Training,
+        train: Dataset,
+        validation: Dataset,
+        *,
+        seed: int,
+        workers: int = 0,
+        token_noise: float = 0.0,
+        weight_decay: float | None = None,
+    ) -> None:
+        super().__init__(model, training, train, validation, seed=seed, workers=workers)
+        if token_noise and not isinstance(model, AutoregressivePrior):
+            raise InputError(
+                f"Token noise is for priors that see the indices before one, got "
+                f"{type(model).__name__}: set prior.token_noise 0."
+            )
+        self.token_noise, self.weight_decay = token_noise, weight_decay
+
     def objective(self, batch: TokenBatch) -> dict[str, Tensor]:
         """See `Stage.objective`."""
-        return {"loss": self.model.loss(batch.indices, batch.context)}
+        if self.training and self.token_noise:
+            assert isinstance(self.model, AutoregressivePrior)
+            loss = self.model.loss_of_noisy(batch.indices, batch.context, self.token_noise)
+        else:
+            loss = self.model.loss(batch.indices, batch.context)
+        return {"loss": loss}
+
+    def optimizer(self) -> Optimizer:
+        """See `Stage.optimizer`: with the weight decay, if one was given."""
+        if self.weight_decay is None:
+            return super().optimizer()
+        learned = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
+        groups = [
+            {"params": [p for p in learned if p.ndim > 1], "weight_decay": self.weight_decay},
+            {"params": [p for p in learned if p.ndim <= 1], "weight_decay": 0.0},
+        ]
+        optimizer = self.training_options.optimizer(groups)  # type: ignore[arg-type]
+        if "weight_decay" not in optimizer.defaults:
+            raise InputError(
+                f"{type(optimizer).__name__} has no weight decay, got prior.weight_decay "
+                f"{self.weight_decay}: take AdamW, or set it to null."
+            )
+        return optimizer

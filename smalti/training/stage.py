@@ -43,6 +43,8 @@ class Training:
             the end.
         save_every: Optimizer steps between saved states, from which an interrupted run goes on.
         keep_best: Whether the result is the state of the lowest validation loss, not the last.
+        patience: Validations in a row without a loss below the lowest, after which the training
+            ends before its last step; none to take all steps.
     """
 
     steps: int
@@ -55,6 +57,7 @@ class Training:
     validate_every: int = 500
     save_every: int = 250
     keep_best: bool = False
+    patience: int | None = None
 
     def __post_init__(self) -> None:
         for name, least in {
@@ -68,6 +71,11 @@ class Training:
                 raise InputError(
                     f"{name} of a training must be at least {least}, got {getattr(self, name)}."
                 )
+        if self.patience is not None and self.patience < 1:
+            raise InputError(
+                f"patience of a training is at least 1 validation, got {self.patience}: null takes "
+                f"all steps."
+            )
         if self.weight_ema is not None and not 0 < self.weight_ema < 1:
             raise InputError(f"weight_ema lies between 0 and 1, got {self.weight_ema}: try 0.999.")
 
@@ -157,10 +165,14 @@ class Stage(LightningModule):
     def after_step(self) -> None:
         """What follows an optimizer step; nothing by default."""
 
+    def optimizer(self) -> Optimizer:
+        """The optimizer of what is learned."""
+        learned = [p for p in self.model.parameters() if p.requires_grad]
+        return self.training_options.optimizer(learned)
+
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """The optimizer with its schedule."""
-        options = self.training_options
-        optimizer = options.optimizer([p for p in self.model.parameters() if p.requires_grad])
+        options, optimizer = self.training_options, self.optimizer()
         schedule = (options.schedule or Constant()).configure(
             optimizer, options.steps, options.validation_interval * options.accumulate
         )

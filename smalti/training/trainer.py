@@ -23,6 +23,7 @@ from smalti.training.averaging import weight_averaging
 from smalti.training.callbacks import (
     AtomicCheckpointIO,
     KeepBest,
+    Patience,
     Progress,
     SaveState,
     Stopwatch,
@@ -114,7 +115,8 @@ def _trainer(stage: Stage, run: Path, hardware: Hardware, watch: Watch, best: Ke
     """Lightning's trainer for a stage."""
     options, name, state = stage.training_options, watch.name, watch.state
     saved = SaveState(state, options.save_every, options.validation_interval, watch)
-    callbacks: list[Callback] = [watch, Progress(name), Stopwatch(), saved]
+    patience = Patience(options.patience)
+    callbacks: list[Callback] = [watch, Progress(name, patience), Stopwatch(), saved, patience]
     if options.keep_best:
         callbacks.append(best)
     if options.weight_ema is not None:

@@ -1,0 +1,86 @@
+"""What a recipe leaves to the data: "auto" becomes a number, which the run's config.yaml then says.
+
+It stands for the dropout of a prior, for its token noise and for its weight decay, of every level.
+The numbers follow from how much data there is (`smalti.priors.regularisation`). A run that goes on
+has those that it began with.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from jsonargparse import Namespace
+
+from smalti.priors import Prior
+from smalti.priors.regularisation import advised
+from smalti.training import Training
+
+__all__ = ["AUTO", "settled", "without"]
+
+AUTO = "auto"
+
+
+def without(config: Namespace) -> Namespace:
+    """The configuration with 0 for every "auto", so that it can be built."""
+    config = config.clone()
+    for _, _, fields, name in _left_open(config):
+        fields[name] = 0.0
+    return config
+
+
+def settled(
+    config: Namespace,
+    trained: Sequence[tuple[Prior, Training]],
+    examples: int,
+    there: Mapping[str, Any],
+) -> Namespace:
+    """The configuration with a number for every "auto".
+
+    Arguments:
+        config: With "auto" in places.
+        trained: The prior of each level, and how it will be trained.
+        examples: That become tokens.
+        there: The configuration of the run that goes on; empty for a new one.
+    """
+    config = config.clone()
+    for level, means, fields, name in list(_left_open(config)):
+        prior, training = trained[level]
+        seen = training.steps * training.batch_size * training.accumulate
+        advice = advised(
+            sum(parameter.numel() for parameter in prior.parameters()),
+            examples * prior.positions,
+            seen / (examples * config.prior.views),
+        )
+        old = _of_run(there, level).get(means)
+        fields[name] = old if isinstance(old, int | float) else getattr(advice, means)
+    return config
+
+
+def _left_open(config: Namespace) -> Iterator[tuple[int, str, Namespace, str]]:
+    """Every "auto": its level, what it is, and the fields and the name under which it stands."""
+    if config.prior is None:
+        return
+    for level, part in enumerate([config.prior, *(config.prior.finer or [])]):
+        model = part.model
+        inside = getattr(model, "init_args", None)
+        if inside is not None and inside.get("dropout") == AUTO:
+            yield level, "dropout", inside, "dropout"
+        for name in ("token_noise", "weight_decay"):
+            if part.get(name) == AUTO:
+                yield level, name, part, name
+
+
+def _of_run(there: Mapping[str, Any], level: int) -> dict[str, Any]:
+    """The three numbers of a level in the configuration of a run, as far as it has them."""
+    part = there.get("prior") or {}
+    if level:
+        finer = part.get("finer") or []
+        part = finer[level - 1] if len(finer) >= level else {}
+    model = part.get("model")
+    inside = model.get("init_args") if isinstance(model, dict) else None
+    return {
+        "dropout": (inside or {}).get("dropout"),
+        "token_noise": part.get("token_noise"),
+        "weight_decay": part.get("weight_decay"),
+    }

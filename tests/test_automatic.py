@@ -1,0 +1,135 @@
+"""What a recipe leaves to the data becomes a number, which is written down and stays."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import yaml
+
+from smalti import runs
+from smalti.errors import InputError
+from smalti.priors import DepthPixelCNN, PixelCNN, PixelSNAIL, Uniform
+from smalti.priors.regularisation import MOST, advised
+from smalti.recipes import schema
+from smalti.runs import Run
+from smalti.training import PriorStage, Tokens, Training
+from tiny import clocks_recipe
+
+
+def left_open() -> dict:
+    recipe = clocks_recipe()
+    recipe["prior"]["model"]["init_args"]["dropout"] = "auto"
+    recipe["prior"] |= {"token_noise": "auto", "weight_decay": "auto"}
+    recipe["prior"]["training"]["optimizer"] = {"class_path": "AdamW", "init_args": {"lr": 0.01}}
+    return recipe
+
+
+def numbers(run: Run) -> tuple[float, float, float]:
+    prior = run.read_config()["prior"]
+    return prior["model"]["init_args"]["dropout"], prior["token_noise"], prior["weight_decay"]
+
+
+def test_the_less_there_is_the_more_a_prior_is_held_back():
+    given = [advised(1_000_000, tokens, 10) for tokens in (10**8, 10**7, 10**6, 10**5, 10**4)]
+    assert given[0] == (0, 0, 0)
+    assert given == sorted(given)
+    assert given[-1] == MOST
+    assert advised(10**6, 10**6, 100) == advised(10**6, 10**5, 10) == advised(10**7, 10**6, 10)
+
+
+def test_the_numbers_are_written_and_a_run_goes_on_with_them(tmp_path):
+    config = schema.parsed(left_open())
+    run, _ = runs.fit(config, tmp_path / "run")
+    found = numbers(run)
+    assert all(isinstance(number, float) for number in found)
+    assert found[0] > 0
+    runs.fit(config, tmp_path / "run")  # the same words: the same run
+    assert numbers(run) == found
+    runs.fit(schema.read(str(run.config)), tmp_path / "again")  # and so are the numbers
+    assert run.read_config() == Run(tmp_path / "again").read_config()
+
+    other = left_open() | {"seed": 3}
+    with pytest.raises(InputError, match="another recipe"):
+        runs.fit(schema.parsed(other), tmp_path / "run")
+
+
+def test_a_run_keeps_its_numbers_where_others_would_be_advised_now(tmp_path):
+    config = schema.parsed(left_open())
+    run, _ = runs.fit(config, tmp_path)
+    text = run.config.read_text().replace(f"dropout: {numbers(run)[0]}", "dropout: 0.123")
+    run.config.write_text(text)
+    runs.fit(config, tmp_path)
+    assert numbers(run)[0] == 0.123
+
+
+def test_a_number_that_is_given_wins(tmp_path):
+    file = tmp_path / "recipe.yaml"
+    file.write_text(yaml.safe_dump(left_open()))
+    config = schema.read(str(file), ["--prior.model.dropout", "0.25", "--prior.token_noise", "0"])
+    run, _ = runs.fit(config, tmp_path / "run")
+    dropout, noise, decay = numbers(run)
+    assert (dropout, noise) == (0.25, 0)
+    assert decay > 0
+
+
+def test_each_level_of_a_hierarchy_has_its_own(tmp_path):
+    recipe = left_open()
+    quantizer = recipe["tokenizer"]["quantizer"]
+    recipe["tokenizer"]["finer"] = [{"quantizer": quantizer, "downsampling": 2}]
+    finer = {name: recipe["prior"][name] for name in ("model", "training", "weight_decay")}
+    recipe["prior"]["finer"] = [finer | {"token_noise": 0.05}]
+    run, _ = runs.fit(schema.parsed(recipe), tmp_path)
+    below = run.read_config()["prior"]["finer"][0]
+    assert below["token_noise"] == 0.05
+    # four times the tokens: held back less
+    assert 0 <= below["model"]["init_args"]["dropout"] < numbers(run)[0]
+
+
+@pytest.mark.parametrize("words", [("token_noise", 1.0), ("token_noise", -0.1)])
+def test_amounts_out_of_range_are_refused(words):
+    recipe = clocks_recipe()
+    recipe["prior"][words[0]] = words[1]
+    with pytest.raises(InputError, match=words[0]):
+        schema.build(schema.parsed(recipe))
+
+
+def test_a_prior_itself_takes_numbers_only():
+    for kind, grid in ((PixelCNN, (4, 4)), (PixelSNAIL, (4, 4)), (DepthPixelCNN, (4, 4, 2))):
+        with pytest.raises(InputError, match="auto.*give a number"):
+            kind(8, grid, dropout="auto")
+
+
+@pytest.mark.parametrize("kind", [PixelCNN, PixelSNAIL, DepthPixelCNN])
+def test_noise_changes_what_is_seen_and_not_what_is_predicted(kind):
+    torch.manual_seed(0)
+    prior = kind(8, (3, 3, 2) if kind is DepthPixelCNN else (3, 3), hidden=8, layers=1)
+    indices = torch.randint(8, (5, *prior.grid))
+    torch.testing.assert_close(prior.loss_of_noisy(indices, None, 0.0), prior.loss(indices))
+    assert not torch.equal(prior.loss_of_noisy(indices, None, 0.9), prior.loss(indices))
+    # A prior that sees nothing of the others is not disturbed, however strong the noise.
+    with torch.no_grad():
+        for name, weight in prior.named_parameters():
+            if "embedding" in name:
+                weight.zero_()
+    torch.testing.assert_close(prior.loss_of_noisy(indices, None, 0.9), prior.loss(indices))
+
+
+def test_noise_and_decay_that_cannot_be_are_refused():
+    tokens = Tokens(torch.randint(4, (8, 2, 2)))
+    uniform = Uniform(4, (2, 2))
+    with pytest.raises(InputError, match="Token noise"):
+        PriorStage(uniform, Training(1), tokens, tokens, seed=0, token_noise=0.1)
+    made = PriorStage(
+        PixelCNN(4, (2, 2), hidden=4, layers=1),
+        Training(1, optimizer=torch.optim.AdamW),
+        tokens,
+        tokens,
+        seed=0,
+        weight_decay=0.3,
+    ).optimizer()
+    decayed = {
+        len(g["params"]) > 0 and p.ndim > 1: g["weight_decay"]
+        for g in made.param_groups
+        for p in g["params"]
+    }
+    assert decayed == {True: 0.3, False: 0.0}
