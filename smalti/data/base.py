@@ -17,14 +17,18 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Literal, NamedTuple, Self
+from typing import TYPE_CHECKING, Literal, NamedTuple, Self
 
+import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from smalti.data.conditions import Condition
 from smalti.errors import InputError
 from smalti.signals import Signal
+
+if TYPE_CHECKING:
+    from smalti.data.manifest import Manifest
 
 __all__ = ["Batch", "Examples", "Factored", "Source", "SplitName", "Splits"]
 
@@ -90,6 +94,24 @@ class Examples(Dataset[Batch], ABC):
         """The first n examples, or all where there are fewer."""
         return self if n >= len(self) else _First(self, n)
 
+    def drawn(self, n: int, seed: int) -> Examples:
+        """n examples drawn at random, in order, or all where there are fewer.
+
+        Of labelled examples each label has its share, and at least one example where n is no less
+        than the number of labels. Of endless examples it is the first n.
+
+        Arguments:
+            n: How many.
+            seed: Another one draws others.
+        """
+        if n >= len(self) or self.endless or n < 1:
+            return self.first(n)
+        conditions, generator = self.conditions, torch.Generator().manual_seed(seed)
+        order = torch.randperm(len(self), generator=generator)
+        if conditions is not None and conditions.dtype == torch.int64:
+            order = order[_evenly(conditions[order])]
+        return _Drawn(self, order[:n].sort().values)
+
 
 class Splits(NamedTuple):
     """A data set, ready to train on and to measure with."""
@@ -108,6 +130,9 @@ class Splits(NamedTuple):
     """Random changes of a training batch x that keep its shape and meaning, drawn from torch's
     global generator; `None` for no changes."""
 
+    manifest: Manifest | None = None
+    """What each example is, and in which order; `None` where the source does not say."""
+
 
 class Source(ABC):
     """Where examples come from. Its constructor only checks what it is given; `load` works."""
@@ -119,6 +144,13 @@ class Source(ABC):
         Raises:
             InputError: If they are not there, or not what the source was told they are.
         """
+
+    def load_by_order(self) -> Splits:
+        """As `load`, but what is held out is decided by the number of examples and their order.
+
+        So it was before runs had manifests; for the data of such runs alone.
+        """
+        return self.load()
 
     @abstractmethod
     def examples(self, split: SplitName) -> Examples:
@@ -141,6 +173,36 @@ class Factored(Source):
     @abstractmethod
     def levels(self, split: SplitName, indices: Sequence[int]) -> Tensor:
         """(B, F), int64: the levels, from 0, of the examples of these numbers of a split."""
+
+
+def _evenly(labels: Tensor) -> Tensor:
+    """An order of labels (N,) whose every prefix has of each its share, and first one of each."""
+    order = labels.argsort(stable=True)
+    counts = labels.bincount()
+    starts = counts.cumsum(0) - counts
+    number = torch.empty_like(labels)  # of each among those of its label
+    number[order] = torch.arange(len(labels)) - starts[labels[order]]
+    share = (number.double() - 0.5) / counts[labels]
+    return torch.where(number == 0, -1.0, share).argsort(stable=True)
+
+
+class _Drawn(Examples):
+    """The examples of these numbers (N,), int64."""
+
+    def __init__(self, examples: Examples, rows: Tensor) -> None:
+        self.examples, self.rows = examples, rows
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitems__(self, indices: Sequence[int]) -> Batch:
+        return self.examples.__getitems__(self._chosen(indices))
+
+    def conditions_at(self, indices: Sequence[int]) -> Tensor | None:
+        return self.examples.conditions_at(self._chosen(indices))
+
+    def _chosen(self, indices: Sequence[int]) -> list[int]:
+        return self.rows[torch.as_tensor(indices, dtype=torch.int64)].tolist()
 
 
 class _First(Examples):

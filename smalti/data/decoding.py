@@ -32,9 +32,10 @@ from torch import Tensor
 
 from smalti.data.pixels import to_float
 from smalti.data.progress import progress
+from smalti.data.splitting import SIZE, fingerprint
 from smalti.errors import InputError, first_line
 
-__all__ = ["Crop", "Picture", "decode", "read_image"]
+__all__ = ["Crop", "Notes", "Picture", "decode", "read_image"]
 
 logger = logging.getLogger(__name__)
 
@@ -57,6 +58,26 @@ class Picture(NamedTuple):
 
     content: bytes | Path | np.ndarray
     """The bytes or the path of an image file, or pixels (H, W) or (H, W, 3), uint8."""
+
+
+class Notes:
+    """What a decoding notes of n pictures beside their pixels.
+
+    Attributes:
+        names: What each is called.
+        fingerprints: Of what is stored of each, (n, 16), uint8; see `smalti.data.splitting`.
+        faults: Why each could not be read, or None.
+    """
+
+    def __init__(self, n: int) -> None:
+        self.names = [""] * n
+        self.fingerprints = np.zeros((n, SIZE), dtype=np.uint8)
+        self.faults: list[str | None] = [None] * n
+
+    def take(self, row: int, picture: Picture, content: bytes | np.ndarray) -> None:
+        """Notes what a picture is called and what is stored of it."""
+        self.names[row] = picture.name
+        self.fingerprints[row] = np.frombuffer(fingerprint(content), dtype=np.uint8)
 
 
 def read_image(
@@ -86,9 +107,22 @@ def read_image(
 
 
 def decode(
-    pictures: Iterable[Picture], n: int, size: tuple[int, int], channels: int, crop: Crop
+    pictures: Iterable[Picture],
+    n: int,
+    size: tuple[int, int],
+    channels: int,
+    crop: Crop,
+    notes: Notes | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Decodes n pictures.
+
+    Arguments:
+        pictures: As they are stored.
+        n: How many.
+        size: (H, W) wanted.
+        channels: 3 for colour, 1 for grey.
+        crop: How they are brought to that size, as in `smalti.data.Images`.
+        notes: Takes down their names and fingerprints, where it is given.
 
     Returns:
         Pixels (n, C, H, W), uint8, and whether each could be read (n,), bool; others are black.
@@ -103,10 +137,17 @@ def decode(
         faults: list[str | None] = []
         for row, picture in chunk:
             try:
-                pixels[row] = _pixels(picture.content, size, channels, crop)
+                content = picture.content
+                if isinstance(content, Path):  # read once, to decode and to hash
+                    content = content.read_bytes()
+                if notes is not None:
+                    notes.take(row, picture, content)
+                pixels[row] = _pixels(content, size, channels, crop)
                 faults.append(None)
             except Exception as error:  # Pillow's readers raise nearly anything at a broken file
                 faults.append(f"{picture.name} ({_reason(error)})")
+                if notes is not None:
+                    notes.names[row], notes.faults[row] = picture.name, _reason(error)
         return faults
 
     found = itertools.chain.from_iterable(_in_threads(work, _chunks(enumerate(pictures))))

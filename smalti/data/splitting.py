@@ -1,0 +1,146 @@
+"""Which examples are held out: decided by what they are, not by where they lie.
+
+The fingerprint of an example is a hash of its stored content. Hashed once more with the seed and
+the name of the split, it falls evenly into [0, 1), and an example is held out where it falls below
+the share wanted:
+
+    u = hash(fingerprint; split, seed) ∈ [0, 1),    held out ⇔ u < share
+
+So whether an example is held out does not depend on what else there is: new files, other names and
+another order change nothing for those that were there, and exact copies are always together. What
+such a rule alone cannot promise is seen to afterwards, by moving as few as possible:
+
+* every label keeps an example to train on: of a label whose examples all fell below the share, the
+  one that fell highest is not held out;
+* at least a quarter of the share is held out, and at least one example: where that fails, those
+  that fell lowest are added, from labels that keep another, as long as there are any.
+
+These few can change sides when files are added. A run is safe from that: it keeps the split of its
+examples in its manifest (`smalti.data.manifest`), and only new ones are split by their hash.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+import numpy as np
+
+from smalti.errors import InputError
+
+__all__ = ["SIZE", "fingerprint", "held_out", "share_of_hash"]
+
+SIZE = 16  # bytes of a fingerprint
+
+
+def fingerprint(content: bytes | np.ndarray) -> bytes:
+    """The hash of an example's stored content: of a file's bytes, or of an array and its shape.
+
+    Example:
+        >>> fingerprint(b"koala") == fingerprint(b"koala"), len(fingerprint(b"koala"))
+        (True, 16)
+    """
+    if isinstance(content, bytes):
+        return hashlib.blake2b(content, digest_size=SIZE).digest()
+    digest = hashlib.blake2b(f"{content.dtype.str}{content.shape}".encode(), digest_size=SIZE)
+    digest.update(np.ascontiguousarray(content).data)
+    return digest.digest()
+
+
+def share_of_hash(fingerprints: np.ndarray, split: str, seed: int) -> np.ndarray:
+    """u (N,) in [0, 1) of fingerprints (N, 16), uint8: even, its own for each split and seed.
+
+    Example:
+        >>> prints = np.stack([np.frombuffer(fingerprint(bytes([i])), np.uint8) for i in range(99)])
+        >>> bool((share_of_hash(prints, "test", 0) < 0.5).mean().round(1) == 0.5)
+        True
+    """
+    key = hashlib.blake2b(f"{split} {seed}".encode(), digest_size=32).digest()
+    content = np.ascontiguousarray(fingerprints).tobytes()
+    hashed = b"".join(
+        hashlib.blake2b(content[place : place + SIZE], key=key, digest_size=8).digest()
+        for place in range(0, len(content), SIZE)
+    )
+    return (np.frombuffer(hashed, dtype="<u8") >> 11) / 2.0**53
+
+
+class _Groups:
+    """Exact copies, which stay together.
+
+    Attributes:
+        of: (N,), the group of each example.
+        first: (G,), an example of each group.
+        sizes: (G,), examples of each group.
+    """
+
+    def __init__(self, fingerprints: np.ndarray) -> None:
+        keys = np.ascontiguousarray(fingerprints).view(f"V{SIZE}").ravel()
+        _, self.first, of, self.sizes = np.unique(
+            keys, return_index=True, return_inverse=True, return_counts=True
+        )
+        self.of = of.reshape(-1)
+        self._order = np.argsort(self.of, kind="stable")
+        self._ends = self.sizes.cumsum()
+
+    def members(self, group: int) -> np.ndarray:
+        """The examples of a group."""
+        end = self._ends[group]
+        return self._order[end - self.sizes[group] : end]
+
+
+def held_out(
+    fingerprints: np.ndarray, labels: np.ndarray | None, split: str, share: float, seed: int
+) -> np.ndarray:
+    """Which examples are held out for a split (N,), bool.
+
+    Arguments:
+        fingerprints: (N, 16), uint8.
+        labels: (N,), whole numbers from 0; None where there are none.
+        split: Its name.
+        share: Of the examples, between 0 and 1.
+        seed: Another one holds out others.
+
+    Raises:
+        InputError: If there are fewer than two different examples.
+    """
+    n, groups = len(fingerprints), _Groups(fingerprints)
+    if len(groups.sizes) < 2:
+        raise InputError(
+            "Training, validation and test need an image each, all different, got too few: add "
+            "some images."
+        )
+    u = share_of_hash(fingerprints[groups.first], split, seed)
+    labels = np.zeros(n, dtype=np.int64) if labels is None else labels
+    held = u < share
+    _give_back(held, u, groups, labels)
+    _hold_more(held, u, groups, labels, max(1, round(share * n / 4)))
+    return held[groups.of]
+
+
+def _give_back(held: np.ndarray, u: np.ndarray, groups: _Groups, labels: np.ndarray) -> None:
+    """Of each label that is held out whole, gives back the example that fell highest."""
+    kept = np.bincount(labels, weights=~held[groups.of])
+    without = (kept == 0)[labels]  # examples of such labels
+    order = np.argsort(u[groups.of], kind="stable")
+    last = {int(labels[row]): int(groups.of[row]) for row in order[without[order]]}
+    held[list(last.values())] = False
+
+
+def _hold_more(
+    held: np.ndarray, u: np.ndarray, groups: _Groups, labels: np.ndarray, least: int
+) -> None:
+    """Holds out at least so many, the lowest first."""
+    count, order = int(groups.sizes[held].sum()), np.argsort(u, kind="stable")
+    left = np.bincount(labels, weights=~held[groups.of])
+    spared = []
+    for group in order[~held[order]] if count < least else ():
+        mine, times = np.unique(labels[groups.members(group)], return_counts=True)
+        if count < least and (left[mine] > times).all():
+            left[mine] -= times
+            held[group] = True
+            count += groups.sizes[group]
+        elif count < least:
+            spared.append(group)
+    for group in spared[:-1]:  # no label has another left
+        if count < least:
+            held[group] = True
+            count += groups.sizes[group]
