@@ -39,7 +39,7 @@ class Regularisation(NamedTuple):
     weight_decay: float
 
 
-SAFE, FULL = 4.0, 400.0  # the risk up to which nothing is needed, and from which on all is
+SAFE, FULL = 4.0, 200.0  # the risk up to which nothing is needed, and from which on all is
 MOST = Regularisation(0.5, 0.1, 0.1)
 
 
