@@ -6,7 +6,7 @@ import pytest
 import torch
 import yaml
 
-from smalti import runs
+from smalti import recipes, runs
 from smalti.errors import InputError
 from smalti.priors import DepthPixelCNN, PixelCNN, PixelSNAIL, Uniform
 from smalti.priors.regularisation import MOST, advised
@@ -27,6 +27,18 @@ def left_open() -> dict:
 def numbers(run: Run) -> tuple[float, float, float]:
     prior = run.read_config()["prior"]
     return prior["model"]["init_args"]["dropout"], prior["token_noise"], prior["weight_decay"]
+
+
+def test_recipes_mirror_nothing_and_those_for_any_images_leave_the_amounts_to_the_data():
+    for name in recipes.names():
+        given = [] if "clocks" in name else ["--data.path", "anywhere"]
+        config = schema.read(name, given)
+        assert not config.data.init_args.get("flip"), name
+        if name in ("images32", "images64", "hierarchical64"):
+            for prior in (config.prior, *(config.prior.finer or [])):
+                amounts = prior.model.init_args.dropout, prior.token_noise, prior.weight_decay
+                assert amounts == ("auto", "auto", "auto"), name
+                assert prior.training.keep_best and prior.training.patience, name
 
 
 def test_the_less_there_is_the_more_a_prior_is_held_back():

@@ -39,7 +39,7 @@ class Regularisation(NamedTuple):
     weight_decay: float
 
 
-SAFE, FULL = 4.0, 200.0  # the risk up to which nothing is needed, and from which on all is
+SAFE, FULL = 1.0, 200.0  # the risk up to which nothing is needed, and from which on all is
 MOST = Regularisation(0.5, 0.1, 0.1)
 
 
@@ -54,8 +54,8 @@ def advised(parameters: int, tokens: int, passes: float) -> Regularisation:
     Example:
         >>> advised(parameters=1_000_000, tokens=10_000_000, passes=3)
         Regularisation(dropout=0.0, token_noise=0.0, weight_decay=0.0)
-        >>> advised(parameters=2_600_000, tokens=500_000, passes=20)
-        Regularisation(dropout=0.4, token_noise=0.1, weight_decay=0.1)
+        >>> advised(parameters=2_600_000, tokens=500_000, passes=16)
+        Regularisation(dropout=0.42, token_noise=0.08, weight_decay=0.08)
     """
     risk = passes * parameters / max(tokens, 1)
     if risk <= SAFE:
