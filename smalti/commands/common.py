@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
+import logging
 import re
+import sys
 from argparse import HelpFormatter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -17,11 +20,12 @@ from torch import Tensor
 from smalti import pictures
 from smalti.data.files import read_images
 from smalti.errors import InputError
+from smalti.training.processes import is_first
 
 if TYPE_CHECKING:
     from smalti.generation import ContinuousModel, Model
 
-__all__ = ["call", "data_option", "named_images", "write_pictures"]
+__all__ = ["call", "data_option", "named_images", "printed", "write_pictures"]
 
 
 def call(
@@ -86,6 +90,28 @@ def data_option(data: str | None) -> list[str]:
         raise InputError("The option --data is empty: give a path, or a name on the hub.")
     # From wherever the run is looked at later, what is local stays local.
     return ["--data.path", str(Path(data).resolve()) if Path(data).exists() else data]
+
+
+@contextlib.contextmanager
+def printed(name: str) -> Iterator[None]:
+    """Prints what the logger of this name says, in the first process alone."""
+    logger, printer = logging.getLogger(name), _Printer()
+    logger.addHandler(printer)
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+    try:
+        yield
+    finally:
+        logger.removeHandler(printer)
+        logger.propagate = True
+
+
+class _Printer(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        if is_first():
+            encoding = sys.stdout.encoding or "utf-8"
+            line = record.getMessage().encode(encoding, "backslashreplace").decode(encoding)
+            print(line, flush=True)
 
 
 def named_images(

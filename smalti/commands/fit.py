@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from smalti import recipes, runs
-from smalti.commands.common import data_option
+from smalti.commands.common import data_option, printed
 from smalti.commands.evaluate import report
 from smalti.errors import InputError
 from smalti.recipes import schema
@@ -44,7 +44,8 @@ def run(words: Sequence[str]) -> None:
     out = _take(rest, "--out") or f"runs/{recipes.find(recipe).stem}"
     data = _take(rest, "--data")
     config = schema.read(recipe, [*rest, *data_option(data)])
-    finished, splits = runs.fit(config, Path(out))
+    with printed("smalti.data.found"):
+        finished, splits = runs.fit(config, Path(out))
     if is_first():
         report(finished, splits)
 

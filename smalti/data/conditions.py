@@ -26,6 +26,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from smalti.artifacts import registered
+from smalti.data.names import as_text, label_name, readable
 from smalti.errors import InputError
 
 __all__ = ["Condition", "GridsAbove", "Label", "TimeOfDay"]
@@ -83,6 +84,9 @@ class Condition(ABC):
 class Label(Condition):
     """One of K classes; a value is an integer in [0, K).
 
+    Text stands for the name that it is, in whatever way its accents are stored, or else in another
+    case; or else for the number of a label, unless all names are numbers themselves.
+
     Arguments:
         names: The K names, all different.
 
@@ -104,7 +108,7 @@ class Label(Condition):
     dtype: ClassVar[torch.dtype] = torch.int64
 
     def __post_init__(self) -> None:
-        names = tuple(map(str, self.names))
+        names = tuple(as_text(str(name)) for name in self.names)
         if not names or len(set(names)) < len(names):
             raise InputError(
                 f"Labels need at least one name and no name twice, got {len(names)} names of which "
@@ -121,13 +125,20 @@ class Label(Condition):
         return len(self.names)
 
     def parse(self, text: str) -> int:
-        text = text.strip()
-        if text in self.names:
-            return self.names.index(text)
+        text = label_name(text)
+        for same in (_as_it_is, label_name, _without_case, _as_number):
+            found = [i for i, name in enumerate(self.names) if same(name) == same(text)]
+            if len(found) == 1:
+                return found[0]
+        if all(map(str.isdecimal, self.names)):  # a number is a name here, and no place in a list
+            raise InputError(
+                f"There is no label {readable(text)!r}: the labels are called "
+                f"{_few(self.names, 12)}; give one of these."
+            )
         if re.fullmatch(r"[0-9]{1,9}", text) and int(text) < self.dim:
             return int(text)
         raise InputError(
-            f"There is no label {text!r}: "
+            f"There is no label {readable(text)!r}: "
             f"give a number from 0 to {self.dim - 1}, or {self._some(text)}."
         )
 
@@ -153,7 +164,7 @@ class Label(Condition):
     def _some(self, text: str) -> str:
         """Names to offer to who typed `text`: the closest, else the first few."""
         close = difflib.get_close_matches(text, self.names, n=3)
-        return "one of " + ", ".join(close or [*self.names[:5], *["…"] * (self.dim > 5)])
+        return f"one of {_few(close or self.names, 5)}"
 
 
 @registered
@@ -349,6 +360,23 @@ class GridsAbove(Condition):
     @property
     def _positions(self) -> list[int]:
         return [math.prod(grid) for grid in self.grids]
+
+
+def _few(names: Sequence[str], n: int) -> str:
+    return ", ".join(map(readable, names[:n])) + ", …" * (len(names) > n)
+
+
+def _as_it_is(name: str) -> str:
+    return name
+
+
+def _without_case(name: str) -> str:
+    return label_name(name).casefold()
+
+
+def _as_number(name: str) -> str:
+    """A number without the zeros before it, so that 7 finds 007."""
+    return name.lstrip("0") or "0" if name.isdecimal() else name
 
 
 def _check_shape(what: str, values: Tensor) -> None:

@@ -2,33 +2,30 @@
 
     a folder of IDX files          train-images-idx3-ubyte …         → train, test
     a parquet file, or a folder    data/train-00000-of-00001.parquet → the split in the file's name
-    a folder of image files        cat/1.jpg, dog/2.jpg              → subfolders are labels
-    the same, by split             train/cat/1.jpg, test/dog/2.jpg   → the split, then the label
+    a folder of image files        train/cat/1.jpg, test/dog/2.jpg   → see `smalti.data.layout`
     anything else                  owner/name                        → the Hugging Face hub
 
-What is local is read without a look at the network.
+What is local is read without a look at the network. What is passed over is counted.
 """
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator
-from functools import partial
-from pathlib import Path
-from typing import TYPE_CHECKING
+from pathlib import Path, PurePath
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
+from smalti.data.decoding import Picture
+from smalti.data.found import Found
 from smalti.data.idx import find_idx
-from smalti.data.rows import Piece, Rows, TableRows, split_named
+from smalti.data.layout import understand
+from smalti.data.names import readable
+from smalti.data.rows import Column, Piece, Rows, TableRows
+from smalti.data.tables import parquet_rows
+from smalti.data.walking import Parts, walk
+from smalti.data.words import named
 from smalti.errors import InputError, first_line
-
-if TYPE_CHECKING:
-    from datasets import Dataset
 
 __all__ = ["find"]
 
@@ -36,129 +33,199 @@ IMAGES = {
     *(".avif", ".bmp", ".gif", ".ico", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm"),
     *(".png", ".pnm", ".ppm", ".qoi", ".tga", ".tif", ".tiff", ".webp"),
 }
+PICTURES = {  # that are not read
+    *(".heic", ".heif", ".jxl", ".svg", ".svgz", ".psd", ".xcf", ".eps", ".pdf", ".exr", ".hdr"),
+    *(".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".rw2", ".raf", ".raw", ".dcm", ".nii"),
+    *(".npy", ".npz", ".mat", ".fits", ".apng", ".pcx", ".dds", ".icns", ".sgi", ".mng", ".pfm"),
+}
+ARCHIVES = {".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".zst", ".7z", ".rar"}
+MAGIC = re.compile(rb"\x89PNG|\xff\xd8\xff|GIF8|RIFF....WEBP|II\*\0|MM\0\*|BM....\0\0\0\0", re.S)
+LOOKED_INTO = 200  # files of unknown kinds, whose first bytes are read
 HUB_NAME = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")
 
 
-def find(path: str, image_column: str | None, label_column: str | None) -> dict[str, Rows]:
-    """The splits of a data set: `"train"`, and `"validation"` and `"test"` where it has them.
+def find(
+    path: str, image_column: str | None, label_column: str | None, splits: bool = True
+) -> Found:
+    """The images of a data set, by split: `"train"`, and others where it has them.
+
+    Arguments:
+        path: What it is called.
+        image_column: Of a table; None to find it.
+        label_column: Of a table; None to find it.
+        splits: Whether folders and files that are named after splits are splits.
 
     Raises:
         InputError: If there is nothing of that name, there are no images in it, or none to train
-            on.
+            on, or its layout can be read in more than one way.
     """
     columns = image_column, label_column
-    local = Path(path).expanduser()
-    if local.exists() and not os.access(local, os.R_OK):
-        raise InputError(f"{path} may not be read by you: ask for the right to, or copy it.")
-    if local.is_dir():
-        found = find_idx(local) or _parquet(local, columns) or _folder(local)
-    elif local.is_file():
-        if local.suffix.lower() != ".parquet":
-            raise InputError(
-                f"{path} is one file, but not a parquet file: give the path of a folder."
-            )
-        found = _parquet(local, columns)
-    else:
+    local = _local(path)
+    if local is None:
         found = _hub(path, columns)
-    if not found:
-        raise InputError(f"{path} holds no images: give a folder of images or of parquet files.")
-    if "train" not in found:
+    elif local.is_dir():
+        found = _in_folder(local, columns, splits)
+    else:
+        rows = parquet_rows([_one_file(local)], columns)
+        found = Found(readable(path), {"train": rows}, {}, Counter())
+    if "train" not in found.rows:
         raise InputError(
-            f"{path} has a {' and a '.join(found)} split, but nothing to train on: "
+            f"{readable(path)} has a {' and a '.join(found.rows)} split, but nothing to train on: "
             f"add a split named train, or give the path of that part alone."
         )
     return found
 
 
-def _folder(folder: Path) -> dict[str, Rows]:
-    """Image files, by split if the subfolders are named so, and with the labels that are left."""
-    files = [file.relative_to(folder) for file in _files(folder) if file.suffix.lower() in IMAGES]
-    if not files:
-        some = ", ".join(sorted({file.suffix or file.name for file in _files(folder)})[:5])
-        raise InputError(
-            f"The folder {folder} has no images, {f'only {some}' if some else 'it is empty'}: "
-            f"put files that end in .png, .jpg, .webp or the like there, or in subfolders."
-        )
-    splits: dict[str, list[Path]] = defaultdict(list)
-    for file in files:
-        split = split_named(file.parts[0]) if len(file.parts) > 1 else None
-        splits[split or ""].append(file)
-    if "" in splits:
-        return {"train": _file_rows(folder, files, above=0)}
-    return {split: _file_rows(folder, part, above=1) for split, part in splits.items()}
+def _local(path: str) -> Path | None:
+    """The path, where there is anything of that name.
 
-
-def _file_rows(folder: Path, files: list[Path], above: int) -> Rows:
-    """Image files whose label is the name of the folder that lies `above` folders down."""
-    from datasets import Dataset, Features, Image, Value
-
-    columns: dict[str, list[str]] = {"image": [str(folder / file) for file in files]}
-    features = {"image": Image(decode=False)}
-    if all(len(file.parts) > above + 1 for file in files):
-        columns["label"] = [file.parts[above] for file in files]
-        features["label"] = Value("string")
-    table = Dataset.from_dict(columns, features=Features(features))
-    piece = Piece(str(folder), len(files), table.select_columns)
-    return TableRows([piece], table.features, None, None)
-
-
-def _files(folder: Path) -> Iterator[Path]:
-    """All files below a folder in order, through links too, but none that are hidden."""
-    seen = set()
-    for parent, folders, files in os.walk(folder, followlinks=True):
-        here = Path(parent).resolve()
-        folders[:] = sorted(name for name in folders if name[0] != "." and here not in seen)
-        if here not in seen:
-            yield from (Path(parent, name) for name in sorted(files) if name[0] != ".")
-        seen.add(here)
-
-
-def _parquet(path: Path, columns: tuple[str | None, str | None]) -> dict[str, Rows]:
-    """Parquet files, by the split in the name of the file or of its folder."""
-    if path.is_file():
-        return {"train": _parquet_rows([path], columns)}
-    splits: dict[str, list[Path]] = defaultdict(list)
-    for file in _files(path):
-        if file.suffix.lower() == ".parquet":
-            words = re.split(r"[^a-z0-9]+", "/".join(file.relative_to(path).parts).lower())
-            named = [split for word in words if (split := split_named(word))]
-            splits[named[-1] if named else "train"].append(file)
-    return {split: _parquet_rows(files, columns) for split, files in splits.items()}
-
-
-def _parquet_rows(files: list[Path], columns: tuple[str | None, str | None]) -> Rows:
-    from datasets import Features
-
-    pieces = []
-    for file in files:
-        with _reading(file):
-            length, schema = pq.read_metadata(file).num_rows, pq.read_schema(file)
-        pieces.append(Piece(str(file), length, partial(_parquet_table, file)))
-        if file == files[0]:
-            features = Features.from_arrow_schema(schema)
-    return TableRows(pieces, features, *columns, folder=files[0].parent)
-
-
-def _parquet_table(file: Path, columns: list[str]) -> Dataset:
-    from datasets import Dataset
-
-    with _reading(file):
-        return Dataset(pq.read_table(file, columns=columns, partitioning=None))
-
-
-@contextlib.contextmanager
-def _reading(file: Path) -> Iterator[None]:
+    Raises:
+        InputError: If it may not be read, leads nowhere, or is neither a file nor a folder.
+    """
     try:
-        yield
-    except (OSError, pa.ArrowException) as error:
+        local = Path(path).expanduser()
+        there = os.path.lexists(local)
+    except (OSError, ValueError, RuntimeError) as error:
+        raise InputError(f"{readable(path)} is no path ({first_line(error)}): check it.") from error
+    if not there:
+        return None
+    if not local.exists():
+        raise InputError(f"{readable(path)} is a link that leads nowhere: give another path.")
+    if not os.access(local, os.R_OK):
+        raise InputError(f"{readable(path)} may not be read by you: ask for the right, or copy it.")
+    if not local.is_dir() and not local.is_file():
         raise InputError(
-            f"{file} cannot be read as parquet ({first_line(error)}): copy it again."
-        ) from error
+            f"{readable(path)} is a pipe, a socket or a device: give the path of a folder, or of a "
+            f"parquet file."
+        )
+    return local
 
 
-def _hub(name: str, columns: tuple[str | None, str | None]) -> dict[str, Rows]:
+def _one_file(file: Path) -> Path:
+    if file.suffix.lower() == ".parquet":
+        return file
+    archive = file.suffix.lower() in ARCHIVES
+    raise InputError(
+        f"{readable(file)} is one file, but not a parquet file: "
+        f"{'unpack it, and ' if archive else ''}give the path of a folder."
+    )
+
+
+def _in_folder(folder: Path, columns: tuple[str | None, str | None], splits: bool) -> Found:
+    tree = walk(folder)
+    where, passed = readable(folder), tree.passed
+    idx = find_idx([folder.joinpath(*file) for file in tree.files])
+    if idx:
+        used = sum(len(files) for files in idx.values())
+        passed["other files"] += len(tree.files) - used
+        rows: dict[str, Rows] = {split: parts.rows for split, parts in idx.items()}
+        return Found(where, rows, {}, +passed)
+    tables = [file for file in tree.files if _suffix(file) == ".parquet"]
+    if tables:
+        passed.update(_kinds(folder, [file for file in tree.files if file not in set(tables)]))
+        parts = _tables_by_split(tables, where, splits, passed)
+        rows = {
+            split: parquet_rows([folder.joinpath(*file) for file in files], columns)
+            for split, files in parts.items()
+        }
+        return Found(where, rows, {}, +passed)
+    images = [file for file in tree.files if _suffix(file) in IMAGES]
+    if not images:
+        raise InputError(_without_images(where, tree.files))
+    passed.update(_kinds(folder, [file for file in tree.files if _suffix(file) not in IMAGES]))
+    layout = understand(images, where, splits)
+    rows = {
+        split: FileRows(folder, part.files, part.labels) for split, part in layout.parts.items()
+    }
+    origins = {split: [f"{name}/" for name in part.folders] for split, part in layout.parts.items()}
+    return Found(where, rows, origins, +(passed + layout.passed))
+
+
+class FileRows(Rows):
+    """Image files.
+
+    Arguments:
+        folder: That they lie in.
+        files: Each as the names on the way to it.
+        names: The label of each, or None.
+    """
+
+    def __init__(self, folder: Path, files: list[Parts], names: list[str] | None) -> None:
+        self._folder, self._files, self._names = folder, files, names
+
+    def __len__(self) -> int:
+        return len(self._files)
+
+    def pictures(self) -> Iterator[Picture]:
+        for file in self._files:
+            path = self._folder.joinpath(*file)
+            yield Picture(readable(path), path)
+
+    def labels(self) -> Column | None:
+        return None if self._names is None else Column(self._names, None)
+
+
+def _suffix(file: Parts) -> str:
+    return PurePath(file[-1]).suffix.lower()
+
+
+def _without_images(where: str, files: list[Parts]) -> str:
+    some = sorted({readable(_suffix(file) or file[-1]) for file in files})
+    packed = any(_suffix(file) in ARCHIVES for file in files)
+    return (
+        f"The folder {where} has no images, "
+        f"{'only ' + ', '.join(some[:5]) if some else 'it is empty'}: "
+        f"{'unpack what is packed, or ' if packed else ''}"
+        f"put files that end in .png, .jpg, .webp or the like there, or in subfolders."
+    )
+
+
+def _kinds(folder: Path, files: list[Parts]) -> Counter[str]:
+    """What files are that are not read, by kind."""
+    kinds: Counter[str] = Counter()
+    looked = 0
+    for file in files:
+        suffix = _suffix(file)
+        if suffix in PICTURES:
+            kinds[f"{suffix} files, which are not read: convert them to .png"] += 1
+            continue
+        looked += 1
+        if looked <= LOOKED_INTO and _is_picture(folder.joinpath(*file)):
+            shown = readable(suffix) or "no suffix"
+            kinds[f"pictures by their content that end in {shown}: rename them"] += 1
+        else:
+            kinds["other files"] += 1
+    return kinds
+
+
+def _is_picture(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            return MAGIC.match(file.read(16)) is not None
+    except OSError:
+        return False
+
+
+def _tables_by_split(
+    files: list[Parts], where: str, splits: bool, passed: Counter[str]
+) -> dict[str, list[Parts]]:
+    """Parquet files, by the split in the name of the file or else of its folders."""
+    found: dict[str, list[Parts]] = defaultdict(list)
+    for file in files:
+        names = [PurePath(file[-1]).stem, *reversed(file[:-1])] if splits else []
+        said = [split for name in names if (split := named(name).split)]
+        found[said[0] if said else ""].append(file)
+    others = found.pop("", [])
+    if "train" in found and others:
+        passed["parquet files that are not named after a split"] += len(others)
+    elif others:
+        found["train"] = others
+    return dict(found)
+
+
+def _hub(name: str, columns: tuple[str | None, str | None]) -> Found:
     """A data set of the Hugging Face hub, from `datasets`' cache if it is there."""
-    nothing = f"{name} is neither a local path nor a data set on the Hugging Face hub"
+    nothing = f"{readable(name)} is neither a local path nor a data set on the Hugging Face hub"
     if not HUB_NAME.fullmatch(name):
         raise InputError(f"{nothing}: check the path.")
     from datasets import DatasetDict, load_dataset
@@ -170,12 +237,30 @@ def _hub(name: str, columns: tuple[str | None, str | None]) -> dict[str, Rows]:
         splits = load_dataset(name)
     except Exception as error:  # of the network, of the hub, or of a data set that needs a script
         raise InputError(f"{nothing} ({first_line(error)}): check the name.") from error
-    if not isinstance(splits, DatasetDict):
+    if not isinstance(splits, DatasetDict) or not splits:
         raise InputError(f"{name} on the hub has no splits: download it and give the path.")
-    found = {}
-    for split, table in splits.items():
-        named = split_named(str(split))
-        if named:
-            piece = Piece(f"{name} ({split})", len(table), table.select_columns)
-            found[named] = TableRows([piece], table.features, *columns)
-    return dict(found)
+    words = {str(split): named(str(split)) for split in splits}
+    chosen: dict[str, list[str]] = defaultdict(list)
+    for split, word in words.items():
+        if word.split and not word.rest:
+            chosen[word.split].append(split)
+    if not chosen and len(words) == 1:
+        chosen["train"] = list(words)
+    if not chosen:
+        raise InputError(
+            f"{name} has the splits {', '.join(words)}, of which none is named train or test: "
+            f"download it and give the path of one."
+        )
+    rows: dict[str, Rows] = {}
+    for split, names in chosen.items():
+        tables = [splits[each] for each in names]
+        pieces = [
+            Piece(f"{name} ({each})", len(table), table.select_columns)
+            for each, table in zip(names, tables, strict=True)
+        ]
+        rows[split] = TableRows(pieces, tables[0].features, *columns)
+    used = {split for names in chosen.values() for split in names}
+    passed = Counter(
+        {f"images of the split {split}": len(splits[split]) for split in words if split not in used}
+    )
+    return Found(name, rows, chosen, passed)

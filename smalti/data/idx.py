@@ -15,11 +15,15 @@ import math
 import re
 import struct
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
-from smalti.data.rows import ArrayRows, Rows, split_named
+from smalti.data.names import readable
+from smalti.data.rows import ArrayRows, Rows
+from smalti.data.words import named
 from smalti.errors import InputError
 
 __all__ = ["find_idx", "read_idx"]
@@ -28,25 +32,38 @@ NAME = re.compile(r"(?P<split>[a-z0-9]+)-(?P<what>images|labels)[-.]idx[13]-ubyt
 UNSIGNED_BYTES = 8
 
 
-def find_idx(folder: Path) -> dict[str, Rows]:
-    """The splits that lie in a folder as IDX files; empty where there are none.
+class IdxSplit(NamedTuple):
+    """A split that lies in IDX files."""
+
+    rows: Rows
+    files: tuple[Path, ...]
+
+
+def find_idx(paths: Sequence[Path]) -> dict[str, IdxSplit]:
+    """The splits among files that are IDX files by their names; empty where there are none.
 
     Raises:
         InputError: If a file is broken, or images and labels do not belong together.
     """
+    named_so = [path for path in paths if NAME.search(path.name.lower())]
+    least = min((len(path.parts) for path in named_so), default=0)  # copies below do not matter
     files: dict[tuple[str, str], Path] = {}
-    for path in sorted(folder.iterdir(), reverse=True):  # so that of a pair the unpacked file stays
-        match = NAME.search(path.name)
-        split = match and split_named(match["split"])
-        if match and split:
+    for path in sorted(named_so, reverse=True):  # so that of a pair the unpacked file stays
+        match = NAME.search(path.name.lower())
+        split = match and named(match["split"]).split
+        if match and split and len(path.parts) == least:
             key = split, match["what"]
             _refuse_two(files.get(key), path)
             files[key] = path
-    return {
-        split: _rows(path, files.get((split, "labels")))
-        for (split, what), path in sorted(files.items())
-        if what == "images"
-    }
+    if len({path.parent for path in files.values()}) > 1:
+        _refuse_two(*list(files.values())[:2])
+    found = {}
+    for (split, what), path in sorted(files.items()):
+        if what == "images":
+            labels = files.get((split, "labels"))
+            both = (path,) if labels is None else (path, labels)
+            found[split] = IdxSplit(_rows(path, labels), both)
+    return found
 
 
 def read_idx(path: Path) -> np.ndarray:
@@ -90,8 +107,8 @@ def _rows(images_file: Path, labels_file: Path | None) -> Rows:
 
 
 def _refuse_two(old: Path | None, new: Path) -> None:
-    if old is not None and old.name.removesuffix(".gz") != new.name.removesuffix(".gz"):
+    if old is not None and str(old).removesuffix(".gz") != str(new).removesuffix(".gz"):
         raise InputError(
-            f"{new.parent} holds more than one data set, e.g. {new.name} and {old.name}: "
+            f"{readable(new.parent)} holds more than one data set, e.g. {new.name} and {old.name}: "
             f"move each to a folder of its own."
         )

@@ -13,7 +13,7 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -24,7 +24,9 @@ from smalti.data.base import Examples, Source, SplitName, Splits
 from smalti.data.conditions import Label
 from smalti.data.decoding import Crop, Notes, decode
 from smalti.data.finding import find
+from smalti.data.found import logger as found_logger
 from smalti.data.manifest import SPLITS, Manifest, columns
+from smalti.data.names import label_name
 from smalti.data.pixels import Pixels
 from smalti.data.rows import Column, Rows
 from smalti.data.splitting import held_out
@@ -94,12 +96,14 @@ class Images(Source):
         class_names: What labels 0, 1, … stand for, where the data only number their classes, as
             IDX files do.
         held_out: What is set apart from the training images.
+        splits: names: folders and files that are named after splits (train, test_set, val2017 …)
+            are these splits; none: every folder is a label, and all images are for training.
 
     Raises:
         InputError: If an argument is out of its range.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the fields of a recipe
         self,
         path: str,
         size: int | tuple[int, int],
@@ -109,6 +113,7 @@ class Images(Source):
         columns: Columns = Columns(),  # noqa: B008 (frozen)
         class_names: Sequence[str] | None = None,
         held_out: HeldOut = HeldOut(),  # noqa: B008 (frozen)
+        splits: Literal["names", "none"] = "names",
     ) -> None:
         height, width = (size, size) if isinstance(size, int) else size
         if min(height, width) < 1:
@@ -119,6 +124,9 @@ class Images(Source):
             raise InputError(f"Images have 1 channel (grey) or 3 (colour), got {channels}.")
         if crop not in (crops := ("center", "random", "none")):
             raise InputError(f"A crop is one of {', '.join(crops)}, got {crop!r}.")
+        if splits not in ("names", "none"):
+            raise InputError(f"Splits are found by names or are none, got {splits!r}.")
+        self.splits = splits
         self.path, self.size, self.channels = str(path), (height, width), channels
         self.crop, self.flip, self.held_out = crop, flip, held_out
         self.columns, self.class_names = columns, class_names
@@ -134,15 +142,18 @@ class Images(Source):
         return examples
 
     def _load(self, divided: Divide) -> Splits:
-        found = find(self.path, self.columns.image, self.columns.label)
-        columns = {split: rows.labels() for split, rows in found.items()}
+        by_name = self.splits == "names"
+        found = find(self.path, self.columns.image, self.columns.label, by_name)
+        columns = {split: _text(rows.labels()) for split, rows in found.rows.items()}
         if self.class_names is not None:
             columns = {split: _named(column, self.class_names) for split, column in columns.items()}
         condition, labels = _labels(columns)
+        for line in found.lines(None if condition is None else condition.names):
+            found_logger.info(line)
         left_out: list[tuple[str, str]] = []
         parts = {
             split: self._decoded(split, rows, labels[split], left_out)
-            for split, rows in found.items()
+            for split, rows in found.rows.items()
         }
         generator = torch.Generator().manual_seed(self.held_out.seed)
         for split, share in ("test", self.held_out.test), ("validation", self.held_out.validation):
@@ -278,6 +289,15 @@ def _named(column: Column | None, names: Sequence[str]) -> Column:
     return column._replace(names=tuple(names))
 
 
+def _text(column: Column | None) -> Column | None:
+    """A column whose words are written as names of labels are."""
+    if column is None:
+        return None
+    values = [label_name(value) if isinstance(value, str) else value for value in column.values]
+    names = None if column.names is None else tuple(map(label_name, column.names))
+    return Column(values, names)
+
+
 def _labels(columns: dict[str, Column | None]) -> tuple[Label | None, dict[str, Tensor | None]]:
     """The classes of the training split, and the labels (N,), int64, of every split."""
     none: dict[str, Tensor | None] = dict.fromkeys(columns)
@@ -296,6 +316,10 @@ def _labels(columns: dict[str, Column | None]) -> tuple[Label | None, dict[str, 
 def _names(train: Column) -> dict[str, int]:
     """Every class by name, with its number; words in the order of the alphabet, numbers by size."""
     if train.names is not None:
+        if twice := sorted({name for name in train.names if train.names.count(name) > 1}):
+            raise InputError(
+                f"Several classes are called {twice[0]!r}: give each class a name of its own."
+            )
         return {name: i for i, name in enumerate(train.names)}
     different = sorted(set(train.values), key=_order)
     if len(different) > max(MOST_CLASSES, len(train.values) // 2):

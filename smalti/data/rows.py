@@ -15,23 +15,7 @@ from smalti.errors import InputError
 if TYPE_CHECKING:
     from datasets import Dataset, Features
 
-__all__ = ["ArrayRows", "Column", "Piece", "Rows", "TableRows", "split_named"]
-
-SPLITS = {
-    "train": ("train", "training"),
-    "validation": ("validation", "valid", "val", "dev"),
-    "test": ("test", "testing", "t10k"),
-}
-
-
-def split_named(name: str) -> str | None:
-    """The split that a word stands for, or None.
-
-    Example:
-        >>> split_named("Val"), split_named("training"), split_named("trainers")
-        ('validation', 'train', None)
-    """
-    return next((split for split, words in SPLITS.items() if name.lower() in words), None)
+__all__ = ["ArrayRows", "Column", "Piece", "Rows", "TableRows", "holds_images"]
 
 
 class Column(NamedTuple):
@@ -87,6 +71,10 @@ class Piece(NamedTuple):
 class TableRows(Rows):
     """Rows of `datasets`' tables with the same columns, one loaded at a time.
 
+    Attributes:
+        image_column: Name of the column of images.
+        label_column: Name of the column of labels, or None.
+
     Arguments:
         pieces: The tables.
         features: Their columns.
@@ -107,8 +95,8 @@ class TableRows(Rows):
         folder: Path = Path(),
     ) -> None:
         self._pieces, self._features, self._folder = pieces, features, folder
-        self._image = _image_column(features, image_column, pieces[0].name)
-        self._label = _label_column(features, label_column, pieces[0].name)
+        self.image_column = _image_column(features, image_column, pieces[0].name)
+        self.label_column = _label_column(features, label_column, pieces[0].name)
 
     def __len__(self) -> int:
         return sum(piece.length for piece in self._pieces)
@@ -117,12 +105,14 @@ class TableRows(Rows):
         from datasets import Image
 
         for piece in self._pieces:
-            table = piece.load([self._image]).cast_column(self._image, Image(decode=False))
+            table = piece.load([self.image_column]).cast_column(
+                self.image_column, Image(decode=False)
+            )
             first = 0
             for batch in table.iter(batch_size=256):
-                for row, stored in enumerate(batch[self._image], start=first):
+                for row, stored in enumerate(batch[self.image_column], start=first):
                     yield self._picture(stored or {}, f"row {row} of {piece.name}")
-                first += len(batch[self._image])
+                first += len(batch[self.image_column])
 
     def _picture(self, stored: dict, name: str) -> Picture:
         content, path = stored.get("bytes"), stored.get("path")
@@ -133,30 +123,32 @@ class TableRows(Rows):
         return Picture(f"{path}, {name}" if path else name, content)
 
     def labels(self) -> Column | None:
-        if self._label is None:
+        if self.label_column is None:
             return None
         values = [
-            value for piece in self._pieces for value in piece.load([self._label])[self._label]
+            value
+            for piece in self._pieces
+            for value in piece.load([self.label_column])[self.label_column]
         ]
         if None in values:
             raise InputError(
-                f"The label column {self._label} has no value in row {values.index(None)}: "
+                f"The label column {self.label_column} has no value in row {values.index(None)}: "
                 f"fill it in, or choose another column."
             )
-        names = getattr(self._features[self._label], "names", None)
+        names = getattr(self._features[self.label_column], "names", None)
         return Column(values, None if names is None else tuple(names))
 
 
 def _image_column(features: Features, wanted: str | None, where: str) -> str:
     if wanted is not None:
-        if wanted not in features or not _holds_images(features[wanted]):
+        if wanted not in features or not holds_images(features[wanted]):
             state = "does not hold images" if wanted in features else "is not there"
             raise InputError(
                 f"The image column {wanted!r} {state} in {where}, "
                 f"whose columns are {_list(features)}: name one that holds images."
             )
         return wanted
-    found = [name for name, feature in features.items() if _holds_images(feature)]
+    found = [name for name, feature in features.items() if holds_images(feature)]
     for name in ("image", "img", *found):
         if name in found:
             return name
@@ -166,12 +158,12 @@ def _image_column(features: Features, wanted: str | None, where: str) -> str:
     )
 
 
-def _holds_images(feature: object) -> bool:
+def holds_images(feature: object) -> bool:
     """Whether a column has images' bytes, or paths and bytes."""
     from datasets import Image, Value
 
     if isinstance(feature, dict):
-        return "bytes" in feature
+        feature = feature.get("bytes")
     binary = isinstance(feature, Value) and feature.dtype in ("binary", "large_binary")
     return binary or isinstance(feature, Image)
 

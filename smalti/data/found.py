@@ -1,0 +1,51 @@
+"""What was found where data were looked for, in a few lines that a user reads before training."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from smalti.data.names import readable
+from smalti.data.rows import Rows
+
+__all__ = ["Found", "logger"]
+
+logger = logging.getLogger(__name__)  # `smalti fit` prints what it says
+
+NAMED = 6  # labels and kinds that a line names
+
+
+class Found(NamedTuple):
+    """The images that a path stands for, by split, and what was passed over there."""
+
+    where: str
+    rows: dict[str, Rows]
+    origins: Mapping[str, Sequence[str]]
+    """The folders or files that gave a split its name; none where no name said so."""
+
+    passed: Counter[str]
+    """What was passed over, by kind."""
+
+    def lines(self, labels: Sequence[str] | None) -> list[str]:
+        """One line of what there is, and one of what was passed over, if anything was.
+
+        Arguments:
+            labels: Their names; None where there are none.
+        """
+        splits = []
+        for split, rows in self.rows.items():
+            origin = ", ".join(readable(name) for name in self.origins.get(split, ())[:3])
+            splits.append(f"{split} {len(rows)}" + f" (of {origin})" * bool(origin))
+        n = sum(map(len, self.rows.values()))
+        named = "no labels" if labels is None else f"{len(labels)} labels ({_few(labels)})"
+        lines = [f"found {n} images in {self.where}: {named}; {', '.join(splits)}"]
+        if self.passed:
+            kinds = [f"{n} {kind}" for kind, n in self.passed.most_common()]
+            lines.append(f"passed over: {'; '.join(kinds)}")
+        return lines
+
+
+def _few(names: Sequence[str]) -> str:
+    return ", ".join(map(readable, names[:NAMED])) + ", …" * (len(names) > NAMED)

@@ -1,0 +1,406 @@
+"""Layouts of folders: which images are of which split, and what their labels are.
+
+    cat/1.jpg, dog/2.jpg                      folders are labels
+    train/cat/1.jpg, test_set/cat/2.jpg       folders named after splits, labels below them
+    cat/train/1.jpg, cat/val/2.jpg            labels, and splits below each
+    photos/train2017/…, photos/val2017/…      folders around all of this do not matter
+    train/images/1.jpg, train/masks/1.png     nor do folders that say no more than "images"
+    train_cat/1.jpg, test_cat/2.jpg           a split and a label in one name
+
+A folder that is named after a split is never taken for a label by itself, so that test images are
+never trained on unnoticed: where names allow of two readings, the layout is refused. Images beside
+such folders are passed over and counted.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import PurePath
+from typing import NamedTuple
+
+from smalti.data.names import label_name, readable
+from smalti.data.walking import Parts
+from smalti.data.words import Named, is_annotation, is_apart, is_filler, named
+from smalti.errors import InputError
+
+__all__ = ["Layout", "Part", "understand"]
+
+HELD = ("validation", "test")
+
+
+class Part(NamedTuple):
+    """The images of one split."""
+
+    files: list[Parts]
+    labels: list[str] | None
+    """Of each file; None where there are none."""
+
+    folders: tuple[str, ...]
+    """The folders that gave the split its name; empty where none did."""
+
+    depth: int = 0
+    """How many folders lead to where the split's own folders start."""
+
+
+class Layout(NamedTuple):
+    """Images by split, and what was passed over, by kind."""
+
+    parts: dict[str, Part]
+    passed: Counter[str]
+
+
+def understand(files: Sequence[Parts], where: str, splits: bool = True) -> Layout:
+    """Reads splits and labels from the folders of image files.
+
+    Arguments:
+        files: Each as the names on the way to it.
+        where: Name of the folder, for messages.
+        splits: Whether folders named after splits are splits; else they are labels.
+
+    Raises:
+        InputError: If the names allow of more than one reading.
+    """
+    reader = _Reader(where, splits)
+    parts = reader.read(_Node.of(files), ())
+    layout = Layout(parts, reader.passed)
+    if splits:
+        reader.check(layout)
+    return layout
+
+
+@dataclass
+class _Node:
+    """A folder: its own images, and its folders that have any, by the names of labels."""
+
+    depth: int
+    files: list[Parts] = field(default_factory=list)
+    folders: dict[str, _Node] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, files: Iterable[Parts], depth: int = 0) -> _Node:
+        """The folder `depth` folders down, as one for all files."""
+        root = cls(depth)
+        for file in files:
+            node = root
+            for folder in file[depth:-1]:
+                node = node.folders.setdefault(label_name(folder), cls(node.depth + 1))
+            node.files.append(file)
+        return root
+
+    def all(self) -> list[Parts]:
+        found, waiting = [], [self]
+        while waiting:
+            node = waiting.pop()
+            found += node.files
+            waiting += reversed(node.folders.values())
+        return found
+
+    def merged(self, names: Iterable[str]) -> _Node:
+        """One folder with what these folders of it have."""
+        files = [file for name in names for file in self.folders[name].all()]
+        return _Node.of(files, self.depth + 1)
+
+
+class _Reader:
+    """Reads one layout, level by level, and notes what it passes over."""
+
+    def __init__(self, where: str, splits: bool) -> None:
+        self.where, self.splits = readable(where), splits
+        self.passed: Counter[str] = Counter()
+
+    # The levels above splits and labels
+
+    def read(self, node: _Node, path: Parts) -> dict[str, Part]:
+        if self.splits:
+            node = self._without_annotations(node)
+            branches = self._branches(node)
+            if branches:
+                return self._by_split(node, branches, path)
+            if self._is_split_below(node):
+                return self._labels_above(node, path)
+        if not node.folders:
+            return {"train": Part(node.files, None, (), len(path))}
+        inside = _around(node)
+        if inside is not None:
+            below = self.read(node.merged(inside), (*path, inside[0]))
+            plain = set(below) == {"train"} and not below["train"].folders
+            if plain and below["train"].labels is None:
+                return {"train": Part(node.all(), None, (), len(path))}
+            return self._without_strays(node.files, below, path)
+        return self._without_strays(node.files, {"train": self._labelled(node, path)}, path)
+
+    def _labelled(self, node: _Node, path: Parts) -> Part:
+        """A level whose folders are labels."""
+        files, labels = [], []
+        for label, inner in node.folders.items():
+            found = inner.all()
+            files += found
+            labels += [label] * len(found)
+        return Part(files, labels, (), len(path))
+
+    def _without_strays(
+        self, strays: list[Parts], parts: dict[str, Part], path: Parts
+    ) -> dict[str, Part]:
+        """Passes over images that lie beside folders of splits or labels, if they are few."""
+        inside = sum(len(part.files) for part in parts.values())
+        if len(strays) > inside:
+            raise InputError(
+                f"{self._here(path)} has {len(strays)} images of its own and {inside} in folders "
+                f"that look like splits or labels: move the ones or the others elsewhere."
+            )
+        if strays:
+            self.passed["images beside the folders of splits or labels"] += len(strays)
+        return parts
+
+    def _without_annotations(self, node: _Node) -> _Node:
+        """Leaves out folders of masks and the like beside folders of images."""
+        others = {name for name in node.folders if is_annotation(name)}
+        beside = [name for name in node.folders if is_filler(name) or named(name).split]
+        if not others or not beside:
+            return node
+        for name in others:
+            self.passed[f"images in folders named {readable(name)}"] += len(
+                node.folders[name].all()
+            )
+        kept = {name: inner for name, inner in node.folders.items() if name not in others}
+        return _Node(node.depth, node.files, kept)
+
+    # Splits
+
+    def _branches(self, node: _Node) -> dict[str, list[tuple[str, str | None]]]:
+        """The folders of each split, each with the label in its name, if that has one."""
+        words = {name: named(name) for name in node.folders}
+        strong = [name for name, word in words.items() if word.split and not word.rest]
+        weak = [name for name, word in words.items() if word.split and word.rest]
+        plain = [name for name, word in words.items() if not word.split and not is_apart(name)]
+        if not strong:
+            return self._from_weak(node, words, weak, plain)
+        splits = {words[name].split for name in strong}
+        flat = not any(node.folders[name].folders for name in strong)
+        held_weak = [name for name in weak if words[name].split != "train"]
+        train_weak = [name for name in weak if words[name].split == "train"]
+        if "train" in splits and len(splits) > 1:
+            if flat and plain:
+                raise self._ambiguous(strong, plain)
+            self._check_numbers(node, strong, words)
+            return _grouped(strong, words)
+        if splits == {"train"}:
+            if not plain:
+                return _grouped([*strong, *held_weak], words)
+            if held_weak or not flat:
+                raise self._ambiguous([*strong, *held_weak], plain)
+            return {}  # one label among others that is called "train"
+        if train_weak and not plain:
+            return _grouped([*strong, *train_weak], words)
+        return self._held_alone(node, strong, [*train_weak, *plain], words)
+
+    def _held_alone(
+        self, node: _Node, strong: list[str], others: list[str], words: dict[str, Named]
+    ) -> dict[str, list[tuple[str, str | None]]]:
+        """Folders of held-out images with no folder of training images beside them."""
+        found = _grouped(strong, words)
+        labels = {name for held in strong for name in node.folders[held].folders}
+        if not others:
+            if node.files and not labels:
+                found["train"] = []  # the images beside them
+            return found
+        if not labels or not labels <= set(others):
+            raise self._ambiguous(strong, others)
+        found["train"] = [(name, name) for name in others]
+        return found
+
+    def _from_weak(
+        self, node: _Node, words: dict[str, Named], weak: list[str], plain: list[str]
+    ) -> dict[str, list[tuple[str, str | None]]]:
+        """Splits where all names have other words, too: seg_train, seg_test."""
+        train = {words[name].rest for name in weak if words[name].split == "train"}
+        held = {words[name].rest for name in weak if words[name].split != "train"}
+        known = train | {words[name].rest for name in plain}
+        if not held & known:
+            return {}  # labels such as test_tube and steam_train
+        if len(train) == 1 and held == train:
+            flat = not any(node.folders[name].folders for name in weak)
+            if flat and plain:
+                raise self._ambiguous(weak, plain)
+            return _grouped(weak, words)
+        if plain or not held <= train:
+            raise self._ambiguous(weak, plain)
+        return _grouped(weak, words, labelled=True)
+
+    def _check_numbers(self, node: _Node, strong: list[str], words: dict[str, Named]) -> None:
+        """Refuses train_0, train_1, test_0, test_1, whose numbers may be labels or parts."""
+        numbers: dict[str | None, set[tuple[str, ...]]] = {}
+        for name in strong:
+            numbers.setdefault(words[name].split, set()).add(words[name].numbers)
+        first, *rest = numbers.values()
+        flat = not any(node.folders[name].folders for name in strong)
+        if flat and len(first) > 1 and all(other == first for other in rest):
+            raise InputError(
+                f"The numbers in {_some(strong)} of {self.where} may be labels or parts: move the "
+                f"images to folders such as train/0, or to one folder a split."
+            )
+
+    def _by_split(
+        self, node: _Node, branches: dict[str, list[tuple[str, str | None]]], path: Parts
+    ) -> dict[str, Part]:
+        used = {name for names in branches.values() for name, _ in names}
+        for name, inner in node.folders.items():
+            if name not in used:
+                self.passed[f"images in {readable('/'.join((*path, name)))}/"] += len(inner.all())
+        depth, parts, merged = len(path) + 1, {}, {}
+        for split, names in branches.items():
+            if not names:  # training images lie beside the folders of the others
+                parts[split] = Part(node.files, None, (), len(path))
+            elif all(label is not None for _, label in names):
+                inside = _Node(depth, [], {str(label): node.folders[name] for name, label in names})
+                parts[split] = self._labelled(inside, path)._replace(depth=depth)
+            else:
+                merged[split] = node.merged(name for name, _ in names)
+        parts |= self._label_level(merged, depth)
+        for split, names in branches.items():
+            folders = ["/".join((*path, name)) for name, _ in names if named(name).split]
+            parts[split] = parts[split]._replace(folders=tuple(folders))
+        strays = [] if [] in branches.values() else node.files
+        return self._without_strays(strays, parts, path)
+
+    # Labels
+
+    def _label_level(self, nodes: dict[str, _Node], depth: int) -> dict[str, Part]:
+        """Labels of the folders of all splits together, below folders that mean nothing."""
+        while True:
+            nodes = {split: self._without_annotations(node) for split, node in nodes.items()}
+            names = {name for node in nodes.values() for name in node.folders}
+            if not names:
+                break
+            lone = len(names) == 1 and any(
+                inner.folders for node in nodes.values() for inner in node.folders.values()
+            )
+            around = all(
+                is_filler(name) or named(name).split == split
+                for split, node in nodes.items()
+                for name in node.folders
+            )
+            if not lone and not around:
+                break
+            for node in nodes.values():
+                if node.folders and node.files:
+                    self.passed["images beside the folders of splits or labels"] += len(node.files)
+            nodes = {
+                split: node.merged(node.folders) if node.folders else node
+                for split, node in nodes.items()
+            }
+            depth += 1
+        parts = {}
+        for split, node in nodes.items():
+            if not node.folders:
+                parts[split] = Part(node.files, None, (), depth)
+                continue
+            part = self._labelled(node, ())._replace(depth=depth)
+            parts[split] = self._without_strays(node.files, {split: part}, (split,))[split]
+        return parts
+
+    def _is_split_below(self, node: _Node) -> bool:
+        """Whether each folder of a level has folders of splits and of nothing else."""
+        splits = set()
+        for inner in node.folders.values():
+            below = {named(name) for name in inner.folders if not is_apart(name)}
+            if not below or any(not word.split or word.rest for word in below):
+                return False
+            splits |= {word.split for word in below}
+        return len(node.folders) > 1 and bool(splits & set(HELD))
+
+    def _labels_above(self, node: _Node, path: Parts) -> dict[str, Part]:
+        found: dict[str, tuple[list[Parts], list[str], set[str]]] = {}
+        strays = list(node.files)
+        for label, inner in node.folders.items():
+            strays += inner.files
+            for name, held in inner.folders.items():
+                if any(not is_filler(below) for below in held.folders):
+                    raise InputError(
+                        f"{self.where} has folders of splits such as {readable(label)}/"
+                        f"{readable(name)} with folders above and below, each of which may be "
+                        f"labels: give the path of one of the upper ones alone."
+                    )
+                split = named(name).split
+                if split is None:
+                    self.passed[f"images in folders named {readable(name)}"] += len(held.all())
+                    continue
+                files, labels, names = found.setdefault(split, ([], [], set()))
+                images = held.all()
+                files += images
+                labels += [label] * len(images)
+                names.add(f"*/{name}")
+        parts = {
+            split: Part(files, labels, tuple(sorted(names)), len(path) + 2)
+            for split, (files, labels, names) in found.items()
+        }
+        return self._without_strays(strays, parts, path)
+
+    # What is refused
+
+    def check(self, layout: Layout) -> None:
+        """Refuses training images below a folder, or of a name, that says another split."""
+        train = layout.parts.get("train")
+        if train is None:
+            return
+        labels = [set(part.labels or ()) for part in layout.parts.values()]
+        shared = set.intersection(*labels) if len(labels) > 1 else set()
+        for folders in {file[train.depth : -1] for file in train.files}:
+            for folder in folders:
+                word = named(folder)
+                if word.split in HELD and not word.rest and label_name(folder) not in shared:
+                    raise InputError(
+                        f"{self.where} has training images in {readable('/'.join(folders))}, a "
+                        f"folder named after a split: move them out or rename it, or say "
+                        f"--data.splits none to take every folder as a label."
+                    )
+        if set(layout.parts) == {"train"} and not train.folders:
+            heads = {named(PurePath(file[-1]).stem).split for file in train.files}
+            if "train" in heads and heads <= {"train", *HELD} and len(heads) > 1:
+                raise InputError(
+                    f"The files in {self.where} are named after splits, e.g. "
+                    f"{readable(train.files[0][-1])}: move each split to a folder of its own, or "
+                    f"say --data.splits none to take them as they are."
+                )
+
+    def _ambiguous(self, splits: list[str], others: list[str]) -> InputError:
+        beside = f" beside {_some(others)}, which may be labels" if others else ""
+        return InputError(
+            f"{self.where} has folders named after splits, {_some(splits)},{beside}: move the ones "
+            f"or the others elsewhere, or say --data.splits none to take every folder as a label."
+        )
+
+    def _here(self, path: Parts) -> str:
+        return readable("/".join((self.where, *path)))
+
+
+def _around(node: _Node) -> list[str] | None:
+    """The folders of a level that only lie around what matters; None where they are labels."""
+    names = list(node.folders)
+    if len(names) == 1:
+        return names
+    same = len({named(name).rest for name in names}) == 1
+    return names if same and all(map(is_filler, names)) and _alike(names) else None
+
+
+def _alike(names: list[str]) -> bool:
+    """Whether names differ in their numbers alone: images_001, images_002."""
+    letters = {"".join(c for c in name.casefold() if not c.isdecimal()) for name in names}
+    return len(letters) == 1
+
+
+def _grouped(
+    names: list[str], words: dict[str, Named], labelled: bool = False
+) -> dict[str, list[tuple[str, str | None]]]:
+    found: dict[str, list[tuple[str, str | None]]] = {}
+    for name in names:
+        split = words[name].split
+        assert split is not None
+        found.setdefault(split, []).append((name, words[name].rest if labelled else None))
+    return found
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(readable(name) for name in names[:4]) + ", …" * (len(names) > 4)

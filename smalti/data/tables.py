@@ -1,0 +1,81 @@
+"""Parquet files as rows: opened one at a time, and refused where they do not belong together."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from smalti.data.names import readable
+from smalti.data.rows import Piece, Rows, TableRows, holds_images
+from smalti.errors import InputError, first_line
+
+if TYPE_CHECKING:
+    from datasets import Dataset, Features
+
+__all__ = ["parquet_rows"]
+
+
+def parquet_rows(files: list[Path], columns: tuple[str | None, str | None]) -> Rows:
+    """The rows of parquet files with the same columns.
+
+    Arguments:
+        files: Their paths.
+        columns: The names of the columns of images and of labels; None to find them.
+
+    Raises:
+        InputError: If a file cannot be read, or is unlike the first.
+    """
+    pieces, features = [], []
+    for file in files:
+        with _reading(file):
+            length, schema = pq.read_metadata(file).num_rows, pq.read_schema(file)
+        features.append(_features(file, schema))
+        pieces.append(Piece(readable(file), length, partial(_table, file)))
+    rows = TableRows(pieces, features[0], *columns, folder=files[0].parent)
+    for file, other in zip(files, features, strict=True):
+        if (
+            not holds_images(other.get(rows.image_column))
+            or rows.label_column is not None
+            and other.get(rows.label_column) != features[0][rows.label_column]
+        ):
+            raise InputError(
+                f"{readable(file)} has other columns or class names than {readable(files[0])}: "
+                f"write all files of a split alike, or move them to folders of their own."
+            )
+    return rows
+
+
+def _features(file: Path, schema: pa.Schema) -> Features:
+    """The columns, as the Hugging Face metadata of the file describe them, if there are any."""
+    from datasets import Features
+
+    try:
+        return Features.from_arrow_schema(schema)
+    except Exception as error:  # of metadata that are anything at all
+        raise InputError(
+            f"The Hugging Face metadata of {readable(file)} cannot be used ({first_line(error)}): "
+            f"write the file again without them, or with class names that differ."
+        ) from error
+
+
+def _table(file: Path, columns: list[str]) -> Dataset:
+    from datasets import Dataset
+
+    with _reading(file):
+        return Dataset(pq.read_table(file, columns=columns, partitioning=None))
+
+
+@contextlib.contextmanager
+def _reading(file: Path) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, pa.ArrowException) as error:
+        raise InputError(
+            f"{readable(file)} cannot be read as parquet ({first_line(error)}): copy it again."
+        ) from error

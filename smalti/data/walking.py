@@ -1,0 +1,120 @@
+"""Walking a folder: its files in order, and what was passed over, by kind.
+
+Nothing but regular files is ever opened: a named pipe or a device would wait or never end. Links
+are followed, unless they lead to a folder that the walk meets anyway, so that circles end and a
+folder keeps its own name.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections import Counter
+from pathlib import Path
+from typing import NamedTuple
+
+from smalti.data.names import readable
+from smalti.errors import InputError
+
+__all__ = ["Tree", "is_regular", "walk"]
+
+SYSTEM = {"__macosx", "@eadir", "$recycle.bin", "system volume information", "lost+found"}
+SYSTEM |= {"__pycache__"}
+CLUTTER = {"thumbs.db", "desktop.ini"}
+
+Parts = tuple[str, ...]
+
+
+class Tree(NamedTuple):
+    """The files below a folder."""
+
+    files: list[Parts]
+    """Each as the names on the way to it; those of a folder come before its folders'."""
+
+    passed: Counter[str]
+    """How many of which kind were passed over."""
+
+
+def is_regular(path: str | Path) -> bool:
+    """Whether a path is that of an ordinary file, or of a link to one; never waits for it."""
+    try:
+        return stat.S_ISREG(Path(path).stat().st_mode)
+    except (OSError, ValueError):
+        return False
+
+
+def walk(folder: Path) -> Tree:
+    """All ordinary files below a folder, none that are hidden or the system's own.
+
+    Raises:
+        InputError: If the folder cannot be read.
+    """
+    walker = _Walker(folder)
+    try:
+        os.scandir(folder).close()
+    except OSError as error:
+        raise InputError(
+            f"The folder {readable(folder)} cannot be read ({error.strerror}): ask for the right "
+            f"to, or copy it."
+        ) from error
+    walker.go_through(())
+    while walker.links:  # after all real folders, so that none is known by another's name
+        link = walker.links.pop(0)
+        walker.go_through(link)
+    walker.files.sort(key=_order)
+    return Tree(walker.files, walker.passed)
+
+
+class _Walker:
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.files: list[Parts] = []
+        self.links: list[Parts] = []
+        self.passed: Counter[str] = Counter()
+        self.seen: set[tuple[int, int]] = set()
+
+    def go_through(self, start: Parts) -> None:
+        waiting = [start]
+        while waiting:
+            parts = waiting.pop()
+            try:
+                here = self.root.joinpath(*parts)
+                status = here.stat()
+                entries = sorted(os.scandir(here), key=lambda entry: entry.name)
+            except OSError:
+                self.passed["folders that cannot be read"] += 1
+                continue
+            if (key := (status.st_dev, status.st_ino)) in self.seen:
+                self.passed["links to folders that are here already"] += 1
+                continue
+            self.seen.add(key)
+            for entry in entries:
+                self._look_at(entry, (*parts, entry.name), waiting)
+
+    def _look_at(self, entry: os.DirEntry[str], parts: Parts, waiting: list[Parts]) -> None:
+        name = entry.name.casefold()
+        if name[0] == ".":
+            self.passed["hidden files and folders"] += 1
+        elif name in SYSTEM or name in CLUTTER:
+            self.passed["files and folders of the system's own"] += 1
+        elif _is_folder(entry):
+            (self.links if entry.is_symlink() else waiting).append(parts)
+        elif is_regular(entry.path):
+            self.files.append(parts)
+        elif entry.is_symlink():
+            self.passed["links that lead nowhere"] += 1
+        else:
+            self.passed["pipes, sockets or devices"] += 1
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link that leads to itself
+        return False
+
+
+def _order(parts: Parts) -> tuple[tuple[bool, str], ...]:
+    """A folder's files first, then its folders, each by name."""
+    *folders, name = parts
+    return (*((True, folder) for folder in folders), (False, name))

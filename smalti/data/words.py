@@ -1,0 +1,138 @@
+"""The words that people call the parts of a data set, and what the name of a folder says.
+
+    training_set, train2017, TrainImages, images-train   → train
+    val, valid, dev, eval, val_256                       → validation
+    test, testing, t10k, holdout                         → test
+    seg_train, cats_test, trainA                         → a split, and a rest: seg, cats, a
+
+A name is read word by word; numbers and words such as "images" or "set" say nothing.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+from smalti.data.names import label_name
+
+__all__ = ["Named", "is_annotation", "is_apart", "is_filler", "named"]
+
+SPLITS = {
+    "train": ("train", "training", "trn", "trainval"),
+    "validation": (
+        "validation",
+        "validate",
+        "valid",
+        "val",
+        "minival",
+        "dev",
+        "eval",
+        "evaluation",
+    ),
+    "test": ("test", "tests", "testing", "tst", "devtest", "holdout", "t10k"),
+}
+SPLIT_OF = {word: split for split, words in SPLITS.items() for word in words}
+SHORT = {"tr": "train", "ts": "test", "te": "test"}  # only beside a filler: imagesTr
+
+CONTENT = set(
+    "image images img imgs pic pics picture pictures photo photos jpg jpeg jpegs png pngs"
+    " jpegimages data dataset datasets file files".split()
+)
+FILLER = CONTENT | set(
+    "set sets split splits part parts shard shards folder dir new old final full all the my our raw"
+    " orig original resized processed cropped v x px of".split()
+)
+ANNOTATION = set(
+    "mask masks label labels annotation annotations annot annots segmentation segmentations"
+    " segmentationclass segmentationobject groundtruth gt".split()
+)
+APART = set("extra extras unlabeled unlabelled unsupervised pred preds prediction".split())
+
+
+class Named(NamedTuple):
+    """What a name says."""
+
+    split: str | None
+    """`"train"`, `"validation"` or `"test"`."""
+
+    rest: str
+    """Its other words, but for fillers and numbers."""
+
+    numbers: tuple[str, ...]
+    """Its numbers."""
+
+
+def named(name: str) -> Named:
+    """What the name of a folder or a file says.
+
+    Example:
+        >>> [named(name).split for name in ("Val", "train2017", "test_images", "trainers")]
+        ['validation', 'train', 'test', None]
+        >>> named("seg_train")
+        Named(split='train', rest='seg', numbers=())
+    """
+    splits, rest, numbers, fillers = [], [], [], 0
+    for word in _words(name):
+        split = _split_word(word)
+        if split:
+            splits.append(split)
+        elif word.isdecimal():
+            numbers.append(word)
+        elif word in FILLER:
+            fillers += 1
+        else:
+            rest.append(word)
+    if not splits and fillers and len(rest) == 1 and rest[0] in SHORT:
+        splits.append(SHORT[rest.pop()])
+    return Named(_one(splits), " ".join(rest), tuple(numbers))
+
+
+def is_filler(name: str) -> bool:
+    """Whether a name says no more than that there are images: "images", "data_01"."""
+    words = _words(name)
+    content = any(word in CONTENT for word in words)
+    return content and all(word in FILLER or word.isdecimal() for word in words)
+
+
+def is_annotation(name: str) -> bool:
+    """Whether a name is that of what belongs to images and is none itself, such as masks."""
+    words = [word for word in _words(name) if not word.isdecimal() and word not in FILLER]
+    return bool(words) and all(
+        word in ANNOTATION or (word in ("class", "object") and len(words) > 1) for word in words
+    )
+
+
+def is_apart(name: str) -> bool:
+    """Whether a name is that of images beside the splits, such as "extra" or "unlabeled"."""
+    return any(word in APART for word in _words(name))
+
+
+def _one(splits: list[str]) -> str | None:
+    """The split that several words stand for: "train_val" is for training, "devtest" a test."""
+    different = set(splits)
+    if different == {"train", "validation"}:
+        return "train"
+    if different == {"validation", "test"}:
+        return "test"
+    return different.pop() if len(different) == 1 else None
+
+
+def _words(name: str) -> list[str]:
+    name = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", label_name(name)).casefold()
+    name = re.sub(r"\b(held|hold)[\W_]*out(?![^\W_])", "holdout", name.replace("_", " "))
+    words = []
+    for word in re.findall(r"[^\W_]+", name):
+        words += [word] if word == "t10k" else re.findall(r"\d+|[^\W\d_]+", word)
+    return words
+
+
+def _split_word(word: str) -> str | None:
+    """The split that one word stands for, also where a filler is written to it: "trainset"."""
+    if word in SPLIT_OF:
+        return SPLIT_OF[word]
+    for known, split in SPLIT_OF.items():
+        if word.startswith(known) and word.removeprefix(known) in FILLER - {"x", "v", "s"}:
+            return split
+        if word.endswith(known) and word.removesuffix(known) in CONTENT:
+            return split
+    return None
