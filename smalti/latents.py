@@ -2,36 +2,35 @@
 
 from __future__ import annotations
 
-import zlib
+import re
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from smalti.arrays import DAMAGED, mark_npz, read_npz
 from smalti.errors import InputError
 from smalti.files import atomic_file
+from smalti.outputs import check_file
 
 __all__ = ["read_latents", "write_latents"]
 
-DAMAGED = (  # what numpy raises at a file of another kind, or a broken one
-    *(OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, NotImplementedError),
-    *(BadZipFile, zlib.error),
-)
 
-
-def write_latents(path: str | Path, z: Tensor) -> None:
+def write_latents(path: str | Path, z: Tensor, overwrite: bool = False) -> None:
     """Writes latents (N, D) to a .npz file.
 
     Raises:
-        InputError: If the name ends otherwise.
+        InputError: If the name ends otherwise, or a file that smalti did not write would be
+            replaced without `overwrite`.
     """
     path = Path(path)
     if path.suffix != ".npz":
         raise InputError(f"Latents are written as .npz, got {path.name}: name it {path.stem}.npz.")
+    check_file(path, overwrite)
     with atomic_file(path) as temporary:
         np.savez_compressed(temporary, latents=z.cpu().numpy())
+        mark_npz(temporary)
 
 
 def read_latents(path: str | Path) -> Tensor:
@@ -45,11 +44,14 @@ def read_latents(path: str | Path) -> Tensor:
         raise InputError(
             f"Latents are read from a .npz, got {path.name}: give one that smalti encode wrote."
         )
-    if not path.is_file():
+    if not path.exists():
         raise InputError(f"There is no file {path}: give the path of a .npz.")
     try:
-        with path.open("rb") as file, np.load(file) as arrays:
-            latents = arrays["latents"]
+        arrays = read_npz(path, re.compile("latents|indices"))
+        if "latents" not in arrays:
+            held = "token indices" if "indices" in arrays else "no such array"
+            raise ValueError(f"latents are missing, it holds {held}")
+        latents = arrays["latents"]
         floating = np.issubdtype(latents.dtype, np.floating)
         if latents.ndim != 2 or not len(latents) or not floating:
             raise ValueError(f"latents are {latents.dtype} of the shape {latents.shape}")

@@ -15,11 +15,13 @@ from pathlib import Path
 import torch
 from einops import rearrange, repeat
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 from torch.nn import functional as F
 
 from smalti.errors import InputError
 from smalti.files import atomic_file
+from smalti.outputs import MARK, check_file
 
 __all__ = ["grid", "save_png", "to_image", "to_uint8"]
 
@@ -89,17 +91,21 @@ def grid(
     return _image(sheet)
 
 
-def save_png(image: Image.Image, path: str | Path) -> None:
-    """Writes a picture to `path`, whole or not at all.
+def save_png(image: Image.Image, path: str | Path, overwrite: bool = False) -> None:
+    """Writes a picture to `path`, whole or not at all; it bears smalti's mark (`smalti.outputs`).
 
     Raises:
-        InputError: If the name does not end in .png.
+        InputError: If the name does not end in .png, or a file that smalti did not write would be
+            replaced without `overwrite`.
     """
     path = Path(path)
     if path.suffix.lower() != ".png":
         raise InputError(f"Pictures are written as PNG, got {path.name}: name it {path.stem}.png.")
+    check_file(path, overwrite)
+    mark = PngInfo()
+    mark.add_text("Software", MARK)
     with atomic_file(path) as temporary:
-        image.save(temporary, format="PNG")
+        image.save(temporary, format="PNG", pnginfo=mark)
 
 
 def _image(sheet: Tensor) -> Image.Image:

@@ -14,20 +14,21 @@ import hashlib
 import json
 import math
 import re
-import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
-from zipfile import BadZipFile
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
+from smalti.arrays import DAMAGED, check_claim, mark_npz, read_npz
 from smalti.errors import InputError
-from smalti.files import atomic_file, atomic_folder, sha256, write_text
+from smalti.files import atomic_file, atomic_folder, read_bytes, regular, sha256, write_text
+from smalti.outputs import KEY, MARK, check_file
 
 __all__ = [
     "TokenGrids",
@@ -41,10 +42,9 @@ __all__ = [
 
 SHARD = 100_000
 MANIFEST = "tokens.json"
-DAMAGED = (  # what numpy and pyarrow raise at a file of another kind, or a broken one
-    *(OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, NotImplementedError),
-    *(BadZipFile, zlib.error, pa.ArrowException),
-)
+LARGEST = 64 << 20  # bytes of a manifest
+BROKEN = (*DAMAGED, pa.ArrowException)  # what is raised at a file of another kind, or broken
+READ = re.compile(r"indices(_\d+)?|context")
 
 
 class TokenGrids(NamedTuple):
@@ -66,29 +66,40 @@ class TokenGrids(NamedTuple):
         return (self.indices, *self.finer)
 
 
-def write_tokens(path: str | Path, tokens: TokenGrids, codebook_size: int) -> None:
+def write_tokens(
+    path: str | Path, tokens: TokenGrids, codebook_size: int, overwrite: bool = False
+) -> None:
     """Writes token grids to a .npz or .parquet file, in the smallest integer type that holds them.
 
     Raises:
-        InputError: If the name ends otherwise.
+        InputError: If the name ends otherwise, an index is not in [0, codebook_size), or a file
+            that smalti did not write would be replaced without `overwrite`.
     """
     path = Path(path)
-    dtype = _smallest(codebook_size)
-    levels = {_column(n): grid.numpy().astype(dtype) for n, grid in enumerate(tokens.levels)}
-    context = {} if tokens.context is None else {"context": tokens.context.numpy()}
-    if path.suffix == ".npz":
-        with atomic_file(path) as temporary:
-            np.savez_compressed(temporary, **{**levels, **context})  # type: ignore[arg-type]
-    elif path.suffix == ".parquet":
-        _write_parquet(path, levels, context)
-    else:
+    if path.suffix not in (".npz", ".parquet"):
         raise InputError(
             f"Tokens are written as .npz or .parquet, got {path.name}: choose one of the two."
         )
+    for grid in tokens.levels:
+        if grid.numel() and not 0 <= int(grid.min()) <= int(grid.max()) < codebook_size:
+            raise InputError(
+                f"Indices of a codebook of {codebook_size} are from 0 to {codebook_size - 1}, got "
+                f"{int(grid.min())} to {int(grid.max())}: give the right codebook_size."
+            )
+    check_file(path, overwrite)
+    dtype = _smallest(codebook_size)
+    levels = {_column(n): grid.numpy().astype(dtype) for n, grid in enumerate(tokens.levels)}
+    context = {} if tokens.context is None else {"context": tokens.context.numpy()}
+    if path.suffix == ".parquet":
+        _write_parquet(path, levels, context)
+        return
+    with atomic_file(path) as temporary:
+        np.savez_compressed(temporary, **{**levels, **context})  # type: ignore[arg-type]
+        mark_npz(temporary)
 
 
 def read_tokens(path: str | Path) -> TokenGrids:
-    """Reads what `write_tokens` wrote.
+    """Reads what `write_tokens` wrote, or another program in the same format.
 
     Raises:
         InputError: If the file is missing, is damaged or holds no token grids.
@@ -99,23 +110,26 @@ def read_tokens(path: str | Path) -> TokenGrids:
             f"Tokens are read from .npz or .parquet, got {path.name}: choose one of the two."
         )
     try:
-        columns = _read_parquet(path) if path.suffix == ".parquet" else _read_npz(path)
+        columns = _read_parquet(path) if path.suffix == ".parquet" else read_npz(path, READ)
         names = [_column(level) for level in range(max(1, sum(map(_is_level, columns))))]
         if missing := next((name for name in names if name not in columns), None):
             raise ValueError(f"{missing} is missing among {', '.join(columns) or 'no arrays'}")
-        levels = [_integers(columns[name]) for name in names]
+        levels = [_indices(columns[name], name) for name in names]
+        context = _context(columns["context"]) if "context" in columns else None
+        lengths = {len(array) for array in (*levels, *([] if context is None else [context]))}
+        if len(lengths) > 1 or not all(lengths):
+            counts = ", ".join(f"{name} {len(columns[name])}" for name in columns)
+            raise ValueError(f"it takes as many rows of each, at least one, got {counts}")
     except FileNotFoundError as error:
         raise InputError(
             f"There is no file {path}: give the path of a .npz or .parquet."
         ) from error
-    except DAMAGED as error:
-        reason = " ".join(str(error).split())
+    except BROKEN as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
         raise InputError(
             f"{path} holds no whole token grids ({reason}): write it with smalti encode."
         ) from error
-    context = columns.get("context")
-    given = None if context is None else torch.from_numpy(context.copy())
-    return TokenGrids(levels[0], given, tuple(levels[1:]))
+    return TokenGrids(levels[0], context, tuple(levels[1:]))
 
 
 def write_cache(
@@ -178,7 +192,7 @@ def read_cache(folder: Path, split: str) -> TokenGrids:
             raise ValueError("it is empty")
         for name in files:
             _check_shard(folder, split, name, files[name])
-    except DAMAGED as error:
+    except BROKEN as error:
         reason = " ".join(str(error).split())
         raise InputError(
             f"{folder} holds no whole tokens of the split {split!r} ({reason}): delete it and fit "
@@ -204,7 +218,7 @@ def cached_tokenizer(folder: Path) -> str | None:
             for name in files:
                 _check_shard(folder, split, name, files[name])
         return str(manifest["tokenizer"])
-    except DAMAGED:
+    except BROKEN:
         return None
 
 
@@ -216,7 +230,7 @@ def cache_made_from(folder: Path) -> dict[str, str]:
     """
     try:
         return dict(_manifest(folder).get("made_from", {}))
-    except DAMAGED as error:
+    except BROKEN as error:
         raise InputError(
             f"{folder / MANIFEST} is damaged ({' '.join(str(error).split())}): delete {folder} and "
             f"fit again."
@@ -224,15 +238,15 @@ def cache_made_from(folder: Path) -> dict[str, str]:
 
 
 def _manifest(folder: Path) -> dict[str, Any]:
-    """What `tokens.json` says; raises one of DAMAGED unless it is whole."""
-    manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    """What `tokens.json` says; raises one of BROKEN unless it is whole."""
+    manifest = json.loads(read_bytes(folder / MANIFEST, LARGEST))
     if manifest.pop("checksum") != _checksum(manifest):
         raise ValueError(f"{MANIFEST} was edited or damaged: its checksum differs")
     return manifest
 
 
 def _check_shard(folder: Path, split: str, name: str, wanted: str) -> None:
-    """Raises one of DAMAGED unless a shard is as it was written."""
+    """Raises one of BROKEN unless a shard is as it was written."""
     if not re.fullmatch(rf"{re.escape(split)}-\d+\.parquet", name):
         raise ValueError(f"{name} is no shard of it")
     if sha256(folder / name) != wanted:
@@ -255,10 +269,32 @@ def _is_level(column: str) -> bool:
     return re.fullmatch(r"indices(_\d+)?", column) is not None
 
 
-def _integers(array: np.ndarray) -> Tensor:
+def _indices(array: np.ndarray, name: str) -> Tensor:
+    """Indices (N, *grid), int64, of whatever integers they were."""
+    if array.ndim < 1:
+        raise ValueError(f"{name} is a single number")
+    return torch.from_numpy(_whole_numbers(array, name))
+
+
+def _whole_numbers(array: np.ndarray, name: str) -> np.ndarray:
     if not np.issubdtype(array.dtype, np.integer):
-        raise ValueError(f"indices are {array.dtype}, not integers")
-    return torch.from_numpy(array.astype(np.int64))
+        raise ValueError(f"{name} are {array.dtype}, not integers")
+    if array.size and array.min() < 0:
+        raise ValueError(f"{name} hold {array.min()}, and none is negative")
+    if array.size and array.max() > np.iinfo(np.int64).max:
+        raise ValueError(f"{name} hold {array.max()}, more than any codebook has")
+    return array.astype(np.int64)
+
+
+def _context(array: np.ndarray) -> Tensor:
+    """Conditions (N,): labels as int64, times as they are."""
+    if array.ndim != 1:
+        raise ValueError(f"context has the shape {array.shape}, not one value each")
+    if not np.issubdtype(array.dtype, np.floating):
+        return torch.from_numpy(_whole_numbers(array, "context"))
+    if not np.isfinite(array).all():
+        raise ValueError("context is not finite everywhere")
+    return torch.from_numpy(array.astype(array.dtype.newbyteorder("=")))
 
 
 def _write_parquet(
@@ -274,28 +310,58 @@ def _write_parquet(
     table = pa.table(
         {**lists, **context},
         metadata={
-            name.replace("indices", "grid"): json.dumps(shape) for name, shape in shapes.items()
+            KEY: MARK,
+            **{
+                name.replace("indices", "grid"): json.dumps(shape) for name, shape in shapes.items()
+            },
         },
     )
     with atomic_file(path) as temporary:
         pq.write_table(table, temporary)
 
 
-def _read_npz(path: Path) -> dict[str, np.ndarray]:
-    with path.open("rb") as file, np.load(file) as arrays:
-        return dict(arrays)
-
-
 def _read_parquet(path: Path) -> dict[str, np.ndarray]:
-    table = pq.read_table(path)
-    metadata = table.schema.metadata or {}
-    columns = {name: table[name].combine_chunks() for name in table.column_names}
-    arrays = {}
-    for name, column in columns.items():
-        if name.startswith("indices"):
-            grid = json.loads(metadata[name.replace("indices", "grid").encode()])
-            flat = column.flatten().to_numpy(zero_copy_only=False)
-            arrays[name] = flat.reshape(-1, *grid)
-        else:
-            arrays[name] = column.to_numpy(zero_copy_only=False)
-    return arrays
+    regular(path)
+    with path.open("rb") as file, pq.ParquetFile(file) as parquet:
+        schema, known = parquet.schema_arrow, parquet.metadata
+        names = [name for name in schema.names if READ.fullmatch(name)]
+        if twice := next((name for name in names if names.count(name) > 1), None):
+            raise ValueError(f"it holds {twice} more than once")
+        parts = (known.row_group(n) for n in range(known.num_row_groups))
+        values = (part.column(n).num_values for part in parts for n in range(part.num_columns))
+        check_claim(path, 8 * max(sum(values), known.num_rows))
+        table = parquet.read(columns=names)
+    metadata = schema.metadata or {}
+    return {
+        name: _lists(table[name], name, metadata)
+        if _is_level(name)
+        else _numbers(table[name], name)
+        for name in names
+    }
+
+
+def _lists(column: pa.ChunkedArray, name: str, metadata: dict[bytes, bytes]) -> np.ndarray:
+    """A column of lists of one length as (N, *grid)."""
+    types = pa.types
+    kinds = (types.is_list, types.is_large_list, types.is_fixed_size_list)
+    listed = any(is_kind(column.type) for is_kind in kinds)
+    if not listed or not types.is_integer(column.type.value_type):
+        raise ValueError(f"{name} is of the type {column.type}, not lists of integers")
+    key = name.replace("indices", "grid")
+    grid = json.loads(metadata.get(key.encode(), b"null"))
+    if not isinstance(grid, list) or not all(type(n) is int and n > 0 for n in grid):
+        raise ValueError(f"its metadata has no {key} that says the shape of {name}")
+    size = math.prod(grid)
+    lengths = pc.list_value_length(column).to_numpy(zero_copy_only=False)
+    if column.null_count or not (lengths == size).all():
+        row = int(np.argmax(~(lengths == size)))
+        raise ValueError(f"row {row} of {name} has not just the {size} indices of a grid {grid}")
+    return _numbers(pc.list_flatten(column), name).reshape(-1, *grid)
+
+
+def _numbers(column: pa.ChunkedArray, name: str) -> np.ndarray:
+    if not pa.types.is_integer(column.type) and not pa.types.is_floating(column.type):
+        raise ValueError(f"{name} is of the type {column.type}, not numbers")
+    if column.null_count:
+        raise ValueError(f"{name} has {column.null_count} empty places")
+    return column.to_numpy(zero_copy_only=False)

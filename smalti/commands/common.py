@@ -1,4 +1,4 @@
-"""What the subcommands share: parsers made from signatures, and pictures in and out."""
+"""What the subcommands share: parsers made from signatures, and pictures in."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ import docstring_parser
 from jsonargparse import ArgumentError, ArgumentParser
 from torch import Tensor
 
-from smalti import pictures
 from smalti.data.files import read_images
 from smalti.errors import InputError
 from smalti.training.processes import is_first
@@ -25,7 +24,7 @@ from smalti.training.processes import is_first
 if TYPE_CHECKING:
     from smalti.generation import ContinuousModel, Model
 
-__all__ = ["call", "data_option", "named_images", "printed", "write_pictures"]
+__all__ = ["call", "data_option", "named_images", "printed"]
 
 
 def call(
@@ -136,45 +135,3 @@ def named_images(
                 f"number."
             )
         yield from test[int(name)].x
-
-
-def write_pictures(
-    images: Tensor, out: str, columns: int | None = None, inputs: Sequence[str] = ()
-) -> None:
-    """Writes images (B, C, H, W) as one grid to a .png, or each to a file of its own in a folder.
-
-    Arguments:
-        images: In [-1, 1].
-        out: The .png or the folder.
-        columns: Images a row in a grid.
-        inputs: Files that they were made from: as many as images, or one for all. Where there are
-            as many, files in a folder have their names.
-
-    Raises:
-        InputError: If `out` is empty or a file of another kind, or an input would be overwritten.
-    """
-    if not out:
-        raise InputError("The option --out is empty: give a .png or a folder.")
-    path = Path(out)
-    names = [f"{number:05d}" for number in range(len(images))]
-    if len(inputs) == len(images):
-        names = [Path(file).stem for file in inputs]
-        if len(set(names)) < len(names):
-            names = [f"{number:05d}-{name}" for number, name in enumerate(names)]
-    single = path.suffix.lower() == ".png" and not path.is_dir()
-    files = [path] if single else [path / f"{name}.png" for name in names]
-    if lost := {file.resolve() for file in files} & {Path(file).resolve() for file in inputs}:
-        raise InputError(
-            f"{lost.pop()} is an input and would be overwritten: choose another --out."
-        )
-    if single:
-        pictures.save_png(pictures.grid(images, columns=columns), path)
-        print(f"{path}: {len(images)} images in one picture")
-        return
-    if path.suffix and not path.is_dir():
-        raise InputError(
-            f"Pictures are written to a .png, or to a folder each, got {out}: choose one."
-        )
-    for image, file in zip(images, files, strict=True):
-        pictures.save_png(pictures.to_image(image), file)
-    print(f"{path}/: {len(images)} images")

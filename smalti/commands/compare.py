@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from smalti.commands.common import call, data_option
+from smalti.comparison import Comparison, head_to_head
 from smalti.comparison import gaussian as on_vectors
-from smalti.comparison import head_to_head
 from smalti.errors import InputError
+from smalti.outputs import output
 from smalti.recipes import schema
 
 __all__ = ["compare", "run"]
@@ -28,7 +28,7 @@ def run(words: Sequence[str]) -> None:
     call(compare, own, fields=fields)
 
 
-def compare(
+def compare(  # noqa: PLR0913 - the options of the command
     fields: Sequence[str],
     data: str | None = None,
     quantizers: str = USUAL,
@@ -37,6 +37,7 @@ def compare(
     bits: str | None = None,
     recipe: str = "images32",
     out: str = "runs/compare",
+    overwrite: bool = False,
 ) -> None:
     """Puts quantizers head to head: the same encoder, bits, budget and order of the data for each.
 
@@ -50,7 +51,10 @@ def compare(
         bits: Bits an index, with commas between several; 9 if not given, 8 for gaussian.
         recipe: Whose data, network and optimizer are used; its fields are dotted options.
         out: Folder for the table, the plots and the runs.
+        overwrite: Replace a table and plots that smalti did not write, too.
     """
+    folder = output(out, folder=True)
+    Comparison.check(folder, overwrite)
     names = list(dict.fromkeys(quantizers.split(",")))
     for option, value in (("seeds", seeds), ("budget", budget)):
         if value < 1:
@@ -68,11 +72,11 @@ def compare(
             bits=rates,
             seeds=seeds,
             steps=budget,
-            folder=out,
+            folder=folder,
         )
-    made.save(out)
+    made.save(folder, overwrite)
     print(made.table())
-    print(f"Table: {Path(out) / 'comparison.md'}   Plots: {Path(out) / 'time.png'}, bits.png")
+    print(f"Table: {folder / 'comparison.md'}   Plots: {folder / 'time.png'}, bits.png")
 
 
 def _rates(bits: str) -> list[int]:

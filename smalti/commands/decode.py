@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from smalti.commands.common import call, write_pictures
+from smalti.commands.common import call
+from smalti.commands.pictures import Pictures
 from smalti.errors import InputError
 from smalti.generation import ContinuousModel, load
 from smalti.latents import read_latents
@@ -19,7 +20,12 @@ def run(words: Sequence[str]) -> None:
 
 
 def decode(
-    folder: str, tokens: str, *, out: str = "decoded.png", columns: int | None = None
+    folder: str,
+    tokens: str,
+    *,
+    out: str = "decoded.png",
+    columns: int | None = None,
+    overwrite: bool = False,
 ) -> None:
     """Turns token indices, or the latents of a continuous model, into images.
 
@@ -29,10 +35,12 @@ def decode(
             Of a hierarchy with `indices_1` … of the finer levels, as many as are to be used.
         out: A .png for one picture of all, or a folder for a file each.
         columns: Images a row in the picture.
+        overwrite: Replace what smalti did not write, too.
     """
     model = load(folder)
     if isinstance(model, ContinuousModel):
-        write_pictures(model.decode(read_latents(tokens)), out, columns)
+        z = read_latents(tokens)
+        Pictures(out, len(z), columns=columns, overwrite=overwrite).write(model.decode(z))
         return
     levels = read_tokens(tokens).levels
     grids = tuple(tuple(grid.shape[1:]) for grid in levels)
@@ -42,4 +50,5 @@ def decode(
             f"{tokens} holds grids {held}, this model's are {wanted}: use the run that they were "
             f"made with."
         )
-    write_pictures(model.decode(levels if len(model.grids) > 1 else levels[0]), out, columns)
+    pictures = Pictures(out, len(levels[0]), columns=columns, overwrite=overwrite)
+    pictures.write(model.decode(levels if len(model.grids) > 1 else levels[0]))

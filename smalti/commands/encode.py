@@ -8,6 +8,7 @@ from smalti.commands.common import call
 from smalti.data.files import read_images
 from smalti.generation import ContinuousModel, load
 from smalti.latents import write_latents
+from smalti.outputs import output
 from smalti.tokens import TokenGrids, write_tokens
 
 __all__ = ["run"]
@@ -19,7 +20,12 @@ def run(words: Sequence[str]) -> None:
 
 
 def encode(
-    folder: str, files: list[str], *, out: str = "tokens.npz", convert: bool = False
+    folder: str,
+    files: list[str],
+    *,
+    out: str = "tokens.npz",
+    convert: bool = False,
+    overwrite: bool = False,
 ) -> None:
     """Turns images into token indices, or with a continuous model into latents.
 
@@ -30,15 +36,19 @@ def encode(
             `indices_1` … of the finer levels of a hierarchy; latents are written to a .npz, as
             `latents` (N, D).
         convert: Resize and crop images of another size, turn grey into colour and back.
+        overwrite: Replace what smalti did not write, too.
     """
     model = load(folder)
+    suffixes = (".npz",) if isinstance(model, ContinuousModel) else (".npz", ".parquet")
+    path = output(out, suffixes, overwrite=overwrite)
     x = read_images(files, model.signal, convert)
     if isinstance(model, ContinuousModel):
         z = model.encode(x)
-        write_latents(out, z)
-        print(f"{out}: latents {tuple(z.shape)}")
+        write_latents(path, z, overwrite)
+        print(f"{path}: latents {tuple(z.shape)}")
         return
     indices, *finer = model.tokenizer.split(model.tokens(x))
-    write_tokens(out, TokenGrids(indices, finer=tuple(finer)), model.codebook_size)
+    grids = TokenGrids(indices, finer=tuple(finer))
+    write_tokens(path, grids, model.codebook_size, overwrite)
     shapes = ", ".join(str(tuple(grid.shape)) for grid in (indices, *finer))
-    print(f"{out}: indices {shapes}, each below {model.codebook_size}")
+    print(f"{path}: indices {shapes}, each below {model.codebook_size}")

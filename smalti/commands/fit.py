@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from smalti import recipes, runs
 from smalti.commands.common import data_option, printed
-from smalti.commands.evaluate import report
+from smalti.commands.evaluate import check_report, report
 from smalti.errors import InputError
+from smalti.outputs import output
 from smalti.recipes import schema
 from smalti.training.processes import is_first
 
 __all__ = ["run"]
 
 USAGE = """\
-usage: smalti fit RECIPE_OR_YAML [--data PATH] [--out RUN] [--any.key value ...]
+usage: smalti fit RECIPE_OR_YAML [--data PATH] [--out RUN] [--overwrite] [--any.key value ...]
 
 Learns a tokenizer and a prior from data, draws samples and writes the report. What was learned
 in RUN is not learned again; a fit that was interrupted goes on with the same command.
@@ -23,6 +23,7 @@ in RUN is not learned again; a fit that was interrupted goes on with the same co
   RECIPE_OR_YAML   a recipe by its name (smalti recipes lists them), or a YAML file
   --data PATH      the data: a folder, a parquet, IDX files, or a name on the Hugging Face hub
   --out RUN        the run directory (default: runs/NAME)
+  --overwrite      replace a report in RUN that smalti did not write, too
 
 Any field of the recipe can be given as a dotted option:
 """
@@ -41,13 +42,17 @@ def run(words: Sequence[str]) -> None:
             f"smalti fit takes a recipe first, got {recipe or 'nothing'}: "
             f"name one of {', '.join(recipes.names())}, or a YAML."
         )
-    out = _take(rest, "--out") or f"runs/{recipes.find(recipe).stem}"
+    overwrite = "--overwrite" in rest
+    rest = [word for word in rest if word != "--overwrite"]
+    out = _take(rest, "--out")
     data = _take(rest, "--data")
+    folder = output(f"runs/{recipes.find(recipe).stem}" if out is None else out, folder=True)
+    check_report(folder, overwrite)
     config = schema.read(recipe, [*rest, *data_option(data)])
     with printed("smalti.data.found"):
-        finished, splits = runs.fit(config, Path(out))
+        finished, splits = runs.fit(config, folder)
     if is_first():
-        report(finished, splits)
+        report(finished, splits, overwrite)
 
 
 def _take(words: list[str], option: str) -> str | None:

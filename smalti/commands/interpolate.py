@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from smalti.commands.common import call, named_images, write_pictures
+from smalti.commands.common import call, named_images
+from smalti.commands.pictures import Pictures
 from smalti.errors import InputError
 from smalti.generation import load
 
@@ -24,6 +25,7 @@ def interpolate(  # noqa: PLR0913 - the options of the command
     out: str = "interpolation.png",
     columns: int | None = None,
     convert: bool = False,
+    overwrite: bool = False,
 ) -> None:
     """Mixes two images in the latent space, and decodes what lies between them.
 
@@ -36,10 +38,11 @@ def interpolate(  # noqa: PLR0913 - the options of the command
         out: A .png for one picture of all, or a folder for a file each.
         columns: Images a row in the picture; all in one row if not given.
         convert: Resize and crop images of another size, turn grey into colour and back.
+        overwrite: Replace what smalti did not write, too.
     """
     if len(files) != 2:
         raise InputError(f"A way has two ends, got {len(files)} images: give two.")
+    pictures = Pictures(out, steps, columns=columns, inputs=files, overwrite=overwrite)
     model = load(folder)
     x_a, x_b = named_images(model, files, convert)
-    way = model.interpolate(x_a, x_b, steps)
-    write_pictures(way, out, steps if columns is None else columns, inputs=files)
+    pictures.write(model.interpolate(x_a, x_b, steps), columns=steps)

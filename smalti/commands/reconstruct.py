@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 import torch
 
-from smalti.commands.common import call, write_pictures
+from smalti.commands.common import call
+from smalti.commands.pictures import Pictures
 from smalti.data.files import read_images
 from smalti.errors import InputError
 from smalti.evaluation.reconstruction import psnr
@@ -20,13 +21,14 @@ def run(words: Sequence[str]) -> None:
     call(reconstruct, words, "folder", "files")
 
 
-def reconstruct(
+def reconstruct(  # noqa: PLR0913 - the options of the command
     folder: str,
     files: list[str],
     *,
     out: str = "reconstructions.png",
     convert: bool = False,
     levels: int | None = None,
+    overwrite: bool = False,
 ) -> None:
     """Writes images above their reconstructions, and says how close they are.
 
@@ -36,7 +38,9 @@ def reconstruct(
         out: A .png for one picture (originals above reconstructions), or a folder for a file each.
         convert: Resize and crop images of another size, turn grey into colour and back.
         levels: Of a hierarchy, how many levels are decoded, from the coarsest; all if not given.
+        overwrite: Replace what smalti did not write, too.
     """
+    pictures = Pictures(out, len(files), columns=len(files), inputs=files, overwrite=overwrite)
     model = load(folder)
     x = read_images(files, model.signal, convert)
     indices = model.encode(x)
@@ -50,5 +54,4 @@ def reconstruct(
     x_hat = model.decode(indices)
     for file, original, reconstruction in zip(files, x, x_hat, strict=True):
         print(f"{file}: PSNR {psnr(reconstruction[None], original[None]):.2f} dB")
-    together = torch.cat([x, x_hat]) if out.lower().endswith(".png") else x_hat
-    write_pictures(together, out, columns=len(x), inputs=files)
+    pictures.write(torch.cat([x, x_hat]) if pictures.single else x_hat)

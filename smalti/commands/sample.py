@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from smalti.commands.common import call, write_pictures
+from smalti.commands.common import call
+from smalti.commands.pictures import Pictures
 from smalti.data.files import read_partial_image
 from smalti.errors import InputError
 from smalti.generation import ContinuousModel, Model, load
@@ -34,6 +35,7 @@ def sample(  # noqa: PLR0913 - the options of the command
     top_p: float | None = None,
     seed: int | None = None,
     columns: int | None = None,
+    overwrite: bool = False,
 ) -> None:
     """Makes new images with a run's prior and decoder.
 
@@ -54,7 +56,10 @@ def sample(  # noqa: PLR0913 - the options of the command
         top_p: Draw from the likeliest indices that hold this share of the probability.
         seed: Makes the result repeatable.
         columns: Images a row in the picture.
+        overwrite: Replace what smalti did not write, too.
     """
+    inputs = [] if complete is None else [complete]
+    pictures = Pictures(out, n, columns=columns, inputs=inputs, overwrite=overwrite)
     model = load(folder)
     if isinstance(model, ContinuousModel):
         _check_plain(time=time, label=label, complete=complete, top_k=top_k, top_p=top_p)
@@ -62,7 +67,7 @@ def sample(  # noqa: PLR0913 - the options of the command
             raise InputError(
                 f"A continuous model has one prior, got --scheme {scheme}: leave it out."
             )
-        write_pictures(model.sample(n, seed=seed, temperature=temperature), out, columns)
+        pictures.write(model.sample(n, seed=seed, temperature=temperature))
         return
     condition = _condition(model, time=time, label=label)
     known = None if complete is None else _known(model, complete, keep)
@@ -76,7 +81,7 @@ def sample(  # noqa: PLR0913 - the options of the command
         top_k=top_k,
         top_p=top_p,
     )
-    write_pictures(images, out, columns, inputs=[] if complete is None else [complete])
+    pictures.write(images)
 
 
 def _check_plain(**given: object) -> None:

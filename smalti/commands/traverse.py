@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from smalti.commands.common import call, named_images, write_pictures
+from smalti.commands.common import call, named_images
+from smalti.commands.pictures import Pictures
 from smalti.errors import InputError
 from smalti.generation import ContinuousModel, load
 
@@ -25,6 +26,7 @@ def traverse(  # noqa: PLR0913 - the options of the command
     reach: float = 3.0,
     out: str = "traversals.png",
     convert: bool = False,
+    overwrite: bool = False,
 ) -> None:
     """Changes one latent dimension of an image at a time: one row each, the one that holds most
     first.
@@ -37,6 +39,7 @@ def traverse(  # noqa: PLR0913 - the options of the command
         reach: How far to each side, in standard deviations of the prior.
         out: A .png for one picture of all, or a folder for a file each.
         convert: Resize and crop an image of another size, turn grey into colour and back.
+        overwrite: Replace what smalti did not write, too.
     """
     model = load(folder)
     if not isinstance(model, ContinuousModel):
@@ -49,8 +52,9 @@ def traverse(  # noqa: PLR0913 - the options of the command
             f"This model has {model.dim} dimensions, a row each, got --rows {rows}: give 1 to "
             f"{model.dim}."
         )
+    count = (model.dim if rows is None else rows) * steps
+    pictures = Pictures(out, count, inputs=[file], overwrite=overwrite)
     (x,) = named_images(model, [file], convert)
-    images = model.traverse(x, rows, steps, reach).flatten(0, 1)
-    write_pictures(images, out, steps, inputs=[file])
+    pictures.write(model.traverse(x, rows, steps, reach).flatten(0, 1), columns=steps)
     dims = ", ".join(str(d) for d in model.autoencoder.order[:rows].tolist())
     print(f"dimensions, row by row: {dims}")

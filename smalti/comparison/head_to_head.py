@@ -81,10 +81,12 @@ def head_to_head(
         )
     dim = tokenizer.quantizer.dim
     configs = [_config(fields, method(name), b, dim, seed, steps) for b, name, seed in wanted]
+    folders = [Run(folder / f"{name}-{b}-bits-seed-{seed}") for b, name, seed in wanted]
+    for run, config in zip(folders, configs, strict=True):
+        run.check(config)  # of all, before hours go into the first
     splits = schema.build(configs[0]).data.load()
     outcomes = []
-    for (b, name, seed), config in zip(announced(wanted), configs, strict=True):
-        run = Run(folder / f"{name}-{b}-bits-seed-{seed}")
+    for (b, name, seed), run, config in zip(announced(wanted), folders, configs, strict=True):
         report = _measured(run, config, splits)
         outcomes.append(Outcome(name, b, seed, *_read(run, report)))
     data = recipe.data.class_path.rpartition(".")[2]
@@ -126,14 +128,17 @@ def _config(
 def _measured(run: Run, config: Namespace, splits: Splits) -> dict[str, Any]:
     """The report of a run, which is made where it is not there yet."""
     file = run.folder / "report.json"
-    run.check(config)
     if not file.is_file():
         runs.fit(config, run.folder, splits)
         model = Model.load(run.folder)
         limits = Limits(classifier_steps=0, inception=False)
         made = evaluate(model, splits, curves=run.curves(), limits=limits, title=run.folder.name)
         made.save(run.folder)
-    report: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    try:
+        report: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        report["figures"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{file} is damaged: delete it to have the run measured again.") from error
     return report
 
 

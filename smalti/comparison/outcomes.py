@@ -17,8 +17,10 @@ from matplotlib.figure import Figure as Plot
 from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
+from smalti import __version__
 from smalti.comparison.methods import METHODS
 from smalti.files import write_text
+from smalti.outputs import KEY, MARK, check_file
 from smalti.pictures import save_png
 
 __all__ = ["Comparison", "Outcome"]
@@ -101,10 +103,22 @@ class Comparison:
         """`time`: the distortion over steps and seconds at the highest rate; `bits`: over rates."""
         return {"time": self._over_time(), "bits": self._over_bits()}
 
-    def save(self, folder: str | Path) -> None:
-        """Writes `comparison.md`, `comparison.json`, `time.png` and `bits.png`."""
+    @staticmethod
+    def check(folder: str | Path, overwrite: bool = False) -> None:
+        """Checks that `save` may write its files.
+
+        Raises:
+            InputError: If a file that smalti did not write would be replaced without `overwrite`.
+        """
+        for name in ("comparison.json", "comparison.md", "time.png", "bits.png"):
+            check_file(Path(folder) / name, overwrite)
+
+    def save(self, folder: str | Path, overwrite: bool = False) -> None:
+        """Writes `comparison.md`, `comparison.json`, `time.png` and `bits.png`; see `check`."""
+        self.check(folder, overwrite)
         folder = Path(folder)
         content = {
+            KEY: __version__,
             "title": self.title,
             "distortion": self.distortion,
             "curve": self.curve,
@@ -114,9 +128,9 @@ class Comparison:
         }
         pictures = "\n![Distortion over time](time.png)\n\n![Distortion over bits](bits.png)\n"
         write_text(folder / "comparison.json", json.dumps(content, indent=2) + "\n")
-        write_text(folder / "comparison.md", self.table() + pictures)
+        write_text(folder / "comparison.md", self.table() + pictures + f"\n<!-- {MARK} -->\n")
         for name, plot in self.plots().items():
-            save_png(plot, folder / f"{name}.png")
+            save_png(plot, folder / f"{name}.png", overwrite)
 
     def _of(self, method: str, bits: int) -> list[Outcome]:
         return [o for o in self.outcomes if o.method == method and o.bits == bits]

@@ -13,7 +13,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from PIL import Image
@@ -21,6 +21,7 @@ from PIL import Image
 from smalti import __version__
 from smalti.evaluation.figures import display, finite, is_figure
 from smalti.files import write_text
+from smalti.outputs import check_file
 from smalti.pictures import save_png
 
 __all__ = ["Picture", "Report"]
@@ -46,6 +47,8 @@ class Report:
         pictures: By name, with a slash where several belong together ("samples/prior").
         missing: What was not computed, and why.
     """
+
+    FILES: ClassVar = ("report.json", "report.html")
 
     title: str
     summary: str = ""
@@ -92,15 +95,28 @@ class Report:
             if name.startswith(prefix)
         }
 
-    def save(self, folder: str | Path) -> None:
-        """Writes `report.html` and `report.json`, each whole or not at all."""
+    def save(self, folder: str | Path, overwrite: bool = False) -> None:
+        """Writes `report.html` and `report.json`, each whole or not at all.
+
+        Raises:
+            InputError: If a file that smalti did not write would be replaced without `overwrite`.
+        """
+        for name in self.FILES:
+            check_file(Path(folder) / name, overwrite)
         write_text(Path(folder) / "report.json", self.to_json())
         write_text(Path(folder) / "report.html", self.to_html())
 
-    def save_pictures(self, folder: str | Path) -> None:
-        """Writes each picture to a PNG of its own, e.g. `samples-prior.png`."""
-        for name, picture in self.pictures.items():
-            save_png(picture.image, Path(folder) / f"{name.replace('/', '-')}.png")
+    def save_pictures(self, folder: str | Path, overwrite: bool = False) -> None:
+        """Writes each picture to a PNG of its own, e.g. `samples-prior.png`.
+
+        Raises:
+            InputError: If a file that smalti did not write would be replaced without `overwrite`.
+        """
+        files = [Path(folder) / f"{name.replace('/', '-')}.png" for name in self.pictures]
+        for file in files:
+            check_file(file, overwrite)
+        for file, picture in zip(files, self.pictures.values(), strict=True):
+            save_png(picture.image, file, overwrite)
 
 
 def protocols(figures: Mapping[str, Any]) -> list[str]:

@@ -1,0 +1,77 @@
+"""The arrays of an .npz, read without trusting it: a file of a stranger may claim anything.
+
+No pickle is read, no array is made larger than the archive says it is, and what unpacks to far more
+than it takes on the disk is refused by what it claims.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import zlib
+from pathlib import Path
+from typing import IO
+from zipfile import BadZipFile, ZipFile
+
+import numpy as np
+from numpy.lib import format as npy
+
+from smalti.files import regular
+from smalti.outputs import MARK
+
+__all__ = ["DAMAGED", "check_claim", "mark_npz", "read_npz"]
+
+DAMAGED = (  # what numpy and zipfile raise at a file of another kind, or a broken one
+    *(OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, NotImplementedError),
+    *(RuntimeError, MemoryError, OverflowError, SyntaxError, BadZipFile, zlib.error),
+)
+MODEST = 1 << 30  # bytes that any file may unpack to
+RATIO = 100  # beyond that, times its own size
+
+
+def read_npz(path: Path, wanted: re.Pattern[str]) -> dict[str, np.ndarray]:
+    """The arrays of an .npz whose names match `wanted`; raises one of DAMAGED if it is not one."""
+    regular(path)
+    with path.open("rb") as file, ZipFile(file) as archive:
+        members = {
+            member.filename.removesuffix(".npy"): member
+            for member in archive.infolist()
+            if wanted.fullmatch(member.filename.removesuffix(".npy"))
+        }
+        names = [member.removesuffix(".npy") for member in archive.namelist()]
+        if twice := next((name for name in members if names.count(name) > 1), None):
+            raise ValueError(f"it holds {twice} more than once")
+        check_claim(path, sum(member.file_size for member in members.values()))
+        arrays = {}
+        for name, member in members.items():
+            with archive.open(member) as content:
+                arrays[name] = _read_npy(content, name, member.file_size)
+        return arrays
+
+
+def check_claim(path: Path, claimed: int) -> None:
+    """Raises ValueError if a file says that it unpacks to far more than it takes on the disk."""
+    if claimed > max(MODEST, RATIO * path.stat().st_size):
+        raise ValueError(f"it would unpack to {claimed / 2**30:.1f} GiB")
+
+
+def mark_npz(path: Path) -> None:
+    """Marks an .npz as one that smalti wrote (`smalti.outputs`)."""
+    with ZipFile(path, "a") as archive:
+        archive.comment = MARK.encode()
+
+
+def _read_npy(content: IO[bytes], name: str, size: int) -> np.ndarray:
+    """One array, if it is as large as its member of the archive."""
+    version = npy.read_magic(content)
+    read_header = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
+    shape, fortran, dtype = read_header(content)
+    if dtype.hasobject:
+        raise ValueError(f"{name} holds Python objects, which are not read")
+    claimed = math.prod(shape) * dtype.itemsize
+    if claimed != size - content.tell():
+        raise ValueError(f"{name} should have {claimed} bytes, got {size - content.tell()}")
+    flat = np.frombuffer(content.read(), dtype)
+    if fortran:
+        return flat.reshape(shape[::-1]).T
+    return flat.reshape(shape)

@@ -1,0 +1,177 @@
+"""What may be written where: smalti replaces what it wrote itself, and nothing else.
+
+A file carries a mark of smalti's in a place that its format has for it:
+
+    .png       a text chunk, "Software"
+    .npz       the comment of the archive, and no other arrays than smalti writes
+    .parquet   a key of the schema's metadata, and no other columns than smalti writes
+    .json      the key "smalti_version"
+    .html, .md  a tag, or a comment, that names the generator
+
+What has no mark is replaced where `overwrite` asks for it only.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import re
+import zipfile
+from collections.abc import Iterable
+from importlib.metadata import version
+from pathlib import Path
+
+import pyarrow.parquet as pq
+from PIL import Image
+
+from smalti.errors import InputError
+from smalti.files import read_bytes, tidy
+
+__all__ = ["KEY", "MARK", "check_file", "check_name", "output", "written_by_smalti"]
+
+MARK = f"smalti {version('smalti')}"
+KEY = "smalti_version"
+LARGEST = 64 << 20  # bytes of a JSON or a page that is looked into: smalti's are smaller
+COLUMNS = re.compile(r"indices(_\d+)?|context|latents")
+
+
+def written_by_smalti(path: Path) -> bool:
+    """Whether a file is one that smalti wrote, and that nobody has added to since."""
+    recognise = {
+        ".png": _is_png,
+        ".npz": _is_npz,
+        ".parquet": _is_parquet,
+        ".json": _is_json,
+        ".html": _is_page,
+        ".md": _is_page,
+    }.get(path.suffix.lower())
+    if recognise is None or not path.is_file():
+        return False
+    try:
+        return recognise(path)
+    except Exception:  # readers raise nearly anything at a file of another kind
+        return False
+
+
+def check_file(path: str | Path, overwrite: bool = False) -> None:
+    """Checks that a file may be written: its name is free, or it is smalti's, or may be replaced.
+
+    Raises:
+        InputError: If it would replace a file that smalti did not write.
+    """
+    path = Path(path)
+    if path.is_file() and not overwrite and not written_by_smalti(path):
+        raise InputError(
+            f"{path} is there already and was not written by smalti: choose another name, or "
+            f"replace it with --overwrite (overwrite=True in Python)."
+        )
+
+
+def output(
+    out: str, suffixes: Iterable[str] = (), *, folder: bool = False, overwrite: bool = False
+) -> Path:
+    """The path that `--out` means, checked before any work is done for it.
+
+    Arguments:
+        out: As given; a leading ~ is the home folder.
+        suffixes: That a file may have; none where it is a folder in any case.
+        folder: Whether it may be a folder.
+        overwrite: Whether a file that smalti did not write may be replaced.
+
+    Raises:
+        InputError: If it is empty or like an option, is of another kind, or would replace what
+            smalti did not write.
+        OSError: If it cannot be written to.
+    """
+    path = check_name(out)
+    wanted = [suffix for suffix in suffixes if path.suffix.lower() == suffix]
+    is_folder = path.is_dir() or (out.endswith("/") and not path.is_file())
+    if is_folder or not wanted:
+        names = " or ".join(suffixes)
+        if not folder:
+            what = "is a folder" if is_folder else f"ends in {path.suffix or 'nothing'}"
+            raise InputError(f"--out takes the name of a {names} file, got {out}, which {what}.")
+        if names and path.suffix and not is_folder:
+            raise InputError(
+                f"--out takes the name of a {names}, or of a folder, got {out}: choose one (end "
+                f"the name of a folder in /)."
+            )
+        if path.exists() and not path.is_dir():
+            raise InputError(f"--out takes a folder here, got the file {out}: choose another name.")
+        _check_place(path / "file")
+    else:
+        if path.exists() and not path.is_file():
+            raise InputError(f"{out} is a pipe or a device, not a file: choose another --out.")
+        _check_place(path)
+        tidy(path.parent, path.name)
+        check_file(path, overwrite)
+    return path
+
+
+def check_name(out: str) -> Path:
+    """The path that a name in an option means: ~ is the home folder.
+
+    Raises:
+        InputError: If the name is empty, or can only be a slip.
+
+    Example:
+        >>> check_name("runs/clocks").parts
+        ('runs', 'clocks')
+    """
+    if not out.strip():
+        raise InputError("The option --out is empty: give a name.")
+    if out.startswith("-"):
+        raise InputError(
+            f"--out takes a name, got {out}, which looks like an option: write ./{out} if it is "
+            f"one."
+        )
+    if "\0" in out:
+        raise InputError("--out has a character that no name can have: choose another.")
+    path = Path(os.path.expanduser(out))  # noqa: PTH111 - the other one raises at ~nobody
+    if path.parts[:1] and path.parts[0].startswith("~") and not out.startswith("./"):
+        raise InputError(f"--out is {out}, and {path.parts[0]} is no user here: write ./{out}.")
+    return path
+
+
+def _check_place(path: Path) -> None:
+    """Raises `OSError` unless a file could be made there."""
+    for parent in path.parents:
+        try:
+            found = parent.stat()
+        except FileNotFoundError:
+            continue  # is made
+        if not parent.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(parent))
+        if not os.access(parent, os.W_OK | os.X_OK):
+            read_only = bool(os.statvfs(parent).f_flag & os.ST_RDONLY) and bool(found)
+            code = errno.EROFS if read_only else errno.EACCES
+            raise OSError(code, os.strerror(code), str(path))
+        return
+
+
+def _is_png(path: Path) -> bool:
+    with Image.open(path, formats=["PNG"]) as image:
+        return str(image.info.get("Software", "")).startswith("smalti ")
+
+
+def _is_npz(path: Path) -> bool:
+    with zipfile.ZipFile(path) as archive:
+        names = [name.removesuffix(".npy") for name in archive.namelist()]
+        return archive.comment.startswith(b"smalti ") and all(map(COLUMNS.fullmatch, names))
+
+
+def _is_parquet(path: Path) -> bool:
+    schema = pq.read_schema(path)
+    marked = (schema.metadata or {}).get(KEY.encode()) is not None
+    return marked and all(map(COLUMNS.fullmatch, schema.names))
+
+
+def _is_json(path: Path) -> bool:
+    content = json.loads(read_bytes(path, LARGEST))
+    return KEY in content or "smalti" in content.get("versions", {})
+
+
+def _is_page(path: Path) -> bool:
+    page = read_bytes(path, LARGEST)
+    return b'<meta name="generator" content="smalti ' in page or b"<!-- smalti " in page
