@@ -25,7 +25,9 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
+from smalti.errors import InputError
 from smalti.files import atomic_file, write_text
+from smalti.outputs import MARK, check_file, output
 from smalti.training import Cosine
 from smalti.training.batches import StepSampler
 from smalti.training.cpu import make_fast
@@ -46,6 +48,7 @@ class Options:
         seeds: How many; the seeds are 0, 1, …
         budget: Optimizer steps of each training.
         threads: Of torch.
+        overwrite: Whether files that smalti did not write are replaced, too.
     """
 
     data: str
@@ -53,6 +56,7 @@ class Options:
     seeds: int
     budget: int
     threads: int
+    overwrite: bool = False
 
 
 def options(
@@ -74,11 +78,18 @@ def options(
     parser.set_defaults(data=data)
     if data:
         parser.add_argument("--data", help="folder of the four IDX files")
-    parser.add_argument("--out", type=Path, default=OUT, help="folder of the results")
+    parser.add_argument("--out", default=str(OUT), help="folder of the results")
+    parser.add_argument("--overwrite", action="store_true", help="replace files of others, too")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--budget", type=int, default=budget, help="steps of each training")
     parser.add_argument("--threads", type=int, default=1)
-    chosen = Options(**vars(parser.parse_args(arguments)))
+    given = vars(parser.parse_args(arguments))
+    try:  # before the minutes that a measurement takes
+        chosen = Options(**{**given, "out": output(given["out"], folder=True)})
+        for suffix in (".json", ".png"):
+            check_file(chosen.out / f"{Path(parser.prog).stem}{suffix}", chosen.overwrite)
+    except InputError as error:
+        parser.error(str(error))
     if min(chosen.seeds, chosen.budget, chosen.threads) < 1:
         parser.error("--seeds, --budget and --threads are at least 1")
     torch.set_num_threads(chosen.threads)
@@ -174,8 +185,10 @@ def save(name: str, chosen: Options, record: Mapping[str, Any], figure: Figure) 
         "seconds": math.ceil(time.process_time()),
     }
     chosen.out.mkdir(parents=True, exist_ok=True)
+    for suffix in (".json", ".png"):
+        check_file(chosen.out / f"{name}{suffix}", chosen.overwrite)
     text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
     write_text(chosen.out / f"{name}.json", text + "\n")
     with atomic_file(chosen.out / f"{name}.png") as temporary:
-        figure.savefig(temporary, format="png", dpi=110, metadata={"Software": None})
+        figure.savefig(temporary, format="png", dpi=110, metadata={"Software": MARK})
     say(f"{name}: {content['seconds']} s of processor time, written to {chosen.out}")

@@ -139,8 +139,8 @@ def _check_place(path: Path) -> None:
     for parent in path.parents:
         try:
             found = parent.stat()
-        except FileNotFoundError:
-            continue  # is made
+        except (FileNotFoundError, NotADirectoryError):
+            continue  # is made, or what is above it is no folder
         if not parent.is_dir():
             raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(parent))
         if not os.access(parent, os.W_OK | os.X_OK):

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import zipfile
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
@@ -130,3 +133,161 @@ def _says_the_same(one: bytes, other: bytes) -> bool:
         return json.loads(one) == json.loads(other)
     except ValueError:
         return False
+
+
+def lists(values, type_=None, grid=(2, 2), **columns):
+    """A parquet table as another program may write it."""
+    column = pa.array(values, type=type_)
+    metadata = None if grid is None else {"grid": json.dumps(grid)}
+    return pa.table({"indices": column, **columns}, metadata=metadata)
+
+
+ROWS = [[0, 1, 2, 3], [4, 5, 6, 7]]
+
+
+@pytest.mark.parametrize(
+    "type_",
+    [pa.list_(kind()) for kind in (pa.int8, pa.int32, pa.int64, pa.uint16, pa.uint64)]
+    + [pa.large_list(pa.int64()), pa.list_(pa.uint32(), 4)],
+    ids=str,
+)
+def test_lists_of_whatever_integers_are_read(tmp_path, type_):
+    pq.write_table(lists(ROWS, type_), tmp_path / "a.parquet", row_group_size=1)
+    read = read_tokens(tmp_path / "a.parquet").indices
+    assert read.dtype == torch.int64
+    assert read.tolist() == [[[0, 1], [2, 3]], [[4, 5], [6, 7]]]
+
+
+@pytest.mark.parametrize(
+    ("table", "line"),
+    [
+        (lists([[0, 1, 2], [4, 5, 6, 7, 3]]), "row 0 of indices has not just the 4 indices"),
+        (lists([[0, 1, 2, 3], [4, 5, 6, 7], []]), "row 2 of indices"),
+        (lists([[0, 1, 2, 3], None]), "row 1 of indices"),
+        (lists([[0, 1, 2, 3], [4, None, 6, 7]]), "indices has 1 empty places"),
+        (lists([[0, 1, 2, 2**64 - 1]], pa.list_(pa.uint64())), "18446744073709551615, more"),
+        (lists([[0, 1, 2, -1]]), "hold -1, and none is negative"),
+        (lists([[0.0, 1.0, 2.0, 3.0]]), "not lists of integers"),
+        (lists([[True, False, True, True]]), "not lists of integers"),
+        (lists([["a", "b", "c", "d"]]), "not lists of integers"),
+        (lists([[[0, 1], [2, 3]]]), "not lists of integers"),
+        (lists([1, 2]), "is of the type int64, not lists"),
+        (lists([{"a": 1}]), "not lists of integers"),
+        (lists(ROWS, grid=None), "has no grid that says the shape"),
+        (lists(ROWS, grid=[2, -2]), "has no grid"),
+        (lists(ROWS, grid="2x2"), "has no grid"),
+        (lists(ROWS, grid=[1 << 40, 1 << 40]), "row 0 of indices"),
+        (lists([], pa.list_(pa.int64())), "at least one"),
+        (lists(ROWS, context=["a", "b"]), "context is of the type string"),
+        (lists(ROWS, context=[1, None]), "context has 1 empty places"),
+        (lists(ROWS, context=[1.0, float("nan")]), "context is not finite"),
+    ],
+)
+def test_a_parquet_that_would_shift_or_change_tokens_is_refused(tmp_path, table, line):
+    pq.write_table(table, tmp_path / "a.parquet")
+    with pytest.raises(InputError, match="no whole token grids") as caught:
+        read_tokens(tmp_path / "a.parquet")
+    assert line in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_columns_of_one_name_are_refused(tmp_path):
+    table = pa.Table.from_arrays([pa.array(ROWS)] * 2, names=["indices", "indices"])
+    pq.write_table(table, tmp_path / "a.parquet")
+    with pytest.raises(InputError, match="holds indices more than once"):
+        read_tokens(tmp_path / "a.parquet")
+
+
+def test_other_columns_and_arrays_are_passed_over(tmp_path):
+    table = lists(ROWS, name=["a", "b"], indices_text=["c", "d"])
+    pq.write_table(table, tmp_path / "a.parquet")
+    assert read_tokens(tmp_path / "a.parquet").finer == ()
+    np.savez(tmp_path / "a.npz", indices=np.zeros((2, 2, 2), int), names=np.array(["a", None]))
+    assert read_tokens(tmp_path / "a.npz").context is None
+
+
+GRID = np.arange(8).reshape(2, 2, 2)
+
+
+@pytest.mark.parametrize("dtype", ["i1", "u1", "<i2", ">i4", ">u8", "<u8", "i8"])
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_arrays_of_whatever_integers_are_read(tmp_path, dtype, order):
+    np.savez(tmp_path / "a.npz", indices=np.asarray(GRID, dtype, order))
+    assert read_tokens(tmp_path / "a.npz").indices.tolist() == GRID.tolist()
+    context = np.array([0, 1], ">i2")
+    np.savez_compressed(tmp_path / "b.npz", indices=GRID, context=context)
+    assert read_tokens(tmp_path / "b.npz").context.tolist() == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("arrays", "line"),
+    [
+        ({"indices": np.array([[2**64 - 1]], np.uint64)}, "hold 18446744073709551615"),
+        ({"indices": -GRID}, "none is negative"),
+        ({"indices": GRID / 2}, "float64, not integers"),
+        ({"indices": GRID > 2}, "bool, not integers"),
+        ({"indices": GRID.astype(str)}, "not integers"),
+        ({"indices": GRID.astype(object)}, "Python objects"),
+        ({"indices": np.array(3)}, "single number"),
+        ({"indices": GRID[:0]}, "at least one"),
+        ({"tokens": GRID}, "indices is missing among no arrays"),
+        ({"indices": GRID, "indices_1": GRID[:1]}, "indices 2, indices_1 1"),
+        ({"indices": GRID, "context": np.zeros(3, int)}, "indices 2, context 3"),
+        ({"indices": GRID, "context": GRID}, "not one value each"),
+        ({"indices": GRID, "context": np.array(["a", "b"])}, "not integers"),
+    ],
+)
+def test_an_npz_that_holds_something_else_is_refused(tmp_path, arrays, line):
+    np.savez(tmp_path / "a.npz", **arrays)
+    with pytest.raises(InputError, match="no whole token grids") as caught:
+        read_tokens(tmp_path / "a.npz")
+    assert line in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def npz_of(path, header, body=b"", **info):
+    """An .npz with one array that claims what it likes."""
+    padded = header.encode().ljust(118) + b"\n"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        content = b"\x93NUMPY\x01\x00" + len(padded).to_bytes(2, "little") + padded + body
+        archive.writestr("indices.npy", content)
+
+
+def test_an_archive_that_claims_more_than_it_holds_is_refused(tmp_path):
+    whole = "{{'descr': '{}', 'fortran_order': False, 'shape': {}, }}"
+    for header, body in {
+        whole.format("<i8", "(1000000000000, 4)"): bytes(64),
+        whole.format("<i8", "(2, 2)"): bytes(31),
+        whole.format("<i8", "(-1, 2)"): bytes(16),
+        whole.format("|O", "(2, 2)"): b"cos\nsystem\n(S'true'\ntR.",
+        "__import__('os')": b"",
+    }.items():
+        npz_of(tmp_path / "a.npz", header, body)
+        with pytest.raises(InputError, match="no whole token grids") as caught:
+            read_tokens(tmp_path / "a.npz")
+        assert "\n" not in str(caught.value)
+
+
+def test_an_archive_that_unpacks_to_gigabytes_is_refused_by_its_claim(tmp_path, monkeypatch):
+    monkeypatch.setattr("smalti.arrays.MODEST", 1 << 20)
+    np.savez_compressed(tmp_path / "a.npz", indices=np.zeros((1 << 12, 32, 32), np.int64))
+    pq.write_table(lists([[0] * 1024] * (1 << 12), grid=[32, 32]), tmp_path / "a.parquet")
+    for name in ("a.npz", "a.parquet"):
+        with pytest.raises(InputError, match="would unpack to"):
+            read_tokens(tmp_path / name)
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".parquet"])
+def test_a_pipe_or_a_folder_in_the_place_of_tokens_is_one_line(tmp_path, suffix):
+    os.mkfifo(tmp_path / f"pipe{suffix}")
+    (tmp_path / f"folder{suffix}").mkdir()
+    for name, line in (("pipe", "is a pipe"), ("folder", "is a folder")):
+        with pytest.raises(InputError, match=line):
+            read_tokens(tmp_path / f"{name}{suffix}")
+
+
+def test_indices_beyond_the_codebook_are_not_written_as_others(tmp_path):
+    for index, size in ((256, 256), (-1, 256), (9, 9)):
+        with pytest.raises(InputError, match="are from 0 to"):
+            write_tokens(tmp_path / "a.npz", TokenGrids(torch.tensor([[index]])), size)
+    assert not (tmp_path / "a.npz").exists()

@@ -83,3 +83,15 @@ def test_a_budget_of_nothing_is_refused(capsys):
     with pytest.raises(SystemExit):
         common.options("A claim.", ["--budget", "0"], budget=7)
     assert "at least 1" in capsys.readouterr().err
+
+
+def test_a_file_of_the_user_is_not_replaced_by_results(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["experiments/claim.py"])
+    (tmp_path / "claim.png").write_text("mine")
+    words = ["--out", str(tmp_path)]
+    with pytest.raises(SystemExit):
+        common.options("A claim.", words, budget=7, data="")
+    assert "was not written by smalti" in capsys.readouterr().err
+    chosen = common.options("A claim.", [*words, "--overwrite"], budget=7, data="")
+    common.save("claim", chosen, {}, Figure(figsize=(1, 1)))
+    common.save("claim", common.options("", words, budget=7, data=""), {}, Figure(figsize=(1, 1)))

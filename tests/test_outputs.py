@@ -1,0 +1,249 @@
+"""What smalti did not write stays; where --out leads is known before any work is done for it."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+from PIL import Image
+
+from mistakes import mistake
+from smalti.cli import main
+from smalti.commands.pictures import Pictures
+from smalti.comparison import Comparison, Outcome
+from smalti.errors import InputError
+from smalti.evaluation.report import Picture, Report
+from smalti.latents import write_latents
+from smalti.outputs import output, written_by_smalti
+from smalti.pictures import save_png
+from smalti.tokens import TokenGrids, write_tokens
+
+GRIDS = TokenGrids(torch.randint(9, (3, 2, 2)))
+
+
+def write_png(path, overwrite=False):
+    save_png(Image.new("L", (4, 4)), path, overwrite)
+
+
+def write_indices(path, overwrite=False):
+    write_tokens(path, GRIDS, 9, overwrite)
+
+
+def write_z(path, overwrite=False):
+    write_latents(path, torch.zeros(3, 2), overwrite)
+
+
+class Short(Report):
+    def to_html(self):
+        return '<meta name="generator" content="smalti 1">'  # as in the template
+
+
+def write_report(path, overwrite=False):
+    Short("clocks").save(path.parent, overwrite)
+
+
+def write_comparison(path, overwrite=False):
+    curve = [(1, 0.1, 2.0), (2, 0.2, 1.0)]
+    outcomes = [Outcome("ema", 9, 0, {"error": 1.0}, curve)]
+    Comparison("clocks", "error", "loss", outcomes).save(path.parent, overwrite)
+
+
+def of_the_user(path):
+    """A file of the very kind, with nothing of smalti's in it."""
+    if path.suffix == ".png":
+        Image.new("RGB", (3, 3), "red").save(path)
+    elif path.suffix == ".npz":
+        np.savez(path, indices=np.zeros((1, 2, 2), np.uint8))
+    elif path.suffix == ".parquet":
+        pq.write_table(pa.table({"indices": [[1]], "price": [3.5]}), path)
+    else:
+        path.write_text('{"title": "mine"}')
+
+
+@pytest.mark.parametrize(
+    ("write", "name"),
+    [
+        (write_png, "a.png"),
+        (write_indices, "a.npz"),
+        (write_indices, "a.parquet"),
+        (write_z, "z.npz"),
+        (write_report, "report.json"),
+        (write_report, "report.html"),
+        (write_comparison, "comparison.json"),
+        (write_comparison, "comparison.md"),
+        (write_comparison, "time.png"),
+        (write_comparison, "bits.png"),
+    ],
+)
+def test_a_file_of_the_user_is_replaced_when_asked_only_and_smaltis_own_at_once(
+    tmp_path, write, name
+):
+    path = tmp_path / name
+    write(path)
+    assert written_by_smalti(path)
+    write(path)  # its own, again
+    for strange in (of_the_user, b"", b"\x00\x89PNG\xff"):
+        path.write_bytes(strange) if isinstance(strange, bytes) else strange(path)
+        before = path.read_bytes()
+        with pytest.raises(InputError, match="was not written by smalti.*--overwrite"):
+            write(path)
+        assert path.read_bytes() == before
+        write(path, overwrite=True)
+        assert written_by_smalti(path)
+
+
+def test_tokens_to_which_a_user_added_are_the_users(tmp_path):
+    write_tokens(tmp_path / "a.parquet", GRIDS, 9)
+    table = pq.read_table(tmp_path / "a.parquet")
+    pq.write_table(table.append_column("price", pa.array([1.0, 2.0, 3.0])), tmp_path / "a.parquet")
+    with pytest.raises(InputError, match="not written by smalti"):
+        write_tokens(tmp_path / "a.parquet", GRIDS, 9)
+    write_tokens(tmp_path / "a.npz", GRIDS, 9)
+    with np.load(tmp_path / "a.npz") as arrays:
+        np.savez(tmp_path / "a.npz", **arrays, price=np.ones(3))
+    with pytest.raises(InputError, match="not written by smalti"):
+        write_tokens(tmp_path / "a.npz", GRIDS, 9)
+
+
+def test_a_report_never_replaces_a_picture_of_the_user(tmp_path):
+    report = Report("clocks", pictures={"samples/prior": Picture(Image.new("L", (4, 4)), "")})
+    report.save_pictures(tmp_path)
+    report.save_pictures(tmp_path)
+    of_the_user(tmp_path / "samples-prior.png")
+    with pytest.raises(InputError, match="samples-prior.png"):
+        report.save_pictures(tmp_path)
+
+
+COMMANDS = {
+    "sample": ["sample", "RUN", "--n", "3"],
+    "encode": ["encode", "RUN", "a.png"],
+    "reconstruct": ["reconstruct", "RUN", "a.png"],
+    "interpolate": ["interpolate", "RUN", "a.png", "b.png", "--steps", "3"],
+}
+
+
+@pytest.fixture
+def idle(monkeypatch, tmp_path):
+    """A working folder, where commands that begin to work fail."""
+
+    def load(folder):
+        raise AssertionError("the model is loaded before --out is looked at")
+
+    for name in ("sample", "reconstruct", "interpolate"):
+        monkeypatch.setattr(f"smalti.commands.{name}.load", load)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize("command", ["sample", "reconstruct", "interpolate"])
+def test_out_is_checked_before_any_work(idle, capsys, command):
+    of_the_user(idle / "mine.png")
+    (idle / "folder").mkdir()
+    of_the_user(idle / "folder" / ("00001.png" if command != "reconstruct" else "a.png"))
+    (idle / "file").touch()
+    os.mkfifo(idle / "pipe.png")
+    (idle / "loop.png").symlink_to("loop.png")
+    for out, line in {
+        "--out=": "The option --out is empty",
+        "--out= ": "The option --out is empty",
+        "--out=-run": "looks like an option: write ./-run",
+        "--out=~nobody-here/a.png": "is no user here",
+        "--out=mine.png": "mine.png is there already and was not written by smalti",
+        "--out=folder": "is there already and was not written by smalti",
+        "--out=file": "takes a folder here, got the file",
+        "--out=file/a.png": "Not a directory (file)",
+        "--out=a.jpg": "a .png, or of a folder, got a.jpg",
+        "--out=pipe.png": "pipe.png is a pipe or a device",
+        "--out=" + "x" * 300 + ".png": "File name too long",
+    }.items():
+        assert line in mistake(capsys, *COMMANDS[command], out)
+    if command in ("sample", "interpolate"):
+        line = mistake(capsys, *COMMANDS[command], "--columns", "0")
+        assert "at least 1 column" in line
+    names = sorted(path.name for path in idle.iterdir())
+    assert names == ["file", "folder", "loop.png", "mine.png", "pipe.png"]
+
+
+def test_fit_compare_and_their_out(idle, capsys):
+    of_the_user(idle / "report.html")
+    of_the_user(idle / "time.png")
+    (idle / "file").touch()
+    for command in (["fit", "clocks"], ["compare", "--data", "gaussian"]):
+        for out, line in {
+            "--out=": "The option --out is empty",
+            "--out=-run": "looks like an option",
+            "--out=file": "takes a folder here, got the file",
+            "--out=file/run": "Not a directory (file)",
+            "--out=.": "was not written by smalti",
+        }.items():
+            assert line in mistake(capsys, *command, out)
+        assert "--out" in mistake(capsys, *command, "--out", "-run")
+    assert sorted(path.name for path in idle.iterdir()) == ["file", "report.html", "time.png"]
+
+
+def test_a_tilde_is_the_home_folder_in_every_form(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    assert output("~/a.png", (".png",)) == tmp_path / "a.png"
+    assert output("~/run", folder=True) == tmp_path / "run"
+    assert output("~", folder=True) == tmp_path
+    assert output("./~", folder=True) == Path("~")
+    for out in ("~/shots", "~/sheet.png"):
+        Pictures(out, 2).write(torch.zeros(2, 1, 8, 8))
+    assert sorted(file.name for file in (tmp_path / "shots").iterdir()) == [
+        "00000.png",
+        "00001.png",
+    ]
+    assert (tmp_path / "sheet.png").is_file()
+    assert not (tmp_path / "~").exists()
+
+
+def test_images_of_one_stem_have_files_of_their_own(tmp_path):
+    inputs = ["a/x.png", "b/x.png", "c/X.jpg", "d/y.png"]
+    Pictures(f"{tmp_path}/one", 4, inputs=inputs).write(torch.zeros(4, 1, 8, 8))
+    names = sorted(file.name for file in (tmp_path / "one").iterdir())
+    assert names == ["00000-x.png", "00001-x.png", "00002-X.png", "00003-y.png"]
+    Pictures(f"{tmp_path}/two", 2, inputs=["a/x.png", "b/y.png"]).write(torch.zeros(2, 1, 8, 8))
+    assert sorted(file.name for file in (tmp_path / "two").iterdir()) == ["x.png", "y.png"]
+    Pictures(f"{tmp_path}/two.png/", 1).write(torch.zeros(1, 1, 8, 8))
+    assert (tmp_path / "two.png" / "00000.png").is_file()
+
+
+def test_other_files_in_a_folder_stay(tmp_path):
+    for name in ("99999.png", "001.png", "00000.jpg", "1.png"):
+        (tmp_path / name).write_text("mine")
+    Pictures(str(tmp_path), 2).write(torch.zeros(2, 1, 8, 8))
+    Pictures(str(tmp_path), 2).write(torch.zeros(2, 1, 8, 8))
+    for name in ("99999.png", "001.png", "00000.jpg", "1.png"):
+        assert (tmp_path / name).read_text() == "mine"
+
+
+def test_an_input_is_not_overwritten_even_when_asked(tmp_path):
+    write_png(tmp_path / "a.png")
+    for out in (str(tmp_path / "a.png"), str(tmp_path)):
+        with pytest.raises(InputError, match="is an input and would be overwritten"):
+            Pictures(out, 1, inputs=[str(tmp_path / "a.png")], overwrite=True)
+
+
+def test_overwrite_is_an_option_of_every_command_that_writes(capsys):
+    for command in ("sample", "encode", "decode", "reconstruct", "interpolate", "traverse"):
+        with pytest.raises(SystemExit):
+            main([command, "--help"])
+        assert "--overwrite" in capsys.readouterr().out
+    for command in ("evaluate", "compare"):
+        with pytest.raises(SystemExit):
+            main([command, "--help"])
+        assert "--overwrite" in capsys.readouterr().out
+
+
+def test_json_of_smalti_is_known_by_its_version(tmp_path):
+    path = tmp_path / "a.json"
+    for content, ours in (({"smalti_version": "0"}, True), ({"a": 1}, False), ([1], False)):
+        path.write_text(json.dumps(content))
+        assert written_by_smalti(path) is ours
