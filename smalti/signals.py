@@ -47,9 +47,10 @@ class Signal:
         """Raises `InputError` unless `x` is a batch of this signal, floating and within range."""
         wanted = f"(B, {self.channels}, {', '.join(map(str, self.size)) or '*size'})"
         if x.ndim != 2 + self.spatial_dims:
+            one = f"a single {self.kind} x is x[None]"
+            mend = one if x.ndim == 1 + self.spatial_dims else "give it these dimensions"
             raise InputError(
-                f"A batch of {self.kind}s has the shape {wanted}, got {tuple(x.shape)}: "
-                f"add the missing dimensions."
+                f"A batch of {self.kind}s has the shape {wanted}, got {tuple(x.shape)}: {mend}."
             )
         if x.shape[1] != self.channels:
             trained = "grey" if self.channels == 1 else "colour"
@@ -62,12 +63,24 @@ class Signal:
                 f"The model was trained on {self.kind}s of size {_times(self.size)}, "
                 f"got {_times(x.shape[2:])}: resize or crop them first."
             )
-        if not x.is_floating_point():
+        if min(x.shape[2:]) < 1:
             raise InputError(
-                f"The model takes floating-point values, got {x.dtype}: "
-                f"scale to [{self.low}, {self.high}]."
+                f"A batch of {self.kind}s has the shape {wanted}, got {tuple(x.shape)} without a "
+                f"value: give {self.kind}s of at least one value each way."
+            )
+        if not x.is_floating_point():
+            middle, half = (self.high + self.low) / 2, (self.high - self.low) / 2
+            scaled = f"x.float() * {2 * half:g} / 255 - {half - middle:g}"
+            raise InputError(
+                f"The model takes floating-point values in [{self.low}, {self.high}], got "
+                f"{x.dtype}: scale them, bytes x by {scaled}."
             )
         slack = 1e-3 * (self.high - self.low)
+        if x.numel() and bool(x.isnan().any()):
+            raise InputError(
+                f"The model takes values in [{self.low}, {self.high}], got NaN: correct or leave "
+                f"out those {self.kind}s."
+            )
         if x.numel() and not bool(((x >= self.low - slack) & (x <= self.high + slack)).all()):
             raise InputError(
                 f"The model takes values in [{self.low}, {self.high}], got values in "

@@ -29,9 +29,21 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
+from smalti.arguments import (
+    a_generator,
+    a_number,
+    a_whole_number,
+    as_floats,
+    as_integers,
+    as_tensor,
+    check_finite,
+    check_result,
+    to_weights,
+)
 from smalti.artifacts import Pretrained, registered
 from smalti.autoencoders.padding import crop, pad
 from smalti.autoencoders.paths import line
+from smalti.autoencoders.taking import ends, taken
 from smalti.errors import InputError
 from smalti.losses.likelihoods import Likelihood
 from smalti.signals import Signal
@@ -182,8 +194,13 @@ class ContinuousAutoencoder(nn.Module, Pretrained, ABC):
 
     @torch.no_grad()
     def sample(self, n: int, generator: torch.Generator | None = None) -> Tensor:
-        """n new signals (n, C, *size)."""
-        return self.decode(self.draw(n, generator))
+        """n new signals (n, C, *size).
+
+        Raises:
+            InputError: If n is negative or no whole number.
+        """
+        n = a_whole_number(n, "The number of samples", 0)
+        return self.decode(self.draw(n, a_generator(generator)))
 
     def interpolate(self, x_a: Tensor, x_b: Tensor, steps: int) -> Tensor:
         """The way from one signal to another, along the straight line between their latents.
@@ -199,7 +216,7 @@ class ContinuousAutoencoder(nn.Module, Pretrained, ABC):
         Raises:
             InputError: If the two are not signals that the model was trained on.
         """
-        z_a, z_b = self.encode(torch.stack([x_a, x_b]))
+        z_a, z_b = self.encode(ends(x_a, x_b, self.signal, self))
         return self.decode(line(z_a, z_b, steps))
 
     def traverse(self, x: Tensor, dims: Tensor, steps: int, reach: float = 3.0) -> Tensor:
@@ -217,9 +234,16 @@ class ContinuousAutoencoder(nn.Module, Pretrained, ABC):
         Raises:
             InputError: If x is not a signal that the model was trained on, or reach is not above 0.
         """
+        reach = a_number(reach, "The reach of a traversal", "3 is usual")
         if not 0 < reach < math.inf:
             raise InputError(f"The reach of a traversal is above 0, got {reach:g}: 3 is usual.")
-        (z,) = self.encode(x[None])
+        dims = as_integers(dims, "The dimensions")
+        if dims.ndim != 1 or bool(((dims < 0) | (dims >= self.dim)).any()):
+            raise InputError(
+                f"The dimensions are a row of numbers from 0 to {self.dim - 1}, got "
+                f"{dims.tolist()}: take some of `order`."
+            )
+        (z,) = self.encode(as_tensor(x, "The signal")[None])
         mean, deviation = self.spread
         values = line(mean - reach * deviation, mean + reach * deviation, steps)  # (steps, D)
         varied = z.expand(len(dims), steps, -1).clone()
@@ -232,13 +256,23 @@ class ContinuousAutoencoder(nn.Module, Pretrained, ABC):
         """Takes note of how latents of training data lie; saved with the model.
 
         Arguments:
-            z: (N, D), N at least 2.
+            z: (N, D), N at least 1; a single example lies at its place, with a covariance of 0.
             kl: (D,) nats, or `None`.
         """
         self.latent_mean.copy_(z.mean(0))
-        self.latent_covariance.copy_(torch.cov(z.T).reshape(self.dim, self.dim))
+        covariance = torch.cov(z.T, correction=min(1, len(z) - 1))
+        self.latent_covariance.copy_(covariance.reshape(self.dim, self.dim))
         if kl is not None:
             self.latent_kl.copy_(kl)
+
+    def _shown(self, z: Tensor) -> Tensor:
+        """Given latents, of any floating-point type → signals, clipped to their range."""
+        z = as_floats(z, "Latents")
+        check_finite(z.float(), "Latents")
+        x_hat = self._decoded(to_weights(z, self))
+        if self.likelihood is not None:
+            x_hat = self.likelihood.show(x_hat)
+        return check_result(x_hat, "The decoder").clamp(self.signal.low, self.signal.high)
 
     def _encoded(self, x: Tensor) -> Tensor:
         """x (B, C, *size) → what the encoder gives, in float32."""
@@ -304,22 +338,20 @@ class Autoencoder(ContinuousAutoencoder):
     @torch.no_grad()
     def encode(self, x: Tensor) -> Tensor:
         """See `ContinuousAutoencoder.encode`."""
-        self.signal.check(x)
-        return self._encoded(x)
+        return check_result(self._encoded(taken(x, self.signal, self)), "The encoder")
 
     @torch.no_grad()
     def decode(self, z: Tensor) -> Tensor:
         """See `ContinuousAutoencoder.decode`."""
-        x_hat = self._decoded(z)
-        if self.likelihood is not None:
-            x_hat = self.likelihood.show(x_hat)
-        return x_hat.clamp(self.signal.low, self.signal.high)
+        return self._shown(z)
 
     def draw(self, n: int, generator: torch.Generator | None = None) -> Tensor:
         """z ~ N(latent_mean, latent_covariance), (n, D)."""
         noise = torch.randn(n, self.dim, generator=generator).to(self.latent_mean)
-        values, vectors = torch.linalg.eigh(self.latent_covariance)
-        return self.latent_mean + noise * values.clamp_min(0).sqrt() @ vectors.T
+        # In half precision there are no eigenvectors; and NaN has none at all.
+        covariance = check_result(self.latent_covariance.float(), "The spread of the latents")
+        values, vectors = torch.linalg.eigh(covariance)
+        return self.latent_mean + (noise.float() * values.clamp_min(0).sqrt() @ vectors.T).to(noise)
 
     @property
     def spread(self) -> tuple[Tensor, Tensor]:

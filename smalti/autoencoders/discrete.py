@@ -26,9 +26,11 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
+from smalti.arguments import as_integers, check_result, to_weights
 from smalti.artifacts import registered
 from smalti.autoencoders.padding import crop, pad
 from smalti.autoencoders.paths import line
+from smalti.autoencoders.taking import checked_size, device_of
 from smalti.autoencoders.tokenizer import Tokenizer
 from smalti.errors import InputError
 from smalti.losses.likelihoods import Likelihood
@@ -140,42 +142,53 @@ class DiscreteAutoencoder(Tokenizer):
         Raises:
             InputError: If x is not a batch of the signal that the model was trained on.
         """
-        self.signal.check(x)
-        return self.quantizer.encode(self._vectors(x))
+        return self.quantizer.encode(check_result(self._vectors(self.taken(x)), "The encoder"))
 
     @torch.no_grad()
     def decode(self, indices: Tensor, size: tuple[int, ...] | None = None) -> Tensor:
         """Indices → signals (B, C, *size), clipped to the signal's range.
 
         Arguments:
-            indices: (B, *grid) or (B, *grid, Q), int64, each below its codebook's size.
+            indices: (B, *grid) or (B, *grid, Q), integers of any type, each below its codebook's
+                size; -1 for none.
             size: What to crop to. Default: the signal's own size where the grid is that of the
                 model, else the whole.
 
         Raises:
-            InputError: If the indices have too few dimensions or are out of range.
+            InputError: If the indices have too few dimensions or are out of range, or the result
+                is not finite.
         """
+        if isinstance(indices, tuple):
+            raise InputError(
+                f"This model has one grid of indices a signal, got a tuple of {len(indices)}: give "
+                f"the tensor itself."
+            )
+        indices = as_integers(indices, "Indices").to(device_of(self))
         dims = 1 + self.signal.spatial_dims
         several = len(self.quantizer.codebook_sizes) > 1
         if indices.ndim != dims + several:
             shape = ["B", *map(str, self.grid or ["*grid"]), *(["Q"] if several else [])]
             raise InputError(
                 f"Indices have the shape ({', '.join(shape)}), got {tuple(indices.shape)}: "
-                f"give as many for each position as there are codebooks."
+                f"give a batch of grids, one x of them as x[None]."
             )
         grid = tuple(indices.shape[1:dims])
+        if 0 in grid:
+            raise InputError(
+                f"Grids of indices have at least one position, got the shape "
+                f"{tuple(indices.shape)}: give those that encode gave."
+            )
         if size is None and grid == self.grid:
             size = self.signal.size
-        x_hat = self._outputs(self.quantizer.decode(indices), size)
+        whole = tuple(length * self.downsampling for length in grid)
+        x_hat = self._outputs(self.quantizer.decode(indices), checked_size(size, whole))
         if self.likelihood is not None:
             x_hat = self.likelihood.show(x_hat)
-        return x_hat.clamp(self.signal.low, self.signal.high)
+        return check_result(x_hat, "The decoder").clamp(self.signal.low, self.signal.high)
 
     @torch.no_grad()
     def interpolate(self, x_a: Tensor, x_b: Tensor, steps: int) -> Tensor:
-        ends = torch.stack([x_a, x_b])
-        self.signal.check(ends)
-        z_a, z_b = self._vectors(ends)
+        z_a, z_b = check_result(self._vectors(self.ends(x_a, x_b)), "The encoder")
         return self.decode(self.quantizer.encode(line(z_a, z_b, steps)))
 
     @torch.no_grad()
@@ -185,8 +198,8 @@ class DiscreteAutoencoder(Tokenizer):
                 "The tokenizer has no likelihood, so that its reconstructions cost no nats: train "
                 "it with one, e.g. Categorical."
             )
-        self.signal.check(x)
-        tokens = self.encode(x) if tokens is None else tokens
+        x = self.taken(x)
+        tokens = self.encode(x) if tokens is None else as_integers(tokens, "Tokens").to(x.device)
         h = self._outputs(self.quantizer.decode(tokens), tuple(x.shape[2:]))
         return self.likelihood(h, x).nll
 
@@ -196,5 +209,5 @@ class DiscreteAutoencoder(Tokenizer):
 
     def _outputs(self, z_q: Tensor, size: tuple[int, ...] | None) -> Tensor:
         """z_q (B, *grid, D) → x_hat (B, C, *size), or h (B, likelihood.channels(C), *size)."""
-        h = self.decoder(rearrange(z_q, "b ... d -> b d ..."))
+        h = self.decoder(to_weights(rearrange(z_q, "b ... d -> b d ..."), self.decoder))
         return h if size is None else crop(h, size)

@@ -37,9 +37,11 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
+from smalti.arguments import as_integers, check_result, to_weights
 from smalti.artifacts import registered
 from smalti.autoencoders.padding import crop, pad
 from smalti.autoencoders.paths import line
+from smalti.autoencoders.taking import checked_size, device_of
 from smalti.autoencoders.tokenizer import Tokenizer
 from smalti.errors import InputError
 from smalti.losses.likelihoods import Likelihood
@@ -168,15 +170,15 @@ class HierarchicalAutoencoder(Tokenizer):
         Raises:
             InputError: If x is not a batch of the signal that the model was trained on.
         """
-        self.signal.check(x)
-        return self._indices(self._features(x))
+        return self._indices(self._features(self.taken(x)))
 
     @torch.no_grad()
     def decode(self, indices: Sequence[Tensor], size: tuple[int, ...] | None = None) -> Tensor:
         """Indices of all levels, or of the coarser ones alone → signals, clipped to their range.
 
         Arguments:
-            indices: Of the first 1 … L levels, each (B, *grid_l) or (B, *grid_l, Q), int64.
+            indices: Of the first 1 … L levels, each (B, *grid_l) or (B, *grid_l, Q), integers
+                of any type.
             size: What to crop to. Default: the signal's own size where the grids are those of the
                 model, else the whole.
 
@@ -185,15 +187,17 @@ class HierarchicalAutoencoder(Tokenizer):
 
         Raises:
             InputError: If there are no grids or too many, their shapes do not belong together, or
-                an index is out of range.
+                an index is out of range, or the result is not finite.
         """
-        self._check_grids(indices)
-        if size is None and tuple(indices[0].shape[1:]) == self.grids[0]:
+        grids = self._checked_grids(indices)
+        if size is None and tuple(grids[0].shape[1:]) == self.grids[0]:
             size = self.signal.size
-        x_hat = self._outputs(indices, size)
+        dims = 1 + self.signal.spatial_dims
+        whole = tuple(length * self.downsampling for length in grids[0].shape[1:dims])
+        x_hat = self._outputs(grids, checked_size(size, whole))
         if self.likelihood is not None:
             x_hat = self.likelihood.show(x_hat)
-        return x_hat.clamp(self.signal.low, self.signal.high)
+        return check_result(x_hat, "The decoder").clamp(self.signal.low, self.signal.high)
 
     def tokens(self, x: Tensor) -> Tensor:
         return self.join(self.encode(x))
@@ -203,9 +207,8 @@ class HierarchicalAutoencoder(Tokenizer):
 
     @torch.no_grad()
     def interpolate(self, x_a: Tensor, x_b: Tensor, steps: int) -> Tensor:
-        ends = torch.stack([x_a, x_b])
-        self.signal.check(ends)
-        return self.decode(self._indices([line(h[0], h[1], steps) for h in self._features(ends)]))
+        features = self._features(self.ends(x_a, x_b))
+        return self.decode(self._indices([line(h[0], h[1], steps) for h in features]))
 
     @torch.no_grad()
     def nll(self, x: Tensor, tokens: Tensor | None = None) -> Tensor:
@@ -214,8 +217,12 @@ class HierarchicalAutoencoder(Tokenizer):
                 "The tokenizer has no likelihood, so that its reconstructions cost no nats: train "
                 "it with one, e.g. Categorical."
             )
-        self.signal.check(x)
-        grids = self.encode(x) if tokens is None else self.split(tokens)
+        x = self.taken(x)
+        grids = (
+            self.encode(x)
+            if tokens is None
+            else self.split(as_integers(tokens, "Tokens").to(x.device))
+        )
         return self.likelihood(self._outputs(grids, tuple(x.shape[2:])), x).nll
 
     def _outputs(self, grids: Sequence[Tensor], size: tuple[int, ...] | None) -> Tensor:
@@ -243,7 +250,8 @@ class HierarchicalAutoencoder(Tokenizer):
         d: Tensor | None = None
         indices = []
         for level, (h, quantizer) in enumerate(zip(features, self.levels, strict=True)):
-            indices.append(quantizer.encode(self._vectors(level, h, d)))
+            z = check_result(self._vectors(level, h, d), f"The encoder of level {level}")
+            indices.append(quantizer.encode(z))
             if level < len(self.levels) - 1:
                 d = self._decoded(level, quantizer.decode(indices[-1]), d)
         return tuple(indices)
@@ -255,7 +263,7 @@ class HierarchicalAutoencoder(Tokenizer):
 
     def _decoded(self, level: int, z_q: Tensor, d: Tensor | None) -> Tensor:
         """q_l (B, *grid_l, D_l) and d_l → d_{l+1}, or of the finest level the signal."""
-        q = rearrange(z_q, "b ... d -> b d ...")
+        q = to_weights(rearrange(z_q, "b ... d -> b d ..."), self.decoders[level])
         return self.decoders[level](q if d is None else torch.cat([d, q], 1))
 
     def _kept(self, x: Tensor) -> Tensor | None:
@@ -271,14 +279,23 @@ class HierarchicalAutoencoder(Tokenizer):
         """Positions of each grid for one of the coarsest, along each dimension."""
         return [math.prod(self.factors[:level]) for level in range(len(self.factors))]
 
-    def _check_grids(self, grids: Sequence[Tensor]) -> None:
-        if isinstance(grids, Tensor) or not 1 <= len(grids) <= len(self.levels):
-            got = "one tensor" if isinstance(grids, Tensor) else f"{len(grids)} grids"
+    def _checked_grids(self, indices: Sequence[Tensor]) -> list[Tensor]:
+        """The grids as int64 on the model's device."""
+        several = isinstance(indices, list | tuple)
+        if not several or not 1 <= len(indices) <= len(self.levels):
+            got = f"{len(indices)} grids" if several else "one tensor"
             raise InputError(
                 f"This model has {len(self.levels)} levels, got {got}: give a tuple of the grids "
                 f"of the first one or more, coarse to fine."
             )
+        where = device_of(self)
+        grids = [as_integers(grid, "Indices").to(where) for grid in indices]
         dims = 1 + self.signal.spatial_dims
+        if not grids[0].ndim or 0 in grids[0].shape[1:]:
+            raise InputError(
+                f"The coarsest grid has the shape (B, {', '.join(map(str, self.grids[0]))}), got "
+                f"{tuple(grids[0].shape)}: give a batch of grids, one x of them as x[None]."
+            )
         coarsest = grids[0].shape[1:dims]
         for level, (grid, finer) in enumerate(zip(grids, self._finer(), strict=False)):
             trailing = _trailing(self.levels[level])
@@ -289,6 +306,7 @@ class HierarchicalAutoencoder(Tokenizer):
                     f"does not go with the coarsest, {tuple(grids[0].shape)}: for the model's own "
                     f"size the shapes are {', '.join(map(str, self.grids))} after the batch."
                 )
+        return grids
 
 
 def _trailing(quantizer: Quantizer) -> tuple[int, ...]:

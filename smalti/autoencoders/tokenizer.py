@@ -17,6 +17,8 @@ import torch
 from torch import Tensor, nn
 
 from smalti.artifacts import Pretrained
+from smalti.autoencoders.taking import ends, taken
+from smalti.errors import InputError
 from smalti.losses.likelihoods import Likelihood
 from smalti.quantizers import Quantizer
 from smalti.signals import Signal
@@ -91,6 +93,21 @@ class Tokenizer(nn.Module, Pretrained, ABC):
             InputError: If the two are not signals that the model was trained on.
         """
 
+    def taken(self, x: Any) -> Tensor:
+        """A batch of signals as the encoder takes it: on its device, in the type of its weights.
+
+        Arguments:
+            x: (B, C, *size), of any floating-point type: a tensor, an array or nested lists.
+
+        Raises:
+            InputError: If it is no batch of the signal that the model was trained on.
+        """
+        return taken(x, self.signal, self)
+
+    def ends(self, x_a: Any, x_b: Any) -> Tensor:
+        """Two signals (C, *size) as one batch of two; see `taken`."""
+        return ends(x_a, x_b, self.signal, self)
+
     @property
     def codebook_sizes(self) -> tuple[int, ...]:
         """K of all codebooks, level by level."""
@@ -103,14 +120,23 @@ class Tokenizer(nn.Module, Pretrained, ABC):
 
     def join(self, grids: Sequence[Tensor]) -> Tensor:
         """The grids of B signals → tokens: of one grid (B, *grid), of several (B, P)."""
+        if len(grids) != len(self.levels):
+            raise InputError(
+                f"This model has {len(self.levels)} grid(s) of tokens, got {len(grids)}: give all, "
+                f"coarse to fine."
+            )
         if len(self.levels) == 1:
-            (indices,) = grids
-            return indices
+            return grids[0]
         return torch.cat([grid.flatten(1) for grid in grids], 1)
 
     def split(self, indices: Tensor) -> tuple[Tensor, ...]:
         """The inverse of `join`, of signals of the model's size."""
         if len(self.levels) == 1:
             return (indices,)
+        if indices.ndim != 2 or indices.shape[1] != sum(map(math.prod, self.grids)):
+            raise InputError(
+                f"Tokens of this model are rows (B, {sum(map(math.prod, self.grids))}), got the "
+                f"shape {tuple(indices.shape)}: give what `tokens` or `join` gave."
+            )
         parts = indices.split([math.prod(grid) for grid in self.grids], 1)
         return tuple(part.unflatten(1, grid) for part, grid in zip(parts, self.grids, strict=True))

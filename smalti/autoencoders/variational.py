@@ -33,8 +33,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from smalti.arguments import check_result
 from smalti.artifacts import registered
 from smalti.autoencoders.continuous import ContinuousAutoencoder, LatentReconstruction
+from smalti.autoencoders.taking import taken
 from smalti.errors import InputError
 from smalti.losses.likelihoods import Likelihood
 from smalti.signals import Signal
@@ -140,14 +142,12 @@ class VariationalAutoencoder(ContinuousAutoencoder):
     @torch.no_grad()
     def encode(self, x: Tensor) -> Tensor:
         """See `ContinuousAutoencoder.encode`; the latents are the means of the posteriors."""
-        self.signal.check(x)
-        return self.posterior(x).mean
+        return check_result(self.posterior(taken(x, self.signal, self)).mean, "The encoder")
 
     @torch.no_grad()
     def decode(self, z: Tensor) -> Tensor:
         """See `ContinuousAutoencoder.decode`; what is shown is the mean of p(x | z)."""
-        x_hat = self.likelihood.show(self._decoded(z))
-        return x_hat.clamp(self.signal.low, self.signal.high)
+        return self._shown(z)
 
     def draw(self, n: int, generator: torch.Generator | None = None) -> Tensor:
         """z ~ N(0, I), (n, D)."""

@@ -11,7 +11,7 @@ from argparse import HelpFormatter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import NoneType
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
 import docstring_parser
 from jsonargparse import ArgumentError, ArgumentParser
@@ -26,11 +26,11 @@ if TYPE_CHECKING:
 
 __all__ = ["call", "data_option", "named_images", "printed"]
 
+T = TypeVar("T")
 
-def call(
-    function: Callable[..., None], words: Sequence[str], *positional: str, **given: Any
-) -> None:
-    """Calls `function` with what the command line says.
+
+def call(function: Callable[..., T], words: Sequence[str], *positional: str, **given: Any) -> T:
+    """Calls `function` with what the command line says, and gives what it gives.
 
     Types and help come from its signature and docstring; the parameters named in `positional` are
     positional, the last of them taking one or more values if its name is "files". Those that are
@@ -69,7 +69,7 @@ def call(
         ):
             reason = f"--{wrong[1]} takes a value of the type {wrong[2]}, got {wrong[3]}"
         raise InputError(f"{reason}: smalti {command} --help lists the options.") from error
-    function(**vars(options), **given)
+    return function(**vars(options), **given)
 
 
 def _given(annotation: Any) -> Any:

@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from smalti.commands.common import call
 from smalti.data import Splits
+from smalti.errors import InputError
 from smalti.evaluation import Limits, Report, evaluate, evaluate_latents
-from smalti.generation import ContinuousModel, load
+from smalti.generation import ContinuousModel, Model, load
 from smalti.outputs import check_file
+from smalti.priors import Prior
 from smalti.runs import Run
 
 __all__ = ["check_report", "report", "run"]
 
 
-def run(words: Sequence[str]) -> None:
+def run(words: Sequence[str]) -> int:
     """See `again`."""
-    call(again, words, "folder")
+    return call(again, words, "folder")
 
 
-def again(folder: str, *, overwrite: bool = False) -> None:
+def again(folder: str, *, overwrite: bool = False) -> int:
     """Measures a run on its test set and writes report.html, report.json and samples/.
 
     Args:
@@ -30,7 +33,7 @@ def again(folder: str, *, overwrite: bool = False) -> None:
     """
     finished = Run.existing(folder)
     check_report(finished.folder, overwrite)
-    report(finished, finished.recipe().data.load(), overwrite)
+    return report(finished, finished.recipe().data.load(), overwrite)
 
 
 def check_report(folder: Path, overwrite: bool) -> None:
@@ -39,8 +42,12 @@ def check_report(folder: Path, overwrite: bool) -> None:
         check_file(folder / name, overwrite)
 
 
-def report(run: Run, splits: Splits, overwrite: bool = False) -> None:
-    """Writes the report and the pictures of a run, and says where they lie."""
+def report(run: Run, splits: Splits, overwrite: bool = False) -> int:
+    """Writes the report and the pictures of a run, and says where they lie.
+
+    Returns:
+        The exit status: 1 if a measurement failed in a way that nobody foresaw, else 0.
+    """
     recipe = run.recipe()
     model = load(run.folder).to(recipe.hardware.device())
     chosen = recipe.evaluation
@@ -54,8 +61,27 @@ def report(run: Run, splits: Splits, overwrite: bool = False) -> None:
     if isinstance(model, ContinuousModel):
         made = evaluate_latents(model, splits, **shared)
     else:
-        histogram = None if model.prior is None else model.scheme("histogram")
+        histogram, why = _histogram(model)
         made = evaluate(model, splits, histogram, **shared)
+        if why:
+            made.leave_out("Histogram of the training tokens", why, "rate/histogram")
     made.save(run.folder, overwrite)
     made.save_pictures(run.samples, overwrite)
     print(f"Pictures: {run.samples}   Report: {run.folder / 'report.html'}")
+    if made.failed:
+        print(
+            f"smalti: the report is whole but for {', '.join(made.failed)}: see above why, and "
+            f"report it as a fault of smalti's",
+            file=sys.stderr,
+        )
+    return int(bool(made.failed))
+
+
+def _histogram(model: Model) -> tuple[Prior | None, str]:
+    """The histogram of the tokens of a run, or why there is none."""
+    if model.prior is None:
+        return None, ""
+    try:
+        return model.scheme("histogram"), ""
+    except InputError as error:  # damaged tokens cost this scheme alone
+        return None, str(error)

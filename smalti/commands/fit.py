@@ -29,13 +29,13 @@ Any field of the recipe can be given as a dotted option:
 """
 
 
-def run(words: Sequence[str]) -> None:
-    """Fits, then writes samples and report."""
+def run(words: Sequence[str]) -> int:
+    """Fits, then writes samples and report; gives the exit status."""
     rest = list(words)
     if {"-h", "--help"} & set(rest):
         print(USAGE)
         schema.parser().print_help()
-        return
+        return 0
     recipe = rest.pop(0) if rest else ""
     if not recipe or recipe.startswith("-"):
         raise InputError(
@@ -51,8 +51,7 @@ def run(words: Sequence[str]) -> None:
     config = schema.read(recipe, [*rest, *data_option(data)])
     with printed("smalti.data.found"):
         finished, splits = runs.fit(config, folder)
-    if is_first():
-        report(finished, splits, overwrite)
+    return report(finished, splits, overwrite) if is_first() else 0
 
 
 def _take(words: list[str], option: str) -> str | None:

@@ -18,10 +18,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from smalti.artifacts import first_not_finite
-from smalti.data import Batch, Splits
+from smalti.data import Batch, Label, Splits
 from smalti.errors import InputError
 
-__all__ = ["Classifier", "train_classifier"]
+__all__ = ["Classifier", "check_classes", "train_classifier"]
 
 SIDE = 32  # px: larger images are scaled down to this
 BATCH = 128
@@ -72,6 +72,18 @@ class Classifier(nn.Module):
             right += int((self(x).argmax(1) == labels).sum())
             total += len(x)
         return right / total
+
+
+def check_classes(splits: Splits) -> None:
+    """Raises `InputError` unless there are training images, of two labels at least."""
+    assert isinstance(splits.condition, Label)
+    if not len(splits.train):
+        raise InputError("There are no training images to train a classifier on: add some.")
+    if splits.condition.dim < 2:
+        raise InputError(
+            f"All images have the one label {splits.condition.names[0]!r}, which any image shows: "
+            f"it takes two labels to train a classifier."
+        )
 
 
 def train_classifier(

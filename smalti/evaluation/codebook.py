@@ -2,20 +2,30 @@
 
 Both are taken over the whole set at once. The mean over batches is another, smaller number,
 because one batch has too few positions to hit every codeword.
+
+Implicit codebooks (of bits, of levels) can have 2⁶⁰ codewords. What is kept for each codeword is
+kept of those that were chosen alone where a codebook is as large as that.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from torch import Tensor
 
 from smalti.evaluation.figures import Figure, figure, number
-from smalti.quantizers import count_indices, perplexity, usage
+from smalti.quantizers import count_indices, perplexity
+from smalti.quantizers.base import check_indices
 
 __all__ = ["codebook_figures", "codeword_counts"]
+
+DENSE = 1 << 20  # codewords: a larger codebook has a count for each that was chosen, and no more
 
 
 def codeword_counts(indices: Tensor, codebook_sizes: tuple[int, ...]) -> list[Tensor]:
     """How often each codeword was chosen, one tensor (K,) for each codebook.
+
+    Of a codebook of more than 2²⁰ codewords those that were chosen are counted alone, (used,).
 
     Arguments:
         indices: (N, *grid), or (N, *grid, Q) with several codebooks; -1 is not counted.
@@ -32,20 +42,30 @@ def codeword_counts(indices: Tensor, codebook_sizes: tuple[int, ...]) -> list[Te
         else [indices[..., q] for q in range(len(codebook_sizes))]
     )
     return [
-        count_indices(column, size) for column, size in zip(columns, codebook_sizes, strict=True)
+        count_indices(column, size) if size <= DENSE else _counts_of_used(column, size)
+        for column, size in zip(columns, codebook_sizes, strict=True)
     ]
 
 
-def codebook_figures(counts: list[Tensor], measured_on: str) -> dict[str, Figure]:
-    """Usage and perplexity; of several codebooks each, with its number behind the name."""
+def codebook_figures(
+    counts: list[Tensor], measured_on: str, codebook_sizes: Sequence[int] | None = None
+) -> dict[str, Figure]:
+    """Usage and perplexity; of several codebooks each, with its number behind the name.
+
+    Arguments:
+        counts: As `codeword_counts` gives them.
+        measured_on: The set and its N, for the protocols.
+        codebook_sizes: K of each; the length of its counts if not given.
+    """
     figures = {}
-    for place, count in enumerate(counts):
+    sizes = codebook_sizes or [len(count) for count in counts]
+    for place, (count, size) in enumerate(zip(counts, sizes, strict=True)):
         suffix = f"_{place}" if len(counts) > 1 else ""
-        protocol = (
-            f"{measured_on}, all {number(int(count.sum()))} indices at once, K = {len(count)}"
-        )
+        protocol = f"{measured_on}, all {number(int(count.sum()))} indices at once, K = {size}"
         figures[f"usage{suffix}"] = figure(
-            usage(count), "share", f"{protocol}; share of the codewords that were chosen at all"
+            int((count > 0).sum()) / size,
+            "share",
+            f"{protocol}; share of the codewords that were chosen at all",
         )
         figures[f"perplexity{suffix}"] = figure(
             perplexity(count),
@@ -53,3 +73,8 @@ def codebook_figures(counts: list[Tensor], measured_on: str) -> dict[str, Figure
             f"{protocol}; exp of the entropy of how often each was chosen",
         )
     return figures
+
+
+def _counts_of_used(indices: Tensor, size: int) -> Tensor:
+    check_indices(indices, size)
+    return indices[indices >= 0].long().unique(return_counts=True)[1]

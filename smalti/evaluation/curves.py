@@ -38,6 +38,7 @@ COLOURS = {"train": BLUE, "validation": ORANGE}
 FIRST = ("loss", "reconstruction", "kl", "codebook", "commitment", "perplexity", "usage")
 
 RISE = 0.005  # of a validation loss, relative to its lowest: less may be chance
+DRAWN = 4096  # codewords of a plot at most: more have no pixel of their own
 
 Curve = list[tuple[int, float]]
 """Points (step, value), in the order of steps."""
@@ -116,18 +117,23 @@ def plot_curves(quantity: str, curves: dict[str, Curve]) -> Image.Image:
     return _image(plot)
 
 
-def plot_usage(counts: Tensor) -> Image.Image:
+def plot_usage(counts: Tensor, codebook_size: int | None = None) -> Image.Image:
     """How often each codeword was chosen, the most frequent first, against all equally often.
 
     Arguments:
-        counts: (K,).
+        counts: (K,), or of the codewords that were chosen alone.
+        codebook_size: K, where there are counts of fewer.
     """
     plot, axes = _paper()
+    size = codebook_size or len(counts)
+    counts = counts[counts > 0] if len(counts) > DRAWN else counts
     ordered = np.sort(counts.double().cpu().numpy())[::-1] / max(1, int(counts.sum()))
-    axes.fill_between(np.arange(len(ordered)), ordered, step="mid", color=BLUE, alpha=0.75)
-    axes.axhline(1 / len(ordered), color=ORANGE, linewidth=1.5, linestyle="--")
+    places = np.unique(np.linspace(0, max(0, len(ordered) - 1), DRAWN).round().astype(int))
+    places = places[places < len(ordered)]
+    axes.fill_between(places, ordered[places], step="mid", color=BLUE, alpha=0.75)
+    axes.axhline(1 / size, color=ORANGE, linewidth=1.5, linestyle="--")
     axes.text(
-        len(ordered) - 1, 1 / len(ordered), "all equally often ", color=ORANGE, fontsize=9,
+        max(0, len(ordered) - 1), 1 / size, "all equally often ", color=ORANGE, fontsize=9,
         ha="right", va="bottom",
     )  # fmt: skip
     axes.set_title("share of all indices", color=GREY, fontsize=10, loc="left")

@@ -7,9 +7,9 @@ measured on, how many examples that were, the range of values, and what exactly 
 from __future__ import annotations
 
 import math
-from typing import Any, TypedDict
+from typing import Any, NotRequired, TypedDict
 
-__all__ = ["Figure", "display", "figure", "finite", "is_figure", "number"]
+__all__ = ["Figure", "display", "figure", "finite", "is_figure", "number", "undefined"]
 
 DECIMALS = {
     "share": 1,
@@ -30,16 +30,28 @@ class Figure(TypedDict):
         value: The number; may be infinite, as the bits of something that has no probability.
         unit: `"share"` (of 1), `"bits"`, `"nats"`, `"dB"`, …; empty for a bare number.
         protocol: Set, N, range and definition, in words.
+        note: Why there is no such number, where there is none (NaN), e.g. of a division by zero.
     """
 
     value: float
     unit: str
     protocol: str
+    note: NotRequired[str]
 
 
 def figure(value: float, unit: str, protocol: str) -> Figure:
     """A figure of a plain Python float."""
     return Figure(value=float(value), unit=unit, protocol=protocol)
+
+
+def undefined(unit: str, protocol: str, why: str) -> Figure:
+    """A figure that these data or this model do not have.
+
+    Example:
+        >>> display(undefined("share", "", "it is 0 of 0"))
+        'undefined'
+    """
+    return Figure(value=math.nan, unit=unit, protocol=f"{protocol}; undefined: {why}", note=why)
 
 
 def is_figure(value: Any) -> bool:
@@ -53,7 +65,7 @@ def finite(tree: Any) -> Any:
         return tree
     if is_figure(tree) and not math.isfinite(tree["value"]):
         note = "not a number" if math.isnan(tree["value"]) else "infinite"
-        return {**tree, "value": None, "note": note}
+        return {**tree, "value": None, "note": tree.get("note", note)}
     return {name: finite(branch) for name, branch in tree.items()}
 
 
@@ -70,7 +82,7 @@ def display(measured: Figure, unit_shown: bool = True) -> str:
     """
     value, unit = measured["value"], measured["unit"]
     if math.isnan(value):
-        return "not a number"
+        return "undefined" if "note" in measured else "not a number"
     if math.isinf(value):
         return "∞" if value > 0 else "−∞"
     if unit == "share":

@@ -21,11 +21,12 @@ from torch import Tensor
 
 from smalti.autoencoders import VariationalAutoencoder
 from smalti.data import Splits, TimeOfDay
+from smalti.errors import InputError
 from smalti.evaluation.clock_reader import ClockReader
 from smalti.evaluation.curves import plot_dimensions
 from smalti.evaluation.figures import number
 from smalti.evaluation.latents import LatentMaterial, bound_figures, latent_figures
-from smalti.evaluation.material import Limits, measuring
+from smalti.evaluation.material import Limits, check_fits, measuring
 from smalti.evaluation.report import Picture, Report
 from smalti.evaluation.sections import (
     closeness,
@@ -63,17 +64,20 @@ def evaluate_latents(  # noqa: PLR0913 - as of evaluate
         model: The autoencoder.
         Others: see `evaluate`, as for what is returned and raised.
     """
+    check_fits(model.autoencoder.signal, splits)
     with measuring(seed, model.autoencoder):
         material = LatentMaterial(model.autoencoder, splits, limits or Limits(), seed)
         report = Report(title)
-        _describe(material, report)
+        with report.attempt("Description"):
+            _describe(material, report)
         reconstructions(material, report)
         _samples(material, report)
         _latents(material, report)
         closeness(material, report)
         inception(material, report)
         if isinstance(splits.condition, TimeOfDay):
-            read_clocks(material, ClockReader(splits.signal.size[0]), report)
+            with report.attempt("Reading of clocks", "clocks"):
+                read_clocks(material, ClockReader(splits.signal.size[0]), report)
             report.missing["Generated clocks"] = "there is no prior conditional on the time."
         training_curves(curves or {}, report)
     return report
@@ -97,43 +101,55 @@ def _samples(material: LatentMaterial, report: Report) -> None:
         if isinstance(material.autoencoder, VariationalAutoencoder)
         else "the Gaussian of the latents of training images"
     )
-    images = torch.cat(list(material.decoded(material.drawn[: material.limits.shown])))
-    report.pictures["samples/prior"] = Picture(grid(images), f"Latents drawn from {prior}.")
+    with report.attempt("Picture of samples"):
+        images = torch.cat(list(material.decoded(material.drawn[: material.limits.shown])))
+        report.pictures["samples/prior"] = Picture(grid(images), f"Latents drawn from {prior}.")
 
 
 def _latents(material: LatentMaterial, report: Report) -> None:
     """Bounds, what the dimensions hold, and pictures of ways through the latent space."""
     model = material.autoencoder
-    if isinstance(model, VariationalAutoencoder):
+    with report.attempt("Likelihood"):
+        if not isinstance(model, VariationalAutoencoder):
+            raise InputError("a plain autoencoder is no model of the data's distribution.")
         report.figures["bounds"] = bound_figures(material, model)
-    else:
-        report.missing["Likelihood"] = "a plain autoencoder is no model of the data's distribution."
-    report.figures["latents"] = latent_figures(material)
-    held = material.encoded.mean.var(0) if material.kl is None else material.kl
-    what = "variance" if material.kl is None else "nats (KL)"
-    report.pictures["latents/dimensions"] = Picture(
-        plot_dimensions(held, what),
-        f"The {what} of each latent dimension on the test set, the largest first.",
-    )
-    report.pictures["latents/interpolations"] = Picture(
-        grid(_ways(material), columns=STEPS + 2),
-        "Test images at both ends of a row, and between them what the straight line between their "
-        "latents is decoded to.",
-    )
-    (x,) = material.test_images(material.order[:1])
-    order = held.argsort(descending=True)[:TRAVERSED]
-    reach = 3.0
-    rows = model.traverse(x, order, STEPS, reach).flatten(0, 1)
-    report.pictures["latents/traversals"] = Picture(
-        grid(rows, columns=STEPS),
-        f"One latent dimension a row, from −{reach:g} to {reach:g} standard deviations of the "
-        f"prior, the others as of one test image. Dimensions {', '.join(map(str, order.tolist()))}:"
-        f" the one that holds most first.",
-    )
+    with report.attempt("What latents say of images", "latents"):
+        report.figures["latents"] = latent_figures(material)
+    with report.attempt("Picture of the latent dimensions"):
+        what = "variance" if material.kl is None else "nats (KL)"
+        report.pictures["latents/dimensions"] = Picture(
+            plot_dimensions(_held(material), what),
+            f"The {what} of each latent dimension on the test set, the largest first.",
+        )
+    with report.attempt("Picture of interpolations"):
+        report.pictures["latents/interpolations"] = Picture(
+            grid(_ways(material), columns=STEPS + 2),
+            "Test images at both ends of a row, and between them what the straight line between "
+            "their latents is decoded to.",
+        )
+    with report.attempt("Picture of traversals"):
+        (x,) = material.test_images(material.order[:1])
+        order = _held(material).argsort(descending=True)[:TRAVERSED]
+        reach = 3.0
+        rows = model.traverse(x, order, STEPS, reach).flatten(0, 1)
+        report.pictures["latents/traversals"] = Picture(
+            grid(rows, columns=STEPS),
+            f"One latent dimension a row, from −{reach:g} to {reach:g} standard deviations of the "
+            f"prior, the others as of one test image. Dimensions "
+            f"{', '.join(map(str, order.tolist()))}: the one that holds most first.",
+        )
+
+
+def _held(material: LatentMaterial) -> Tensor:
+    """What each latent dimension holds, (D,): nats, or the variance of its values."""
+    if material.kl is not None:
+        return material.kl
+    return material.encoded.mean.var(0, correction=min(1, len(material.encoded.mean) - 1))
 
 
 def _ways(material: LatentMaterial) -> Tensor:
     """Interpolations between test images, of different classes where they have any."""
+    material.check_test()
     order, conditions = material.order, material.encoded.conditions
     rows: list[Tensor] = []
     for a in order[:WAYS].tolist():

@@ -14,8 +14,7 @@ unsaid, the KL what is said by the latents. A dimension whose KL is 0 says nothi
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
-from functools import cached_property
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import torch
@@ -24,6 +23,7 @@ from torch import Tensor
 from smalti.autoencoders import ContinuousAutoencoder, VariationalAutoencoder
 from smalti.autoencoders.variational import Posterior, kl_to_normal
 from smalti.data import Splits
+from smalti.errors import InputError
 from smalti.evaluation.bits import bits_figure
 from smalti.evaluation.figures import Figure, figure, number
 from smalti.evaluation.material import Limits, Material
@@ -82,25 +82,32 @@ class LatentMaterial(Material):
         """See `Material.reconstructed`: from the latents that `encode` gives."""
         return self.decoded(self.encoded.mean[chosen])
 
-    def sampled_sets(self) -> Iterator[tuple[str, Iterator[Tensor]]]:
+    def sampled_sets(self) -> dict[str, Callable[[], Iterator[Tensor]]]:
         """See `Material.sampled_sets`: draws from the model's own prior."""
-        yield "prior", self.decoded(self.drawn[: self.compared])
+        return {"prior": lambda: self.decoded(self.drawn[: self.compared])}
 
     def decoded(self, z: Tensor) -> Iterator[Tensor]:
         """Images of latents (N, D), in batches."""
         for part in z.split(self.limits.batch_size):
             yield self.autoencoder.decode(part.to(self.device))
 
-    @cached_property
+    @property
     def drawn(self) -> Tensor:
         """Latents of samples, (n, D): to show, or to compare."""
-        return self.autoencoder.draw(
-            self.drawn_of_each, torch.Generator().manual_seed(self.seed)
-        ).cpu()
 
-    @cached_property
+        def draw() -> Tensor:
+            generator = torch.Generator().manual_seed(self.seed)
+            return self.autoencoder.draw(self.drawn_of_each, generator).cpu()
+
+        return self.kept("drawn", draw)
+
+    @property
     def encoded(self) -> EncodedLatents:
         """The test set, encoded and reconstructed in one pass."""
+        return self.kept("encoded", self._encoded)
+
+    def _encoded(self) -> EncodedLatents:
+        self.check_test()
         logger.info("reconstructing %d test images", len(self.test))
         generator = torch.Generator().manual_seed(self.seed)
         quality = ReconstructionQuality()
@@ -122,7 +129,7 @@ class LatentMaterial(Material):
             torch.cat(conditions) if conditions else None,
         )
 
-    @cached_property
+    @property
     def kl(self) -> Tensor | None:
         """Nats of each latent dimension, (D,), the mean over the test set; of a VAE."""
         mean, log_variance = self.encoded.mean, self.encoded.log_variance
@@ -171,6 +178,8 @@ def bound_figures(material: LatentMaterial, model: VariationalAutoencoder) -> di
 def latent_figures(material: LatentMaterial) -> dict[str, Figure]:
     """How many dimensions are used, and how much they say."""
     mean, log_variance = material.encoded.mean, material.encoded.log_variance
+    if len(mean) < 2:
+        raise InputError("what latents say of images shows on two test images at least.")
     figures = {
         "active_units": figure(
             active_units(mean, INACTIVE),

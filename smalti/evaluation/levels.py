@@ -33,18 +33,21 @@ def levels(material: TokenMaterial, report: Report) -> None:
     count = len(tokenizer.levels)
     if count == 1:
         return
-    chosen = material.order[:SHOWN]
-    rows = [material.test_images(chosen)]
-    rows += [prefix(tokenizer, material.encoded.indices[chosen], n + 1) for n in range(count)]
-    report.pictures["levels"] = Picture(
-        grid(torch.cat(rows), columns=len(chosen)),
-        "Test images above; below them what is left of them in the first level, in the first two, "
-        "and so on.",
-    )
-    report.figures["levels"] = {str(n): _quality(material, n) for n in range(count)}
-    if isinstance(material.prior, Cascade):
-        for name, rate in _rates(material, material.prior).items():
-            report.figures["levels"][name] |= rate
+    with report.attempt("Picture of the levels"):
+        chosen = material.order[:SHOWN]
+        rows = [material.test_images(chosen)]
+        rows += [prefix(tokenizer, material.encoded.indices[chosen], n + 1) for n in range(count)]
+        report.pictures["levels"] = Picture(
+            grid(torch.cat(rows), columns=len(chosen)),
+            "Test images above; below them what is left of them in the first level, in the first "
+            "two, and so on.",
+        )
+    with report.attempt("What the levels hold", "levels"):
+        report.figures["levels"] = {str(n): _quality(material, n) for n in range(count)}
+    if isinstance(material.prior, Cascade) and "levels" in report.figures:
+        with report.attempt("Rates of the levels"):
+            for name, rate in _rates(material, material.prior).items():
+                report.figures["levels"][name] |= rate
 
 
 @torch.no_grad()
@@ -56,6 +59,7 @@ def prefix(tokenizer: Tokenizer, tokens: Tensor, n: int) -> Tensor:
 
 def _quality(material: TokenMaterial, level: int) -> dict[str, Figure]:
     """How faithful reconstructions from the levels up to this one are."""
+    material.check_test()
     numbers = material.order[:MEASURED]
     quality = ReconstructionQuality()
     for (piece,) in pieces(numbers, size=material.limits.batch_size):

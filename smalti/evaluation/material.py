@@ -1,6 +1,7 @@
 """What the measurements share: test images, their tokens or latents, samples, the classifier.
 
-Each is made once, and when first asked for. Every draw is made from a generator of its own with
+Each is made once, and when first asked for; one that cannot be made tells whoever asks for it why
+(see `Once`), and hinders nothing else. Every draw is made from a generator of its own with
 the same seed, so that leaving out one measurement changes no other.
 """
 
@@ -9,29 +10,31 @@ from __future__ import annotations
 import logging
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from smalti.data import Batch, Examples, Label, Splits
+from smalti.errors import InputError
 from smalti.evaluation.batches import batches, choose
-from smalti.evaluation.classifier import Classifier, train_classifier
+from smalti.evaluation.classifier import Classifier, check_classes, train_classifier
 from smalti.evaluation.figures import number
 from smalti.evaluation.inception import Inception, load_inception
+from smalti.evaluation.once import Once
 from smalti.evaluation.reconstruction import ReconstructionQuality
 from smalti.evaluation.sampling import decoded, device_of, drawn, schemes
 from smalti.priors import Prior
 from smalti.priors.base import evaluating
+from smalti.signals import Signal
 
 if TYPE_CHECKING:
     from smalti.generation import Model
 
-__all__ = ["Encoded", "Limits", "Material", "Seen", "TokenMaterial", "measuring"]
+__all__ = ["Encoded", "Limits", "Material", "Seen", "TokenMaterial", "check_fits", "measuring"]
 
 logger = logging.getLogger(__name__)
 
@@ -80,6 +83,12 @@ def measuring(seed: int, *models: nn.Module | None) -> Iterator[None]:
         yield
 
 
+def check_fits(signal: Signal, splits: Splits) -> None:
+    """Raises `InputError` unless the data are such signals as a model was trained on."""
+    if len(splits.test):
+        signal.check(splits.test.__getitems__([0]).x)
+
+
 class Seen(Protocol):
     """What every kind of material knows of the test set after its way through the model."""
 
@@ -105,19 +114,24 @@ class Material(ABC):
     def __init__(self, splits: Splits, limits: Limits, seed: int, device: torch.device) -> None:
         self.splits, self.limits, self.seed, self.device = splits, limits, seed, device
         self.test = choose(splits.test, limits.test, seed)
+        self.kept = Once()
 
     @property
     @abstractmethod
     def encoded(self) -> Seen:
-        """The test set, encoded and reconstructed in one pass."""
+        """The test set, encoded and reconstructed in one pass.
+
+        Raises:
+            InputError: If it is empty.
+        """
 
     @abstractmethod
     def reconstructed(self, chosen: Tensor) -> Iterator[Tensor]:
         """Reconstructions, in batches, of the measured test examples of these numbers."""
 
     @abstractmethod
-    def sampled_sets(self) -> Iterator[tuple[str, Iterator[Tensor]]]:
-        """`compared` samples of each kind, in batches."""
+    def sampled_sets(self) -> dict[str, Callable[[], Iterator[Tensor]]]:
+        """By the kind of samples what gives `compared` of them, in batches."""
 
     @property
     @abstractmethod
@@ -137,27 +151,35 @@ class Material(ABC):
 
     def test_images(self, chosen: Tensor) -> Tensor:
         """Those of the test examples that are measured with these numbers (n,): (n, C, H, W)."""
+        self.check_test()
         numbers = [self.test[i] for i in chosen.tolist()]
         return torch.cat([batch.x for batch in self.images(self.splits.test, numbers)])
 
-    @cached_property
+    def check_test(self) -> None:
+        """Raises `InputError` if nothing is there to be measured."""
+        if not len(self.test):
+            raise InputError("The test set is empty: give test images to measure the model with.")
+
+    @property
     def order(self) -> Tensor:
         """A random order of the test examples that are measured."""
         return torch.randperm(len(self.test), generator=torch.Generator().manual_seed(self.seed))
 
-    @cached_property
+    @property
     def compared(self) -> int:
         """N of every set that is compared with the test set: the same for all of them."""
         return min(self.limits.samples, len(self.test), len(self.splits.train))
 
-    @cached_property
+    @property
     def drawn_of_each(self) -> int:
         """Samples of each kind: to show, or to compare."""
-        if self.classifier is not None or isinstance(self.inception, Inception):
-            return max(self.limits.shown, self.compared)
-        return self.limits.shown
+        try:
+            compares = self.classifier is not None or isinstance(self.inception, Inception)
+        except Exception:  # said where the classifier is what is asked for
+            compares = True
+        return max(self.limits.shown, self.compared) if compares else self.limits.shown
 
-    @cached_property
+    @property
     def contexts(self) -> Tensor | None:
         """Conditions for samples, as they occur in the test set."""
         if self.encoded.conditions is None:
@@ -165,28 +187,43 @@ class Material(ABC):
         longest = max(self.limits.shown, self.compared)
         return self.encoded.conditions[self.order.repeat(math.ceil(longest / len(self.order)))]
 
-    def sets(self) -> Iterator[tuple[str, Iterator[Tensor]]]:
-        """What is compared with the test set: `compared` images of each kind, in batches."""
-        train = choose(self.splits.train, self.compared, self.seed)
-        yield "train", (batch.x for batch in self.images(self.splits.train, train))
-        yield "reconstructions", self.reconstructed(self.order[: self.compared])
-        yield from self.sampled_sets()
+    def sets(self) -> dict[str, Callable[[], Iterator[Tensor]]]:
+        """What is compared with the test set: by name, what gives `compared` images of it."""
 
-    @cached_property
+        def train() -> Iterator[Tensor]:
+            chosen = choose(self.splits.train, self.compared, self.seed)
+            return (batch.x for batch in self.images(self.splits.train, chosen))
+
+        return {
+            "train": train,
+            "reconstructions": lambda: self.reconstructed(self.order[: self.compared]),
+            **self.sampled_sets(),
+        }
+
+    @property
     def classifier(self) -> Classifier | None:
         """A classifier of the data's labels; `None` without labels, or where none is wanted."""
+        return self.kept("classifier", self._trained_classifier)
+
+    def _trained_classifier(self) -> Classifier | None:
         if not isinstance(self.splits.condition, Label) or not self.limits.classifier_steps:
             return None
+        check_classes(self.splits)
         logger.info("training a classifier for %d steps", self.limits.classifier_steps)
         with torch.enable_grad():
             return train_classifier(
                 self.splits, self.limits.classifier_steps, self.seed, self.device
             )
 
-    @cached_property
+    @property
     def inception(self) -> Inception | str:
         """The Inception network, or why it cannot be had."""
-        return load_inception(self.device) if self.limits.inception else "it was switched off."
+        return self.kept(
+            "inception",
+            lambda: (
+                load_inception(self.device) if self.limits.inception else "it was switched off."
+            ),
+        )
 
 
 class Encoded(NamedTuple):
@@ -232,10 +269,13 @@ class TokenMaterial(Material):
         """See `Material.reconstructed`."""
         return self.decoded(self.encoded.indices[chosen])
 
-    def sampled_sets(self) -> Iterator[tuple[str, Iterator[Tensor]]]:
+    def sampled_sets(self) -> dict[str, Callable[[], Iterator[Tensor]]]:
         """See `Material.sampled_sets`: one set a scheme."""
-        for name, grids in self.sampled.items():
-            yield name, self.decoded(grids[: self.compared])
+
+        def of(name: str) -> Callable[[], Iterator[Tensor]]:
+            return lambda: self.decoded(self.sampled(name)[: self.compared])
+
+        return {name: of(name) for name in self.schemes}
 
     def decoded(self, indices: Tensor) -> Iterator[Tensor]:
         """Images of token grids, in batches."""
@@ -249,9 +289,13 @@ class TokenMaterial(Material):
         context = context[:n] if context is not None else None
         return drawn(prior, n, context, generator, self.limits.batch_size, top_p)
 
-    @cached_property
+    @property
     def encoded(self) -> Encoded:
         """The test set, encoded and reconstructed in one pass."""
+        return self.kept("encoded", self._encoded)
+
+    def _encoded(self) -> Encoded:
+        self.check_test()
         logger.info("reconstructing %d test images", len(self.test))
         quality, indices, conditions, nll = ReconstructionQuality(), [], [], []
         for x, condition in self.images(self.splits.test, self.test):
@@ -267,9 +311,11 @@ class TokenMaterial(Material):
             torch.cat(nll) if nll else None,
         )
 
-    @cached_property
-    def sampled(self) -> dict[str, Tensor]:
-        """Token grids of every scheme, the same conditions for all: to show, or to compare."""
-        n = self.drawn_of_each
-        logger.info("drawing %d samples of each scheme", n)
-        return {name: self.drawn(prior, n, self.contexts) for name, prior in self.schemes.items()}
+    def sampled(self, scheme: str) -> Tensor:
+        """Token grids of a scheme, the same conditions for all: to show, or to compare."""
+
+        def draw() -> Tensor:
+            logger.info("drawing %d samples of the scheme %s", self.drawn_of_each, scheme)
+            return self.drawn(self.schemes[scheme], self.drawn_of_each, self.contexts)
+
+        return self.kept(f"sampled/{scheme}", draw)

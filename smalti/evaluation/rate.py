@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from smalti.evaluation.batches import pieces
-from smalti.evaluation.figures import Figure, figure, number
+from smalti.evaluation.figures import Figure, figure, number, undefined
 from smalti.priors import Cascade, Histogram, Prior, TractablePrior
 
 __all__ = ["nats_per_image", "rate_figures"]
@@ -84,6 +84,8 @@ def rate_figures(
             "bits_per_index": figure(bits / positions, "bits", protocol),
             "bits_per_image": figure(bits, "bits", protocol),
             "nats_per_image": figure(nats, "nats", protocol),
-            "share_of_uniform": figure(bits / uniform, "share", protocol),
+            "share_of_uniform": figure(bits / uniform, "share", protocol)
+            if uniform
+            else undefined("share", protocol, "a codebook of one codeword costs no bits"),
         }
     return figures

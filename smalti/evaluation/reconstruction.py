@@ -8,7 +8,8 @@ For N images x of C·H·W values in [-1, 1] and their reconstructions x̂, clipp
     SSIM         = mean over images                               images scaled to [0, 1]
 
 MSE/variance is 1 for the reconstruction that is everywhere m, and 0 for a perfect one; other than
-the MSE it does not depend on the contrast of the data. PSNR and SSIM are given on [0, 1] with a
+the MSE it does not depend on the contrast of the data. It is undefined where all values of the set
+are equal, for their variance is 0. PSNR and SSIM are given on [0, 1] with a
 data range of 1: a data range of 2 on such images would raise SSIM by 0.04 to 0.10 for nothing.
 
 References:
@@ -18,14 +19,12 @@ References:
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor
 from torchmetrics.functional.image.psnr import peak_signal_noise_ratio
 from torchmetrics.functional.image.ssim import structural_similarity_index_measure
 
-from smalti.evaluation.figures import Figure, figure
+from smalti.evaluation.figures import Figure, figure, undefined
 
 __all__ = ["WINDOW", "ReconstructionQuality", "psnr"]
 
@@ -57,6 +56,7 @@ class ReconstructionQuality:
     def __init__(self) -> None:
         self.images = self.values = 0
         self.sum = self.sum_of_squares = self.squared_error = 0.0
+        self.first: float | None = None
         self.psnr: list[Tensor] = []
         self.ssim: list[Tensor] = []
 
@@ -66,8 +66,11 @@ class ReconstructionQuality:
         x_hat = x_hat.clamp(-1, 1)
         self.images += len(x)
         self.values += x.numel()
-        self.sum += x.double().sum().item()
-        self.sum_of_squares += x.double().square().sum().item()
+        # Around a value of the set, so that the variance of equal values is exactly 0.
+        self.first = x.flatten()[0].item() if self.first is None else self.first
+        around = x.double() - self.first
+        self.sum += around.sum().item()
+        self.sum_of_squares += around.square().sum().item()
         self.squared_error += (x.double() - x_hat.double()).square().sum().item()
 
         x_hat, x = _unit(x_hat, x)
@@ -84,8 +87,11 @@ class ReconstructionQuality:
             measured_on: The set and its N, for the protocols.
         """
         mse = self.squared_error / self.values
-        mean = self.sum / self.values
-        variance = self.sum_of_squares / self.values - mean**2
+        variance = self.sum_of_squares / self.values - (self.sum / self.values) ** 2
+        over = (
+            f"{measured_on}, values in [-1, 1]; the MSE over the variance, {variance:.4f}, of all "
+            f"values of this set around their one global mean"
+        )
         figures = {
             "mse": figure(
                 mse,
@@ -93,12 +99,9 @@ class ReconstructionQuality:
                 f"{measured_on}, values in [-1, 1], reconstructions clipped to it; "
                 f"mean over all values of all images",
             ),
-            "mse_over_variance": figure(
-                mse / variance if variance > 0 else math.nan,
-                "",
-                f"{measured_on}, values in [-1, 1]; the MSE over the variance, {variance:.4f}, "
-                f"of all values of this set around their one global mean",
-            ),
+            "mse_over_variance": figure(mse / variance, "", over)
+            if variance > 0
+            else undefined("", over, "all values are equal"),
             "psnr": self._mean_psnr(measured_on),
         }
         if self.ssim:

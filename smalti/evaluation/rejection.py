@@ -17,6 +17,7 @@ References:
 from __future__ import annotations
 
 import logging
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -28,7 +29,9 @@ from smalti.evaluation.fidelity import features_of, frechet_distance, gaussian
 from smalti.evaluation.figures import figure, number
 from smalti.evaluation.material import TokenMaterial
 from smalti.evaluation.report import Picture, Report
+from smalti.evaluation.sections import CLASSIFIER
 from smalti.pictures import grid
+from smalti.priors import Prior
 
 __all__ = ["rejection", "surest"]
 
@@ -60,10 +63,16 @@ def surest(scores: Tensor, labels: Tensor, share: float) -> Tensor:
 
 def rejection(material: TokenMaterial, report: Report) -> None:
     """With labels and a prior conditional on them: quality and diversity over the share kept."""
-    prior, judge = material.prior, material.classifier
-    n = material.compared // 2
-    if judge is None or prior is None or not isinstance(prior.condition, Label) or n < LEAST:
+    prior, n = material.prior, material.compared // 2
+    if prior is None or not isinstance(prior.condition, Label):
         return
+    if CLASSIFIER in report.missing or n < LEAST:  # why is said there
+        return
+    with report.attempt("Rejection sampling", "rejection"):
+        _measure(material, prior, n, report)
+
+
+def _measure(material: TokenMaterial, prior: Prior, n: int, report: Report) -> None:
     logger.info("sampling with rejection")
     assert material.contexts is not None
     drawn = round(n / min(SHARES))
@@ -109,7 +118,7 @@ def _figures(
     assert judge is not None
     images = (batch.x for batch in material.images(material.splits.test, material.test))
     test = gaussian(features_of(judge, images))
-    report.figures["rejection"] = {}
+    curve: dict[str, Any] = {}
     for share, (features, labels) in kept.items():
         said = judge.head(features.to(material.device)).argmax(1).cpu()
         protocol = (
@@ -117,11 +126,11 @@ def _figures(
             f"{share:.0%} by a second classifier of another seed; judged by the classifier of this "
             f"report against the {material.test_set}"
         )
-        report.figures["rejection"][f"{share:g}"] = {
+        curve[f"{share:g}"] = {
             "accuracy": figure((said == labels).double().mean().item(), "share", protocol),
             "frechet": figure(frechet_distance(gaussian(features), test), "", protocol),
         }
-    curve = report.figures["rejection"]
+    report.figures["rejection"] = curve
     report.pictures["rejection-curve"] = Picture(
         plot_rejection(
             list(kept),

@@ -1,5 +1,10 @@
 """The report of a model: figures with their protocols, pictures, and what could not be measured.
 
+A report is made measurement by measurement, each in a block of `Report.attempt`. One that cannot be
+taken (a label without training images, too few samples for a covariance) is a line in the report
+and never the end of it. So is one that fails in a way that nobody foresaw; its traceback is logged
+too, and `failed` names it, so that no fault in the program is hidden.
+
 `report.html` is one file that holds everything, pictures included: no script, nothing fetched from
 anywhere. It can be sent to somebody, opened years later, and read by day, by night and on a phone.
 `report.json` holds the same figures for programs.
@@ -10,21 +15,36 @@ from __future__ import annotations
 import base64
 import io
 import json
-from collections.abc import Mapping
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
+import torch
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from PIL import Image
 
 from smalti import __version__
+from smalti.errors import InputError, first_line
 from smalti.evaluation.figures import display, finite, is_figure
 from smalti.files import write_text
 from smalti.outputs import check_file
 from smalti.pictures import save_png
 
 __all__ = ["Picture", "Report"]
+
+logger = logging.getLogger(__name__)
+
+# What data and models can bring about, however right the program is.
+FORESEEN = (
+    InputError,
+    ArithmeticError,
+    MemoryError,
+    torch.linalg.LinAlgError,  # type: ignore[attr-defined]
+    torch.OutOfMemoryError,
+)
 
 
 class Picture(NamedTuple):
@@ -46,6 +66,9 @@ class Report:
             once more (`figures["rate"]["prior"]["bits_per_index"]["value"]`).
         pictures: By name, with a slash where several belong together ("samples/prior").
         missing: What was not computed, and why.
+        without: The same by its place in `figures` ("frechet/histogram"), where it has one: null
+            in `report.json`, with the reason.
+        failed: Of what is missing, that which failed in a way that nobody foresaw.
     """
 
     FILES: ClassVar = ("report.json", "report.html")
@@ -56,15 +79,58 @@ class Report:
     figures: dict[str, Any] = field(default_factory=dict)
     pictures: dict[str, Picture] = field(default_factory=dict)
     missing: dict[str, str] = field(default_factory=dict)
+    without: dict[str, str] = field(default_factory=dict)
+    failed: list[str] = field(default_factory=list)
+
+    @contextmanager
+    def attempt(self, name: str, place: str = "") -> Iterator[None]:
+        """Takes one measurement: if it cannot be taken, the report says so and goes on.
+
+        Arguments:
+            name: What is measured, in words.
+            place: Where its figures belong, e.g. "frechet/histogram".
+
+        Example:
+            >>> report = Report("Digits")
+            >>> with report.attempt("Sharpness", "sharpness"):
+            ...     raise InputError("There are no images: add some.")
+            >>> report.missing
+            {'Sharpness': 'There are no images: add some.'}
+        """
+        try:
+            yield
+        except FORESEEN as error:
+            out_of_memory = isinstance(error, MemoryError | torch.OutOfMemoryError)
+            known = isinstance(error, InputError)
+            self.leave_out(
+                name,
+                str(error)
+                if known
+                else "there is not enough memory for it."
+                if out_of_memory
+                else f"the numbers do not allow it ({first_line(error)}).",
+                place,
+            )
+        except Exception as error:
+            kind = type(error).__name__
+            logger.error("%s could not be measured", name, exc_info=error)
+            self.failed.append(name)
+            self.leave_out(name, f"it failed ({kind}: {first_line(error)}); see the log.", place)
+
+    def leave_out(self, name: str, why: str, place: str = "") -> None:
+        """Says that something is not in the report, and why; see `attempt`."""
+        self.missing[name] = " ".join(why.split())
+        if place:
+            self.without[place] = self.missing[name]
 
     def to_json(self) -> str:
-        """All but the pictures, as strict JSON: an infinite value is null, with a note."""
+        """All but the pictures, as strict JSON: what is infinite or missing is null, and why."""
         content = {
             "title": self.title,
             "summary": self.summary,
             "smalti_version": __version__,
             "facts": self.facts,
-            "figures": finite(self.figures),
+            "figures": _with_nulls(finite(self.figures), self.without),
             "missing": self.missing,
         }
         return json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
@@ -80,9 +146,22 @@ class Report:
         )
         environment.filters |= {"display": display, "protocols": protocols, "embedded": _embedded}
         stages = dict.fromkeys(name.partition("/")[0] for name in self.under("curves"))
+        said: set[str] = set()
+
+        def missing(*names: str) -> dict[str, str]:
+            """Those of the names that are missing; without names, all that were not said yet."""
+            found = {n: why for n, why in self.missing.items() if n in (names or self.missing)}
+            found = {n: why for n, why in found.items() if n not in said}
+            said.update(found)
+            return found
+
         template = environment.get_template("report.html.j2")
         page = template.render(
-            report=self, version=__version__, under=self.under, stages=list(stages)
+            report=self,
+            version=__version__,
+            under=self.under,
+            stages=list(stages),
+            missing_of=missing,
         )
         return page.lstrip()
 
@@ -117,6 +196,17 @@ class Report:
             check_file(file, overwrite)
         for file, picture in zip(files, self.pictures.values(), strict=True):
             save_png(picture.image, file, overwrite)
+
+
+def _with_nulls(figures: dict[str, Any], without: Mapping[str, str]) -> dict[str, Any]:
+    """Figures as JSON holds them, with a null and the reason in each place that has none."""
+    for place, why in without.items():
+        *path, last = place.split("/")
+        branch = figures
+        for name in path:
+            branch = branch.setdefault(name, {})
+        branch.setdefault(last, {"value": None, "unit": "", "protocol": "", "note": why})
+    return figures
 
 
 def protocols(figures: Mapping[str, Any]) -> list[str]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -16,18 +16,22 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from smalti.data import Batch, Label, Splits
+from smalti.errors import InputError
+from smalti.evaluation.classifier import Classifier
 from smalti.evaluation.clock_reader import ClockReader
 from smalti.evaluation.clocks import TOLERANCE, minutes_off
 from smalti.evaluation.curves import overfitted, plot_curves, read_curves
 from smalti.evaluation.fidelity import features_of, frechet_distance, gaussian
 from smalti.evaluation.figures import Figure, figure, number
-from smalti.evaluation.inception import inception_distances, inception_features
+from smalti.evaluation.inception import Inception, inception_distances, inception_features
 from smalti.evaluation.material import Material
 from smalti.evaluation.reconstruction import WINDOW
 from smalti.evaluation.report import Picture, Report
 from smalti.pictures import grid
 
 __all__ = [
+    "CLASSIFIER",
+    "WORDS",
     "closeness",
     "data_facts",
     "images_in_bits",
@@ -42,9 +46,19 @@ __all__ = [
 logger = logging.getLogger(__name__)
 
 PAIRS, PAIR_COLUMNS, PAIR_SIDE = 24, 8, 96  # reconstructions shown; px of the shorter side
+NAMED = 50  # labels listed at most
 CLOCKS_READ = 500  # test clocks, to see how well the reader reads
 
 CLASSIFIER = "Accuracy of a classifier and Fréchet distance in its feature space"
+FID = "FID and KID"
+WORDS = {
+    "train": "training images",
+    "test": "test images",
+    "reconstructions": "reconstructions",
+    "uniform": "samples of the uniform prior",
+    "histogram": "samples of the histogram",
+    "prior": "samples of the learned prior",
+}
 
 
 def data_facts(splits: Splits) -> dict[str, str]:
@@ -57,7 +71,9 @@ def data_facts(splits: Splits) -> dict[str, str]:
         )
     }
     if isinstance(splits.condition, Label):
-        facts["Labels"] = ", ".join(splits.condition.names)
+        names = list(splits.condition.names)
+        more = f", … ({number(len(names))} in all)" if len(names) > NAMED else ""
+        facts["Labels"] = ", ".join(names[:NAMED]) + more
     return facts
 
 
@@ -70,34 +86,37 @@ def images_in_bits(splits: Splits) -> str:
 
 def reconstructions(material: Material, report: Report) -> None:
     """How faithful reconstructions are, with a picture of some."""
-    report.figures["reconstruction"] = material.encoded.quality.figures(material.test_set)
-    if "ssim" not in report.figures["reconstruction"]:
-        report.missing["SSIM"] = f"its window needs images of at least {WINDOW} × {WINDOW} pixels."
-
-    shown = material.order[:PAIRS]
-    x = material.test_images(shown)
-    x_hat = torch.cat(list(material.reconstructed(shown)))
-    scale = -(-PAIR_SIDE // min(x.shape[2:]))
-    pairs = torch.cat([_opaque(x, gap=1), _opaque(x_hat, gap=0)], dim=2)
-    report.pictures["reconstructions"] = Picture(
-        grid(pairs, PAIR_COLUMNS, scale, padding=3 * scale),
-        "Pairs of test images drawn at random: the original above, its reconstruction below.",
-    )
+    with report.attempt("Quality of reconstructions", "reconstruction"):
+        report.figures["reconstruction"] = material.encoded.quality.figures(material.test_set)
+        if "ssim" not in report.figures["reconstruction"]:
+            why = f"its window needs images of at least {WINDOW} × {WINDOW} pixels."
+            report.leave_out("SSIM", why, "reconstruction/ssim")
+    with report.attempt("Picture of reconstructions"):
+        shown = material.order[:PAIRS]
+        x = material.test_images(shown)
+        x_hat = torch.cat(list(material.reconstructed(shown)))
+        scale = -(-PAIR_SIDE // min(x.shape[2:]))
+        pairs = torch.cat([_opaque(x, gap=1), _opaque(x_hat, gap=0)], dim=2)
+        report.pictures["reconstructions"] = Picture(
+            grid(pairs, PAIR_COLUMNS, scale, padding=3 * scale),
+            "Pairs of test images drawn at random: the original above, its reconstruction below.",
+        )
 
 
 def closeness(material: Material, report: Report) -> None:
     """With labels: Fréchet distances in a classifier's features, and its accuracy on samples."""
-    if not isinstance(material.splits.condition, Label):
-        report.missing[CLASSIFIER] = "the data have no labels to train a classifier on."
-        return
-    if material.compared < 2:
-        report.missing[CLASSIFIER] = "it takes at least two images of each kind to compare."
-        return
-    if material.classifier is None:
-        report.missing[CLASSIFIER] = "the classifier was switched off."
-        return
-    classifier = material.classifier
-    logger.info("comparing samples with test images")
+    with report.attempt(CLASSIFIER, "frechet"):
+        if not isinstance(material.splits.condition, Label):
+            raise InputError("the data have no labels to train a classifier on.")
+        if material.compared < 2:
+            raise InputError("it takes at least two images of each kind to compare.")
+        if material.classifier is None:
+            raise InputError("the classifier was switched off.")
+        logger.info("comparing samples with test images")
+        _frechet(material, material.classifier, report)
+
+
+def _frechet(material: Material, classifier: Classifier, report: Report) -> None:
     test = gaussian(
         features_of(classifier, _pixels(material.images(material.splits.test, material.test)))
     )
@@ -106,29 +125,36 @@ def closeness(material: Material, report: Report) -> None:
         f"squared distance of Gaussians fitted to the {len(test.mean)} features of the classifier, "
         f"not Inception; images in [-1, 1]; a small N biases it upwards"
     )
-    features = {name: features_of(classifier, images) for name, images in material.sets()}
-    report.figures["frechet"] = {
-        name: figure(frechet_distance(gaussian(found), test), "", protocol)
-        for name, found in features.items()
-    }
-    report.figures["conditional_accuracy"] = _accuracies(material, features)
+    report.figures["frechet"] = {}
+    features: dict[str, Tensor] = {}
+    for name, images in material.sets().items():
+        with report.attempt(f"Fréchet distance of {WORDS[name]}", f"frechet/{name}"):
+            features[name] = features_of(classifier, images())
+            distance = frechet_distance(gaussian(features[name]), test)
+            report.figures["frechet"][name] = figure(distance, "", protocol)
+    with report.attempt("Accuracy of the classifier", "conditional_accuracy"):
+        report.figures["conditional_accuracy"] = _accuracies(material, classifier, features)
 
 
-def _accuracies(material: Material, features: Mapping[str, Tensor]) -> dict[str, Figure]:
+def _accuracies(
+    material: Material, classifier: Classifier, features: Mapping[str, Tensor]
+) -> dict[str, Figure]:
     """The share of images that the classifier gives the label they should have."""
-    classifier, n = material.classifier, material.compared
-    assert classifier is not None
-    assert material.contexts is not None
+    n, contexts = material.compared, material.contexts
+    if contexts is None:
+        raise InputError("The test images have no labels: give them some.")
     trained = (
         f"classifier trained on the training split for {material.limits.classifier_steps} steps"
     )
     test = classifier.accuracy(material.images(material.splits.test, material.test))
     figures = {"test": figure(test, "share", f"{trained}; {material.test_set}")}
     for name in ("reconstructions", *material.conditional):
+        if name not in features:  # its Fréchet distance says why
+            continue
         # contexts[:n] are also the labels of the reconstructions: both follow the same order.
         said = classifier.head(features[name].to(material.device)).argmax(1).cpu()
         figures[name] = figure(
-            (said == material.contexts[:n]).double().mean().item(),
+            (said == contexts[:n]).double().mean().item(),
             "share",
             f"{trained}; N = {number(n)} of each line, labels as frequent as in the test set",
         )
@@ -137,14 +163,17 @@ def _accuracies(material: Material, features: Mapping[str, Tensor]) -> dict[str,
 
 def inception(material: Material, report: Report) -> None:
     """FID and KID, where Inception's weights are there."""
-    if isinstance(material.inception, str):
-        report.missing["FID and KID"] = material.inception
-        return
-    if material.compared < 2:
-        report.missing["FID and KID"] = "it takes at least two images of each kind to compare."
-        return
-    network = material.inception
-    logger.info("comparing samples with test images in Inception's features")
+    with report.attempt(FID):
+        network = material.inception
+        if isinstance(network, str):
+            raise InputError(network)
+        if material.compared < 2:
+            raise InputError("it takes at least two images of each kind to compare.")
+        logger.info("comparing samples with test images in Inception's features")
+        _inception(material, network, report)
+
+
+def _inception(material: Material, network: Inception, report: Report) -> None:
     test = inception_features(
         network, _pixels(material.images(material.splits.test, material.test))
     )
@@ -152,64 +181,70 @@ def inception(material: Material, report: Report) -> None:
         f"Inception v3 pool features of 8-bit images resized to 299 × 299; "
         f"N = {number(material.compared)} images of each line against the {material.test_set}"
     )
-    fid, kid = {}, {}
-    for name, images in material.sets():
-        distances = inception_distances(test, inception_features(network, images), material.seed)
-        fid[name] = figure(distances.fid, "", f"{protocol}; a small N biases FID upwards")
-        kid[name] = figure(
-            distances.kid, "", f"{protocol}; mean of 100 subsets of {distances.subset}"
-        )
+    fid: dict[str, Figure] = {}
+    kid: dict[str, Figure] = {}
     report.figures["inception"] = {"fid": fid, "kid": kid}
+    for name, images in material.sets().items():
+        with report.attempt(f"FID and KID of {WORDS[name]}", f"inception/fid/{name}"):
+            features = inception_features(network, images())
+            distances = inception_distances(test, features, material.seed)
+            fid[name] = figure(distances.fid, "", f"{protocol}; a small N biases FID upwards")
+            kid[name] = figure(
+                distances.kid, "", f"{protocol}; mean of 100 subsets of {distances.subset}"
+            )
 
 
 def read_clocks(material: Material, reader: ClockReader, report: Report) -> None:
     """How many real and reconstructed clocks are read right."""
     logger.info("reading clocks")
     chosen = material.order[:CLOCKS_READ]
-    x = material.test_images(chosen)
-    assert material.encoded.conditions is not None
-    times = material.encoded.conditions[chosen]
     protocol = (
         f"read by matching of rendered templates; right is at most {TOLERANCE} minutes off on the "
         f"12-hour dial; N = {number(len(chosen))} of the test set"
     )
-    figures = {
-        "reconstructions": minutes_off(reader, material.reconstructed(chosen), times),
-        "test": minutes_off(reader, [x], times),
+    sets: dict[str, Callable[[], Iterable[Tensor]]] = {
+        "reconstructions": lambda: material.reconstructed(chosen),
+        "test": lambda: [material.test_images(chosen)],
     }
-    report.figures["clocks"] = {
-        name: figure(right(off).double().mean().item(), "share", protocol)
-        for name, off in figures.items()
-    }
+    report.figures["clocks"] = {}
+    for name, images in sets.items():
+        with report.attempt(f"Times read off {WORDS[name]}", f"clocks/{name}"):
+            times = material.encoded.conditions
+            assert times is not None
+            off = minutes_off(reader, images(), times[chosen])
+            share = right(off).double().mean().item()
+            report.figures["clocks"][name] = figure(share, "share", protocol)
 
 
 def training_curves(curves: Mapping[str, Path | Sequence[Path]], report: Report) -> None:
     """The training curves of each stage, and how long it took."""
     taken, lengths = [], []
     for stage, files in curves.items():
-        read = read_curves(files)
-        if seconds := read.pop("seconds", None):
-            taken.append(f"{stage} {number(round(seconds['train'][-1][1]))} s")
-        losses = read.get("loss", {})
-        steps = max((points[-1][0] + 1 for points in losses.values() if points), default=0)
-        if steps:
-            lengths.append(f"{stage} {number(steps)}")
-        if rose := overfitted(losses.get("validation", [])):
-            step, last, lowest, end = rose
-            report.facts[f"Overfitting of the {stage}"] = (
-                f"the {stage} overfitted from step {number(step)} on: its validation loss rose "
-                f"from {lowest:.4g} there to {end:.4g} at step {number(last)}"
-            )
-        for quantity, splits in read.items():
-            report.pictures[f"curves/{stage}/{quantity}"] = Picture(
-                plot_curves(quantity, splits), f"{quantity} of the {stage} over the steps"
-            )
+        with report.attempt(f"Training curves of the {stage}"):
+            read = read_curves(files)
+            if seconds := read.pop("seconds", {}).get("train"):
+                taken.append(f"{stage} {number(round(seconds[-1][1]))} s")
+            losses = read.get("loss", {})
+            steps = max((points[-1][0] + 1 for points in losses.values() if points), default=0)
+            if steps:
+                lengths.append(f"{stage} {number(steps)}")
+            if rose := overfitted(losses.get("validation", [])):
+                step, last, lowest, end = rose
+                report.facts[f"Overfitting of the {stage}"] = (
+                    f"the {stage} overfitted from step {number(step)} on: its validation loss rose "
+                    f"from {lowest:.4g} there to {end:.4g} at step {number(last)}"
+                )
+            for quantity, splits in read.items():
+                with report.attempt(f"Curve of {quantity} of the {stage}"):
+                    report.pictures[f"curves/{stage}/{quantity}"] = Picture(
+                        plot_curves(quantity, splits), f"{quantity} of the {stage} over the steps"
+                    )
     if taken:
         report.facts["Training"] = ", ".join(taken)
     if lengths:
         report.facts["Steps taken"] = ", ".join(lengths)
     if not report.under("curves"):
-        report.missing["Training curves"] = "no log of them was found."
+        report.missing.setdefault("Training curves", "no log of them was found.")
 
 
 def right(off: Tensor) -> Tensor:

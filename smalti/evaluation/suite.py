@@ -9,7 +9,7 @@
                                                       clocks read back               clocks
 
 Everything is measured on the test split, in evaluation mode, and with draws that depend on the
-seed alone. What cannot be measured is named in the report with the reason.
+seed alone. What cannot be measured is named in the report with the reason, and ends nothing.
 """
 
 from __future__ import annotations
@@ -30,11 +30,12 @@ from smalti.evaluation.codebook import codebook_figures, codeword_counts
 from smalti.evaluation.curves import plot_usage
 from smalti.evaluation.figures import figure
 from smalti.evaluation.levels import levels
-from smalti.evaluation.material import Limits, TokenMaterial, measuring
+from smalti.evaluation.material import Limits, TokenMaterial, check_fits, measuring
 from smalti.evaluation.rate import rate_figures
 from smalti.evaluation.rejection import rejection
 from smalti.evaluation.report import Picture, Report
 from smalti.evaluation.sections import (
+    WORDS,
     closeness,
     data_facts,
     images_in_bits,
@@ -58,6 +59,7 @@ logger = logging.getLogger(__name__)
 LIKELY = 0.8  # top_p of the samples shown beside those at temperature 1
 LABELS, PER_LABEL = 12, 10  # labels shown at most, and samples of each
 
+RATED = {"uniform": "uniform prior", "histogram": "histogram", "prior": "learned prior"}
 ACCURACY = "Accuracy of a classifier on conditional samples"
 
 
@@ -85,16 +87,18 @@ def evaluate(
         title: Of the report.
 
     Returns:
-        The report; its `save` writes it.
+        The report; its `save` writes it. What could not be measured is in `missing`, and where the
+        program is at fault in `failed` too.
 
     Raises:
-        InputError: If the data are not what the model was trained on, or a log of curves cannot be
-            read.
+        InputError: If the data are not what the model was trained on.
     """
+    check_fits(model.tokenizer.signal, splits)
     with measuring(seed, model.tokenizer, model.prior, histogram):
         material = TokenMaterial(model, splits, histogram, limits or Limits(), seed)
         report = Report(title)
-        _describe(material, report)
+        with report.attempt("Description"):
+            _describe(material, report)
         reconstructions(material, report)
         _codebook(material, report)
         levels(material, report)
@@ -109,7 +113,8 @@ def evaluate(
         rejection(material, report)
         inception(material, report)
         if isinstance(splits.condition, TimeOfDay):
-            _clocks(material, report)
+            with report.attempt("Reading of clocks", "clocks"):
+                _clocks(material, report)
         training_curves(curves or {}, report)
     return report
 
@@ -117,7 +122,7 @@ def evaluate(
 def _describe(material: TokenMaterial, report: Report) -> None:
     """The summary and the facts."""
     splits, tokenizer, prior = material.splits, material.tokenizer, material.prior
-    positions = material.encoded.indices[0].numel()
+    positions = sum(map(math.prod, tokenizer.grids))
     grid_size = " + ".join("×".join(map(str, shape)) for shape in tokenizer.grids)
     sizes = set(tokenizer.codebook_sizes)
     report.summary = f"{images_in_bits(splits)}, become {grid_size} = {positions} tokens" + (
@@ -141,68 +146,86 @@ def _describe(material: TokenMaterial, report: Report) -> None:
 def _codebook(material: TokenMaterial, report: Report) -> None:
     """How the codewords are used."""
     tokenizer = material.tokenizer
-    grids = tokenizer.split(material.encoded.indices)
-    counts = [
-        count
-        for indices, quantizer in zip(grids, tokenizer.levels, strict=True)
-        for count in codeword_counts(indices, quantizer.codebook_sizes)
-    ]
-    report.figures["codebook"] = codebook_figures(counts, material.test_set)
-    for place, count in enumerate(counts):
-        of = f" of codebook {place}" if len(counts) > 1 else ""
-        report.pictures[f"codebook/{place}"] = Picture(
-            plot_usage(count), f"How often each codeword{of} was chosen in the test set."
+    with report.attempt("Use of the codebook", "codebook"):
+        grids = tokenizer.split(material.encoded.indices)
+        used = [
+            counts
+            for indices, quantizer in zip(grids, tokenizer.levels, strict=True)
+            for counts in codeword_counts(indices, quantizer.codebook_sizes)
+        ]
+        report.figures["codebook"] = codebook_figures(
+            used, material.test_set, tokenizer.codebook_sizes
         )
+        for place, (counts, size) in enumerate(zip(used, tokenizer.codebook_sizes, strict=True)):
+            of = f" of codebook {place}" if len(used) > 1 else ""
+            with report.attempt(f"Picture of how codewords{of} are used"):
+                report.pictures[f"codebook/{place}"] = Picture(
+                    plot_usage(counts, size),
+                    f"How often each codeword{of} was chosen in the test set.",
+                )
 
 
 def _rate(material: TokenMaterial, report: Report) -> None:
     """What an image costs in tokens."""
     logger.info("measuring the rate of %d token grids", len(material.test))
-    report.figures["rate"] = rate_figures(
-        material.schemes,
-        material.encoded.indices,
-        material.encoded.conditions,
-        material.test_set,
-        material.limits.batch_size,
-    )
+    report.figures["rate"] = {}
+    for name, prior in material.schemes.items():
+        with report.attempt(f"Rate of the {RATED[name]}", f"rate/{name}"):
+            report.figures["rate"] |= rate_figures(
+                {name: prior},
+                material.encoded.indices,
+                material.encoded.conditions,
+                material.test_set,
+                material.limits.batch_size,
+            )
     if not isinstance(material.prior, TractablePrior):
-        report.missing["Rate of the learned prior"] = "it has no likelihood in closed form."
+        why = "it has no likelihood in closed form."
+        report.leave_out("Rate of the learned prior", why, "rate/prior")
 
 
 def _bits(material: TokenMaterial, report: Report) -> None:
     """What an image costs in all, where the tokenizer says how probable its images are."""
-    nll, tokenizer = material.encoded.nll, material.tokenizer
-    if nll is None or tokenizer.likelihood is None:
+    tokenizer = material.tokenizer
+    if tokenizer.likelihood is None:
         return
-    rates = {"uniform": 0.0}
-    for quantizer, shape in zip(tokenizer.levels, tokenizer.grids, strict=True):
-        sizes = quantizer.codebook_sizes
-        rates["uniform"] += uniform_nats(sizes, math.prod(shape) // len(sizes))
-    for name, figures in report.figures.get("rate", {}).items():
-        rates[name] = figures["nats_per_image"]["value"]
-    dims = tokenizer.signal.channels * math.prod(tokenizer.signal.size)
-    report.figures["bits_per_dim"] = tokenizer_bits(
-        rates, nll, tokenizer.likelihood, dims, material.test_set
-    )
+    with report.attempt("Bits a dimension", "bits_per_dim"):
+        nll = material.encoded.nll
+        assert nll is not None
+        rates = {"uniform": 0.0}
+        for quantizer, shape in zip(tokenizer.levels, tokenizer.grids, strict=True):
+            sizes = quantizer.codebook_sizes
+            rates["uniform"] += uniform_nats(sizes, math.prod(shape) // len(sizes))
+        for name, figures in report.figures.get("rate", {}).items():
+            rates[name] = figures["nats_per_image"]["value"]
+        dims = tokenizer.signal.channels * math.prod(tokenizer.signal.size)
+        report.figures["bits_per_dim"] = tokenizer_bits(
+            rates, nll, tokenizer.likelihood, dims, material.test_set
+        )
 
 
 def _samples(material: TokenMaterial, report: Report) -> None:
     """Samples of all schemes side by side, and of each label."""
-    condition = material.splits.condition
-    for name, grids in material.sampled.items():
-        images = torch.cat(list(material.decoded(grids[: material.limits.shown])))
-        report.pictures[f"samples/{name}"] = Picture(grid(images), _caption(name, material))
-
-    prior = material.prior
+    prior, shown = material.prior, material.limits.shown
     assert prior is not None
-    likely = material.drawn(prior, material.limits.shown, material.contexts, top_p=LIKELY)
-    report.pictures["likely"] = Picture(
-        grid(torch.cat(list(material.decoded(likely)))),
-        f"Samples of the learned prior from the likeliest {LIKELY:.0%} of each index's "
-        f"distribution (top_p): clearer, and less varied.",
-    )
-    if not isinstance(condition, Label) or prior.condition is None:
-        return
+    for name in material.schemes:
+        with report.attempt(f"Picture of {WORDS[name]}"):
+            grids = material.sampled(name)[:shown]
+            images = torch.cat(list(material.decoded(grids)))
+            report.pictures[f"samples/{name}"] = Picture(grid(images), _caption(name, material))
+    with report.attempt("Picture of likely samples"):
+        likely = material.drawn(prior, shown, material.contexts, top_p=LIKELY)
+        report.pictures["likely"] = Picture(
+            grid(torch.cat(list(material.decoded(likely)))),
+            f"Samples of the learned prior from the likeliest {LIKELY:.0%} of each index's "
+            f"distribution (top_p): clearer, and less varied.",
+        )
+    if isinstance(material.splits.condition, Label) and prior.condition is not None:
+        with report.attempt("Samples of each label"):
+            _labels(material, prior, material.splits.condition, report)
+
+
+def _labels(material: TokenMaterial, prior: Prior, condition: Label, report: Report) -> None:
+    """Samples of the learned prior, a row a label."""
     values = torch.linspace(0, condition.dim - 1, min(LABELS, condition.dim)).round().long()
     grids = material.drawn(prior, PER_LABEL * len(values), values.repeat_interleave(PER_LABEL))
     images = torch.cat(list(material.decoded(grids)))
@@ -227,7 +250,8 @@ def _clocks(material: TokenMaterial, report: Report) -> None:
     if material.prior is None or material.prior.condition is None:
         report.missing["Generated clocks"] = "there is no prior conditional on the time."
         return
-    _generated_clocks(material, material.prior, reader, report)
+    with report.attempt("Generated clocks", "clocks/generated"):
+        _generated_clocks(material, material.prior, reader, report)
 
 
 def _generated_clocks(

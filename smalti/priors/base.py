@@ -15,18 +15,23 @@ it in a hierarchy, as one row of numbers. The prior asks its condition for featu
 from __future__ import annotations
 
 import contextlib
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
+from smalti.arguments import a_whole_number, as_integers, as_tensor
 from smalti.artifacts import Pretrained
 from smalti.data.conditions import Condition
 from smalti.errors import InputError
 from smalti.priors.sampling import Choice
 
-__all__ = ["Prior", "TractablePrior", "evaluating"]
+__all__ = ["Prior", "TractablePrior", "evaluating", "in_evaluation"]
+
+M = TypeVar("M", bound=nn.Module)
 
 
 class Prior(nn.Module, Pretrained, ABC):
@@ -94,10 +99,13 @@ class Prior(nn.Module, Pretrained, ABC):
     ) -> Tensor:
         """Draws grids, in evaluation mode and without gradients.
 
+        The mode of the prior itself is not touched: threads may sample from one prior at a time,
+        with a generator each, and get what they would get one after another.
+
         Arguments:
             shape: (B, *grid).
             context: (B, *shape) values of the condition, or None for an unconditional prior.
-            known: (B, *grid), indices to keep, with -1 where to fill in.
+            known: (B, *grid), integers of any type, indices to keep, with -1 where to fill in.
             temperature, top_k, top_p: See `smalti.priors.choose`.
             generator: Source of randomness, on any device; torch's global one if there is none.
 
@@ -105,7 +113,8 @@ class Prior(nn.Module, Pretrained, ABC):
             (B, *grid), int64 in [0, K), on the device of the prior.
 
         Raises:
-            InputError: If an argument does not fit the prior.
+            InputError: If an argument does not fit the prior, or what the prior gives is not
+                finite.
         """
         choice = Choice(temperature, top_k, top_p, generator)
         batch = self._check_shape(shape)
@@ -117,29 +126,30 @@ class Prior(nn.Module, Pretrained, ABC):
                     f"known must have the shape {tuple(shape)} of what is drawn, "
                     f"got {tuple(known.shape)}: give one grid a sample, with -1 where to fill in."
                 )
-        with evaluating(self), torch.inference_mode():
-            drawn = self._sample(batch, context, known, choice)
+        with torch.inference_mode():
+            drawn = in_evaluation(self)._sample(batch, context, known, choice)
         return drawn.clone()  # an ordinary tensor, which autograd may keep
 
     @abstractmethod
     def _sample(
         self, batch: int, context: Tensor | None, known: Tensor | None, choice: Choice
     ) -> Tensor:
-        """`sample` of checked arguments."""
+        """`sample` of checked arguments, by the view that `in_evaluation` gives."""
 
     def _check_shape(self, shape: Sequence[int]) -> int:
         """The number of samples."""
-        if not shape or tuple(shape[1:]) != self.grid or shape[0] < 0:
+        whole = tuple(shape) if isinstance(shape, list | tuple) else None
+        if not whole or whole[1:] != self.grid:
+            got = whole if whole is not None else f"a {type(shape).__name__}"
             raise InputError(
-                f"The prior makes grids of shape {self.grid}, got the shape {tuple(shape)}: "
+                f"The prior makes grids of shape {self.grid}, got the shape {got}: "
                 f"give (number of samples, {_commas(self.grid)})."
             )
-        return int(shape[0])
+        return a_whole_number(whole[0], "The number of samples", 0)
 
-    def _check_indices(self, indices: Tensor, name: str = "indices", lowest: int = 0) -> Tensor:
+    def _check_indices(self, indices: Any, name: str = "indices", lowest: int = 0) -> Tensor:
         """The indices as int64 on the prior's device."""
-        if indices.is_floating_point() or indices.is_complex() or indices.dtype == torch.bool:
-            raise InputError(f"{name} must be integers, got {indices.dtype}: convert to int64.")
+        indices = as_integers(indices, name)
         if not indices.ndim or tuple(indices.shape[1:]) != self.grid:
             raise InputError(
                 f"{name} must have the shape (B, {_commas(self.grid)}), "
@@ -152,15 +162,15 @@ class Prior(nn.Module, Pretrained, ABC):
                     f"{name} must be from {lowest} to {self.codebook_size - 1}, "
                     f"got values from {low} to {high}: take those of the prior's own tokenizer."
                 )
-        return indices.to(self.device, torch.int64)
+        return indices.to(self.device)
 
-    def _check_context(self, context: Tensor | None, batch: int) -> Tensor | None:
+    def _check_context(self, context: Any, batch: int) -> Tensor | None:
         """The context on the prior's device."""
         if self.condition is None:
             if context is not None:
+                shape = tuple(as_tensor(context, "The context").shape)
                 raise InputError(
-                    f"The prior has no condition, got a context of shape {tuple(context.shape)}: "
-                    f"leave it out."
+                    f"The prior has no condition, got a context of shape {shape}: leave it out."
                 )
             return None
         name = self.condition.name
@@ -168,6 +178,7 @@ class Prior(nn.Module, Pretrained, ABC):
             raise InputError(
                 f"The prior is conditioned on a {name}, got no context: give {batch} of them."
             )
+        context = as_tensor(context, "The context")
         shape = (batch, *self.condition.shape)
         if tuple(context.shape) != shape:
             raise InputError(
@@ -224,6 +235,40 @@ def evaluating(model: nn.Module) -> Iterator[None]:
     finally:
         for module, training in before:
             module.training = training
+
+
+def in_evaluation(model: M) -> M:
+    """The model in evaluation mode, without changing its mode: a view that shares all else.
+
+    Weights, buffers and whatever else its modules hold are the very same objects. A model that is
+    in evaluation mode is its own view.
+
+    Example:
+        >>> model = nn.Sequential(nn.Linear(2, 2), nn.Dropout())
+        >>> view = in_evaluation(model)
+        >>> view.training, view[1].training, model[1].training
+        (False, False, True)
+        >>> view[0].weight is model[0].weight
+        True
+    """
+    if not any(module.training for module in model.modules()):
+        return model
+    views: dict[int, nn.Module] = {}
+
+    def view(module: nn.Module) -> nn.Module:
+        if id(module) not in views:
+            views[id(module)] = seen = copy.copy(module)
+            seen.__dict__ = dict(module.__dict__)
+            seen.training = False
+            seen._modules = {
+                name: None if inner is None else view(inner)
+                for name, inner in module._modules.items()
+            }
+        return views[id(module)]
+
+    of_model = view(model)
+    assert isinstance(of_model, type(model))
+    return of_model
 
 
 def _commas(grid: tuple[int, ...]) -> str:

@@ -27,7 +27,7 @@ import torch
 from torch import Tensor, nn
 
 from smalti.artifacts import registered
-from smalti.data.conditions import Condition, TimeOfDay
+from smalti.data.conditions import Condition, Label, TimeOfDay
 from smalti.errors import InputError
 from smalti.priors.base import TractablePrior
 from smalti.priors.sampling import Choice
@@ -92,7 +92,7 @@ class Histogram(TractablePrior):
         tensor([0.4653, 0.0208])
     """
 
-    grids: Tensor  # (N, *grid), int32
+    grids: Tensor  # (N, *grid), int32, or int64 of codebooks that are too large for it
     contexts: Tensor  # (N, *shape), or empty without a condition
 
     def __init__(
@@ -110,10 +110,11 @@ class Histogram(TractablePrior):
         self.minutes = minutes
         dtype = torch.float32 if condition is None else condition.dtype
         shape = () if condition is None else condition.shape
-        self.register_buffer("grids", torch.empty(0, *self.grid, dtype=torch.int32))
+        integer = torch.int32 if codebook_size <= 2**31 else torch.int64
+        self.register_buffer("grids", torch.empty(0, *self.grid, dtype=integer))
         self.register_buffer("contexts", torch.empty(0, *shape, dtype=dtype))
         self.register_load_state_dict_pre_hook(_make_room)
-        self._seen: _Seen | None = None
+        self._seen: list[_Seen] = []  # at most one; a list, which views share
 
     def fit(self, indices: Tensor, context: Tensor | None = None) -> None:
         """Takes the grids of a training set, in place of those it had.
@@ -129,19 +130,19 @@ class Histogram(TractablePrior):
         if not len(indices):
             raise InputError("A histogram is fitted to at least one grid, got none: add data.")
         context = self._check_context(context, len(indices))
-        self.grids = indices.to(torch.int32)
+        self.grids = indices.to(self.grids.dtype)
         if context is not None:
             self.contexts = context.to(self.contexts.dtype)
-        self._seen = None
+        self._seen = []
 
     def has_seen(self, indices: Tensor) -> Tensor:
         """Which of the grids (B, *grid) it was fitted to, whatever their context: (B,) bool."""
         number = self._distinct().number
-        return torch.tensor([key in number for key in _keys(self._check_indices(indices))])
+        return torch.tensor([key in number for key in self._keys(self._check_indices(indices))])
 
     def _log_prob(self, indices: Tensor, context: Tensor | None) -> Tensor:
         seen = self._distinct()
-        numbers = torch.tensor([seen.number.get(key, -1) for key in _keys(indices)])
+        numbers = torch.tensor([seen.number.get(key, -1) for key in self._keys(indices)])
         result = torch.empty(len(indices), dtype=torch.float64)
         for members, rows in self._groups(context, len(indices)):
             # One count more than there are numbers: number −1, of a new grid, finds the last, 0.
@@ -164,6 +165,9 @@ class Histogram(TractablePrior):
         grids = self.grids.cpu()
         drawn = torch.empty(batch, dtype=torch.int64)
         for members, rows in self._groups(context, batch):
+            if not len(rows):
+                assert context is not None
+                raise InputError(self._unseen(context[members[0]]))
             if known is None:
                 drawn[members] = self._draw(rows, len(members), choice)
                 continue
@@ -190,6 +194,20 @@ class Histogram(TractablePrior):
         drawn = torch.cat([choice(logits.expand(len(piece), -1)) for piece in pieces])
         return seen.first[numbers[drawn]]
 
+    def _keys(self, grids: Tensor) -> list[bytes]:
+        """Each grid of (N, *grid) as something that can be looked up."""
+        return [row.tobytes() for row in grids.cpu().to(self.grids.dtype).flatten(1).numpy()]
+
+    def _unseen(self, value: Tensor) -> str:
+        """What to say of a context that no grid was seen with."""
+        what = "this context"
+        if isinstance(self.condition, Label):
+            what = f"the label {self.condition.format(int(value))!r}"
+        return (
+            f"No grid seen in training has {what}, and a histogram gives those alone: sample "
+            f"labels that were seen, or from a learned prior."
+        )
+
     def _groups(self, context: Tensor | None, batch: int) -> Iterator[tuple[Tensor, Tensor]]:
         """For each value of a context (batch, *shape): who has it, and the rows to count."""
         if context is None:
@@ -207,17 +225,17 @@ class Histogram(TractablePrior):
 
     def _distinct(self) -> _Seen:
         """The distinct grids among the stored ones, found when first needed."""
-        if self._seen is None:
+        if not self._seen:
             number: dict[bytes, int] = {}
             of_row, first = [], []
-            for row, key in enumerate(_keys(self.grids)):
+            for row, key in enumerate(self._keys(self.grids)):
                 if key not in number:
                     number[key] = len(number)
                     first.append(row)
                 of_row.append(number[key])
             as_tensor = [torch.tensor(rows, dtype=torch.int64) for rows in (of_row, first)]
-            self._seen = _Seen(number, *as_tensor)
-        return self._seen
+            self._seen[:] = [_Seen(number, *as_tensor)]
+        return self._seen[0]
 
 
 class _Seen(NamedTuple):
@@ -228,15 +246,10 @@ class _Seen(NamedTuple):
     first: Tensor  # (distinct,), the row where each came first
 
 
-def _keys(grids: Tensor) -> list[bytes]:
-    """Each grid of (N, *grid) as something that can be looked up."""
-    return [row.tobytes() for row in grids.cpu().to(torch.int32).flatten(1).numpy()]
-
-
 def _make_room(module: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
     """Before loading: gives the buffers as many rows as are about to be loaded."""
     assert isinstance(module, Histogram)
-    module._seen = None
+    module._seen = []
     for name in ("grids", "contexts"):
         found, buffer = state.get(prefix + name), getattr(module, name)
         if found is not None and found.shape[1:] == buffer.shape[1:]:

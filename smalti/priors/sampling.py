@@ -21,6 +21,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from smalti.arguments import a_generator, a_number
 from smalti.errors import InputError
 
 __all__ = ["Choice", "choose"]
@@ -31,7 +32,8 @@ class Choice:
     """A way to choose: call it on logits (..., K) for indices (...). See `choose`.
 
     Raises:
-        InputError: If the temperature is negative, k is below 1 or p not in (0, 1].
+        InputError: If the temperature is negative, k is below 1 or p not in (0, 1], or one is no
+            number.
     """
 
     temperature: float = 1.0
@@ -40,16 +42,22 @@ class Choice:
     generator: torch.Generator | None = None
 
     def __post_init__(self) -> None:
+        self._take("temperature", "1 samples as learned, 0 takes the most likely")
+        self._take("top_k", "leave it out to allow all")
+        self._take("top_p", "leave it out to allow all")
+        a_generator(self.generator)
         if not 0 <= self.temperature < math.inf:
             raise InputError(
                 f"temperature must be at least 0 and finite, got {self.temperature}: "
                 f"1 samples as learned, 0 takes the most likely."
             )
-        if self.top_k is not None and (self.top_k < 1 or self.top_k != int(self.top_k)):
+        if self.top_k is not None and not (self.top_k >= 1 and float(self.top_k).is_integer()):
             raise InputError(
                 f"top_k must be a whole number of at least 1, got {self.top_k}: "
                 f"leave it out to allow all."
             )
+        if self.top_k is not None:
+            object.__setattr__(self, "top_k", int(self.top_k))
         if self.top_p is not None and not 0 < self.top_p <= 1:
             raise InputError(
                 f"top_p must be above 0 and at most 1, got {self.top_p}: leave it out to allow all."
@@ -61,6 +69,8 @@ class Choice:
         Raises:
             InputError: If they are no distribution: one is NaN or +inf, or all of a row are −inf.
         """
+        if not logits.numel():
+            return logits.new_zeros(logits.shape[:-1], dtype=torch.int64)
         largest = logits.amax(-1, keepdim=True)
         if not bool(largest.isfinite().all()):
             raise InputError(
@@ -70,9 +80,9 @@ class Choice:
         if self.temperature == 0:
             return logits.argmax(-1)
         # In float64, except on MPS, which has none.
-        logits = logits.to(torch.float32 if logits.device.type == "mps" else torch.float64)
+        wide = torch.float32 if logits.device.type == "mps" else torch.float64
         # Kept finite: at a temperature near 0 the largest logit must not become inf − inf.
-        logits = (logits - largest.to(logits.dtype)) / self.temperature
+        logits = (logits.to(wide) - largest.to(wide)) / self.temperature
         if self.top_k is None and self.top_p is None:
             return self._draw(logits.softmax(-1))
 
@@ -94,6 +104,12 @@ class Choice:
         """Integers in [0, below), all equally likely, on the generator's device."""
         where = "cpu" if self.generator is None else self.generator.device
         return torch.randint(below, tuple(shape), generator=self.generator, device=where)
+
+    def _take(self, name: str, mend: str) -> None:
+        """Whatever type of number was given, as one of Python's."""
+        value = getattr(self, name)
+        if value is not None and type(value) is not int:
+            object.__setattr__(self, name, a_number(value, name, mend))
 
     def _draw(self, weights: Tensor) -> Tensor:
         """Weights (..., K), none negative → indices (...), each as likely as its share."""

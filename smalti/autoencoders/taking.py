@@ -1,0 +1,63 @@
+"""What autoencoders are given: signals as the networks take them, and sizes to crop to."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from smalti.arguments import a_whole_number, as_tensor, to_weights
+from smalti.errors import InputError
+from smalti.signals import Signal
+
+__all__ = ["checked_size", "device_of", "ends", "taken"]
+
+
+def taken(x: Any, signal: Signal, model: nn.Module) -> Tensor:
+    """A batch of signals, on the model's device and in the type of its weights.
+
+    Arguments:
+        x: (B, C, *size), of any floating-point type: a tensor, an array or nested lists.
+        signal: What the model was trained on.
+        model: Whose weights.
+
+    Raises:
+        InputError: If it is no batch of the signal.
+    """
+    x = as_tensor(x, "The signals")
+    if x.is_floating_point():
+        x = to_weights(x, model)
+    signal.check(x)
+    return x
+
+
+def ends(x_a: Any, x_b: Any, signal: Signal, model: nn.Module) -> Tensor:
+    """Two signals (C, *size) as one batch of two; see `taken`."""
+    pair = [taken(as_tensor(x, "The signal")[None], signal, model) for x in (x_a, x_b)]
+    if pair[0].shape != pair[1].shape:  # where any size goes
+        shapes = " and ".join(str(tuple(x.shape[1:])) for x in pair)
+        raise InputError(f"The two ends of a way have one size, got {shapes}: resize one of them.")
+    return torch.cat(pair)
+
+
+def checked_size(size: Any, whole: tuple[int, ...]) -> tuple[int, ...] | None:
+    """The size that signals are cropped to, at most `whole`; None for that.
+
+    Raises:
+        InputError: If it has another number of lengths, or one is out of range.
+    """
+    if size is None or not size:
+        return None
+    if not isinstance(size, list | tuple | torch.Size) or len(size) != len(whole):
+        raise InputError(
+            f"The size to crop to has {len(whole)} lengths, at most {whole}, got {size}: leave it "
+            f"out for the whole."
+        )
+    limits = zip(size, whole, strict=True)
+    return tuple(a_whole_number(n, "A length to crop to", 1, most) for n, most in limits)
+
+
+def device_of(model: nn.Module) -> torch.device:
+    """Where a model's weights lie."""
+    return next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
