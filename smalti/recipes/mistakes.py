@@ -102,11 +102,14 @@ def _expected(wanted: str) -> str:
         'a value of the type int or null'
         >>> _expected("Expected a typing.Literal['center', 'none']")
         "one of 'center', 'none'"
+        >>> _expected("Expected a <class 'float'> - Expected a typing.Literal['auto']")
+        "a value of the type float, or 'auto'"
     """
-    if choices := re.search(r"Literal\[(.*?)\]", wanted):
-        return f"one of {choices[1]}"
     types = [path.rpartition(".")[2] for path in re.findall(r"<class '([\w.]+)'>", wanted)]
-    return f"a value of the type {' or '.join(types)}".replace("NoneType", "null")
+    typed = f"a value of the type {' or '.join(types)}".replace("NoneType", "null")
+    if choices := re.search(r"Literal\[(.*?)\]", wanted):
+        return f"{typed}, or {choices[1]}" if types else f"one of {choices[1]}"
+    return typed
 
 
 def _help(place: str) -> str:
