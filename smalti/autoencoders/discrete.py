@@ -107,8 +107,11 @@ class DiscreteAutoencoder(Tokenizer):
 
     @property
     def token_grid(self) -> tuple[int, ...]:
-        """Shape of all the indices of one signal: `grid`, and Q where there are several."""
+        """Shape of all the indices of one signal: `grid`, and Q where there are several; of a
+        quantizer of whole grids one row (L,)."""
         sizes = self.quantizer.codebook_sizes
+        if self.quantizer.whole_grids:
+            return (len(sizes),)
         return (*self.grid, len(sizes)) if len(sizes) > 1 else self.grid
 
     @property
@@ -164,15 +167,17 @@ class DiscreteAutoencoder(Tokenizer):
                 f"the tensor itself."
             )
         indices = as_integers(indices, "Indices").to(device_of(self))
-        dims = 1 + self.signal.spatial_dims
+        whole = self.quantizer.whole_grids
+        dims = 1 if whole else 1 + self.signal.spatial_dims
         several = len(self.quantizer.codebook_sizes) > 1
-        if indices.ndim != dims + several:
-            shape = ["B", *map(str, self.grid or ["*grid"]), *(["Q"] if several else [])]
+        if indices.ndim != dims + (several or whole):
+            shape = ["B", *([] if whole else map(str, self.grid or ["*grid"]))]
+            shape += [str(len(self.quantizer.codebook_sizes))] if several or whole else []
             raise InputError(
                 f"Indices have the shape ({', '.join(shape)}), got {tuple(indices.shape)}: "
                 f"give a batch of grids, one x of them as x[None]."
             )
-        grid = tuple(indices.shape[1:dims])
+        grid = self.grid if whole else tuple(indices.shape[1:dims])
         if 0 in grid:
             raise InputError(
                 f"Grids of indices have at least one position, got the shape "
@@ -180,8 +185,8 @@ class DiscreteAutoencoder(Tokenizer):
             )
         if size is None and grid == self.grid:
             size = self.signal.size
-        whole = tuple(length * self.downsampling for length in grid)
-        x_hat = self._outputs(self.quantizer.decode(indices), checked_size(size, whole))
+        largest = tuple(length * self.downsampling for length in grid)
+        x_hat = self._outputs(self.quantizer.decode(indices), checked_size(size, largest))
         if self.likelihood is not None:
             x_hat = self.likelihood.show(x_hat)
         return check_result(x_hat, "The decoder").clamp(self.signal.low, self.signal.high)

@@ -6,22 +6,23 @@ autoencoder.
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Self
 
 import torch
 from torch import Tensor
 
+from smalti.arguments import a_number, a_whole_number
 from smalti.artifacts import load_model
 from smalti.autoencoders import ContinuousAutoencoder
 from smalti.errors import InputError
-from smalti.generation.sources import generator_of
+from smalti.generation.pieces import pieces
+from smalti.generation.sources import check_room, generator_of
 from smalti.runs import Run
 from smalti.signals import Signal
 
 __all__ = ["ContinuousModel"]
-
-BATCH = 256  # signals at a time
 
 
 class ContinuousModel:
@@ -80,11 +81,11 @@ class ContinuousModel:
 
     def encode(self, x: Tensor) -> Tensor:
         """Signals (B, C, *size) → latents (B, D); see `ContinuousAutoencoder.encode`."""
-        return torch.cat([self.autoencoder.encode(part.to(self.device)) for part in x.split(BATCH)])
+        return torch.cat([self.autoencoder.encode(part) for part in pieces(x, "The signals")])
 
     def decode(self, z: Tensor) -> Tensor:
         """Latents (B, D) → signals (B, C, *size); see `ContinuousAutoencoder.decode`."""
-        return torch.cat([self.autoencoder.decode(part.to(self.device)) for part in z.split(BATCH)])
+        return torch.cat([self.autoencoder.decode(part) for part in pieces(z, "Latents")])
 
     def sample(self, n: int, *, seed: int | None = None, temperature: float = 1.0) -> Tensor:
         """Makes n new signals (n, C, *size).
@@ -98,15 +99,23 @@ class ContinuousModel:
         Raises:
             InputError: If n, seed or temperature is out of its range.
         """
-        if temperature < 0:
-            raise InputError(f"The temperature is at least 0, got {temperature}: try 0.8.")
-        z = self.autoencoder.draw(n, generator_of(n, seed))
+        temperature = a_number(temperature, "The temperature", "try 0.8")
+        if not 0 <= temperature < math.inf:
+            raise InputError(
+                f"The temperature is at least 0 and finite, got {temperature}: try 0.8."
+            )
+        generator = generator_of(n, seed)
+        n = a_whole_number(n, "The number of samples")
+        check_room(n, self.signal.channels * math.prod(self.signal.size), "samples")
+        z = self.autoencoder.draw(n, generator)
         mean, _ = self.autoencoder.spread
         return self.decode(mean + temperature * (z - mean))
 
     def interpolate(self, x_a: Tensor, x_b: Tensor, steps: int = 8) -> Tensor:
         """From one signal (C, *size) to another: (steps, C, *size)."""
-        return self.autoencoder.interpolate(x_a.to(self.device), x_b.to(self.device), steps)
+        steps = a_whole_number(steps, "steps")
+        check_room(steps, self.signal.channels * math.prod(self.signal.size), "steps")
+        return self.autoencoder.interpolate(x_a, x_b, steps)
 
     def traverse(
         self, x: Tensor, rows: int | None = None, steps: int = 9, reach: float = 3.0
@@ -118,6 +127,13 @@ class ContinuousModel:
             rows: R, how many dimensions, the one that holds most first; all if not given.
             steps: Values of each.
             reach: How far to each side, in standard deviations of the prior.
+
+        Raises:
+            InputError: If x is no such signal, or one of the others is out of range.
         """
-        dims = self.autoencoder.order[:rows]
-        return self.autoencoder.traverse(x.to(self.device), dims, steps, reach)
+        if rows is not None:
+            rows = a_whole_number(rows, "The number of dimensions, a row each,", 1, self.dim)
+        steps = a_whole_number(steps, "steps")
+        values = self.signal.channels * math.prod(self.signal.size)
+        check_room(steps * (rows or self.dim), values, "signals")
+        return self.autoencoder.traverse(x, self.autoencoder.order[:rows], steps, reach)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any, Self
 
@@ -19,11 +20,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from smalti.arguments import a_whole_number, as_integers, as_tensor
 from smalti.artifacts import load_model
 from smalti.autoencoders import Tokenizer
 from smalti.data import Condition
 from smalti.errors import InputError
-from smalti.generation.sources import generator_of
+from smalti.generation.pieces import BATCH, pieces
+from smalti.generation.sources import check_room, generator_of
 from smalti.priors import Cascade, Histogram, Prior, Uniform
 from smalti.runs import Run, load_prior
 from smalti.signals import Signal
@@ -32,7 +35,6 @@ from smalti.tokens import read_cache
 __all__ = ["SCHEMES", "Model"]
 
 SCHEMES = ("prior", "histogram", "uniform")
-BATCH = 256  # signals at a time
 
 
 class Model:
@@ -123,21 +125,45 @@ class Model:
         return None if self.prior is None else self.prior.condition
 
     def encode(self, x: Tensor) -> Any:
-        """Signals (B, C, *size) → indices (B, *grid), of a hierarchy a tuple, coarse to fine."""
+        """Signals (B, C, *size) → indices (B, *grid), of a hierarchy a tuple, coarse to fine.
+
+        Arguments:
+            x: In the signal's range, of any floating-point type: a tensor, a numpy array or nested
+                lists. Bytes are not guessed at: scale them first.
+
+        Raises:
+            InputError: If x is no batch of the signal, or the model gives what is not finite.
+        """
         return self.apart(self.tokens(x))
 
     def decode(self, indices: Tensor | Sequence[Tensor]) -> Tensor:
-        """Indices (B, *grid), of a hierarchy a tuple or a prefix of it → signals (B, C, *size)."""
-        if isinstance(indices, Tensor):
-            parts: list[Any] = [part.to(self.device) for part in indices.split(BATCH)]
+        """Indices (B, *grid), of a hierarchy a tuple or a prefix of it → signals (B, C, *size).
+
+        Arguments:
+            indices: Integers of any type: a tensor, a numpy array or nested lists; of a hierarchy
+                a tuple of such.
+
+        Raises:
+            InputError: If they are no such grids, or the model gives what is not finite.
+        """
+        if len(self.grids) == 1 or not isinstance(indices, list | tuple) or not indices:
+            if isinstance(indices, tuple) or len(self.grids) > 1:
+                return self.tokenizer.decode(indices)  # which says what is wrong
+            parts: Sequence[Any] = pieces(indices, "Indices")
         else:
-            levels = (grid.to(self.device).split(BATCH) for grid in indices)
-            parts = list(zip(*levels, strict=True))
+            grids = [pieces(grid, "Indices") for grid in indices]
+            of_one = [sum(map(len, of_level)) if of_level[0].ndim else 0 for of_level in grids]
+            if len(set(of_one)) > 1:
+                raise InputError(
+                    f"The levels have one batch, got grids of {', '.join(map(str, of_one))} "
+                    f"signals: give as many of each."
+                )
+            parts = list(zip(*grids, strict=True))
         return torch.cat([self.tokenizer.decode(part) for part in parts])
 
     def tokens(self, x: Tensor) -> Tensor:
         """Signals (B, C, *size) → tokens as a prior sees them, (B, *grid) or rows (B, P)."""
-        return torch.cat([self.tokenizer.tokens(part.to(self.device)) for part in x.split(BATCH)])
+        return torch.cat([self.tokenizer.tokens(part) for part in pieces(x, "The signals")])
 
     def apart(self, tokens: Tensor) -> Any:
         """Tokens as `encode` gives indices: of a hierarchy a tuple of grids, coarse to fine."""
@@ -146,7 +172,9 @@ class Model:
 
     def interpolate(self, x_a: Tensor, x_b: Tensor, steps: int = 8) -> Tensor:
         """From one signal (C, *size) to another: (steps, C, *size); see `Tokenizer`."""
-        return self.tokenizer.interpolate(x_a.to(self.device), x_b.to(self.device), steps)
+        steps = a_whole_number(steps, "steps")
+        check_room(steps, self.signal.channels * math.prod(self.signal.size), "steps")
+        return self.tokenizer.interpolate(x_a, x_b, steps)
 
     def sample(
         self,
@@ -165,14 +193,14 @@ class Model:
             condition: A label or a time, or n of them: "3", "horse", "10:10". Without one, a
                 conditional prior draws a condition for each sample, all equally likely.
             scheme: "prior", "histogram" or "uniform".
-            known: Tokens (n, *grid), or (1, *grid) for all, -1 where to fill in; see
-                `known_tokens`.
+            known: Tokens (n, *grid), or (1, *grid) for all, -1 where to fill in, see
+                `known_tokens`; of a hierarchy rows, or a tuple of all its grids.
             seed: Makes the result repeatable.
             options: `temperature`, `top_k`, `top_p`, see `Prior.sample`.
 
         Raises:
-            InputError: If the condition does not exist, or the scheme needs something that is not
-                there.
+            InputError: If the condition does not exist, the scheme needs something that is not
+                there, or an argument is no such thing.
         """
         return self.decode(
             self.sample_indices(n, condition, scheme=scheme, known=known, seed=seed, **options)
@@ -190,10 +218,11 @@ class Model:
     ) -> Any:
         """As `sample`, but gives the indices as `encode` does: (n, *grid), or a tuple of grids."""
         generator = generator_of(n, seed)
+        n = a_whole_number(n, "The number of samples")
+        check_room(n, self.signal.channels * math.prod(self.signal.size), "samples")
         prior = self.scheme(scheme)
         context = self._context(prior, n, condition, generator)
-        if known is not None and len(known) == 1:
-            known = known.expand(n, *known.shape[1:])
+        known = None if known is None else self._known(known, n)
         grids = []
         for start in range(0, n, BATCH):
             part = slice(start, min(start + BATCH, n))
@@ -249,7 +278,18 @@ class Model:
             x: (B, C, H, W) in the signal's range.
             given: (B, H, W), True where the pixel is given; the others should hold something
                 smooth.
+
+        Raises:
+            InputError: If x is no batch of the signal, or `given` is not bool of its size.
         """
+        x, given = as_tensor(x, "The signals"), as_tensor(given, "given")
+        self.signal.check(x)
+        if given.dtype != torch.bool or given.shape != (len(x), *x.shape[2:]):
+            raise InputError(
+                f"given must be bool of the shape {(len(x), *x.shape[2:])}, got {given.dtype} of "
+                f"the shape {tuple(given.shape)}: True marks the pixels that are given."
+            )
+        given = given.to(self.device)
         coarsest = self.tokenizer.downsampling
         padding = [side for length in reversed(x.shape[2:]) for side in (0, -length % coarsest)]
         missing = F.pad((~given).float(), padding)[:, None]
@@ -260,6 +300,27 @@ class Model:
                 whole = whole[..., None]
             levels.append(torch.where(whole, grid, -1))
         return self.tokenizer.join(levels)
+
+    def _known(self, known: Any, n: int) -> Tensor:
+        """Known tokens, (n, *grid), of what `sample` takes."""
+        if isinstance(known, tuple):
+            grids = [as_integers(grid, "known") for grid in known]
+            shapes = tuple(tuple(grid.shape[1:]) for grid in grids)
+            if shapes != self.grids or len({len(grid) for grid in grids}) > 1:
+                raise InputError(
+                    f"The grids of known tokens have the shapes {self.grids} after the batch, got "
+                    f"{', '.join(str(tuple(grid.shape)) for grid in grids) or 'none'}: give those "
+                    f"of all levels, coarse to fine."
+                )
+            known = self.tokenizer.join(grids)
+        known = as_integers(known, "known")
+        if tuple(known.shape[1:]) != self.grid or len(known) not in (1, n):
+            wanted = ", ".join(map(str, self.grid))
+            raise InputError(
+                f"known must have the shape ({n}, {wanted}), or (1, {wanted}) for all, got "
+                f"{tuple(known.shape)}: give one grid a sample, with -1 where to fill in."
+            )
+        return known.expand(n, *known.shape[1:])
 
     def _context(
         self,
@@ -274,16 +335,41 @@ class Model:
         if prior.condition is None:
             what = "This sampling scheme takes no" if self.condition else "This model has no"
             raise InputError(f"{what} condition, got {condition!r}: leave it out.")
-        if isinstance(condition, Tensor | np.ndarray | np.generic):
-            condition = condition.tolist()
-        if isinstance(condition, str) or not isinstance(condition, Iterable):
-            words: list[Any] = [condition] * n
-        else:
-            words = list(condition)
-        if len(words) != n:
-            raise InputError(f"{n} samples take {n} conditions, got {len(words)}.")
-        values = [prior.condition.parse(str(word)) for word in words]
-        return torch.tensor(values, dtype=prior.condition.dtype)
+        words = _words(condition, n)
+        values = {word: prior.condition.parse(word) for word in dict.fromkeys(words)}
+        return torch.tensor([values[word] for word in words], dtype=prior.condition.dtype)
+
+
+def _words(condition: Any, n: int) -> list[str]:
+    """The conditions of n samples in words: of one for all, or of n of them.
+
+    Raises:
+        InputError: If there are more or fewer, or one is neither a word nor a whole number.
+    """
+    if isinstance(condition, Tensor | np.ndarray | np.generic):
+        condition = condition.tolist()
+    alone = isinstance(condition, str | bytes | dict) or not isinstance(condition, Iterable)
+    given = [condition] if alone else list(islice(condition, n + 1))
+    for word in given:
+        if isinstance(word, bool) or not isinstance(word, str | int | np.integer | Tensor):
+            raise InputError(
+                f"A condition is a word or a whole number, or one of these a sample, got "
+                f"{word!r}: write it as a text, e.g. '3'."
+            )
+        if isinstance(word, Tensor) and (word.numel() != 1 or word.is_floating_point()):
+            raise InputError(
+                f"A condition is a word or a whole number, got a tensor of {word.dtype} with the "
+                f"shape {tuple(word.shape)}: give n whole numbers in one row."
+            )
+    words = [str(word.item() if isinstance(word, Tensor) else word) for word in given]
+    if alone:
+        return words * n
+    if len(words) != n:
+        raise InputError(
+            f"{n} samples take {n} conditions, got {'more' if len(words) > n else len(words)}: "
+            f"give one for all, or one each."
+        )
+    return words
 
 
 def _uniform(tokenizer: Tokenizer) -> Prior:

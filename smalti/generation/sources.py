@@ -1,26 +1,47 @@
-"""Where the randomness of samples comes from."""
+"""What samples are made from: their number, the room they take, and where randomness comes from."""
 
 from __future__ import annotations
 
+import os
+from typing import Any
+
 import torch
 
+from smalti.arguments import a_seed, a_whole_number
 from smalti.errors import InputError
 
-__all__ = ["generator_of"]
+__all__ = ["check_room", "generator_of"]
 
 
-def generator_of(n: int, seed: int | None) -> torch.Generator:
+def generator_of(n: Any, seed: Any) -> torch.Generator:
     """The generator of n samples: fresh without a seed.
 
     Raises:
-        InputError: If there is nothing to draw, or the seed is out of range.
+        InputError: If there is nothing to draw, or n or the seed is no such number.
     """
-    if n < 1:
-        raise InputError(f"The number of samples must be at least 1, got {n}.")
+    if a_whole_number(n, "The number of samples") < 1:
+        raise InputError(f"The number of samples must be at least 1, got {n}: give 1 or more.")
     generator = torch.Generator()
     if seed is None:
         generator.seed()
         return generator
-    if not 0 <= seed < 2**63:
-        raise InputError(f"A seed lies between 0 and 2⁶³ − 1, got {seed}: choose another.")
-    return generator.manual_seed(seed)
+    return generator.manual_seed(a_seed(seed))
+
+
+def check_room(n: int, values: int, what: str) -> None:
+    """Raises `InputError` where n signals of so many values are more than the machine can hold.
+
+    Arguments:
+        n: How many.
+        values: Of each, in float32.
+        what: They are, in the plural.
+    """
+    try:
+        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, OSError, ValueError):  # not on this system
+        return
+    if 4 * n * values > memory:
+        raise InputError(
+            f"{n} {what} take {4 * n * values / 2**30:,.0f} GiB, got a machine with "
+            f"{memory / 2**30:,.0f} GiB: make fewer at a time."
+        )

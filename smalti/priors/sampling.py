@@ -108,7 +108,7 @@ class Choice:
     def _take(self, name: str, mend: str) -> None:
         """Whatever type of number was given, as one of Python's."""
         value = getattr(self, name)
-        if value is not None and type(value) is not int:
+        if type(value) is not int and (value is not None or name == "temperature"):
             object.__setattr__(self, name, a_number(value, name, mend))
 
     def _draw(self, weights: Tensor) -> Tensor:
