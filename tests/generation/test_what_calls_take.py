@@ -1,4 +1,4 @@
-"""Whatever is given to a model is taken right, or is one line: what, what was got, how to mend it."""
+"""Whatever is given to a model is taken right, or is one line: what, got what, how to mend it."""
 
 from __future__ import annotations
 
