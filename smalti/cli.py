@@ -6,6 +6,7 @@
     smalti recipes
 
 A user's mistake is one line on stderr and exit status 2; a traceback is shown under --debug only.
+--allow MODULE, of any command, lets a recipe name classes of a module of the user's own.
 What a command needs is imported when it runs, so that `smalti --help` answers at once.
 """
 
@@ -18,16 +19,17 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import NamedTuple
 
 from jsonargparse import ArgumentError, ArgumentParser
 
-from smalti import __version__
+from smalti import __version__, terminal
 from smalti.errors import InputError
 
 __all__ = ["main"]
 
-
+BROKEN_PIPE = 128 + 13  # as of a program that SIGPIPE ends
 REMEDIES = {
     errno.ENOSPC: "nothing that was there is lost; make room on the disk",
     errno.EDQUOT: "nothing that was there is lost; make room in your quota",
@@ -68,12 +70,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in words
     words = [word for word in words if word != "--debug"]
+    terminal.prepare()
     try:
-        return _dispatch(words)
+        status = _dispatch(_allowing(words))
+        sys.stdout.flush()  # here, where what goes wrong is told
+        return status
+    except SystemExit as end:  # of a parser that has printed its help
+        with suppress(OSError):
+            sys.stdout.flush()
+        terminal.drop_what_is_left()
+        return end.code if isinstance(end.code, int) else int(end.code is not None)
+    except BrokenPipeError:  # whoever read what is printed, has read enough
+        if debug:
+            raise
+        terminal.drop_what_is_left()
+        return BROKEN_PIPE
     except (InputError, ArgumentError, OSError) as error:
         if debug:
             raise
         print(f"smalti: {_one_line(error)}", file=sys.stderr)
+        terminal.drop_what_is_left()
         return 2
     except KeyboardInterrupt as stop:
         goes_on = (
@@ -81,6 +97,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
         print(f"smalti: stopped{goes_on}", file=sys.stderr)
         return 128 + (stop.args[0] if stop.args else signal.SIGINT)
+
+
+def _allowing(words: Sequence[str]) -> list[str]:
+    """The words without `--allow MODULE`; each such module is imported, and may be named."""
+    rest: list[str] = []
+    modules: list[str] = []
+    left = iter(words)
+    for word in left:
+        option, given, module = word.partition("=")
+        if option != "--allow":
+            rest.append(word)
+            continue
+        modules.append(module if given else next(left, ""))
+        if not modules[-1] or modules[-1].startswith("-"):
+            raise InputError("The option --allow takes the name of a module, got none.")
+    if modules:
+        from smalti.recipes.allowed import allow
+
+        for module in modules:
+            allow(module)
+    return rest
 
 
 def _dispatch(words: list[str]) -> int:
@@ -108,7 +145,7 @@ def _overview() -> ArgumentParser:
         prog="smalti",
         description="The toolkit for learned discrete latents.",
         epilog="smalti COMMAND --help says more of a command; --debug shows a traceback; "
-        "--version says which smalti this is.",
+        "--version says which smalti this is; --allow MODULE lets a recipe name your own classes.",
     )
     commands = parser.add_subcommands(required=False, dest="command")
     for command in COMMANDS:
@@ -120,5 +157,5 @@ def _one_line(error: BaseException) -> str:
     if isinstance(error, OSError) and error.strerror:
         where = f" ({error.filename})" if error.filename else ""
         remedy = REMEDIES.get(error.errno or 0, "mend that")
-        return f"{error.strerror}{where}: {remedy} and give the same command again"
-    return " ".join(str(error).split())
+        return terminal.plain(f"{error.strerror}{where}: {remedy} and give the same command again")
+    return terminal.plain(str(error))

@@ -30,7 +30,7 @@ from smalti.data import Examples, GridsAbove, Splits
 from smalti.errors import InputError
 from smalti.files import write_text
 from smalti.priors import Cascade, Prior
-from smalti.recipes import schema
+from smalti.recipes import schema, text
 from smalti.recipes.schema import PriorRecipe, Recipe, TokenizerRecipe
 from smalti.tokens import TokenGrids, cached_tokenizer, read_cache, write_cache
 from smalti.training import (
@@ -108,8 +108,8 @@ class Run:
     def read_config(self) -> dict[str, Any]:
         """The resolved configuration."""
         try:
-            config = yaml.safe_load(self.config.read_text(encoding="utf-8"))
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            config = text.read(self.config)
+        except InputError as error:
             raise InputError(
                 f"{self.config} is damaged: restore it, or fit to another --out."
             ) from error

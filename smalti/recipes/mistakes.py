@@ -61,7 +61,12 @@ def _innermost(reason: str) -> tuple[str, str]:
 
 
 def _of_a_class(place: str, wrong: str) -> str | None:
-    """Of a class that is missing or unknown; None where something else is wrong."""
+    """Of a class that is missing, unknown or not allowed; None where something else is wrong."""
+    if denied := re.search(r"Importing '([\w.]+)' is not allowed", wrong):
+        return (
+            f"{place} names {denied[1]}, which a recipe does not import by itself: if you trust "
+            f"it, give --allow {denied[1].rpartition('.')[0] or denied[1]} too."
+        )
     if "is abstract" in wrong:
         return (
             f"{place} has fields but no class: give --{place} CLASS before them, in a YAML its "
@@ -71,8 +76,6 @@ def _of_a_class(place: str, wrong: str) -> str | None:
         return f"{place} is not the fields of a {kind[1]}: {_help(place)} them."
     if not (unknown := re.match(r"Expected a dot import path string: (\S+)", wrong)):
         return None
-    if unknown[1] == "None":
-        return f"{place} cannot be set to null by an option: do that in a YAML of your own."
     return f"there is no class {unknown[1]} for {place}: {_help(place)} them."
 
 
@@ -81,7 +84,7 @@ def _of_a_field(place: str, wrong: str) -> str:
     if extra := EXTRA.match(wrong):
         name = _join(place, *extra.groups())
         return f"there is no field {name}: {_help(name)} them."
-    if missing := re.search(r"arguments are required: ([\w.]+)", wrong):
+    if missing := re.search(r"arguments are required: ([\w.]*\w)", wrong):
         return f"it needs {_join(place, missing[1])}: give it, or leave the whole part out."
     if got := GOT.match(wrong):
         return f"{place} takes {_expected(got[1])}, got {got[2]}: {_help(place)} what goes."

@@ -14,7 +14,8 @@ from itertools import pairwise
 from typing import Any, Literal
 
 import torch
-from jsonargparse import ArgumentError, ArgumentParser, Namespace
+import yaml
+from jsonargparse import ArgumentError, ArgumentParser, Namespace, set_loader
 from yaml import YAMLError
 
 from smalti import recipes
@@ -24,7 +25,11 @@ from smalti.losses import ReconstructionLoss
 from smalti.losses.likelihoods import Likelihood
 from smalti.priors import Prior
 from smalti.quantizers import Quantizer
+from smalti.recipes import text
+from smalti.recipes.allowed import only_allowed
+from smalti.recipes.checking import check_numbers
 from smalti.recipes.mistakes import in_words
+from smalti.recipes.options import set_null, without_nulls
 from smalti.training import Hardware, Training
 
 __all__ = [
@@ -43,6 +48,9 @@ __all__ = [
     "parser",
     "read",
 ]
+
+WITHIN_BOUNDS = "smalti"  # how jsonargparse is to read text, in the words of its `parser_mode`
+set_loader(WITHIN_BOUNDS, text.load, (YAMLError,))
 
 
 Amount = float | Literal["auto"]
@@ -328,6 +336,7 @@ def parser() -> ArgumentParser:
         exit_on_error=False,
         allow_abbrev=False,
         description="Learns a tokenizer and a prior from data.",
+        parser_mode=WITHIN_BOUNDS,
     )
     made.add_argument("--config", action="config", help="A YAML with any of the fields below.")
     made.add_class_arguments(Recipe)
@@ -340,13 +349,19 @@ def read(recipe: str, overrides: Sequence[str] = ()) -> Namespace:
     Raises:
         InputError: If it cannot be read, or a key or a value does not fit.
     """
-    path = recipes.find(recipe)
-    try:
-        return parser().parse_args(["--config", str(path), *overrides])
-    except UnicodeDecodeError as error:
-        raise InputError(f"{recipe} is not a YAML text: give a recipe's name or a YAML.") from error
-    except (ArgumentError, YAMLError) as error:
-        raise InputError(f"The recipe {recipe} cannot be used: {in_words(str(error))}") from error
+    fields = text.read(recipes.find(recipe))
+    if fields is None:
+        raise InputError(
+            f"The recipe {recipe} is empty: start from what smalti recipes clocks prints."
+        )
+    words = []
+    for place, word in enumerate(overrides):  # a YAML over the first is read as that is
+        if place and overrides[place - 1] == "--config":
+            word = _as_yaml(text.read(word))
+        elif word.startswith("--config="):
+            word = f"--config={_as_yaml(text.read(word.removeprefix('--config=')))}"
+        words.append(word)
+    return _parsed(f"The recipe {recipe}", fields, words)
 
 
 def parsed(fields: dict[str, Any]) -> Namespace:
@@ -355,17 +370,37 @@ def parsed(fields: dict[str, Any]) -> Namespace:
     Raises:
         InputError: If a key or a value does not fit.
     """
+    return _parsed("The recipe", fields, [])
+
+
+def _parsed(which: str, fields: Any, overrides: Sequence[str]) -> Namespace:
     try:
-        return parser().parse_object(fields)
-    except ArgumentError as error:
-        raise InputError(f"The recipe cannot be used: {in_words(str(error))}") from error
+        words, nulls = without_nulls(overrides)
+        with only_allowed():
+            config = parser().parse_args(["--config", _as_yaml(fields), *words])
+            for key in nulls:
+                set_null(config, key)
+            if nulls:
+                check_numbers(Recipe, config)  # what may not be null would get its default
+                config = parser().parse_args([], namespace=config)
+        check_numbers(Recipe, config)
+    except InputError as error:
+        raise InputError(f"{which} cannot be used: {error}") from error
+    except (ArgumentError, YAMLError) as error:
+        raise InputError(f"{which} cannot be used: {in_words(str(error))}") from error
+    return config
+
+
+def _as_yaml(fields: Any) -> str:
+    return yaml.dump(fields, Dumper=getattr(yaml, "CSafeDumper", yaml.SafeDumper), sort_keys=False)
 
 
 def dump(config: Namespace) -> str:
     """The resolved configuration as YAML, with what is null where another value is the default."""
     settled = config.clone()
     settled.pop("config", None)
-    return parser().dump(settled, skip_unset=False)
+    with only_allowed():
+        return parser().dump(settled, format="yaml", skip_unset=False)
 
 
 def build(config: Namespace) -> Recipe:
@@ -376,7 +411,8 @@ def build(config: Namespace) -> Recipe:
     """
     torch.manual_seed(config.seed)
     try:
-        fields = dict(vars(parser().instantiate(config)))
+        with only_allowed():
+            fields = dict(vars(parser().instantiate(config)))
     except ValueError as error:  # jsonargparse's own, about a part that may also be left out
         cause = error.__cause__
         while isinstance(cause, ValueError) and not isinstance(cause, InputError):

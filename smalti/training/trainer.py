@@ -30,6 +30,7 @@ from smalti.training.callbacks import (
 )
 from smalti.training.cpu import make_fast
 from smalti.training.divergence import Watch
+from smalti.training.hardware import check_words
 from smalti.training.stage import Stage
 
 __all__ = ["Hardware", "train"]
@@ -57,6 +58,9 @@ class Hardware:
     precision: str = "auto"
     workers: int = 0
     loggers: list[Callable[[], Logger]] | None = None
+
+    def __post_init__(self) -> None:
+        check_words(self)
 
     def device(self) -> torch.device:
         """The device for what one process does by itself: tokens and the report."""

@@ -26,7 +26,7 @@ LIKELIHOOD = "tokenizer.likelihood has fields but no class: give --tokenizer.lik
         ("--tokenizer.quantizer.codebook.size many", "tokenizer.quantizer.codebook.size takes a"),
         ("--tokenizer.quantizer.codebook.frob 3", "no field tokenizer.quantizer.codebook.frob:"),
         ("--tokenizer.quantizer.revival.every x", "quantizer.revival.every takes a value of the t"),
-        ("--tokenizer.quantizer.revival null", "revival cannot be set to null by an option"),
+        ("--tokenizer.quantizer null", "tokenizer.quantizer cannot be null: give it a value"),
         ("--tokenizer.loss_weights 3", "tokenizer.loss_weights takes a value of the type dict or"),
         ("--tokenizer.finer.downsampling 3", "it needs tokenizer.finer.quantizer:"),
         ("--prior.model.hidden x", "prior.model.hidden takes a value of the type int, got x: smal"),

@@ -1,0 +1,199 @@
+"""What numbers make sense, said once for every argument of that name.
+
+An argument of a recipe, of a saved model and of a command is held against the same table. Where a
+class means something else by a word, it has an entry of its own, `Class.word`. A number that has no
+entry must at least be finite.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from smalti.errors import InputError
+
+__all__ = ["MOST_SAMPLES", "RANGES", "Range", "check", "check_arguments", "range_of"]
+
+LARGEST_INTEGER = 2**63 - 1  # of what an int64 holds
+LONG = 10**15  # steps: more than anybody will wait for
+MOST_SAMPLES = 10**12
+
+
+class Range(NamedTuple):
+    """An interval of numbers.
+
+    Arguments:
+        least: Its lower end.
+        most: Its upper end.
+        above: Whether the lower end is outside.
+        below: Whether the upper end is outside.
+
+    Example:
+        >>> str(Range(0, 1, below=True)), 1 in Range(0, 1, below=True)
+        ('is at least 0 and below 1', False)
+    """
+
+    least: float = -math.inf
+    most: float = math.inf
+    above: bool = False
+    below: bool = False
+
+    def __contains__(self, value: object) -> bool:
+        if not isinstance(value, int | float) or not -math.inf < value < math.inf:
+            return False
+        low = self.least < value if self.above else self.least <= value
+        return low and (value < self.most if self.below else value <= self.most)
+
+    def __str__(self) -> str:
+        if self.least > -math.inf and self.most < math.inf and not (self.above or self.below):
+            return f"lies between {_number(self.least)} and {_number(self.most)}"
+        ends = []
+        if self.least > -math.inf:
+            ends.append(f"{'above' if self.above else 'at least'} {_number(self.least)}")
+        if self.most < math.inf:
+            ends.append(f"{'below' if self.below else 'at most'} {_number(self.most)}")
+        return f"is {' and '.join(ends)}" if ends else "is a finite number"
+
+
+SHARE = Range(0, 1, above=True, below=True)
+DROPOUT = Range(0, 1, below=True)
+POSITIVE = Range(0, above=True)
+NOT_NEGATIVE = Range(0)
+WIDTH = Range(1, 2**20)
+LAYERS = Range(1, 1000)  # beyond, building them alone is endless
+STEPS = Range(1, LONG)
+WARMUP = Range(0, LONG)
+
+RANGES: dict[str, Range] = {
+    # of models
+    "size": Range(1, 2**40),
+    "codebook_size": Range(1, LARGEST_INTEGER),
+    "dim": WIDTH,
+    "hidden": WIDTH,
+    "Network.hidden": Range(2, 2**20),
+    "residual_hidden": WIDTH,
+    "residual_blocks": Range(0, 1000),
+    "layers": LAYERS,
+    "blocks": LAYERS,
+    "convolutions": Range(0, 1000),
+    "heads": Range(1, 4096),
+    "kernel_size": Range(1, 255),
+    "downsampling": Range(1, 2**16),
+    "components": LAYERS,
+    "bits": Range(1, 62),
+    "channels": WIDTH,
+    "image_channels": WIDTH,
+    "spatial_dims": Range(1, 3),
+    "dropout": DROPOUT,
+    "ResidualQuantizer.dropout": Range(0, 1),  # of stages
+    "level_dropout": DROPOUT,
+    "decay": SHARE,
+    "threshold": DROPOUT,
+    "every": STEPS,
+    "stop_after": WARMUP,
+    "updates": STEPS,
+    "start": POSITIVE,
+    "end": POSITIVE,
+    "temperature": POSITIVE,
+    "inverse_temperature": POSITIVE,
+    "diversity": NOT_NEGATIVE,
+    "noise": NOT_NEGATIVE,
+    "scale": POSITIVE,
+    "minutes": NOT_NEGATIVE,
+    "kmeans_iterations": Range(0, 10**6),
+    "sample": Range(2, 2**40),
+    "levels": Range(2, LARGEST_INTEGER),
+    "scales": Range(1, 2**16),
+    # of data
+    "Clocks.size": Range(16, 1024),
+    "Images.size": Range(1, 2**16),
+    "seed": Range(0, LARGEST_INTEGER),
+    # of training
+    "steps": STEPS,
+    "batch_size": Range(1, 2**40),
+    "accumulate": Range(1, 10**9),
+    "clip": POSITIVE,
+    "weight_ema": SHARE,
+    "validate_every": Range(2, LONG),
+    "save_every": STEPS,
+    "patience": WARMUP,
+    "factor": SHARE,
+    "warmup": WARMUP,
+    "final": NOT_NEGATIVE,
+    "commitment_weight": NOT_NEGATIVE,
+    "commitment_warmup": WARMUP,
+    "loss_weights": NOT_NEGATIVE,
+    "weights": NOT_NEGATIVE,
+    "beta": NOT_NEGATIVE,
+    "beta_warmup": WARMUP,
+    "free_bits": NOT_NEGATIVE,
+    "lr": NOT_NEGATIVE,
+    "eps": POSITIVE,
+    "weight_decay": NOT_NEGATIVE,
+    "momentum": DROPOUT,
+    "betas": DROPOUT,
+    # of recipes
+    "views": Range(1, 10_000),
+    "examples": Range(1, 2**40),
+    "samples": Range(2, MOST_SAMPLES),
+    "classifier_steps": WARMUP,
+    "Evaluation.test": STEPS,
+    "num_nodes": Range(1, 65_536),
+    "workers": Range(0, 1024),
+}
+
+
+def range_of(owner: str, name: str) -> Range:
+    """What makes sense for the argument `name` of the class `owner`."""
+    return RANGES.get(f"{owner}.{name}") or RANGES.get(name) or Range()
+
+
+def check(what: str, value: Any, allowed: Range) -> None:
+    """Checks a number, or every number in a list or mapping; what is no number passes.
+
+    Arguments:
+        what: What the message calls it.
+        value: What it is.
+        allowed: What makes sense.
+
+    Raises:
+        InputError: If one is NaN, infinite or outside of the range.
+
+    Example:
+        >>> check("clip", 0.5, Range(0, above=True))
+        >>> check("clip", -1, Range(0, above=True))
+        Traceback (most recent call last):
+        smalti.errors.InputError: clip is above 0, got -1: choose one in this range.
+    """
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            check(f"{what}.{key}", item, allowed)
+    elif isinstance(value, Sequence) and not isinstance(value, str | bytes):
+        for item in value:
+            check(what, item, allowed)
+    elif isinstance(value, int | float) and not isinstance(value, bool) and value not in allowed:
+        raise InputError(f"{what} {allowed}, got {_number(value)}: choose one in this range.")
+
+
+def check_arguments(owner: str, arguments: Mapping[str, Any]) -> None:
+    """Checks the arguments of a class by the table; objects among them have checked their own.
+
+    Raises:
+        InputError: If a number is NaN, infinite or outside of its range.
+    """
+    for name, value in arguments.items():
+        check(f"{name} of {owner}", value, range_of(owner, name))
+
+
+def _number(value: float) -> str:
+    """A number in full where that is short, else in words of its size."""
+    if value == LARGEST_INTEGER:
+        return "2^63 - 1"
+    if isinstance(value, int):
+        return str(value) if abs(value) < 10**21 else f"a number of {_digits(value)} digits"
+    return f"{value:.15g}"
+
+
+def _digits(value: int) -> int:
+    return int(abs(value).bit_length() * math.log10(2)) + 1

@@ -1,0 +1,60 @@
+"""What a recipe may name: a stranger's recipe imports nothing but what is known to do no harm.
+
+Beside smalti's own classes these are the optimizers of torch and the loggers of Lightning; a module
+of the user's own is allowed by name, with `--allow MODULE` or `allow`.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from jsonargparse import _common, set_parsing_settings
+
+from smalti.errors import InputError, first_line
+
+__all__ = ["allow", "only_allowed"]
+
+KNOWN = ("smalti", "torch.optim", "lightning.pytorch.loggers", "lightning.fabric.loggers")
+_by_the_user: list[str] = []
+
+
+def allow(module: str) -> None:
+    """Imports a module of the user's, whose classes recipes may then name.
+
+    It is looked for in the working folder too.
+
+    Raises:
+        InputError: If there is no such module, or it cannot be imported.
+    """
+    if not all(part.isidentifier() for part in module.split(".")):
+        raise InputError(f"--allow takes the name of a module, e.g. my_models, got {module!r}.")
+    here = os.getcwd()  # noqa: PTH109 - sys.path holds words
+    if here not in sys.path:
+        sys.path.append(here)
+    try:
+        importlib.import_module(module)
+    except Exception as error:  # whatever the module does
+        raise InputError(
+            f"The module {module} cannot be imported ({first_line(error)}): give one of the "
+            f"working folder, or one that is installed."
+        ) from error
+    if module not in _by_the_user:
+        _by_the_user.append(module)
+
+
+@contextmanager
+def only_allowed() -> Iterator[None]:
+    """In it, jsonargparse imports what is allowed and nothing else.
+
+    Its settings are those of the whole process, and others may use it: they are put back.
+    """
+    before = dict(_common.parsing_settings)
+    set_parsing_settings(import_path_denylist=["*"], import_path_allowlist=[*KNOWN, *_by_the_user])
+    try:
+        yield
+    finally:
+        _common.parsing_settings.update(before)
