@@ -45,6 +45,15 @@ class Range(NamedTuple):
         low = self.least < value if self.above else self.least <= value
         return low and (value < self.most if self.below else value <= self.most)
 
+    def for_a(self, value: float) -> str:
+        """What to say to who gave `value`: the end that it missed, of a long range."""
+        if self.most <= 1000 or not -math.inf < value < math.inf:
+            return str(self)
+        missed = (
+            self._replace(most=math.inf) if value <= self.least else self._replace(least=-math.inf)
+        )
+        return str(missed)
+
     def __str__(self) -> str:
         if self.least > -math.inf and self.most < math.inf and not (self.above or self.below):
             return f"lies between {_number(self.least)} and {_number(self.most)}"
@@ -173,7 +182,9 @@ def check(what: str, value: Any, allowed: Range) -> None:
         for item in value:
             check(what, item, allowed)
     elif isinstance(value, int | float) and not isinstance(value, bool) and value not in allowed:
-        raise InputError(f"{what} {allowed}, got {_number(value)}: choose one in this range.")
+        raise InputError(
+            f"{what} {allowed.for_a(value)}, got {_number(value)}: choose one in this range."
+        )
 
 
 def check_arguments(owner: str, arguments: Mapping[str, Any]) -> None:

@@ -218,8 +218,11 @@ def test_help_answers_at_once():
         (["fit", "clocks", "--data.length", "null"], "set prior.examples"),
         (["fit", "clocks", "--tokenizer.training.batch_size", "0"], "batch_size"),
         (["fit", "clocks", "--prior.training.save_every", "0"], "save_every"),
-        (["fit", "clocks", "--prior.views", "0"], "views=0"),
-        (["fit", "clocks", "--prior.model.init_args.hidden", "0"], "hidden and layers"),
+        (["fit", "clocks", "--prior.views", "0"], "prior.views is at least 1, got 0"),
+        (
+            ["fit", "clocks", "--prior.model.init_args.hidden", "0"],
+            "prior.model.hidden is at least 1",
+        ),
         (["fit", "clocks", "--tokenizer.network.downsampling", "3"], "downsampling"),
         (["fit", "images32", "--data", ""], "--data is empty"),
         (["fit", "binary.yaml"], "not a YAML text"),
