@@ -130,6 +130,7 @@ RANGES: dict[str, Range] = {
     "factor": SHARE,
     "warmup": WARMUP,
     "final": NOT_NEGATIVE,
+    "token_noise": DROPOUT,
     "commitment_weight": NOT_NEGATIVE,
     "commitment_warmup": WARMUP,
     "loss_weights": NOT_NEGATIVE,
