@@ -24,7 +24,7 @@ from smalti.training.processes import is_first
 if TYPE_CHECKING:
     from smalti.generation import ContinuousModel, Model
 
-__all__ = ["call", "data_option", "named_images", "printed"]
+__all__ = ["call", "data_option", "named_images", "printed", "range_of"]
 
 T = TypeVar("T")
 
@@ -125,7 +125,7 @@ def named_images(
     test = None
     for name in names:
         if not name.isdecimal():
-            yield from read_images([name], model.signal, convert)
+            yield from read_images([name], model.signal, convert, range_of(model))
             continue
         if test is None:
             test = model.run.recipe().data.examples("test")
@@ -135,3 +135,13 @@ def named_images(
                 f"number."
             )
         yield from test[int(name)].x
+
+
+def range_of(model: Model | ContinuousModel) -> tuple[float, float] | None:
+    """What is black and what is white among numbers of more than 8 bits, if the run's data say."""
+    data = {} if model.run is None else model.run.read_config().get("data")
+    arguments = data.get("init_args") if isinstance(data, dict) else None
+    chosen = arguments.get("range") if isinstance(arguments, dict) else None
+    if not isinstance(chosen, list) or len(chosen) != 2:
+        return None
+    return float(chosen[0]), float(chosen[1])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from smalti.commands.common import call
+from smalti.commands.common import call, range_of
 from smalti.data.files import read_images
 from smalti.generation import ContinuousModel, load
 from smalti.latents import write_latents
@@ -41,7 +41,7 @@ def encode(
     model = load(folder)
     suffixes = (".npz",) if isinstance(model, ContinuousModel) else (".npz", ".parquet")
     path = output(out, suffixes, overwrite=overwrite)
-    x = read_images(files, model.signal, convert)
+    x = read_images(files, model.signal, convert, range_of(model))
     if isinstance(model, ContinuousModel):
         z = model.encode(x)
         write_latents(path, z, overwrite)

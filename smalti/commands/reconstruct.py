@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import torch
 
-from smalti.commands.common import call
+from smalti.commands.common import call, range_of
 from smalti.commands.pictures import Pictures
 from smalti.data.files import read_images
 from smalti.errors import InputError
@@ -42,7 +42,7 @@ def reconstruct(  # noqa: PLR0913 - the options of the command
     """
     pictures = Pictures(out, len(files), columns=len(files), inputs=files, overwrite=overwrite)
     model = load(folder)
-    x = read_images(files, model.signal, convert)
+    x = read_images(files, model.signal, convert, range_of(model))
     indices = model.encode(x)
     if levels is not None:
         most = len(indices) if isinstance(indices, tuple) else 1

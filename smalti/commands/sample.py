@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from smalti.commands.common import call
+from smalti.commands.common import call, range_of
 from smalti.commands.pictures import Pictures
 from smalti.data.files import read_partial_image
 from smalti.errors import InputError
@@ -113,7 +113,7 @@ def _condition(model: Model, **given: str | None) -> str | None:
 
 
 def _known(model: Model, path: str, keep: str) -> Tensor:
-    image, given = read_partial_image(path, model.signal, keep)
+    image, given = read_partial_image(path, model.signal, keep, range_of(model))
     known = model.known_tokens(image[None], given[None])
     if bool((known < 0).all()):
         raise InputError(f"No token of {path} is wholly given: give a larger part of the image.")

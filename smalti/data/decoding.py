@@ -3,8 +3,9 @@
     file ──▶ upright ──▶ flat on white ──▶ grey or colour ──▶ crop and resize ──▶ (C, H, W) bytes
 
 An image may be stored turned, with a note that says how (EXIF), may be transparent, may have a
-palette, or 16 bits a channel; each becomes what a viewer shows on a white page. Cropping takes the
-largest part in the middle that has the proportions asked for.
+palette, or more than 8 bits a channel; each becomes what a viewer shows on a white page. What is
+black and white among numbers of more bits is in `smalti.data.levels`, how a file is opened safely
+in `smalti.data.opening`.
 
 Of a large set some files are broken. They are named, counted and left out; more than 1 % of them is
 no accident, but a mistake.
@@ -12,7 +13,6 @@ no accident, but a mistake.
 
 from __future__ import annotations
 
-import io
 import itertools
 import logging
 import math
@@ -22,24 +22,25 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Literal, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
-from einops import rearrange
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
+from smalti.data.levels import DARK, HALF, Range, Seen, UnknownRange
+from smalti.data.names import readable
+from smalti.data.opening import LARGEST, Crop, content_of, pixels_of
 from smalti.data.pixels import to_float
 from smalti.data.progress import progress
 from smalti.data.splitting import SIZE, fingerprint
+from smalti.data.walking import is_regular
 from smalti.errors import InputError, first_line
 
-__all__ = ["Crop", "Notes", "Picture", "decode", "read_image"]
+__all__ = ["Crop", "Notes", "Picture", "decode", "read_image", "reason"]
 
 logger = logging.getLogger(__name__)
-
-Crop = Literal["center", "random", "none"]
 
 IN_MEMORY = 2 << 30  # bytes of pixels held in memory; more lie in a file that is mapped into it
 CHUNK = 64  # pictures that a thread decodes at a time
@@ -67,12 +68,14 @@ class Notes:
         names: What each is called.
         fingerprints: Of what is stored of each, (n, 16), uint8; see `smalti.data.splitting`.
         faults: Why each could not be read, or None.
+        seen: What they are like, of several splits together where it is given.
     """
 
-    def __init__(self, n: int) -> None:
+    def __init__(self, n: int, seen: Seen | None = None) -> None:
         self.names = [""] * n
         self.fingerprints = np.zeros((n, SIZE), dtype=np.uint8)
         self.faults: list[str | None] = [None] * n
+        self.seen = Seen() if seen is None else seen
 
     def take(self, row: int, picture: Picture, content: bytes | np.ndarray) -> None:
         """Notes what a picture is called and what is stored of it."""
@@ -81,7 +84,11 @@ class Notes:
 
 
 def read_image(
-    path: str | Path, size: tuple[int, int] | None, channels: int, crop: Crop = "center"
+    path: str | Path,
+    size: tuple[int, int] | None,
+    channels: int,
+    crop: Crop = "center",
+    chosen: Range | None = None,
 ) -> Tensor:
     """Reads one image file as (C, H, W), float32 in [-1, 1].
 
@@ -90,19 +97,33 @@ def read_image(
         size: (H, W) wanted; None for its own.
         channels: 3 for colour, 1 for grey.
         crop: How it is brought to that size, as in `smalti.data.Images`.
+        chosen: What is black and what is white among numbers of more than 8 bits, as in
+            `smalti.data.Images`.
 
     Raises:
-        InputError: If it is not there or cannot be read.
+        InputError: If it is not there or cannot be read, or nothing says what is black in it.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise InputError(f"There is no image file {path}: check the path.")
+    path, seen = Path(path), Seen()
+    name = readable(path)
+    if not is_regular(path):
+        raise InputError(f"There is no image file {name}: check the path.")
     try:
-        pixels = _pixels(path, size, channels, crop)
+        pixels = pixels_of(path, size, channels, crop, seen, chosen)
+        seen.check(DARK)
+    except UnknownRange as error:
+        raise UnknownRange(
+            f"{name}: {error} It is that of the run's data; a file on its own can have 8 bits."
+        ) from error
     except Exception as error:  # Pillow's readers raise nearly anything at a broken file
         raise InputError(
-            f"{path} cannot be read as an image ({_reason(error)}): replace it."
+            f"{name} cannot be read as an image ({reason(error)}): replace it."
         ) from error
+    if 0 < seen.highest < HALF:
+        logger.warning(
+            "%s has 16 bits, of which 65535 is taken for white: its largest is %d.",
+            name,
+            seen.highest,
+        )
     return to_float(torch.tensor(pixels))
 
 
@@ -113,6 +134,7 @@ def decode(
     channels: int,
     crop: Crop,
     notes: Notes | None = None,
+    chosen: Range | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Decodes n pictures.
 
@@ -122,15 +144,19 @@ def decode(
         size: (H, W) wanted.
         channels: 3 for colour, 1 for grey.
         crop: How they are brought to that size, as in `smalti.data.Images`.
-        notes: Takes down their names and fingerprints, where it is given.
+        notes: Takes down what they are, where it is given.
+        chosen: What is black and what is white among numbers of more than 8 bits.
 
     Returns:
         Pixels (n, C, H, W), uint8, and whether each could be read (n,), bool; others are black.
 
     Raises:
+        UnknownRange: If what is black and what is white is neither known nor given.
         InputError: If more than 1 % cannot be read, or there is no room for the pixels.
     """
     pixels = _room((n, channels, *size))
+    alone, notes = notes is None, notes or Notes(n)
+    seen = notes.seen
 
     def work(chunk: list[tuple[int, Picture]]) -> list[str | None]:
         """What is wrong with each picture of a chunk, or None."""
@@ -139,66 +165,31 @@ def decode(
             try:
                 content = picture.content
                 if isinstance(content, Path):  # read once, to decode and to hash
-                    content = content.read_bytes()
-                if notes is not None:
-                    notes.take(row, picture, content)
-                pixels[row] = _pixels(content, size, channels, crop)
+                    content = content_of(content)
+                notes.take(row, picture, content)
+                pixels[row] = pixels_of(content, size, channels, crop, seen, chosen)
                 faults.append(None)
+            except UnknownRange as error:  # a question to the user, and no fault of the picture
+                raise UnknownRange(f"{picture.name} {error}") from error
             except Exception as error:  # Pillow's readers raise nearly anything at a broken file
-                faults.append(f"{picture.name} ({_reason(error)})")
-                if notes is not None:
-                    notes.names[row], notes.faults[row] = picture.name, _reason(error)
+                faults.append(f"{picture.name} ({reason(error)})")
+                notes.names[row], notes.faults[row] = picture.name, reason(error)
         return faults
 
     found = itertools.chain.from_iterable(_in_threads(work, _chunks(enumerate(pictures))))
     faults = list(progress(found, n, "decoding images"))
+    if alone:  # otherwise when all splits were seen
+        seen.check()
     _report([fault for fault in faults if fault], n)
     return torch.from_numpy(pixels), torch.tensor([fault is None for fault in faults])
 
 
-def _pixels(
-    content: bytes | Path | np.ndarray, size: tuple[int, int] | None, channels: int, crop: Crop
-) -> np.ndarray:
-    """(C, H, W), uint8."""
-    mode = "L" if channels == 1 else "RGB"
-    with _open(content) as image:
-        if size and image.format == "JPEG":  # decode a large photo at a fraction of its size
-            image.draft(mode, (2 * max(size), 2 * max(size)))
-        ImageOps.exif_transpose(image, in_place=True)
-        image = _flat(image).convert(mode)
-
-    if size and image.size != (size[1], size[0]):
-        image = _resized(image, size, crop)
-    return rearrange(np.atleast_3d(np.asarray(image)), "h w c -> c h w")
-
-
-def _open(content: bytes | Path | np.ndarray) -> Image.Image:
-    if isinstance(content, np.ndarray):
-        return Image.fromarray(content)
-    return Image.open(io.BytesIO(content) if isinstance(content, bytes) else content)
-
-
-def _flat(image: Image.Image) -> Image.Image:
-    """8 bits a channel, and no transparency."""
-    if image.mode[0] in "IF":
-        values = np.asarray(image, dtype=np.float32)
-        full = 65_535 if image.mode[0] == "I" else 1 if values.max() <= 1 else 255
-        return Image.fromarray((255 / full * values).round().clip(0, 255).astype(np.uint8))
-    if image.has_transparency_data:
-        page = Image.new("RGBA", image.size, "white")
-        page.alpha_composite(image.convert("RGBA"))
-        return page
-    return image
-
-
-def _resized(image: Image.Image, size: tuple[int, int], crop: Crop) -> Image.Image:
-    width_height = size[1], size[0]
-    if crop == "none":
-        return image.resize(width_height, Image.Resampling.BICUBIC)
-    return ImageOps.fit(image, width_height, Image.Resampling.BICUBIC)
-
-
-def _reason(error: Exception) -> str:
+def reason(error: Exception) -> str:
+    """Why an image cannot be read, in few words."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    if isinstance(error, Image.DecompressionBombError):
+        return f"it claims more than {LARGEST} pixels"
     if isinstance(error, UnidentifiedImageError):
         return "not an image"
     return first_line(error)

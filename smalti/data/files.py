@@ -12,20 +12,29 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import ImageOps
 from torch import Tensor
 
-from smalti.data.decoding import read_image
+from smalti.data.decoding import read_image, reason
+from smalti.data.levels import Range
+from smalti.data.names import readable
+from smalti.data.opening import ORIENTATION, opened
+from smalti.data.walking import is_regular
 from smalti.errors import InputError
 from smalti.signals import Signal
 
 __all__ = ["read_images", "read_partial_image"]
 
-GREY = ("1", "L", "LA", "I", "I;16", "F")
+GREY = ("1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "I;16N", "F")
 HALVES = ("top", "bottom", "left", "right")
 
 
-def read_images(paths: Sequence[str | Path], signal: Signal, convert: bool = False) -> Tensor:
+def read_images(
+    paths: Sequence[str | Path],
+    signal: Signal,
+    convert: bool = False,
+    chosen: Range | None = None,
+) -> Tensor:
     """Reads image files for a model of `signal`: (B, C, H, W) in [-1, 1].
 
     Arguments:
@@ -33,6 +42,8 @@ def read_images(paths: Sequence[str | Path], signal: Signal, convert: bool = Fal
         signal: What the model takes.
         convert: Whether images of another size are resized and cropped, and grey and colour
             converted.
+        chosen: What is black and what is white among numbers of more than 8 bits, as the model's
+            data had it.
 
     Raises:
         InputError: If a file is missing or damaged, or, without `convert`, is not of that signal.
@@ -40,10 +51,14 @@ def read_images(paths: Sequence[str | Path], signal: Signal, convert: bool = Fal
     height, width = signal.size
     for path in [] if convert else paths:
         _check(Path(path), signal)
-    return torch.stack([read_image(path, (height, width), signal.channels) for path in paths])
+    return torch.stack(
+        [read_image(path, (height, width), signal.channels, chosen=chosen) for path in paths]
+    )
 
 
-def read_partial_image(path: str | Path, signal: Signal, keep: str) -> tuple[Tensor, Tensor]:
+def read_partial_image(
+    path: str | Path, signal: Signal, keep: str, chosen: Range | None = None
+) -> tuple[Tensor, Tensor]:
     """Reads an image of which a part is given.
 
     Arguments:
@@ -51,6 +66,7 @@ def read_partial_image(path: str | Path, signal: Signal, keep: str) -> tuple[Ten
             `keep` is given.
         signal: What the model takes.
         keep: "top", "bottom", "left" or "right".
+        chosen: As of `read_images`.
 
     Returns:
         x (C, H, W) in [-1, 1], the mean colour where nothing is given, and `given` (H, W), bool.
@@ -60,14 +76,14 @@ def read_partial_image(path: str | Path, signal: Signal, keep: str) -> tuple[Ten
     """
     if keep not in HALVES:
         raise InputError(f"There is no half {keep!r}: keep one of {', '.join(HALVES)}.")
-    (x,) = read_images([path], signal)
+    (x,) = read_images([path], signal, chosen=chosen)
     given = _opaque(Path(path))
     if given.all():
         height, width = given.shape
         given = torch.zeros_like(given)
         given[_half(keep, height, width)] = True
     if not given.any():
-        raise InputError(f"{path} is wholly transparent: leave opaque what is given.")
+        raise InputError(f"{readable(path)} is wholly transparent: leave opaque what is given.")
     mean = x[:, given].mean(dim=1)[:, None, None]
     return torch.where(given, x, mean), given
 
@@ -80,30 +96,34 @@ def _half(keep: str, height: int, width: int) -> tuple[slice, slice]:
 
 def _opaque(path: Path) -> Tensor:
     """(H, W), True where the file's pixel is opaque."""
-    with Image.open(path) as image:
+    with opened(path) as image:
+        if image.mode[0] in "IF":
+            return torch.ones(image.size[::-1], dtype=torch.bool)
         alpha = ImageOps.exif_transpose(image).convert("RGBA").getchannel("A")
     return torch.from_numpy(np.array(alpha)) > 127
 
 
 def _check(path: Path, signal: Signal) -> None:
-    if not path.is_file():
-        raise InputError(f"There is no image file {path}: check the path.")
+    name = readable(path)
+    if not is_regular(path):
+        raise InputError(f"There is no image file {name}: check the path.")
     try:
-        with Image.open(path) as image:
-            upright = ImageOps.exif_transpose(image)
-            (width, height), mode = upright.size, image.mode
+        with opened(path) as image:
+            turned = image.format != "TIFF" and image.getexif().get(ORIENTATION, 1) > 4
+            (width, height), mode = image.size[:: -1 if turned else 1], image.mode
     except Exception as error:  # Pillow's readers raise nearly anything at a broken file
-        reason = " ".join(str(error).split())
-        raise InputError(f"{path} cannot be read as an image ({reason}): replace it.") from error
+        raise InputError(
+            f"{name} cannot be read as an image ({reason(error)}): replace it."
+        ) from error
     grey = mode in GREY
     if grey != (signal.channels == 1):
         trained, got = ("colour", "grey") if grey else ("grey", "colour")
         raise InputError(
-            f"The model was trained on {trained} images, got the {got} image {path}: "
+            f"The model was trained on {trained} images, got the {got} image {name}: "
             f"convert it first (--convert does)."
         )
     if (height, width) != tuple(signal.size):
         raise InputError(
             f"The model was trained on images of {signal.size[1]}×{signal.size[0]} pixels, "
-            f"got {path} with {width}×{height}: resize it first (--convert does)."
+            f"got {name} with {width}×{height}: resize it first (--convert does)."
         )

@@ -187,12 +187,12 @@ def _kinds(folder: Path, files: list[Parts]) -> Counter[str]:
     for file in files:
         suffix = _suffix(file)
         if suffix in PICTURES:
-            kinds[f"{suffix} files, which are not read: convert them to .png"] += 1
+            kinds[f"{suffix} files, a kind of picture that is not read"] += 1
             continue
         looked += 1
         if looked <= LOOKED_INTO and _is_picture(folder.joinpath(*file)):
-            shown = readable(suffix) or "no suffix"
-            kinds[f"pictures by their content that end in {shown}: rename them"] += 1
+            shown = readable(suffix) or "none"
+            kinds[f"pictures by their content, but with the ending {shown}"] += 1
         else:
             kinds["other files"] += 1
     return kinds

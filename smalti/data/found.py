@@ -14,6 +14,7 @@ __all__ = ["Found", "logger"]
 
 logger = logging.getLogger(__name__)  # `smalti fit` prints what it says
 
+ORDER = ("train", "validation", "test")
 NAMED = 6  # labels and kinds that a line names
 
 
@@ -35,15 +36,16 @@ class Found(NamedTuple):
             labels: Their names; None where there are none.
         """
         splits = []
-        for split, rows in self.rows.items():
+        for split in sorted(self.rows, key=ORDER.index):
+            rows = self.rows[split]
             origin = ", ".join(readable(name) for name in self.origins.get(split, ())[:3])
             splits.append(f"{split} {len(rows)}" + f" (of {origin})" * bool(origin))
         n = sum(map(len, self.rows.values()))
         named = "no labels" if labels is None else f"{len(labels)} labels ({_few(labels)})"
         lines = [f"found {n} images in {self.where}: {named}; {', '.join(splits)}"]
         if self.passed:
-            kinds = [f"{n} {kind}" for kind, n in self.passed.most_common()]
-            lines.append(f"passed over: {'; '.join(kinds)}")
+            kinds = [f"{kind} ({n})" for kind, n in self.passed.most_common()]
+            lines.append(f"passed over: {', '.join(kinds)}")
         return lines
 
 

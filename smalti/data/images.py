@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -25,6 +25,7 @@ from smalti.data.conditions import Label
 from smalti.data.decoding import Crop, Notes, decode
 from smalti.data.finding import find
 from smalti.data.found import logger as found_logger
+from smalti.data.levels import Range, Seen, check_range
 from smalti.data.manifest import SPLITS, Manifest, columns
 from smalti.data.names import label_name
 from smalti.data.pixels import Pixels
@@ -98,6 +99,8 @@ class Images(Source):
         held_out: What is set apart from the training images.
         splits: names: folders and files that are named after splits (train, test_set, val2017 …)
             are these splits; none: every folder is a label, and all images are for training.
+        range: What is black and what is white among numbers of more than 8 bits; not needed where
+            the format says it, see `smalti.data.levels`.
 
     Raises:
         InputError: If an argument is out of its range.
@@ -114,6 +117,7 @@ class Images(Source):
         class_names: Sequence[str] | None = None,
         held_out: HeldOut = HeldOut(),  # noqa: B008 (frozen)
         splits: Literal["names", "none"] = "names",
+        range: Range | None = None,
     ) -> None:
         height, width = (size, size) if isinstance(size, int) else size
         if min(height, width) < 1:
@@ -126,7 +130,8 @@ class Images(Source):
             raise InputError(f"A crop is one of {', '.join(crops)}, got {crop!r}.")
         if splits not in ("names", "none"):
             raise InputError(f"Splits are found by names or are none, got {splits!r}.")
-        self.splits = splits
+        check_range(range)
+        self.splits, self.range = splits, range
         self.path, self.size, self.channels = str(path), (height, width), channels
         self.crop, self.flip, self.held_out = crop, flip, held_out
         self.columns, self.class_names = columns, class_names
@@ -151,15 +156,19 @@ class Images(Source):
         for line in found.lines(None if condition is None else condition.names):
             found_logger.info(line)
         left_out: list[tuple[str, str]] = []
+        seen = Seen()
         parts = {
-            split: self._decoded(split, rows, labels[split], left_out)
+            split: self._decoded(_Stored(split, rows, labels[split], seen), left_out)
             for split, rows in found.rows.items()
         }
+        seen.check()
+        found_logger.info(seen.line(self.range))
         generator = torch.Generator().manual_seed(self.held_out.seed)
         for split, share in ("test", self.held_out.test), ("validation", self.held_out.validation):
             if split not in parts:
                 held = divided(parts["train"], split, share, self.held_out.seed, generator)
                 parts["train"], parts[split] = parts["train"].take(~held), parts["train"].take(held)
+        found_logger.info(_split_line(parts, found.rows))
         move = self.crop == "random"
         return Splits(
             **{split: part.examples for split, part in parts.items()},
@@ -169,18 +178,26 @@ class Images(Source):
             manifest=_manifest([parts[split] for split in SPLITS], condition, left_out),
         )
 
-    def _decoded(
-        self, split: str, rows: Rows, labels: Tensor | None, left_out: list[tuple[str, str]]
-    ) -> _Part:
-        notes, folder = Notes(len(rows)), f"{Path(self.path).expanduser()}{os.sep}"
+    def _decoded(self, stored: _Stored, left_out: list[tuple[str, str]]) -> _Part:
+        split, rows, labels, seen = stored
+        notes, folder = Notes(len(rows), seen), f"{Path(self.path).expanduser()}{os.sep}"
         pixels, readable = decode(
-            rows.pictures(), len(rows), self.size, self.channels, self.crop, notes
+            rows.pictures(), len(rows), self.size, self.channels, self.crop, notes, self.range
         )
         names = [name.replace(folder, "") for name in notes.names]
         reasons = zip(names, notes.faults, strict=True)
         left_out += [(name, reason) for name, reason in reasons if reason is not None]
         part = _Part(split, Pixels(pixels, labels), notes.fingerprints, names)
         return part if bool(readable.all()) else part.take(readable)
+
+
+class _Stored(NamedTuple):
+    """Images of one split as they are stored."""
+
+    split: str
+    rows: Rows
+    labels: Tensor | None
+    seen: Seen
 
 
 class _Part(NamedTuple):
@@ -226,6 +243,15 @@ def _by_order(
     chosen = torch.zeros(n, dtype=torch.bool)
     chosen[order[: min(max(1, round(share * n)), n - 1)]] = True
     return chosen
+
+
+def _split_line(parts: dict[str, _Part], given: Collection[str]) -> str:
+    """How many images each split has in the end, and who chose them."""
+    sizes = [
+        f"{split} {len(parts[split].names)} ({'given' if split in given else 'held out'})"
+        for split in SPLITS[1:]
+    ]
+    return f"to train on: {len(parts['train'].names)}; {', '.join(sizes)}"
 
 
 def _manifest(

@@ -101,7 +101,7 @@ class _Walker:
             (self.links if entry.is_symlink() else waiting).append(parts)
         elif is_regular(entry.path):
             self.files.append(parts)
-        elif entry.is_symlink():
+        elif entry.is_symlink() and not Path(entry.path).exists():
             self.passed["links that lead nowhere"] += 1
         else:
             self.passed["pipes, sockets or devices"] += 1

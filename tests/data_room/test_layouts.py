@@ -171,19 +171,22 @@ def test_given_test_images_are_never_trained_on_and_all_is_said(tmp_path, caplog
     assert _colours(splits.test) == [100, 102, 101, 103]
     assert splits.test.conditions.tolist() == [0, 0, 1, 1]
     assert splits.condition.names == ("a", "b")
-    first, second = caplog.messages
+    first, second, third, last = caplog.messages
     assert "14 images" in first and "2 labels (a, b)" in first
-    assert "train 10 (of train/)" in first and "test 4 (of test/)" in first
-    for part in (
-        "1 images in extra/",
-        "1 images beside",
-        "1 .heic files",
-        "1 pictures by their content that end in .dat",
-        "1 other files",
-        "1 hidden",
-        "1 files and folders of the system's own",
+    assert first.endswith("train 10 (of train/), test 4 (of test/)")
+    for kind in (
+        "images in extra/",
+        "images beside the folders of splits or labels",
+        ".heic files, a kind of picture that is not read",
+        "pictures by their content, but with the ending .dat",
+        "other files",
+        "hidden files and folders",
+        "files and folders of the system's own",
     ):
-        assert part in second
+        assert f"{kind} (1)" in second
+    assert third == "images of 4×4 px: 14 RGB"
+    held = len(splits.validation)
+    assert last == f"to train on: {10 - held}; validation {held} (held out), test 4 (given)"
 
 
 def test_fit_prints_first_what_it_found(tmp_path, capsys, monkeypatch):
@@ -217,9 +220,9 @@ def test_nothing_but_ordinary_files_is_opened(tmp_path, caplog):
     with caplog.at_level(logging.INFO, "smalti.data.found"):
         splits = Images(str(tmp_path), 4).load()
     assert sum(map(len, splits[:3])) == 14
-    assert "4 pipes, sockets or devices" in caplog.text or "5 pipes" in caplog.text
-    assert "links that lead nowhere" in caplog.text
-    assert "1 links to folders that are here already" in caplog.text
+    assert "pipes, sockets or devices (5)" in caplog.text
+    assert "links that lead nowhere (2)" in caplog.text
+    assert "links to folders that are here already (1)" in caplog.text
 
 
 def test_a_path_that_is_no_folder_and_no_file(tmp_path):
@@ -245,7 +248,7 @@ def test_folders_that_cannot_be_read_are_counted(tmp_path, caplog, monkeypatch):
     monkeypatch.setattr(os, "scandir", refuse)
     with caplog.at_level(logging.INFO, "smalti.data.found"):
         Images(str(tmp_path), 4).load()
-    assert "1 folders that cannot be read" in caplog.text
+    assert "folders that cannot be read (1)" in caplog.text
 
 
 # Names

@@ -1,0 +1,202 @@
+"""Levels: what is black and what is white among the numbers of an image.
+
+    8 bits a channel, palettes, 1 bit      0 … 255 of the format, as a viewer shows them
+    16-bit integers                        0 … 65535, if any of them is above 32767
+    packed 12-bit integers (TIFF)          0 … 4095
+    PGM, PPM, JPEG 2000                    0 … the largest value that their header names
+    floats                                 0 … 1, if none lies outside
+    everything else                        not known: `Images(range=(black, white))` says it
+
+Integers of 12 bits are often stored in 16 and floats may mean anything, so where the numbers do not
+fit the format's own range they are not guessed at, but asked for. With a range given, it holds for
+all numbers of more than 8 bits. NaN, infinities and numbers outside a range that was given make an
+image unreadable.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from smalti.errors import InputError
+
+__all__ = ["Range", "Seen", "UnknownRange", "as_bytes", "check_range", "stored_as"]
+
+Range = tuple[float, float]
+"""What is black and what is white."""
+
+HALF = 32_768  # 16-bit integers that are all below may have fewer bits
+DARK = 4_096  # of a single image, these certainly have
+COMMON: tuple[Range, ...] = (
+    *((0, 1), (-1, 1), (0, 255), (-128, 127), (0, 1023), (0, 4095), (0, 16_383), (0, 65_535)),
+    *((-32_768, 32_767), (0, 2**32 - 1), (-(2**31), 2**31 - 1)),
+)
+BITS_PER_SAMPLE, PHOTOMETRIC, SAMPLE_FORMAT = 258, 262, 339  # tags of TIFF
+SIGNED = 2
+
+
+class UnknownRange(InputError):
+    """Nothing says what is black and what is white among the numbers of an image."""
+
+
+class Seen:
+    """What the images of a set are like, noted by several threads.
+
+    Attributes:
+        sizes: How many have each width and height.
+        modes: How many have each mode of Pillow's.
+        animated: How many have several frames, of which the first was taken.
+        deep: How many have 16-bit integers in the format's own range.
+        highest: The largest of these.
+        in_range: How many were read in the range that was given.
+    """
+
+    def __init__(self) -> None:
+        self.sizes: Counter[tuple[int, int]] = Counter()
+        self.modes: Counter[str] = Counter()
+        self.animated = self.deep = self.highest = self.in_range = 0
+        self._lock = threading.Lock()
+
+    def image(self, size: tuple[int, int], mode: str, animated: bool) -> None:
+        """Notes an image."""
+        with self._lock:
+            self.sizes[size] += 1
+            self.modes[mode] += 1
+            self.animated += animated
+
+    def numbers(self, high: int | None) -> None:
+        """Notes the largest of an image's 16-bit integers, or that a range was given for them."""
+        with self._lock:
+            if high is None:
+                self.in_range += 1
+            else:
+                self.deep += 1
+                self.highest = max(self.highest, high)
+
+    def check(self, below: int = HALF) -> None:
+        """Raises `UnknownRange` if 16-bit integers may have fewer bits: all are `below`."""
+        if self.deep and 0 < self.highest < below:
+            raise UnknownRange(
+                f"16-bit images whose numbers all lie between 0 and {self.highest} may have "
+                f"fewer bits, and nothing says which number is white: {_remedy(0, self.highest)}, "
+                f"or '[0, 65535]' if they are as dark as that."
+            )
+
+    def line(self, chosen: Range | None = None) -> str:
+        """Sizes, modes and frames, in words, and whether the range that was given is used."""
+        widths, heights = zip(*self.sizes, strict=True) if self.sizes else ((0,), (0,))
+        sizes = f"{min(widths)}×{min(heights)}"
+        if len(self.sizes) > 1:
+            sizes += f" to {max(widths)}×{max(heights)}"
+        modes = ", ".join(f"{n} {mode}" for mode, n in self.modes.most_common())
+        frames = f"; {self.animated} with several frames, of which the first is taken"
+        unused = "; the range given is not used, all formats have their own"
+        line = f"images of {sizes} px: {modes}{frames * bool(self.animated)}"
+        return line + unused * (chosen is not None and not self.in_range)
+
+
+class Stored(NamedTuple):
+    """How an image stores numbers of more than 8 bits, or signed ones."""
+
+    what: str
+    range: Range | None
+    """That of the format; None where it has none."""
+
+    settled: bool = False
+    """Whether the file's reader brought them into that range, whatever they were."""
+
+    view: str | None = None
+    """The dtype that they really have."""
+
+    inverted: bool = False
+    """Whether the lowest is white."""
+
+
+def check_range(chosen: Range | None) -> None:
+    """Raises `InputError` unless a range is None, or two finite numbers that grow."""
+    if chosen is None:
+        return
+    black, white = chosen
+    if not np.isfinite([black, white]).all() or black >= white:
+        raise InputError(
+            f"A range is what is black and what is white, the smaller number first, got "
+            f"[{black}, {white}]: give e.g. [0, 4095]."
+        )
+
+
+def stored_as(image: Image.Image) -> Stored | None:
+    """How an image stores its numbers; None if as 8 bits of known meaning."""
+    tags = getattr(image, "tag_v2", {})
+    bits, signed = _first(tags.get(BITS_PER_SAMPLE)), _first(tags.get(SAMPLE_FORMAT)) == SIGNED
+    inverted = tags.get(PHOTOMETRIC) == 0
+    if image.mode == "L" and signed:
+        return Stored("signed 8-bit integers", None, view="i1", inverted=inverted)
+    if image.mode == "F":
+        return Stored("floats", (0, 1), inverted=inverted)
+    if image.format in ("PPM", "JPEG2000") and image.mode[0] == "I":
+        return Stored("16-bit integers", (0, 65_535), settled=True)
+    if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PNG"):
+        if bits is not None and 8 < bits < 16:
+            return Stored(f"{bits}-bit integers", (0, 2**bits - 1), inverted=inverted)
+        return Stored("16-bit integers", (0, 65_535), inverted=inverted)
+    if image.mode == "I" and bits == 32 and not signed:
+        return Stored("32-bit integers", None, view="u4", inverted=inverted)
+    if image.mode == "I":
+        return Stored(f"signed {bits or 32}-bit integers", None, inverted=inverted)
+    return None
+
+
+def as_bytes(image: Image.Image, stored: Stored, chosen: Range | None) -> tuple[np.ndarray, float]:
+    """Brings the numbers of an image (H, W) to bytes, 0 for black and 255 for white.
+
+    Arguments:
+        image: Of one channel.
+        stored: What its numbers are.
+        chosen: The range that the user gave, if any.
+
+    Returns:
+        Bytes (H, W) and the largest number.
+
+    Raises:
+        UnknownRange: If no range was given and there is none of the format, or it does not fit.
+        ValueError: If there are NaN or infinities, or numbers outside the range that was given.
+    """
+    numbers = np.asarray(image)
+    if stored.view is not None:
+        numbers = numbers.view(stored.view)
+    low, high = float(numbers.min()), float(numbers.max())
+    if not np.isfinite([low, high]).all():
+        raise ValueError("it has pixels that are NaN or infinite")
+    wanted = stored.range if chosen is None or stored.settled else chosen
+    if wanted is None or (chosen is None and not wanted[0] <= low <= high <= wanted[1]):
+        raise UnknownRange(
+            f"holds {stored.what} from {low:g} to {high:g}, and nothing says which number is black "
+            f"and which is white: {_remedy(low, high)}."
+        )
+    black, white = wanted
+    if not black <= low <= high <= white:
+        raise ValueError(f"its numbers go from {low:g} to {high:g}, not {black:g} to {white:g}")
+    if stored.inverted:
+        black, white = white, black
+    exact = "f4" if abs(black) + abs(white) < 1 << 23 else "f8"  # of which integers lose nothing
+    scaled = (numbers.astype(exact) - black) * (255 / (white - black))
+    transparent = image.info.get("transparency")
+    result = scaled.round().clip(0, 255).astype(np.uint8)
+    if isinstance(transparent, int) and image.mode.startswith("I"):
+        result[numbers == transparent] = 255
+    return result, high
+
+
+def _remedy(low: float, high: float) -> str:
+    fitting = [pair for pair in COMMON if pair[0] <= low and high <= pair[1]]
+    black, white = fitting[0] if fitting else (np.floor(low), np.ceil(high))
+    return f"give the range, e.g. --data.range '[{black:.12g}, {white:.12g}]'"
+
+
+def _first(value: object) -> int | None:
+    value = value[0] if isinstance(value, tuple) and value else value
+    return value if isinstance(value, int) else None
