@@ -20,8 +20,9 @@ import hashlib
 import inspect
 import json
 import os
-import shutil
-from collections.abc import Callable, Mapping
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeVar
@@ -32,8 +33,9 @@ import torch
 from huggingface_hub import ModelHubMixin, hf_hub_download
 from torch import Tensor, nn
 
-from smalti.errors import InputError
-from smalti.files import atomic_folder
+from smalti import configs
+from smalti.errors import InputError, first_line
+from smalti.files import atomic_files, atomic_folder, is_abandoned, tidy
 from smalti.signals import Signal
 
 __all__ = [
@@ -50,6 +52,7 @@ __all__ = [
 ]
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
+CARD = "README.md"
 MADE_FROM = "made_from"
 NOTES = ("smalti_version", MADE_FROM)  # what a config holds beside class and arguments
 
@@ -105,35 +108,40 @@ def describe(value: Any, _known: dict[int, int] | None = None) -> Any:
     )
 
 
-def build(config: Any, _known: list[Any] | None = None) -> Any:
+def build(config: Any) -> Any:
     """The inverse of `describe`.
 
     Raises:
-        InputError: If a class is not in the registry, or its constructor refuses the arguments.
+        InputError: If a class is not in the registry, an argument is not of its annotated type, or
+            a constructor refuses the arguments.
     """
-    known = [] if _known is None else _known
+    configs.check(config, registry)
+    return _built(config, [])
+
+
+def _built(config: Any, known: list[Any]) -> Any:
     if isinstance(config, list):
-        return tuple(build(item, known) for item in config)
+        return tuple(_built(item, known) for item in config)
     if not isinstance(config, dict):
         return config
     if config.keys() == {"same"}:
         return _same(known, config["same"])
     fields = dict(config)
-    name = fields.pop("class", None)
+    name = fields.pop("class")
+    place = len(known)
     if name == "Signal":
         return Signal.from_dict(fields)
-    if name not in registry:
-        names = ", ".join(sorted(registry))
-        raise InputError(
-            f"The config names the class {name!r}, which is not in the registry: it holds {names}."
-        )
-    place = len(known)
     if issubclass(registry[name], nn.Module):
         known.append(None)  # its number comes before those of its arguments
+    arguments = {key: _built(item, known) for key, item in fields.items()}
     try:
-        built = registry[name](**{key: build(item, known) for key, item in fields.items()})
-    except TypeError as error:
-        raise InputError(f"The config of {name} does not fit its constructor: {error}.") from error
+        built = registry[name](**arguments)
+    except InputError:
+        raise
+    except Exception as error:  # constructors of torch's raise nearly anything
+        raise InputError(
+            f"The config of {name} does not fit its constructor: {first_line(error)}."
+        ) from error
     if isinstance(built, nn.Module):
         known[place] = built
     return built
@@ -146,16 +154,27 @@ def _same(known: list[Any], number: Any) -> Any:
 
 
 def save_model(
-    model: nn.Module, folder: str | Path, *, made_from: Mapping[str, str] | None = None
+    model: nn.Module,
+    folder: str | Path,
+    *,
+    made_from: Mapping[str, str] | None = None,
+    overwrite: bool = False,
 ) -> None:
-    """Writes `config.json` and `model.safetensors` to `folder`, in the place of what was there.
+    """Writes `config.json` and `model.safetensors` to `folder`, both or neither.
+
+    What else lies in the folder stays.
 
     Arguments:
         model: Of a registered class.
         folder: The model's folder.
         made_from: Checksums of what the model was made from, by name; see `made_from`.
+        overwrite: Whether two such files that smalti did not write are replaced.
+
+    Raises:
+        InputError: If there are such files, a class is not in the registry, or weights are not
+            finite.
     """
-    with atomic_folder(folder) as temporary:
+    with _replacing(Path(folder), overwrite) as temporary:
         _write(model, temporary, made_from)
 
 
@@ -197,15 +216,14 @@ class Pretrained(ModelHubMixin):
         *,
         push_to_hub: bool = False,
         repo_id: str | None = None,
+        overwrite: bool = False,
         **options: Any,
     ) -> str | None:
-        """Writes the model folder whole or not at all; see `ModelHubMixin.save_pretrained`.
+        """Writes the model as `save_model` does, and a model card; see `ModelHubMixin`.
 
-        What else lies in the folder, such as a model card, stays.
+        What else lies in the folder stays, a model card that is there as well.
         """
-        with atomic_folder(save_directory) as temporary:
-            if Path(save_directory).is_dir():
-                shutil.copytree(save_directory, temporary, dirs_exist_ok=True)
+        with _replacing(Path(save_directory), overwrite, CARD) as temporary:
             super().save_pretrained(temporary, **options)
         if not push_to_hub:
             return None
@@ -215,15 +233,33 @@ class Pretrained(ModelHubMixin):
         _write(self, save_directory)  # type: ignore[arg-type]
 
     @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: str | Path, **options: Any) -> Any:
+        """Loads a model of this class from a folder, or by its name on the hub.
+
+        Arguments:
+            pretrained_model_name_or_path: The folder or the name.
+            options: revision, cache_dir, force_download, local_files_only and token, for the hub.
+
+        Raises:
+            InputError: If it is damaged, of another class, or not to be had.
+        """
+        return cls._from_pretrained(model_id=str(pretrained_model_name_or_path), **options)
+
+    @classmethod
     def _from_pretrained(cls, *, model_id: str, **options: Any) -> Any:
         if Path(model_id).is_dir():
             model = load_model(model_id)
         else:
             accepted = ("revision", "cache_dir", "force_download", "local_files_only", "token")
             chosen = {name: options[name] for name in accepted if name in options}
-            model = _read(
-                *(Path(hf_hub_download(model_id, name, **chosen)) for name in (CONFIG, WEIGHTS))
-            )
+            try:
+                files = [Path(hf_hub_download(model_id, n, **chosen)) for n in (CONFIG, WEIGHTS)]
+            except (OSError, ValueError) as error:  # no network, no such name
+                raise InputError(
+                    f"There is no folder {model_id}, and the hub gives no model of that name "
+                    f"({first_line(error)}): check the name."
+                ) from error
+            model = _read(*files)
         if not isinstance(model, cls):
             raise InputError(
                 f"{model_id} holds a {type(model).__name__}, not a {cls.__name__}: "
@@ -232,8 +268,37 @@ class Pretrained(ModelHubMixin):
         return model
 
 
+@contextmanager
+def _replacing(folder: Path, overwrite: bool, *others: str) -> Iterator[Path]:
+    """Gives a temporary folder; its model, and `others` that `folder` lacks, go to `folder`."""
+    if not folder.exists():
+        with atomic_folder(folder) as temporary:
+            yield temporary
+        return
+    there = [name for name in (CONFIG, WEIGHTS) if (folder / name).exists()]
+    if there and not overwrite and not _is_ours(folder / CONFIG):
+        raise InputError(
+            f"{folder / there[0]} is there already and was not written by smalti: choose another "
+            f"folder, or replace it with overwrite=True."
+        )
+    # The config last: if its checksum is that of the weights, both are there.
+    names = [name for name in others if not (folder / name).exists()]
+    with atomic_files(folder, *names, WEIGHTS, CONFIG) as temporary:
+        yield temporary
+
+
+def _is_ours(config_file: Path) -> bool:
+    try:
+        return {"class", "checksum", "smalti_version"} <= configs.read_config(config_file).keys()
+    except (OSError, ValueError):
+        return False
+
+
 def _files(folder: Path) -> tuple[Path, Path]:
     """Config and weights of a model folder, which are there."""
+    if not (folder / CONFIG).is_file():
+        tidy(folder.parent, folder.name)  # a killed process may have been about to put it there
+    _finish(folder)
     for name in (CONFIG, WEIGHTS):
         if not (folder / name).is_file():
             raise InputError(
@@ -241,6 +306,17 @@ def _files(folder: Path) -> tuple[Path, Path]:
                 f"Copy it back or save the model again."
             )
     return folder / CONFIG, folder / WEIGHTS
+
+
+def _finish(folder: Path) -> None:
+    """Puts a config in its place, if a process was killed after it had put the weights there."""
+    for config_file in folder.glob(f".files.*.partial/{CONFIG}"):
+        with suppress(OSError, ValueError):
+            config = configs.read_config(config_file)
+            noted = config.pop("checksum", None)
+            # While its writer lives it is left alone; the other file is still of the model before.
+            if is_abandoned(config_file.parent) and noted == _checksum(config, folder / WEIGHTS):
+                config_file.replace(folder / CONFIG)
 
 
 def _write(model: nn.Module, folder: Path, made_from: Mapping[str, str] | None = None) -> None:
@@ -275,16 +351,23 @@ def _whole(folder: Path) -> tuple[dict[str, Any], str]:
 def _checked(config_file: Path, weights_file: Path) -> tuple[dict[str, Any], str]:
     """The config of a model and its checksum, which is that of both files."""
     try:
-        config = json.loads(config_file.read_text(encoding="utf-8"))
-        noted = config.pop("checksum", None)
-    except (ValueError, AttributeError, TypeError) as error:
+        config = configs.read_config(config_file)
+    except InputError:
+        raise
+    except ValueError as error:
         raise InputError(
-            f"{config_file} is not the JSON of a model ({error}): copy it again."
+            f"{config_file} is not the JSON of a model ({first_line(error)}): copy it again."
         ) from error
+    noted = config.pop("checksum", None)
     if noted != _checksum(config, weights_file):
         raise InputError(
             f"{config_file.parent} was truncated or edited after it was saved (its checksum "
             f"differs): copy it again, or save the model again."
+        )
+    sources = config.get(MADE_FROM, {})
+    if not isinstance(sources, dict) or not all(isinstance(v, str) for v in sources.values()):
+        raise InputError(
+            f"{config_file} says {MADE_FROM} in another way than smalti: save it again."
         )
     return config, noted
 
@@ -293,13 +376,20 @@ def _read(config_file: Path, weights_file: Path) -> Any:
     config, _ = _checked(config_file, weights_file)
     for note in NOTES:
         config.pop(note, None)
-    model = build(config)
+    configs.check(config, registry, nn.Module)
+    weights = configs.sizes(weights_file)
+    outline = _outline(config, len(weights))
+    if outline and (difference := configs.first_difference(outline, weights)) is not None:
+        raise InputError(
+            f"{weights_file} does not fit its config ({difference}): copy both files again."
+        )
+    with configs.bounded(len(weights)):
+        model = _built(config, [])
     try:
         safetensors.torch.load_model(model, os.fspath(weights_file))
     except (RuntimeError, safetensors.SafetensorError) as error:
-        reason = str(error).splitlines()[0]
         raise InputError(
-            f"{weights_file} does not fit its config ({reason}): copy both files again."
+            f"{weights_file} does not fit its config ({first_line(error)}): copy both files again."
         ) from error
     if (bad := first_not_finite(model.state_dict())) is not None:
         raise InputError(
@@ -307,6 +397,25 @@ def _read(config_file: Path, weights_file: Path) -> Any:
             f"training diverged, train it again with a lower learning rate."
         )
     return model.eval()
+
+
+def _outline(config: dict[str, Any], entries: int) -> Any:
+    """The model of a config without numbers, so that its sizes can be looked at.
+
+    None where a class that is not smalti's cannot be built so: it may look at its numbers.
+    """
+    drawn = torch.get_rng_state()
+    try:
+        with warnings.catch_warnings(), torch.device("meta"), configs.bounded(entries):
+            warnings.simplefilter("ignore")  # of layers without elements
+            return _built(config, [])
+    except InputError:
+        ours = [name for name, cls in registry.items() if cls.__module__.startswith("smalti.")]
+        if configs.classes(config) <= {*ours, "Signal"}:
+            raise
+        return None
+    finally:
+        torch.set_rng_state(drawn)
 
 
 def first_not_finite(weights: Mapping[str, Tensor]) -> str | None:

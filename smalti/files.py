@@ -36,6 +36,7 @@ __all__ = [
     "atomic_file",
     "atomic_files",
     "atomic_folder",
+    "is_abandoned",
     "read_bytes",
     "regular",
     "sha256",
@@ -205,7 +206,7 @@ def tidy(folder: str | Path, name: str | None = None) -> None:
         if name is not None:
             left = [(entry, match) for entry, match in left if _is_of(match, name)]
         for entry, match in sorted(left, key=lambda pair: pair[1]["state"] != "old"):
-            if not _abandoned(entry, match["pid"]):
+            if not is_abandoned(entry):
                 continue
             if match["state"] == "old":
                 _finish(entry, folder / match["name"])
@@ -224,8 +225,10 @@ def _is_of(match: re.Match[str], name: str) -> bool:
     return match["name"] in (Path(name).stem[:LONGEST], name[:LONGEST]) and name.endswith(suffix)
 
 
-def _abandoned(path: Path, pid: str | None) -> bool:
+def is_abandoned(path: Path) -> bool:
     """Whether no living process writes a temporary file or folder."""
+    match = LEFT.fullmatch(path.name)
+    pid = None if match is None else match["pid"]
     try:
         found = path.lstat()
         if not stat.S_ISREG(found.st_mode) and not stat.S_ISDIR(found.st_mode):

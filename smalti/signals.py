@@ -7,6 +7,7 @@ wrong result.
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +38,26 @@ class Signal:
     low: float = -1.0
     high: float = 1.0
     rate: int | None = None
+
+    def __post_init__(self) -> None:
+        """Raises `InputError` for what no signal is."""
+        numbers = (self.channels, *self.size, *([] if self.rate is None else [self.rate]))
+        whole = all(isinstance(n, int) and not isinstance(n, bool) and n > 0 for n in numbers)
+        if self.kind not in ("image", "audio") or not whole:
+            raise InputError(
+                f"A signal is an image or audio whose channels, size and rate are whole numbers "
+                f"from 1 on, got {self.kind!r} with {self.channels}, {self.size} and {self.rate}."
+            )
+        if len(self.size) not in (0, self.spatial_dims):
+            raise InputError(
+                f"The size of {self.kind} has {self.spatial_dims} numbers, or none where any size "
+                f"goes, got {self.size}."
+            )
+        if not -math.inf < self.low < self.high < math.inf:
+            raise InputError(
+                f"The values of a signal lie between two finite numbers, got {self.low} to "
+                f"{self.high}."
+            )
 
     @property
     def spatial_dims(self) -> int:

@@ -208,3 +208,70 @@ def test_what_a_model_was_made_from_is_saved_with_it_and_cannot_be_edited(tmp_pa
     for read in (made_from, checksum, load_model):
         with pytest.raises(InputError, match="truncated or edited"):
             read(tmp_path / "model")
+
+
+def same_weights(one, other):
+    return all(torch.equal(one.state_dict()[name], t) for name, t in other.state_dict().items())
+
+
+def test_what_else_lies_in_a_folder_stays_when_a_model_is_saved_there(tmp_path):
+    for save in (save_model, DiscreteAutoencoder.save_pretrained):
+        folder = tmp_path / save.__name__
+        (folder / "data").mkdir(parents=True)
+        (folder / "data" / "notes.txt").write_text("mine")
+        (folder / "README.md").write_text("my own card")
+        for model in (tokenizer(), tokenizer()):
+            save(model, folder)
+            assert same_weights(load_model(folder), model)
+        assert (folder / "data" / "notes.txt").read_text() == "mine"
+        assert (folder / "README.md").read_text() == "my own card"
+        assert not list(folder.glob(".*"))
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
+def test_a_model_of_another_library_is_replaced_when_asked_only(tmp_path, name):
+    for save in (save_model, DiscreteAutoencoder.save_pretrained):
+        folder = tmp_path / save.__name__
+        folder.mkdir()
+        (folder / name).write_text('{"model_type": "bert"}')
+        with pytest.raises(InputError, match=f"{name} is there already and was not written by"):
+            save(tokenizer(), folder)
+        assert (folder / name).read_text() == '{"model_type": "bert"}'
+        assert [file.name for file in folder.iterdir()] == [name]
+        save(tokenizer(), folder, overwrite=True)
+        assert isinstance(load_model(folder), DiscreteAutoencoder)
+
+
+def test_a_kill_between_the_two_files_of_a_model_is_finished_at_the_next_load(
+    tmp_path, monkeypatch
+):
+    first, second = tokenizer(), tokenizer()
+    save_model(first, tmp_path)
+    moved = []
+
+    def killed(new, target):
+        if moved:
+            raise KeyboardInterrupt
+        moved.append(target.name)
+        new.replace(target)
+
+    monkeypatch.setattr("smalti.files._move", killed)
+    monkeypatch.setattr("smalti.files.shutil.rmtree", lambda *_, **__: None)  # as after a kill
+    with pytest.raises(KeyboardInterrupt):
+        save_model(second, tmp_path)
+    assert moved == ["model.safetensors"]
+    monkeypatch.undo()
+    left = next(tmp_path.glob(".files.*.partial"))
+    left.rename(tmp_path / ".files.4194305-0123abcd.partial")  # of a process that is gone
+    assert same_weights(load_model(tmp_path), second)
+    save_model(first, tmp_path)
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["config.json", "model.safetensors"]
+
+
+def test_a_broken_folder_is_one_line_from_pretrained_too(tmp_path):
+    for text in ("[" * 100_000, "{", "5", '{"class": ["a"]}'):
+        (tmp_path / "config.json").write_text(text)
+        (tmp_path / "model.safetensors").write_bytes(b"")
+        with pytest.raises(InputError) as caught:
+            DiscreteAutoencoder.from_pretrained(tmp_path)
+        assert "\n" not in str(caught.value)

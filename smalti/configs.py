@@ -1,0 +1,395 @@
+"""The config of a saved model, read without trusting it.
+
+A config may come from a stranger. Before anything is built from it, its text is bounded in size and
+depth, every argument of every class is checked against the annotation of that class's constructor,
+and all that the constructors refuse is one line. Before anything is allocated, the model is built
+on torch's meta device, which holds no numbers, and its sizes are compared with those of the
+weights. A config that asks for more layers than there are weights is stopped while it is built.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import json
+import math
+import threading
+import types
+import typing
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
+from torch.nn.modules import module as registration
+
+from smalti.errors import InputError, first_line
+from smalti.files import read_bytes
+from smalti.signals import Signal
+
+__all__ = ["Weights", "bounded", "check", "classes", "first_difference", "read_config", "sizes"]
+
+LARGEST = 64 << 20  # bytes; a million labels take about 20 MB
+DEEPEST = 100  # objects within each other
+WIDEST = 2**63  # of an integer
+TINY, HUGE = torch.finfo(torch.float32).tiny, torch.finfo(torch.float32).max
+UNSAVED = 4 << 30  # bytes of tensors that are not among the weights, such as coordinates
+
+Registry = Mapping[str, type]
+
+
+class Weights(typing.NamedTuple):
+    """What the header of a weights file says of a tensor."""
+
+    shape: tuple[int, ...]
+    kind: str  # "float", "int", "bool" or "complex"
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """The JSON object in a file; raises ValueError if it is none, or one that is not sane.
+
+    Raises:
+        InputError: If the file is no file or too large.
+        ValueError: If it is no JSON object, has a key twice, numbers that are not finite, or
+            objects within each other too deep.
+    """
+    content = read_bytes(path, LARGEST)
+    try:
+        config = json.loads(content, object_pairs_hook=_distinct, parse_constant=_no_number)
+    except RecursionError:
+        raise ValueError(f"objects lie more than {DEEPEST} deep within each other") from None
+    if not isinstance(config, dict):
+        raise ValueError("it is no JSON object")
+    level: list[Any] = [config]
+    for _ in range(DEEPEST):
+        level = [inner for outer in level for inner in _inside(outer)]
+        if not level:
+            return config
+    raise ValueError(f"objects lie more than {DEEPEST} deep within each other")
+
+
+def check(config: Any, registry: Registry, wanted: Any = Any) -> None:
+    """Checks a config against the annotations of the classes that it names.
+
+    Arguments:
+        config: As `describe` gives it.
+        registry: The classes that may be named.
+        wanted: What it should be.
+
+    Raises:
+        InputError: If a class is not in the registry, or an argument is not of its type.
+    """
+    _Check(registry).value(config, wanted, "")
+
+
+class _Check:
+    def __init__(self, registry: Registry) -> None:
+        self.registry = registry
+        self.modules: list[type] = []  # in order of appearance, as `build` numbers them
+
+    def value(self, value: Any, wanted: Any, path: str) -> None:
+        """Raises `InputError` unless a value is of an annotated type."""
+        origin, inner = typing.get_origin(wanted), typing.get_args(wanted)
+        if origin in (typing.Union, types.UnionType):
+            self._one_of(value, inner, wanted, path)
+        elif origin is typing.Annotated:
+            self.value(value, inner[0], path)
+        elif origin is Literal:
+            if not any(value == word and type(value) is type(word) for word in inner):
+                raise _wrong(value, f"one of {', '.join(map(repr, inner))}", path)
+        elif isinstance(value, dict):
+            self._object(value, wanted, path)
+        elif wanted in (bool, int, float, str, None, types.NoneType):
+            _plain(value, wanted, path)
+        elif _is_sequence(origin or wanted) or (wanted is Any and isinstance(value, list)):
+            self._sequence(value, origin, inner, path)
+        elif isinstance(wanted, type) and wanted is not object:
+            raise _wrong(value, f"a {wanted.__name__}", path)
+        elif not _is_number_of_range(value):
+            raise _wrong(value, "a finite number", path)
+
+    def _one_of(self, value: Any, inner: tuple[Any, ...], wanted: Any, path: str) -> None:
+        if value is None and types.NoneType in inner:
+            return None
+        reasons, before = [], list(self.modules)
+        for part in inner:
+            self.modules[:] = before
+            try:
+                return self.value(value, part, path)
+            except InputError as error:
+                reasons.append(error)
+        options = [part for part in inner if part is not types.NoneType]
+        raise reasons[0] if len(options) == 1 else _wrong(value, str(wanted), path)
+
+    def _sequence(self, value: Any, origin: Any, inner: tuple[Any, ...], path: str) -> None:
+        if not isinstance(value, list):
+            raise _wrong(value, "a list", path)
+        fixed = origin is tuple and inner[-1:] != (Ellipsis,)
+        if fixed and len(value) != len(inner):
+            raise _wrong(value, f"a list of {len(inner)}", path)
+        for place, item in enumerate(value):
+            kind = inner[place] if fixed else (inner[0] if inner else Any)
+            self.value(item, kind, f"{path}[{place}]")
+
+    def _object(self, fields: dict[str, Any], wanted: Any, path: str) -> None:
+        if fields.keys() == {"same"}:
+            number = fields["same"]
+            known = range(len(self.modules))
+            if type(number) is not int or number not in known:
+                raise InputError(
+                    f"The config names the module {number!r}, got {len(known)} before it."
+                )
+            cls = self.modules[number]
+            arguments: dict[str, Any] = {}
+        else:
+            cls, arguments = self._class(fields)
+        if wanted is not Any and not (isinstance(wanted, type) and issubclass(cls, wanted)):
+            name = getattr(wanted, "__name__", str(wanted))
+            raise _wrong(cls.__name__, f"a {name}", path)
+        if arguments is not None and fields.keys() != {"same"}:
+            self._arguments(cls, arguments, f"{path}.{cls.__name__}".lstrip("."))
+
+    def _class(self, fields: dict[str, Any]) -> tuple[type, dict[str, Any]]:
+        arguments = dict(fields)
+        name = arguments.pop("class", None)
+        if name == "Signal":
+            return Signal, arguments
+        if not isinstance(name, str) or name not in self.registry:
+            names = ", ".join(sorted(self.registry))
+            raise InputError(
+                f"The config names the class {_short(name)}, which is not in the registry: it "
+                f"holds {names}."
+            )
+        return self.registry[name], arguments
+
+    def _arguments(self, cls: type, arguments: dict[str, Any], path: str) -> None:
+        if issubclass(cls, nn.Module):
+            self.modules.append(cls)
+        wanted = _parameters(cls)
+        for name in arguments:
+            if name not in wanted:
+                raise InputError(
+                    f"The config of {cls.__name__} does not fit its constructor: it takes no "
+                    f"{_short(name)}."
+                )
+        for name, (annotation, needed) in wanted.items():
+            if name in arguments:
+                self.value(arguments[name], annotation, f"{path}.{name}")
+            elif needed:
+                raise InputError(
+                    f"The config of {cls.__name__} does not fit its constructor: {name} is missing."
+                )
+
+
+def classes(config: Any) -> set[str]:
+    """The names of all classes in a config."""
+    if isinstance(config, dict):
+        inner = set().union(*map(classes, config.values()))
+        return inner | ({config["class"]} if "class" in config else set())
+    return set().union(*map(classes, config)) if isinstance(config, list) else set()
+
+
+@contextmanager
+def bounded(entries: int) -> Iterator[None]:
+    """Stops what is built in the block once it has far more parts than a file has tensors.
+
+    Raises:
+        InputError: If it has.
+    """
+    left = {"tensors": 4 * entries + 256, "modules": 16 * entries + 512}
+    here = threading.get_ident()
+
+    def count(what: str, *_: Any) -> None:
+        if threading.get_ident() == here:
+            left[what] -= 1
+            if left[what] < 0:
+                raise InputError(
+                    f"The config asks for a model of more parts than its weights are of: they have "
+                    f"{entries} tensors."
+                )
+
+    tensors, modules = functools.partial(count, "tensors"), functools.partial(count, "modules")
+    with ExitStack() as stack:
+        for register, hook in (
+            (registration.register_module_parameter_registration_hook, tensors),
+            (registration.register_module_buffer_registration_hook, tensors),
+            (registration.register_module_module_registration_hook, modules),
+        ):
+            stack.callback(register(hook).remove)
+        yield
+
+
+def sizes(weights_file: Path) -> dict[str, Weights]:
+    """The shapes and kinds of the tensors of a weights file, from its header alone.
+
+    Raises:
+        InputError: If it is not whole.
+    """
+    try:
+        with safe_open(weights_file, framework="pt") as content:
+            parts = {name: content.get_slice(name) for name in content.keys()}  # noqa: SIM118
+            return {
+                name: Weights(tuple(part.get_shape()), _kind_of(part.get_dtype()))
+                for name, part in parts.items()
+            }
+    except (SafetensorError, OSError, ValueError) as error:
+        raise InputError(f"{weights_file} is damaged ({error}): copy it again.") from error
+
+
+def first_difference(model: nn.Module, weights: Mapping[str, Weights]) -> str | None:
+    """Where a model differs from the weights of a file, in words; None where they fit.
+
+    A tensor without elements takes any number of rows: it is filled from the file.
+    """
+    state = model.state_dict(keep_vars=True)
+    for name, found in weights.items():
+        if name not in state:
+            return f"there is no place for {name}"
+        tensor = state[name]
+        shape, expected = tuple(tensor.shape), tuple(found.shape)
+        if not tensor.numel() and shape[:1] == (0,) and len(shape) == len(expected):
+            shape, expected = shape[1:], expected[1:]
+        if shape != expected:
+            return f"{name} is {tuple(tensor.shape)} by the config, {found.shape} in the file"
+        if _kind(tensor) != found.kind:
+            return f"{name} is {tensor.dtype} by the config, {found.kind} in the file"
+    held = {id(state[name]) for name in weights}
+    if missing := next((name for name, t in state.items() if id(t) not in held), None):
+        return f"{missing} is missing"
+    unsaved = sum(t.numel() * t.element_size() for n, t in model.named_buffers() if n not in state)
+    if unsaved > UNSAVED:
+        return f"it would take {unsaved / 2**30:.0f} GiB beside its weights"
+    return _way_through(model)
+
+
+def _way_through(model: Any) -> str | None:
+    """Why a signal cannot go through an autoencoder on the meta device; None if it can.
+
+    Sizes that the weights do not show, such as that of the signal, must fit as well.
+    """
+    encoder, decoder = getattr(model, "encoder", None), getattr(model, "decoder", None)
+    parts = (encoder, decoder, getattr(encoder, "inner", None), getattr(decoder, "inner", None))
+    if encoder is None or decoder is None or not all(map(_is_smaltis, parts)):
+        return None
+    signal, factor, likelihood = model.signal, model.downsampling, model.likelihood
+    size = [-(-length // factor) * factor for length in signal.size]
+    size = size or [2 * factor] * signal.spatial_dims
+    try:
+        z = encoder(torch.empty(1, signal.channels, *size, device="meta"))
+        dim = getattr(getattr(model, "quantizer", None), "dim", None)
+        inside = (decoder.dim if dim is None else dim, *z.shape[2:])
+        h = decoder(torch.empty(1, *inside, device="meta"))
+        wanted = signal.channels if likelihood is None else likelihood.channels(signal.channels)
+    except Exception as error:  # torch's, about shapes
+        return f"no signal {signal.channels, *size} can go through it: {first_line(error)}"
+    if dim is not None and z.shape[1] != dim:
+        return f"its encoder gives {z.shape[1]} dimensions, its quantizer takes {dim}"
+    if tuple(h.shape) != (1, wanted, *size):
+        return f"its decoder gives {tuple(h.shape[1:])}, its signals are {(wanted, *size)}"
+    return None
+
+
+def _is_smaltis(part: Any) -> bool:
+    return part is None or type(part).__module__.partition(".")[0] in ("smalti", "torch")
+
+
+def _kind_of(dtype: str) -> str:
+    """The kind of a type of safetensors, such as BF16."""
+    if dtype == "BOOL":
+        return "bool"
+    return {"F": "float", "B": "float", "C": "complex"}.get(dtype[:1], "int")
+
+
+def _kind(tensor: Tensor) -> str:
+    if tensor.is_floating_point():
+        return "float"
+    if tensor.is_complex():
+        return "complex"
+    return "bool" if tensor.dtype == torch.bool else "int"
+
+
+@functools.cache
+def _parameters(cls: type) -> dict[str, tuple[Any, bool]]:
+    """The annotation of each parameter of a constructor, and whether it must be given."""
+    init = inspect.unwrap(cls.__init__)  # type: ignore[misc]
+    try:
+        hints = typing.get_type_hints(init, include_extras=True)
+    except Exception:  # of somebody's own class, with names that cannot be found
+        hints = {}
+    variadic = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    parameters = list(inspect.signature(init).parameters.values())[1:]
+    return {
+        parameter.name: (
+            hints.get(parameter.name, Any),
+            parameter.default is inspect.Parameter.empty,
+        )
+        for parameter in parameters
+        if parameter.kind not in variadic
+    }
+
+
+def _plain(value: Any, wanted: Any, path: str) -> None:
+    if wanted in (None, types.NoneType):
+        fits, name = value is None, "null"
+    elif wanted is float:
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        # All are calculated with in float32, in which others are infinite or 0.
+        small = number and (value == 0 or TINY <= abs(value) <= HUGE)
+        fits, name = small, "a number that float32 holds"
+    elif wanted is int:
+        fits, name = type(value) is int and abs(value) < WIDEST, "a whole number"
+    else:
+        fits, name = type(value) is wanted, "true or false" if wanted is bool else "a text"
+    if not fits:
+        raise _wrong(value, name, path)
+
+
+def _is_number_of_range(value: Any) -> bool:
+    """False for a number that is not finite or not below 2^63; True for all else."""
+    if isinstance(value, float):
+        return math.isfinite(value)
+    return not isinstance(value, int) or abs(value) < WIDEST
+
+
+def _is_sequence(wanted: Any) -> bool:
+    return isinstance(wanted, type) and (issubclass(wanted, list | tuple) or wanted is Sequence)
+
+
+def _wrong(value: Any, wanted: str, path: str) -> InputError:
+    return InputError(
+        f"The config says {path.lstrip('.') or 'model'} is {_short(value)}, and it must be "
+        f"{wanted}: copy the model again, or save it again."
+    )
+
+
+def _short(value: Any) -> str:
+    """A value in at most 60 characters, however large it is."""
+    if isinstance(value, list | dict):
+        return f"a {'list' if isinstance(value, list) else 'JSON object'} of {len(value)}"
+    if isinstance(value, int) and value.bit_length() > 200:
+        return "an integer of hundreds of digits"
+    words = repr(value)
+    return words if len(words) <= 60 else f"{words[:57]}..."
+
+
+def _inside(value: Any) -> Iterator[Any]:
+    if isinstance(value, dict):
+        yield from value.values()
+    elif isinstance(value, list):
+        yield from value
+
+
+def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    fields = dict(pairs)
+    if len(fields) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"it holds {_short(twice)} more than once")
+    return fields
+
+
+def _no_number(word: str) -> Any:
+    raise ValueError(f"{word} is no number that JSON has")

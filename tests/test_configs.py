@@ -1,0 +1,292 @@
+"""A config of a stranger is one line or an equal model, never a traceback or a hang."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import time
+from copy import deepcopy
+from functools import cache
+
+import pytest
+import safetensors.torch
+import torch
+
+from smalti import artifacts
+from smalti.artifacts import describe, load_model, registered, registry, save_model
+from smalti.errors import InputError
+from smalti.priors import PixelCNN
+from smalti.signals import Signal
+
+IMAGE = Signal("image", 1, (12, 8))
+HOSTILE = [
+    *(-1, 0, 2**31, 10**12, 2**62, 2**80, 1e308, -0.5, 1.5, 1e-300, True, "x", None, [], {}),
+    *([10**12] * 2, [-1, 0], [[[]]], {"class": []}, {"class": "os.system"}, {"same": 0}),
+    *({"same": -1}, {"same": "x"}, {"class": "Nearest"}, {"class": "Signal"}),
+]
+
+
+def make(name, *arguments, **options):
+    return registry[name](*arguments, **options)
+
+
+def image_tokenizer(quantizer, likelihood=None, outputs=1):
+    encoder = make("ConvEncoder", 1, 8, hidden=8, residual_blocks=1)
+    decoder = make("ConvDecoder", outputs, 8, hidden=8, residual_blocks=1)
+    return make("DiscreteAutoencoder", encoder, quantizer, decoder, IMAGE, likelihood)
+
+
+def vectors(dim=8, codebook="EMACodebook", **options):
+    return make("VectorQuantizer", make(codebook, 16, dim), **options)
+
+
+def quantizers():
+    yield vectors(revival=make("Revival"), assignment=make("Stochastic", 0.5))
+    regularisers = [make("Orthogonality", 4), make("Entropy")]
+    yield vectors(8, "GradientCodebook", estimator=make("DiVeQ"), regularisers=regularisers)
+    cosine, estimator = make("Cosine"), make("IndexBackpropagation")
+    yield vectors(8, "TransformedCodebook", geometry=cosine, estimator=estimator)
+    yield make("FiniteScalarQuantizer", [4] * 8, make("ShiftedBound"))
+    yield make("LookupFreeQuantizer", 8)
+    yield make("BinarySphericalQuantizer", 8)
+    yield make("GumbelQuantizer", 16, 8, make("Annealing"))
+    yield make("ResidualQuantizer", [vectors()] * 2, make("Rotation"), dropout=0.1)
+    yield make("ProductQuantizer", [vectors(4), vectors(4)])
+    yield make("MultiScaleQuantizer", vectors(), [(1, 1), (3, 2)], make("NSVQ"))
+    fsq = make("FiniteScalarQuantizer", [4, 4], make("SymmetricBound"))
+    yield make("ProjectedQuantizer", fsq, 8)
+    yield make("ScaledQuantizer", vectors(), 0.5)
+
+
+@cache
+def models():
+    """Among them a module of nearly every registered class."""
+    found = [image_tokenizer(quantizer) for quantizer in quantizers()]
+    for likelihood, outputs in (
+        (make("Gaussian", learned=True), 1),
+        (make("Categorical", 16), 16),
+        (make("LogisticMixture", 3), 9),
+        (make("Bernoulli"), 1),
+        (make("PixelCNNLikelihood", 1, hidden=8, layers=2), 8),
+    ):
+        found.append(image_tokenizer(vectors(), likelihood, outputs))
+    small = {"hidden": 8, "residual_blocks": 1}
+    inner = make("ConvEncoder", 1, 8, **small), make("ConvDecoder", 1, 8, **small)
+    encoder, decoder = make("VectorEncoder", inner[0], (3, 2), 12), inner[1]
+    decoder = make("VectorDecoder", decoder, (3, 2), 6)
+    found.append(make("VariationalAutoencoder", encoder, decoder, make("Gaussian"), IMAGE))
+    encoder = make("VectorEncoder", inner[0], (3, 2), 6)
+    found.append(make("Autoencoder", encoder, decoder, IMAGE))
+    fine, coarse = small, {**small, "downsampling": 2}
+    found.append(
+        make(
+            "HierarchicalAutoencoder",
+            [make("ConvEncoder", 1, 8, **fine), make("ConvEncoder", 8, 8, **coarse)],
+            [vectors(), vectors()],
+            [make("ConvDecoder", 8, 8, **coarse), make("ConvDecoder", 1, 16, **fine)],
+            Signal("image", 1, (16, 16)),
+        )
+    )
+    label = make("Label", ["a", "b"])
+    above = make("GridsAbove", (16,), ((2, 2),))
+    coarse = make("PixelCNN", 16, (2, 2), hidden=8, layers=2)
+    finer = make("PixelCNN", 16, (4, 4), above, hidden=8, layers=2)
+    found += [
+        make("Cascade", [coarse, finer]),
+        make("PixelCNN", 16, (3, 2), make("TimeOfDay"), hidden=8, layers=2),
+        make("DepthPixelCNN", (16, 16), (3, 2, 2), hidden=8, layers=2),
+        make("PixelSNAIL", 16, (3, 2), label, hidden=8, blocks=1, layers=1, heads=2),
+        make("Histogram", 16, (3, 2), label),
+        make("Uniform", 16, (3, 2)),
+    ]
+    found[-2].fit(torch.randint(16, (5, 3, 2)), torch.tensor([0, 1, 1, 0, 1]))
+    return found
+
+
+def sealed(folder, config):
+    """Writes a config with the checksum that fits it, as a stranger can."""
+    config = {name: value for name, value in config.items() if name != "checksum"}
+    config["checksum"] = artifacts._checksum(config, folder / "model.safetensors")
+    (folder / "config.json").write_text(json.dumps(config))
+
+
+def places(config, path=()):
+    """The ways to everything in a config."""
+    if path:
+        yield path
+    listed = config if isinstance(config, list) else []
+    for key, value in config.items() if isinstance(config, dict) else enumerate(listed):
+        yield from places(value, (*path, key))
+
+
+def changed(config, path, value):
+    config = deepcopy(config)
+    inner = config
+    for key in path[:-1]:
+        inner = inner[key]
+    inner[path[-1]] = value
+    return config
+
+
+def one_line(folder):
+    with pytest.raises(InputError) as caught:
+        load_model(folder)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def plain(config):
+    notes = ("smalti_version", "checksum", "made_from")
+    return {name: value for name, value in config.items() if name not in notes}
+
+
+def test_every_class_loads_as_it_was_saved(tmp_path):
+    for number, model in enumerate(models()):
+        save_model(model, tmp_path / str(number))
+        before = torch.get_rng_state()
+        loaded = load_model(tmp_path / str(number))
+        torch.set_rng_state(before)
+        assert describe(loaded) == describe(model)
+        for name, tensor in model.state_dict().items():
+            assert torch.equal(loaded.state_dict()[name], tensor)
+
+
+def test_a_config_with_any_hostile_value_is_one_line_or_an_equal_model(tmp_path):
+    """A seeded walk over all arguments of all classes, each with values that make no sense."""
+    draw, seen, tried = random.Random(0), {}, 0
+    for number, model in enumerate(models()):
+        folder = tmp_path / str(number)
+        save_model(model, folder)
+        config = json.loads((folder / "config.json").read_text())
+        for path in places(plain(config)):
+            kind = tuple(key for key in path if isinstance(key, str))[-2:]
+            seen[kind] = seen.get(kind, 0) + 1
+            for value in draw.sample(HOSTILE, 3) if seen[kind] <= 2 else ():
+                mutated = changed(config, path, value)
+                sealed(folder, mutated)
+                tried += 1
+                began = time.process_time()
+                try:
+                    loaded = load_model(folder)
+                except InputError as error:
+                    assert "\n" not in str(error)
+                else:
+                    assert describe(loaded) == plain(mutated), (path, value)
+                assert time.process_time() - began < 5, (path, value)
+        sealed(folder, config)
+    assert tried > 250
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "line"),
+    [
+        (("class",), ["DiscreteAutoencoder"], "not in the registry"),
+        (("signal",), 5, "signal is 5, and it must be a Signal"),
+        (("signal", "size"), [12, 12, 12], "size of image has 2 numbers"),
+        (("signal", "channels"), 3, "no signal .* can go through it"),
+        (("signal", "low"), 7, "two finite numbers"),
+        (("encoder", "hidden"), -8, "does not fit"),
+        (("encoder", "hidden"), "8", "hidden is '8', and it must be a whole number"),
+        (("encoder", "hidden"), True, "hidden is True, and it must be a whole number"),
+        (("encoder", "hidden"), 10**12, "does not fit"),
+        (("encoder", "hidden"), 16, "by the config"),
+        (("encoder", "residual_blocks"), 10**12, "more parts than its weights"),
+        (("quantizer", "codebook", "size"), 2**70, "must be a whole number"),
+        (("quantizer", "codebook", "decay"), 1e-300, "a number that float32 holds"),
+        (("quantizer", "codebook"), {"same": 0}, "is 'DiscreteAutoencoder', and it must be"),
+        (("quantizer", "codebook"), {"class": "Cosine"}, "is 'Cosine', and it must be a Codebook"),
+        (("quantizer", "revival", "onto"), "noise", "must be one of 'vectors', 'codewords'"),
+        (("quantizer", "colour"), "red", "does not fit its constructor: it takes no 'colour'"),
+        (("decoder",), None, "decoder is None, and it must be a Module"),
+        (("made_from",), 5, "made_from"),
+    ],
+)
+def test_each_kind_of_nonsense_is_named(tmp_path, path, value, line):
+    save_model(models()[0], tmp_path)
+    sealed(tmp_path, changed(json.loads((tmp_path / "config.json").read_text()), path, value))
+    with pytest.raises(InputError, match=line):
+        load_model(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("[" * (9 << 20), "deep within each other"),
+        ('{"a":' * (2 << 20) + "1" + "}" * (2 << 20), "deep within each other"),
+        ('{"a":' * 150 + "1" + "}" * 150, "deep within each other"),
+        ('{"class": "Uniform", "class": "Uniform"}', "holds 'class' more than once"),
+        ('{"codebook_size": NaN}', "NaN is no number"),
+        ('{"codebook_size": -Infinity}', "-Infinity is no number"),
+        ('{"codebook_size": ' + "9" * 5000 + "}", "not the JSON of a model"),
+        ("[1]", "no JSON object"),
+        ("5", "no JSON object"),
+        ("", "not the JSON of a model"),
+        ("\x00\udcff", "not the JSON of a model"),
+    ],
+    ids=range(11),
+)
+def test_a_text_that_is_no_config_is_one_line(tmp_path, text, line):
+    save_model(models()[-1], tmp_path)
+    (tmp_path / "config.json").write_text(text, errors="surrogateescape")
+    assert line in one_line(tmp_path)
+
+
+def test_a_file_of_gigabytes_or_none_in_the_place_of_a_config(tmp_path):
+    save_model(models()[-1], tmp_path)
+    os.truncate(tmp_path / "config.json", 1 << 34)
+    assert "bytes, more than" in one_line(tmp_path)
+    for name in ("config.json", "model.safetensors"):
+        kept = (tmp_path / name).rename(tmp_path / "kept")
+        os.mkfifo(tmp_path / name)
+        assert f"{name} is missing" in one_line(tmp_path)
+        (tmp_path / name).unlink()
+        kept.rename(tmp_path / name)
+
+
+def test_weights_that_are_others_are_one_line(tmp_path):
+    model = models()[0]
+    save_model(model, tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    file = tmp_path / "model.safetensors"
+    whole = safetensors.torch.load_file(file)
+    name = "encoder.down.0.bias"
+    header = b'{"a":{"dtype":"F32","shape":[1000000000000],"data_offsets":[0,4000000000000]}}'
+    for weights, line in (
+        ({**whole, "more": torch.zeros(1)}, "there is no place for more"),
+        ({n: t for n, t in whole.items() if n != name}, f"{name} is missing"),
+        ({**whole, name: whole[name][:-1].clone()}, "by the config"),
+        ({**whole, name: whole[name].to(torch.int64)}, "int in the file"),
+        ({**whole, "quantizer.updates": torch.tensor(0.5)}, "float in the file"),
+        (b"", "is damaged"),
+        (b"\xff" * 64, "is damaged"),
+        (len(header).to_bytes(8, "little") + header, "is damaged"),
+        (file.read_bytes()[:-1], "is damaged"),
+    ):
+        if isinstance(weights, bytes):
+            file.write_bytes(weights)
+        else:
+            safetensors.torch.save_file(weights, file)
+        sealed(tmp_path, config)
+        assert line in one_line(tmp_path)
+
+
+def test_weights_in_half_precision_are_still_loaded(tmp_path):
+    prior = PixelCNN(16, (3, 2), hidden=8, layers=2).half()
+    save_model(prior, tmp_path)
+    assert describe(load_model(tmp_path)) == describe(prior)
+
+
+def test_a_class_of_a_user_that_looks_at_its_numbers_is_loaded(tmp_path):
+    @registered
+    class Scaled(torch.nn.Module):
+        def __init__(self, factor: float) -> None:
+            super().__init__()
+            self.weight = torch.nn.Parameter(torch.full((2,), factor))
+            self.largest = self.weight.max().item()
+
+    save_model(Scaled(3.0), tmp_path)
+    assert load_model(tmp_path).largest == 3.0
+    config = json.loads((tmp_path / "config.json").read_text())
+    sealed(tmp_path, {**config, "factor": "large"})
+    assert "must be a number" in one_line(tmp_path)
