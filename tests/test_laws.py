@@ -9,6 +9,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 from smalti.artifacts import load_model, save_model
 from smalti.errors import InputError
@@ -371,7 +372,111 @@ def test_the_output_has_the_dtype_of_the_input(case, dtype):
     assert torch.equal(output.indices, quantizer.encode(z.detach().float())) or case.drawn
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_it_learns_whatever_it_is_cast_to(case, dtype, tmp_path):
+    quantizer = trained(case).to(dtype)
+    optimizer = torch.optim.SGD([*quantizer.parameters(), torch.zeros(1)], lr=0.1)
+    for seed in range(3):
+        z = some_vectors(100, seed=seed).to(dtype).requires_grad_()
+        output = quantizer(z)
+        assert output.quantized.dtype == dtype
+        (output.quantized.float().square().mean() + sum(output.losses.values())).backward()
+        assert z.grad.isfinite().all()
+        optimizer.step()
+        quantizer.update()
+    assert quantizer.decode(quantizer.encode(z)).isfinite().all()
+    assert quantizer.decode(no_indices(quantizer)).isfinite().all()
+    for name, buffer in quantizer.named_buffers():
+        assert buffer.dtype in (torch.float32, torch.int64), name
+    assert all(parameter.dtype == dtype for parameter in quantizer.parameters())
+
+    before = state(quantizer)
+    save_model(quantizer, tmp_path / "quantizer")
+    for name, tensor in state(load_model(tmp_path / "quantizer")).items():
+        torch.testing.assert_close(tensor.to(dtype), before[name].to(dtype), rtol=1e-6, atol=0)
+    # A state that was saved with everything in this dtype still loads, in either way.
+    cast = {name: t.to(dtype) if t.is_floating_point() else t for name, t in before.items()}
+    for assign in (False, True):
+        other = case.build().to(dtype)
+        other.load_state_dict(cast, assign=assign)
+        other(z.detach()), other.update()
+        assert [b.dtype for b in other.buffers()] == [b.dtype for b in quantizer.buffers()]
+
+
 # Gradients and losses
+
+
+def test_no_vector_is_too_short_or_too_long_for_its_gradient(case):
+    quantizer = trained(case)
+    upstream = some_vectors(50, seed=2)
+    for scale in (0.0, 1e-30, 1e-12, 1e-6, 1e-3, 1.0, 1e3, 1e6):
+        z = (scale * some_vectors(50)).requires_grad_()
+        output = quantizer(z)
+        (gradient,) = torch.autograd.grad(output.quantized, z, upstream, retain_graph=True)
+        assert (gradient.norm(dim=1) <= 110 * upstream.norm(dim=1)).all(), scale
+        for loss in output.losses.values():
+            if not loss.requires_grad:
+                continue
+            of_z, *others = torch.autograd.grad(
+                loss, [z, *quantizer.parameters()], retain_graph=True, allow_unused=True
+            )
+            # Losses are squares, so their gradients grow with the vectors.
+            assert of_z is None or of_z.norm() <= 110 * max(scale, 1), scale
+            assert all(part is None or part.isfinite().all() for part in others), scale
+
+
+@pytest.mark.parametrize("mode", ["training", "evaluation"])
+def test_what_is_not_finite_is_never_passed_off_as_a_codeword(case, mode):
+    quantizer = trained(case).train(mode == "training")
+    for bad in (torch.nan, torch.inf, -torch.inf):
+        check_not_finite(case, copy.deepcopy(quantizer), bad)
+
+
+def check_not_finite(case: Case, quantizer: Quantizer, bad: float) -> None:
+    z = some_vectors(40)
+    expected = copy.deepcopy(quantizer).eval()(z)
+    z[7, 2] = bad
+    output, indices = quantizer(z), quantizer.encode(z)
+    others = torch.arange(40) != 7
+    for found in (output.indices, indices):
+        assert (found[7] == -1).any()
+        if not (case.drawn and quantizer.training and found is output.indices):
+            assert torch.equal(found[others], expected.indices[others])
+    assert output.quantized[7].isnan().any() and output.quantized[others].isfinite().all()
+    if not quantizer.training:
+        assert torch.equal(output.quantized[others], expected.quantized[others])
+    told = [not loss.isfinite() for name, loss in output.losses.items() if name != "orthogonality"]
+    assert all(told) if bad != bad else any(told) or not told  # an infinite bit is a sure one
+    quantizer.update()
+    assert all(tensor.isfinite().all() for tensor in state(quantizer).values())
+
+
+@pytest.mark.parametrize("reentrant", [False, True])
+def test_activation_checkpointing_changes_nothing(case, reentrant):
+    results = []
+    whole = trained(case)
+    for checkpointed in (False, True):
+        quantizer, z = copy.deepcopy(whole), some_vectors(60).requires_grad_()
+
+        def forward(z: Tensor, quantizer: Quantizer = quantizer) -> tuple[Tensor, Tensor]:
+            output = quantizer(z)
+            return output.quantized, sum(output.losses.values(), torch.zeros(()))
+
+        torch.manual_seed(3)
+        for part in z.split(20):  # accumulated
+            y, losses = (
+                checkpoint(forward, part, use_reentrant=reentrant)
+                if checkpointed
+                else forward(part)
+            )
+            (y.square().sum() + losses).backward()
+        torch.manual_seed(4)
+        quantizer.update()
+        results.append((z.grad, [p.grad for p in quantizer.parameters()], state(quantizer)))
+    (a_grad, a_parameters, a_state), (b_grad, b_parameters, b_state) = results
+    assert torch.equal(a_grad, b_grad)
+    assert all(map(torch.equal, a_parameters, b_parameters))
+    assert_equal_states(a_state, b_state)
 
 
 def test_the_losses_are_those_expected(case):

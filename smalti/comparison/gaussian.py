@@ -26,7 +26,7 @@ from smalti.comparison.outcomes import Comparison, Outcome
 from smalti.comparison.plan import announced, plan
 from smalti.errors import InputError
 from smalti.losses import MSE
-from smalti.quantizers import Quantizer, count_indices, perplexity, usage
+from smalti.quantizers import Quantizer, codebook_usage
 from smalti.training import TokenizerObjective
 
 __all__ = ["bound", "gaussian"]
@@ -100,11 +100,11 @@ def _learned(
         if step % max(1, steps // POINTS) == 0:
             curve.append((step, seconds, _distortion(quantizer, validation)))
     test = torch.randn(TEST, DIM, generator=source)
-    counts = count_indices(quantizer.eval().encode(test), 2**bits)
+    used, perplexity = codebook_usage(quantizer.eval().encode(test), 2**bits)
     figures = {
         DISTORTION: _distortion(quantizer, test),
-        "usage": usage(counts),
-        "perplexity": perplexity(counts),
+        "usage": used,
+        "perplexity": perplexity,
         "seconds": seconds,
     }
     return figures, curve

@@ -27,7 +27,13 @@ NOISE_AT_ONCE = 2**20  # scores of a block: 4 MB of float32
 
 
 class Assignment(ABC):
-    """Abstract assignment."""
+    """Abstract assignment.
+
+    Attributes:
+        nearest: Whether it is always the nearest codeword.
+    """
+
+    nearest: bool = False
 
     @abstractmethod
     def __call__(self, z: Tensor, codebook: Tensor) -> Tensor:
@@ -40,6 +46,8 @@ class Assignment(ABC):
 @registered
 class Nearest(Assignment):
     """To the nearest codeword."""
+
+    nearest = True
 
     def __call__(self, z: Tensor, codebook: Tensor) -> Tensor:
         return nearest(z, codebook)

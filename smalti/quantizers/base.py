@@ -29,7 +29,9 @@ __all__ = [
     "check_indices",
     "check_mask",
     "check_vectors",
+    "settled",
     "taken_in",
+    "whole",
 ]
 
 
@@ -37,8 +39,9 @@ class Quantized(NamedTuple):
     """What a quantizer's forward pass gives.
 
     Attributes:
-        quantized: (..., D), in the dtype of z, with the estimator's gradient; 0 where masked.
-        indices: (...) or (..., Q), int64; -1 where masked.
+        quantized: (..., D), in the dtype of z, with the estimator's gradient; 0 where masked, and
+            NaN where a vector holds NaN or infinity.
+        indices: (...) or (..., Q), int64; -1 where masked, and of vectors that are not finite.
         losses: Unweighted scalars, means over the elements of the valid positions: `"commitment"`
             pulls the encoder to the codewords, `"codebook"` the codewords to the encoder. Their
             weights are the training objective's.
@@ -52,11 +55,16 @@ class Quantized(NamedTuple):
 class Quantizer(nn.Module, ABC):
     """Abstract quantizer of vectors (..., D).
 
+    NaN and infinity have no codeword. They are never passed off as one: where a vector that counts
+    is not finite, the output is NaN, the index is -1, and so is each loss NaN (or infinite) that
+    compares the vectors; other positions are not touched.
+
     Attributes:
         codebook_sizes: The number of values an index can take, one for each index of a vector.
         dim: D.
         learns_from_output: Whether it has parameters that the gradient of its output trains, past
             its estimator. A sum of quantizers then passes that gradient on to it.
+        draws: Whether codewords are drawn at random in training, and need not be the nearest.
         whole_grids: Whether it takes grids (..., *grid, D) and not single vectors, so that its
             indices are (..., Q) for each grid.
     """
@@ -64,6 +72,7 @@ class Quantizer(nn.Module, ABC):
     codebook_sizes: tuple[int, ...]
     dim: int
     learns_from_output: bool = False
+    draws: bool = False
     whole_grids: bool = False
 
     @abstractmethod
@@ -82,11 +91,14 @@ class Quantizer(nn.Module, ABC):
 
     @abstractmethod
     def encode(self, z: Tensor) -> Tensor:
-        """The indices of z: (..., D) to (...) or (..., Q), int64, without gradient."""
+        """The indices of z: (..., D) to (...) or (..., Q), int64, without gradient.
+
+        Those of vectors that are not finite are -1.
+        """
 
     @abstractmethod
     def decode(self, indices: Tensor) -> Tensor:
-        """The vectors of indices: (...) or (..., Q) to (..., D); an index of -1 gives 0.
+        """The vectors of indices: (...) or (..., Q) to (..., D), float32; an index of -1 gives 0.
 
         Raises:
             InputError: If an index is out of range.
@@ -150,10 +162,27 @@ def taken_in(z: Tensor, dim: int, mask: Tensor | None = None) -> Tensor:
     return z.float() if mask is None else torch.where(mask[..., None], z.float(), 0.0)
 
 
+def whole(z: Tensor) -> Tensor:
+    """Which vectors (..., D) are finite in float32: (...) bool, without waiting for the device."""
+    # NaN and infinity survive every sum; only numbers near the largest of all can make one.
+    return z.sum(-1, dtype=torch.float32).isfinite()
+
+
+def settled(z: Tensor, mask: Tensor | None, y: Tensor) -> Tensor:
+    """The output y (..., D) in the dtype of z: NaN where z is not finite, and 0 where masked."""
+    good = whole(z)
+    other = y.new_full((), torch.nan)
+    if mask is not None:
+        good, other = good & mask, torch.where(mask, other, 0.0)[..., None]
+    return torch.where(good[..., None], y, other).to(z.dtype)
+
+
 def answer(
     z: Tensor, mask: Tensor | None, y: Tensor, indices: Tensor, losses: dict[str, Tensor]
 ) -> Quantized:
     """What a quantizer of single vectors gives for z: y in its dtype, masked positions set apart.
+
+    A vector that is not finite has no codeword: its output is NaN, its index -1.
 
     Arguments:
         z: What it was given, (..., D).
@@ -162,7 +191,5 @@ def answer(
         indices: (...), int64.
         losses: By name.
     """
-    if mask is not None:
-        y = torch.where(mask[..., None], y, 0.0)
-        indices = torch.where(mask, indices, -1)
-    return Quantized(y.to(z.dtype), indices, losses)
+    indices = torch.where(whole(z) if mask is None else whole(z) & mask, indices, -1)
+    return Quantized(settled(z, mask, y), indices, losses)

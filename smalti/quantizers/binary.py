@@ -36,8 +36,8 @@ from smalti.quantizers.base import (
     Quantizer,
     answer,
     check_indices,
-    check_vectors,
     taken_in,
+    whole,
 )
 from smalti.quantizers.entropies import bit_entropy, entropy_deficit
 from smalti.quantizers.estimators import straight_through
@@ -106,8 +106,7 @@ class BinaryQuantizer(Quantizer):
         return answer(z, mask, y, indices, losses)
 
     def encode(self, z: Tensor) -> Tensor:
-        check_vectors(z, self.dim)
-        return _to_index(z >= 0)
+        return torch.where(whole(z), _to_index(taken_in(z, self.dim) >= 0), -1)
 
     def decode(self, indices: Tensor) -> Tensor:
         (size,) = self.codebook_sizes

@@ -4,20 +4,19 @@
 
 Codewords and latents lie on one sphere, so the quantization error is bounded, ‖u − z_q‖² < 2, and
 the encoder cannot drift away. The gradient passes straight through the sign, and through the
-normalization as it is: g_z = (g − ⟨g, u⟩ u) / ‖z‖. See `smalti.quantizers.binary` for the rest.
+normalization: g_z = (g − ⟨g, u⟩ u) / max(‖z‖, 0.01), see `smalti.quantizers.directions`. See
+`smalti.quantizers.binary` for the rest.
 """
 
 import math
 
-import torch
 from torch import Tensor
 
 from smalti.artifacts import registered
 from smalti.quantizers.binary import BinaryQuantizer
+from smalti.quantizers.directions import unit
 
 __all__ = ["BinarySphericalQuantizer"]
-
-NOTHING = 1e-12  # the largest coordinate of a vector that has no direction
 
 
 @registered
@@ -59,10 +58,4 @@ class BinarySphericalQuantizer(BinaryQuantizer):
         super().__init__(bits, 1 / math.sqrt(max(bits, 1)), temperature, group)
 
     def latent(self, z_e: Tensor) -> Tensor:
-        # Neither tiny nor huge vectors survive the squares of a norm, so they are scaled first; u
-        # does not depend on it. Both branches of a `where` must have finite gradients.
-        scale = z_e.detach().abs().amax(-1, keepdim=True)
-        nothing = scale <= NOTHING
-        v = torch.where(nothing, 1.0, z_e / torch.where(nothing, 1.0, scale))
-        u = v / torch.linalg.vector_norm(v, dim=-1, keepdim=True)
-        return torch.where(nothing, 0.0, u)
+        return unit(z_e)

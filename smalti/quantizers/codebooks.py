@@ -7,7 +7,11 @@ step nearest to e_k and s_k their sum,
     n_k ← γ n_k + (1 − γ) c_k         m_k ← γ m_k + (1 − γ) s_k
     N = Σ_k n_k                       ñ_k = N (n_k + ε) / (N + K ε)         e_k = m_k / ñ_k
 
-where ñ is n smoothed, so that a codeword that nothing fell on is not divided by zero.
+where ñ is n smoothed, so that nothing is divided by zero. A codeword that nothing fell on stays
+where it is: its n and m shrink alike, and with them only how much it weighs beside what falls on it
+next. ε, made for steps with more vectors than codewords, is taken times N/K where there are fewer,
+or it would pull the codewords towards 0. Codewords that are learned so are statistics, as n and m
+are: they stay in float32 whatever the module is cast to.
 
 Gradients that reach a few codewords only leave the others behind. In a transformed codebook
 
@@ -24,11 +28,12 @@ from torch import Tensor, nn
 
 from smalti.artifacts import registered
 from smalti.errors import InputError
+from smalti.quantizers.precision import KeepsFloat32
 
 __all__ = ["Codebook", "EMACodebook", "GradientCodebook", "TransformedCodebook"]
 
 
-class Codebook(nn.Module, ABC):
+class Codebook(KeepsFloat32, ABC):
     """Abstract table of codewords.
 
     Attributes:
@@ -105,7 +110,7 @@ class EMACodebook(Codebook):
         size: Number of codewords K.
         dim: Their dimensions D.
         decay: γ in (0, 1), the share of the old average that an update keeps.
-        eps: ε > 0, in vectors, added to each count.
+        eps: ε > 0, in vectors, added to each count (times N/K where that is below 1).
 
     References:
         Neural Discrete Representation Learning, A. van den Oord, O. Vinyals and K. Kavukcuoglu,
@@ -113,6 +118,7 @@ class EMACodebook(Codebook):
     """
 
     by_gradient = False
+    in_float32 = ("weight", "counts", "sums")
     counts: Tensor  # n (K,)
     sums: Tensor  # m (K, D)
 
@@ -124,31 +130,32 @@ class EMACodebook(Codebook):
                 f"eps={eps}: 0.99 and 1e-5 are usual."
             )
         self.size, self.dim, self.decay, self.eps = size, dim, decay, eps
-        self.register_buffer("weight", _random_codewords(size, dim))
-        self.register_buffer("counts", torch.ones(size))
+        self.register_buffer("weight", _random_codewords(size, dim).float())
+        self.register_buffer("counts", torch.ones(size, dtype=torch.float32))
         self.register_buffer("sums", self.weight.clone())
 
     @torch.no_grad()
     def learn(self, counts: Tensor, sums: Tensor) -> None:
         # A vector that overflowed must not stay in the averages for ever, so its codeword sits out.
         finite = sums.isfinite().all(1)
+        hit = finite & (counts > 0)
         counts = torch.where(finite, counts, self.counts)
         sums = torch.where(finite[:, None], sums, self.sums)
 
         # A step without a single vector changes nothing; asked on the device, which need not wait.
-        some = (counts.sum() > 0).to(self.counts.dtype)
-        self.counts.lerp_(counts.to(self.counts.dtype), some * (1 - self.decay))
-        self.sums.lerp_(sums.to(self.sums.dtype), some * (1 - self.decay))
+        some = (counts.sum() > 0).float()
+        self.counts.lerp_(counts, some * (1 - self.decay))
+        self.sums.lerp_(sums, some * (1 - self.decay))
         total = self.counts.sum()
-        smoothed = total * (self.counts + self.eps) / (total + self.size * self.eps)
-        self.weight.lerp_(self.sums / smoothed[:, None], some)
+        eps = self.eps * (total / self.size).clamp(max=1.0)
+        smoothed = total * (self.counts + eps) / (total + self.size * eps)
+        self.weight.copy_(torch.where(hit[:, None], self.sums / smoothed[:, None], self.weight))
 
     @torch.no_grad()
     def replace(self, which: Tensor, vectors: Tensor) -> None:
         # Without the sums the next update would bring the old codeword back; with a tiny count it
         # would jump about.
-        vectors = vectors.to(self.weight.dtype)
-        count = self.counts.mean()
+        vectors, count = vectors.float(), self.counts.mean()
         self.counts[which] = count
         self.sums[which] = vectors * count
         self.weight[which] = vectors
@@ -173,18 +180,19 @@ class TransformedCodebook(Codebook):
     """
 
     by_gradient = True
+    in_float32 = ("table",)
     table: Tensor  # c (K, D)
 
     def __init__(self, size: int, dim: int) -> None:
         super().__init__()
         self.size, self.dim = size, dim
-        self.register_buffer("table", _random_codewords(size, dim))
+        self.register_buffer("table", _random_codewords(size, dim).float())
         self.map = nn.Parameter(torch.eye(dim))  # Wᵀ
 
     @property
     def weight(self) -> Tensor:  # type: ignore[override]
-        """The codewords (K, D), with the gradient of the map."""
-        return self.table @ self.map
+        """The codewords (K, D), float32, with the gradient of the map."""
+        return self.table @ self.map.float()
 
     def learn(self, counts: Tensor, sums: Tensor) -> None:
         """Nothing: the optimizer has moved the map already."""
@@ -193,7 +201,7 @@ class TransformedCodebook(Codebook):
     def replace(self, which: Tensor, vectors: Tensor) -> None:
         # The rows c that the map takes to the vectors, or as near to them as it can get.
         rows = torch.linalg.lstsq(self.map.T.double(), vectors.T.double()).solution.T
-        self.table[which] = rows.to(self.table.dtype)
+        self.table[which] = rows.float()
 
 
 def _random_codewords(size: int, dim: int) -> Tensor:

@@ -63,6 +63,12 @@ class SummedQuantizer(ComposedQuantizer, ABC):
             )
         for stage in stages:
             _check_estimators(stage)
+            if self.estimator.of_nearest and _draws(stage):
+                name = type(estimator).__name__
+                raise InputError(
+                    f"{name} supposes that vectors go to their nearest codewords, got a stage that "
+                    f"draws them: give the stages Nearest(), or the sum another estimator."
+                )
 
     def _quantize(self, stage: Quantizer, r: Tensor, mask: Tensor | None) -> Quantized:
         """A stage's answer to residuals r; its output has the gradient that the sum may use."""
@@ -88,6 +94,10 @@ def learns_from_output(quantizer: Quantizer) -> bool:
         isinstance(module, Quantizer) and module.learns_from_output
         for module in quantizer.modules()
     )
+
+
+def _draws(quantizer: Quantizer) -> bool:
+    return any(isinstance(module, Quantizer) and module.draws for module in quantizer.modules())
 
 
 def flat(quantizer: Quantizer, indices: Tensor) -> Tensor:

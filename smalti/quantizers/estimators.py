@@ -28,6 +28,7 @@ from torch.nn import functional as F
 
 from smalti.artifacts import registered
 from smalti.errors import InputError
+from smalti.quantizers.directions import unit
 
 __all__ = [
     "NSVQ",
@@ -38,6 +39,8 @@ __all__ = [
     "StraightThrough",
     "straight_through",
 ]
+
+LARGEST_SCALE = 100.0  # λ of the rotation
 
 
 def straight_through(z_e: Tensor, z_q: Tensor) -> Tensor:
@@ -80,10 +83,13 @@ class Estimator(nn.Module, ABC):
     Attributes:
         auxiliary: Whether it needs the codebook and the commitment loss beside it.
         over_codebook: Whether it needs all codewords, and so a single codebook.
+        of_nearest: Whether it supposes that vectors go to their nearest codewords. Those that do
+            not, because codewords are drawn, get the gradient of straight-through in its place.
     """
 
     auxiliary: bool
     over_codebook: bool = False
+    of_nearest: bool = False
 
     def __init__(self) -> None:  # no arguments, where nn.Module takes any
         super().__init__()
@@ -171,8 +177,12 @@ class Rotation(Estimator):
     """The rotation trick: the gradient is turned and scaled as the vector is on its way to e.
 
     With the unit vectors ẑ, ê of z_e and e and r that of ẑ + ê, R = I − 2rrᵀ + 2êẑᵀ turns ẑ to ê.
-    A vector so short that λ would exceed 10⁶ has no direction to be turned from: it gets the
-    gradient of straight-through.
+    λ is at most 100, lest a short vector get all of the gradient. A vector without a direction (no
+    coordinate above 1e-12) has nothing to be turned from: it gets the gradient of straight-through.
+
+    To turn is to say that z_e and e belong together. With a codeword drawn at random, R turns the
+    gradient anywhere, encoders learn to give nothing, and the reconstruction is soon that of the
+    mean; so such vectors get straight-through, and a sum whose stages draw takes no rotation.
 
     References:
         Restructuring Vector Quantization with the Rotation Trick, C. Fifty et al., 2024, arXiv
@@ -180,14 +190,15 @@ class Rotation(Estimator):
     """
 
     auxiliary = True
+    of_nearest = True
 
     def forward(self, z_e: Tensor, z_q: Tensor, codebook: Tensor | None) -> Tensor:
         z, e = z_e.detach(), z_q.detach()
-        long, wanted = _length(z), _length(e)
-        turnable = long > 1e-6 * wanted
-        z_hat, e_hat = F.normalize(z, dim=-1), F.normalize(e, dim=-1)
-        r = F.normalize(z_hat + e_hat, dim=-1)
-        scale = wanted / torch.where(turnable, long, 1.0)
+        z_hat, e_hat = unit(z), unit(e)
+        r = unit(z_hat + e_hat)
+        long = _dot(z_hat, z)
+        turnable = long > 0
+        scale = (_dot(e_hat, e) / torch.where(turnable, long, 1.0)).clamp(max=LARGEST_SCALE)
 
         turned = z_e - 2 * _dot(r, z_e) * r + 2 * _dot(z_hat, z_e) * e_hat
         return straight_through(torch.where(turnable, scale * turned, z_e), z_q)

@@ -42,6 +42,7 @@ from smalti.quantizers.base import (
     check_indices,
     check_vectors,
     taken_in,
+    whole,
 )
 from smalti.quantizers.estimators import straight_through
 
@@ -183,7 +184,7 @@ class FiniteScalarQuantizer(Quantizer):
         check_vectors(z, self.dim)
         with torch.autocast(z.device.type, enabled=False):
             n = self._nearest(self.bound(z.float(), self._levels))
-        return (n * self._strides).sum(-1)
+        return torch.where(whole(z), (n * self._strides).sum(-1), -1)
 
     def decode(self, indices: Tensor) -> Tensor:
         (size,) = self.codebook_sizes

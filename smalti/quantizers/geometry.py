@@ -8,13 +8,15 @@ with x̂ = x / ‖x‖. Between unit vectors ‖ẑ − ê‖² = 2 − 2⟨ẑ,
 squared distance, serves all three: what differs is whether lengths are taken off before it, and
 whether they come back after it. On the sphere everything is a unit vector: what is compared, what
 is learned from and what comes out. With the cosine alone a codeword keeps a length of its own.
+
+Lengths are taken off as `smalti.quantizers.directions` has it, with a bounded gradient.
 """
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from smalti.artifacts import registered
+from smalti.quantizers.directions import unit
 from smalti.quantizers.kmeans import kmeans
 
 __all__ = ["Cosine", "Euclidean", "Geometry", "Spherical"]
@@ -51,16 +53,14 @@ class Cosine(Geometry):
     """The nearest codeword is that of the least angle; codewords keep their lengths."""
 
     def compared(self, x: Tensor) -> Tensor:
-        return F.normalize(x, dim=-1)
+        return unit(x)
 
     def start(
         self, vectors: Tensor, size: int, iterations: int, generator: torch.Generator
     ) -> Tensor:
         # Directions from k-means over directions, and the mean length for all of them.
         length = torch.linalg.vector_norm(vectors, dim=1).mean()
-        return length * F.normalize(
-            kmeans(self.compared(vectors), size, iterations, generator), dim=1
-        )
+        return length * unit(kmeans(self.compared(vectors), size, iterations, generator))
 
 
 @registered
@@ -72,9 +72,9 @@ class Spherical(Geometry):
     """
 
     def enter(self, x: Tensor) -> Tensor:
-        return F.normalize(x, dim=-1)
+        return unit(x)
 
     def start(
         self, vectors: Tensor, size: int, iterations: int, generator: torch.Generator
     ) -> Tensor:
-        return F.normalize(kmeans(vectors, size, iterations, generator), dim=1)
+        return unit(kmeans(vectors, size, iterations, generator))

@@ -40,6 +40,7 @@ from smalti.quantizers.base import (
     check_indices,
     check_vectors,
     taken_in,
+    whole,
 )
 from smalti.quantizers.means import masked_mean
 
@@ -106,6 +107,7 @@ class GumbelQuantizer(Quantizer):
     """
 
     learns_from_output = True
+    draws = True
     updates: Tensor  # (), int64
 
     def __init__(self, size: int, dim: int, temperature: Annealing | None = None) -> None:
@@ -142,7 +144,8 @@ class GumbelQuantizer(Quantizer):
     def encode(self, z: Tensor) -> Tensor:
         check_vectors(z, self.dim)
         with torch.autocast(z.device.type, enabled=False):
-            return self._logits(z.float()).argmax(dim=-1)
+            indices = self._logits(z.float()).argmax(dim=-1)
+        return torch.where(whole(z), indices, -1)
 
     def decode(self, indices: Tensor) -> Tensor:
         """See `Quantizer.decode`."""

@@ -36,7 +36,7 @@ from torch.nn import functional as F
 
 from smalti.artifacts import registered
 from smalti.errors import InputError
-from smalti.quantizers.base import Quantized, Quantizer, check_vectors, taken_in
+from smalti.quantizers.base import Quantized, Quantizer, check_vectors, settled, taken_in
 from smalti.quantizers.composed import (
     Losses,
     SummedQuantizer,
@@ -49,12 +49,13 @@ from smalti.quantizers.composed import (
 )
 from smalti.quantizers.estimators import Estimator
 from smalti.quantizers.means import mean_square
+from smalti.quantizers.precision import KeepsFloat32
 
 __all__ = ["MultiScaleQuantizer"]
 
 
 @registered
-class MultiScaleQuantizer(SummedQuantizer):
+class MultiScaleQuantizer(KeepsFloat32, SummedQuantizer):
     """Quantizes grids of vectors (..., *grid, D) scale by scale; indices are (..., L).
 
     A masked position counts in no mean; a token all of whose positions are masked is -1.
@@ -105,9 +106,11 @@ class MultiScaleQuantizer(SummedQuantizer):
             _convolution(self.dim, len(self.grid))
             for _ in range(min(convolutions, len(self.scales)))
         )
+        self.in_float32: set[str] = set()
         for s, scale in enumerate(self.scales):
             for axis, (small, large) in enumerate(zip(scale, self.grid, strict=True)):
                 # Not in the state, as they follow from the scales.
+                self.in_float32 |= {f"down_{s}_{axis}", f"up_{s}_{axis}"}
                 self.register_buffer(f"down_{s}_{axis}", _area(large, small), persistent=False)
                 self.register_buffer(f"up_{s}_{axis}", _bicubic(small, large), persistent=False)
 
@@ -130,10 +133,8 @@ class MultiScaleQuantizer(SummedQuantizer):
 
             learns = learns_from_output(self.quantizer) or self._reaches(self.quantizer)
             y = self._output(z_e, f if learns else f.detach())
-        if mask is not None:
-            y = torch.where(mask[..., None], y, 0.0)
         mean = combine((1 / len(self.scales), terms) for terms in losses)
-        return Quantized(y.to(z.dtype), torch.cat(indices, dim=-1), mean)
+        return Quantized(settled(z, mask, y), torch.cat(indices, dim=-1), mean)
 
     @torch.no_grad()
     def encode(self, z: Tensor) -> Tensor:
@@ -244,14 +245,18 @@ def _convolve(x: Tensor, phi: nn.Module) -> Tensor:
     return F.conv2d(x, phi.weight.float(), padding=1)
 
 
+def _eye(n: int) -> Tensor:
+    return torch.eye(n, dtype=torch.float32)
+
+
 def _area(large: int, small: int) -> Tensor:
     """The matrix (small, large) of means over areas."""
-    return F.interpolate(torch.eye(large)[None], size=small, mode="area")[0].T.contiguous()
+    return F.interpolate(_eye(large)[None], size=small, mode="area")[0].T.contiguous()
 
 
 def _bicubic(small: int, large: int) -> Tensor:
     """The matrix (large, small) of bicubic interpolation, one axis of it."""
-    lines = torch.eye(small)[None, :, None]  # (1, small, 1, small)
+    lines = _eye(small)[None, :, None]  # (1, small, 1, small)
     return F.interpolate(lines, size=(1, large), mode="bicubic")[0, :, 0].T.contiguous()
 
 

@@ -20,6 +20,7 @@ from torch.nn import functional as F
 
 from smalti.artifacts import registered
 from smalti.errors import InputError
+from smalti.quantizers.directions import unit
 from smalti.quantizers.means import shares
 
 __all__ = ["Entropy", "Orthogonality", "Regulariser"]
@@ -70,11 +71,12 @@ class Orthogonality(Regulariser):
             codebook = codebook[
                 torch.randperm(len(codebook), device=codebook.device)[: self.sample]
             ]
-        unit = F.normalize(codebook, dim=1)
+        directions = unit(codebook)
         # Σ_jk ⟨ê_j, ê_k⟩² = ‖ÊᵀÊ‖²: D × D numbers where D is the smaller.
-        gram = unit.T @ unit if unit.shape[0] > unit.shape[1] else unit @ unit.T
-        itself = unit.square().sum(1).square().sum()
-        return (gram.square().sum() - itself) / len(unit) ** 2
+        few = len(directions) <= directions.shape[1]
+        gram = directions @ directions.T if few else directions.T @ directions
+        itself = directions.square().sum(1).square().sum()
+        return (gram.square().sum() - itself) / len(directions) ** 2
 
 
 @registered

@@ -32,7 +32,7 @@ from torch import Tensor
 
 from smalti.artifacts import registered
 from smalti.errors import InputError
-from smalti.quantizers.base import Quantized, Quantizer, taken_in
+from smalti.quantizers.base import Quantized, Quantizer, settled, taken_in
 from smalti.quantizers.composed import (
     Losses,
     SummedQuantizer,
@@ -125,10 +125,8 @@ class ResidualQuantizer(SummedQuantizer):
                 losses.append(self._losses(stage, output.losses, r, kept))
 
             y = self._output(z_e, z_q)
-        if mask is not None:
-            y = torch.where(mask[..., None], y, 0.0)
         mean = combine((1 / len(self.order), terms) for terms in losses)
-        return Quantized(y.to(z.dtype), self._joined(indices), mean)
+        return Quantized(settled(z, mask, y), self._joined(indices), mean)
 
     @torch.no_grad()
     def encode(self, z: Tensor) -> Tensor:

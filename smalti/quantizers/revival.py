@@ -3,11 +3,19 @@
 A codeword that is nearest to no vector gets no gradient and no mean, so it stays where it is while
 the encoder moves on: it is dead, and a codebook can end with most of its codewords so. With u_k the
 running share of the vectors that fall on e_k, 1/K where all are used alike, and c_k the count in a
-step,
+step, of n = Σ_j c_j vectors,
 
-    u_k ← ρ u_k + (1 − ρ) c_k / Σ_j c_j          e_k is dead if u_k < threshold / K
+    u_k ← r u_k + (1 − r) c_k / n      r = ρ^min(n/K, 1)      e_k is dead if u_k < threshold / K
 
-and a dead codeword is put on a vector drawn at random from those that the encoder has just given,
+The memory is in vectors, not in steps: whether K of them come in one step or in a hundred, the same
+of it remains. A step of few vectors says little of a large codebook, and a codeword that it missed
+need not be dead. With ρ = 0.95 about 20 K vectors are remembered. A codeword that has its fair
+share, one vector in K, is below a tenth of it at a given moment with a probability under 1e-15, so
+none of a large codebook is thrown out by chance; one that nothing falls on is dead after 45 K
+vectors. Where a step has more than K of them that is 45 steps, for the vectors of a batch are often
+alike: 20 batches are remembered in any case.
+
+A dead codeword is put on a vector drawn at random from those that the encoder has just given,
 or beside a codeword in use, drawn by u, with which it then shares what fell on that one. In many
 dimensions only the latter lives: there a vector is nearer to the mean of many others than to any
 single one. The threshold is relative to uniform use, so the same one serves every size of codebook
@@ -32,8 +40,9 @@ class Revival:
         threshold: The least share of vectors a codeword must get to live, as a multiple of 1/K; in
             [0, 1).
         every: Updates from one revival to the next, ≥ 1.
-        decay: ρ in (0, 1), the share of the old running share that an update keeps: the memory is
-            of about 1 / (1 − ρ) updates.
+        decay: ρ in (0, 1), the share of the old running share that is left when K more vectors
+            have come, or at an update with more than K: the memory is of about 1 / (1 − ρ) times K
+            vectors, and of as many updates at least.
         onto: Where dead codewords go: "vectors", or "codewords", which splits those in use.
         stop_after: The last update at which codewords are revived; None for no end. NSVQ needs a
             last stretch of training without revival.
@@ -60,6 +69,20 @@ class Revival:
     def due(self, update: int) -> bool:
         """Whether codewords are revived at this update, counted from 1."""
         return update % self.every == 0 and (self.stop_after is None or update <= self.stop_after)
+
+    def kept(self, vectors: Tensor, size: int) -> Tensor:
+        """r, how much of the running shares is left after a step.
+
+        Arguments:
+            vectors: n, how many fell on the codebook in the step, ().
+            size: K.
+
+        Example:
+            >>> import torch
+            >>> Revival(decay=0.5).kept(torch.tensor(32.0), 64)  # twice makes one half
+            tensor(0.7071)
+        """
+        return self.decay ** (vectors / size).clamp(max=1.0)
 
     def dead(self, shares: Tensor) -> Tensor:
         """The dead codewords, the least used first.

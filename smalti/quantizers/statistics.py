@@ -1,9 +1,10 @@
 """What the forward passes of a step note for the update of the codebook, over all processes.
 
 A forward pass must not change the codebook: the backward pass still needs it, gradients may be
-accumulated over several forward passes, activation checkpointing runs them twice, and another
-process sees other vectors. So it only notes how many vectors fell on each codeword, their sum, and
-where the vectors themselves are. The update then sums the notes over all processes.
+accumulated over several forward passes, and another process sees other vectors. So it only notes
+how many vectors fell on each codeword, their sum, and where the vectors themselves are. The update
+then sums the notes over all processes. Activation checkpointing runs a forward pass a second time,
+inside the backward pass: what is computed there is noted already.
 
 A draw of single vectors, for k-means and for the revival of dead codewords, goes over the vectors
 of all processes, numbered through in the order of the processes. Each process makes the same random
@@ -18,7 +19,13 @@ from torch import Tensor
 
 from smalti.quantizers.collectives import process_count, process_index, sum_over_processes
 
-__all__ = ["Notes", "Step"]
+__all__ = ["Notes", "Step", "recomputing"]
+
+
+def recomputing() -> bool:
+    """Whether a backward pass is running in this thread, so that a forward pass repeats another."""
+    # A compiled graph recomputes without coming by here.
+    return not torch.compiler.is_compiling() and torch._C._current_graph_task_id() != -1
 
 
 @dataclass

@@ -17,32 +17,46 @@ from smalti.quantizers.base import check_indices
 
 __all__ = ["codebook_usage", "count_indices", "perplexity", "usage"]
 
+LARGEST_TABLE = 2**27  # codewords: a count of each takes 1 GB
+
 
 def count_indices(indices: Tensor, codebook_size: int) -> Tensor:
     """How often each index occurs: (...) integers to (K,) int64; -1 is not counted.
 
-    Counts of several batches may be added.
+    Counts of several batches may be added. Of a codebook without a table, such as the 2^36 words of
+    36 bits, no table of counts fits in memory either: use `codebook_usage`, which counts the
+    codewords that occur.
 
     Raises:
-        InputError: If an index is out of range.
+        InputError: If an index is out of range, or there are more than 2^27 codewords.
 
     Example:
         >>> count_indices(torch.tensor([[0, 2], [2, -1]]), 4)
         tensor([1, 0, 2, 0])
     """
     check_indices(indices, codebook_size)
+    if codebook_size > LARGEST_TABLE:
+        raise InputError(
+            f"A count of each codeword takes a codebook of at most 2**27, got {codebook_size}: use "
+            f"codebook_usage(indices, codebook_size), which counts those that occur."
+        )
     flat = indices.reshape(-1).long()
     return torch.bincount(flat + 1, minlength=codebook_size + 1)[1:]
 
 
-def usage(counts: Tensor) -> float:
+def usage(counts: Tensor, codebook_size: int | None = None) -> float:
     """The share of codewords with a count above 0: (K,) to a number in [0, 1].
 
+    Arguments:
+        counts: Of each codeword, or of those alone that occur.
+        codebook_size: K; the number of counts if None.
+
     Example:
-        >>> usage(torch.tensor([1, 0, 2, 0]))
-        0.5
+        >>> usage(torch.tensor([1, 0, 2, 0])), usage(torch.tensor([1, 2]), 4)
+        (0.5, 0.5)
     """
-    return float((_checked(counts) > 0).double().mean())
+    size = len(_checked(counts)) if codebook_size is None else codebook_size
+    return int((counts > 0).sum()) / size
 
 
 def perplexity(counts: Tensor) -> float:
@@ -60,14 +74,18 @@ def perplexity(counts: Tensor) -> float:
 
 
 def codebook_usage(indices: Tensor, codebook_size: int) -> tuple[float, float]:
-    """Usage and perplexity of the indices (...) of a whole evaluation set.
+    """Usage and perplexity of the indices (...) of a whole evaluation set, for K of any size.
 
     Example:
         >>> codebook_usage(torch.tensor([0, 1, 0, 1]), 4)
         (0.5, 2.0)
     """
-    counts = count_indices(indices, codebook_size)
-    return usage(counts), perplexity(counts)
+    check_indices(indices, codebook_size)
+    chosen, counts = indices.reshape(-1).long().unique(return_counts=True)
+    counts = counts[chosen >= 0]
+    if not len(counts):
+        return 0.0, 1.0
+    return usage(counts, codebook_size), perplexity(counts)
 
 
 def _checked(counts: Tensor) -> Tensor:

@@ -34,27 +34,29 @@ from smalti.quantizers.base import (
     check_indices,
     check_vectors,
     taken_in,
+    whole,
 )
 from smalti.quantizers.codebooks import Codebook
 from smalti.quantizers.collectives import broadcast
 from smalti.quantizers.estimators import Estimator, StraightThrough, straight_through
 from smalti.quantizers.geometry import Euclidean, Geometry
 from smalti.quantizers.means import mean_square
+from smalti.quantizers.precision import KeepsFloat32
 from smalti.quantizers.regularisers import Regulariser
 from smalti.quantizers.revival import Revival
 from smalti.quantizers.search import nearest
-from smalti.quantizers.statistics import Notes, Step
+from smalti.quantizers.statistics import Notes, Step, recomputing
 
 __all__ = ["VectorQuantizer"]
 
 ASIDE = 0.01  # how far towards a vector the new half of a split codeword is put
-DECAY = 0.95  # of the running shares where no revival sets it
+USUAL = Revival()  # whose memory the running shares have where there is no revival
 STARTS = frozenset(2**i for i in range(8))  # the updates that start from k-means: 1, 2, 4 … 128
 FORGOTTEN = 200  # forward passes without an update: more than anybody accumulates gradients over
 
 
 @registered
-class VectorQuantizer(Quantizer):
+class VectorQuantizer(KeepsFloat32, Quantizer):
     """Quantizes vectors (..., D) to the nearest of K codewords; indices are (...).
 
     Call `update()` once after each `optimizer.step()`. All arithmetic is in float32, also under
@@ -86,6 +88,7 @@ class VectorQuantizer(Quantizer):
         torch.Size([8, 7, 7, 64])
     """
 
+    in_float32 = ("shares",)
     shares: Tensor  # u (K,), running
     updates: Tensor  # (), int64
 
@@ -97,7 +100,7 @@ class VectorQuantizer(Quantizer):
         geometry: Geometry | None = None,
         assignment: Assignment | None = None,
         regularisers: Sequence[Regulariser] = (),
-        revival: Revival | None = Revival(),  # noqa: B008 - it never changes
+        revival: Revival | None = USUAL,
         kmeans_iterations: int = 10,
     ) -> None:
         super().__init__()
@@ -113,9 +116,11 @@ class VectorQuantizer(Quantizer):
         self.revival = revival
         self.kmeans_iterations = kmeans_iterations
         self.codebook_sizes, self.dim = (codebook.size,), codebook.dim
+        self.draws = not self.assignment.nearest
 
         # Buffers, since a resumed run must go on as the one before it would have.
-        self.register_buffer("shares", torch.full((codebook.size,), 1 / codebook.size))
+        share = torch.full((codebook.size,), 1 / codebook.size, dtype=torch.float32)
+        self.register_buffer("shares", share)
         self.register_buffer("updates", torch.zeros((), dtype=torch.int64))
         self._updates: int | None = None  # the same, without asking the device for it
         self.register_load_state_dict_post_hook(_forget_updates)
@@ -139,14 +144,11 @@ class VectorQuantizer(Quantizer):
             indices = self._assign(z_e, codewords)
             z_q = F.embedding(indices, codewords)  # (..., D)
 
-            if self.training:
-                y = self.estimator(z_e, z_q, codewords)
-            else:
-                y = straight_through(z_e, z_q)
+            y = self._output(z_e, z_q, indices, codewords)
             losses = self._losses(z_e, z_q, mask)
             for regulariser in self.regularisers:
                 losses[regulariser.name] = regulariser(z_e, codewords, mask)
-        if self.training:
+        if self.training and not recomputing():
             self._note(z_e, indices, mask)
         return answer(z, mask, y, indices, losses)
 
@@ -155,7 +157,8 @@ class VectorQuantizer(Quantizer):
         check_vectors(z, self.dim)
         with torch.autocast(z.device.type, enabled=False):
             near = self.geometry.compared
-            return nearest(near(self.geometry.enter(z.float())), near(self.codewords()))
+            indices = nearest(near(self.geometry.enter(z.float())), near(self.codewords()))
+        return torch.where(whole(z), indices, -1)
 
     def decode(self, indices: Tensor) -> Tensor:
         check_indices(indices, self.codebook.size)
@@ -189,6 +192,16 @@ class VectorQuantizer(Quantizer):
         z, codebook = self.geometry.compared(z_e), self.geometry.compared(codewords)
         return self.assignment(z, codebook) if self.training else nearest(z, codebook)
 
+    def _output(self, z_e: Tensor, z_q: Tensor, indices: Tensor, codewords: Tensor) -> Tensor:
+        if not self.training:
+            return straight_through(z_e, z_q)
+        y = self.estimator(z_e, z_q, codewords)
+        if not (self.draws and self.estimator.of_nearest):
+            return y
+        near = self.geometry.compared
+        is_nearest = nearest(near(z_e), near(codewords)) == indices
+        return torch.where(is_nearest[..., None], y, straight_through(z_e, z_q))
+
     def _losses(self, z_e: Tensor, z_q: Tensor, mask: Tensor | None) -> dict[str, Tensor]:
         if not self.estimator.auxiliary:
             return {}
@@ -212,10 +225,10 @@ class VectorQuantizer(Quantizer):
 
     def _learn(self, step: Step) -> None:
         self.codebook.learn(step.counts, step.sums)
-        decay = DECAY if self.revival is None else self.revival.decay
+        revival = USUAL if self.revival is None else self.revival
         total = step.counts.sum()
         share = torch.where(total > 0, step.counts / total.clamp(min=1), self.shares)
-        self.shares.lerp_(share, 1 - decay)
+        self.shares.lerp_(share, 1 - revival.kept(total, len(share)))
 
     def _revive(self, step: Step, revival: Revival) -> None:
         dead = revival.dead(self.shares)

@@ -1,10 +1,19 @@
 """How codebooks move: the running means in closed form, and replacement."""
 
+import copy
+
 import pytest
 import torch
 
 from smalti.errors import InputError
-from smalti.quantizers import EMACodebook, GradientCodebook, StraightThrough, VectorQuantizer
+from smalti.quantizers import (
+    EMACodebook,
+    GradientCodebook,
+    MultiScaleQuantizer,
+    StraightThrough,
+    TransformedCodebook,
+    VectorQuantizer,
+)
 
 SIZE, DIM, DECAY, EPS = 16, 3, 0.8, 1e-5
 
@@ -52,6 +61,80 @@ def test_a_replaced_codeword_survives_steps_in_which_nothing_falls_on_it():
     for _ in range(20):
         codebook.learn(torch.eye(SIZE)[0] * 50, torch.eye(SIZE)[0][:, None] * torch.ones(DIM) * 50)
     torch.testing.assert_close(codebook.weight[7:8], vector, rtol=1e-3, atol=0)
+
+
+@pytest.mark.parametrize("steps", [1, 100, 3000])
+def test_a_codeword_that_nothing_falls_on_stays_where_it_is(steps):
+    codebook = EMACodebook(SIZE, DIM, decay=0.9)
+    before = codebook.weight.clone()
+    counts = 50 * torch.eye(SIZE)[0]
+    for _ in range(steps):
+        codebook.learn(counts, counts[:, None] * torch.full((DIM,), 3.0))
+    assert torch.equal(codebook.weight[1:], before[1:])
+    # And it is taken along as soon as something falls on it.
+    counts = torch.eye(SIZE)[5]
+    for _ in range(60):
+        codebook.learn(counts, counts[:, None] * torch.full((DIM,), 7.0))
+    torch.testing.assert_close(codebook.weight[5], torch.full((DIM,), 7.0), rtol=0.01, atol=0)
+
+
+def test_means_of_few_vectors_are_not_drawn_to_zero():
+    # One vector a step for a thousand codewords: ε must not count beside n.
+    codebook = EMACodebook(1000, DIM)
+    for _ in range(3000):
+        hit = torch.zeros(1000)
+        hit[torch.randint(1000, (1,))] = 1
+        codebook.learn(hit, hit[:, None] * torch.full((DIM,), 50.0))
+    seen = (codebook.weight - 50).abs().amax(1) < 25
+    assert seen.float().mean() > 0.9
+    hit = torch.eye(1000)[7]
+    for _ in range(500):
+        codebook.learn(hit, hit[:, None] * torch.full((DIM,), 50.0))
+    torch.testing.assert_close(codebook.weight[7], torch.full((DIM,), 50.0), rtol=1e-3, atol=0)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_running_means_do_not_care_what_the_module_is_cast_to(dtype):
+    plain = VectorQuantizer(EMACodebook(SIZE, DIM, decay=0.999), kmeans_iterations=0)
+    cast = copy.deepcopy(plain).to(dtype)
+    for _ in range(50):
+        z = (100 + torch.randn(300, DIM)).to(dtype)
+        torch.manual_seed(0)
+        plain(z.float()), plain.update()
+        torch.manual_seed(0)
+        cast(z), cast.update()
+    for name, tensor in plain.state_dict().items():
+        assert torch.equal(cast.state_dict()[name], tensor), name
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_counts_of_a_hundred_thousand_neither_stall_nor_overflow(dtype):
+    quantizer = VectorQuantizer(EMACodebook(2, DIM), kmeans_iterations=0).to(dtype)
+    z = torch.full((100_000, DIM), 5.0, dtype=dtype)
+    for _ in range(3):
+        quantizer(z)
+        quantizer.update()
+    k = quantizer.encode(z[0])
+    assert quantizer.codebook.counts[k] == pytest.approx(1e5 * (1 - 0.99**3), rel=1e-3)
+    torch.testing.assert_close(quantizer.decode(k), torch.full((DIM,), 5.0), rtol=1e-2, atol=0)
+
+
+def test_codebooks_made_where_half_precision_is_the_default_keep_their_statistics():
+    torch.set_default_dtype(torch.bfloat16)
+    try:
+        made = [
+            VectorQuantizer(EMACodebook(4, DIM)),
+            VectorQuantizer(GradientCodebook(4, DIM)),
+            VectorQuantizer(TransformedCodebook(4, DIM)),
+            MultiScaleQuantizer(VectorQuantizer(EMACodebook(4, DIM)), (1, 2, 4)),
+        ]
+        for quantizer in made:
+            z = torch.randn(4, 4, DIM)
+            quantizer(z), quantizer.update()
+            assert {b.dtype for b in quantizer.buffers()} == {torch.float32, torch.int64}
+            assert quantizer.decode(quantizer.encode(z)).dtype == torch.float32
+    finally:
+        torch.set_default_dtype(torch.float32)
 
 
 def test_a_replaced_codeword_is_moved_by_what_falls_on_it():

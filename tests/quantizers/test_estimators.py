@@ -2,9 +2,29 @@
 
 import pytest
 import torch
+from torch import nn
 
 from smalti.errors import InputError
-from smalti.quantizers import NSVQ, DiVeQ, IndexBackpropagation, Rotation, StraightThrough
+from smalti.quantizers import (
+    NSVQ,
+    Cosine,
+    DiVeQ,
+    EMACodebook,
+    Euclidean,
+    GradientCodebook,
+    GumbelQuantizer,
+    IndexBackpropagation,
+    MultiScaleQuantizer,
+    Nearest,
+    ProjectedQuantizer,
+    ResidualQuantizer,
+    Rotation,
+    Spherical,
+    Stochastic,
+    StraightThrough,
+    TransformedCodebook,
+    VectorQuantizer,
+)
 
 
 def vectors(*shape: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -127,6 +147,84 @@ def test_rotation_to_the_opposite_and_to_zero_is_finite():
     assert torch.equal(y, z_q)
     assert z_e.grad.isfinite().all()
     assert not z_e.grad[1].any()  # a codeword of no length scales the gradient to nothing
+
+
+@pytest.mark.parametrize("length", [1e-9, 1e-4, 1.0])
+def test_rotation_multiplies_no_gradient_by_more_than_a_hundred(length):
+    _, z_q, g = vectors(40, 3)
+    z_e = (length * torch.randn(40, 3)).requires_grad_()
+    Rotation()(z_e, 1e3 * z_q, z_q).backward(g)
+    times = z_e.grad.norm(dim=-1) / g.norm(dim=-1)
+    assert (times <= 101).all() and (times >= 99).any()
+
+
+@pytest.mark.parametrize("geometry", [Euclidean, Cosine, Spherical])
+def test_where_codewords_are_drawn_only_the_nearest_are_rotated(geometry):
+    results = []
+    for estimator in (Rotation(), StraightThrough()):
+        torch.manual_seed(0)
+        quantizer = VectorQuantizer(
+            EMACodebook(8, 3), estimator, geometry=geometry(), assignment=Stochastic(0.5)
+        )
+        z = torch.randn(200, 3, requires_grad=True)
+        output = quantizer(z)
+        output.quantized.backward(torch.ones(200, 3))
+        results.append((output.indices, z.grad))
+    (indices, rotated), (same, plain) = results
+    assert torch.equal(indices, same)
+    nearest = indices == quantizer.encode(z.detach())
+    assert 20 < nearest.sum() < 180
+    assert torch.equal((rotated == plain).all(1), ~nearest)
+
+
+def learned(estimator, assignment, codebook, steps: int = 200) -> tuple[float, float]:
+    """MSE of a small autoencoder of N(0, I): the largest from a quarter on, and at the end."""
+    dim, errors = 8, []
+    encoder = nn.Sequential(nn.Linear(dim, 32), nn.ReLU(), nn.Linear(32, dim))
+    decoder = nn.Linear(dim, dim)
+    quantizer = VectorQuantizer(codebook(32, dim), estimator, assignment=assignment)
+    optimizer = torch.optim.Adam(nn.ModuleList([encoder, decoder, quantizer]).parameters(), 1e-2)
+    for _ in range(steps):
+        x = torch.randn(128, dim)
+        y, _, losses = quantizer(encoder(x))
+        error = (decoder(y) - x).square().mean()
+        loss = error + 0.25 * losses.get("commitment", 0) + losses.get("codebook", 0)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        quantizer.update()
+        errors.append(float(error.detach()))
+    return max(errors[steps // 4 :]), sum(errors[-20:]) / 20
+
+
+@pytest.mark.parametrize("codebook", [EMACodebook, GradientCodebook, TransformedCodebook])
+@pytest.mark.parametrize(
+    "estimator", [StraightThrough, Rotation, NSVQ, DiVeQ, IndexBackpropagation]
+)
+def test_no_estimator_diverges_with_an_assignment(estimator, codebook):
+    for assignment in (Nearest(), Stochastic(0.1), Stochastic(1.0)):
+        highest, last = learned(estimator(), assignment, codebook)
+        assert highest < 1.3  # 1 is what the mean alone gives
+        if estimator is not IndexBackpropagation:
+            assert last < 0.8
+
+
+@pytest.mark.parametrize(
+    "stage",
+    [
+        lambda: VectorQuantizer(EMACodebook(8, 3), assignment=Stochastic(0.5)),
+        lambda: GumbelQuantizer(8, 3),
+        lambda: ProjectedQuantizer(
+            VectorQuantizer(EMACodebook(8, 2), assignment=Stochastic(0.5)), 3
+        ),
+    ],
+)
+def test_a_sum_of_drawn_codewords_takes_no_rotation(stage):
+    ResidualQuantizer([stage()])
+    with pytest.raises(InputError, match="Rotation supposes .* nearest codewords, got a stage"):
+        ResidualQuantizer([stage()], Rotation())
+    with pytest.raises(InputError, match="Rotation supposes"):
+        MultiScaleQuantizer(stage(), (1, 2), Rotation())
 
 
 @pytest.mark.parametrize("temperature", [0.5, 2.0])

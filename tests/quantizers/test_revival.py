@@ -8,6 +8,7 @@ from smalti.quantizers import (
     NSVQ,
     EMACodebook,
     GradientCodebook,
+    ResidualQuantizer,
     Revival,
     StraightThrough,
     VectorQuantizer,
@@ -169,6 +170,75 @@ def test_dead_is_relative_to_uniform_use():
         assert Revival(threshold=0.1).dead(shares).tolist() == [3, 1]
         assert Revival(threshold=0.02).dead(shares).tolist() == [3]
         assert Revival(threshold=0.0).dead(shares).tolist() == []
+
+
+def clusters(size: int) -> torch.Tensor:
+    """Centres of well-separated clusters."""
+    return 20 * torch.randn(size, 8)
+
+
+@BOTH
+@pytest.mark.parametrize(
+    ("size", "n", "steps"),
+    [
+        (100, 1, 2500),
+        (1024, 50, 400),
+        (512, 16, 800),
+        (256, 85, 300),
+        (64, 64, 300),
+        (64, 640, 100),
+        (16, 1600, 100),
+    ],
+)
+def test_no_healthy_codeword_is_lost_whatever_the_vectors_of_a_step(codebook, size, n, steps):
+    quantizer, centres = VectorQuantizer(codebook(size, 8), kmeans_iterations=0), clusters(size)
+    quantizer.codebook.replace(torch.arange(size), centres)
+    for _ in range(steps):
+        cluster = torch.randint(size, (n,))
+        quantizer(centres[cluster] + 0.03 * torch.randn(n, 8))
+        quantizer.update()
+    assert torch.equal(quantizer.encode(centres), torch.arange(size))
+    assert (quantizer.codebook.weight - centres).square().mean() < 1e-3
+
+
+@pytest.mark.parametrize("onto", ["vectors", "codewords"])
+def test_nor_in_a_stage_under_masks_and_accumulated(onto):
+    centres = clusters(64)
+    stages = [VectorQuantizer(EMACodebook(64, 8), kmeans_iterations=0) for _ in range(2)]
+    for stage, places in zip(stages, (centres, clusters(64) / 200), strict=True):
+        stage.revival = Revival(onto=onto)
+        stage.codebook.replace(torch.arange(64), places)
+    quantizer = ResidualQuantizer(stages)
+    fine = stages[1].codebook.weight.clone()
+    for _ in range(1000):
+        for _ in range(2):
+            z = centres[torch.randint(64, (4,))] + fine[torch.randint(64, (4,))]
+            quantizer(z, torch.tensor([True, True, False, False]))
+        quantizer.update()
+    assert torch.equal(stages[0].encode(centres), torch.arange(64))
+    assert torch.equal(stages[1].encode(fine), torch.arange(64))
+
+
+@BOTH
+@pytest.mark.parametrize(("size", "n"), [(256, 8), (256, 64), (64, 640)])
+def test_dead_ones_are_back_after_so_many_vectors(codebook, size, n):
+    # Those of a codebook that is nearly all dead, after 150 vectors a codeword, or 60 updates.
+    quantizer = far_codebook(codebook, size=size)
+    steps(quantizer, max(150 * size // n, 60), size=n)
+    assert codebook_usage(quantizer.encode(torch.randn(20_000, 4)), size)[0] > 0.97
+
+
+def test_the_memory_is_in_vectors_not_in_steps():
+    # 32 vectors at a time leave as much as 8 at a time do after four times the steps.
+    kept = []
+    for n in (8, 32, 64, 6400):
+        quantizer = VectorQuantizer(EMACodebook(64, 2), kmeans_iterations=0)
+        for _ in range(max(64 * 10 // n, 10)):
+            quantizer(quantizer.codebook.weight[:1].expand(n, 2))
+            quantizer.update()
+        kept.append(float(quantizer.shares[1:].sum()))
+    expected = 63 / 64 * Revival().decay ** 10
+    assert kept == pytest.approx([expected] * 4, rel=1e-4)
 
 
 @pytest.mark.parametrize("size", [64, 1024])

@@ -6,7 +6,14 @@ import pytest
 import torch
 
 from smalti.errors import InputError
-from smalti.quantizers import codebook_usage, count_indices, perplexity, usage
+from smalti.quantizers import (
+    FiniteScalarQuantizer,
+    LookupFreeQuantizer,
+    codebook_usage,
+    count_indices,
+    perplexity,
+    usage,
+)
 
 
 def test_uniform_use_has_the_perplexity_of_the_codebook():
@@ -38,7 +45,24 @@ def test_masked_indices_are_not_counted_and_batches_add():
     )
 
 
+def test_a_codebook_without_a_table_is_counted_by_what_occurs():
+    for quantizer in (LookupFreeQuantizer(36), FiniteScalarQuantizer([8] * 12)):
+        indices = quantizer.encode(torch.randn(50, quantizer.dim))
+        (size,) = quantizer.codebook_sizes
+        assert size == 2**36
+        indices = torch.cat([indices, indices, torch.tensor([-1])])
+        used, value = codebook_usage(indices, size)
+        assert used == len(indices[:50].unique()) / 2**36
+        assert value == pytest.approx(len(indices[:50].unique()), rel=0.05)
+        with pytest.raises(InputError, match=f"at most 2..27, got {2**36}: use codebook_usage"):
+            count_indices(indices, size)
+    assert codebook_usage(torch.tensor([2**62 - 1, 0]), 2**62) == (2**-61, 2)
+    assert usage(torch.tensor([3, 1]), 2**40) == 2**-39
+    assert codebook_usage(torch.tensor([0, 0]), 1) == (1, 1)
+
+
 def test_nothing_counted():
+    assert codebook_usage(torch.tensor([-1, -1]), 2**40) == (0, 1)
     assert codebook_usage(torch.empty(0, dtype=torch.int64), 8) == (0, 1)
 
 

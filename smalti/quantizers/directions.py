@@ -1,0 +1,41 @@
+"""Directions: vectors of length 1, and what of a gradient goes back through them.
+
+    u = x / ‖x‖          g_x = (g − ⟨g, u⟩ u) / max(‖x‖, s)
+
+The derivative of a direction grows without bound where a vector is short: at ‖x‖ = 1e-12 a gradient
+would be multiplied by 1e12, and one such vector in a batch would decide what the encoder learns.
+So, for the gradient alone, no vector counts as shorter than s = 0.01. The direction itself is that
+of x however short x is, as long as it has one.
+"""
+
+import torch
+from torch import Tensor
+
+__all__ = ["NOTHING", "SHORT", "unit"]
+
+NOTHING = 1e-12  # the largest coordinate of a vector that has no direction
+SHORT = 0.01  # s, so that no gradient grows more than a hundredfold
+
+
+def unit(x: Tensor) -> Tensor:
+    """x / ‖x‖ of vectors (..., D), with ‖g_x‖ ≤ 100 ‖g‖.
+
+    A vector without a direction (no coordinate above 1e-12) gives 0 and has no gradient.
+
+    Example:
+        >>> unit(torch.tensor([[3.0, 4.0], [3e-9, 4e-9], [0.0, 0.0]]))
+        tensor([[0.6000, 0.8000],
+                [0.6000, 0.8000],
+                [0.0000, 0.0000]])
+    """
+    # Neither tiny nor huge vectors survive the squares of a norm, so they are scaled first; u does
+    # not depend on it. Both branches of a `where` must have finite gradients.
+    scale = x.detach().abs().amax(-1, keepdim=True)
+    nothing = scale <= NOTHING
+    v = torch.where(nothing, 1.0, x / torch.where(nothing, 1.0, scale))
+    length = torch.linalg.vector_norm(v, dim=-1, keepdim=True)
+    u = torch.where(nothing, 0.0, v / length)
+    if not (torch.is_grad_enabled() and x.requires_grad):
+        return u
+    share = (length.detach() * scale / SHORT).clamp(max=1.0)
+    return u.detach() + share * (u - u.detach())

@@ -1,0 +1,42 @@
+"""Which numbers stay in float32, whatever a module is cast to.
+
+`module.half()`, `.bfloat16()` and `.double()` cast all that a module holds. Weights may be cast;
+statistics must not. A running mean in bfloat16 stands still as soon as a step of it is below 1/256
+of its value, and a sum in float16 overflows at 65,504, which is a thousand vectors of length 65.
+"""
+
+from collections.abc import Callable, Collection
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+
+__all__ = ["KeepsFloat32"]
+
+
+class KeepsFloat32(nn.Module):
+    """A module some of whose buffers move between devices, but keep their dtype.
+
+    Attributes:
+        in_float32: The names of these buffers. Their dtype is also that which a state has them in
+            that was saved by a module of another dtype.
+    """
+
+    in_float32: Collection[str] = ()
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        kept = {name: self._buffers[name] for name in self.in_float32}
+        super()._apply(fn, recurse)
+        for name, buffer in kept.items():
+            cast = self._buffers[name]
+            if buffer is not None and cast is not None and cast.dtype != buffer.dtype:
+                self._buffers[name] = buffer.to(cast.device)
+        return self
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        # With assign=True, what is loaded takes the buffer's place as it is.
+        for name in self.in_float32:
+            saved = state_dict.get(prefix + name)
+            if isinstance(saved, Tensor) and saved.is_floating_point():
+                state_dict[prefix + name] = saved.to(torch.float32)
+        super()._load_from_state_dict(state_dict, prefix, *args)
