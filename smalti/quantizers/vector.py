@@ -100,7 +100,7 @@ class VectorQuantizer(KeepsFloat32, Quantizer):
         geometry: Geometry | None = None,
         assignment: Assignment | None = None,
         regularisers: Sequence[Regulariser] = (),
-        revival: Revival | None = USUAL,
+        revival: Revival | None = Revival(),  # noqa: B008 - recipes read this default from here
         kmeans_iterations: int = 10,
     ) -> None:
         super().__init__()
