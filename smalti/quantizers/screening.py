@@ -1,28 +1,34 @@
-"""The search in two passes: bfloat16 finds where the nearest codeword can be, float32 which it is.
+"""The search in a part of the codebook: first which group of codewords, then which codeword.
 
-Processors that multiply in bfloat16 do so at least twice as fast as in float32. Let ẑ, ê be z and e
-rounded to bfloat16 and ŝ the score ⟨ẑ, ê⟩ − ½‖e‖², rounded to bfloat16 too. By Cauchy and Schwarz
+A first pass takes the maximum score of each group of 64 codewords, and a second looks for the
+codeword in the groups that may hold it: one, nearly always. With a single tile both look at the
+same scores; else the second computes those of the chosen groups once more.
+
+The first pass may be in bfloat16, which processors that multiply in it do at least twice as fast as
+in float32. Let ẑ, ê be z and e rounded to bfloat16 and ŝ the score ⟨ẑ, ê⟩ − ½‖e‖², rounded to
+bfloat16 too. By Cauchy and Schwarz
 
     |ŝ − s| ≤ ε = ‖z − ẑ‖ ‖e‖ + ‖ẑ‖ ‖e − ê‖ + 2⁻⁸ |ŝ|,
 
 beside what float32 rounds, so the nearest codeword scores at least max ŝ − 2ε in the first pass,
 and at least s′ − ε where another part of the codebook has one that scores s′. Most often one group
 of codewords, or two, reach that, and only those are searched in float32. What comes out is what a
-search in float32 alone finds.
-
-Where the bound says little, because codewords hardly differ beside their size, nothing is gained,
-and the search is left to float32.
+search in float32 alone finds. Where the bound says little, because codewords hardly differ beside
+their size, nothing is gained, and the first pass is left to float32.
 """
+
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from smalti.processors import fast_in_bfloat16
-from smalti.quantizers.tiles import GROUP, Tile, first_place
+from smalti.quantizers.tiles import GROUP, Tile, places, scores_of
 
-__all__ = ["Screen", "can_screen"]
+__all__ = ["Part", "can_screen"]
 
-SHORTEST = 64  # the dimension from which on the product takes most of the time
+SHORTEST = 8  # the dimension from which on the product takes most of the time
 FEWEST = 2**17  # numbers in the codebook from which on the second pass is small beside the first
 ULP = 2.0**-8  # what rounding to bfloat16 changes at most, relative to the result
 SUM = 2.0**-16  # the same of sums of products in float32, relative to their lengths
@@ -30,6 +36,13 @@ SPARE = 1.01  # for the rounding of the bound itself
 TINY = 1e-30  # below it, bfloat16 rounds to zero on some processors
 MOST = 2**22  # numbers of the second pass at a time: 16 MB
 WORTH = 3  # how much longer a group takes in the second pass than in a search in float32 alone
+GATHERED = 2**18  # numbers of codewords that are gathered at a time
+SEVERAL = 4  # groups a row that a first pass in float32 may leave; of more, none is looked at
+SHORT = (
+    16  # up to this dimension codewords are gathered for each vector, not vectors for each group
+)
+
+Found = tuple[Tensor, Tensor, Tensor]
 
 
 def can_screen(codebook: Tensor) -> bool:
@@ -39,23 +52,119 @@ def can_screen(codebook: Tensor) -> bool:
     return torch.backends.mkldnn.is_available() and fast_in_bfloat16()
 
 
-class Screen:
-    """Searches in a part of a codebook.
+class Part:
+    """A part of a codebook, ready to be searched, by several threads at once.
 
     Arguments:
-        tiles: The part, relative to the mean of the codebook.
+        tiles: Its tiles, relative to the centre of the codebook.
+        coarse: Whether the first pass should be in bfloat16.
     """
 
-    def __init__(self, tiles: list[Tile]) -> None:
-        self.start = tiles[0].start
-        self.groups = [
-            group
-            for _, offset, codewords in tiles
-            for group in zip(offset.split(GROUP), codewords.split(GROUP), strict=True)
-        ]
+    def __init__(self, tiles: list[Tile], coarse: bool) -> None:
+        self.tiles, self.start = tiles, tiles[0].start
+        self.offsets = torch.cat([tile.offset for tile in tiles]).view(-1, GROUP)  # (G, GROUP)
+        self.screen = _Screen(tiles, self.offsets) if coarse else None
+
+    def search(self, z: Tensor, error: Tensor, beaten: Tensor) -> Found:
+        """The best score of each row of z, its codeword, and whether no other comes near it.
+
+        Where the score is not a number, or −∞, the codeword is none.
+
+        Arguments:
+            z: Vectors (R, D).
+            error: How far their scores in float32 may be from the truth (R,).
+            beaten: Scores (R,) from other parts; rows that cannot exceed theirs may get −∞.
+        """
+        screen = self.screen
+        if screen is not None:
+            near = screen.near(z, beaten).nonzero()  # (P, 2)
+            most = len(z) * len(self.offsets)
+            if len(near) * WORTH <= most and len(near) * (z.shape[1] + GROUP) <= MOST:
+                return self._second(z, error, *near.unbind(1))
+            self.screen = None  # what screens one block badly hardly does better with others
+        if len(self.tiles) == 1:
+            return self._both(z, error)
+        maxima = _over_tiles([partial(_maxima, z, tile) for tile in self.tiles], len(z))  # (R, G)
+        least = torch.maximum(maxima.amax(1), beaten) - 2 * error
+        near = maxima >= least[:, None]
+        pairs = near.nonzero()
+        if len(pairs) > SEVERAL * len(z):
+            pairs = (near & (near.sum(1, keepdim=True) <= SEVERAL)).nonzero()
+        found, index, sure = self._second(z, error, *pairs.unbind(1))
+        # Of rows that were not looked at the score is known all the same.
+        return torch.maximum(found, maxima.amax(1)), index, sure
+
+    def _both(self, z: Tensor, error: Tensor) -> Found:
+        """Both passes over the scores of a single tile."""
+        scores = scores_of(z, self.tiles[0])
+        maxima = scores.view(-1, GROUP).amax(1).view(len(z), -1)
+        best, groups = maxima.amax(1), maxima.shape[1]
+        least = best - 2 * error
+        near, group = places(maxima, least)
+        group.clamp_(0, groups - 1)
+        place = group + torch.arange(0, len(z) * groups, groups, device=z.device)
+        count, within = places(scores.view(-1, GROUP).index_select(0, place), least)
+        return best, self.start + group * GROUP + within, (near == 1) & (count == 1)
+
+    def _second(self, z: Tensor, error: Tensor, row: Tensor, group: Tensor) -> Found:
+        """Looks at pairs (P,) of a row and a group of codewords."""
+        if z.shape[1] > SHORT:
+            group, order = group.sort()
+            row = row[order]
+        scores = self._scores(z, row, group)  # (P, GROUP)
+        best = scores.new_full(z.shape[:1], -torch.inf)
+        best.scatter_reduce_(0, row, scores.amax(1), "amax")
+        count, within = places(scores, (best - 2 * error)[row])
+        within += self.start + group * GROUP
+        index = within.new_zeros(z.shape[:1]).index_add_(0, row, within.masked_fill_(count == 0, 0))
+        return best, index, count.new_zeros(z.shape[:1]).index_add_(0, row, count) == 1
+
+    def _scores(self, z: Tensor, row: Tensor, group: Tensor) -> Tensor:
+        """The scores of pairs of a row and a group (P,): (P, GROUP)."""
+        vectors = z[row]
+        if z.shape[1] <= SHORT:
+            turned = self._turned()  # (G, D, GROUP)
+            scores = self.offsets.index_select(0, group)
+            size = max(GATHERED // turned[0].numel(), 1)
+            for out, rows, of in zip(
+                scores.split(size), vectors.split(size), group.split(size), strict=True
+            ):
+                codewords = turned.index_select(0, of)
+                torch.baddbmm(out[:, None], rows[:, None], codewords, out=out[:, None])
+            return scores
+        # Group by group, so that all rows which may find their codeword there are one product.
+        scores = z.new_empty(len(row), GROUP)
+        groups = (each for tile in self.tiles for each in tile.codewords.split(GROUP))
+        sizes = torch.bincount(group, minlength=len(self.offsets)).tolist()
+        for offset, codewords, rows, out in zip(
+            self.offsets, groups, vectors.split(sizes), scores.split(sizes), strict=True
+        ):
+            if len(rows):
+                torch.addmm(offset, rows, codewords.T, out=out)
+        return scores
+
+    def _turned(self) -> Tensor:
+        """The codewords with those of a group beside each other: (G, D, GROUP)."""
+        if self._columns is None:
+            each = [tile.codewords.view(-1, GROUP, tile.codewords.shape[1]) for tile in self.tiles]
+            self._columns = torch.cat(each).transpose(1, 2).contiguous()
+        return self._columns
+
+    _columns: Tensor | None = None
+
+
+class _Screen:
+    """The first pass in bfloat16.
+
+    Arguments:
+        tiles: The tiles of the part.
+        offsets: Of all its codewords.
+    """
+
+    def __init__(self, tiles: list[Tile], offsets: Tensor) -> None:
         # Relative to this, the best score of each vector is above 0, where the first pass clips.
-        offsets = torch.cat([tile.offset for tile in tiles])
-        self.level = offsets[offsets.isfinite()].mean()
+        finite = offsets.isfinite()
+        self.level = torch.where(finite, offsets, 0.0).sum() / finite.sum().clamp(min=1)
         self.coarse = [(tile.codewords.bfloat16(), tile.offset - self.level) for tile in tiles]
         lengths, errors = [], []  # ‖e‖ and ‖e − ê‖
         for tile, (rounded, _) in zip(tiles, self.coarse, strict=True):
@@ -63,42 +172,11 @@ class Screen:
             errors.append((tile.codewords - rounded).norm(dim=1).amax())
         self.longest, self.error = torch.stack(lengths).amax(), torch.stack(errors).amax()
 
-    def search(self, z: Tensor, beaten: Tensor) -> tuple[Tensor, Tensor] | None:
-        """The best score of each row of z, and its codeword: (R, D) to (R,) and (R,).
-
-        Arguments:
-            z: Vectors.
-            beaten: Scores (R,) from other parts.
-
-        Returns:
-            −∞, and no codeword, for rows that cannot exceed `beaten`; None where float32 alone
-            would be faster.
-        """
-        near = self._near(z, beaten)  # (R, G)
-        pairs = int(near.count_nonzero())
-        if pairs * WORTH > near.numel() or pairs * (z.shape[1] + GROUP) > MOST:
-            return None
-        # Group by group, so that all rows which may find their codeword there are one product.
-        group, row = near.T.nonzero().unbind(1)  # (P,)
-        vectors = z[row]
-        scores = z.new_empty(pairs, GROUP)
-        sizes = near.sum(0).tolist()
-        for (offset, codewords), rows, out in zip(
-            self.groups, vectors.split(sizes), scores.split(sizes), strict=True
-        ):
-            torch.addmm(offset, rows, codewords.T, out=out)
-
-        score = scores.amax(1)
-        index = self.start + group * GROUP + first_place(scores, score)
-        best = score.new_full(z.shape[:1], -torch.inf).scatter_reduce_(0, row, score, "amax")
-        found = score == best[row]
-        first = index.new_full(z.shape[:1], torch.iinfo(index.dtype).max)
-        return best, first.scatter_reduce_(0, row[found], index[found], "amin")
-
-    def _near(self, z: Tensor, beaten: Tensor) -> Tensor:
+    def near(self, z: Tensor, beaten: Tensor) -> Tensor:
         """Which groups may hold the nearest codeword of each row (R, D): (R, G), bool."""
         rounded = z.bfloat16()
-        maxima = torch.cat([_maxima(rounded, *tile) for tile in self.coarse], 1)  # max ŝ (R, G)
+        each = [partial(_clipped_maxima, rounded, *tile) for tile in self.coarse]
+        maxima = _over_tiles(each, len(z))  # max ŝ (R, G)
         best = maxima.amax(1, keepdim=True)
         coarse = rounded.float()
         error = (z - coarse).norm(dim=1, keepdim=True) * self.longest + ULP * best
@@ -108,7 +186,24 @@ class Screen:
         return maxima >= torch.maximum(best - 2 * error, (beaten - self.level)[:, None] - error)
 
 
-def _maxima(z: Tensor, codewords: Tensor, offset: Tensor) -> Tensor:
+def _over_tiles(maxima: Sequence[Callable[[], Tensor]], rows: int) -> Tensor:
+    """Maxima (R, g) of each tile beside each other: (R, G)."""
+    first = maxima[0]()
+    together = first.new_empty(rows, first.shape[1] * len(maxima))
+    start = 0
+    for number, of in enumerate(maxima):
+        found = of() if number else first
+        together[:, start : start + found.shape[1]] = found
+        start += found.shape[1]
+    return together[:, :start]
+
+
+def _maxima(z: Tensor, tile: Tile) -> Tensor:
+    """The best score of each group of codewords: (R, D) to (R, T / GROUP)."""
+    return scores_of(z, tile).view(-1, GROUP).amax(1).view(len(z), -1)
+
+
+def _clipped_maxima(z: Tensor, codewords: Tensor, offset: Tensor) -> Tensor:
     """max(ŝ, 0) over each group of codewords: (R, D) to (R, T / GROUP)."""
     scores = torch.ops.mkldnn._linear_pointwise(z, codewords, offset, "relu", [], "")
     # Numbers ≥ 0 are ordered as their bits are, and maxima of integers are found faster.

@@ -5,32 +5,40 @@
 because ‖z‖² is the same for every k. The scores s of all N vectors against all K codewords are one
 matrix product, but N×K numbers: 16 GB at N = K = 65,536. So a tile of at
 most R vectors by T codewords is computed at a time, small enough to stay in the processor's cache,
-and only the best score and its index are kept from tile to tile. Memory is flat in both N and K,
+and only the best score of each group of 64 codewords is kept. Memory is flat in both N and K,
 and as no tile goes out to main memory, the whole search takes about as long as that product alone.
 
 The index of a maximum costs several times what the maximum itself does, since maxima of neighbours
 can be taken many at a time, and without branches that depend on their values. So it is found in two
-levels: the maxima over groups of 64 codewords, and only inside the best group, at the very end, the
-place of its maximum.
+levels: the maxima over groups, and only inside the best group, at the very end, the place of its
+maximum. Where the codebook has several tiles, or the processor multiplies in bfloat16, the second
+level is a search of its own: `smalti.quantizers.screening`. On a CUDA device with Triton the whole
+is one kernel: `smalti.quantizers.triton_search`.
 
-Where the processor multiplies in bfloat16, long vectors are searched in two passes, which find the
-same: `smalti.quantizers.screening`. On a CUDA device with Triton the whole is one kernel:
-`smalti.quantizers.triton_search`.
+Scores lose precision where ‖z‖² or ‖e‖² is much larger than the distances, so both are taken
+relative to the middle of the codewords. What is lost all the same is known: with u = 2⁻²⁴
 
-Scores lose precision where ‖z‖² is much larger than the distances, so all vectors are taken
-relative to the mean of the codewords. Of equally near codewords the one with the lowest index is
-chosen.
+    |ŝ − s| ≤ ε = (D + 8) u (‖z‖ max ‖e‖ + max ‖e‖²)
+
+so that a codeword whose score is the best by more than 2ε is the nearest. Vectors for which there
+is none are searched again in float64: `smalti.quantizers.exact`. Codewords that lie so far out that
+they would make ε large are left out, and so are vectors to which one of them might be the nearest.
+Of equally near codewords the one with the lowest index is chosen.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from importlib.util import find_spec
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from smalti.errors import InputError
-from smalti.quantizers.screening import Screen, can_screen
-from smalti.quantizers.tiles import GROUP, TILE, Tile, first_place, in_tiles
+from smalti.quantizers.exact import exact_nearest
+from smalti.quantizers.screening import Part, can_screen
+from smalti.quantizers.tiles import GROUP, TILE, frame_of, in_tiles
+from smalti.quantizers.workers import alone, spread
 
 # A build of torch without CUDA never needs Triton, which takes its time to import.
 if torch.version.cuda is not None and find_spec("triton") is not None:
@@ -40,25 +48,32 @@ else:
 
 __all__ = ["nearest"]
 
-SCORES = {"cpu": 2**21}  # R·T: 8 MB of float32
+SCORES = {"cpu": 2**20}  # R·T: 4 MB of float32
 SCORES_ELSEWHERE = 2**24  # 64 MB: on an accelerator a launch should have enough to do
-LONG = 128  # the dimension from which oneDNN is faster, which adds the offset as it goes
 PREPARED = 2**21  # numbers of the codebook that are made ready at a time: 8 MB
 FUSED_FROM = (8, 0)  # the compute capability from which tensor cores multiply TF32
+SMALL = 2**18  # multiplications that take no longer than to wake a thread
+ULP = 2.0**-24
+SPARE = 1.01  # for the rounding of the bound itself
+TINY = 1e-30  # beside lengths near 1: what the products lose that are smaller than float32 holds
+UNSURE = 1024  # vectors that are searched in float64 at a time
 
 
 @torch.no_grad()
 def nearest(z: Tensor, codebook: Tensor) -> Tensor:
     """The index of the nearest codeword, by Euclidean distance.
 
-    It is found in float32, whatever the dtype of the input and also under autocast.
+    Its distance is the smallest there is, up to the rounding of float32 (for arguments in float64
+    up to 1 in 2³⁰), wherever vectors and codewords lie, whatever their dtypes and also under
+    autocast. Vectors that are not finite get the index 0; codewords that are not finite are never
+    the nearest, unless there are no others.
 
     Arguments:
         z: Vectors (..., D).
         codebook: Codewords (K, D).
 
     Returns:
-        Indices (...), int64, in [0, K).
+        Indices (...), int64, in [0, K). Of equally near codewords the lowest.
 
     Raises:
         InputError: If the shapes do not fit.
@@ -72,72 +87,134 @@ def nearest(z: Tensor, codebook: Tensor) -> Tensor:
             f"nearest takes vectors (..., D) and a codebook (K, D) with K > 0, got the shapes "
             f"{tuple(z.shape)} and {tuple(codebook.shape)}: their last dimensions must be equal."
         )
+    vectors = z.reshape(-1, z.shape[-1])
     # An autocast region would otherwise round the product to bfloat16 and flip near ties.
     with torch.autocast(z.device.type, enabled=False):
-        vectors = z.reshape(-1, z.shape[-1])
-        if fused_nearest is not None and _fusible(z.device):
+        if len(codebook) == 1 or not codebook.shape[1]:
+            index = torch.zeros(len(vectors), dtype=torch.int64, device=z.device)
+        elif torch.compiler.is_exporting():
+            index = _exported(vectors, codebook)  # it should run where smalti is not there
+        elif fused_nearest is not None and _fusible(z.device):
             index = fused_nearest(vectors, codebook)[0]
+        elif torch.compiler.is_compiling():
+            index = _opaque(vectors, codebook)
         else:
-            index = _blocked(vectors, codebook)
+            index = _Search(vectors, codebook).run()
     return index.view(z.shape[:-1])
 
 
 def _fusible(device: torch.device) -> bool:
-    # An exported program should run where smalti, and so its operation, is not there.
-    if device.type != "cuda" or torch.compiler.is_exporting():
+    if device.type != "cuda":
         return False
     return torch.cuda.get_device_capability(device) >= FUSED_FROM
 
 
-def _blocked(vectors: Tensor, codebook: Tensor) -> Tensor:
-    """The nearest codewords of vectors (N, D), block by block: (N,)."""
-    scores = SCORES.get(vectors.device.type, SCORES_ELSEWHERE)
-    # To choose between the best of two tiles takes longer than a tile twice as large.
-    tile = min(len(codebook), TILE if len(codebook) > 2 * TILE else 2 * TILE)  # T
-    tile += -tile % GROUP
-    rows = max(min(scores // tile, scores // 4 // max(codebook.shape[1], 1)), 1)  # R
-    centre = codebook.mean(0, dtype=torch.float32)
-    best = vectors.new_full(vectors.shape[:1], -torch.inf, dtype=torch.float32)
+def _exported(vectors: Tensor, codebook: Tensor) -> Tensor:
+    """The nearest codewords of vectors (N, D), as a program without choices: (N,)."""
+    centre = codebook.double().median(0).values
+    z = vectors.double() - centre
+    best = z.new_full(z.shape[:1], -torch.inf)
     index = torch.zeros_like(best, dtype=torch.int64)
-    if torch.compiler.is_exporting():
-        # The program takes any N, so the number of blocks must not depend on it.
-        blocks = [(vectors, best, index)]
-    else:
-        blocks = list(zip(vectors.split(rows), best.split(rows), index.split(rows), strict=True))
-
-    # New memory for each tile would be slower than what is computed in it.
-    space = None if torch.compiler.is_compiling() else _Space(blocks[0][0], tile)
-    screened = space is not None and can_screen(codebook)
-    for start, part in _parts(codebook):
-        search = _Search(list(in_tiles(part.float() - centre, start, tile)), space, screened)
-        # In place, since results that stay between what comes and goes would scatter the memory.
-        for block, score, place in blocks:
-            found, where = search(_centred(block, centre, space), score)
-            place.copy_(torch.where(found > score, where, place))
-            score.copy_(torch.maximum(found, score))
-        del search  # before the next part is made ready
+    for start in range(0, len(codebook), TILE):
+        e = codebook[start : start + TILE].double() - centre
+        score, place = torch.addmm(e.square().sum(1).mul(-0.5), z, e.T).max(1)
+        index = torch.where(score > best, start + place, index)
+        best = torch.maximum(score, best)
     return index
 
 
-class _Space:
-    """Memory that the search of one block after another computes in.
+# To torch.compile one operation, that it does not look into.
+@torch.library.custom_op("smalti::nearest", mutates_args=())
+def _opaque(vectors: Tensor, codebook: Tensor) -> Tensor:
+    return _Search(vectors, codebook).run()
+
+
+@_opaque.register_fake
+def _(vectors: Tensor, codebook: Tensor) -> Tensor:
+    return vectors.new_empty(len(vectors), dtype=torch.int64)
+
+
+class _Search:
+    """A search of vectors (N, D) in a codebook (K, D).
 
     Arguments:
-        block: The first and largest of them (R, D).
-        tile: T, the codewords it is compared with at a time.
+        vectors: (N, D).
+        codebook: (K, D).
     """
 
-    def __init__(self, block: Tensor, tile: int) -> None:
-        rows = len(block)
-        self.vectors = torch.empty_like(block, dtype=torch.float32)
-        self.scores = self.vectors.new_empty(rows * tile)
-        self.winners = self.vectors.new_empty(rows, GROUP)
+    def __init__(self, vectors: Tensor, codebook: Tensor) -> None:
+        self.vectors, self.codebook = vectors, codebook
+        self.best = vectors.new_full(vectors.shape[:1], -torch.inf, dtype=torch.float32)
+        self.index = torch.zeros_like(self.best, dtype=torch.int64)
+        self.sure = torch.zeros_like(self.best, dtype=torch.bool)
+        # What is small is done before another thread is awake.
+        shared = vectors.device.type == "cpu" and len(vectors) * codebook.numel() > SMALL
+        self.alone, self.spread = (alone, spread) if shared else (_at_once, _in_turn)
 
+    def run(self) -> Tensor:
+        """The index of each vector's nearest codeword: (N,)."""
+        self.alone(self._measure)
+        blocks = -(-len(self.vectors) // self.rows)
+        for start, codewords in _parts(self.codebook):
+            part = self.alone(partial(self._prepare, start, codewords))
+            self.spread(blocks, partial(self._look, part))
+            del part  # before the next one is made ready
+        self.alone(self._doubt)
+        unsure = (~self.sure).nonzero()[:, 0].split(UNSURE)
+        self.spread(len(unsure), partial(self._settle, unsure))
+        return self.index
 
-def _centred(block: Tensor, centre: Tensor, space: _Space | None) -> Tensor:
-    """z − c in float32: (R, D)."""
-    out = None if space is None else space.vectors[: len(block)]
-    return torch.sub(block.float(), centre, out=out)
+    def _measure(self) -> None:
+        """Decides how the work is divided."""
+        dim, device = self.codebook.shape[1], self.codebook.device.type
+        self.frame, self.coarse = frame_of(self.codebook), can_screen(self.codebook)
+        # A tile twice as large takes no longer than to choose between two.
+        few = len(self.codebook) <= 2 * TILE and not self.coarse
+        self.tile = min(len(self.codebook), 2 * TILE if few else TILE)  # T
+        self.tile += -self.tile % GROUP
+        scores = SCORES.get(device, SCORES_ELSEWHERE)
+        self.rows = max(min(scores // self.tile, scores // dim), 1)  # R
+
+    def _prepare(self, start: int, codewords: Tensor) -> Part:
+        limit = self.frame.radius if self.frame.far < torch.inf else torch.inf
+        tiles = in_tiles(self.frame.place(codewords), start, self.tile, limit)
+        return Part(list(tiles), self.coarse)
+
+    def _look(self, part: Part, numbers: Iterator[int]) -> None:
+        """Searches blocks of vectors in a part of the codebook."""
+        radius, dim, place = self.frame.radius, self.codebook.shape[1], None
+        for number in numbers:
+            span = slice(number * self.rows, (number + 1) * self.rows)
+            block = self.vectors[span]
+            # New memory for each block would be slower than what is computed in it.
+            place = torch.empty_like(block, dtype=torch.float32) if place is None else place
+            z = self.frame.place(block, place[: len(block)])
+            error = torch.linalg.vector_norm(z, dim=1).add_(radius)
+            error.mul_(SPARE * (dim + 8) * ULP * radius).add_(TINY)
+            found, where, sure = part.search(z, error, self.best[span])
+            best, error = self.best[span], 2 * error
+            # In place, since results that stay between what comes and goes scatter the memory.
+            better, rivals = found > best + error, found >= best - error
+            self.sure[span] = torch.where(better, sure, self.sure[span] & ~rivals)
+            self.index[span] = torch.where(better, where, self.index[span])
+            self.best[span] = torch.maximum(best, found)
+
+    def _doubt(self) -> None:
+        """Doubts of vectors to which one of the far codewords may be the nearest."""
+        if self.frame.far == torch.inf:
+            return
+        for number in range(0, len(self.vectors), self.rows):
+            span = slice(number, number + self.rows)
+            length = torch.linalg.vector_norm(self.frame.place(self.vectors[span]), dim=1)
+            distance = (length.square() - 2 * self.best[span]).clamp(min=0).sqrt()
+            self.sure[span] &= length + distance < self.frame.far * (1 - 1e-5)
+
+    def _settle(self, unsure: Sequence[Tensor], numbers: Iterator[int]) -> None:
+        """Searches in float64 what float32 left open."""
+        for number in numbers:
+            rows = unsure[number]
+            if len(rows):
+                self.index[rows] = exact_nearest(self.vectors[rows], self.codebook)
 
 
 def _parts(codebook: Tensor) -> Iterator[tuple[int, Tensor]]:
@@ -147,76 +224,9 @@ def _parts(codebook: Tensor) -> Iterator[tuple[int, Tensor]]:
         yield start, codebook[start : start + size]
 
 
-class _Search:
-    """Searches in a part of the codebook.
-
-    Arguments:
-        tiles: The part.
-        space: Where to compute; None for new memory each time.
-        screened: Whether bfloat16 should tell first where to look.
-    """
-
-    def __init__(self, tiles: list[Tile], space: _Space | None, screened: bool) -> None:
-        self.tiles = tiles
-        self.space = space
-        self.screen = Screen(tiles) if screened else None
-
-    def __call__(self, z: Tensor, beaten: Tensor) -> tuple[Tensor, Tensor]:
-        """The best score of each row of z, and its codeword: (R, D) to (R,) and (R,).
-
-        Where the score is not a number, or −∞, the codeword is none.
-
-        Arguments:
-            z: Vectors.
-            beaten: Scores (R,) from other parts; rows that cannot exceed theirs may get −∞.
-        """
-        found = self.screen.search(z, beaten) if self.screen is not None else None
-        if found is None:
-            self.screen = None  # what screens one block badly hardly does better with others
-            found = _search(z, self.tiles, self.space)
-        return found
+def _at_once(work: Callable[[], Any]) -> Any:
+    return work()
 
 
-def _search(z: Tensor, tiles: list[Tile], space: _Space | None) -> tuple[Tensor, Tensor]:
-    """The best score of each row of z, and its codeword: (R, D) to (R,) and (R,).
-
-    Arguments:
-        z: Vectors.
-        tiles: Of the codebook.
-        space: Where to compute; None for new memory each time.
-    """
-    rows = z.shape[0]
-    best = first = winners = None
-    for start, offset, codewords in tiles:
-        scores = _scores(z, codewords, offset, space).view(-1, GROUP)
-        groups = len(offset) // GROUP
-        score, group = scores.amax(1).view(rows, groups).max(1)
-        place = group + torch.arange(0, rows * groups, groups, device=z.device)
-        group = start + group * GROUP
-        if best is None or first is None or winners is None:
-            best, first = score, group
-            out = None if space is None else space.winners[:rows]
-            winners = torch.index_select(scores, 0, place, out=out)  # (R, GROUP)
-        elif space is None:
-            better = score > best
-            winners = torch.where(better[:, None], scores.index_select(0, place), winners)
-            first = torch.where(better, group, first)
-            best = torch.maximum(score, best)
-        else:
-            # The further on, the fewer rows find better: those alone are touched.
-            better = (score > best).nonzero()[:, 0]
-            winners[better] = scores[place[better]]
-            first[better] = group[better]
-            best[better] = score[better]
-    assert best is not None and first is not None and winners is not None
-    return best, first + first_place(winners, best)
-
-
-def _scores(z: Tensor, codewords: Tensor, offset: Tensor, space: _Space | None) -> Tensor:
-    """⟨z, e⟩ − ½‖e‖²: (R, T)."""
-    if space is None:
-        return torch.addmm(offset, z, codewords.T)
-    if z.device.type == "cpu" and z.shape[1] >= LONG and torch.backends.mkldnn.is_available():
-        return torch.ops.mkldnn._linear_pointwise(z, codewords, offset, "none", [], "")
-    out = space.scores[: len(z) * len(offset)].view(len(z), len(offset))
-    return torch.addmm(offset, z, codewords.T, out=out)
+def _in_turn(count: int, work: Callable[[Iterator[int]], None]) -> None:
+    work(iter(range(count)))

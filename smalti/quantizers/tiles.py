@@ -1,4 +1,4 @@
-"""The codebook in tiles and groups, which both searches on the CPU go over."""
+"""The codebook in tiles and groups, and where it lies: what all searches on the CPU go over."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -7,10 +7,73 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-__all__ = ["GROUP", "TILE", "Tile", "first_place", "in_tiles"]
+__all__ = ["GROUP", "TILE", "Frame", "Tile", "frame_of", "in_tiles", "places", "scores_of"]
 
 GROUP = 64
 TILE = 512  # T, codewords
+FAR = 16  # codewords further from the centre than so many times the median are searched apart
+SAMPLE = 4096  # codewords that the median centre is taken of
+AT_ONCE = 2**20  # numbers that are widened at a time
+SCALED = 30  # lengths outside 2^-30 .. 2^30 are scaled
+
+
+class Frame(NamedTuple):
+    """Where the codewords lie, so that they can be seen from their middle.
+
+    Attributes:
+        centre: c (D,), float64 if the codebook is, else float32.
+        scale: A power of two that brings e − c near 1.
+        radius: max ‖e − c‖ · scale over the codewords that are not far.
+        far: min ‖e − c‖ · scale over those that are; ∞ if none is.
+    """
+
+    centre: Tensor
+    scale: float
+    radius: float
+    far: float
+
+    def place(self, x: Tensor, out: Tensor | None = None) -> Tensor:
+        """(x − c) · scale in float32, for vectors or codewords (N, D)."""
+        if self.centre.dtype == torch.float64 or x.dtype == torch.float64:
+            return (x.double() - self.centre).mul_(self.scale).float()
+        placed = torch.sub(x.float(), self.centre, out=out)
+        return placed if self.scale == 1 else placed.mul_(self.scale)
+
+
+def frame_of(codebook: Tensor) -> Frame:
+    """The frame of codewords (K, D), K > 0.
+
+    Its centre is their mean, or their median, dimension by dimension, where some lie so far out
+    that they draw the mean away from the others. What is not finite counts as far.
+    """
+    wide = torch.float64 if codebook.dtype == torch.float64 else torch.float32
+    centre = codebook.mean(0, dtype=wide)
+    lengths = _lengths(codebook, centre)
+    typical = lengths.nanmedian()
+    if not bool(lengths.amax() <= FAR * typical):
+        sample = codebook[:: -(-len(codebook) // SAMPLE)].to(wide)
+        centre = torch.where(sample.isfinite(), sample, torch.nan).nanmedian(0).values
+        centre = centre.nan_to_num_(0.0)
+        lengths = _lengths(codebook, centre)
+        typical = lengths.nanmedian()
+    limit = FAR * typical if bool(typical > 0) else torch.full_like(typical, torch.inf)
+    near = lengths.isfinite() & (lengths <= limit)
+    radius = float(torch.where(near, lengths, 0.0).amax())
+    far = torch.where(near | lengths.isnan(), torch.inf, lengths)
+    scale = 1.0
+    if radius > 0 and not 2.0**-SCALED < radius < 2.0**SCALED:
+        scale = 2.0 ** -max(min(torch.tensor(radius).log2().round().int().item(), 126), -126)
+    return Frame(centre, scale, radius * scale, float(far.amin()) * scale)
+
+
+def _lengths(codebook: Tensor, centre: Tensor) -> Tensor:
+    """‖e − c‖ in float64, for no square of it overflows there: (K,)."""
+    size = max(AT_ONCE // max(codebook.shape[1], 1), 1)
+    parts = [
+        torch.linalg.vector_norm(part.to(centre.dtype) - centre, dim=1, dtype=torch.float64)
+        for part in codebook.split(size)
+    ]
+    return torch.cat(parts)
 
 
 class Tile(NamedTuple):
@@ -27,10 +90,23 @@ class Tile(NamedTuple):
     codewords: Tensor
 
 
-def in_tiles(codewords: Tensor, start: int, size: int = TILE) -> Iterator[Tile]:
-    """Codewords (K, D), of which the first has the index `start`, tile by tile of `size` ≥ 1."""
+def in_tiles(
+    codewords: Tensor, start: int, size: int = TILE, radius: float = torch.inf
+) -> Iterator[Tile]:
+    """Codewords (K, D), of which the first has the index `start`, tile by tile of `size` ≥ 1.
+
+    Those longer than the radius are left out like padding.
+    """
+    limit = radius * radius * (1 + 1e-5)
     for tile in codewords.split(size):
-        offset = tile.square().sum(1).mul(-0.5)  # (T,)
+        squares = tile.square().sum(1)  # (T,)
+        offset = squares.mul(-0.5)
+        if radius < torch.inf:
+            # Also where the length is not a number; a codeword of 0 cannot spoil what is beside it.
+            out = ~(squares <= limit)
+            if bool(out.any()):
+                offset = offset.masked_fill(out, -torch.inf)
+                tile = tile.masked_fill(out[:, None], 0.0)
         missing = -len(tile) % GROUP
         if missing:
             # Padding is never the nearest.
@@ -40,7 +116,20 @@ def in_tiles(codewords: Tensor, start: int, size: int = TILE) -> Iterator[Tile]:
         start += size
 
 
-def first_place(scores: Tensor, best: Tensor) -> Tensor:
-    """Where each row (R, GROUP) first equals its maximum (R,), or GROUP; overwrites the rows."""
-    falling = torch.arange(GROUP, 0, -1, device=best.device, dtype=best.dtype)
-    return (GROUP - scores.eq_(best[:, None]).mul_(falling).amax(1)).long()
+def scores_of(z: Tensor, tile: Tile) -> Tensor:
+    """⟨z, e⟩ − ½‖e‖² for z (R, D): (R, T)."""
+    if z.device.type == "cpu" and torch.backends.mkldnn.is_available():
+        # oneDNN adds the offset as it goes, and is faster than most in few dimensions.
+        return torch.ops.mkldnn._linear_pointwise(z, tile.codewords, tile.offset, "none", [], "")
+    return torch.addmm(tile.offset, z, tile.codewords.T)
+
+
+def places(scores: Tensor, least: Tensor) -> tuple[Tensor, Tensor]:
+    """In how many places each row of scores (R, G) reaches its `least` (R,), and their sum.
+
+    Where there is one, the sum is that place. Overwrites the rows.
+    """
+    ways = torch.arange(scores.shape[1], device=scores.device, dtype=scores.dtype)
+    ways = torch.stack([torch.ones_like(ways), ways], 1)  # (G, 2)
+    count, place = (scores.ge_(least[:, None]) @ ways).unbind(1)
+    return count, place.long()

@@ -1,0 +1,103 @@
+"""Threads that each do a whole share of a search, rather than share each operation of it.
+
+An operation that is split among threads ends when the last of them is done. Where another program
+uses one of the cores, that thread waits for its turn, and all others with it, at each of hundreds
+of short operations. So the rows are split once: each thread takes block after block and computes
+it alone, and a thread that has to wait holds up a block at most.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+import torch
+
+__all__ = ["alone", "spread"]
+
+Result = TypeVar("Result")
+
+_lock = threading.Lock()
+_pool: ThreadPoolExecutor | None = None
+_size = 0
+_inside = threading.local()
+
+
+def spread(count: int, work: Callable[[Iterator[int]], None]) -> None:
+    """Has `work` go over the numbers 0 ... count − 1, which as many threads as torch uses share.
+
+    Each thread calls `work` once, with an iterator that gives the next number nobody has taken.
+    """
+    threads = min(torch.get_num_threads(), count)
+    if getattr(_inside, "worker", False) or threads < 1 or torch.get_num_threads() == 1:
+        work(iter(range(count)))
+        return
+    numbers, taking = iter(range(count)), threading.Lock()
+
+    def shared() -> Iterator[int]:
+        while True:
+            with taking:
+                number = next(numbers, None)
+            if number is None:
+                return
+            yield number
+
+    run = _as_here(lambda: work(shared()))
+    pool = _threads(threads)
+    for future in [pool.submit(run) for _ in range(threads)]:
+        future.result()
+
+
+def alone(work: Callable[[], Result]) -> Result:
+    """What `work` gives, computed by one thread."""
+    if getattr(_inside, "worker", False) or torch.get_num_threads() == 1:
+        return work()
+    return _threads(1).submit(_as_here(work)).result()
+
+
+def _as_here(work: Callable[[], Result]) -> Callable[[], Result]:
+    """The work, under this thread's mode of inference."""
+    inference = torch.is_inference_mode_enabled()
+
+    def run() -> Result:
+        with torch.inference_mode(inference), torch.no_grad():
+            return work()
+
+    return run
+
+
+def _threads(number: int) -> ThreadPoolExecutor:
+    """A pool of at least so many threads, whose operations are not split any further."""
+    global _pool, _size
+    with _lock:
+        if _pool is None or _size < number:
+            started = threading.Barrier(number + 1)
+            _pool = ThreadPoolExecutor(number, "smalti-search", _start)
+            # torch's number of threads is one of each thread's own, but a new thread begins with
+            # the number that was set last, wherever: so it is set back once all have theirs.
+            here = torch.get_num_threads()
+            waits = [_pool.submit(started.wait) for _ in range(number)]
+            started.wait()
+            torch.set_num_threads(here)
+            for wait in waits:
+                wait.result()
+            _size = number
+    return _pool
+
+
+def _start() -> None:
+    _inside.worker = True
+    torch.set_num_threads(1)
+
+
+def _forget() -> None:
+    """A forked process has none of the threads."""
+    global _pool, _size, _lock
+    _pool, _size, _lock = None, 0, threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget)

@@ -1,0 +1,193 @@
+"""The codeword that is found is the nearest, wherever vectors and codewords lie.
+
+Which of two codewords is nearer by less than float32 can tell is nobody's business, so the law is
+about its distance: it is the smallest there is, up to what float32 rounds.
+"""
+
+import pytest
+import torch
+from torch import Tensor
+
+from smalti.quantizers import nearest, search
+from smalti.quantizers.exact import exact_nearest
+from smalti.quantizers.screening import FEWEST
+
+GENERATOR = torch.Generator().manual_seed(0)
+
+
+def normal(*shape: int) -> Tensor:
+    return torch.randn(*shape, generator=GENERATOR)
+
+
+def distances(z: Tensor, codebook: Tensor) -> Tensor:
+    """In float64, and none by way of a scalar product."""
+    return torch.stack([(row - codebook.double()).square().sum(1).sqrt() for row in z.double()])
+
+
+def assert_nearest(index: Tensor, z: Tensor, codebook: Tensor, rtol: float = 1e-6) -> None:
+    distance = distances(z, codebook).nan_to_num(nan=torch.inf)
+    found = distance.gather(1, index[:, None])[:, 0]
+    least = distance.amin(1)
+    assert (found <= least * (1 + rtol)).all(), f"{int((found > least * (1 + rtol)).sum())} wrong"
+
+
+def one_far(k: int, dim: int) -> tuple[Tensor, Tensor]:
+    codebook = normal(k, dim)
+    codebook[k // 2] = 1e5
+    return normal(64, dim), codebook
+
+
+def some_far(k: int, dim: int) -> tuple[Tensor, Tensor]:
+    codebook = normal(k, dim)
+    codebook[: k // 3] *= 10.0 ** torch.arange(-8, 8)[torch.arange(k // 3) % 16, None]
+    return torch.cat([normal(64, dim), codebook[:: k // 16 + 1] + 1e-3 * normal(1, dim)]), codebook
+
+
+def two_clusters(k: int, dim: int) -> tuple[Tensor, Tensor]:
+    codebook = normal(k, dim)
+    codebook[::2] += 1e6
+    return codebook[torch.randint(k, (64,), generator=GENERATOR)] + normal(64, dim), codebook
+
+
+def far_vectors(k: int, dim: int) -> tuple[Tensor, Tensor]:
+    return normal(64, dim) * 10.0 ** torch.arange(-32, 32)[:, None].clamp(-30, 30), normal(k, dim)
+
+
+def offset(k: int, dim: int) -> tuple[Tensor, Tensor]:
+    away = 1e5 * normal(dim)
+    return normal(64, dim) + away, normal(k, dim) + away
+
+
+def scales(k: int, dim: int) -> tuple[Tensor, Tensor]:
+    scale = 10.0 ** torch.linspace(-6, 6, dim)
+    return normal(64, dim) * scale, normal(k, dim) * scale
+
+
+def close_to_codewords(k: int, dim: int) -> tuple[Tensor, Tensor]:
+    codebook = 1 + 1e-4 * normal(k, dim)
+    return codebook[:64] + 1e-6 * normal(min(k, 64), dim), codebook
+
+
+def times(scale: float):
+    return lambda k, dim: (scale * normal(64, dim), scale * normal(k, dim))
+
+
+def on_a_grid(k: int, dim: int) -> tuple[Tensor, Tensor]:
+    return normal(64, dim).round(), (2 * normal(k, dim)).round()
+
+
+def all_equal(k: int, dim: int) -> tuple[Tensor, Tensor]:
+    return normal(64, dim), normal(1, dim).repeat(k, 1)
+
+
+def on_a_sphere(k: int, dim: int) -> tuple[Tensor, Tensor]:
+    return torch.zeros(64, dim), torch.nn.functional.normalize(normal(k, dim), dim=1)
+
+
+PLACES = {
+    "one codeword far": one_far,
+    "codewords of all sizes": some_far,
+    "two clusters": two_clusters,
+    "vectors of all sizes": far_vectors,
+    "a common offset": offset,
+    "dimensions of all scales": scales,
+    "near the codewords": close_to_codewords,
+    "tiny": times(1e-20),
+    "small": times(1e-12),
+    "huge": times(1e18),
+    "as large as float32 goes": times(3e37),
+    "on a grid": on_a_grid,
+    "all equal": all_equal,
+    "on a sphere": on_a_sphere,
+}
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_it_is_the_nearest_anywhere(place):
+    for k, dim in [(2, 1), (32, 8), (70, 3), (600, 1), (600, 64), (1500, 4), (FEWEST // 64, 64)]:
+        z, codebook = PLACES[place](k, dim)
+        index = nearest(z, codebook)
+        assert_nearest(index, z, codebook)
+        assert_nearest(nearest(z.double(), codebook), z, codebook)
+        assert_nearest(exact_nearest(z, codebook), z, codebook, rtol=1e-8)
+
+
+def test_the_cases_that_were_wrong():
+    codewords = torch.tensor([[0.0], [1.0], [1e8]])
+    vectors = torch.tensor([[0.9], [0.1], [9e7], [5.1e7], [4.9e7]])
+    assert nearest(vectors, codewords).tolist() == [1, 0, 2, 2, 1]
+    z, codebook = one_far(32, 8)
+    assert torch.equal(nearest(z, codebook), distances(z, codebook).argmin(1))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_other_dtypes(dtype):
+    z, codebook = (4 * normal(200, 5)).to(dtype), (4 * normal(300, 5)).to(dtype)
+    for left, right in [(z, codebook), (z.float(), codebook), (z, codebook.float())]:
+        assert_nearest(nearest(left, right), left, right)
+    # In float16 no square of these has room.
+    z, codebook = (3000 * normal(100, 3)).to(dtype), (3000 * normal(300, 3)).to(dtype)
+    assert_nearest(nearest(z, codebook), z, codebook)
+
+
+def test_float64_is_not_rounded_to_float32():
+    away = 1e9 + normal(3).double()
+    z, codebook = normal(100, 3).double() + away, normal(300, 3).double() + away
+    assert_nearest(nearest(z, codebook), z, codebook)
+    for scale in (1e-200, 1e200):
+        z, codebook = scale * normal(50, 3).double(), scale * normal(300, 3).double()
+        found = nearest(z, codebook)
+        assert_nearest(found, z / scale, codebook / scale)
+
+
+@pytest.mark.parametrize("dim", [1, 3, 64])
+@pytest.mark.parametrize("bad", [torch.nan, torch.inf, -torch.inf])
+def test_codewords_that_are_not_finite_are_never_the_nearest(bad, dim):
+    z, codebook = normal(100, dim), normal(700, dim)
+    codebook[::5, 0] = bad
+    index = nearest(z, codebook)
+    assert (index % 5 != 0).all()
+    assert_nearest(index, z, codebook.where(codebook.isfinite(), 1e9))
+    assert (nearest(z, torch.full((7, dim), bad)) == 0).all()
+
+
+@pytest.mark.parametrize("dim", [1, 8, 40])
+def test_equal_codewords_are_told_by_the_lowest_index(dim):
+    codebook = normal(50, dim)
+    several = torch.cat([codebook, codebook.flip(0), codebook, 1e4 + codebook])
+    z = torch.cat([codebook, codebook + 0.01 * normal(50, dim), torch.zeros(5, dim)])
+    index = nearest(z, several)
+    assert (index < 50).all()
+    assert_nearest(index, z, several)
+    assert torch.equal(index[:50], torch.arange(50))
+
+
+def test_opposite_codewords_are_equally_near():
+    codebook = normal(40, 6)
+    both = torch.cat([codebook, -codebook])[torch.randperm(80, generator=GENERATOR)]
+    distance = both.double().norm(dim=1)
+    first = (distance <= distance.amin() * (1 + 1e-9)).nonzero()[0, 0]
+    assert (nearest(torch.zeros(30, 6), both) == first).all()
+
+
+def test_few_are_searched_twice(monkeypatch):
+    searched = []
+    monkeypatch.setattr(
+        search, "exact_nearest", lambda z, e: searched.append(len(z)) or exact_nearest(z, e)
+    )
+    for n, k, dim in [(4000, 512, 64), (2000, 5000, 8)]:
+        nearest(normal(n, dim), normal(k, dim))
+        # Not because of a far one, nor where all lie together, nor where they are very small.
+        nearest(*one_far(k, dim))
+        nearest(1e4 + normal(n, dim), 1e4 + normal(k, dim))
+        nearest(1e-20 * normal(n, dim), 1e-20 * normal(k, dim))
+    assert sum(searched) < 0.01 * (3 * 4000 + 3 * 2000)
+
+
+def test_a_collapsed_codebook_takes_no_longer_than_usual(monkeypatch):
+    monkeypatch.setattr(search, "SMALL", 0)
+    z, codebook = normal(5000, 64), normal(1, 64).repeat(1024, 1)
+    assert (nearest(z, codebook) == 0).all()
+    masked = torch.zeros(20_000, 64)
+    sphere = torch.nn.functional.normalize(normal(1024, 64), dim=1)
+    assert nearest(masked, sphere).unique().numel() == 1
