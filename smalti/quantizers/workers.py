@@ -90,6 +90,7 @@ def _threads(number: int) -> ThreadPoolExecutor:
 
 def _start() -> None:
     _inside.worker = True
+    torch.get_num_threads()  # a thread takes the common number over when it is first asked for it
     torch.set_num_threads(1)
 
 
