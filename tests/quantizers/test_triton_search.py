@@ -32,8 +32,10 @@ if not INTERPRETED:
         assert done.returncode == 0, done.stdout + done.stderr
 
 else:
+    from placements import PLACES, assert_nearest
     from smalti.errors import InputError
     from smalti.quantizers import nearest
+    from smalti.quantizers.exact import exact_nearest
     from smalti.quantizers.triton_search import PRECISIONS, fused_nearest
 
     exact = pytest.mark.parametrize("precision", ["tf32x3", "float32"])
@@ -54,7 +56,24 @@ else:
         squares = (z - centre).square().sum(1) - (z - codebook[index]).square().sum(1)
         assert torch.allclose(score, squares / 2, atol=1e-4)
 
-    @pytest.mark.parametrize("size", [200, 5000])
+    @exact
+    @pytest.mark.parametrize("place", PLACES)
+    @pytest.mark.filterwarnings("ignore::RuntimeWarning")
+    def test_it_is_the_nearest_anywhere(precision, place):
+        for k, dim in [(32, 1), (70, 8)]:
+            z, codebook = PLACES[place](k, dim)
+            z = z[:24]
+            assert_nearest(fused_nearest(z, codebook, precision)[0], z, codebook)
+            assert torch.equal(fused_nearest(z.double(), codebook)[0], exact_nearest(z, codebook))
+
+    @pytest.mark.filterwarnings("ignore::RuntimeWarning")
+    @pytest.mark.parametrize("bad", [torch.nan, torch.inf, -torch.inf])
+    def test_codewords_that_are_not_finite_are_never_the_nearest(bad):
+        z, codebook = torch.randn(20, 3), torch.randn(70, 3)
+        codebook[::5, 0] = bad
+        assert torch.equal(fused_nearest(z, codebook)[0], exact_nearest(z, codebook))
+
+    @pytest.mark.parametrize("size", [200, 1200])
     def test_of_equals_the_first_is_chosen(size):
         codebook = torch.randn(50, 3).repeat(size // 50, 1)
         assert torch.equal(fused_nearest(codebook[:50], codebook)[0], torch.arange(50))
