@@ -12,6 +12,7 @@ how to draw samples.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -28,7 +29,7 @@ from smalti.autoencoders import Tokenizer
 from smalti.building import build_objective, build_prior, build_tokenizer, of_level
 from smalti.data import Examples, GridsAbove, Splits
 from smalti.errors import InputError
-from smalti.files import write_text
+from smalti.files import tidy, write_text
 from smalti.priors import Cascade, Prior
 from smalti.recipes import schema, text
 from smalti.recipes.schema import PriorRecipe, Recipe, TokenizerRecipe
@@ -38,6 +39,7 @@ from smalti.training import (
     TokenizerStage,
     Tokens,
     Training,
+    check_hardware,
     train,
 )
 from smalti.training.batches import evaluation_loader
@@ -71,12 +73,18 @@ class Run:
             InputError: If it is not one.
         """
         run = cls(folder)
+        run.tidy()
         if not run.config.is_file():
             raise InputError(
                 f"{folder} is not a run directory (it holds no config.yaml): "
                 f"make one with smalti fit RECIPE --out {folder}."
             )
         return run
+
+    def tidy(self) -> None:
+        """Finishes what a killed process was about to write, and clears what it left."""
+        for folder in (self.folder, self.folder / "state", self.prior, self.samples):
+            tidy(folder)
 
     def check(self, config: Namespace) -> None:
         """Checks that the folder is free, or holds a run of this very configuration.
@@ -130,18 +138,20 @@ class Run:
     def curves(self) -> dict[str, list[Path]]:
         """The logged curves of each stage, in the order in which they were written."""
 
-        def version(path: Path) -> int:
-            return int(path.parent.name.removeprefix("version_"))
+        def versions(stage: str) -> list[Path]:
+            # What else lies there, such as "version_0 (copy)", is somebody's.
+            found = (logs / stage / "csv").glob("version_*/metrics.csv")
+            numbers = {path: path.parent.name.removeprefix("version_") for path in found}
+            counted = [path for path, number in numbers.items() if number.isdecimal()]
+            return sorted(counted, key=lambda path: int(numbers[path]))
 
         logs = self.folder / "logs"
         stages = ["autoencoder"]
         if not self.is_continuous():
-            priors = sorted(path.name for path in logs.glob("prior*"))
+            found = (path.name for path in logs.glob("prior*"))
+            priors = sorted(name for name in found if re.fullmatch(r"prior(-\d+)?", name))
             stages = ["tokenizer", *(priors or ["prior"])]
-        return {
-            stage: sorted((logs / stage).glob("csv/version_*/metrics.csv"), key=version)
-            for stage in stages
-        }
+        return {stage: versions(stage) for stage in stages}
 
 
 def fit(config: Namespace, folder: str | Path, splits: Splits | None = None) -> tuple[Run, Splits]:
@@ -162,11 +172,13 @@ def fit(config: Namespace, folder: str | Path, splits: Splits | None = None) -> 
     """
     make_fast()
     run = Run(folder)
+    run.tidy()
     run.check(config)
     recipe = schema.build(automatic.without(config))
     splits = recipe.data.load() if splits is None else splits
     config = _settled(run, config, recipe, splits, _try_out(recipe, splits))
     recipe = schema.build(config)
+    check_hardware(recipe.hardware)
     write_text(run.config, schema.dump(config))  # not before: a mistake claims no folder
     if recipe.autoencoder is not None:
         if not run.autoencoder.exists():

@@ -21,7 +21,8 @@ from matplotlib.ticker import EngFormatter, LogLocator, MaxNLocator, NullLocator
 from PIL import Image
 from torch import Tensor
 
-from smalti.errors import InputError
+from smalti.errors import InputError, first_line
+from smalti.files import read_bytes
 
 __all__ = [
     "Curve",
@@ -35,6 +36,7 @@ __all__ = [
 
 BLUE, ORANGE, GREY = "#3f8fd0", "#e0812f", "#828282"
 COLOURS = {"train": BLUE, "validation": ORANGE}
+LARGEST = 1 << 30  # bytes of a log
 FIRST = ("loss", "reconstruction", "kl", "codebook", "commitment", "perplexity", "usage")
 
 RISE = 0.005  # of a validation loss, relative to its lowest: less may be chance
@@ -47,15 +49,27 @@ Curve = list[tuple[int, float]]
 def read_curves(files: Path | Sequence[Path]) -> dict[str, dict[str, Curve]]:
     """The curves of one stage by quantity and split, e.g. `curves["loss"]["validation"]`.
 
+    What is damaged in them is left out.
+
     Arguments:
         files: One `metrics.csv`, or those of several starts in their order.
 
     Raises:
-        InputError: If a file is not such a CSV.
+        InputError: If none of them can be read.
     """
     curves: dict[str, dict[str, Curve]] = {}
-    for file in [files] if isinstance(files, Path) else files:
-        for name, points in _read(file).items():
+    files = [files] if isinstance(files, Path) else files
+    read: list[dict[str, Curve]] = []
+    damaged: list[InputError] = []
+    for file in files:
+        try:
+            read.append(_read(file))
+        except InputError as error:
+            damaged.append(error)
+    if damaged and not any(read):
+        raise damaged[0]
+    for start in read:
+        for name, points in start.items():
             split, _, quantity = name.partition("/")
             there = curves.setdefault(quantity, {}).setdefault(split, [])
             there[:] = [point for point in there if point[0] < points[0][0]] + points
@@ -187,20 +201,35 @@ def plot_dimensions(held: Tensor, what: str) -> Image.Image:
 
 
 def _read(file: Path) -> dict[str, Curve]:
-    """The points of each `split/quantity` column that has any."""
+    """The points of each `split/quantity` column that has any; rows that are broken are left out.
+
+    Raises:
+        InputError: If there are rows and none of them can be read.
+    """
+    curves: dict[str, Curve] = {}
+    broken = ""
     try:
-        with file.open(newline="", encoding="utf-8") as lines:
-            rows = list(csv.DictReader(lines))
-        curves: dict[str, Curve] = {}
-        for row in rows:
-            for name, text in row.items():
-                if "/" in (name or "") and text:
-                    curves.setdefault(name, []).append((int(row["step"]), float(text)))
-    except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
+        # No quantity has a line break in it, so that one broken row leaves the others whole.
+        header, *rows = read_bytes(file, LARGEST).decode(errors="replace").splitlines() or [""]
+        columns = next(csv.reader([header]), [])
+        if rows and "step" not in columns:
+            broken = "no column is called step"
+    except (OSError, InputError, csv.Error) as error:
+        columns, rows, broken = [], [], first_line(error)
+    for row in rows if not broken else []:
+        try:
+            cells = dict(zip(columns, next(csv.reader([row])), strict=True))
+            step = int(cells["step"])
+            values = {n: float(cell) for n, cell in cells.items() if "/" in n and cell}
+        except (ValueError, KeyError, StopIteration, csv.Error) as error:
+            broken = first_line(error)
+            continue
+        for name, value in values.items() if step >= 0 else ():
+            curves.setdefault(name, []).append((step, value))
+    if broken and not curves:
         raise InputError(
-            f"{file} is not a log of training curves ({type(error).__name__}: {error}): "
-            f"leave it out, or train again."
-        ) from error
+            f"{file} is not a log of training curves ({broken}): leave it out, or train again."
+        )
     return {name: sorted(points) for name, points in curves.items()}
 
 

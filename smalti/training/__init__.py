@@ -5,7 +5,7 @@ from smalti.training.prior import PriorStage, TokenBatch, Tokens
 from smalti.training.schedules import Constant, Cosine, Plateau, Schedule
 from smalti.training.stage import Stage, Training
 from smalti.training.tokenizer import TokenizerObjective, TokenizerStage
-from smalti.training.trainer import Hardware, train
+from smalti.training.trainer import Hardware, check_hardware, train
 
 __all__ = [
     "Constant",
@@ -22,5 +22,6 @@ __all__ = [
     "TokenizerStage",
     "Tokens",
     "Training",
+    "check_hardware",
     "train",
 ]

@@ -2,39 +2,21 @@
 
 from __future__ import annotations
 
-import io
 import sys
 import time
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
-import torch
 from lightning import LightningModule, Trainer
-from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from lightning.pytorch.callbacks import Callback, Checkpoint
 from torch import Tensor
 from tqdm import tqdm
 
-from smalti.files import atomic_file
 from smalti.training.divergence import Watch
 from smalti.training.stage import Stage
 
-__all__ = ["AtomicCheckpointIO", "KeepBest", "Patience", "Progress", "SaveState", "Stopwatch"]
-
-
-class AtomicCheckpointIO(TorchCheckpointIO):
-    """Writes a checkpoint whole or not at all."""
-
-    def save_checkpoint(
-        self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None
-    ) -> None:
-        """Writes to a temporary name, flushes, renames."""
-        # By way of memory: torch's own file writer hides a full disk behind errors of its own.
-        written = io.BytesIO()
-        torch.save(checkpoint, written)
-        with atomic_file(path) as temporary:
-            temporary.write_bytes(written.getbuffer())
+__all__ = ["KeepBest", "Patience", "Progress", "SaveState", "Stopwatch"]
 
 
 class SaveState(Checkpoint):

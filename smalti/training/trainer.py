@@ -5,9 +5,11 @@ from __future__ import annotations
 import logging
 import signal
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from lightning import Trainer
@@ -21,7 +23,6 @@ from smalti.errors import InputError
 from smalti.processors import fast_in_bfloat16
 from smalti.training.averaging import weight_averaging
 from smalti.training.callbacks import (
-    AtomicCheckpointIO,
     KeepBest,
     Patience,
     Progress,
@@ -32,8 +33,9 @@ from smalti.training.cpu import make_fast
 from smalti.training.divergence import Watch
 from smalti.training.hardware import check_words
 from smalti.training.stage import Stage
+from smalti.training.states import AtomicCheckpointIO, read_state
 
-__all__ = ["Hardware", "train"]
+__all__ = ["Hardware", "check_hardware", "train"]
 
 
 @dataclass(frozen=True)
@@ -88,14 +90,10 @@ def train(stage: Stage, name: str, run: Path, hardware: Hardware) -> None:
     watch = Watch(name, state)
     _quieten()
     make_fast()
-    try:
+    with _usable():
         trainer = _trainer(stage, run, hardware, watch, best)
-    except (MisconfigurationException, ValueError) as error:
-        raise InputError(
-            f"This hardware cannot be used ({' '.join(str(error).split())}): change hardware.*."
-        ) from error
     if state.exists():
-        _check(state)
+        read_state(state, stage)
     try:
         trainer.fit(stage, ckpt_path=str(state) if state.exists() else None, weights_only=True)
     except InputError:
@@ -115,6 +113,46 @@ def train(stage: Stage, name: str, run: Path, hardware: Hardware) -> None:
         raise watch.diverged("weights are not finite", trainer)
 
 
+def check_hardware(hardware: Hardware) -> None:
+    """Checks that there is such hardware, before anything is written.
+
+    Raises:
+        InputError: If there is not.
+    """
+    _quieten()
+    with _usable():
+        Trainer(
+            **_where(hardware),
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+        )
+        for make in hardware.loggers or []:
+            make()
+
+
+@contextmanager
+def _usable() -> Iterator[None]:
+    try:
+        yield
+    except (MisconfigurationException, ValueError, ImportError) as error:
+        raise InputError(
+            f"This hardware cannot be used ({' '.join(str(error).split())}): change hardware.*."
+        ) from error
+
+
+def _where(hardware: Hardware) -> dict[str, Any]:
+    """What Lightning's trainer is told of devices and precision."""
+    return {
+        "accelerator": hardware.accelerator,
+        "devices": hardware.devices,
+        "num_nodes": hardware.num_nodes,
+        "strategy": hardware.strategy,
+        "precision": _precision(hardware),
+    }
+
+
 def _trainer(stage: Stage, run: Path, hardware: Hardware, watch: Watch, best: KeepBest) -> Trainer:
     """Lightning's trainer for a stage."""
     options, name, state = stage.training_options, watch.name, watch.state
@@ -127,11 +165,7 @@ def _trainer(stage: Stage, run: Path, hardware: Hardware, watch: Watch, best: Ke
         callbacks.append(weight_averaging(options.weight_ema))
     trainer = Trainer(
         default_root_dir=state.parent / name,  # where a cluster that requeues leaves its states
-        accelerator=hardware.accelerator,
-        devices=hardware.devices,
-        num_nodes=hardware.num_nodes,
-        strategy=hardware.strategy,
-        precision=_precision(hardware),  # type: ignore[arg-type]
+        **_where(hardware),
         logger=[*_curves(run, name), *(make() for make in hardware.loggers or [])],
         callbacks=callbacks,
         plugins=[AtomicCheckpointIO()],
@@ -152,17 +186,6 @@ def _trainer(stage: Stage, run: Path, hardware: Hardware, watch: Watch, best: Ke
         # The quantizer adds up its own counts in every process, until its update joins them.
         trainer.strategy._ddp_kwargs["broadcast_buffers"] = False
     return trainer
-
-
-def _check(state: Path) -> None:
-    """Raises `InputError` if a saved state cannot be read."""
-    try:
-        torch.load(state, map_location="cpu", weights_only=True)
-    except Exception as error:  # a broken pickle raises nearly anything
-        raise InputError(
-            f"{state} is damaged: delete it and give the same command again, which starts this "
-            f"stage over."
-        ) from error
 
 
 def _precision(hardware: Hardware) -> str:

@@ -1,5 +1,7 @@
 """Curves from Lightning's CSV files, whole and in several starts."""
 
+import os
+
 import pytest
 import torch
 
@@ -57,3 +59,42 @@ def test_plots_are_drawn_on_transparent_paper(n):
 @pytest.mark.parametrize("counts", [[1, 5, 0, 2], [0, 0], [3]])
 def test_a_codebook_is_drawn_whatever_its_use(counts):
     assert plot_usage(torch.tensor(counts)).width > 300
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "0,ten,9.0,,",
+        "0,10,nine,,",
+        "0,10",
+        "0,10,9.0,,,,,9",
+        "\x00\x00\x00",
+        '"0,10,9.0',
+        "0,-5,9.0,,",
+        "0," + "1" * 5000 + ",9.0,,",
+        "x" * 200_000,
+        "\udcff\udcfe,,,",
+    ],
+    ids=range(10),
+)
+def test_a_broken_row_costs_no_other(tmp_path, damage):
+    file = tmp_path / "metrics.csv"
+    rows = ["0,19,0.5,0.1,", damage, "0,39,,,0.45", "0,59,0.4,0.1,"]
+    text = HEADER + "".join(f"{row}\n" for row in rows)
+    file.write_bytes(text.encode(errors="surrogateescape"))
+    curves = read_curves(file)
+    assert curves["loss"] == {"train": [(19, 0.5), (59, 0.4)], "validation": [(39, 0.45)]}
+
+
+def test_a_log_that_is_lost_leaves_those_of_other_starts(tmp_path):
+    whole = write(tmp_path / "a.csv", ["0,19,0.5,0.1,"])
+    (tmp_path / "folder.csv").mkdir()
+    os.mkfifo(tmp_path / "pipe.csv")
+    (tmp_path / "noise.csv").write_bytes(bytes(range(256)) * 100)
+    (tmp_path / "empty.csv").touch()
+    others = [tmp_path / f"{name}.csv" for name in ("none", "folder", "pipe", "noise", "empty")]
+    assert read_curves([*others, whole])["loss"] == {"train": [(19, 0.5)]}
+    for file in others[:-1]:
+        with pytest.raises(InputError, match="is not a log") as caught:
+            read_curves(file)
+        assert "\n" not in str(caught.value)

@@ -15,7 +15,7 @@ from smalti.evaluation.report import Report
 from smalti.evaluation.sections import training_curves
 from smalti.recipes import schema
 from smalti.runs import Run
-from smalti.training import PriorStage, Training, callbacks
+from smalti.training import PriorStage, Training, states
 from tiny import clocks_recipe
 
 
@@ -79,26 +79,26 @@ class KilledError(Exception):
     pass
 
 
-def kill_after(monkeypatch, states: int) -> None:
+def kill_after(monkeypatch, count: int) -> None:
     """Ends a fit when so many states of the prior have been saved."""
-    save, saved = callbacks.AtomicCheckpointIO.save_checkpoint, []
+    save, saved = states.AtomicCheckpointIO.save_checkpoint, []
 
     def killed(self, checkpoint, path, storage_options=None):
         save(self, checkpoint, path, storage_options)
         saved.extend(["prior"] if "prior" in str(path) else [])
-        if len(saved) == states:
+        if len(saved) == count:
             raise KilledError
 
-    monkeypatch.setattr(callbacks.AtomicCheckpointIO, "save_checkpoint", killed)
+    monkeypatch.setattr(states.AtomicCheckpointIO, "save_checkpoint", killed)
 
 
 def test_one_that_was_killed_ends_at_the_same_step_with_the_same_weights(tmp_path, monkeypatch):
     rise_from(monkeypatch, 16)
     config = schema.parsed(recipe())
     whole, _ = runs.fit(config, tmp_path / "whole")
-    for states in (2, 4):  # then the last time while it waits
+    for count in (2, 4):  # then the last time while it waits
         with monkeypatch.context() as patch, pytest.raises(KilledError):
-            kill_after(patch, states)
+            kill_after(patch, count)
             runs.fit(config, tmp_path / "killed")
     again, _ = runs.fit(config, tmp_path / "killed")
     assert steps_taken(again) == steps_taken(whole) == 24

@@ -1,0 +1,82 @@
+"""Saved states of training: written whole or not at all, and known to be whole when they are read.
+
+A state is a checkpoint of torch's, a zip archive, whose comment holds the SHA-256 of all bytes
+before it. So one bit that flips on the disk is noticed, where torch itself would train on with
+another number.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
+from torch import Tensor
+
+from smalti.errors import InputError, first_line
+from smalti.files import atomic_file, read_bytes
+from smalti.training.stage import Stage
+
+__all__ = ["AtomicCheckpointIO", "read_state"]
+
+SEAL = b"smalti sha256 "
+SEALED = len(SEAL) + 64  # bytes
+PARTS = {"state_dict", "optimizer_states", "lr_schedulers", "loops", "callbacks", "global_step"}
+
+
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Writes a checkpoint whole or not at all, with its checksum."""
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None
+    ) -> None:
+        """Writes to a temporary name, flushes, renames."""
+        # By way of memory: torch's own file writer hides a full disk behind errors of its own.
+        written = io.BytesIO()
+        torch.save(checkpoint, written)
+        content = written.getbuffer()[:-2]  # the length of a comment, none as yet, is the end
+        with atomic_file(path) as temporary, temporary.open("wb") as file:
+            file.write(content)
+            file.write(SEALED.to_bytes(2, "little"))
+            file.write(SEAL + hashlib.sha256(content).hexdigest().encode())
+
+
+def read_state(path: Path, stage: Stage) -> dict[str, Any]:
+    """The saved state of a stage.
+
+    Raises:
+        InputError: If it is damaged, or of a stage with another model.
+    """
+    try:
+        content = memoryview(read_bytes(path))
+        body, seal = content[: -SEALED - 2], bytes(content[-SEALED:])
+        if seal != SEAL + hashlib.sha256(body).hexdigest().encode():
+            raise ValueError("its checksum differs")
+        state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+        if lacking := PARTS - state.keys():
+            raise ValueError(f"it has no {sorted(lacking)[0]}")
+        difference = _difference(state["state_dict"], stage.state_dict())
+    except Exception as error:  # a broken pickle raises nearly anything
+        raise InputError(
+            f"{path} is damaged ({first_line(error)}): delete it and give the same command again, "
+            f"which starts this stage over."
+        ) from error
+    if difference:
+        raise InputError(
+            f"{path} is the state of another model ({difference}): delete it and give the same "
+            f"command again, which starts this stage over."
+        )
+    return state
+
+
+def _difference(there: dict[str, Tensor], wanted: dict[str, Tensor]) -> str:
+    """The first place where two states of a model differ in names or shapes, in words."""
+    if other := sorted(there.keys() ^ wanted.keys()):
+        return f"only one of them has {other[0]}"
+    for name, tensor in wanted.items():
+        if there[name].shape != tensor.shape:
+            return f"{name} is {tuple(there[name].shape)} there and {tuple(tensor.shape)} here"
+    return ""
