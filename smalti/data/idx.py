@@ -11,6 +11,7 @@ Images and labels lie in two files of the same rows, e.g. `train-images-idx3-uby
 from __future__ import annotations
 
 import gzip
+import io
 import math
 import re
 import struct
@@ -24,12 +25,15 @@ import numpy as np
 from smalti.data.names import readable
 from smalti.data.rows import ArrayRows, Rows
 from smalti.data.words import named
-from smalti.errors import InputError
+from smalti.errors import InputError, first_line
 
 __all__ = ["find_idx", "read_idx"]
 
 NAME = re.compile(r"(?P<split>[a-z0-9]+)-(?P<what>images|labels)[-.]idx[13]-ubyte(\.gz)?")
 UNSIGNED_BYTES = 8
+LARGEST = 4 << 30  # values of a file
+MOST_PACKED = 1040  # bytes that gzip makes one of, at most
+PART = 1 << 20  # bytes that are unpacked at a time
 
 
 class IdxSplit(NamedTuple):
@@ -69,26 +73,53 @@ def find_idx(paths: Sequence[Path]) -> dict[str, IdxSplit]:
 def read_idx(path: Path) -> np.ndarray:
     """Reads an array, uint8, of any number of dimensions.
 
+    No more is unpacked than the file's head announces, and nothing if that cannot be.
+
     Raises:
-        InputError: If the file is truncated or of another format.
+        InputError: If the file is truncated, too large or of another format.
     """
+    name = readable(path)
     try:
-        content = gzip.open(path).read() if path.suffix == ".gz" else path.read_bytes()
-        zeros, kind, dimensions = struct.unpack_from(">HBB", content)
-        sizes = struct.unpack_from(f">{dimensions}I", content, offset=4)
+        with _stream(path) as stream:
+            zeros, kind, dimensions = struct.unpack(">HBB", stream.read(4))
+            if zeros or kind != UNSIGNED_BYTES or not dimensions:
+                raise InputError(
+                    f"{name} is not an IDX file of unsigned bytes: name or replace it rightly."
+                )
+            sizes = struct.unpack(f">{dimensions}I", stream.read(4 * dimensions))
+            return _values(stream, sizes, path)
     except (OSError, EOFError, zlib.error, struct.error) as error:
-        raise InputError(f"{path} is truncated or broken ({error}): copy it again.") from error
-    if zeros or kind != UNSIGNED_BYTES or not dimensions:
+        reason = first_line(error)
+        raise InputError(f"{name} is truncated or broken ({reason}): copy it again.") from error
+
+
+def _stream(path: Path) -> io.BufferedIOBase:
+    return gzip.open(path) if path.suffix.lower() == ".gz" else path.open("rb")
+
+
+def _values(stream: io.BufferedIOBase, sizes: tuple[int, ...], path: Path) -> np.ndarray:
+    n, stored = math.prod(sizes), path.stat().st_size
+    if n > LARGEST or len(sizes) > 32:
         raise InputError(
-            f"{path} is not an IDX file of unsigned bytes: name or replace it rightly."
+            f"{readable(path)} announces {n} values in {len(sizes)} dimensions, more than "
+            f"{LARGEST}: divide it into several, or store images as files."
         )
-    start, n = 4 + 4 * dimensions, math.prod(sizes)
-    if len(content) != start + n:
+    if n > stored * MOST_PACKED:
         raise InputError(
-            f"{path} is truncated or broken: {n} values are announced, got {len(content) - start}. "
-            f"Copy it again."
+            f"{readable(path)} is truncated or broken: {n} values are announced, more than "
+            f"{stored} bytes can hold. Copy it again."
         )
-    return np.frombuffer(content, dtype=np.uint8, offset=start).reshape(sizes)
+    values = np.empty(n, dtype=np.uint8)
+    got, rest = 0, memoryview(values.data)
+    while got < n and (more := stream.readinto(rest[got : got + PART])):
+        got += more
+    left_over = len(stream.read(PART)) if got == n else 0
+    if got < n or left_over:
+        raise InputError(
+            f"{readable(path)} is truncated or broken: {n} values are announced, got "
+            f"{got + left_over}{' or more' if left_over == PART else ''}. Copy it again."
+        )
+    return values.reshape(sizes)
 
 
 def _rows(images_file: Path, labels_file: Path | None) -> Rows:
@@ -96,14 +127,15 @@ def _rows(images_file: Path, labels_file: Path | None) -> Rows:
     labels = None if labels_file is None else read_idx(labels_file)
     if images.ndim != 3:
         raise InputError(
-            f"{images_file} holds an array of {images.ndim} dimensions: images have 3, (N, H, W)."
+            f"{readable(images_file)} holds an array of {images.ndim} dimensions: images have 3, "
+            f"(N, H, W)."
         )
-    if labels is not None and labels.shape != images.shape[:1]:
+    if labels_file is not None and labels is not None and labels.shape != images.shape[:1]:
         raise InputError(
-            f"{images_file.name} has {len(images)} images, but {labels_file} has "
+            f"{images_file.name} has {len(images)} images, but {labels_file.name} has "
             f"{len(labels)} labels: copy both files again."
         )
-    return ArrayRows(images, labels, str(images_file))
+    return ArrayRows(images, labels, readable(images_file))
 
 
 def _refuse_two(old: Path | None, new: Path) -> None:

@@ -367,10 +367,10 @@ def _numbers(split: str, column: Column | None, names: dict[str, int]) -> Tensor
             f"The {split} images have no labels, but the training images have: "
             f"label both or neither."
         )
-    known = dict(enumerate(column.names)) if column.names is not None else {}
-    words = [known.get(int(v), v) if known else v for v in column.values]
+    known: dict[int | str, str] = dict(enumerate(column.names or ()))
+    words = [str(known.get(v, v)) for v in column.values]
     try:
-        return torch.tensor([names[str(word)] for word in words], dtype=Label.dtype)
+        return torch.tensor([names[word] for word in words], dtype=Label.dtype)
     except KeyError as error:
         raise InputError(
             f"The label {error} of the {split} images is none of the {len(names)} labels of the "

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from smalti.data.decoding import Picture
-from smalti.errors import InputError
+from smalti.data.names import readable
+from smalti.errors import InputError, first_line
 
 if TYPE_CHECKING:
     from datasets import Dataset, Features
@@ -102,12 +103,8 @@ class TableRows(Rows):
         return sum(piece.length for piece in self._pieces)
 
     def pictures(self) -> Iterator[Picture]:
-        from datasets import Image
-
         for piece in self._pieces:
-            table = piece.load([self.image_column]).cast_column(
-                self.image_column, Image(decode=False)
-            )
+            table = _as_images(piece, self.image_column)
             first = 0
             for batch in table.iter(batch_size=256):
                 for row, stored in enumerate(batch[self.image_column], start=first):
@@ -119,8 +116,8 @@ class TableRows(Rows):
         if content is None and path is None:
             return Picture(name, b"")
         if content is None:
-            return Picture(str(path), self._folder / str(path))
-        return Picture(f"{path}, {name}" if path else name, content)
+            return Picture(readable(str(path)), self._folder / str(path))
+        return Picture(f"{readable(str(path))}, {name}" if path else name, content)
 
     def labels(self) -> Column | None:
         if self.label_column is None:
@@ -136,7 +133,22 @@ class TableRows(Rows):
                 f"fill it in, or choose another column."
             )
         names = getattr(self._features[self.label_column], "names", None)
-        return Column(values, None if names is None else tuple(names))
+        return Column(values, None if names is None else tuple(map(str, names)))
+
+
+def _as_images(piece: Piece, column: str) -> Dataset:
+    """A column of images, as paths and bytes."""
+    from datasets import Image
+
+    try:
+        return piece.load([column]).cast_column(column, Image(decode=False))
+    except InputError:
+        raise
+    except Exception as error:  # of metadata that say something else than the column holds
+        raise InputError(
+            f"The column {readable(column)} of {piece.name} does not hold images as its metadata "
+            f"say ({first_line(error)}): write the file again."
+        ) from error
 
 
 def _image_column(features: Features, wanted: str | None, where: str) -> str:

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 __all__ = ["parquet_rows"]
 
+LARGEST = 1 << 30  # bytes that a part may unpack to in any case
+MOST_PACKED = 50  # and else, bytes for each that is stored
+
 
 def parquet_rows(files: list[Path], columns: tuple[str | None, str | None]) -> Rows:
     """The rows of parquet files with the same columns.
@@ -34,7 +37,9 @@ def parquet_rows(files: list[Path], columns: tuple[str | None, str | None]) -> R
     pieces, features = [], []
     for file in files:
         with _reading(file):
-            length, schema = pq.read_metadata(file).num_rows, pq.read_schema(file)
+            facts, schema = pq.read_metadata(file), pq.read_schema(file)
+        _check_size(file, facts)
+        length = facts.num_rows
         features.append(_features(file, schema))
         pieces.append(Piece(readable(file), length, partial(_table, file)))
     rows = TableRows(pieces, features[0], *columns, folder=files[0].parent)
@@ -49,6 +54,19 @@ def parquet_rows(files: list[Path], columns: tuple[str | None, str | None]) -> R
                 f"write all files of a split alike, or move them to folders of their own."
             )
     return rows
+
+
+def _check_size(file: Path, facts: pq.FileMetaData) -> None:
+    """Refuses a file that says it would unpack to far more than it is."""
+    stored = file.stat().st_size
+    groups = [facts.row_group(i) for i in range(facts.num_row_groups)]
+    unpacked = max((group.total_byte_size for group in groups), default=0)
+    if facts.num_rows > stored or unpacked > max(LARGEST, MOST_PACKED * stored):
+        raise InputError(
+            f"{readable(file)} claims {facts.num_rows} rows and {unpacked / 2**30:.1f} GiB a part "
+            f"in {stored} bytes: that cannot be a table of images. Copy it again, or store its "
+            f"images packed as PNG or JPEG."
+        )
 
 
 def _features(file: Path, schema: pa.Schema) -> Features:
@@ -75,7 +93,9 @@ def _table(file: Path, columns: list[str]) -> Dataset:
 def _reading(file: Path) -> Iterator[None]:
     try:
         yield
-    except (OSError, pa.ArrowException) as error:
+    except InputError:
+        raise
+    except Exception as error:  # also of `datasets`, where metadata and columns do not match
         raise InputError(
             f"{readable(file)} cannot be read as parquet ({first_line(error)}): copy it again."
         ) from error
