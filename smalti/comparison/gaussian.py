@@ -25,6 +25,7 @@ from smalti.comparison.methods import Method, method
 from smalti.comparison.outcomes import Comparison, Outcome
 from smalti.comparison.plan import announced, plan
 from smalti.errors import InputError
+from smalti.evaluation import Report
 from smalti.losses import MSE
 from smalti.quantizers import Quantizer, codebook_usage
 from smalti.training import TokenizerObjective
@@ -35,6 +36,7 @@ DIM, BATCH, RATE = 128, 1024, 3e-3
 VALIDATION, TEST = 4096, 65_536  # vectors
 POINTS = 20  # of a curve
 DISTORTION = "MSE a dimension"
+FIGURES = (DISTORTION, "usage", "perplexity", "seconds")
 
 
 def bound(bits: float, dim: int = DIM) -> float:
@@ -57,13 +59,18 @@ def gaussian(methods: Sequence[str], *, bits: Sequence[int], seeds: int, steps: 
         steps: Optimizer steps, with 1,024 new vectors each.
 
     Raises:
-        InputError: If a name is unknown.
+        InputError: If a name is unknown, or every run failed.
     """
     chosen = {name: method(name) for name in methods}
-    outcomes = [
-        Outcome(name, b, seed, *_learned(chosen[name], b, seed, steps))
-        for b, name, seed in announced(plan(methods, bits, seeds))
-    ]
+    wanted, outcomes = plan(methods, bits, seeds), []
+    attempted = Report("The runs")
+    for b, name, seed in announced(wanted):
+        with attempted.attempt(run := f"{name}-{b}-bits-seed-{seed}"):
+            outcomes.append(Outcome(name, b, seed, *_learned(chosen[name], b, seed, steps)))
+        if why := attempted.missing.get(run):
+            if len(attempted.missing) == len(wanted):
+                raise InputError(f"Nothing could be compared. {run}: {why}")
+            outcomes.append(Outcome.none(name, b, seed, FIGURES, why))
     title = f"N(0, I) in {DIM} dimensions: {steps} steps of {BATCH} vectors"
     return Comparison(title, DISTORTION, DISTORTION, outcomes, bound)
 

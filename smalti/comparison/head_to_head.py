@@ -9,6 +9,7 @@ done again.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from copy import deepcopy
 from pathlib import Path
@@ -24,7 +25,7 @@ from smalti.comparison.outcomes import Comparison, Outcome
 from smalti.comparison.plan import announced, plan
 from smalti.data import Splits
 from smalti.errors import InputError
-from smalti.evaluation import Limits, evaluate
+from smalti.evaluation import Limits, Report, evaluate
 from smalti.evaluation.curves import read_curves
 from smalti.generation import Model
 from smalti.recipes import schema
@@ -62,8 +63,12 @@ def head_to_head(
         steps: Optimizer steps of each tokenizer; each prior has a quarter as many.
         folder: Where the runs go.
 
+    Returns:
+        The comparison, in which a run that failed (because it diverged, say) is a line.
+
     Raises:
-        InputError: If a name is unknown, the data cannot be used, or a folder holds another run.
+        InputError: If a name is unknown, the data cannot be used, a folder holds another run, or
+            every run failed.
     """
     folder = Path(folder)
     wanted = plan(methods, bits, seeds)
@@ -85,10 +90,15 @@ def head_to_head(
     for run, config in zip(folders, configs, strict=True):
         run.check(config)  # of all, before hours go into the first
     splits = schema.build(configs[0]).data.load()
-    outcomes = []
+    outcomes: list[Outcome] = []
+    attempted = Report("The runs")
     for (b, name, seed), run, config in zip(announced(wanted), folders, configs, strict=True):
-        report = _measured(run, config, splits)
-        outcomes.append(Outcome(name, b, seed, *_read(run, report)))
+        with attempted.attempt(run.folder.name):
+            outcomes.append(Outcome(name, b, seed, *_read(run, _measured(run, config, splits))))
+        if why := attempted.missing.get(run.folder.name):
+            if len(attempted.missing) == len(wanted):
+                raise InputError(f"Nothing could be compared. {run.folder.name}: {why}")
+            outcomes.append(Outcome.none(name, b, seed, [*FIGURES, "seconds"], why))
     data = recipe.data.class_path.rpartition(".")[2]
     path = getattr(recipe.data.init_args, "path", None)
     where = f"{data} ({Path(path).name})" if path else data
@@ -144,21 +154,28 @@ def _measured(run: Run, config: Namespace, splits: Splits) -> dict[str, Any]:
 
 def _read(
     run: Run, report: dict[str, Any]
-) -> tuple[dict[str, float], list[tuple[int, float, float]]]:
-    """Figures and curve of a run."""
-    curves = read_curves(run.curves()["tokenizer"])
-    if "seconds" not in curves:
-        raise InputError(f"{run.folder} has no log of its training: delete it to make it anew.")
-    at, seconds = zip(*curves["seconds"]["train"], strict=True)
-    figures = {}
+) -> tuple[dict[str, float], list[tuple[int, float, float]], dict[str, str]]:
+    """Figures and curve of a run, and what is missing of them."""
+    figures: dict[str, float] = {}
+    missing: dict[str, str] = {}
     for name, path in FIGURES.items():
         branch: Any = report["figures"]
+        note = "its report does not have it."
         for key in path:
-            branch = branch[key]
-        figures[name] = float(branch["value"])
+            branch = branch.get(key) if isinstance(branch, dict) else None
+            note = branch.get("note", note) if isinstance(branch, dict) else note
+        value = branch.get("value") if isinstance(branch, dict) else None
+        figures[name] = math.nan if value is None else float(value)
+        if value is None:
+            missing[name] = note
+    figures["seconds"] = math.nan
+    try:
+        curves = read_curves(run.curves()["tokenizer"])
+        at, seconds = zip(*curves["seconds"]["train"], strict=True)
+        measured = curves["reconstruction"]["validation"]
+    except (InputError, KeyError) as error:
+        why = error if isinstance(error, InputError) else f"{run.folder} has no whole log"
+        return figures, [], {**missing, "seconds": str(why)}
     figures["seconds"] = seconds[-1]
-    curve = [
-        (step, float(np.interp(step, at, seconds)), value)
-        for step, value in curves["reconstruction"]["validation"]
-    ]
-    return figures, curve
+    curve = [(step, float(np.interp(step, at, seconds)), value) for step, value in measured]
+    return figures, curve, missing

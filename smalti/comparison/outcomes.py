@@ -6,9 +6,10 @@ import io
 import json
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from statistics import mean, stdev
+from typing import Any
 
 import numpy as np
 from matplotlib import colormaps
@@ -37,8 +38,9 @@ class Outcome:
         method: Its short name.
         bits: log2 K.
         seed: Of everything random.
-        figures: By name, as measured on the test set.
-        curve: (step, seconds trained, loss on the validation set), in order.
+        figures: By name, as measured on the test set; NaN where one is missing.
+        curve: (step, seconds trained, loss on the validation set), in order; empty without a log.
+        missing: Why, of each figure that is.
     """
 
     method: str
@@ -46,6 +48,14 @@ class Outcome:
     seed: int
     figures: dict[str, float]
     curve: list[tuple[int, float, float]]
+    missing: dict[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def none(cls, method: str, bits: int, seed: int, figures: Sequence[str], why: str) -> Outcome:
+        """An outcome without any figure."""
+        return cls(
+            method, bits, seed, dict.fromkeys(figures, math.nan), [], dict.fromkeys(figures, why)
+        )
 
 
 @dataclass(frozen=True)
@@ -78,7 +88,20 @@ class Comparison:
 
     def values(self, method: str, bits: int, figure: str) -> list[float]:
         """One figure of a method at a rate, a value for each seed."""
-        return [outcome.figures[figure] for outcome in self._of(method, bits)]
+        return [outcome.figures.get(figure, math.nan) for outcome in self._of(method, bits)]
+
+    @property
+    def missing(self) -> list[str]:
+        """What is missing of which outcomes, and why: a line for each reason."""
+        reasons: dict[str, list[str]] = {}
+        for one in self.outcomes:
+            of = f"{one.method}, {one.bits} bits, seed {one.seed}"
+            for figure, why in one.missing.items():
+                everything = not any(map(math.isfinite, one.figures.values()))
+                places = reasons.setdefault(why, [])
+                if (place := of if everything else f"{figure} of {of}") not in places:
+                    places.append(place)
+        return [f"Not measured: {'; '.join(of)}: {why}" for why, of in reasons.items()]
 
     def table(self) -> str:
         """Markdown: a row for each rate and method, the least distortion first."""
@@ -90,13 +113,14 @@ class Comparison:
         lines.append("|---|---|" + "---|" * len(figures))
         for bits in self.rates:
             for name in sorted(
-                self.methods, key=lambda name: mean(self.values(name, bits, self.distortion))
+                self.methods, key=lambda name: _middle(self.values(name, bits, self.distortion))
             ):
                 cells = [_spread(self.values(name, bits, figure)) for figure in figures]
                 lines.append(f"| {name} | {bits} | {' | '.join(cells)} |")
             if self.bound is not None:
                 least = [f"{self.bound(bits):.3f}"] + [""] * (len(figures) - 1)
                 lines.append(f"| *no quantizer can do better* | {bits} | {' | '.join(least)} |")
+        lines += ["", *self.missing] if self.missing else []
         return "\n".join(lines) + "\n"
 
     def plots(self) -> dict[str, Image.Image]:
@@ -124,10 +148,12 @@ class Comparison:
             "curve": self.curve,
             "methods": {name: METHODS[name].summary for name in self.methods},
             "bound": {bits: self.bound(bits) for bits in self.rates} if self.bound else None,
-            "outcomes": [asdict(outcome) for outcome in self.outcomes],
+            "outcomes": [_strict(asdict(outcome)) for outcome in self.outcomes],
         }
         pictures = "\n![Distortion over time](time.png)\n\n![Distortion over bits](bits.png)\n"
-        write_text(folder / "comparison.json", json.dumps(content, indent=2) + "\n")
+        write_text(
+            folder / "comparison.json", json.dumps(content, indent=2, allow_nan=False) + "\n"
+        )
         write_text(folder / "comparison.md", self.table() + pictures + f"\n<!-- {MARK} -->\n")
         for name, plot in self.plots().items():
             save_png(plot, folder / f"{name}.png", overwrite)
@@ -138,16 +164,21 @@ class Comparison:
     def _over_time(self) -> Image.Image:
         bits = self.rates[-1]
         plot, (over_steps, over_seconds) = _paper(2)
+        positive = True  # nats may be negative
         for name in self.methods:
-            curves = np.array([outcome.curve for outcome in self._of(name, bits)])
+            curves = _aligned([outcome.curve for outcome in self._of(name, bits)])
+            if not curves.size:
+                continue
             steps, seconds, values = np.moveaxis(curves, 2, 0)  # each (seeds, points)
+            positive &= bool((values[np.isfinite(values)] > 0).all())
             _draw(over_steps, name, steps.mean(0), values)
             _draw(over_seconds, name, seconds.mean(0), values)
         for axes, label in ((over_steps, "step"), (over_seconds, "seconds of training")):
             axes.set_xlabel(label, color=GREY)
-            axes.set_yscale("log")
-            axes.yaxis.set_major_formatter("{x:.3g}")
-            axes.yaxis.set_minor_formatter("{x:.3g}")
+            if positive and axes.lines:
+                axes.set_yscale("log")
+                axes.yaxis.set_major_formatter("{x:.3g}")
+                axes.yaxis.set_minor_formatter("{x:.3g}")
             if self.bound is not None:
                 axes.axhline(self.bound(bits), color=GREY, linestyle="--", label="bound")
         over_steps.set_ylabel(f"{self.curve}, validation, {bits} bits", color=GREY)
@@ -168,7 +199,10 @@ class Comparison:
 
 
 def _spread(values: list[float]) -> str:
-    """Mean ± standard deviation, to the digit that the deviation leaves."""
+    """Mean ± standard deviation, to the digit that the deviation leaves; of those there are."""
+    values = [value for value in values if not math.isnan(value)]
+    if not values:
+        return "–"
     middle = mean(values)
     if len(values) < 2:
         return f"{middle:.4g}"
@@ -179,8 +213,35 @@ def _spread(values: list[float]) -> str:
     return f"{middle:.{digits}f} ± {deviation:.{digits}f}"
 
 
+def _middle(values: list[float]) -> float:
+    """The mean of those there are; infinite of none, so that it comes last."""
+    values = [value for value in values if not math.isnan(value)]
+    return mean(values) if values else math.inf
+
+
+def _strict(tree: Any) -> Any:
+    """What JSON can hold: a number that is not finite becomes null."""
+    if isinstance(tree, dict):
+        return {name: _strict(branch) for name, branch in tree.items()}
+    if isinstance(tree, list | tuple):
+        return [_strict(branch) for branch in tree]
+    return None if isinstance(tree, float) and not math.isfinite(tree) else tree
+
+
+def _aligned(curves: Sequence[Sequence[tuple[int, float, float]]]) -> np.ndarray:
+    """The points (seeds, points, 3) at the steps that all curves have, of those with any."""
+    curves = [curve for curve in curves if curve]
+    shared = (
+        set.intersection(*({point[0] for point in curve} for curve in curves)) if curves else {}
+    )
+    return np.array([[p for p in curve if p[0] in shared] for curve in curves], dtype=float)
+
+
 def _draw(axes: Axes, name: str, x: np.ndarray, values: np.ndarray) -> None:
     """The mean over seeds, values (seeds, points), and a band of one standard deviation."""
+    values = values[np.isfinite(values).all(1)]
+    if not len(values):
+        return
     middle, colour = values.mean(0), COLOURS[name]
     axes.plot(x, middle, color=colour, linewidth=1.6, marker="o", markersize=3, label=name)
     if len(values) > 1:
@@ -202,7 +263,8 @@ def _paper(panels: int) -> tuple[Plot, list[Axes]]:
 
 def _finished(plot: Plot, last: Axes) -> Image.Image:
     """With the legend to the right of the last panel."""
-    last.legend(frameon=False, fontsize=9, loc="center left", bbox_to_anchor=(1.02, 0.5))
+    if last.lines:
+        last.legend(frameon=False, fontsize=9, loc="center left", bbox_to_anchor=(1.02, 0.5))
     written = io.BytesIO()
     plot.savefig(written, format="png", metadata={"Software": None})
     return Image.open(written).convert("RGB")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import logging
 import math
+import shutil
+import sys
 
 import pytest
 import torch
@@ -17,6 +19,7 @@ from smalti.building import build_tokenizer
 from smalti.cli import main
 from smalti.comparison import METHODS, Comparison, Outcome, gaussian, head_to_head
 from smalti.comparison.gaussian import bound
+from smalti.errors import InputError
 from smalti.quantizers import VectorQuantizer
 from smalti.recipes import schema
 from tiny import clocks_recipe, write_recipe
@@ -213,3 +216,78 @@ def test_the_command_compares_on_vectors_and_says_where_it_is(tmp_path, capsys, 
 def test_mistakes_are_one_line(words, said, tmp_path, capsys):
     assert said in mistake(capsys, "compare", *words, "--out", str(tmp_path / "out"))
     assert not (tmp_path / "out").exists()
+
+
+# What fails
+
+
+def test_a_run_that_fails_is_a_line_and_the_others_are_compared(tmp_path, monkeypatch):
+    fit = runs.fit
+
+    def fails_once(config, folder, splits):
+        if "fsq" in folder.name:
+            raise InputError("The training has diverged: lower the learning rate.")
+        return fit(config, folder, splits)
+
+    monkeypatch.setattr(runs, "fit", fails_once)
+    comparison = compared(tmp_path, ["fsq", "ema"])
+    assert "has diverged" in comparison.table()
+    assert "| fsq | 3 | – |" in comparison.table()
+    assert comparison.table().index("| ema |") < comparison.table().index("| fsq |")
+    comparison.save(tmp_path / "out")
+    content = json.loads(
+        (tmp_path / "out" / "comparison.json").read_text(), parse_constant=pytest.fail
+    )
+    assert content["outcomes"][0]["figures"]["PSNR, dB"] is None
+    assert "diverged" in content["outcomes"][0]["missing"]["PSNR, dB"]
+    assert content["outcomes"][1]["figures"]["PSNR, dB"] > 0
+    monkeypatch.setattr(runs, "fit", fit)
+    assert all(not one.missing for one in compared(tmp_path, ["fsq", "ema"]).outcomes)
+    with pytest.raises(InputError, match="Nothing could be compared"):
+        monkeypatch.setattr(runs, "fit", fails_once)
+        compared(tmp_path / "other", ["fsq"])
+
+
+def test_a_figure_that_a_report_lacks_and_a_log_that_is_gone_are_lines(made, tmp_path):
+    _, folder = made
+    copied = tmp_path / "compare"
+    shutil.copytree(folder, copied)
+    file = copied / "ema-3-bits-seed-0" / "report.json"
+    report = json.loads(file.read_text())
+    report["figures"]["rate"] = {"value": None, "note": "there are no tokens."}
+    del report["figures"]["codebook"]["usage"]
+    file.write_text(json.dumps(report))
+    shutil.rmtree(copied / "fsq-3-bits-seed-1" / "logs")
+    comparison = compared(copied, ["ema", "fsq"], bits=(3, 4), seeds=2)
+    lines = "\n".join(comparison.missing)
+    assert "prior, nats an index of ema, 3 bits, seed 0: there are no tokens." in lines
+    assert "usage of ema" in lines
+    assert "seconds of fsq, 3 bits, seed 1" in lines
+    assert math.isfinite(comparison.outcomes[0].figures["MSE/variance"])
+    comparison.save(tmp_path / "out")
+
+
+def test_curves_of_other_lengths_and_negative_losses_are_drawn(tmp_path):
+    outcomes = [outcome("ste", 4, seed, 0.3) for seed in (0, 1)]
+    outcomes[1].curve.append((3, 2.0, -0.1))
+    outcomes.append(Outcome("ema", 4, 0, {"MSE": math.nan, "usage": 1.0}, []))
+    outcomes.append(Outcome("ema", 4, 1, {"MSE": math.inf, "usage": 1.0}, [(1, 0.5, math.nan)]))
+    comparison = Comparison("Toy", "MSE", "loss", outcomes)
+    comparison.save(tmp_path)
+    assert json.loads((tmp_path / "comparison.json").read_text(), parse_constant=pytest.fail)
+
+
+def test_on_gaussian_vectors_a_method_that_diverges_is_a_line(monkeypatch):
+
+    learned = sys.modules[gaussian.__module__]._learned
+
+    def fails(chosen, bits, seed, steps):
+        if chosen is METHODS["lfq"]:
+            raise InputError("The training of it has diverged: leave the method out.")
+        return learned(chosen, bits, seed, steps)
+
+    monkeypatch.setattr(sys.modules[gaussian.__module__], "_learned", fails)
+    comparison = gaussian(["lfq", "ema"], bits=[3], seeds=1, steps=4)
+    assert "Not measured: lfq, 3 bits, seed 0" in comparison.table()
+    with pytest.raises(InputError, match="diverged"):
+        gaussian(["lfq"], bits=[3], seeds=1, steps=4)
