@@ -12,13 +12,14 @@ import torch
 
 from smalti import runs
 from smalti.artifacts import first_not_finite, load_model, save_model
+from smalti.cli import main
 from smalti.errors import InputError
 from smalti.evaluation.classifier import train_classifier
 from smalti.priors import PixelCNN
 from smalti.recipes import schema
 from smalti.training import PriorStage, TokenizerStage
 from smalti.training.divergence import Diverged
-from tiny import clocks_recipe, vae_recipe
+from tiny import clocks_recipe, vae_recipe, write_recipe
 
 
 def recipe_of(part: str) -> dict[str, Any]:
@@ -36,6 +37,20 @@ def test_a_rate_that_is_far_too_large_ends_the_fit_and_saves_no_model(tmp_path, 
     state = tmp_path / "run" / "state" / f"{part}.ckpt"
     if state.exists():
         assert first_not_finite(torch.load(state, weights_only=True)["state_dict"]) is None
+
+
+def test_the_command_line_says_it_in_one_line_and_writes_no_report(tmp_path, capfd):
+    recipe = clocks_recipe()
+    recipe["prior"]["training"]["optimizer"] = {"class_path": "Adam", "init_args": {"lr": 1e9}}
+    file = write_recipe(tmp_path / "far.yaml", recipe)
+    words = ["fit", str(file), "--out", str(tmp_path / "run")]
+    for _ in range(2):  # the same again says the same
+        assert main(words) == 2
+        said = capfd.readouterr().err.splitlines()
+        assert sum("diverged" in line for line in said) == 1
+        assert said[-1].startswith("smalti: The training of the prior has diverged, at step ")
+    assert not list((tmp_path / "run").glob("report.*"))
+    assert main(["sample", str(tmp_path / "run"), "--out", str(tmp_path / "a.png")]) == 2
 
 
 @pytest.mark.parametrize(
