@@ -23,7 +23,7 @@ import yaml
 from jsonargparse import Namespace
 from torch import Tensor, nn
 
-from smalti import automatic, continuous
+from smalti import automatic, continuous, estimates
 from smalti.artifacts import checksum, load_model, save_model
 from smalti.autoencoders import Tokenizer
 from smalti.building import build_objective, build_prior, build_tokenizer, of_level
@@ -176,7 +176,10 @@ def fit(config: Namespace, folder: str | Path, splits: Splits | None = None) -> 
     run.check(config)
     recipe = schema.build(automatic.without(config))
     splits = recipe.data.load() if splits is None else splits
-    config = _settled(run, config, recipe, splits, _try_out(recipe, splits))
+    trained = _try_out(recipe, splits)
+    if isinstance(tokenizer := trained[0][0], Tokenizer):
+        estimates.check_tokens(recipe, tokenizer, splits, run.folder)
+    config = _settled(run, config, recipe, splits, trained)
     recipe = schema.build(config)
     check_hardware(recipe.hardware)
     write_text(run.config, schema.dump(config))  # not before: a mistake claims no folder
@@ -219,7 +222,7 @@ def _settled(
 
 def _try_out(recipe: Recipe, splits: Splits) -> list[tuple[nn.Module, Training]]:
     """Builds and tries all that is trained: a mistake shows before hours have been spent."""
-    trained = _tried(recipe, splits)
+    trained = estimates.tried(recipe, splits)
     for model, training in trained:
         try:
             training.optimizer(model.parameters())
@@ -228,38 +231,6 @@ def _try_out(recipe: Recipe, splits: Splits) -> list[tuple[nn.Module, Training]]
                 f"The optimizer of a {type(model).__name__} cannot be made ({error}): "
                 f"correct its arguments, or choose a model that learns."
             ) from error
-    return trained
-
-
-def _tried(recipe: Recipe, splits: Splits) -> list[tuple[nn.Module, Training]]:
-    """All that is trained, and how, after one forward pass."""
-    if recipe.autoencoder is not None:
-        return [(continuous.tried(recipe.autoencoder, splits), recipe.autoencoder.training)]
-    chosen = recipe.tokenizer
-    assert chosen is not None
-    tokenizer = build_tokenizer(chosen, splits.signal)
-    x = splits.train.__getitems__([0]).x
-    with torch.no_grad():
-        x_hat, _, losses = tokenizer.eval()(x)
-    build_objective(chosen)(x, x_hat, losses, step=0)
-    tokenizer.train()
-    trained: list[tuple[nn.Module, Training]] = [(tokenizer, chosen.training)]
-    if recipe.prior is not None:
-        if recipe.prior.examples is None and splits.train.endless:
-            raise InputError(
-                "Endless data cannot be turned into tokens whole: set prior.examples to a number."
-            )
-        for level, quantizer in enumerate(tokenizer.levels):
-            sizes = set(quantizer.codebook_sizes)
-            if quantizer.whole_grids or len(sizes) != 1:
-                raise InputError(
-                    f"The priors of recipes take indices of each position, all of codebooks of one "
-                    f"size, this {type(quantizer).__name__} has codebooks of "
-                    f"{', '.join(map(str, sorted(sizes)))}: set --prior null to learn the "
-                    f"tokenizer alone."
-                )
-            prior = build_prior(recipe.prior, tokenizer, splits, level)
-            trained.append((prior, of_level(recipe.prior, level).training))
     return trained
 
 

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from smalti.data.files import read_images
 from smalti.errors import InputError
+from smalti.recipes.text import WITHIN_BOUNDS
 from smalti.training.processes import is_first
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ def call(function: Callable[..., T], words: Sequence[str], *positional: str, **g
         exit_on_error=False,
         allow_abbrev=False,
         formatter_class=HelpFormatter,  # types are for recipes, a command's help does without
+        parser_mode=WITHIN_BOUNDS,
     )
     for name, parameter in inspect.signature(function, eval_str=True).parameters.items():
         if name in given:

@@ -29,6 +29,7 @@ def sample(  # noqa: PLR0913 - the options of the command
     label: str | None = None,
     complete: str | None = None,
     keep: str = "top",
+    convert: bool = False,
     scheme: str = "prior",
     temperature: float = 1.0,
     top_k: int | None = None,
@@ -50,6 +51,7 @@ def sample(  # noqa: PLR0913 - the options of the command
         complete: An image of which a part is given: its transparent pixels are filled in, or, where
             it has none, the half that `keep` does not name.
         keep: Half that is given of an opaque image: top, bottom, left or right.
+        convert: Resize and crop the image to complete, turn grey into colour and back.
         scheme: prior, histogram (token grids seen in training) or uniform.
         temperature: Below 1 for likelier, above 1 for more varied samples.
         top_k: Draw from the k likeliest indices only.
@@ -70,7 +72,7 @@ def sample(  # noqa: PLR0913 - the options of the command
         pictures.write(model.sample(n, seed=seed, temperature=temperature))
         return
     condition = _condition(model, time=time, label=label)
-    known = None if complete is None else _known(model, complete, keep)
+    known = None if complete is None else _known(model, complete, keep, convert)
     images = model.sample(
         n,
         condition,
@@ -112,8 +114,8 @@ def _condition(model: Model, **given: str | None) -> str | None:
     return None
 
 
-def _known(model: Model, path: str, keep: str) -> Tensor:
-    image, given = read_partial_image(path, model.signal, keep, range_of(model))
+def _known(model: Model, path: str, keep: str, convert: bool) -> Tensor:
+    image, given = read_partial_image(path, model.signal, keep, convert, range_of(model))
     known = model.known_tokens(image[None], given[None])
     if bool((known < 0).all()):
         raise InputError(f"No token of {path} is wholly given: give a larger part of the image.")

@@ -31,6 +31,7 @@ from smalti.data.conditions import TimeOfDay
 from smalti.data.pixels import Pixels, to_float
 from smalti.data.progress import progress
 from smalti.errors import InputError
+from smalti.memory import check_memory
 from smalti.signals import Signal
 
 __all__ = ["THEMES", "ClockStyle", "Clocks", "Theme", "render_clock"]
@@ -264,6 +265,10 @@ class EndlessClocks(Examples):
 
     def rendered(self, n: int) -> Pixels:
         """The first n clocks, all drawn at once."""
+        size, channels = self.source.size, self.source.channels
+        check_memory(
+            n * size**2 * channels, f"A set of {n:,} clocks", "make it smaller, or endless"
+        )
         return Pixels(*self._render(progress(range(n), n, "drawing clocks"), n))
 
     def _render(self, indices: Iterable[int], n: int) -> tuple[Tensor, Tensor]:

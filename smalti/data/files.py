@@ -57,7 +57,11 @@ def read_images(
 
 
 def read_partial_image(
-    path: str | Path, signal: Signal, keep: str, chosen: Range | None = None
+    path: str | Path,
+    signal: Signal,
+    keep: str,
+    convert: bool = False,
+    chosen: Range | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Reads an image of which a part is given.
 
@@ -66,6 +70,7 @@ def read_partial_image(
             `keep` is given.
         signal: What the model takes.
         keep: "top", "bottom", "left" or "right".
+        convert: As of `read_images`; a pixel that is made of others is given where these are.
         chosen: As of `read_images`.
 
     Returns:
@@ -76,8 +81,8 @@ def read_partial_image(
     """
     if keep not in HALVES:
         raise InputError(f"There is no half {keep!r}: keep one of {', '.join(HALVES)}.")
-    (x,) = read_images([path], signal, chosen=chosen)
-    given = _opaque(Path(path))
+    (x,) = read_images([path], signal, convert, chosen)
+    given = _opaque(Path(path), tuple(x.shape[1:]))
     if given.all():
         height, width = given.shape
         given = torch.zeros_like(given)
@@ -94,12 +99,15 @@ def _half(keep: str, height: int, width: int) -> tuple[slice, slice]:
     return rows.get(keep, slice(None)), columns.get(keep, slice(None))
 
 
-def _opaque(path: Path) -> Tensor:
-    """(H, W), True where the file's pixel is opaque."""
+def _opaque(path: Path, size: tuple[int, int]) -> Tensor:
+    """(H, W), True where the file's pixel is opaque, brought to that size as the image is."""
     with opened(path) as image:
         if image.mode[0] in "IF":
-            return torch.ones(image.size[::-1], dtype=torch.bool)
+            return torch.ones(size, dtype=torch.bool)
         alpha = ImageOps.exif_transpose(image).convert("RGBA").getchannel("A")
+    if alpha.size != (size[1], size[0]):
+        alpha = ImageOps.fit(alpha, (size[1], size[0]), Image.Resampling.BOX)
+        return torch.from_numpy(np.array(alpha)) > 254
     return torch.from_numpy(np.array(alpha)) > 127
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 import torch
 
 from smalti.arguments import a_seed, a_whole_number
 from smalti.errors import InputError
+from smalti.memory import check_memory
 
 __all__ = ["check_room", "generator_of"]
 
@@ -36,12 +36,4 @@ def check_room(n: int, values: int, what: str) -> None:
         values: Of each, in float32.
         what: They are, in the plural.
     """
-    try:
-        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, OSError, ValueError):  # not on this system
-        return
-    if 4 * n * values > memory:
-        raise InputError(
-            f"{n} {what} take {4 * n * values / 2**30:,.0f} GiB, got a machine with "
-            f"{memory / 2**30:,.0f} GiB: make fewer at a time."
-        )
+    check_memory(4 * n * values, f"The {n} {what} that are asked for", "make fewer at a time")

@@ -15,12 +15,12 @@ from typing import Any, Literal
 
 import torch
 import yaml
-from jsonargparse import ArgumentError, ArgumentParser, Namespace, set_loader
+from jsonargparse import ArgumentError, ArgumentParser, Namespace
 from yaml import YAMLError
 
 from smalti import recipes
 from smalti.data import Condition, Source
-from smalti.errors import InputError
+from smalti.errors import InputError, first_line
 from smalti.losses import ReconstructionLoss
 from smalti.losses.likelihoods import Likelihood
 from smalti.priors import Prior
@@ -30,6 +30,7 @@ from smalti.recipes.allowed import only_allowed
 from smalti.recipes.checking import check_numbers
 from smalti.recipes.mistakes import in_words
 from smalti.recipes.options import set_null, without_nulls
+from smalti.recipes.sizes import check_parts
 from smalti.training import Hardware, Training
 
 __all__ = [
@@ -48,9 +49,6 @@ __all__ = [
     "parser",
     "read",
 ]
-
-WITHIN_BOUNDS = "smalti"  # how jsonargparse is to read text, in the words of its `parser_mode`
-set_loader(WITHIN_BOUNDS, text.load, (YAMLError,))
 
 
 Amount = float | Literal["auto"]
@@ -336,7 +334,7 @@ def parser() -> ArgumentParser:
         exit_on_error=False,
         allow_abbrev=False,
         description="Learns a tokenizer and a prior from data.",
-        parser_mode=WITHIN_BOUNDS,
+        parser_mode=text.WITHIN_BOUNDS,
     )
     made.add_argument("--config", action="config", help="A YAML with any of the fields below.")
     made.add_class_arguments(Recipe)
@@ -407,12 +405,12 @@ def build(config: Namespace) -> Recipe:
     """The recipe with its objects built; their first weights depend on the seed alone.
 
     Raises:
-        InputError: If an argument is out of its range.
+        InputError: If an argument is out of its range, or a part is more than the machine can hold.
     """
+    check_parts(lambda: _built(config))
     torch.manual_seed(config.seed)
     try:
-        with only_allowed():
-            fields = dict(vars(parser().instantiate(config)))
+        return Recipe(**_built(config))
     except ValueError as error:  # jsonargparse's own, about a part that may also be left out
         cause = error.__cause__
         while isinstance(cause, ValueError) and not isinstance(cause, InputError):
@@ -420,5 +418,15 @@ def build(config: Namespace) -> Recipe:
         if isinstance(cause, InputError):
             raise cause from error
         raise
+    except (RuntimeError, MemoryError, OverflowError) as error:  # torch's own
+        raise InputError(
+            f"The recipe cannot be built ({first_line(error)}): choose other sizes."
+        ) from error
+
+
+def _built(config: Namespace) -> dict[str, Any]:
+    """The fields of a recipe, built."""
+    with only_allowed():
+        fields = dict(vars(parser().instantiate(config)))
     fields.pop("config", None)
-    return Recipe(**fields)
+    return fields

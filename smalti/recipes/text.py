@@ -15,11 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from jsonargparse import set_loader
 from yaml import MappingNode, Node, ScalarNode, SequenceNode, YAMLError
 
 from smalti.errors import InputError, first_line
 
-__all__ = ["UnfitText", "load", "read"]
+__all__ = ["WITHIN_BOUNDS", "UnfitText", "load", "read"]
 
 LENGTH = 1 << 20  # characters of a file or value; a resolved recipe has some thousands
 DEPTH = 40
@@ -223,3 +224,9 @@ def _said(error: Exception) -> str:
     problem = getattr(error, "problem", None) or first_line(error)
     place = f" (line {mark.line + 1}, column {mark.column + 1})" if mark is not None else ""
     return f"{' '.join(str(problem).split())}{place}"
+
+
+WITHIN_BOUNDS = "smalti"
+"""The `parser_mode` of a parser of jsonargparse's that reads its values with `load`."""
+
+set_loader(WITHIN_BOUNDS, load, (YAMLError,))

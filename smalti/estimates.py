@@ -1,0 +1,191 @@
+"""What a recipe trains, tried out, and how much it asks for: both before anything is trained.
+
+    weights        counted in a model that is built without memory (`smalti.recipes.sizes`)
+    a step         the activations that one example leaves for the backward pass, times the batch
+    tokens         positions of all views of all examples, in memory and on disk
+
+All are lower bounds: what they refuse cannot be done on this machine; what they let pass may still
+prove too much.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from smalti import continuous
+from smalti.autoencoders import Tokenizer
+from smalti.building import build_objective, build_prior, build_tokenizer, of_level
+from smalti.data import GridsAbove, Splits
+from smalti.errors import InputError
+from smalti.memory import check_disk, check_memory, memory
+from smalti.priors import Prior
+from smalti.recipes.schema import Recipe
+from smalti.recipes.sizes import bytes_of, check_parts
+from smalti.signals import Signal
+from smalti.training import Training
+
+__all__ = [
+    "check_report",
+    "check_step",
+    "check_tokens",
+    "context_of_one",
+    "kept_for_backward",
+    "tried",
+]
+
+FLOAT = 4  # bytes
+
+
+def check_step(
+    forward: Callable[[], Any], model: nn.Module, training: Training, recipe: Recipe, what: str
+) -> None:
+    """Checks that a training step fits in memory.
+
+    Arguments:
+        forward: The loss of one example, or what leads to it.
+        model: What is trained.
+        training: How.
+        recipe: For its hardware.
+        what: Is trained, in a word.
+
+    Raises:
+        InputError: If it cannot.
+    """
+    device = recipe.hardware.device()
+    room = memory()
+    if device.type == "cuda":
+        room = torch.cuda.get_device_properties(device).total_memory
+    each = kept_for_backward(forward, model)
+    if "32" not in recipe.hardware.precision and "64" not in recipe.hardware.precision:
+        each //= 2  # bfloat16, on a device that is faster in it
+    mend = f"set {what}.training.batch_size to less, and accumulate to more"
+    many = f"A training step of the {what} with {training.batch_size:,} examples"
+    check_memory(each * training.batch_size + 2 * bytes_of(model), many, mend, room)
+
+
+def kept_for_backward(forward: Callable[[], Any], model: nn.Module) -> int:
+    """Bytes that a forward pass keeps for the backward pass, without the model's own weights."""
+    own = {weights.untyped_storage().data_ptr() for weights in model.parameters()}
+    kept: dict[int, int] = {}
+
+    def note(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(note, lambda t: t):
+        result = forward()  # held, so that no memory is used twice
+    del result
+    return sum(size for place, size in kept.items() if place not in own)
+
+
+def context_of_one(prior: Prior) -> Tensor | None:
+    """A context of one grid for a prior, no matter which."""
+    condition = prior.condition
+    if condition is None:
+        return None
+    if isinstance(condition, GridsAbove):
+        return torch.zeros(1, *condition.shape, dtype=condition.dtype)
+    return condition.draw(1, torch.Generator().manual_seed(0))
+
+
+def check_tokens(recipe: Recipe, tokenizer: Tokenizer, splits: Splits, run: Path) -> None:
+    """Checks that the tokens of a recipe's prior fit in memory and on disk.
+
+    Arguments:
+        recipe: The recipe.
+        tokenizer: What gives them.
+        splits: The data.
+        run: The run directory.
+
+    Raises:
+        InputError: If they cannot.
+    """
+    if recipe.prior is None:
+        return
+    positions = sum(map(math.prod, tokenizer.grids))
+    size = max(tokenizer.codebook_sizes)
+    examples = recipe.prior.examples or len(splits.train)
+    if not splits.train.endless:
+        examples = min(examples, len(splits.train))
+    tokens = examples * recipe.prior.views * positions
+    what = f"{examples:,} examples in {recipe.prior.views:,} views, as tokens,"
+    mend = "set prior.examples or prior.views to less"
+    check_memory(8 * tokens, what, mend)
+    check_disk(tokens * min(1.0, math.log2(max(size, 2)) / 8) / 10, run, what, mend)
+
+
+def check_report(recipe: Recipe, signal: Signal) -> None:
+    """Checks that the samples of a report fit in memory.
+
+    Raises:
+        InputError: If they cannot.
+    """
+    values = signal.channels * math.prod(signal.size)
+    count = recipe.evaluation.samples
+    check_memory(
+        FLOAT * count * values, f"A report with {count:,} samples", "set evaluation.samples to less"
+    )
+
+
+def tried(recipe: Recipe, splits: Splits) -> list[tuple[nn.Module, Training]]:
+    """All that is trained, and how, after one forward pass.
+
+    Raises:
+        InputError: If it does not fit together, or cannot fit in memory.
+    """
+    check_report(recipe, splits.signal)
+    x = splits.train.__getitems__([0]).x
+    if (continued := recipe.autoencoder) is not None:
+        check_parts(lambda: continuous.build(continued, splits.signal))
+        autoencoder = continuous.tried(continued, splits)
+        training = continued.training
+        check_step(lambda: autoencoder(x), autoencoder, training, recipe, "autoencoder")
+        return [(autoencoder, training)]
+    chosen = recipe.tokenizer
+    assert chosen is not None
+    check_parts(lambda: build_tokenizer(chosen, splits.signal))
+    tokenizer = build_tokenizer(chosen, splits.signal)
+    with torch.no_grad():
+        x_hat, _, losses = tokenizer.eval()(x)
+    build_objective(chosen)(x, x_hat, losses, step=0)
+    check_step(lambda: tokenizer(x), tokenizer, chosen.training, recipe, "tokenizer")
+    tokens = tokenizer.split(tokenizer.tokens(x))
+    tokenizer.train()
+    trained: list[tuple[nn.Module, Training]] = [(tokenizer, chosen.training)]
+    if recipe.prior is not None:
+        if recipe.prior.examples is None and splits.train.endless:
+            raise InputError(
+                "Endless data cannot be turned into tokens whole: set prior.examples to a number."
+            )
+        for level in range(len(tokenizer.levels)):
+            trained.append(_tried_prior(recipe, tokenizer, splits, level, tokens[level]))
+    return trained
+
+
+def _tried_prior(
+    recipe: Recipe, tokenizer: Tokenizer, splits: Splits, level: int, tokens: Tensor
+) -> tuple[nn.Module, Training]:
+    """The prior of a level, and how it is trained, after the loss of one grid."""
+    chosen, quantizer = recipe.prior, tokenizer.levels[level]
+    assert chosen is not None
+    sizes = set(quantizer.codebook_sizes)
+    if quantizer.whole_grids or len(sizes) != 1:
+        raise InputError(
+            f"The priors of recipes take indices of each position, all of codebooks of one "
+            f"size, this {type(quantizer).__name__} has codebooks of "
+            f"{', '.join(map(str, sorted(sizes)))}: set --prior null to learn the "
+            f"tokenizer alone."
+        )
+    check_parts(lambda: build_prior(chosen, tokenizer, splits, level))
+    prior = build_prior(chosen, tokenizer, splits, level)
+    training = of_level(chosen, level).training
+    context = context_of_one(prior)
+    check_step(lambda: prior.loss(tokens, context), prior, training, recipe, "prior")
+    return prior, training

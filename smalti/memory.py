@@ -1,0 +1,96 @@
+"""What this machine can hold: asked before anything of an unusual size is made.
+
+A process that takes more than there is, is killed without a word, or makes the machine stand still.
+What can only end so is refused; what may fit is tried.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import shutil
+from pathlib import Path
+
+from smalti.errors import InputError
+
+__all__ = ["check_disk", "check_memory", "in_words", "memory"]
+
+GROUPS = Path("/sys/fs/cgroup")
+
+
+def memory() -> int:
+    """Bytes that a process can have at most: of the machine, or of its container."""
+    limits = [2**63]
+    try:
+        limits.append(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    except (AttributeError, OSError, ValueError):  # not on this system
+        pass
+    for name in ("memory.max", "memory/memory.limit_in_bytes"):
+        try:
+            limits.append(int((GROUPS / name).read_text(encoding="ascii")))
+        except (OSError, ValueError):  # no such group, or no limit ("max")
+            pass
+    given, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if given != resource.RLIM_INFINITY:
+        limits.append(given)
+    return min(limit for limit in limits if limit > 0)
+
+
+def check_memory(need: float, what: str, mend: str, room: int | None = None) -> None:
+    """Checks that something can fit in memory at all.
+
+    Arguments:
+        need: Bytes, at least.
+        what: What takes them, as the subject of a sentence: "A batch of 10 images".
+        mend: What to do instead.
+        room: Bytes there are; those of the machine if not given.
+
+    Raises:
+        InputError: If it cannot.
+
+    Example:
+        >>> check_memory(2**70, "A codebook", "make it smaller", room=2**34)
+        Traceback (most recent call last):
+        smalti.errors.InputError: A codebook needs at least 1.2 ZB of memory, got a machine with
+        17 GB: make it smaller.
+    """
+    room = memory() if room is None else room
+    if need > room:
+        raise InputError(
+            f"{what} needs at least {in_words(need)} of memory, got a machine with "
+            f"{in_words(room)}: {mend}."
+        )
+
+
+def check_disk(need: float, folder: Path, what: str, mend: str) -> None:
+    """Checks that something can be written to a folder, which may still have to be made.
+
+    Raises:
+        InputError: If there is not as much room.
+    """
+    there = folder.absolute()
+    while not there.exists():
+        there = there.parent
+    room = shutil.disk_usage(there).free
+    if need > room:
+        raise InputError(
+            f"{what} needs at least {in_words(need)} of disk, got {in_words(room)} in {there}: "
+            f"{mend}."
+        )
+
+
+def in_words(count: float) -> str:
+    """A number of bytes.
+
+    Example:
+        >>> in_words(999), in_words(12_345), in_words(3.2e12)
+        ('999 bytes', '12 kB', '3.2 TB')
+    """
+    if count < 1000:
+        return f"{count:.0f} bytes"
+    for unit in ("kB", "MB", "GB", "TB", "PB", "EB"):
+        count /= 1000
+        if count < 1000:
+            return f"{count:.2g} {unit}" if count < 100 else f"{count:.0f} {unit}"
+    count /= 1000
+    return f"{count:.2g} ZB" if count < 1e6 else "more than any machine has"

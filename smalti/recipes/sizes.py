@@ -1,0 +1,55 @@
+"""Whether what a recipe names can be held by this machine, before it is built.
+
+It is built without memory first, on torch's device "meta": codebooks of a size that no machine has
+are refused for their size, in one line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from typing import Any
+
+import torch
+from torch import nn
+
+from smalti.memory import check_memory
+
+__all__ = ["bytes_of", "check_parts"]
+
+
+def check_parts(build: Callable[[], Any]) -> None:
+    """Checks that the models among what `build` gives fit in memory; it is not built for that.
+
+    Raises:
+        InputError: If they cannot.
+    """
+    parts = None
+    with suppress(Exception), torch.device("meta"):  # what else is wrong shows when it is built
+        parts = build()
+    modules = list(_modules(parts))
+    for module in modules:
+        size = bytes_of(module)
+        check_memory(size, f"A {type(module).__name__} of such sizes", "choose smaller sizes")
+    check_memory(sum(map(bytes_of, modules)), "What the recipe names", "choose smaller sizes")
+
+
+def bytes_of(model: nn.Module) -> int:
+    """Bytes of a model's weights and buffers."""
+    return sum(
+        weights.numel() * weights.element_size()
+        for weights in (*model.parameters(), *model.buffers())
+    )
+
+
+def _modules(part: Any) -> Iterator[nn.Module]:
+    """The models among the fields of a recipe's parts."""
+    if isinstance(part, nn.Module):
+        yield part
+    elif isinstance(part, dict):
+        yield from _modules(list(part.values()))
+    elif isinstance(part, list | tuple):
+        for item in part:
+            yield from _modules(item)
+    elif hasattr(part, "__dataclass_fields__"):
+        yield from _modules([getattr(part, name) for name in part.__dataclass_fields__])
