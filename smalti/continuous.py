@@ -23,6 +23,7 @@ from smalti.autoencoders import (
     VectorEncoder,
 )
 from smalti.autoencoders.variational import kl_to_normal
+from smalti.belonging import own
 from smalti.data import Examples, Splits
 from smalti.losses.likelihoods import Gaussian
 from smalti.recipes.schema import AutoencoderRecipe, Recipe
@@ -79,16 +80,24 @@ def tried(recipe: AutoencoderRecipe, splits: Splits) -> ContinuousAutoencoder:
     return autoencoder
 
 
-def fit(run: Path, recipe: Recipe, chosen: AutoencoderRecipe, splits: Splits, target: Path) -> None:
+def fit(
+    run: Path,
+    recipe: Recipe,
+    splits: Splits,
+    target: Path,
+    made_from: dict[str, tuple[str, ...]],
+) -> None:
     """Trains the autoencoder of a recipe, from the saved state if there is one, and saves it.
 
     Arguments:
         run: The run directory, for state and logs.
         recipe: The whole recipe.
-        chosen: Its autoencoder.
         splits: The data.
         target: The model's folder.
+        made_from: Checksums of what it is made from, see `smalti.belonging`.
     """
+    chosen = recipe.autoencoder
+    assert chosen is not None
     torch.manual_seed(recipe.seed)
     stage = ContinuousStage(
         build(chosen, splits.signal),
@@ -100,11 +109,12 @@ def fit(run: Path, recipe: Recipe, chosen: AutoencoderRecipe, splits: Splits, ta
         augment=splits.augment,
         workers=recipe.hardware.workers,
     )
+    stage.made_from = made_from
     train(stage, "autoencoder", run, recipe.hardware)
     if is_first():
         device = recipe.hardware.device()
-        summarise(stage.model.to(device), splits.train.first(SUMMARISED))
-        save_model(stage.model.cpu(), target)
+        summarise(stage.model.to(device), splits.train.drawn(SUMMARISED, recipe.seed))
+        save_model(stage.model.cpu(), target, made_from=own(made_from))
     wait_for_all()
 
 

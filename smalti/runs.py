@@ -1,20 +1,23 @@
 """The run directory: what is made in which order, and what is done already.
 
-    config.yaml ─┬▶ tokenizer/ ──▶ tokens/ ──▶ prior/ ─┬▶ samples/, report.html, report.json
-                 └▶ autoencoder/ ──────────────────────┘
+    config.yaml, data/ ─┬▶ tokenizer/ ──▶ tokens/ ──▶ prior/ ─┬▶ samples/, report.html, report.json
+                        └▶ autoencoder/ ──────────────────────┘
 
 Of a hierarchical tokenizer each level has its prior: prior/0 of the coarsest, prior/1 ….
 
 Each stage writes its result whole or not at all, so what is there is done; a stage that was
-interrupted goes on from `state/`. The report is made by those above (`smalti.evaluation`), who know
-how to draw samples.
+interrupted goes on from `state/`. `data/` says what each example is and what it is used for, and
+each result says what it was made from (`smalti.provenance`). The report is made by those above
+(`smalti.evaluation`), who know how to draw samples.
 """
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,14 +29,31 @@ from torch import Tensor, nn
 from smalti import automatic, continuous, estimates
 from smalti.artifacts import checksum, load_model, save_model
 from smalti.autoencoders import Tokenizer
+from smalti.belonging import own
 from smalti.building import build_objective, build_prior, build_tokenizer, of_level
-from smalti.data import Examples, GridsAbove, Splits
+from smalti.data import Examples, Factored, GridsAbove, SplitName, Splits
+from smalti.data.manifest import read_manifest, write_manifest
 from smalti.errors import InputError
-from smalti.files import tidy, write_text
+from smalti.files import sha256, tidy, write_text
 from smalti.priors import Cascade, Prior
+from smalti.provenance import (
+    CHANGED,
+    MadeFrom,
+    Wanted,
+    check_apart,
+    check_model,
+    identities,
+    load_data,
+)
 from smalti.recipes import schema, text
-from smalti.recipes.schema import PriorRecipe, Recipe, TokenizerRecipe
-from smalti.tokens import TokenGrids, cached_tokenizer, read_cache, write_cache
+from smalti.recipes.schema import Recipe, TokenizerRecipe
+from smalti.tokens import (
+    TokenGrids,
+    cache_made_from,
+    cached_tokenizer,
+    read_cache,
+    write_cache,
+)
 from smalti.training import (
     PriorStage,
     TokenizerStage,
@@ -46,7 +66,9 @@ from smalti.training.batches import evaluation_loader
 from smalti.training.cpu import make_fast
 from smalti.training.processes import is_first, wait_for_all
 
-__all__ = ["Run", "fit", "load_prior"]
+__all__ = ["Run", "data_of", "examples_of", "fit", "load_prior", "parts"]
+
+logger = logging.getLogger(__name__)
 
 
 class Run:
@@ -59,6 +81,7 @@ class Run:
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
         self.config = self.folder / "config.yaml"
+        self.data = self.folder / "data"
         self.tokenizer = self.folder / "tokenizer"
         self.tokens = self.folder / "tokens"
         self.prior = self.folder / "prior"
@@ -154,7 +177,12 @@ class Run:
         return {stage: versions(stage) for stage in stages}
 
 
-def fit(config: Namespace, folder: str | Path, splits: Splits | None = None) -> tuple[Run, Splits]:
+def fit(
+    config: Namespace,
+    folder: str | Path,
+    splits: Splits | None = None,
+    changed_data: str = "refuse",
+) -> tuple[Run, Splits]:
     """Learns the tokenizer, caches the tokens and learns the prior, or learns the autoencoder.
 
     What is done is not done again.
@@ -163,19 +191,24 @@ def fit(config: Namespace, folder: str | Path, splits: Splits | None = None) -> 
         config: The resolved configuration of a recipe.
         folder: The run directory.
         splits: The recipe's data, where they are loaded already.
+        changed_data: How to go on where the data are not those that the run was made from, see
+            `smalti.provenance`.
 
     Returns:
         The run directory and the data it was made from.
 
     Raises:
-        InputError: If the data cannot be used, or the folder holds a run of another recipe.
+        InputError: If the data cannot be used or are others, the folder holds a run of another
+            recipe, or something in it is of another run.
     """
     make_fast()
     run = Run(folder)
+    data = yaml.safe_load(schema.dump(config))["data"]
+    check_apart(data, folder)
     run.tidy()
     run.check(config)
     recipe = schema.build(automatic.without(config))
-    splits = recipe.data.load() if splits is None else splits
+    splits = load_data(run.folder, data, recipe.data, splits, changed=changed_data)
     trained = _try_out(recipe, splits)
     if isinstance(tokenizer := trained[0][0], Tokenizer):
         estimates.check_tokens(recipe, tokenizer, splits, run.folder)
@@ -183,23 +216,104 @@ def fit(config: Namespace, folder: str | Path, splits: Splits | None = None) -> 
     recipe = schema.build(config)
     check_hardware(recipe.hardware)
     write_text(run.config, schema.dump(config))  # not before: a mistake claims no folder
+    splits, made = _recorded(run, config, splits)
     if recipe.autoencoder is not None:
-        if not run.autoencoder.exists():
-            continuous.fit(run.folder, recipe, recipe.autoencoder, splits, run.autoencoder)
+        wanted = made.model("autoencoder")
+        if run.autoencoder.exists():
+            check_model(run.autoencoder, wanted)
+        else:
+            continuous.fit(run.folder, recipe, splits, run.autoencoder, wanted)
         return run, splits
     assert recipe.tokenizer is not None
-    if not run.tokenizer.exists():
-        _fit_tokenizer(run, recipe, recipe.tokenizer, splits)
+    if run.tokenizer.exists():
+        after = f", {run.tokens} and {run.prior}" if run.prior.exists() else ""
+        check_model(run.tokenizer, made.model("tokenizer"), after)
+    else:
+        _fit_tokenizer(run, recipe, recipe.tokenizer, splits, made)
     if recipe.prior is not None:
+        folders = run.priors(len(recipe.tokenizer.downsamplings))
+        for folder_of_prior in folders:
+            if folder_of_prior.exists():
+                check_model(folder_of_prior, made.prior(checksum(run.tokenizer)))
         if is_first():
-            device = recipe.hardware.device()
-            _cache_tokens(run, recipe.prior, splits, recipe.seed, device)
+            _cache_tokens(run, recipe, splits, made)
         wait_for_all()
-        levels = len(recipe.tokenizer.downsamplings)
-        for level, folder_of_prior in enumerate(run.priors(levels)):
+        for level, folder_of_prior in enumerate(folders):
             if not folder_of_prior.exists():
-                _fit_prior(run, recipe, splits, level)
+                _fit_prior(run, recipe, splits, level, made)
     return run, splits
+
+
+def data_of(run: Run, changed_data: str = "refuse") -> Splits:
+    """The data of a run that is there, as it was made from them.
+
+    Arguments:
+        run: The run.
+        changed_data: "refuse", or "ignore" to take what is left of those examples.
+
+    Raises:
+        InputError: If the data are others, or its tokenizer or autoencoder is of other data.
+    """
+    config = run.read_config().get("data") or {}
+    splits = load_data(
+        run.folder,
+        config,
+        run.recipe().data,
+        changed=changed_data,
+        ways=CHANGED[:2],
+        training=False,
+    )
+    manifest = splits.manifest
+    if manifest is not None and run.data.exists():
+        for folder in (run.tokenizer, run.autoencoder):
+            if folder.exists():
+                check_model(folder, MadeFrom(manifest).model(folder.name))
+    return splits
+
+
+def examples_of(run: Run, split: SplitName) -> Examples:
+    """The examples of one split of a run, as it was made from them; of made ones none is made yet.
+
+    Raises:
+        InputError: If one is missing.
+    """
+    source = run.recipe().data
+    if isinstance(source, Factored):
+        return source.examples(split)
+    splits = data_of(run, "ignore")
+    examples: Examples = getattr(splits, split)
+    wanted = splits.manifest.counts()[split] if splits.manifest else len(examples)
+    if len(examples) < wanted:
+        raise InputError(
+            f"{wanted - len(examples)} of the {wanted} {split} images of {run.folder} are missing: "
+            f"put them back."
+        )
+    return examples
+
+
+def parts(run: Run) -> dict[str, str]:
+    """The checksums of what a run holds: data, models and tokens, by name."""
+    manifest = read_manifest(run.data)
+    found = {} if manifest is None else {"data": manifest.checksum}
+    models = [run.tokenizer, run.autoencoder, run.prior, *sorted(run.prior.glob("*"))]
+    for folder in models:
+        if (folder / "config.json").is_file():
+            found[folder.relative_to(run.folder).as_posix()] = checksum(folder)
+    if (tokens := run.tokens / "tokens.json").is_file():
+        found["tokens"] = sha256(tokens)
+    return found
+
+
+def _recorded(run: Run, config: Namespace, splits: Splits) -> tuple[Splits, MadeFrom]:
+    """Writes the manifest of a run that has none, or a new one, and says what follows from it."""
+    manifest = splits.manifest
+    assert manifest is not None
+    if not manifest.recipe:
+        manifest = replace(manifest, recipe=identities(yaml.safe_load(schema.dump(config))))
+    there = read_manifest(run.data)
+    if is_first() and (there is None or there.checksum != manifest.checksum):
+        write_manifest(manifest, run.data)
+    return splits._replace(manifest=manifest), MadeFrom(manifest)
 
 
 def _settled(
@@ -234,7 +348,9 @@ def _try_out(recipe: Recipe, splits: Splits) -> list[tuple[nn.Module, Training]]
     return trained
 
 
-def _fit_tokenizer(run: Run, recipe: Recipe, chosen: TokenizerRecipe, splits: Splits) -> None:
+def _fit_tokenizer(
+    run: Run, recipe: Recipe, chosen: TokenizerRecipe, splits: Splits, made: MadeFrom
+) -> None:
     torch.manual_seed(recipe.seed)
     stage = TokenizerStage(
         build_tokenizer(chosen, splits.signal),
@@ -246,26 +362,30 @@ def _fit_tokenizer(run: Run, recipe: Recipe, chosen: TokenizerRecipe, splits: Sp
         augment=splits.augment,
         workers=recipe.hardware.workers,
     )
+    stage.made_from = made.model("tokenizer")
     train(stage, "tokenizer", run.folder, recipe.hardware)
     if is_first():
-        save_model(stage.model, run.tokenizer)
+        save_model(stage.model, run.tokenizer, made_from=own(stage.made_from))
     wait_for_all()
 
 
-def _cache_tokens(
-    run: Run, prior: PriorRecipe, splits: Splits, seed: int, device: torch.device
-) -> None:
+def _cache_tokens(run: Run, recipe: Recipe, splits: Splits, made: MadeFrom) -> None:
     """Turns the examples of every split into tokens, unless this tokenizer did so before."""
-    made_by = checksum(run.tokenizer)
+    prior, made_by, others = recipe.prior, checksum(run.tokenizer), made.tokens()
+    assert prior is not None
     if cached_tokenizer(run.tokens) == made_by:
-        return
-    tokenizer = load_model(run.tokenizer).to(device)
+        found = cache_made_from(run.tokens)
+        if not found or found == others:
+            return
+    if run.tokens.exists():
+        logger.info("%s is of another tokenizer, of other data or damaged: made anew", run.tokens)
+    tokenizer = load_model(run.tokenizer).to(recipe.hardware.device())
     train_set = splits.train
     if prior.examples is not None:
-        train_set = train_set.first(prior.examples)
+        train_set = train_set.drawn(prior.examples, recipe.seed)
 
     def grids() -> Iterator[tuple[str, TokenGrids]]:
-        torch.manual_seed(seed)
+        torch.manual_seed(recipe.seed)
         views = [encode_examples(tokenizer, train_set)]
         for _ in range(prior.views - 1):
             views.append(encode_examples(tokenizer, train_set, splits.augment))
@@ -280,7 +400,7 @@ def _cache_tokens(
         yield "validation", encode_examples(tokenizer, splits.validation)
         yield "test", encode_examples(tokenizer, splits.test)
 
-    write_cache(run.tokens, grids(), tokenizer.codebook_sizes, made_by)
+    write_cache(run.tokens, grids(), tokenizer.codebook_sizes, made_by, others)
 
 
 def encode_examples(tokenizer: Tokenizer, examples: Examples, augment: Any = None) -> TokenGrids:
@@ -306,6 +426,9 @@ def load_prior(run: Run, tokenizer: Tokenizer) -> Any:
     folders = run.priors(len(tokenizer.levels))
     if not all(folder.exists() for folder in folders):
         return None
+    wanted: Wanted = {"tokenizer": (checksum(run.tokenizer),)}
+    for folder in folders:
+        check_model(folder, wanted)
     priors = [load_model(folder) for folder in folders]
     if len(priors) == 1:
         return priors[0]
@@ -318,7 +441,7 @@ def load_prior(run: Run, tokenizer: Tokenizer) -> Any:
         ) from error
 
 
-def _fit_prior(run: Run, recipe: Recipe, splits: Splits, level: int) -> None:
+def _fit_prior(run: Run, recipe: Recipe, splits: Splits, level: int, made: MadeFrom) -> None:
     chosen = recipe.prior
     assert chosen is not None
     torch.manual_seed(recipe.seed)
@@ -346,9 +469,10 @@ def _fit_prior(run: Run, recipe: Recipe, splits: Splits, level: int) -> None:
     )
     levels = len(tokenizer.levels)
     name = "prior" if levels == 1 else f"prior-{level}"
+    stage.made_from = made.prior(checksum(run.tokenizer))
     train(stage, name, run.folder, recipe.hardware)
     if is_first():
-        save_model(stage.model, run.priors(levels)[level])
+        save_model(stage.model, run.priors(levels)[level], made_from=own(stage.made_from))
     wait_for_all()
 
 

@@ -20,6 +20,7 @@ from torch import Tensor
 from smalti.data.files import read_images
 from smalti.errors import InputError
 from smalti.recipes.text import WITHIN_BOUNDS
+from smalti.runs import examples_of
 from smalti.training.processes import is_first
 
 if TYPE_CHECKING:
@@ -130,7 +131,7 @@ def named_images(
             yield from read_images([name], model.signal, convert, range_of(model))
             continue
         if test is None:
-            test = model.run.recipe().data.examples("test")
+            test = examples_of(model.run, "test")
         if int(name) >= len(test):
             raise InputError(
                 f"There are {len(test)} test images, numbered from 0, got {name}: choose a smaller "

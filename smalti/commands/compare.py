@@ -38,6 +38,7 @@ def compare(  # noqa: PLR0913 - the options of the command
     recipe: str = "images32",
     out: str = "runs/compare",
     overwrite: bool = False,
+    changed_data: str = "refuse",
 ) -> None:
     """Puts quantizers head to head: the same encoder, bits, budget and order of the data for each.
 
@@ -52,6 +53,8 @@ def compare(  # noqa: PLR0913 - the options of the command
         recipe: Whose data, network and optimizer are used; its fields are dotted options.
         out: Folder for the table, the plots and the runs.
         overwrite: Replace a table and plots that smalti did not write, too.
+        changed_data: Where the data are not those that runs in the folder were made from: refuse,
+            or ignore, to compare on those alone.
     """
     folder = output(out, folder=True)
     Comparison.check(folder, overwrite)
@@ -73,6 +76,7 @@ def compare(  # noqa: PLR0913 - the options of the command
             seeds=seeds,
             steps=budget,
             folder=folder,
+            changed_data=changed_data,
         )
     made.save(folder, overwrite)
     print(made.table())

@@ -14,7 +14,7 @@ from smalti.evaluation import Limits, Report, evaluate, evaluate_latents
 from smalti.generation import ContinuousModel, Model, load
 from smalti.outputs import check_file
 from smalti.priors import Prior
-from smalti.runs import Run
+from smalti.runs import Run, data_of, parts
 
 __all__ = ["check_report", "report", "run"]
 
@@ -24,16 +24,18 @@ def run(words: Sequence[str]) -> int:
     return call(again, words, "folder")
 
 
-def again(folder: str, *, overwrite: bool = False) -> int:
+def again(folder: str, *, overwrite: bool = False, changed_data: str = "refuse") -> int:
     """Measures a run on its test set and writes report.html, report.json and samples/.
 
     Args:
         folder: The run directory.
         overwrite: Replace what smalti did not write, too.
+        changed_data: Where the data are not those that the run was made from: refuse, or ignore, to
+            measure on those alone.
     """
     finished = Run.existing(folder)
     check_report(finished.folder, overwrite)
-    return report(finished, finished.recipe().data.load(), overwrite)
+    return report(finished, data_of(finished, changed_data), overwrite)
 
 
 def check_report(folder: Path, overwrite: bool) -> None:
@@ -65,6 +67,7 @@ def report(run: Run, splits: Splits, overwrite: bool = False) -> int:
         made = evaluate(model, splits, histogram, **shared)
         if why:
             made.leave_out("Histogram of the training tokens", why, "rate/histogram")
+    made.made_from = parts(run)
     made.save(run.folder, overwrite)
     made.save_pictures(run.samples, overwrite)
     print(f"Pictures: {run.samples}   Report: {run.folder / 'report.html'}")

@@ -15,7 +15,8 @@ from smalti.training.processes import is_first
 __all__ = ["run"]
 
 USAGE = """\
-usage: smalti fit RECIPE_OR_YAML [--data PATH] [--out RUN] [--overwrite] [--any.key value ...]
+usage: smalti fit RECIPE_OR_YAML [--data PATH] [--out RUN] [--overwrite] [--changed_data HOW]
+                  [--any.key value ...]
 
 Learns a tokenizer and a prior from data, draws samples and writes the report. What was learned
 in RUN is not learned again; a fit that was interrupted goes on with the same command.
@@ -24,6 +25,9 @@ in RUN is not learned again; a fit that was interrupted goes on with the same co
   --data PATH      the data: a folder, a parquet, IDX files, or a name on the Hugging Face hub
   --out RUN        the run directory (default: runs/NAME)
   --overwrite      replace a report in RUN that smalti did not write, too
+  --changed_data   where the data are not those that RUN was made from: refuse (default); ignore, to
+                   go on with those alone; accept, to learn from what there is now, where what was
+                   there keeps its split
 
 Any field of the recipe can be given as a dotted option:
 """
@@ -46,11 +50,12 @@ def run(words: Sequence[str]) -> int:
     rest = [word for word in rest if word != "--overwrite"]
     out = _take(rest, "--out")
     data = _take(rest, "--data")
+    changed = _take(rest, "--changed_data") or "refuse"
     folder = output(f"runs/{recipes.find(recipe).stem}" if out is None else out, folder=True)
     check_report(folder, overwrite)
     config = schema.read(recipe, [*rest, *data_option(data)])
     with printed("smalti.data.found"):
-        finished, splits = runs.fit(config, folder)
+        finished, splits = runs.fit(config, folder, changed_data=changed)
     return report(finished, splits, overwrite) if is_first() else 0
 
 

@@ -28,6 +28,7 @@ from smalti.errors import InputError
 from smalti.evaluation import Limits, Report, evaluate
 from smalti.evaluation.curves import read_curves
 from smalti.generation import Model
+from smalti.provenance import CHANGED, check_apart, load_data
 from smalti.recipes import schema
 from smalti.runs import Run
 
@@ -52,6 +53,7 @@ def head_to_head(
     seeds: int,
     steps: int,
     folder: str | Path,
+    changed_data: str = "refuse",
 ) -> Comparison:
     """Trains, measures and compares.
 
@@ -62,13 +64,15 @@ def head_to_head(
         seeds: Runs of each method at each rate: the seeds from 0 on.
         steps: Optimizer steps of each tokenizer; each prior has a quarter as many.
         folder: Where the runs go.
+        changed_data: Where the data are not those that runs there were made from: "refuse", or
+            "ignore" to compare on those alone.
 
     Returns:
         The comparison, in which a run that failed (because it diverged, say) is a line.
 
     Raises:
-        InputError: If a name is unknown, the data cannot be used, a folder holds another run, or
-            every run failed.
+        InputError: If a name is unknown, the data cannot be used, a folder holds another run or one
+            of other data, or every run failed.
     """
     folder = Path(folder)
     wanted = plan(methods, bits, seeds)
@@ -87,9 +91,10 @@ def head_to_head(
     dim = tokenizer.quantizer.dim
     configs = [_config(fields, method(name), b, dim, seed, steps) for b, name, seed in wanted]
     folders = [Run(folder / f"{name}-{b}-bits-seed-{seed}") for b, name, seed in wanted]
+    check_apart(fields["data"], folder)
     for run, config in zip(folders, configs, strict=True):
         run.check(config)  # of all, before hours go into the first
-    splits = schema.build(configs[0]).data.load()
+    splits = _data(configs[0], folders, changed_data)
     outcomes: list[Outcome] = []
     attempted = Report("The runs")
     for (b, name, seed), run, config in zip(announced(wanted), folders, configs, strict=True):
@@ -104,6 +109,18 @@ def head_to_head(
     where = f"{data} ({Path(path).name})" if path else data
     title = f"{where}: {steps} steps of batches of {recipe.tokenizer.training.batch_size}"
     return Comparison(title, DISTORTION, "reconstruction loss", outcomes)
+
+
+def _data(config: Namespace, there: Sequence[Run], changed_data: str) -> Splits:
+    """The data of all runs: those that the runs which are there were made from, where any are."""
+    source, splits = schema.build(config).data, None
+    data = yaml.safe_load(schema.dump(config))["data"]
+    for run in there:
+        if run.config.is_file():
+            splits = load_data(
+                run.folder, data, source, splits, changed=changed_data, ways=CHANGED[:2]
+            )
+    return source.load() if splits is None else splits
 
 
 def _config(
@@ -138,11 +155,12 @@ def _config(
 def _measured(run: Run, config: Namespace, splits: Splits) -> dict[str, Any]:
     """The report of a run, which is made where it is not there yet."""
     file = run.folder / "report.json"
-    if not file.is_file():
+    if not file.is_file() or not _is_of(run, file):
         runs.fit(config, run.folder, splits)
         model = Model.load(run.folder)
         limits = Limits(classifier_steps=0, inception=False)
         made = evaluate(model, splits, curves=run.curves(), limits=limits, title=run.folder.name)
+        made.made_from = runs.parts(run)
         made.save(run.folder)
     try:
         report: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
@@ -150,6 +168,15 @@ def _measured(run: Run, config: Namespace, splits: Splits) -> dict[str, Any]:
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"{file} is damaged: delete it to have the run measured again.") from error
     return report
+
+
+def _is_of(run: Run, file: Path) -> bool:
+    """Whether a report is of what the run holds; a damaged or older one is not asked."""
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))["made_from"]
+    except (ValueError, KeyError, TypeError):
+        return True
+    return bool(found == runs.parts(run))
 
 
 def _read(

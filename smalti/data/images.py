@@ -155,7 +155,7 @@ class Images(Source):
         condition, labels = _labels(columns)
         for line in found.lines(None if condition is None else condition.names):
             found_logger.info(line)
-        left_out: list[tuple[str, str]] = []
+        left_out = [(f"{n} {kind}", "passed over") for kind, n in found.passed.items()]
         seen = Seen()
         parts = {
             split: self._decoded(_Stored(split, rows, labels[split], seen), left_out)

@@ -22,9 +22,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from smalti.belonging import identity
 from smalti.data.splitting import SIZE
 from smalti.errors import InputError, first_line
-from smalti.files import atomic_folder
+from smalti.files import atomic_folder, sha256, write_text
 
 __all__ = ["SPLITS", "Manifest", "read_manifest", "write_manifest"]
 
@@ -97,7 +98,8 @@ def essential(source: dict[str, Any]) -> dict[str, Any]:
         for name, value in (source.get("init_args") or {}).items()
         if name not in UNIMPORTANT
     }
-    return {**source, "init_args": arguments}
+    kind = str(source.get("class_path", "")).rpartition(".")[2]
+    return {**source, "class_path": kind, "init_args": arguments}
 
 
 def write_manifest(manifest: Manifest, folder: str | Path) -> None:
@@ -112,9 +114,12 @@ def write_manifest(manifest: Manifest, folder: str | Path) -> None:
         "checksum": manifest.checksum,
     }
     with atomic_folder(folder) as temporary:
-        (temporary / FACTS).write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
         if len(manifest):
             pq.write_table(_table(manifest), temporary / ROWS, compression="zstd")
+            facts["sha256"] = sha256(temporary / ROWS)
+        facts = json.loads(json.dumps(facts))
+        facts["whole"] = identity(facts)
+        write_text(temporary / FACTS, json.dumps(facts, indent=2) + "\n")
 
 
 def read_manifest(folder: str | Path) -> Manifest | None:
@@ -128,6 +133,10 @@ def read_manifest(folder: str | Path) -> Manifest | None:
         return None
     try:
         facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
+        if facts.pop("whole") != identity(facts):
+            raise ValueError(f"{FACTS} was edited")
+        if "sha256" in facts and sha256(folder / ROWS) != facts["sha256"]:
+            raise ValueError(f"{ROWS} was edited")
         label_names = facts["labels"] and tuple(map(str, facts["labels"]))
         manifest = Manifest(
             **_columns(folder / ROWS, label_names, sum(facts["splits"].values())),
@@ -137,9 +146,7 @@ def read_manifest(folder: str | Path) -> Manifest | None:
             recipe=dict(facts["recipe"]),
             earlier=tuple(facts["earlier"]),
         )
-        if manifest.checksum != facts["checksum"]:
-            raise ValueError("its checksum differs")
-    except BROKEN as error:  # those of pyarrow are among them
+    except (*BROKEN, InputError) as error:  # those of pyarrow are among them
         raise InputError(
             f"{folder}, which says what data the run was made from, is damaged "
             f"({first_line(error)}): copy it back, or fit to another --out."

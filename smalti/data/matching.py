@@ -43,11 +43,10 @@ class Comparison:
     @cached_property
     def pairs(self) -> tuple[np.ndarray, np.ndarray]:
         """Rows of `there`, in order, and the rows of `here` that are the same examples."""
-        there, here = _keys(self.there, self.here)
         wanted, found = [], []
-        left_there, left_here = np.arange(len(there[0])), np.arange(len(here[0]))
-        for level in range(len(there)):  # the same in all, in label, in content alone
-            a, b = _common(there[level][left_there], here[level][left_here])
+        left_there, left_here = np.arange(len(self.there)), np.arange(len(self.here))
+        for there, here in _keys(self.there, self.here):
+            a, b = _common(there[left_there], here[left_here])
             wanted.append(left_there[a])
             found.append(left_here[b])
             left_there, left_here = np.delete(left_there, a), np.delete(left_here, b)
@@ -87,7 +86,7 @@ class Comparison:
         """What differs, in words; empty where nothing does."""
         words = [
             *self.sources,
-            *self._listed(self.here, self.added, "added"),
+            *self._listed(self.here, self.added, "new"),
             *self._listed(self.there, self.missing, "missing or changed"),
         ]
         if len(self.relabelled):

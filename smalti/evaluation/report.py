@@ -69,6 +69,7 @@ class Report:
         without: The same by its place in `figures` ("frechet/histogram"), where it has one: null
             in `report.json`, with the reason.
         failed: Of what is missing, that which failed in a way that nobody foresaw.
+        made_from: Checksums of the data and the models that were measured, by name.
     """
 
     FILES: ClassVar = ("report.json", "report.html")
@@ -123,12 +124,15 @@ class Report:
         if place:
             self.without[place] = self.missing[name]
 
+    made_from: dict[str, str] = field(default_factory=dict)
+
     def to_json(self) -> str:
         """All but the pictures, as strict JSON: what is infinite or missing is null, and why."""
         content = {
             "title": self.title,
             "summary": self.summary,
             "smalti_version": __version__,
+            "made_from": self.made_from,
             "facts": self.facts,
             "figures": _with_nulls(finite(self.figures), self.without),
             "missing": self.missing,

@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from smalti.arguments import a_whole_number, as_integers, as_tensor
-from smalti.artifacts import load_model
+from smalti.artifacts import checksum, load_model
 from smalti.autoencoders import Tokenizer
 from smalti.data import Condition
 from smalti.errors import InputError
@@ -30,7 +30,7 @@ from smalti.generation.sources import check_room, generator_of
 from smalti.priors import Cascade, Histogram, Prior, Uniform
 from smalti.runs import Run, load_prior
 from smalti.signals import Signal
-from smalti.tokens import read_cache
+from smalti.tokens import cached_tokenizer, read_cache
 
 __all__ = ["SCHEMES", "Model"]
 
@@ -260,6 +260,11 @@ class Model:
             if self.run is None:
                 raise InputError(
                     "The scheme 'histogram' draws from a run's tokens: load the model from its run."
+                )
+            if cached_tokenizer(self.run.tokens) not in (None, checksum(self.run.tokenizer)):
+                raise InputError(
+                    f"The {self.run.tokens} are of another tokenizer: give the same "
+                    f"smalti fit again, which makes them anew."
                 )
             histogram = Histogram(self.codebook_size, self.grid, self.condition)
             cached = read_cache(self.run.tokens, "train")

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.utils.data import DataLoader, Dataset
 
+from smalti.belonging import own
 from smalti.errors import InputError
 from smalti.training.batches import StepSampler, evaluation_loader, training_loader
 from smalti.training.schedules import Constant, Schedule
@@ -101,6 +102,11 @@ class Stage(LightningModule):
         validation: Examples to validate on.
         seed: Of the order of the examples and of everything drawn in a step.
         workers: Processes that fetch the batches; 0 for none.
+
+    Attributes:
+        name: Of the stage, e.g. "prior-1".
+        made_from: Checksums of what the model is made from (`smalti.belonging`): they are part of
+            its saved states, and a state of something else is refused.
     """
 
     def __init__(
@@ -117,6 +123,11 @@ class Stage(LightningModule):
         self.model, self.training_options = model, training
         self.train_set, self.validation_set = train, validation
         self.seed, self.workers = seed, workers
+        self.name, self.made_from = "", dict[str, tuple[str, ...]]()
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Notes in a saved state what it belongs to."""
+        checkpoint["made_from"] = {"stage": self.name, **own(self.made_from)}
 
     @abstractmethod
     def objective(self, batch: Any) -> dict[str, Tensor]:

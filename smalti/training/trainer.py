@@ -19,6 +19,7 @@ from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from lightning.pytorch.strategies import DDPStrategy
 
 from smalti.artifacts import first_not_finite
+from smalti.belonging import check_made_from
 from smalti.errors import InputError
 from smalti.processors import fast_in_bfloat16
 from smalti.training.averaging import weight_averaging
@@ -87,13 +88,16 @@ def train(stage: Stage, name: str, run: Path, hardware: Hardware) -> None:
         Diverged: If loss or weights are no longer finite, which leaves the last good state.
     """
     state, best = run / "state" / f"{name}.ckpt", KeepBest()
-    watch = Watch(name, state)
+    watch, stage.name = Watch(name, state), name
     _quieten()
     make_fast()
     with _usable():
         trainer = _trainer(stage, run, hardware, watch, best)
     if state.exists():
-        read_state(state, stage)
+        found = read_state(state, stage).get("made_from") or {}
+        if stage.made_from:
+            mend = "delete it, which starts this stage over, or choose another --out."
+            check_made_from(str(state), found, {"stage": (name,), **stage.made_from}, mend)
     try:
         trainer.fit(stage, ckpt_path=str(state) if state.exists() else None, weights_only=True)
     except InputError:

@@ -1,0 +1,70 @@
+"""What belongs together: what is made carries checksums of what it was made from.
+
+    data ─▶ tokenizer ─▶ tokens ─▶ prior ─▶ report          data ─▶ autoencoder ─▶ report
+
+Each of these and each saved state of a training says by name what it was made from (`made_from`).
+Before one is used beside others, that is held against what is there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from smalti.errors import InputError
+
+__all__ = ["check_made_from", "identity", "own"]
+
+logger = logging.getLogger(__name__)
+
+WORDS = {
+    "data": "other data",
+    "recipe": "another recipe",
+    "stage": "another stage",
+    "tokenizer": "another tokenizer",
+    "tokens": "other tokens",
+}
+
+
+def identity(description: Any) -> str:
+    """The checksum of a JSON value, whatever the order of its keys.
+
+    Example:
+        >>> identity({"a": 1, "b": 2}) == identity({"b": 2, "a": 1})
+        True
+    """
+    return hashlib.sha256(json.dumps(description, sort_keys=True).encode()).hexdigest()
+
+
+def own(wanted: Mapping[str, tuple[str, ...]]) -> dict[str, str]:
+    """Of each name the first checksum: what something is made from now."""
+    return {name: checksums[0] for name, checksums in wanted.items()}
+
+
+def check_made_from(
+    what: str, found: Mapping[str, str], wanted: Mapping[str, tuple[str, ...]], mend: str
+) -> None:
+    """Checks that something was made from what is there. Where it does not say, a warning does.
+
+    Arguments:
+        what: Its path.
+        found: What it says that it was made from.
+        wanted: What is there: of each name the checksums that will do.
+        mend: What to do where it is of something else.
+
+    Raises:
+        InputError: If it was made from something else.
+    """
+    if not found:
+        logger.warning(
+            "%s does not say what it was made from, as an earlier version did not: that it belongs "
+            "to the run cannot be checked.",
+            what,
+        )
+        return
+    other = [WORDS.get(name, name) for name in wanted if found.get(name) not in wanted[name]]
+    if other:
+        raise InputError(f"{what} was made from {' and '.join(other)} than this run has: {mend}")

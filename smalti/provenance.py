@@ -1,0 +1,242 @@
+"""What a run is made from: its data, as they were when it began, and what follows from them.
+
+A run writes the manifest of its data (`smalti.data.manifest`) before it trains. Whatever loads the
+data of a run gets those of the manifest, in its order, with its splits and labels; what lies in the
+data now is held against it, and a difference is an error until the user says how to go on:
+
+    refuse   the default
+    ignore   go on with the examples of the manifest alone, as it knows them
+    accept   learn from what there is now: examples that were there keep their split, new ones get
+             one by their hash; only while nothing final was learned from the old data
+
+Each stage is made from checksums that follow from the manifest and from the recipe.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from smalti.artifacts import made_from
+from smalti.belonging import check_made_from, identity
+from smalti.data import Factored, Source, Splits
+from smalti.data.manifest import Manifest, essential, read_manifest
+from smalti.data.matching import Comparison, described, merged, selected
+from smalti.errors import InputError
+
+__all__ = [
+    "CHANGED",
+    "MadeFrom",
+    "Wanted",
+    "check_apart",
+    "check_model",
+    "identities",
+    "load_data",
+]
+
+logger = logging.getLogger(__name__)
+
+CHANGED = ("refuse", "ignore", "accept")
+DATA, STATE = "data", "state"
+LEARNED = ("tokenizer", "autoencoder", "prior")
+
+Wanted = dict[str, tuple[str, ...]]
+
+
+def identities(config: Mapping[str, Any]) -> dict[str, str]:
+    """Checksums of the parts of a resolved recipe that the stages follow from."""
+    common = {"seed": config["seed"], "data": essential(config["data"])}
+    prior = config.get("prior")
+    parts = {"tokenizer": config.get("tokenizer"), "autoencoder": config.get("autoencoder")}
+    made = {name: identity([common, part]) for name, part in parts.items() if part}
+    if prior:
+        made["tokens"] = identity([common, prior.get("examples"), prior.get("views")])
+        made["prior"] = identity([common, prior])
+    return made
+
+
+@dataclass(frozen=True)
+class MadeFrom:
+    """What each stage of a run is made from: of each name the checksums that will do, own first.
+
+    Arguments:
+        manifest: The run's.
+    """
+
+    manifest: Manifest
+
+    @property
+    def data(self) -> tuple[str, ...]:
+        """The manifest, and those that it continues, whose test images are the same."""
+        return (self.manifest.checksum, *reversed(self.manifest.earlier))
+
+    def model(self, name: str) -> Wanted:
+        """Of the tokenizer or the autoencoder."""
+        return {"data": self.data, "recipe": (self.manifest.recipe.get(name, ""),)}
+
+    def tokens(self) -> dict[str, str]:
+        """Of the tokens, beside the tokenizer."""
+        return {"data": self.data[0], "recipe": self.manifest.recipe.get("tokens", "")}
+
+    def prior(self, tokenizer: str) -> Wanted:
+        """Of the prior over the tokens of a tokenizer of this checksum."""
+        return {
+            "tokenizer": (tokenizer,),
+            "tokens": (identity([tokenizer, self.tokens()]),),
+            "recipe": (self.manifest.recipe.get("prior", ""),),
+        }
+
+
+def check_model(folder: Path, wanted: Wanted, after: str = "") -> None:
+    """Checks that a saved model is that of the run; see `check_made_from`.
+
+    Arguments:
+        folder: The model's.
+        wanted: What it should be made from.
+        after: What was made from it, in words, and goes with it.
+
+    Raises:
+        InputError: If it is damaged, or was made from something else.
+    """
+    mend = f"copy the right one back, or delete {folder}{after} and fit again to learn it anew."
+    check_made_from(str(folder), made_from(folder), wanted, mend)
+
+
+def load_data(
+    folder: Path,
+    config: Mapping[str, Any],
+    source: Source,
+    splits: Splits | None = None,
+    *,
+    changed: str = "refuse",
+    ways: Sequence[str] = CHANGED,
+    training: bool = True,
+) -> Splits:
+    """The data of a run as its manifest has them; those of a new run with a manifest of their own.
+
+    Arguments:
+        folder: The run directory.
+        config: The data of the run's configuration.
+        source: The same, built.
+        splits: What it gives, where that is loaded already.
+        changed: How to go on where the data are not those of the manifest, one of `ways`.
+        ways: Those that there are.
+        training: Whether it may be that something is still learned from them.
+
+    Raises:
+        InputError: If they are not those of the manifest, or cannot be used.
+    """
+    if changed not in ways:
+        raise InputError(f"changed_data is one of {', '.join(ways)}, got {changed!r}.")
+    there = read_manifest(folder / DATA)
+    if there is None and _begun(folder):
+        _check_older(folder)
+        splits = source.load_by_order() if splits is None else splits
+    elif splits is None:
+        splits = source.load()
+    here = splits.manifest or described(splits, isinstance(source, Factored))
+    here = replace(here, source=dict(config), recipe={}, earlier=())
+    if there is None:
+        return splits._replace(manifest=here)
+    comparison = Comparison(there, here)
+    differences = comparison.differences()
+    if not differences:
+        return selected(splits, comparison)
+    said = f"The data of {folder} are not those it was made from: {'; '.join(differences)}"
+    if comparison.sources:
+        raise InputError(f"{said}. Restore {folder}/config.yaml, or fit to another --out.")
+    if changed == "ignore":
+        return _ignored(splits, comparison, said, training)
+    if changed == "accept":
+        return _accepted(folder, splits, comparison, said)
+    accept = " or accept to take them as they are" if "accept" in ways else ""
+    raise InputError(
+        f"{said}. Put back what was there, give --changed_data ignore to go on with that alone"
+        f"{accept}, or choose another --out."
+    )
+
+
+def _ignored(splits: Splits, comparison: Comparison, said: str, training: bool) -> Splits:
+    if len(comparison.missing) and training:
+        raise InputError(
+            f"{said}. What is missing cannot be left out of a training that has begun: put it "
+            f"back, or choose another --out."
+        )
+    chosen = selected(splits, comparison)
+    if not all(map(len, chosen[:3])):
+        raise InputError(f"{said}. Of one split nothing is left: put them back.")
+    logger.warning("%s. Only those it was made from are used, as they were.", said)
+    return chosen
+
+
+def _accepted(folder: Path, splits: Splits, comparison: Comparison, said: str) -> Splits:
+    final = [name for name in LEARNED[1:] if (folder / name).exists()]
+    if final:
+        raise InputError(
+            f"{said}. What was learned stays as it is: to learn from them fit to another --out, or "
+            f"give --changed_data ignore."
+        )
+    logger.warning("%s. They are taken as they are; what was there keeps its split.", said)
+    manifest = merged(comparison)
+    return selected(splits, Comparison(manifest, comparison.here))
+
+
+def _begun(folder: Path) -> bool:
+    """Whether something was learned in a run, or partly."""
+    return any((folder / name).exists() for name in LEARNED) or bool(_states(folder))
+
+
+def _states(folder: Path) -> list[Path]:
+    return sorted((folder / STATE).glob("*.ckpt"))
+
+
+def _check_older(folder: Path) -> None:
+    """Checks that a run without a manifest is so old that it had none, and warns of it."""
+    models = [folder / name for name in LEARNED[:2] if (folder / name).exists()]
+    noted: list[object] = [made_from(model) for model in models]
+    if not models:
+        noted = [_made_from_of_state(state) for state in _states(folder)]
+    if any(noted):
+        raise InputError(
+            f"{folder / DATA} is missing, which says what data the run was made from: copy it "
+            f"back, or fit to another --out."
+        )
+    logger.warning(
+        "%s was made by an earlier version, which did not say from what data: that they are the "
+        "same cannot be checked.",
+        folder,
+    )
+
+
+def _made_from_of_state(state: Path) -> object:
+    try:
+        return torch.load(state, map_location="cpu", weights_only=True).get("made_from")
+    except Exception:  # a broken one is told of when it is gone on from
+        return None
+
+
+def check_apart(data: Mapping[str, Any], folder: str | Path) -> None:
+    """Checks that a folder does not lie within the data, of which it would become a part.
+
+    Arguments:
+        data: The data of a configuration.
+        folder: Where something will be written.
+
+    Raises:
+        InputError: If it does.
+    """
+    path = (data.get("init_args") or {}).get("path")
+    if not isinstance(path, str | Path) or not (place := Path(path).expanduser()).is_dir():
+        return
+    out = Path(folder).expanduser().absolute()
+    inside = [*out.parents, *out.resolve().parents, out, out.resolve()]
+    if any(parent.exists() and parent.samefile(place) for parent in inside):
+        raise InputError(
+            f"{folder} lies inside the data {path}, of which it would become a part: choose an "
+            f"--out elsewhere."
+        )
