@@ -18,6 +18,7 @@ from jsonargparse import ArgumentError, ArgumentParser
 from torch import Tensor
 
 from smalti.data.files import read_images
+from smalti.data.names import as_text, readable
 from smalti.errors import InputError
 from smalti.recipes.text import WITHIN_BOUNDS
 from smalti.runs import examples_of
@@ -84,14 +85,19 @@ def data_option(data: str | None) -> list[str]:
     """What `--data` means to a recipe.
 
     Raises:
-        InputError: If it is empty.
+        InputError: If it is empty, or cannot be written in a recipe.
     """
     if data is None:
         return []
     if not data:
         raise InputError("The option --data is empty: give a path, or a name on the hub.")
     # From wherever the run is looked at later, what is local stays local.
-    return ["--data.path", str(Path(data).resolve()) if Path(data).exists() else data]
+    local = str(Path(data).resolve()) if Path(data).exists() else data
+    if as_text(local) != local:
+        raise InputError(
+            f"The path {readable(local)} is no UTF-8, so no recipe can hold it: rename the folder."
+        )
+    return ["--data.path", local]
 
 
 @contextlib.contextmanager

@@ -131,7 +131,7 @@ def _in_folder(folder: Path, columns: tuple[str | None, str | None], splits: boo
         return Found(where, rows, {}, +passed)
     images = [file for file in tree.files if _suffix(file) in IMAGES]
     if not images:
-        raise InputError(_without_images(where, tree.files))
+        raise InputError(_without_images(folder, tree.files))
     passed.update(_kinds(folder, [file for file in tree.files if _suffix(file) not in IMAGES]))
     layout = understand(images, where, splits)
     rows = {
@@ -169,15 +169,15 @@ def _suffix(file: Parts) -> str:
     return PurePath(file[-1]).suffix.lower()
 
 
-def _without_images(where: str, files: list[Parts]) -> str:
+def _without_images(folder: Path, files: list[Parts]) -> str:
     some = sorted({readable(_suffix(file) or file[-1]) for file in files})
-    packed = any(_suffix(file) in ARCHIVES for file in files)
-    return (
-        f"The folder {where} has no images, "
-        f"{'only ' + ', '.join(some[:5]) if some else 'it is empty'}: "
-        f"{'unpack what is packed, or ' if packed else ''}"
-        f"put files that end in .png, .jpg, .webp or the like there, or in subfolders."
-    )
+    has = f"only {', '.join(some[:5])}" if some else "it is empty"
+    remedy = "put files that end in .png, .jpg, .webp or the like there, or in subfolders"
+    if any(_suffix(file) in ARCHIVES for file in files):
+        remedy = f"unpack what is packed, or {remedy}"
+    elif any(_is_picture(folder.joinpath(*file)) for file in files[:LOOKED_INTO]):
+        remedy = "some are pictures by their content, so have their names end in .png, .jpg …"
+    return f"The folder {readable(folder)} has no images, {has}: {remedy}."
 
 
 def _kinds(folder: Path, files: list[Parts]) -> Counter[str]:

@@ -157,13 +157,11 @@ class _Reader:
     def _without_annotations(self, node: _Node) -> _Node:
         """Leaves out folders of masks and the like beside folders of images."""
         others = {name for name in node.folders if is_annotation(name)}
-        beside = [name for name in node.folders if is_filler(name) or named(name).split]
-        if not others or not beside:
+        if not others or not any(is_filler(name) or named(name).split for name in node.folders):
             return node
         for name in others:
-            self.passed[f"images in folders named {readable(name)}"] += len(
-                node.folders[name].all()
-            )
+            images = node.folders[name].all()
+            self.passed[f"images in folders named {readable(name)}"] += len(images)
         kept = {name: inner for name, inner in node.folders.items() if name not in others}
         return _Node(node.depth, node.files, kept)
 
@@ -381,8 +379,7 @@ def _around(node: _Node) -> list[str] | None:
     names = list(node.folders)
     if len(names) == 1:
         return names
-    same = len({named(name).rest for name in names}) == 1
-    return names if same and all(map(is_filler, names)) and _alike(names) else None
+    return names if all(map(is_filler, names)) and _alike(names) else None
 
 
 def _alike(names: list[str]) -> bool:

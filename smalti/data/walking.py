@@ -22,6 +22,8 @@ SYSTEM = {"__macosx", "@eadir", "$recycle.bin", "system volume information", "lo
 SYSTEM |= {"__pycache__"}
 CLUTTER = {"thumbs.db", "desktop.ini"}
 
+DEEPEST = 100  # folders below folders
+
 Parts = tuple[str, ...]
 
 
@@ -88,8 +90,14 @@ class _Walker:
                 self.passed["links to folders that are here already"] += 1
                 continue
             self.seen.add(key)
+            if len(parts) >= DEEPEST:
+                self.passed[f"folders that lie {DEEPEST} deep"] += 1
+                continue
+            before = len(self.files) + len(self.links) + len(waiting)
             for entry in entries:
                 self._look_at(entry, (*parts, entry.name), waiting)
+            if len(self.files) + len(self.links) + len(waiting) == before and parts:
+                self.passed["empty folders"] += 1
 
     def _look_at(self, entry: os.DirEntry[str], parts: Parts, waiting: list[Parts]) -> None:
         name = entry.name.casefold()

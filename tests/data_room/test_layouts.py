@@ -6,6 +6,7 @@ import logging
 import os
 import socket
 import unicodedata
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ import torch
 from PIL import Image
 
 from smalti.cli import main
+from smalti.commands.common import data_option
 from smalti.data import HeldOut, Images
 from smalti.data.layout import understand
 from smalti.errors import InputError
@@ -26,7 +28,8 @@ def _read(text: str, **options):
     for split, part in layout.parts.items():
         read[split] = {}
         for file, label in zip(part.files, part.labels or [None] * len(part.files), strict=True):
-            read[split].setdefault(label, []).append(int(file[-1].partition(".")[0]))
+            number = int(file[-1].partition(".")[0].rpartition("_")[2])
+            read[split].setdefault(label, []).append(number)
     return read, sum(layout.passed.values())
 
 
@@ -121,6 +124,26 @@ def test_what_can_be_read_in_two_ways_is_refused_in_one_line(files):
     with pytest.raises(InputError) as error:
         _read(files)
     assert "\n" not in str(error.value)
+
+
+def _documented() -> list[tuple[str, str]]:
+    """The table of layouts in docs/data.md: files, and what they become."""
+    text = (Path(__file__).parents[2] / "docs" / "data.md").read_text(encoding="utf-8")
+    table = text.partition("## Folders")[2].partition("\n*")[0]
+    rows = [line.strip("|").split("|") for line in table.splitlines() if line.startswith("| `")]
+    return [(files.strip().strip("`"), becomes.strip()) for files, becomes in rows]
+
+
+def test_the_documented_layouts_are_read_as_documented():
+    assert len(_documented()) > 15
+    for files, becomes in _documented():
+        if becomes == "refused":
+            with pytest.raises(InputError):
+                _read(files)
+            continue
+        parts = (part.partition(": ") for part in becomes.split("; "))
+        expected = {split: labels.split(", ") if labels else [None] for split, _, labels in parts}
+        assert {split: list(labels) for split, labels in _read(files)[0].items()} == expected, files
 
 
 def test_files_named_after_splits_in_one_folder_are_refused():
@@ -295,3 +318,27 @@ def test_pixels_of_links_are_those_of_their_targets(tmp_path):
     splits = Images(str(tmp_path / "set"), 4).load()
     assert sorted(c for part in splits[:3] for c in _colours(part)) == [50, 60, 70]
     assert np.unique([len(part) for part in splits[:3]]).tolist() == [1]
+
+
+def test_pictures_without_an_ending_and_folders_without_end(tmp_path, caplog):
+    Image.new("L", (4, 4)).save(tmp_path / "00001", "PNG")
+    with pytest.raises(InputError, match="pictures by their content, so have their names end"):
+        Images(str(tmp_path), 4).load()
+    _write(tmp_path, {f"{i}.png": i for i in range(5)})
+    deep = tmp_path.joinpath(*["a"] * 1500)
+    (tmp_path / "test").mkdir()
+    here = tmp_path
+    for _ in range(15):  # a path is made of at most 4096 letters
+        here = here.joinpath(*["a"] * 100)
+        here.mkdir(parents=True)
+    assert here == deep
+    with caplog.at_level(logging.INFO, "smalti.data.found"):
+        assert sum(map(len, Images(str(tmp_path), 4).load()[:3])) == 5
+    assert "folders that lie 100 deep (1)" in caplog.text and "empty folders (1)" in caplog.text
+
+
+def test_a_path_that_no_recipe_can_hold_is_refused(tmp_path):
+    folder = tmp_path / os.fsdecode(b"caf\xe9")
+    folder.mkdir()
+    with pytest.raises(InputError, match=r"caf\\xe9 is no UTF-8.*rename"):
+        data_option(str(folder))
