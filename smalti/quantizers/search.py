@@ -12,8 +12,9 @@ The index of a maximum costs several times what the maximum itself does, since m
 can be taken many at a time, and without branches that depend on their values. So it is found in two
 levels: the maxima over groups, and only inside the best group, at the very end, the place of its
 maximum. Where the codebook has several tiles, or the processor multiplies in bfloat16, the second
-level is a search of its own: `smalti.quantizers.screening`. On a CUDA device with Triton the whole
-is one kernel: `smalti.quantizers.triton_search`.
+level is a search of its own: `smalti.quantizers.screening`. In few dimensions, where there is a
+compiler, the whole is compiled code that skips what is far: `smalti.quantizers.native`. On a CUDA
+device with Triton it is one kernel: `smalti.quantizers.triton_search`.
 
 Scores lose precision where ‖z‖² or ‖e‖² is much larger than the distances, so both are taken
 relative to the middle of the codewords. What is lost all the same is known: with u = 2⁻²⁴
@@ -36,6 +37,7 @@ from torch import Tensor
 
 from smalti.errors import InputError
 from smalti.quantizers.exact import exact_nearest
+from smalti.quantizers.native import native_nearest
 from smalti.quantizers.screening import Part, can_screen
 from smalti.quantizers.tiles import GROUP, TILE, frame_of, in_tiles
 from smalti.quantizers.workers import alone, spread
@@ -153,6 +155,10 @@ class _Search:
 
     def run(self) -> Tensor:
         """The index of each vector's nearest codeword: (N,)."""
+        found = native_nearest(self.vectors, self.codebook, self.alone, self.spread)
+        return self._blocked() if found is None else found
+
+    def _blocked(self) -> Tensor:
         self.alone(self._measure)
         blocks = -(-len(self.vectors) // self.rows)
         for start, codewords in _parts(self.codebook):
