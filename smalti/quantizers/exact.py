@@ -15,7 +15,7 @@ __all__ = ["TIE", "exact_nearest"]
 
 TIE = 2.0**-30  # distances² that differ by less, relative to themselves, are equal
 ULP = 2.0**-53
-AT_ONCE = 2**20  # numbers at a time: 8 MB
+AT_ONCE = 2**17  # numbers at a time: 1 MB
 MANY = 2**24  # multiplications from which on it pays to look for equal rows first
 
 

@@ -52,7 +52,7 @@ __all__ = ["nearest"]
 
 SCORES = {"cpu": 2**20}  # R·T: 4 MB of float32
 SCORES_ELSEWHERE = 2**24  # 64 MB: on an accelerator a launch should have enough to do
-PREPARED = 2**21  # numbers of the codebook that are made ready at a time: 8 MB
+PREPARED = 2**20  # numbers of the codebook that are made ready at a time: 4 MB
 FUSED_FROM = (8, 0)  # the compute capability from which tensor cores multiply TF32
 SMALL = 2**18  # multiplications that take no longer than to wake a thread
 ULP = 2.0**-24

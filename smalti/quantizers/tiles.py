@@ -13,7 +13,7 @@ GROUP = 64
 TILE = 512  # T, codewords
 FAR = 16  # codewords further from the centre than so many times the median are searched apart
 SAMPLE = 4096  # codewords that the median centre is taken of
-AT_ONCE = 2**20  # numbers that are widened at a time
+AT_ONCE = 2**18  # numbers that are widened at a time
 SCALED = 30  # lengths outside 2^-30 .. 2^30 are scaled
 
 
