@@ -43,7 +43,8 @@ class Pictures:
     ) -> None:
         if columns is not None and columns < 1:
             raise InputError(f"A sheet has at least 1 column, got --columns {columns}.")
-        self.path = output(out, (".png",), folder=True, overwrite=overwrite)
+        # Inputs come first: they are never overwritten, also where that is asked for.
+        self.path = output(out, (".png",), folder=True, overwrite=True)
         self.single = (
             self.path.suffix.lower() == ".png" and not self.path.is_dir() and out[-1] != "/"
         )

@@ -61,8 +61,8 @@ def read_state(path: Path, stage: Stage) -> dict[str, Any]:
         difference = _difference(state["state_dict"], stage.state_dict())
     except Exception as error:  # a broken pickle raises nearly anything
         raise InputError(
-            f"{path} is damaged ({first_line(error)}): delete it and give the same command again, "
-            f"which starts this stage over."
+            f"{path} is damaged: delete it and give the same command again, which starts this "
+            f"stage over ({first_line(error)})."
         ) from error
     if difference:
         raise InputError(
