@@ -58,9 +58,15 @@ def check_file(path: str | Path, overwrite: bool = False) -> None:
     """Checks that a file may be written: its name is free, or it is smalti's, or may be replaced.
 
     Raises:
-        InputError: If it would replace a file that smalti did not write.
+        InputError: If it would replace a file that smalti did not write, or there is no file but
+            a folder, a pipe or a device.
     """
     path = Path(path)
+    if path.exists() and not path.is_file():
+        kind = "a folder" if path.is_dir() else "a pipe or a device"
+        raise InputError(
+            f"{path} is {kind}, and a file goes there: move it, or choose another name."
+        )
     if path.is_file() and not overwrite and not written_by_smalti(path):
         raise InputError(
             f"{path} is there already and was not written by smalti: choose another name, or "

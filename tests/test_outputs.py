@@ -15,6 +15,7 @@ from PIL import Image
 
 from mistakes import mistake
 from smalti.cli import main
+from smalti.commands.evaluate import check_report
 from smalti.commands.pictures import Pictures
 from smalti.comparison import Comparison, Outcome
 from smalti.errors import InputError
@@ -240,6 +241,20 @@ def test_overwrite_is_an_option_of_every_command_that_writes(capsys):
         with pytest.raises(SystemExit):
             main([command, "--help"])
         assert "--overwrite" in capsys.readouterr().out
+
+
+def test_a_folder_or_a_pipe_where_a_file_goes_is_one_line(tmp_path):
+    (tmp_path / "report.html").mkdir()
+    with pytest.raises(InputError, match=r"report\.html is a folder, and a file goes there"):
+        check_report(tmp_path, overwrite=True)
+    (tmp_path / "report.html").rmdir()
+    os.mkfifo(tmp_path / "report.json")
+    with pytest.raises(InputError, match=r"report\.json is a pipe or a device"):
+        check_report(tmp_path, overwrite=True)
+    (tmp_path / "report.json").unlink()
+    (tmp_path / "samples").touch()
+    with pytest.raises(InputError, match="samples is a file"):
+        check_report(tmp_path, overwrite=True)
 
 
 def test_json_of_smalti_is_known_by_its_version(tmp_path):

@@ -42,6 +42,9 @@ def check_report(folder: Path, overwrite: bool) -> None:
     """Raises `InputError` if the report would replace files that smalti did not write."""
     for name in Report.FILES:
         check_file(folder / name, overwrite)
+    samples = Run(folder).samples
+    if samples.exists() and not samples.is_dir():
+        raise InputError(f"{samples} is a file, and the pictures go to a folder of it: move it.")
 
 
 def report(run: Run, splits: Splits, overwrite: bool = False) -> int:
