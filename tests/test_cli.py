@@ -337,6 +337,8 @@ def test_a_start_that_fails_claims_nothing(capsys, tmp_path):
     assert not (tmp_path / "run").exists()
     wrong = "--hardware.devices=99", "--hardware.accelerator=gpu"
     assert "hardware cannot be used" in mistake(capsys, "fit", recipe, *out, *wrong)
+    assert not (tmp_path / "run").exists()
+    (tmp_path / "run").mkdir()
     (tmp_path / "run" / ".config.1.partial.yaml").write_text("")
     assert main(["fit", recipe, *out]) == 0
     assert main(["fit", recipe, *out, "--evaluation.samples=8", "--hardware.devices=1"]) == 0
