@@ -258,7 +258,8 @@ def _checksum(manifest: dict[str, Any]) -> str:
 
 
 def _smallest(codebook_size: int) -> type[np.integer]:
-    return next(t for t in (np.uint8, np.uint16, np.uint32) if codebook_size <= np.iinfo(t).max + 1)
+    types = (np.uint8, np.uint16, np.uint32, np.int64)
+    return next(t for t in types if codebook_size <= np.iinfo(t).max + 1)
 
 
 def _column(level: int) -> str:

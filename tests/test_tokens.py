@@ -25,7 +25,7 @@ from smalti.tokens import (
 
 
 @pytest.mark.parametrize("suffix", [".npz", ".parquet"])
-@pytest.mark.parametrize("codebook_size", [256, 257, 65_537])
+@pytest.mark.parametrize("codebook_size", [256, 257, 65_537, 2**36, 2**62])
 @pytest.mark.parametrize("grid", [(3, 2), (5,), (2, 2, 4)])
 @pytest.mark.parametrize("conditional", [False, True])
 def test_round_trip(tmp_path, suffix, codebook_size, grid, conditional):

@@ -46,6 +46,7 @@ from smalti.autoencoders.paths import line
 from smalti.autoencoders.taking import ends, taken
 from smalti.errors import InputError
 from smalti.losses.likelihoods import Likelihood
+from smalti.quantizers.precision import KeepsFloat32
 from smalti.signals import Signal
 
 __all__ = [
@@ -115,7 +116,7 @@ class VectorDecoder(nn.Module):
         return self.inner(self.linear(z).unflatten(1, (-1, *self.grid)))
 
 
-class ContinuousAutoencoder(nn.Module, Pretrained, ABC):
+class ContinuousAutoencoder(KeepsFloat32, Pretrained, ABC):
     """Abstract: signals to vectors and back, with a distribution to draw vectors from.
 
     Sizes that the downsampling does not divide are padded by reflection on the far side, and the
@@ -137,6 +138,7 @@ class ContinuousAutoencoder(nn.Module, Pretrained, ABC):
         InputError: If the signal has no size.
     """
 
+    in_float32 = ("latent_mean", "latent_covariance", "latent_kl")
     likelihood: Likelihood | None
     latent_mean: Tensor
     latent_covariance: Tensor
@@ -149,9 +151,10 @@ class ContinuousAutoencoder(nn.Module, Pretrained, ABC):
         self.encoder, self.decoder, self.signal = encoder, decoder, signal
         self.downsampling: int = encoder.downsampling  # type: ignore[assignment]
         self.dim: int = decoder.dim  # type: ignore[assignment]
-        self.register_buffer("latent_mean", torch.zeros(self.dim))
-        self.register_buffer("latent_covariance", torch.eye(self.dim))
-        self.register_buffer("latent_kl", torch.zeros(self.dim))
+        zeros = torch.zeros(self.dim, dtype=torch.float32)
+        self.register_buffer("latent_mean", zeros)
+        self.register_buffer("latent_covariance", zeros.new_ones(self.dim).diag())
+        self.register_buffer("latent_kl", zeros.clone())
 
     @abstractmethod
     def forward(self, x: Tensor) -> LatentReconstruction:
@@ -285,7 +288,7 @@ class ContinuousAutoencoder(nn.Module, Pretrained, ABC):
                 f"Latents have the shape (B, {self.dim}), got {tuple(z.shape)}: "
                 f"give one vector a signal."
             )
-        return crop(self.decoder(z), self.signal.size).float()
+        return crop(self.decoder(to_weights(z, self.decoder)), self.signal.size).float()
 
 
 @registered

@@ -29,4 +29,4 @@ def line(z_a: Tensor, z_b: Tensor, steps: int) -> Tensor:
     if a_whole_number(steps, "steps") < 2:
         raise InputError(f"A way has at least its two ends, got steps={steps}: take 8.")
     t = torch.linspace(0, 1, steps, device=z_a.device).view(-1, *[1] * z_a.ndim)
-    return torch.lerp(z_a[None], z_b[None], t)
+    return torch.lerp(z_a[None], z_b[None], t.to(z_a.dtype))

@@ -66,7 +66,7 @@ class CausalAttention(nn.Module):
 
         q = rearrange(q, "b (m d) h w -> b m (h w) d", m=self.heads)
         k, v = rearrange(kv, "b n (pair m d) -> pair b m n d", pair=2, m=self.heads)
-        x = rearrange(_attend(q, k, v), "b m (h w) d -> b (m d) h w", w=h.shape[-1])
+        x = rearrange(_attend(q, k, v).to(q.dtype), "b m (h w) d -> b (m d) h w", w=h.shape[-1])
 
         z = self.dropout(gate(a + self.output(x), dim=1))
         return h if self.residual is None else h + self.residual(z), z

@@ -40,6 +40,8 @@ class Stepper(ABC):
 class AutoregressivePrior(TractablePrior):
     """One categorical distribution a position, given all positions before it in reading order."""
 
+    tabular = True
+
     @abstractmethod
     def logits(self, indices: Tensor, context: Tensor | None = None) -> Tensor:
         """Logits (B, *grid, K) of every position, given the indices (B, *grid) before it.

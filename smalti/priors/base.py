@@ -31,6 +31,8 @@ from smalti.priors.sampling import Choice
 
 __all__ = ["Prior", "TractablePrior", "evaluating", "in_evaluation"]
 
+LARGEST_TABLE = 2**24  # codewords: 64 numbers for each take 4 GB
+
 M = TypeVar("M", bound=nn.Module)
 
 
@@ -42,9 +44,15 @@ class Prior(nn.Module, Pretrained, ABC):
         grid: Shape of one grid, (H, W) or (T,); of Q indices a position, (H, W, Q) or (T, Q).
         condition: What it is conditioned on, if anything.
 
+    Attributes:
+        tabular: Whether it holds weights for each of the K codewords.
+
     Raises:
-        InputError: If the codebook is empty or the grid has no positions.
+        InputError: If the codebook is empty, or too large to be tabular, or the grid has no
+            positions.
     """
+
+    tabular: bool = False
 
     def __init__(
         self, codebook_size: int, grid: Sequence[int], condition: Condition | None = None
@@ -58,6 +66,12 @@ class Prior(nn.Module, Pretrained, ABC):
             raise InputError(
                 f"The grid must have at least one position along each dimension, "
                 f"got {tuple(grid)}: give the grid of the tokenizer, e.g. (8, 8)."
+            )
+        if self.tabular and codebook_size > LARGEST_TABLE:
+            raise InputError(
+                f"A {type(self).__name__} holds weights for each codeword, of at most 2**24, got a "
+                f"codebook of {codebook_size}: split it among several quantizers, or set --prior "
+                f"null to learn the tokenizer alone."
             )
         self.codebook_size = codebook_size
         self.grid = tuple(grid)

@@ -31,6 +31,7 @@ from smalti.data.conditions import Condition, Label, TimeOfDay
 from smalti.errors import InputError
 from smalti.priors.base import TractablePrior
 from smalti.priors.sampling import Choice
+from smalti.quantizers.precision import KeepsFloat32
 
 __all__ = ["Histogram", "Uniform"]
 
@@ -69,7 +70,7 @@ class Uniform(TractablePrior):
 
 
 @registered
-class Histogram(TractablePrior):
+class Histogram(KeepsFloat32, TractablePrior):
     """The empirical distribution over whole grids, given to it by `fit`.
 
     With labels, only the grids of the same label count; with times, those at most `minutes` away on
@@ -92,6 +93,7 @@ class Histogram(TractablePrior):
         tensor([0.4653, 0.0208])
     """
 
+    in_float32 = ("contexts",)
     grids: Tensor  # (N, *grid), int32, or int64 of codebooks that are too large for it
     contexts: Tensor  # (N, *shape), or empty without a condition
 

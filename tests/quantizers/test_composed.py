@@ -5,6 +5,7 @@ import copy
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from smalti.artifacts import describe, load_model, save_model
 from smalti.errors import InputError
@@ -107,6 +108,62 @@ def test_decoding_the_encoding_is_the_evaluation_output(nested):
     )
     flat = indices.reshape(-1, q)
     assert all(flat[:, i].max() < size for i, size in enumerate(quantizer.codebook_sizes))
+
+
+def test_what_is_not_finite_is_never_passed_off_as_a_codeword(nested):
+    quantizer, z = nested
+    for training in (True, False):
+        expected = quantizer.train(training)(z)
+        spoilt = z.clone()
+        place = (0,) * (z.ndim - 1)
+        spoilt[place][1] = torch.nan
+        output = quantizer(spoilt)
+        assert output.quantized[place].isnan().any()
+        assert not any(loss.isfinite() for loss in output.losses.values())
+        for indices in (output.indices, quantizer.encode(spoilt)):
+            assert (indices[0] == -1).any() and (indices[1:] >= 0).all()
+        if not training:
+            assert torch.equal(output.quantized[1:], expected.quantized[1:])
+        quantizer.update()
+        assert all(tensor.isfinite().all() for tensor in quantizer.state_dict().values())
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_it_learns_whatever_it_is_cast_to(nested, dtype):
+    quantizer, z = nested
+    quantizer, z = quantizer.to(dtype), z.to(dtype).requires_grad_()
+    output = quantizer(z)
+    assert output.quantized.dtype == dtype
+    (output.quantized.float().square().mean() + sum(output.losses.values())).backward()
+    assert z.grad.isfinite().all()
+    quantizer.update()
+    assert all(buffer.dtype in (torch.float32, torch.int64) for buffer in quantizer.buffers())
+    z_q = quantizer.eval()(z).quantized
+    torch.testing.assert_close(quantizer.decode(quantizer.encode(z)).to(dtype), z_q)
+
+
+@pytest.mark.parametrize("reentrant", [False, True])
+def test_activation_checkpointing_changes_nothing(nested, reentrant):
+    whole, z = nested
+    states = []
+    for checkpointed in (False, True):
+        quantizer = copy.deepcopy(whole)
+
+        def forward(z: Tensor, quantizer: Quantizer = quantizer) -> Tensor:
+            output = quantizer(z)
+            return output.quantized.square().sum() + sum(output.losses.values())
+
+        torch.manual_seed(3)
+        given = z.clone().requires_grad_()
+        if checkpointed:
+            checkpoint(forward, given, use_reentrant=reentrant).backward()
+        else:
+            forward(given).backward()
+        torch.manual_seed(4)
+        quantizer.update()
+        states.append({**quantizer.state_dict(), "gradient": given.grad})
+    for name, tensor in states[0].items():
+        assert torch.equal(states[1][name], tensor), name
 
 
 def test_any_prefix_can_be_decoded_and_none_is_zero(nested):

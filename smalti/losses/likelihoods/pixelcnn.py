@@ -126,6 +126,8 @@ class PixelCNNLikelihood(Likelihood):
                 f"another likelihood for sound."
             )
         self._check(h, x)
+        dtype = self.embedding.weight.dtype
+        h = h if dtype == torch.float32 else h.to(dtype)  # autocast casts for float32 weights
         v = from_levels(to_levels(x, self.levels), self.levels).to(h.dtype)
         return self.softmax(self.logits(h, v).flatten(1, 2), v)
 
