@@ -26,6 +26,7 @@ from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from smalti.nn.dropout import Dropout
 from smalti.nn.gate import gate
 
 __all__ = ["CausalAttention"]
@@ -55,7 +56,7 @@ class CausalAttention(nn.Module):
         self.start = nn.Parameter(torch.zeros(2 * channels))  # k and v before the first position
         self.output = nn.Conv2d(channels, 2 * channels, 1, bias=False)  # O
         self.residual = None if last else nn.Conv2d(channels, channels, 1, bias=False)  # R
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, h: Tensor, e: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
         """h, e (B, C, H, W) and t (B or 1, C, H, W) → the next h, and z (B, C, H, W)."""

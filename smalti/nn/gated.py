@@ -22,6 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from smalti.errors import InputError
+from smalti.nn.dropout import Dropout
 from smalti.nn.gate import gate
 from smalti.nn.masked import HorizontalConv2d, VerticalConv2d, shift_down, shift_right
 
@@ -58,7 +59,7 @@ class GatedLayer(nn.Module):
         self.link = nn.Conv2d(2 * channels, 2 * channels, 1, bias=False)
         self.horizontal = HorizontalConv2d(channels, 2 * channels, kernel_size)
         self.residual = None if last else nn.Conv2d(channels, channels, 1, bias=False)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, v: Tensor, h: Tensor, s: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """v, h (B, C, H, W) and s (B or 1, C, H, W) → the next v and h, and z (B, C, H, W)."""

@@ -1,0 +1,33 @@
+"""Dropout: in training each number is 0 with probability p, and the others are divided by 1 − p.
+
+PyTorch's own draws its masks bit by bit on a CPU, which took a fifth of a training step of a
+PixelCNN; a mask from uniform numbers takes a fourth of that.
+
+References:
+    Dropout: A Simple Way to Prevent Neural Networks from Overfitting (Srivastava et al., 2014).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+__all__ = ["Dropout"]
+
+
+class Dropout(nn.Dropout):
+    """`torch.nn.Dropout`, but quick on a CPU.
+
+    Example:
+        >>> Dropout(0.5).eval()(torch.ones(3))
+        tensor([1., 1., 1.])
+        >>> sorted(set(Dropout(0.75)(torch.ones(200)).tolist()))
+        [0.0, 4.0]
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Numbers of any shape → numbers of the same shape."""
+        if not self.training or not 0 < self.p < 1 or input.device.type != "cpu":
+            return super().forward(input)
+        uniform = torch.rand_like(input, dtype=torch.float32)
+        return input * uniform.ge_(self.p).div_(1 - self.p).to(input.dtype)
