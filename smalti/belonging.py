@@ -20,6 +20,8 @@ __all__ = ["check_made_from", "identity", "own"]
 
 logger = logging.getLogger(__name__)
 
+_warned_of: set[str] = set()  # once is enough
+
 WORDS = {
     "data": "other data",
     "recipe": "another recipe",
@@ -59,6 +61,9 @@ def check_made_from(
         InputError: If it was made from something else.
     """
     if not found:
+        if what in _warned_of:
+            return
+        _warned_of.add(what)
         logger.warning(
             "%s does not say what it was made from, as an earlier version did not: that it belongs "
             "to the run cannot be checked.",

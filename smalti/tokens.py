@@ -240,16 +240,27 @@ def cache_made_from(folder: Path) -> dict[str, str]:
 def _manifest(folder: Path) -> dict[str, Any]:
     """What `tokens.json` says; raises one of BROKEN unless it is whole."""
     manifest = json.loads(read_bytes(folder / MANIFEST, LARGEST))
+    if not {"checksum", "shards"} & manifest.keys():
+        return {**manifest, "shards": _older_shards(folder, manifest["splits"])}
     if manifest.pop("checksum") != _checksum(manifest):
         raise ValueError(f"{MANIFEST} was edited or damaged: its checksum differs")
     return manifest
 
 
-def _check_shard(folder: Path, split: str, name: str, wanted: str) -> None:
-    """Raises one of BROKEN unless a shard is as it was written."""
+def _older_shards(folder: Path, counts: dict[str, int]) -> dict[str, dict[str, None]]:
+    """The shards of a cache that was written before they had checksums: their rows are counted."""
+    shards = {split: sorted(folder.glob(f"{split}-*.parquet")) for split in counts}
+    for split, files in shards.items():
+        if sum(pq.read_metadata(file).num_rows for file in files) != counts[split]:
+            raise ValueError(f"it should hold {counts[split]} token grids of the split {split!r}")
+    return {split: dict.fromkeys(file.name for file in files) for split, files in shards.items()}
+
+
+def _check_shard(folder: Path, split: str, name: str, wanted: str | None) -> None:
+    """Raises one of BROKEN unless a shard is as it was written, where that is known."""
     if not re.fullmatch(rf"{re.escape(split)}-\d+\.parquet", name):
         raise ValueError(f"{name} is no shard of it")
-    if sha256(folder / name) != wanted:
+    if wanted is not None and sha256(folder / name) != wanted:
         raise ValueError(f"{name} was edited or damaged: its checksum differs")
 
 
