@@ -119,16 +119,18 @@ def _in_folder(folder: Path, columns: tuple[str | None, str | None], splits: boo
         used = sum(len(files) for files in idx.values())
         passed["other files"] += len(tree.files) - used
         rows: dict[str, Rows] = {split: parts.rows for split, parts in idx.items()}
-        return Found(where, rows, {}, +passed)
+        origins = {split: [file.name for file in parts.files] for split, parts in idx.items()}
+        return Found(where, rows, origins, +passed)
     tables = [file for file in tree.files if _suffix(file) == ".parquet"]
     if tables:
-        passed.update(_kinds(folder, [file for file in tree.files if file not in set(tables)]))
+        passed.update(_kinds(folder, [file for file in tree.files if _suffix(file) != ".parquet"]))
         parts = _tables_by_split(tables, where, splits, passed)
         rows = {
             split: parquet_rows([folder.joinpath(*file) for file in files], columns)
             for split, files in parts.items()
         }
-        return Found(where, rows, {}, +passed)
+        names = {split: ["/".join(file) for file in files] for split, files in parts.items()}
+        return Found(where, rows, names, +passed)
     images = [file for file in tree.files if _suffix(file) in IMAGES]
     if not images:
         raise InputError(_without_images(folder, tree.files))

@@ -24,7 +24,8 @@ class Found(NamedTuple):
     where: str
     rows: dict[str, Rows]
     origins: Mapping[str, Sequence[str]]
-    """The folders or files that gave a split its name; none where no name said so."""
+    """The folders that gave a split its name, or the files that it lies in; none where it is all
+    that is not of another."""
 
     passed: Counter[str]
     """What was passed over, by kind."""
@@ -38,7 +39,7 @@ class Found(NamedTuple):
         splits = []
         for split in sorted(self.rows, key=ORDER.index):
             rows = self.rows[split]
-            origin = ", ".join(readable(name) for name in self.origins.get(split, ())[:3])
+            origin = _few(self.origins.get(split, ()))
             splits.append(f"{split} {len(rows)}" + f" (of {origin})" * bool(origin))
         n = sum(map(len, self.rows.values()))
         named = "no labels" if labels is None else f"{len(labels)} labels ({_few(labels)})"

@@ -11,13 +11,17 @@ import zlib
 import numpy as np
 import pytest
 import torch
+from jsonargparse import ArgumentParser
 from PIL import Image, ImageCms
 
-from smalti.data import Images, opening, read_image
+from smalti.commands.common import range_of
+from smalti.data import Images, Source, opening, read_image
 from smalti.data.decoding import Picture, decode
 from smalti.data.files import read_images, read_partial_image
 from smalti.data.levels import UnknownRange
 from smalti.errors import InputError
+from smalti.generation import Model
+from smalti.runs import Run
 from smalti.signals import Signal
 
 STEPS = np.arange(24).reshape(4, 6)
@@ -127,8 +131,21 @@ def test_what_is_not_known_is_asked_for_in_one_line_and_then_right(kind, tmp_pat
         assert "\n" not in str(error.value)
     x = read_images([path], grey, chosen=right)[0, 0]
     assert (x - (RAMP / 127.5 - 1)).abs().max() <= 1.01 / 127.5
-    y, _ = read_partial_image(path, grey, "top", right)
+    y, _ = read_partial_image(path, grey, "top", chosen=right)
     assert torch.equal(y[0, :2], x[:2])
+
+
+def test_the_range_is_a_field_of_recipes_and_belongs_to_a_run(tmp_path):
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_argument("--data", type=Source)
+    words = ["--data=smalti.data.Images", "--data.path=a", "--data.size=4"]
+    config = parser.parse_args([*words, "--data.range", "[0, 4095]", "--data.splits", "none"])
+    (tmp_path / "config.yaml").write_text(parser.dump(config))
+    source = parser.instantiate(config).data
+    assert (source.range, source.splits) == ((0, 4095), "none")
+    assert range_of(Model(None, run=Run(tmp_path))) == (0, 4095)
+    (tmp_path / "config.yaml").write_text(parser.dump(parser.parse_args(words)))
+    assert range_of(Model(None, run=Run(tmp_path))) is None
 
 
 def test_one_range_holds_for_a_whole_set():
