@@ -28,7 +28,7 @@ from PIL import Image
 from smalti.errors import InputError
 from smalti.files import read_bytes, tidy
 
-__all__ = ["KEY", "MARK", "check_file", "check_name", "output", "written_by_smalti"]
+__all__ = ["KEY", "MARK", "check_file", "check_name", "check_place", "output", "written_by_smalti"]
 
 MARK = f"smalti {version('smalti')}"
 KEY = "smalti_version"
@@ -105,11 +105,11 @@ def output(
             )
         if path.exists() and not path.is_dir():
             raise InputError(f"--out takes a folder here, got the file {out}: choose another name.")
-        _check_place(path / "file")
+        check_place(path / "file")
     else:
         if path.exists() and not path.is_file():
             raise InputError(f"{out} is a pipe or a device, not a file: choose another --out.")
-        _check_place(path)
+        check_place(path)
         tidy(path.parent, path.name)
         check_file(path, overwrite)
     return path
@@ -140,7 +140,7 @@ def check_name(out: str) -> Path:
     return path
 
 
-def _check_place(path: Path) -> None:
+def check_place(path: Path) -> None:
     """Raises `OSError` unless a file could be made there."""
     for parent in path.parents:
         try:

@@ -257,6 +257,15 @@ def test_a_folder_or_a_pipe_where_a_file_goes_is_one_line(tmp_path):
         check_report(tmp_path, overwrite=True)
 
 
+def test_a_place_that_cannot_be_written_to_is_said_before_any_work(idle, capsys, monkeypatch):
+    monkeypatch.setattr("smalti.outputs.os.access", lambda *_: False)  # also for root
+    with pytest.raises(PermissionError, match="Permission denied"):
+        check_report(idle, overwrite=False)
+    for words in (COMMANDS["sample"], ["fit", "clocks"], ["compare", "--data", "gaussian"]):
+        for out in ("new/a.png", "a.png") if words[0] == "sample" else ("new/run", "run"):
+            assert "Permission denied" in mistake(capsys, *words, "--out", out)
+
+
 def test_json_of_smalti_is_known_by_its_version(tmp_path):
     path = tmp_path / "a.json"
     for content, ours in (({"smalti_version": "0"}, True), ({"a": 1}, False), ([1], False)):

@@ -12,7 +12,7 @@ from smalti.data import Splits
 from smalti.errors import InputError
 from smalti.evaluation import Limits, Report, evaluate, evaluate_latents
 from smalti.generation import ContinuousModel, Model, load
-from smalti.outputs import check_file
+from smalti.outputs import check_file, check_place
 from smalti.priors import Prior
 from smalti.runs import Run, data_of, parts
 
@@ -40,6 +40,7 @@ def again(folder: str, *, overwrite: bool = False, changed_data: str = "refuse")
 
 def check_report(folder: Path, overwrite: bool) -> None:
     """Raises `InputError` if the report would replace files that smalti did not write."""
+    check_place(folder / Report.FILES[0])
     for name in Report.FILES:
         check_file(folder / name, overwrite)
     samples = Run(folder).samples
