@@ -151,6 +151,7 @@ RANGES: dict[str, Range] = {
     "Evaluation.test": STEPS,
     "num_nodes": Range(1, 65_536),
     "workers": Range(0, 1024),
+    "wait": Range(1, 10**7),
 }
 
 

@@ -38,7 +38,7 @@ def check_words(hardware: Hardware) -> None:
             f"hardware.devices is a number of at least 1, auto, or a list such as 0,1; got "
             f"{devices}: choose one of these."
         )
-    for name in ("num_nodes", "workers"):
+    for name in ("num_nodes", "workers", "wait"):
         check(f"hardware.{name}", getattr(hardware, name), range_of("Hardware", name))
 
 

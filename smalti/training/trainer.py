@@ -33,6 +33,7 @@ from smalti.training.callbacks import (
 from smalti.training.cpu import make_fast
 from smalti.training.divergence import Watch
 from smalti.training.hardware import check_words
+from smalti.training.meeting import wait_at_most
 from smalti.training.stage import Stage
 from smalti.training.states import AtomicCheckpointIO, read_state
 
@@ -51,6 +52,7 @@ class Hardware:
         precision: "32-true", "bf16-mixed", "16-mixed", ..., or "auto": bf16-mixed on a device that
             is faster in bfloat16, up to twice, 32-true on others.
         workers: Processes that fetch the batches; 0 for none.
+        wait: Seconds that processes which train together wait for each other to start, at most.
         loggers: Lightning loggers beside TensorBoard and CSV, made anew for each stage.
     """
 
@@ -60,6 +62,7 @@ class Hardware:
     strategy: str = "auto"
     precision: str = "auto"
     workers: int = 0
+    wait: int = 600
     loggers: list[Callable[[], Logger]] | None = None
 
     def __post_init__(self) -> None:
@@ -93,6 +96,7 @@ def train(stage: Stage, name: str, run: Path, hardware: Hardware) -> None:
     make_fast()
     with _usable():
         trainer = _trainer(stage, run, hardware, watch, best)
+    wait_at_most(trainer, hardware.wait)
     if state.exists():
         found = read_state(state, stage).get("made_from") or {}
         if stage.made_from:
