@@ -10,8 +10,10 @@ The run directory that `smalti fit` has filled is a model:
 
 from __future__ import annotations
 
+from importlib import import_module
 from importlib.metadata import version
-from typing import TYPE_CHECKING
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
 
 from smalti.errors import InputError
 
@@ -34,3 +36,10 @@ def load(run: str | Path) -> Model | ContinuousModel:
     from smalti import generation
 
     return generation.load(run)
+
+
+def __getattr__(name: str) -> Any:
+    """Imports a module of smalti's when it is first asked for: `smalti.artifacts.load_model`."""
+    if not name.startswith("_") and find_spec(f"{__name__}.{name}") is not None:
+        return import_module(f"{__name__}.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

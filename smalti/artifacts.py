@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import importlib
 import inspect
 import json
 import os
@@ -115,8 +116,18 @@ def build(config: Any) -> Any:
         InputError: If a class is not in the registry, an argument is not of its annotated type, or
             a constructor refuses the arguments.
     """
+    _know_own_classes()
     configs.check(config, registry)
     return _built(config, [])
+
+
+def _know_own_classes() -> None:
+    """Has smalti's own classes in the registry, whatever was imported before.
+
+    They lie above this module, so they are named and not imported at the top.
+    """
+    for room in ("autoencoders", "priors", "quantizers", "losses", "data"):
+        importlib.import_module(f"smalti.{room}")
 
 
 def _built(config: Any, known: list[Any]) -> Any:
@@ -376,6 +387,7 @@ def _read(config_file: Path, weights_file: Path) -> Any:
     config, _ = _checked(config_file, weights_file)
     for note in NOTES:
         config.pop(note, None)
+    _know_own_classes()
     configs.check(config, registry, nn.Module)
     weights = configs.sizes(weights_file)
     outline = _outline(config, len(weights))

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from smalti.errors import InputError
 
-__all__ = ["MOST_SAMPLES", "RANGES", "Range", "check", "check_arguments", "range_of"]
+__all__ = ["MOST_SAMPLES", "RANGES", "Range", "check", "range_of"]
 
 LARGEST_INTEGER = 2**63 - 1  # of what an int64 holds
 LONG = 10**15  # steps: more than anybody will wait for
@@ -187,16 +187,6 @@ def check(what: str, value: Any, allowed: Range) -> None:
         raise InputError(
             f"{what} {allowed.for_a(value)}, got {_number(value)}: choose one in this range."
         )
-
-
-def check_arguments(owner: str, arguments: Mapping[str, Any]) -> None:
-    """Checks the arguments of a class by the table; objects among them have checked their own.
-
-    Raises:
-        InputError: If a number is NaN, infinite or outside of its range.
-    """
-    for name, value in arguments.items():
-        check(f"{name} of {owner}", value, range_of(owner, name))
 
 
 def _number(value: float) -> str:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 
 import pytest
 import safetensors.torch
@@ -275,3 +277,21 @@ def test_a_broken_folder_is_one_line_from_pretrained_too(tmp_path):
         with pytest.raises(InputError) as caught:
             DiscreteAutoencoder.from_pretrained(tmp_path)
         assert "\n" not in str(caught.value)
+
+
+def test_a_bare_import_is_enough_to_load(tmp_path):
+    model = VectorQuantizer(EMACodebook(4, 2))
+    save_model(model, tmp_path / "model")
+    code = (
+        "import sys, smalti\n"
+        "assert 'torch' not in sys.modules\n"
+        "print(type(smalti.artifacts.load_model(sys.argv[1])).__name__)\n"
+        "assert not hasattr(smalti, 'frob')"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "model")],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout == "VectorQuantizer\n", done.stderr
