@@ -5,6 +5,7 @@
 
 product   `torch.mm` of the vectors (N, D) and the codebook (D, K), written to memory that is there
 lookup    `nearest` of the same vectors in the same codebook
+faiss     the same by faiss's flat index, `IndexFlatL2`, filled and searched, where it is installed
 step      forward, backward and update of a VectorQuantizer with an EMA codebook, where the gradient
           of its output is given
 peer      the same step of vector-quantize-pytorch, where it is installed
@@ -16,6 +17,12 @@ would not fit into `--peer_gigabytes` it is timed on fewer vectors, and its time
 proportional to their number. Neither quantizer has k-means or revival here, as neither is part of
 an ordinary step.
 
+With `--busy` another process keeps the first core busy meanwhile, and the lookup is timed with one
+thread and with `--threads`, in turn: what is asked of several threads is that they lose little
+there, and nothing when alone.
+
+    python benchmarks/quantizer_search.py --busy --peer_repeats 0
+
 The second table has the memory that a lookup takes beside its arguments: the peak of the process's
 resident memory, in a process of its own, which Linux can reset and tell.
 """
@@ -25,10 +32,12 @@ from __future__ import annotations
 import argparse
 import json
 import multiprocessing
+import os
 import platform
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -39,10 +48,10 @@ from smalti.quantizers import EMACodebook, VectorQuantizer, nearest
 
 SHAPES = [
     (65_536, 512, 64),
-    (65_536, 1024, 64),
+    (16_384, 1024, 64),
     (16_384, 8192, 256),
     (16_384, 16_384, 8),
-    (16_384, 65_536, 16),
+    (8192, 65_536, 16),
 ]
 COPIES = 8  # of the N×K distances in float32, at the peer's peak
 
@@ -87,6 +96,56 @@ def peer_step(size: int, dim: int, z: torch.Tensor) -> Callable[[], object]:
     return step
 
 
+def faiss_lookup(z: torch.Tensor, codebook: torch.Tensor, threads: int) -> Callable[[], object]:
+    """The nearest codewords by faiss's flat index, with as many threads."""
+    import faiss
+
+    faiss.omp_set_num_threads(threads)
+    vectors, codewords = z.numpy(), codebook.numpy()
+
+    def search() -> object:
+        index = faiss.IndexFlatL2(codewords.shape[1])
+        index.add(codewords)
+        return index.search(vectors, 1)
+
+    return search
+
+
+def with_one_thread(work: Callable[[], object]) -> None:
+    """Does `work` with one thread."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        work()
+    finally:
+        torch.set_num_threads(before)
+
+
+@contextmanager
+def neighbour(busy: bool) -> Iterator[None]:
+    """With another process that keeps one core busy, if so wished."""
+    if not busy:
+        yield
+        return
+    process = multiprocessing.get_context("spawn").Process(target=be_busy, daemon=True)
+    process.start()
+    time.sleep(2)  # until it is at it
+    try:
+        yield
+    finally:
+        process.kill()
+        process.join()
+
+
+def be_busy() -> None:
+    """Multiplies for ever, on the first core of those there are."""
+    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+    torch.set_num_threads(1)
+    x = torch.randn(256, 256)
+    while True:
+        torch.mm(x, x)
+
+
 def compare(shape: tuple[int, int, int], options: argparse.Namespace) -> dict[str, object]:
     """Medians of one shape, over all processes."""
     n, size, dim = shape
@@ -103,6 +162,10 @@ def compare(shape: tuple[int, int, int], options: argparse.Namespace) -> dict[st
         "lookup_over_product": medians["lookup"] / medians["product"],
         "step_over_product": medians["step"] / medians["product"],
     }
+    if "faiss" in medians:
+        row["lookup_over_faiss"] = medians["lookup"] / medians["faiss"]
+    if "lookup, 1 thread" in medians:
+        row["lookup_over_one_thread"] = medians["lookup"] / medians["lookup, 1 thread"]
     if "peer" in medians:
         row["peer_vectors"] = peer_vectors(n, size, options)
         row["times_faster_than_peer"] = medians["peer"] / medians["step beside peer"]
@@ -125,14 +188,16 @@ def measure(
     z, codebook = torch.randn(n, dim), torch.randn(size, dim)
     product = torch.empty(n, size)
     step = our_step(size, dim, z)
-    times = take_turns(
-        options.repeats,
-        {
-            "product": lambda: torch.mm(z, codebook.T, out=product),
-            "lookup": lambda: nearest(z, codebook),
-            "step": step,
-        },
-    )
+    ways = {
+        "product": lambda: torch.mm(z, codebook.T, out=product),
+        "lookup": lambda: nearest(z, codebook),
+        "step": step,
+    }
+    if find_spec("faiss") is not None:
+        ways["faiss"] = faiss_lookup(z, codebook, options.threads)
+    if options.threads > 1:
+        ways["lookup, 1 thread"] = lambda: with_one_thread(lambda: nearest(z, codebook))
+    times = take_turns(options.repeats, ways)
     if options.peer_repeats and find_spec("vector_quantize_pytorch") is not None:
         del product  # the peer needs the memory
         few = peer_vectors(n, size, options)
@@ -191,6 +256,7 @@ def main() -> None:
     """Measures, prints two tables and writes them as JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--busy", action="store_true", help="beside a process on the first core")
     parser.add_argument("--processes", type=int, default=5)
     parser.add_argument("--repeats", type=int, default=7, help="in each process")
     parser.add_argument("--peer_repeats", type=int, default=2, help="the same; 0 for no peer")
@@ -202,8 +268,17 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
 
+    with neighbour(options.busy):
+        tell(options)
+
+
+def tell(options: argparse.Namespace) -> None:
+    """Measures and prints."""
     samples = f"{options.repeats} in each of {options.processes} processes"
-    print(f"medians of {samples}, {options.threads} threads, torch {torch.__version__}")
+    print(
+        f"medians of {samples}, {options.threads} threads, "
+        f"{'beside a busy core' if options.busy else 'alone'}, torch {torch.__version__}"
+    )
     rows = []
     for number in options.shapes:
         row = compare(SHAPES[number], options)
@@ -214,6 +289,9 @@ def main() -> None:
             f"  lookup {row['lookup_over_product']:.2f}  step {row['step_over_product']:.2f} of it",
             end="",
         )
+        for name, words in (("faiss", "of faiss"), ("one_thread", "of 1 thread's")):
+            if f"lookup_over_{name}" in row:
+                print(f"  lookup {row[f'lookup_over_{name}']:.2f} {words}", end="")
         if "peer_vectors" in row:
             print(
                 f"  peer {row['ms']['peer']:9.1f} ms ({row['peer_vectors']} vectors): "

@@ -150,6 +150,7 @@ RANGES: dict[str, Range] = {
     "classifier_steps": WARMUP,
     "Evaluation.test": STEPS,
     "num_nodes": Range(1, 65_536),
+    "threads": Range(1, 1024),
     "workers": Range(0, 1024),
     "wait": Range(1, 10**7),
 }

@@ -65,6 +65,7 @@ from smalti.training import (
 from smalti.training.batches import evaluation_loader
 from smalti.training.cpu import make_fast
 from smalti.training.processes import is_first, wait_for_all
+from smalti.training.threads import settle_threads
 
 __all__ = ["Run", "data_of", "examples_of", "fit", "load_prior", "parts"]
 
@@ -217,6 +218,7 @@ def fit(
     check_hardware(recipe.hardware)
     write_text(run.config, schema.dump(config))  # not before: a mistake claims no folder
     splits, made = _recorded(run, config, splits)
+    settle_threads(recipe.hardware, run.folder / "state")
     if recipe.autoencoder is not None:
         wanted = made.model("autoencoder")
         if run.autoencoder.exists():

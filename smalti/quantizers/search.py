@@ -179,7 +179,7 @@ class _Search:
         self.tile = min(len(self.codebook), 2 * TILE if few else TILE)  # T
         self.tile += -self.tile % GROUP
         scores = SCORES.get(device, SCORES_ELSEWHERE)
-        self.rows = max(min(scores // self.tile, scores // dim), 1)  # R
+        self.rows = max(min(scores // self.tile, scores // 4 // dim), 1)  # R
 
     def _prepare(self, start: int, codewords: Tensor) -> Part:
         limit = self.frame.radius if self.frame.far < torch.inf else torch.inf

@@ -38,8 +38,10 @@ def check_words(hardware: Hardware) -> None:
             f"hardware.devices is a number of at least 1, auto, or a list such as 0,1; got "
             f"{devices}: choose one of these."
         )
-    for name in ("num_nodes", "workers", "wait"):
-        check(f"hardware.{name}", getattr(hardware, name), range_of("Hardware", name))
+    for name in ("num_nodes", "workers", "wait", "threads"):
+        number = getattr(hardware, name)
+        if number is not None:
+            check(f"hardware.{name}", number, range_of("Hardware", name))
 
 
 def _names_devices(word: str) -> bool:

@@ -53,6 +53,8 @@ class Hardware:
             is faster in bfloat16, up to twice, 32-true on others.
         workers: Processes that fetch the batches; 0 for none.
         wait: Seconds that processes which train together wait for each other to start, at most.
+        threads: Of a training on the CPU. If not given, what OMP_NUM_THREADS says, or else what is
+            found to be fastest when the run begins.
         loggers: Lightning loggers beside TensorBoard and CSV, made anew for each stage.
     """
 
@@ -63,6 +65,7 @@ class Hardware:
     precision: str = "auto"
     workers: int = 0
     wait: int = 600
+    threads: int | None = None
     loggers: list[Callable[[], Logger]] | None = None
 
     def __post_init__(self) -> None:
