@@ -18,6 +18,9 @@ from smalti.training.stage import Stage
 
 __all__ = ["KeepBest", "Patience", "Progress", "SaveState", "Stopwatch"]
 
+HOUR = 3600.0
+FIRST = 20  # steps, after which the time left is known well enough to say that it is long
+
 
 class SaveState(Checkpoint):
     """Saves the state of training every `every` optimizer steps to one file.
@@ -173,7 +176,9 @@ class Progress(Callback):
             self._bar.update(trainer.global_step - self._bar.n)
             if trainer.global_step % 20 == 0:
                 self._bar.set_postfix(loss=f"{outputs['loss'].item():.4f}", refresh=False)
-        elif trainer.is_global_zero and time.monotonic() - self._told > self.seconds:
+        elif trainer.is_global_zero and (
+            time.monotonic() - self._told > self.seconds or self._turns_out_long(trainer)
+        ):
             self._told = time.monotonic()
             self._say(trainer.global_step, trainer.max_steps, outputs["loss"].item())
 
@@ -194,12 +199,37 @@ class Progress(Callback):
         if hasattr(self, "_bar"):
             self._bar.close()
 
+    def _turns_out_long(self, trainer: Trainer) -> bool:
+        """Whether the first steps show that the training will take hours: that is said at once."""
+        done = trainer.global_step - self._first
+        if done != FIRST or self._told > self._start:
+            return False
+        taken = time.monotonic() - self._start
+        return taken / done * (trainer.max_steps - trainer.global_step) > HOUR
+
     def _say(self, step: int, steps: int, loss: float) -> None:
         rate = (step - self._first) / (time.monotonic() - self._start)
         left = (steps - step) / rate if rate else float("inf")
         print(
             f"{self.name}: step {step}/{steps}, loss {loss:.4f}, {rate:.1f} steps/s, "
-            f"{left:.0f} s left",
+            f"{_duration(left)} left",
             file=sys.stderr,
             flush=True,
         )
+
+
+def _duration(seconds: float) -> str:
+    """A time in the unit that suits it.
+
+    Example:
+        >>> _duration(95), _duration(20_000), _duration(3e6), _duration(1e10)
+        ('95 s', '5.6 hours', '35 days', '317 years')
+    """
+    for unit, length in ("years", 365.25 * 24 * HOUR), ("days", 24 * HOUR), ("hours", HOUR):
+        if seconds >= 2 * length:
+            return (
+                f"{seconds / length:.1f} {unit}"
+                if seconds < 10 * length
+                else (f"{seconds / length:.0f} {unit}")
+            )
+    return f"{seconds:.0f} s"
