@@ -97,7 +97,10 @@ def output(
         names = " or ".join(suffixes)
         if not folder:
             what = "is a folder" if is_folder else f"ends in {path.suffix or 'nothing'}"
-            raise InputError(f"--out takes the name of a {names} file, got {out}, which {what}.")
+            mend = f"name it {path.stem or 'result'}{next(iter(suffixes), '')}"
+            raise InputError(
+                f"--out takes the name of a {names} file, got {out}, which {what}: {mend}."
+            )
         if names and path.suffix and not is_folder:
             raise InputError(
                 f"--out takes the name of a {names}, or of a folder, got {out}: choose one (end "
