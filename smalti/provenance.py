@@ -26,7 +26,7 @@ from smalti.artifacts import made_from
 from smalti.belonging import check_made_from, identity
 from smalti.data import Factored, Source, Splits
 from smalti.data.manifest import Manifest, essential, read_manifest
-from smalti.data.matching import Comparison, described, merged, selected
+from smalti.data.manifest_comparison import Comparison, describe, merge, select
 from smalti.errors import InputError
 
 __all__ = [
@@ -139,14 +139,14 @@ def load_data(
         splits = source.load_by_order() if splits is None else splits
     elif splits is None:
         splits = source.load()
-    here = splits.manifest or described(splits, isinstance(source, Factored))
+    here = splits.manifest or describe(splits, isinstance(source, Factored))
     here = replace(here, source=dict(config), recipe={}, earlier=())
     if there is None:
         return splits._replace(manifest=here)
     comparison = Comparison(there, here)
     differences = comparison.differences()
     if not differences:
-        return selected(splits, comparison)
+        return select(splits, comparison)
     said = f"The data of {folder} are not those it was made from: {'; '.join(differences)}"
     if comparison.sources:
         raise InputError(f"{said}. Restore {folder}/config.yaml, or fit to another --out.")
@@ -167,7 +167,7 @@ def _ignored(splits: Splits, comparison: Comparison, said: str, training: bool) 
             f"{said}. What is missing cannot be left out of a training that has begun: put it "
             f"back, or choose another --out."
         )
-    chosen = selected(splits, comparison)
+    chosen = select(splits, comparison)
     if not all(map(len, chosen[:3])):
         raise InputError(f"{said}. Of one split nothing is left: put them back.")
     logger.warning("%s. Only those it was made from are used, as they were.", said)
@@ -182,8 +182,8 @@ def _accepted(folder: Path, splits: Splits, comparison: Comparison, said: str) -
             f"give --changed_data ignore."
         )
     logger.warning("%s. They are taken as they are; what was there keeps its split.", said)
-    manifest = merged(comparison)
-    return selected(splits, Comparison(manifest, comparison.here))
+    manifest = merge(comparison)
+    return select(splits, Comparison(manifest, comparison.here))
 
 
 def _begun(folder: Path) -> bool:

@@ -4,8 +4,8 @@
 
 An image may be stored turned, with a note that says how (EXIF), may be transparent, may have a
 palette, or more than 8 bits a channel; each becomes what a viewer shows on a white page. What is
-black and white among numbers of more bits is in `smalti.data.levels`, how a file is opened safely
-in `smalti.data.opening`.
+black and white among numbers of more bits is in `smalti.data.pixel_range`, how one file is decoded
+safely in `smalti.data.image_decoding`.
 
 Of a large set some files are broken. They are named, counted and left out; more than 1 % of them is
 no accident, but a mistake.
@@ -29,13 +29,13 @@ import torch
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
-from smalti.data.levels import DARK, HALF, Range, Seen, UnknownRange
+from smalti.data.file_tree import is_regular
+from smalti.data.image_decoding import LARGEST, Crop, decode_image, read_content
 from smalti.data.names import readable
-from smalti.data.opening import LARGEST, Crop, content_of, pixels_of
+from smalti.data.pixel_range import DARK, HALF, ImageStatistics, Range, UnknownRange
 from smalti.data.pixels import to_float
 from smalti.data.progress import progress
 from smalti.data.splitting import SIZE, fingerprint
-from smalti.data.walking import is_regular
 from smalti.errors import InputError, first_line
 
 __all__ = ["Crop", "Notes", "Picture", "decode", "read_image", "reason"]
@@ -62,23 +62,23 @@ class Picture(NamedTuple):
 
 
 class Notes:
-    """What a decoding notes of n pictures beside their pixels.
+    """What a decoding records of n pictures beside their pixels.
 
     Attributes:
         names: What each is called.
         fingerprints: Of what is stored of each, (n, 16), uint8; see `smalti.data.splitting`.
         faults: Why each could not be read, or None.
-        seen: What they are like, of several splits together where it is given.
+        statistics: What they are like, of several splits together where it is given.
     """
 
-    def __init__(self, n: int, seen: Seen | None = None) -> None:
+    def __init__(self, n: int, statistics: ImageStatistics | None = None) -> None:
         self.names = [""] * n
         self.fingerprints = np.zeros((n, SIZE), dtype=np.uint8)
         self.faults: list[str | None] = [None] * n
-        self.seen = Seen() if seen is None else seen
+        self.statistics = ImageStatistics() if statistics is None else statistics
 
     def take(self, row: int, picture: Picture, content: bytes | np.ndarray) -> None:
-        """Notes what a picture is called and what is stored of it."""
+        """Records the name of a picture and the fingerprint of its stored content."""
         self.names[row] = picture.name
         self.fingerprints[row] = np.frombuffer(fingerprint(content), dtype=np.uint8)
 
@@ -103,13 +103,13 @@ def read_image(
     Raises:
         InputError: If it is not there or cannot be read, or nothing says what is black in it.
     """
-    path, seen = Path(path), Seen()
+    path, statistics = Path(path), ImageStatistics()
     name = readable(path)
     if not is_regular(path):
         raise InputError(f"There is no image file {name}: check the path.")
     try:
-        pixels = pixels_of(path, size, channels, crop, seen, chosen)
-        seen.check(DARK)
+        pixels = decode_image(path, size, channels, crop, statistics, chosen)
+        statistics.check(DARK)
     except UnknownRange as error:
         raise UnknownRange(
             f"{name}: {error} It is that of the run's data; a file on its own can have 8 bits."
@@ -118,11 +118,11 @@ def read_image(
         raise InputError(
             f"{name} cannot be read as an image ({reason(error)}): replace it."
         ) from error
-    if 0 < seen.highest < HALF:
+    if 0 < statistics.highest < HALF:
         logger.warning(
             "%s has 16 bits, of which 65535 is taken for white: its largest is %d.",
             name,
-            seen.highest,
+            statistics.highest,
         )
     return to_float(torch.tensor(pixels))
 
@@ -144,7 +144,7 @@ def decode(
         size: (H, W) wanted.
         channels: 3 for colour, 1 for grey.
         crop: How they are brought to that size, as in `smalti.data.Images`.
-        notes: Takes down what they are, where it is given.
+        notes: Records what they are, if given.
         chosen: What is black and what is white among numbers of more than 8 bits.
 
     Returns:
@@ -156,7 +156,7 @@ def decode(
     """
     pixels = _room((n, channels, *size))
     alone, notes = notes is None, notes or Notes(n)
-    seen = notes.seen
+    statistics = notes.statistics
 
     def work(chunk: list[tuple[int, Picture]]) -> list[str | None]:
         """What is wrong with each picture of a chunk, or None."""
@@ -165,9 +165,9 @@ def decode(
             try:
                 content = picture.content
                 if isinstance(content, Path):  # read once, to decode and to hash
-                    content = content_of(content)
+                    content = read_content(content)
                 notes.take(row, picture, content)
-                pixels[row] = pixels_of(content, size, channels, crop, seen, chosen)
+                pixels[row] = decode_image(content, size, channels, crop, statistics, chosen)
                 faults.append(None)
             except UnknownRange as error:  # a question to the user, and no fault of the picture
                 raise UnknownRange(f"{picture.name} {error}") from error
@@ -179,7 +179,7 @@ def decode(
     found = itertools.chain.from_iterable(_in_threads(work, _chunks(enumerate(pictures))))
     faults = list(progress(found, n, "decoding images"))
     if alone:  # otherwise when all splits were seen
-        seen.check()
+        statistics.check()
     _report([fault for fault in faults if fault], n)
     return torch.from_numpy(pixels), torch.tensor([fault is None for fault in faults])
 

@@ -16,10 +16,10 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from smalti.data.decoding import read_image, reason
-from smalti.data.levels import Range
+from smalti.data.file_tree import is_regular
+from smalti.data.image_decoding import ORIENTATION, open_image
 from smalti.data.names import readable
-from smalti.data.opening import ORIENTATION, opened
-from smalti.data.walking import is_regular
+from smalti.data.pixel_range import Range
 from smalti.errors import InputError
 from smalti.signals import Signal
 
@@ -101,7 +101,7 @@ def _half(keep: str, height: int, width: int) -> tuple[slice, slice]:
 
 def _opaque(path: Path, size: tuple[int, int]) -> Tensor:
     """(H, W), True where the file's pixel is opaque, brought to that size as the image is."""
-    with opened(path) as image:
+    with open_image(path) as image:
         if image.mode[0] in "IF":
             return torch.ones(size, dtype=torch.bool)
         alpha = ImageOps.exif_transpose(image).convert("RGBA").getchannel("A")
@@ -116,7 +116,7 @@ def _check(path: Path, signal: Signal) -> None:
     if not is_regular(path):
         raise InputError(f"There is no image file {name}: check the path.")
     try:
-        with opened(path) as image:
+        with open_image(path) as image:
             turned = image.format != "TIFF" and image.getexif().get(ORIENTATION, 1) > 4
             (width, height), mode = image.size[:: -1 if turned else 1], image.mode
     except Exception as error:  # Pillow's readers raise nearly anything at a broken file

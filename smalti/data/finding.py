@@ -1,4 +1,4 @@
-"""Finding: which images a path or a name stands for, split by split.
+"""Finds the images that a path or a name stands for, split by split.
 
     a folder of IDX files          train-images-idx3-ubyte …         → train, test
     a parquet file, or a folder    data/train-00000-of-00001.parquet → the split in the file's name
@@ -10,24 +10,26 @@ What is local is read without a look at the network. What is passed over is coun
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePath
+from typing import NamedTuple
 
 from smalti.data.decoding import Picture
-from smalti.data.found import Found
+from smalti.data.file_tree import Parts, walk
 from smalti.data.idx import find_idx
-from smalti.data.layout import understand
-from smalti.data.names import readable
+from smalti.data.layout import read_layout
+from smalti.data.names import parse_name, readable
+from smalti.data.parquet import parquet_rows
 from smalti.data.rows import Column, Piece, Rows, TableRows
-from smalti.data.tables import parquet_rows
-from smalti.data.walking import Parts, walk
-from smalti.data.words import named
 from smalti.errors import InputError, first_line
 
-__all__ = ["find"]
+__all__ = ["Found", "find", "logger"]
+
+logger = logging.getLogger(__name__)  # `smalti fit` prints what it says
 
 IMAGES = {
     *(".avif", ".bmp", ".gif", ".ico", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm"),
@@ -42,12 +44,46 @@ ARCHIVES = {".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".zst", ".7z", ".rar"}
 MAGIC = re.compile(rb"\x89PNG|\xff\xd8\xff|GIF8|RIFF....WEBP|II\*\0|MM\0\*|BM....\0\0\0\0", re.S)
 LOOKED_INTO = 200  # files of unknown kinds, whose first bytes are read
 HUB_NAME = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")
+ORDER = ("train", "validation", "test")
+NAMED = 6  # labels and kinds that a line names
+
+
+class Found(NamedTuple):
+    """The images that a path stands for, by split, and what was passed over there."""
+
+    where: str
+    rows: dict[str, Rows]
+    origins: Mapping[str, Sequence[str]]
+    """The folders that gave a split its name, or the files that it lies in; none where it is all
+    that is not of another."""
+
+    passed: Counter[str]
+    """What was passed over, by kind."""
+
+    def lines(self, labels: Sequence[str] | None) -> list[str]:
+        """Returns a line of what was found, and one of what was passed over, if anything was.
+
+        Arguments:
+            labels: Their names; None where there are none.
+        """
+        splits = []
+        for split in sorted(self.rows, key=ORDER.index):
+            rows = self.rows[split]
+            origin = _few(self.origins.get(split, ()))
+            splits.append(f"{split} {len(rows)}" + f" (of {origin})" * bool(origin))
+        n = sum(map(len, self.rows.values()))
+        named = "no labels" if labels is None else f"{len(labels)} labels ({_few(labels)})"
+        lines = [f"found {n} images in {self.where}: {named}; {', '.join(splits)}"]
+        if self.passed:
+            kinds = [f"{kind} ({n})" for kind, n in self.passed.most_common()]
+            lines.append(f"passed over: {', '.join(kinds)}")
+        return lines
 
 
 def find(
     path: str, image_column: str | None, label_column: str | None, splits: bool = True
 ) -> Found:
-    """The images of a data set, by split: `"train"`, and others where it has them.
+    """Finds the images of a data set, by split: `"train"`, and others where it has them.
 
     Arguments:
         path: What it is called.
@@ -77,7 +113,7 @@ def find(
 
 
 def _local(path: str) -> Path | None:
-    """The path, where there is anything of that name.
+    """Returns the path; None where there is nothing of that name.
 
     Raises:
         InputError: If it may not be read, leads nowhere, or is neither a file nor a folder.
@@ -135,7 +171,7 @@ def _in_folder(folder: Path, columns: tuple[str | None, str | None], splits: boo
     if not images:
         raise InputError(_without_images(folder, tree.files))
     passed.update(_kinds(folder, [file for file in tree.files if _suffix(file) not in IMAGES]))
-    layout = understand(images, where, splits)
+    layout = read_layout(images, where, splits)
     rows = {
         split: FileRows(folder, part.files, part.labels) for split, part in layout.parts.items()
     }
@@ -183,7 +219,7 @@ def _without_images(folder: Path, files: list[Parts]) -> str:
 
 
 def _kinds(folder: Path, files: list[Parts]) -> Counter[str]:
-    """What files are that are not read, by kind."""
+    """Counts the files that are not read, by kind."""
     kinds: Counter[str] = Counter()
     looked = 0
     for file in files:
@@ -215,7 +251,7 @@ def _tables_by_split(
     found: dict[str, list[Parts]] = defaultdict(list)
     for file in files:
         names = [PurePath(file[-1]).stem, *reversed(file[:-1])] if splits else []
-        said = [split for name in names if (split := named(name).split)]
+        said = [split for name in names if (split := parse_name(name).split)]
         found[said[0] if said else ""].append(file)
     others = found.pop("", [])
     if "train" in found and others:
@@ -241,7 +277,7 @@ def _hub(name: str, columns: tuple[str | None, str | None]) -> Found:
         raise InputError(f"{nothing} ({first_line(error)}): check the name.") from error
     if not isinstance(splits, DatasetDict) or not splits:
         raise InputError(f"{name} on the hub has no splits: download it and give the path.")
-    words = {str(split): named(str(split)) for split in splits}
+    words = {str(split): parse_name(str(split)) for split in splits}
     chosen: dict[str, list[str]] = defaultdict(list)
     for split, word in words.items():
         if word.split and not word.rest:
@@ -266,3 +302,7 @@ def _hub(name: str, columns: tuple[str | None, str | None]) -> Found:
         {f"images of the split {split}": len(splits[split]) for split in words if split not in used}
     )
     return Found(name, rows, chosen, passed)
+
+
+def _few(names: Sequence[str]) -> str:
+    return ", ".join(map(readable, names[:NAMED])) + ", …" * (len(names) > NAMED)

@@ -22,9 +22,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from smalti.data.names import readable
+from smalti.data.names import parse_name, readable
 from smalti.data.rows import ArrayRows, Rows
-from smalti.data.words import named
 from smalti.errors import InputError, first_line
 
 __all__ = ["find_idx", "read_idx"]
@@ -54,7 +53,7 @@ def find_idx(paths: Sequence[Path]) -> dict[str, IdxSplit]:
     files: dict[tuple[str, str], Path] = {}
     for path in sorted(named_so, reverse=True):  # so that of a pair the unpacked file stays
         match = NAME.search(path.name.lower())
-        split = match and named(match["split"]).split
+        split = match and parse_name(match["split"]).split
         if match and split and len(path.parts) == least:
             key = split, match["what"]
             _refuse_two(files.get(key), path)

@@ -24,10 +24,10 @@ from smalti.data.base import Examples, Source, SplitName, Splits
 from smalti.data.conditions import Label
 from smalti.data.decoding import Crop, Notes, decode
 from smalti.data.finding import find
-from smalti.data.found import logger as found_logger
-from smalti.data.levels import Range, Seen, check_range
+from smalti.data.finding import logger as found_logger
 from smalti.data.manifest import SPLITS, Manifest, columns
 from smalti.data.names import label_name
+from smalti.data.pixel_range import ImageStatistics, Range, check_range
 from smalti.data.pixels import Pixels
 from smalti.data.rows import Column, Rows
 from smalti.data.splitting import held_out
@@ -100,7 +100,7 @@ class Images(Source):
         splits: names: folders and files that are named after splits (train, test_set, val2017 …)
             are these splits; none: every folder is a label, and all images are for training.
         range: What is black and what is white among numbers of more than 8 bits; not needed where
-            the format says it, see `smalti.data.levels`.
+            the format says it, see `smalti.data.pixel_range`.
 
     Raises:
         InputError: If an argument is out of its range.
@@ -156,13 +156,13 @@ class Images(Source):
         for line in found.lines(None if condition is None else condition.names):
             found_logger.info(line)
         left_out = [(f"{n} {kind}", "passed over") for kind, n in found.passed.items()]
-        seen = Seen()
+        statistics = ImageStatistics()
         parts = {
-            split: self._decoded(_Stored(split, rows, labels[split], seen), left_out)
+            split: self._decoded(_Stored(split, rows, labels[split], statistics), left_out)
             for split, rows in found.rows.items()
         }
-        seen.check()
-        found_logger.info(seen.line(self.range))
+        statistics.check()
+        found_logger.info(statistics.line(self.range))
         generator = torch.Generator().manual_seed(self.held_out.seed)
         for split, share in ("test", self.held_out.test), ("validation", self.held_out.validation):
             if split not in parts:
@@ -179,8 +179,8 @@ class Images(Source):
         )
 
     def _decoded(self, stored: _Stored, left_out: list[tuple[str, str]]) -> _Part:
-        split, rows, labels, seen = stored
-        notes, folder = Notes(len(rows), seen), f"{Path(self.path).expanduser()}{os.sep}"
+        split, rows, labels, statistics = stored
+        notes, folder = Notes(len(rows), statistics), f"{Path(self.path).expanduser()}{os.sep}"
         pixels, readable = decode(
             rows.pictures(), len(rows), self.size, self.channels, self.crop, notes, self.range
         )
@@ -197,7 +197,7 @@ class _Stored(NamedTuple):
     split: str
     rows: Rows
     labels: Tensor | None
-    seen: Seen
+    statistics: ImageStatistics
 
 
 class _Part(NamedTuple):

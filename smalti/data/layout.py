@@ -20,12 +20,19 @@ from dataclasses import dataclass, field
 from pathlib import PurePath
 from typing import NamedTuple
 
-from smalti.data.names import label_name, readable
-from smalti.data.walking import Parts
-from smalti.data.words import Named, is_annotation, is_apart, is_filler, named
+from smalti.data.file_tree import Parts
+from smalti.data.names import (
+    ParsedName,
+    is_annotation,
+    is_apart,
+    is_filler,
+    label_name,
+    parse_name,
+    readable,
+)
 from smalti.errors import InputError
 
-__all__ = ["Layout", "Part", "understand"]
+__all__ = ["Layout", "Part", "read_layout"]
 
 HELD = ("validation", "test")
 
@@ -51,7 +58,7 @@ class Layout(NamedTuple):
     passed: Counter[str]
 
 
-def understand(files: Sequence[Parts], where: str, splits: bool = True) -> Layout:
+def read_layout(files: Sequence[Parts], where: str, splits: bool = True) -> Layout:
     """Reads splits and labels from the folders of image files.
 
     Arguments:
@@ -98,7 +105,7 @@ class _Node:
         return found
 
     def merged(self, names: Iterable[str]) -> _Node:
-        """One folder with what these folders of it have."""
+        """Joins some of its folders to one."""
         files = [file for name in names for file in self.folders[name].all()]
         return _Node.of(files, self.depth + 1)
 
@@ -157,7 +164,9 @@ class _Reader:
     def _without_annotations(self, node: _Node) -> _Node:
         """Leaves out folders of masks and the like beside folders of images."""
         others = {name for name in node.folders if is_annotation(name)}
-        if not others or not any(is_filler(name) or named(name).split for name in node.folders):
+        if not others or not any(
+            is_filler(name) or parse_name(name).split for name in node.folders
+        ):
             return node
         for name in others:
             images = node.folders[name].all()
@@ -169,7 +178,7 @@ class _Reader:
 
     def _branches(self, node: _Node) -> dict[str, list[tuple[str, str | None]]]:
         """The folders of each split, each with the label in its name, if that has one."""
-        words = {name: named(name) for name in node.folders}
+        words = {name: parse_name(name) for name in node.folders}
         strong = [name for name, word in words.items() if word.split and not word.rest]
         weak = [name for name, word in words.items() if word.split and word.rest]
         plain = [name for name, word in words.items() if not word.split and not is_apart(name)]
@@ -195,7 +204,7 @@ class _Reader:
         return self._held_alone(node, strong, [*train_weak, *plain], words)
 
     def _held_alone(
-        self, node: _Node, strong: list[str], others: list[str], words: dict[str, Named]
+        self, node: _Node, strong: list[str], others: list[str], words: dict[str, ParsedName]
     ) -> dict[str, list[tuple[str, str | None]]]:
         """Folders of held-out images with no folder of training images beside them."""
         found = _grouped(strong, words)
@@ -210,7 +219,7 @@ class _Reader:
         return found
 
     def _from_weak(
-        self, node: _Node, words: dict[str, Named], weak: list[str], plain: list[str]
+        self, node: _Node, words: dict[str, ParsedName], weak: list[str], plain: list[str]
     ) -> dict[str, list[tuple[str, str | None]]]:
         """Splits where all names have other words, too: seg_train, seg_test."""
         train = {words[name].rest for name in weak if words[name].split == "train"}
@@ -227,7 +236,7 @@ class _Reader:
             raise self._ambiguous(weak, plain)
         return _grouped(weak, words, labelled=True)
 
-    def _check_numbers(self, node: _Node, strong: list[str], words: dict[str, Named]) -> None:
+    def _check_numbers(self, node: _Node, strong: list[str], words: dict[str, ParsedName]) -> None:
         """Refuses train_0, train_1, test_0, test_1, whose numbers may be labels or parts."""
         numbers: dict[str | None, set[tuple[str, ...]]] = {}
         for name in strong:
@@ -258,7 +267,7 @@ class _Reader:
                 merged[split] = node.merged(name for name, _ in names)
         parts |= self._label_level(merged, depth)
         for split, names in branches.items():
-            folders = ["/".join((*path, name)) for name, _ in names if named(name).split]
+            folders = ["/".join((*path, name)) for name, _ in names if parse_name(name).split]
             parts[split] = parts[split]._replace(folders=tuple(folders))
         strays = [] if [] in branches.values() else node.files
         return self._without_strays(strays, parts, path)
@@ -276,7 +285,7 @@ class _Reader:
                 inner.folders for node in nodes.values() for inner in node.folders.values()
             )
             around = all(
-                is_filler(name) or named(name).split == split
+                is_filler(name) or parse_name(name).split == split
                 for split, node in nodes.items()
                 for name in node.folders
             )
@@ -300,10 +309,10 @@ class _Reader:
         return parts
 
     def _is_split_below(self, node: _Node) -> bool:
-        """Whether each folder of a level has folders of splits and of nothing else."""
+        """Returns whether each folder of a level has folders of splits and nothing else."""
         splits = set()
         for inner in node.folders.values():
-            below = {named(name) for name in inner.folders if not is_apart(name)}
+            below = {parse_name(name) for name in inner.folders if not is_apart(name)}
             if not below or any(not word.split or word.rest for word in below):
                 return False
             splits |= {word.split for word in below}
@@ -321,7 +330,7 @@ class _Reader:
                         f"{readable(name)} with folders above and below, each of which may be "
                         f"labels: give the path of one of the upper ones alone."
                     )
-                split = named(name).split
+                split = parse_name(name).split
                 if split is None:
                     self.passed[f"images in folders named {readable(name)}"] += len(held.all())
                     continue
@@ -339,7 +348,7 @@ class _Reader:
     # What is refused
 
     def check(self, layout: Layout) -> None:
-        """Refuses training images below a folder, or of a name, that says another split."""
+        """Refuses training images whose folder or name says another split."""
         train = layout.parts.get("train")
         if train is None:
             return
@@ -347,7 +356,7 @@ class _Reader:
         shared = set.intersection(*labels) if len(labels) > 1 else set()
         for folders in {file[train.depth : -1] for file in train.files}:
             for folder in folders:
-                word = named(folder)
+                word = parse_name(folder)
                 if word.split in HELD and not word.rest and label_name(folder) not in shared:
                     raise InputError(
                         f"{self.where} has training images in {readable('/'.join(folders))}, a "
@@ -355,7 +364,7 @@ class _Reader:
                         f"--data.splits none to take every folder as a label."
                     )
         if set(layout.parts) == {"train"} and not train.folders:
-            heads = {named(PurePath(file[-1]).stem).split for file in train.files}
+            heads = {parse_name(PurePath(file[-1]).stem).split for file in train.files}
             if "train" in heads and heads <= {"train", *HELD} and len(heads) > 1:
                 raise InputError(
                     f"The files in {self.where} are named after splits, e.g. "
@@ -389,7 +398,7 @@ def _alike(names: list[str]) -> bool:
 
 
 def _grouped(
-    names: list[str], words: dict[str, Named], labelled: bool = False
+    names: list[str], words: dict[str, ParsedName], labelled: bool = False
 ) -> dict[str, list[tuple[str, str | None]]]:
     found: dict[str, list[tuple[str, str | None]]] = {}
     for name in names:

@@ -1,10 +1,10 @@
-"""The manifest of a data set: what each example is, and what it is used for.
+"""The manifest of a data set: the fingerprint, split and label of each example.
 
     data/manifest.json      where the data come from, their labels, what was left out, a checksum
     data/examples.parquet   name, fingerprint, split and label of each example, in order
 
-A run writes it before it trains, and holds what lies in its data later against it. Names are there
-for people: an example is known by its fingerprint (`smalti.data.splitting`). Synthetic data, which
+A run writes it before it trains, and later compares its data with it. Names are there for people:
+an example is known by its fingerprint (`smalti.data.splitting`). Synthetic data, which
 are made of numbers, have no rows; the parameters that they are made by say it all.
 """
 
@@ -69,7 +69,7 @@ class Manifest:
 
     @property
     def checksum(self) -> str:
-        """Of what the examples are, their order, splits and labels, and how they are read."""
+        """SHA-256 of the examples, their order, splits and labels, and how they are read."""
         digest = hashlib.sha256(
             json.dumps([self.label_names, essential(self.source)], sort_keys=True).encode()
         )
@@ -78,21 +78,21 @@ class Manifest:
         return digest.hexdigest()
 
     def name(self, row: int) -> str:
-        """What an example is called."""
+        """Returns the name of an example."""
         return str(self.names[row])
 
     def label_name(self, row: int) -> str | None:
-        """The label of an example."""
+        """Returns the name of the label of an example; None if it has none."""
         number = int(self.labels[row])
         return None if number < 0 or self.label_names is None else self.label_names[number]
 
     def counts(self) -> dict[str, int]:
-        """Examples of each split."""
+        """Counts the examples of each split."""
         return {name: int((self.splits == number).sum()) for number, name in enumerate(SPLITS)}
 
 
 def essential(source: dict[str, Any]) -> dict[str, Any]:
-    """What of the recipe's data says how they are read or made, not where they lie."""
+    """Returns what of a recipe's data says how they are read or made, without their place."""
     arguments = {
         name: value
         for name, value in (source.get("init_args") or {}).items()
@@ -172,7 +172,7 @@ def _table(manifest: Manifest) -> pa.Table:
 
 
 def _columns(path: Path, label_names: tuple[str, ...] | None, n: int) -> dict[str, Any]:
-    """The columns of a manifest with these labels, of n examples."""
+    """Reads the columns of a manifest of n examples with these labels."""
     if not n:
         return columns(b"", [], [], [], [])
     table = pq.read_table(path, partitioning=None)
@@ -193,7 +193,7 @@ def _columns(path: Path, label_names: tuple[str, ...] | None, n: int) -> dict[st
 def columns(
     fingerprints: bytes, splits: Any, labels: Any, found_in: Any, names: Any
 ) -> dict[str, Any]:
-    """The columns of a manifest, each of its type."""
+    """Gives each column of a manifest its type."""
     return {
         "fingerprints": np.frombuffer(fingerprints, np.uint8).reshape(-1, SIZE),
         "splits": np.asarray(splits, dtype=np.int8),

@@ -1,21 +1,72 @@
-"""Names of labels and files: compared as a reader reads them, and fit to be written anywhere.
+"""Names of labels, folders and files: their one form, and the split that they say.
 
 The same word can be stored in two ways: "é" as one character, or as an "e" and an accent after it
 (macOS unpacks archives so). And a name on a disk can be bytes that are no UTF-8. So names are
 brought to one form (Unicode's NFC), spaces at their ends are cut, and bytes that are no text are
 written as `\\xe9`.
+
+The name of a folder can say which split it holds:
+
+    training_set, train2017, TrainImages, images-train   → train
+    val, valid, dev, eval, val_256                       → validation
+    test, testing, t10k, holdout                         → test
+    seg_train, cats_test, trainA                         → a split, and a rest: seg, cats, a
+
+A name is read word by word; numbers and words such as "images" or "set" say nothing.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import unicodedata
+from typing import NamedTuple
 
-__all__ = ["as_text", "label_name", "readable"]
+__all__ = [
+    "ParsedName",
+    "as_text",
+    "is_annotation",
+    "is_apart",
+    "is_filler",
+    "label_name",
+    "parse_name",
+    "readable",
+]
+
+SPLITS = {
+    "train": ("train", "training", "trn", "trainval"),
+    "validation": (
+        "validation",
+        "validate",
+        "valid",
+        "val",
+        "minival",
+        "dev",
+        "eval",
+        "evaluation",
+    ),
+    "test": ("test", "tests", "testing", "tst", "devtest", "holdout", "t10k"),
+}
+SPLIT_OF = {word: split for split, words in SPLITS.items() for word in words}
+SHORT = {"tr": "train", "ts": "test", "te": "test"}  # only beside a filler: imagesTr
+
+CONTENT = set(
+    "image images img imgs pic pics picture pictures photo photos jpg jpeg jpegs png pngs"
+    " jpegimages data dataset datasets file files".split()
+)
+FILLER = CONTENT | set(
+    "set sets split splits part parts shard shards folder dir new old final full all the my our raw"
+    " orig original resized processed cropped v x px of".split()
+)
+ANNOTATION = set(
+    "mask masks label labels annotation annotations annot annots segmentation segmentations"
+    " segmentationclass segmentationobject groundtruth gt".split()
+)
+APART = set("extra extras unlabeled unlabelled unsupervised pred preds prediction".split())
 
 
 def label_name(name: str) -> str:
-    """The form in which names of labels are kept and compared.
+    """Returns the form in which names of labels are kept and compared.
 
     Example:
         >>> label_name("e\\u0301te\\u0301 ") == "\\u00e9t\\u00e9", label_name("caf\\udce9")
@@ -25,7 +76,7 @@ def label_name(name: str) -> str:
 
 
 def readable(name: str | os.PathLike[str]) -> str:
-    """A path or a name on one line that can be printed and written as UTF-8."""
+    """Returns a path or a name on one line that can be printed and written as UTF-8."""
     return "".join(
         letter if letter.isprintable() else ascii(letter)[1:-1]
         for letter in as_text(os.fspath(name))
@@ -33,8 +84,97 @@ def readable(name: str | os.PathLike[str]) -> str:
 
 
 def as_text(name: str) -> str:
-    """A name that can be written as UTF-8: bytes of a file name that are none become `\\xe9`."""
+    """Returns a name as UTF-8 can write it: bytes that are no text become `\\xe9`."""
     try:
         return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
     except UnicodeEncodeError:  # another surrogate, which no name on a disk has
         return name.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+class ParsedName(NamedTuple):
+    """What a name says."""
+
+    split: str | None
+    """`"train"`, `"validation"` or `"test"`."""
+
+    rest: str
+    """Its other words, but for fillers and numbers."""
+
+    numbers: tuple[str, ...]
+    """Its numbers."""
+
+
+def parse_name(name: str) -> ParsedName:
+    """Reads the split, the other words and the numbers out of the name of a folder or a file.
+
+    Example:
+        >>> [parse_name(name).split for name in ("Val", "train2017", "test_images", "trainers")]
+        ['validation', 'train', 'test', None]
+        >>> parse_name("seg_train")
+        ParsedName(split='train', rest='seg', numbers=())
+    """
+    splits, rest, numbers, fillers = [], [], [], 0
+    for word in _words(name):
+        split = _split_word(word)
+        if split:
+            splits.append(split)
+        elif word.isdecimal():
+            numbers.append(word)
+        elif word in FILLER:
+            fillers += 1
+        else:
+            rest.append(word)
+    if not splits and fillers and len(rest) == 1 and rest[0] in SHORT:
+        splits.append(SHORT[rest.pop()])
+    return ParsedName(_one(splits), " ".join(rest), tuple(numbers))
+
+
+def is_filler(name: str) -> bool:
+    """Returns whether a name only says that there are images: "images", "data_01"."""
+    words = _words(name)
+    content = any(word in CONTENT for word in words)
+    return content and all(word in FILLER or word.isdecimal() for word in words)
+
+
+def is_annotation(name: str) -> bool:
+    """Returns whether a name is that of annotations, such as masks, and not of images."""
+    words = [word for word in _words(name) if not word.isdecimal() and word not in FILLER]
+    return bool(words) and all(
+        word in ANNOTATION or (word in ("class", "object") and len(words) > 1) for word in words
+    )
+
+
+def is_apart(name: str) -> bool:
+    """Returns whether a name is that of images beside the splits: "extra", "unlabeled"."""
+    return any(word in APART for word in _words(name))
+
+
+def _one(splits: list[str]) -> str | None:
+    """Returns the split of several words: "train_val" is for training, "devtest" a test."""
+    different = set(splits)
+    if different == {"train", "validation"}:
+        return "train"
+    if different == {"validation", "test"}:
+        return "test"
+    return different.pop() if len(different) == 1 else None
+
+
+def _words(name: str) -> list[str]:
+    name = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", label_name(name)).casefold()
+    name = re.sub(r"\b(held|hold)[\W_]*out(?![^\W_])", "holdout", name.replace("_", " "))
+    words = []
+    for word in re.findall(r"[^\W_]+", name):
+        words += [word] if word == "t10k" else re.findall(r"\d+|[^\W\d_]+", word)
+    return words
+
+
+def _split_word(word: str) -> str | None:
+    """Returns the split of one word, also with a filler written to it: "trainset"."""
+    if word in SPLIT_OF:
+        return SPLIT_OF[word]
+    for known, split in SPLIT_OF.items():
+        if word.startswith(known) and word.removeprefix(known) in FILLER - {"x", "v", "s"}:
+            return split
+        if word.endswith(known) and word.removesuffix(known) in CONTENT:
+            return split
+    return None

@@ -1,4 +1,4 @@
-"""Which examples are held out: decided by what they are, not by where they lie.
+"""Chooses which examples are held out, by their content and not by their place.
 
 The fingerprint of an example is a hash of its stored content. Hashed once more with the seed and
 the name of the split, it falls evenly into [0, 1), and an example is held out where it falls below
@@ -33,7 +33,7 @@ SIZE = 16  # bytes of a fingerprint
 
 
 def fingerprint(content: bytes | np.ndarray) -> bytes:
-    """The hash of an example's stored content: of a file's bytes, or of an array and its shape.
+    """Hashes the stored content of an example: the bytes of a file, or an array and its shape.
 
     Example:
         >>> fingerprint(b"koala") == fingerprint(b"koala"), len(fingerprint(b"koala"))
@@ -47,7 +47,7 @@ def fingerprint(content: bytes | np.ndarray) -> bytes:
 
 
 def share_of_hash(fingerprints: np.ndarray, split: str, seed: int) -> np.ndarray:
-    """u (N,) in [0, 1) of fingerprints (N, 16), uint8: even, its own for each split and seed.
+    """Maps fingerprints (N, 16), uint8, evenly to u (N,) in [0, 1), anew for each split and seed.
 
     Example:
         >>> prints = np.stack([np.frombuffer(fingerprint(bytes([i])), np.uint8) for i in range(99)])
@@ -90,7 +90,7 @@ class _Groups:
 def held_out(
     fingerprints: np.ndarray, labels: np.ndarray | None, split: str, share: float, seed: int
 ) -> np.ndarray:
-    """Which examples are held out for a split (N,), bool.
+    """Returns which examples are held out for a split (N,), bool.
 
     Arguments:
         fingerprints: (N, 16), uint8.

@@ -16,14 +16,14 @@ from PIL import Image
 from smalti.cli import main
 from smalti.commands.common import data_option
 from smalti.data import HeldOut, Images
-from smalti.data.layout import understand
+from smalti.data.layout import read_layout
 from smalti.errors import InputError
 from tiny import clocks_recipe, write_recipe
 
 
 def _read(text: str, **options):
     """{split: {label: files}} of files whose names are given, and what was passed over."""
-    layout = understand([tuple(file.split("/")) for file in text.split()], "D", **options)
+    layout = read_layout([tuple(file.split("/")) for file in text.split()], "D", **options)
     read = {}
     for split, part in layout.parts.items():
         read[split] = {}
@@ -149,8 +149,8 @@ def test_the_documented_layouts_are_read_as_documented():
 def test_files_named_after_splits_in_one_folder_are_refused():
     files = [("train_1.png",), ("train_2.png",), ("test_1.png",)]
     with pytest.raises(InputError, match="named after splits"):
-        understand(files, "D")
-    assert len(understand(files, "D", splits=False).parts["train"].files) == 3
+        read_layout(files, "D")
+    assert len(read_layout(files, "D", splits=False).parts["train"].files) == 3
 
 
 def test_on_purpose_every_folder_is_a_label():
@@ -188,7 +188,7 @@ def test_given_test_images_are_never_trained_on_and_all_is_said(tmp_path, caplog
     (tmp_path / ".hidden.png").write_bytes(b"")
     (tmp_path / "__MACOSX" / "train").mkdir(parents=True)
     (tmp_path / "__MACOSX" / "train" / "1.png").write_bytes(b"")
-    with caplog.at_level(logging.INFO, "smalti.data.found"):
+    with caplog.at_level(logging.INFO, "smalti.data.finding"):
         splits = Images(str(tmp_path), 4, held_out=HeldOut(validation=0.2)).load()
     assert sorted(_colours(splits.train) + _colours(splits.validation)) == list(range(10))
     assert _colours(splits.test) == [100, 102, 101, 103]
@@ -244,7 +244,7 @@ def test_nothing_but_ordinary_files_is_opened(tmp_path, caplog):
     (tmp_path / "train" / "a" / "folder.png").mkdir()
     # A link that comes first in the alphabet takes nothing from the folder that it leads to.
     (tmp_path / "again").symlink_to(tmp_path / "train")
-    with caplog.at_level(logging.INFO, "smalti.data.found"):
+    with caplog.at_level(logging.INFO, "smalti.data.finding"):
         splits = Images(str(tmp_path), 4).load()
     assert sum(map(len, splits[:3])) == 14
     assert "pipes, sockets or devices (5)" in caplog.text
@@ -273,7 +273,7 @@ def test_folders_that_cannot_be_read_are_counted(tmp_path, caplog, monkeypatch):
         return scan(path)
 
     monkeypatch.setattr(os, "scandir", refuse)
-    with caplog.at_level(logging.INFO, "smalti.data.found"):
+    with caplog.at_level(logging.INFO, "smalti.data.finding"):
         Images(str(tmp_path), 4).load()
     assert "folders that cannot be read (1)" in caplog.text
 
@@ -287,7 +287,7 @@ def test_names_that_are_no_utf_8_and_accents_stored_in_two_ways(tmp_path, caplog
         _write(tmp_path, {f"{name}/{i}{k}.png": 10 * i + k for k in range(3)})
     bad = os.fsdecode(b"caf\xe9")
     _write(tmp_path, {f"{bad}/{bad}{k}.png": k for k in range(3)})
-    with caplog.at_level(logging.INFO, "smalti.data.found"):
+    with caplog.at_level(logging.INFO, "smalti.data.finding"):
         splits = Images(str(tmp_path), 4).load()
     assert splits.condition.names == ("caf\\xe9", "hiver", composed)
     together = torch.cat([examples.conditions for examples in splits[:3]])
@@ -336,7 +336,7 @@ def test_pictures_without_an_ending_and_folders_without_end(tmp_path, caplog):
         here = here.joinpath(*["a"] * 100)
         here.mkdir(parents=True)
     assert here == deep
-    with caplog.at_level(logging.INFO, "smalti.data.found"):
+    with caplog.at_level(logging.INFO, "smalti.data.finding"):
         assert sum(map(len, Images(str(tmp_path), 4).load()[:3])) == 5
     assert "folders that lie 100 deep (1)" in caplog.text and "empty folders (1)" in caplog.text
 

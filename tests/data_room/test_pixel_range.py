@@ -15,10 +15,10 @@ from jsonargparse import ArgumentParser
 from PIL import Image, ImageCms
 
 from smalti.commands.common import range_of
-from smalti.data import Images, Source, opening, read_image
+from smalti.data import Images, Source, image_decoding, read_image
 from smalti.data.decoding import Picture, decode
 from smalti.data.files import read_images, read_partial_image
-from smalti.data.levels import UnknownRange
+from smalti.data.pixel_range import UnknownRange
 from smalti.errors import InputError
 from smalti.generation import Model
 from smalti.runs import Run
@@ -209,7 +209,7 @@ def test_of_several_frames_the_first_is_taken_and_that_is_said(kind, tmp_path, c
         path = tmp_path / f"{i}.{kind.lower()}"
         image = Image.fromarray(RAMP.byte().numpy() // (i + 1))
         path.write_bytes(animated(image))
-    with caplog.at_level("INFO", "smalti.data.found"):
+    with caplog.at_level("INFO", "smalti.data.finding"):
         Images(str(tmp_path), 4, channels=1).load()
     assert "4 with several frames, of which the first is taken" in caplog.text
 
@@ -298,20 +298,20 @@ def test_in_bands_an_image_is_what_it_is_as_a_whole(mode, orientation, monkeypat
         return pixels.float()
 
     whole = [read(size) for size in ((20, 30), (300, 200))]
-    monkeypatch.setattr(opening, "LARGE", 1000)
-    monkeypatch.setattr(opening, "BAND", 5000)
+    monkeypatch.setattr(image_decoding, "LARGE", 1000)
+    monkeypatch.setattr(image_decoding, "BAND", 5000)
     for size, expected in zip(((20, 30), (300, 200)), whole, strict=True):
         assert (read(size) - expected).abs().mean() < 2.5
 
 
 def test_threads_share_the_memory_that_large_images_take(monkeypatch):
     """Together they never take more than the budget, unless one alone does."""
-    monkeypatch.setattr(opening, "LARGE", 1000)
-    monkeypatch.setattr(opening, "AT_ONCE", 4 * 300 * 200 + 1)
+    monkeypatch.setattr(image_decoding, "LARGE", 1000)
+    monkeypatch.setattr(image_decoding, "AT_ONCE", 4 * 300 * 200 + 1)
     monkeypatch.setattr(os, "cpu_count", lambda: 4)
     monkeypatch.setattr("smalti.data.decoding.CHUNK", 1)
     active, most = [], []
-    original = opening._upright_and_flat
+    original = image_decoding._upright_and_flat
 
     def watched(image, *rest):
         active.append(1)
@@ -320,7 +320,7 @@ def test_threads_share_the_memory_that_large_images_take(monkeypatch):
         active.pop()
         return result
 
-    monkeypatch.setattr(opening, "_upright_and_flat", watched)
+    monkeypatch.setattr(image_decoding, "_upright_and_flat", watched)
     content = _file(Image.new("RGB", (300, 200)), "PNG")
     _read(*[content] * 12)
     assert max(most) == 1

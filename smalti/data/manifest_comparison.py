@@ -1,4 +1,4 @@
-"""What lies in the data now, held against the manifest of a run.
+"""Compares the data as they are now with the manifest of a run.
 
 Examples are the same where their fingerprints are; names do not matter. Copies are told apart by
 label, then by split. What is found in both is given in the order of the manifest, with the split
@@ -22,7 +22,7 @@ from smalti.data.conditions import Label
 from smalti.data.manifest import SPLITS, Manifest, columns, essential
 from smalti.data.splitting import SIZE, fingerprint
 
-__all__ = ["Comparison", "described", "merged", "selected"]
+__all__ = ["Comparison", "describe", "merge", "select"]
 
 NAMED = 3  # examples that a message names
 READ = 256  # examples read at a time
@@ -78,12 +78,12 @@ class Comparison:
 
     @cached_property
     def sources(self) -> list[str]:
-        """How the examples are read or made otherwise than they were, in words."""
+        """Differences in how the examples are read or made, in words."""
         there, here = self.there.source, self.here.source
         return _changed(essential(there), essential(here), "data") if there and here else []
 
     def differences(self) -> list[str]:
-        """What differs, in words; empty where nothing does."""
+        """Lists the differences in words; empty if there are none."""
         words = [
             *self.sources,
             *self._listed(self.here, self.added, "new"),
@@ -115,8 +115,8 @@ class Comparison:
         return f"{n} {'has' if n == 1 else 'have'} another label ({', '.join(some)}{more})"
 
 
-def selected(splits: Splits, comparison: Comparison) -> Splits:
-    """The examples of the run's manifest that are here, as it says: in its order, splits, labels.
+def select(splits: Splits, comparison: Comparison) -> Splits:
+    """Returns the examples of the run's manifest that are here, in its order, splits and labels.
 
     Arguments:
         splits: What is here.
@@ -144,8 +144,8 @@ def selected(splits: Splits, comparison: Comparison) -> Splits:
     return splits._replace(**chosen, condition=condition, manifest=there)
 
 
-def merged(comparison: Comparison) -> Manifest:
-    """The manifest of what is here that continues the run's: what was there keeps its split.
+def merge(comparison: Comparison) -> Manifest:
+    """Makes a manifest of what is here that continues the run's: old examples keep their split.
 
     A new example goes where its copies are; else where the data set or its hash puts it, but to
     training where its label has no example there.
@@ -183,8 +183,8 @@ def merged(comparison: Comparison) -> Manifest:
     )
 
 
-def described(splits: Splits, synthetic: bool) -> Manifest:
-    """The manifest of data whose source has given none.
+def describe(splits: Splits, synthetic: bool) -> Manifest:
+    """Makes the manifest of data whose source gives none.
 
     Arguments:
         splits: The data.
@@ -295,7 +295,7 @@ def _keys(there: Manifest, here: Manifest) -> list[tuple[np.ndarray, np.ndarray]
 
 
 def _common(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Places in a and in b of what is in both, each used once."""
+    """Returns the places in a and in b of what is in both, each used once."""
     times = max(len(a), len(b), 1)
     _, of_a, of_b = np.intersect1d(
         a * times + _times_before(a),
@@ -307,7 +307,7 @@ def _common(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _times_before(keys: np.ndarray) -> np.ndarray:
-    """How often each key came before."""
+    """Counts how often each key came before."""
     order = np.argsort(keys, kind="stable")
     places = np.arange(len(keys))
     starts = np.flatnonzero(np.diff(keys[order], prepend=-1))

@@ -1,4 +1,4 @@
-"""Walking a folder: its files in order, and what was passed over, by kind.
+"""The files below a folder in order, and what was passed over, by kind.
 
 Nothing but regular files is ever opened: a named pipe or a device would wait or never end. Links
 are followed, unless they lead to a folder that the walk meets anyway, so that circles end and a
@@ -38,7 +38,7 @@ class Tree(NamedTuple):
 
 
 def is_regular(path: str | Path) -> bool:
-    """Whether a path is that of an ordinary file, or of a link to one; never waits for it."""
+    """Returns whether a path is an ordinary file or a link to one; never blocks on it."""
     try:
         return stat.S_ISREG(Path(path).stat().st_mode)
     except (OSError, ValueError):
@@ -46,7 +46,7 @@ def is_regular(path: str | Path) -> bool:
 
 
 def walk(folder: Path) -> Tree:
-    """All ordinary files below a folder, none that are hidden or the system's own.
+    """Lists all ordinary files below a folder, without hidden ones and those of the system.
 
     Raises:
         InputError: If the folder cannot be read.

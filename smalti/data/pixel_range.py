@@ -1,4 +1,4 @@
-"""Levels: what is black and what is white among the numbers of an image.
+"""The range of pixel values: which number is black and which is white in an image.
 
     8 bits a channel, palettes, 1 bit      0 … 255 of the format, as a viewer shows them
     16-bit integers                        0 … 65535, if any of them is above 32767
@@ -24,7 +24,7 @@ from PIL import Image
 
 from smalti.errors import InputError
 
-__all__ = ["Range", "Seen", "UnknownRange", "as_bytes", "check_range", "stored_as"]
+__all__ = ["Range", "ImageStatistics", "UnknownRange", "to_bytes", "check_range", "stored_numbers"]
 
 Range = tuple[float, float]
 """What is black and what is white."""
@@ -43,8 +43,8 @@ class UnknownRange(InputError):
     """Nothing says what is black and what is white among the numbers of an image."""
 
 
-class Seen:
-    """What the images of a set are like, noted by several threads.
+class ImageStatistics:
+    """Counts of sizes, modes and bit depths over the images of a set. Threads may share it.
 
     Attributes:
         sizes: How many have each width and height.
@@ -61,15 +61,15 @@ class Seen:
         self.animated = self.deep = self.highest = self.in_range = 0
         self._lock = threading.Lock()
 
-    def image(self, size: tuple[int, int], mode: str, animated: bool) -> None:
-        """Notes an image."""
+    def note_image(self, size: tuple[int, int], mode: str, animated: bool) -> None:
+        """Counts one image."""
         with self._lock:
             self.sizes[size] += 1
             self.modes[mode] += 1
             self.animated += animated
 
-    def numbers(self, high: int | None) -> None:
-        """Notes the largest of an image's 16-bit integers, or that a range was given for them."""
+    def note_highest(self, high: int | None) -> None:
+        """Records the largest 16-bit integer of an image; None if a range was given for it."""
         with self._lock:
             if high is None:
                 self.in_range += 1
@@ -87,7 +87,7 @@ class Seen:
             )
 
     def line(self, chosen: Range | None = None) -> str:
-        """Sizes, modes and frames, in words, and whether the range that was given is used."""
+        """Returns one line of sizes, modes and frames, and whether the given range is used."""
         widths, heights = zip(*self.sizes, strict=True) if self.sizes else ((0,), (0,))
         sizes = f"{min(widths)}×{min(heights)}"
         if len(self.sizes) > 1:
@@ -99,7 +99,7 @@ class Seen:
         return line + unused * (chosen is not None and not self.in_range)
 
 
-class Stored(NamedTuple):
+class StoredNumbers(NamedTuple):
     """How an image stores numbers of more than 8 bits, or signed ones."""
 
     what: str
@@ -128,29 +128,31 @@ def check_range(chosen: Range | None) -> None:
         )
 
 
-def stored_as(image: Image.Image) -> Stored | None:
-    """How an image stores its numbers; None if as 8 bits of known meaning."""
+def stored_numbers(image: Image.Image) -> StoredNumbers | None:
+    """Returns how an image stores its numbers; None for 8 bits of known meaning."""
     tags = getattr(image, "tag_v2", {})
     bits, signed = _first(tags.get(BITS_PER_SAMPLE)), _first(tags.get(SAMPLE_FORMAT)) == SIGNED
     inverted = tags.get(PHOTOMETRIC) == 0
     if image.mode == "L" and signed:
-        return Stored("signed 8-bit integers", None, view="i1", inverted=inverted)
+        return StoredNumbers("signed 8-bit integers", None, view="i1", inverted=inverted)
     if image.mode == "F":
-        return Stored("floats", (0, 1), inverted=inverted)
+        return StoredNumbers("floats", (0, 1), inverted=inverted)
     if image.format in ("PPM", "JPEG2000") and image.mode[0] == "I":
-        return Stored("16-bit integers", (0, 65_535), settled=True)
+        return StoredNumbers("16-bit integers", (0, 65_535), settled=True)
     if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PNG"):
         if bits is not None and 8 < bits < 16:
-            return Stored(f"{bits}-bit integers", (0, 2**bits - 1), inverted=inverted)
-        return Stored("16-bit integers", (0, 65_535), inverted=inverted)
+            return StoredNumbers(f"{bits}-bit integers", (0, 2**bits - 1), inverted=inverted)
+        return StoredNumbers("16-bit integers", (0, 65_535), inverted=inverted)
     if image.mode == "I" and bits == 32 and not signed:
-        return Stored("32-bit integers", None, view="u4", inverted=inverted)
+        return StoredNumbers("32-bit integers", None, view="u4", inverted=inverted)
     if image.mode == "I":
-        return Stored(f"signed {bits or 32}-bit integers", None, inverted=inverted)
+        return StoredNumbers(f"signed {bits or 32}-bit integers", None, inverted=inverted)
     return None
 
 
-def as_bytes(image: Image.Image, stored: Stored, chosen: Range | None) -> tuple[np.ndarray, float]:
+def to_bytes(
+    image: Image.Image, stored: StoredNumbers, chosen: Range | None
+) -> tuple[np.ndarray, float]:
     """Brings the numbers of an image (H, W) to bytes, 0 for black and 255 for white.
 
     Arguments:

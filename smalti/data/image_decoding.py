@@ -1,6 +1,6 @@
-"""Opening: one image of any format, upright, flat on white, in grey or colour, at a size.
+"""Decodes one image of any format: upright, flat on white, in grey or colour, at a size.
 
-An image is believed as little as possible: one that claims more than 2²⁸ pixels is refused before
+No image is trusted: one that claims more than 2²⁸ pixels is refused before
 any of them is decoded, and threads share a budget of memory, so that a large one is decoded alone.
 Of large ones, the whole is never copied: they are brought to grey or colour, and to a fraction of
 their size that is at least twice the one wanted, band by band.
@@ -19,10 +19,10 @@ import numpy as np
 from einops import rearrange
 from PIL import Image, ImageCms, ImageOps
 
-from smalti.data.levels import Range, Seen, UnknownRange, as_bytes, stored_as
-from smalti.data.walking import is_regular
+from smalti.data.file_tree import is_regular
+from smalti.data.pixel_range import ImageStatistics, Range, UnknownRange, stored_numbers, to_bytes
 
-__all__ = ["Content", "Crop", "content_of", "opened", "pixels_of"]
+__all__ = ["Content", "Crop", "read_content", "open_image", "decode_image"]
 
 Content = bytes | Path | np.ndarray
 Crop = Literal["center", "random", "none"]
@@ -46,8 +46,8 @@ TURNED = {
 STRAIGHT = (None, TURNED[2], TURNED[3], TURNED[4])  # that keep width and height
 
 
-def content_of(path: Path) -> bytes:
-    """What a file holds.
+def read_content(path: Path) -> bytes:
+    """Reads an image file.
 
     Raises:
         ValueError: If it is no ordinary file, or too large for an image.
@@ -60,22 +60,22 @@ def content_of(path: Path) -> bytes:
     return path.read_bytes()
 
 
-def pixels_of(
+def decode_image(
     content: Content,
     size: tuple[int, int] | None,
     channels: int,
     crop: Crop,
-    seen: Seen,
+    statistics: ImageStatistics,
     chosen: Range | None = None,
 ) -> np.ndarray:
-    """Pixels (C, H, W), uint8.
+    """Decodes one image to pixels (C, H, W), uint8.
 
     Arguments:
         content: The bytes or the path of an image file, or pixels (H, W) or (H, W, 3), uint8.
         size: (H, W) wanted; None for its own.
         channels: 3 for colour, 1 for grey.
         crop: How it is brought to that size.
-        seen: Notes what the image is like.
+        statistics: Counts the image.
         chosen: What is black and what is white among numbers of more than 8 bits.
 
     Raises:
@@ -83,13 +83,13 @@ def pixels_of(
         Exception: Nearly any other, if the image is broken.
     """
     mode = "L" if channels == 1 else "RGB"
-    with opened(content) as image:
+    with open_image(content) as image:
         claimed, kind = image.size, image.mode
         if size and image.format == "JPEG":  # decode a large photo at a fraction of its size
             image.draft(mode, (2 * max(size), 2 * max(size)))
         with _memory.taken(_cost(image, claimed)):
-            flat = _upright_and_flat(image, mode, size, seen, chosen)
-        seen.image(claimed, kind, _is_animated(image))
+            flat = _upright_and_flat(image, mode, size, statistics, chosen)
+        statistics.note_image(claimed, kind, _is_animated(image))
 
     if size and flat.size != (size[1], size[0]):
         flat = _resized(flat, size, crop)
@@ -97,8 +97,8 @@ def pixels_of(
 
 
 @contextlib.contextmanager
-def opened(content: Content) -> Iterator[Image.Image]:
-    """An image of which only the header is read yet.
+def open_image(content: Content) -> Iterator[Image.Image]:
+    """Opens an image and reads its header only.
 
     Raises:
         Image.DecompressionBombError: If it claims to be too large.
@@ -107,21 +107,25 @@ def opened(content: Content) -> Iterator[Image.Image]:
     if isinstance(content, np.ndarray):
         yield Image.fromarray(content)
         return
-    stored = content_of(content) if isinstance(content, Path) else content
+    stored = read_content(content) if isinstance(content, Path) else content
     with _own_limit(), Image.open(io.BytesIO(stored)) as image:
         yield image
 
 
 def _upright_and_flat(
-    image: Image.Image, mode: str, size: tuple[int, int] | None, seen: Seen, chosen: Range | None
+    image: Image.Image,
+    mode: str,
+    size: tuple[int, int] | None,
+    statistics: ImageStatistics,
+    chosen: Range | None,
 ) -> Image.Image:
-    """The whole image in `mode`, or a fraction of it that is still twice as large as wanted."""
+    """Returns the image in `mode`, whole or reduced to at least twice the size wanted."""
     deep_colour = image.mode[0] not in "IF" and any(";16" in str(tile) for tile in _tiles(image))
     image.load()
     turn = TURNED.get(image.getexif().get(ORIENTATION, 1))
-    stored = stored_as(image)
+    stored = stored_numbers(image)
     if deep_colour:
-        _note_colour(image, seen, chosen)
+        _note_colour(image, statistics, chosen)
     (width, height), highest = image.size, 0.0
     factor, rows = 1, height
     if width * height > LARGE:
@@ -134,18 +138,18 @@ def _upright_and_flat(
         whole = rows >= height
         band = image if whole else image.crop((0, top, width, min(top + rows, height)))
         if stored is not None:
-            pixels, high = as_bytes(band, stored, chosen)
+            pixels, high = to_bytes(band, stored, chosen)
             band, highest = Image.fromarray(pixels), max(highest, high)
         band = _flat(band).convert(mode)
         parts.append(band.reduce(factor) if factor > 1 else band)
     if stored is not None and not stored.settled:
-        _note_numbers(stored.range == (0, 65_535), highest, seen, chosen)
+        _note_numbers(stored.range == (0, 65_535), highest, statistics, chosen)
     together = parts[0] if len(parts) == 1 else _stacked(parts)
     return together if turn is None else together.transpose(turn)
 
 
 def _stacked(parts: list[Image.Image]) -> Image.Image:
-    """Bands, one below the other."""
+    """Joins bands, one below the other."""
     height = sum(part.height for part in parts)
     together, top = Image.new(parts[0].mode, (parts[0].width, height)), 0
     for part in parts:
@@ -154,15 +158,17 @@ def _stacked(parts: list[Image.Image]) -> Image.Image:
     return together
 
 
-def _note_numbers(sixteen: bool, highest: float, seen: Seen, chosen: Range | None) -> None:
+def _note_numbers(
+    sixteen: bool, highest: float, statistics: ImageStatistics, chosen: Range | None
+) -> None:
     if chosen is not None:
-        seen.numbers(None)
+        statistics.note_highest(None)
     elif sixteen:
-        seen.numbers(int(highest))
+        statistics.note_highest(int(highest))
 
 
-def _note_colour(image: Image.Image, seen: Seen, chosen: Range | None) -> None:
-    """Of colours of 16 bits, Pillow gives the upper 8."""
+def _note_colour(image: Image.Image, statistics: ImageStatistics, chosen: Range | None) -> None:
+    """Records 16-bit colours, of which Pillow gives the upper 8 bits."""
     if chosen not in (None, (0, 65_535)):
         raise UnknownRange(
             f"has colours of 16 bits, which are read as 0 to 65535 alone, got the range "
@@ -170,16 +176,16 @@ def _note_colour(image: Image.Image, seen: Seen, chosen: Range | None) -> None:
         )
     colours = image.getbands()[: 1 if image.mode == "LA" else 3]
     highest = max(np.asarray(image.getchannel(colour)).max() for colour in colours)
-    _note_numbers(True, 257 * int(highest), seen, chosen)
+    _note_numbers(True, 257 * int(highest), statistics, chosen)
 
 
 def _flat(image: Image.Image) -> Image.Image:
-    """No transparency, and a mode that Pillow converts."""
+    """Removes transparency, and returns a mode that Pillow converts."""
     if image.mode == "LAB":
         lab, rgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
-        seen = ImageCms.profileToProfile(image, lab, rgb, outputMode="RGB")
-        assert seen is not None  # as where it works in place
-        return seen
+        converted = ImageCms.profileToProfile(image, lab, rgb, outputMode="RGB")
+        assert converted is not None  # as where it works in place
+        return converted
     if image.mode == "La":
         image = image.convert("LA")
     if image.has_transparency_data:
@@ -238,7 +244,7 @@ _memory = _Memory()
 
 
 def _cost(image: Image.Image, claimed: tuple[int, int]) -> int:
-    """Bytes that decoding takes, nearly."""
+    """Estimates the bytes that decoding takes."""
     pixels = image.size[0] * image.size[1]
     one = 1 if image.mode in ("1", "L", "P") else 2 if image.mode.startswith("I;16") else 4
     if pixels <= LARGE:

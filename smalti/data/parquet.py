@@ -1,4 +1,4 @@
-"""Parquet files as rows: opened one at a time, and refused where they do not belong together."""
+"""Reads parquet files as rows, one file at a time; refuses files that do not belong together."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ MOST_PACKED = 50  # and else, bytes for each that is stored
 
 
 def parquet_rows(files: list[Path], columns: tuple[str | None, str | None]) -> Rows:
-    """The rows of parquet files with the same columns.
+    """Returns the rows of parquet files with the same columns.
 
     Arguments:
         files: Their paths.
@@ -57,7 +57,7 @@ def parquet_rows(files: list[Path], columns: tuple[str | None, str | None]) -> R
 
 
 def _check_size(file: Path, facts: pq.FileMetaData) -> None:
-    """Refuses a file that says it would unpack to far more than it is."""
+    """Refuses a file that claims to unpack to far more than its size."""
     stored = file.stat().st_size
     groups = [facts.row_group(i) for i in range(facts.num_row_groups)]
     unpacked = max((group.total_byte_size for group in groups), default=0)
@@ -70,7 +70,7 @@ def _check_size(file: Path, facts: pq.FileMetaData) -> None:
 
 
 def _features(file: Path, schema: pa.Schema) -> Features:
-    """The columns, as the Hugging Face metadata of the file describe them, if there are any."""
+    """Returns the columns as the Hugging Face metadata of the file describe them, if any."""
     from datasets import Features
 
     try:
