@@ -113,7 +113,7 @@ def _allowing(words: Sequence[str]) -> list[str]:
         if not modules[-1] or modules[-1].startswith("-"):
             raise InputError("The option --allow takes the name of a module, got none.")
     if modules:
-        from smalti.recipes.allowed import allow
+        from smalti.recipes.allowed_classes import allow
 
         for module in modules:
             allow(module)

@@ -23,7 +23,7 @@ from smalti.autoencoders import (
     VectorEncoder,
 )
 from smalti.autoencoders.variational import kl_to_normal
-from smalti.belonging import own
+from smalti.checksums import own
 from smalti.data import Examples, Splits
 from smalti.losses.likelihoods import Gaussian
 from smalti.recipes.schema import AutoencoderRecipe, Recipe
@@ -94,7 +94,7 @@ def fit(
         recipe: The whole recipe.
         splits: The data.
         target: The model's folder.
-        made_from: Checksums of what it is made from, see `smalti.belonging`.
+        made_from: Checksums of what it is made from, see `smalti.checksums`.
     """
     chosen = recipe.autoencoder
     assert chosen is not None

@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from smalti.arrays import DAMAGED, mark_npz, read_npz
 from smalti.errors import InputError
 from smalti.files import atomic_file
+from smalti.npz import DAMAGED, mark_npz, read_npz
 from smalti.outputs import check_file
 
 __all__ = ["read_latents", "write_latents"]

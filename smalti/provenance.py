@@ -23,7 +23,7 @@ from typing import Any
 import torch
 
 from smalti.artifacts import made_from
-from smalti.belonging import check_made_from, identity
+from smalti.checksums import check_made_from, identity
 from smalti.data import Factored, Source, Splits
 from smalti.data.manifest import Manifest, essential, read_manifest
 from smalti.data.manifest_comparison import Comparison, describe, merge, select

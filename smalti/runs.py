@@ -29,8 +29,8 @@ from torch import Tensor, nn
 from smalti import automatic, continuous, estimates
 from smalti.artifacts import checksum, load_model, save_model
 from smalti.autoencoders import Tokenizer
-from smalti.belonging import own
 from smalti.building import build_objective, build_prior, build_tokenizer, of_level
+from smalti.checksums import own
 from smalti.data import Examples, Factored, GridsAbove, SplitName, Splits
 from smalti.data.manifest import read_manifest, write_manifest
 from smalti.errors import InputError
@@ -45,7 +45,7 @@ from smalti.provenance import (
     identities,
     load_data,
 )
-from smalti.recipes import schema, text
+from smalti.recipes import safe_yaml, schema
 from smalti.recipes.schema import Recipe, TokenizerRecipe
 from smalti.tokens import (
     TokenGrids,
@@ -140,7 +140,7 @@ class Run:
     def read_config(self) -> dict[str, Any]:
         """The resolved configuration."""
         try:
-            config = text.read(self.config)
+            config = safe_yaml.read(self.config)
         except InputError as error:
             raise InputError(
                 f"{self.config} is damaged: restore it, or fit to another --out."

@@ -25,9 +25,9 @@ import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
-from smalti.arrays import DAMAGED, check_claim, mark_npz, read_npz
 from smalti.errors import InputError
 from smalti.files import atomic_file, atomic_folder, read_bytes, regular, sha256, write_text
+from smalti.npz import DAMAGED, check_claim, mark_npz, read_npz
 from smalti.outputs import KEY, MARK, check_file
 
 __all__ = [

@@ -20,7 +20,7 @@ from smalti.data import Source, Splits
 from smalti.data.manifest import read_manifest
 from smalti.data.pixels import Pixels
 from smalti.errors import InputError
-from smalti.recipes import allowed, schema
+from smalti.recipes import allowed_classes, schema
 from smalti.runs import Run, data_of, examples_of, fit
 from smalti.signals import Signal
 from tiny import clocks_recipe, vae_recipe
@@ -397,7 +397,7 @@ class Noise(Source):
 
 
 def test_a_source_that_says_nothing_is_read(tmp_path, monkeypatch):
-    monkeypatch.setattr(allowed, "_by_the_user", [__name__])
+    monkeypatch.setattr(allowed_classes, "_by_the_user", [__name__])
     config = schema.parsed({**vae_recipe(), "data": {"class_path": f"{__name__}.Noise"}})
     fit(config, tmp_path / "run")
     fit(config, tmp_path / "run")

@@ -269,7 +269,7 @@ def test_an_archive_that_claims_more_than_it_holds_is_refused(tmp_path):
 
 
 def test_an_archive_that_unpacks_to_gigabytes_is_refused_by_its_claim(tmp_path, monkeypatch):
-    monkeypatch.setattr("smalti.arrays.MODEST", 1 << 20)
+    monkeypatch.setattr("smalti.npz.MODEST", 1 << 20)
     np.savez_compressed(tmp_path / "a.npz", indices=np.zeros((1 << 12, 32, 32), np.int64))
     pq.write_table(lists([[0] * 1024] * (1 << 12), grid=[32, 32]), tmp_path / "a.parquet")
     for name in ("a.npz", "a.parquet"):

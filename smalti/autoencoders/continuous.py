@@ -41,12 +41,12 @@ from smalti.arguments import (
     to_weights,
 )
 from smalti.artifacts import Pretrained, registered
+from smalti.autoencoders.inputs import as_batch, as_pair
 from smalti.autoencoders.padding import crop, pad
 from smalti.autoencoders.paths import line
-from smalti.autoencoders.taking import ends, taken
 from smalti.errors import InputError
 from smalti.losses.likelihoods import Likelihood
-from smalti.quantizers.precision import KeepsFloat32
+from smalti.nn.precision import KeepsFloat32
 from smalti.signals import Signal
 
 __all__ = [
@@ -219,7 +219,7 @@ class ContinuousAutoencoder(KeepsFloat32, Pretrained, ABC):
         Raises:
             InputError: If the two are not signals that the model was trained on.
         """
-        z_a, z_b = self.encode(ends(x_a, x_b, self.signal, self))
+        z_a, z_b = self.encode(as_pair(x_a, x_b, self.signal, self))
         return self.decode(line(z_a, z_b, steps))
 
     def traverse(self, x: Tensor, dims: Tensor, steps: int, reach: float = 3.0) -> Tensor:
@@ -341,7 +341,7 @@ class Autoencoder(ContinuousAutoencoder):
     @torch.no_grad()
     def encode(self, x: Tensor) -> Tensor:
         """See `ContinuousAutoencoder.encode`."""
-        return check_result(self._encoded(taken(x, self.signal, self)), "The encoder")
+        return check_result(self._encoded(as_batch(x, self.signal, self)), "The encoder")
 
     @torch.no_grad()
     def decode(self, z: Tensor) -> Tensor:

@@ -28,9 +28,9 @@ from torch import Tensor, nn
 
 from smalti.arguments import as_integers, check_result, to_weights
 from smalti.artifacts import registered
+from smalti.autoencoders.inputs import checked_size, device_of
 from smalti.autoencoders.padding import crop, pad
 from smalti.autoencoders.paths import line
-from smalti.autoencoders.taking import checked_size, device_of
 from smalti.autoencoders.tokenizer import Tokenizer
 from smalti.errors import InputError
 from smalti.losses.likelihoods import Likelihood
@@ -145,7 +145,7 @@ class DiscreteAutoencoder(Tokenizer):
         Raises:
             InputError: If x is not a batch of the signal that the model was trained on.
         """
-        return self.quantizer.encode(check_result(self._vectors(self.taken(x)), "The encoder"))
+        return self.quantizer.encode(check_result(self._vectors(self.as_batch(x)), "The encoder"))
 
     @torch.no_grad()
     def decode(self, indices: Tensor, size: tuple[int, ...] | None = None) -> Tensor:
@@ -193,7 +193,7 @@ class DiscreteAutoencoder(Tokenizer):
 
     @torch.no_grad()
     def interpolate(self, x_a: Tensor, x_b: Tensor, steps: int) -> Tensor:
-        z_a, z_b = check_result(self._vectors(self.ends(x_a, x_b)), "The encoder")
+        z_a, z_b = check_result(self._vectors(self.as_pair(x_a, x_b)), "The encoder")
         return self.decode(self.quantizer.encode(line(z_a, z_b, steps)))
 
     @torch.no_grad()
@@ -203,7 +203,7 @@ class DiscreteAutoencoder(Tokenizer):
                 "The tokenizer has no likelihood, so that its reconstructions cost no nats: train "
                 "it with one, e.g. Categorical."
             )
-        x = self.taken(x)
+        x = self.as_batch(x)
         tokens = self.encode(x) if tokens is None else as_integers(tokens, "Tokens").to(x.device)
         h = self._outputs(self.quantizer.decode(tokens), tuple(x.shape[2:]))
         return self.likelihood(h, x).nll

@@ -39,9 +39,9 @@ from torch import Tensor, nn
 
 from smalti.arguments import as_integers, check_result, to_weights
 from smalti.artifacts import registered
+from smalti.autoencoders.inputs import checked_size, device_of
 from smalti.autoencoders.padding import crop, pad
 from smalti.autoencoders.paths import line
-from smalti.autoencoders.taking import checked_size, device_of
 from smalti.autoencoders.tokenizer import Tokenizer
 from smalti.errors import InputError
 from smalti.losses.likelihoods import Likelihood
@@ -170,7 +170,7 @@ class HierarchicalAutoencoder(Tokenizer):
         Raises:
             InputError: If x is not a batch of the signal that the model was trained on.
         """
-        return self._indices(self._features(self.taken(x)))
+        return self._indices(self._features(self.as_batch(x)))
 
     @torch.no_grad()
     def decode(self, indices: Sequence[Tensor], size: tuple[int, ...] | None = None) -> Tensor:
@@ -207,7 +207,7 @@ class HierarchicalAutoencoder(Tokenizer):
 
     @torch.no_grad()
     def interpolate(self, x_a: Tensor, x_b: Tensor, steps: int) -> Tensor:
-        features = self._features(self.ends(x_a, x_b))
+        features = self._features(self.as_pair(x_a, x_b))
         return self.decode(self._indices([line(h[0], h[1], steps) for h in features]))
 
     @torch.no_grad()
@@ -217,7 +217,7 @@ class HierarchicalAutoencoder(Tokenizer):
                 "The tokenizer has no likelihood, so that its reconstructions cost no nats: train "
                 "it with one, e.g. Categorical."
             )
-        x = self.taken(x)
+        x = self.as_batch(x)
         grids = (
             self.encode(x)
             if tokens is None

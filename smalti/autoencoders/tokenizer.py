@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from smalti.artifacts import Pretrained
-from smalti.autoencoders.taking import ends, taken
+from smalti.autoencoders.inputs import as_batch, as_pair
 from smalti.errors import InputError
 from smalti.losses.likelihoods import Likelihood
 from smalti.quantizers import Quantizer
@@ -93,7 +93,7 @@ class Tokenizer(nn.Module, Pretrained, ABC):
             InputError: If the two are not signals that the model was trained on.
         """
 
-    def taken(self, x: Any) -> Tensor:
+    def as_batch(self, x: Any) -> Tensor:
         """A batch of signals as the encoder takes it: on its device, in the type of its weights.
 
         Arguments:
@@ -102,11 +102,11 @@ class Tokenizer(nn.Module, Pretrained, ABC):
         Raises:
             InputError: If it is no batch of the signal that the model was trained on.
         """
-        return taken(x, self.signal, self)
+        return as_batch(x, self.signal, self)
 
-    def ends(self, x_a: Any, x_b: Any) -> Tensor:
-        """Two signals (C, *size) as one batch of two; see `taken`."""
-        return ends(x_a, x_b, self.signal, self)
+    def as_pair(self, x_a: Any, x_b: Any) -> Tensor:
+        """Two signals (C, *size) as one batch of two; see `as_batch`."""
+        return as_pair(x_a, x_b, self.signal, self)
 
     @property
     def codebook_sizes(self) -> tuple[int, ...]:

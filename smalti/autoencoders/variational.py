@@ -36,7 +36,7 @@ from torch import Tensor, nn
 from smalti.arguments import check_result
 from smalti.artifacts import registered
 from smalti.autoencoders.continuous import ContinuousAutoencoder, LatentReconstruction
-from smalti.autoencoders.taking import taken
+from smalti.autoencoders.inputs import as_batch
 from smalti.errors import InputError
 from smalti.losses.likelihoods import Likelihood
 from smalti.signals import Signal
@@ -142,7 +142,7 @@ class VariationalAutoencoder(ContinuousAutoencoder):
     @torch.no_grad()
     def encode(self, x: Tensor) -> Tensor:
         """See `ContinuousAutoencoder.encode`; the latents are the means of the posteriors."""
-        return check_result(self.posterior(taken(x, self.signal, self)).mean, "The encoder")
+        return check_result(self.posterior(as_batch(x, self.signal, self)).mean, "The encoder")
 
     @torch.no_grad()
     def decode(self, z: Tensor) -> Tensor:

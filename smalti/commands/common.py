@@ -20,7 +20,7 @@ from torch import Tensor
 from smalti.data.files import read_images
 from smalti.data.names import as_text, readable
 from smalti.errors import InputError
-from smalti.recipes.text import WITHIN_BOUNDS
+from smalti.recipes.safe_yaml import WITHIN_BOUNDS
 from smalti.runs import examples_of
 from smalti.training.processes import is_first
 

@@ -22,7 +22,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from smalti.belonging import identity
+from smalti.checksums import identity
 from smalti.data.splitting import SIZE
 from smalti.errors import InputError, first_line
 from smalti.files import atomic_folder, sha256, write_text

@@ -1,7 +1,7 @@
 """What the measurements share: test images, their tokens or latents, samples, the classifier.
 
 Each is made once, and when first asked for; one that cannot be made tells whoever asks for it why
-(see `Once`), and hinders nothing else. Every draw is made from a generator of its own with
+(see `Memo`), and hinders nothing else. Every draw is made from a generator of its own with
 the same seed, so that leaving out one measurement changes no other.
 """
 
@@ -13,7 +13,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -24,7 +24,6 @@ from smalti.evaluation.batches import batches, choose
 from smalti.evaluation.classifier import Classifier, check_classes, train_classifier
 from smalti.evaluation.figures import number
 from smalti.evaluation.inception import Inception, load_inception
-from smalti.evaluation.once import Once
 from smalti.evaluation.reconstruction import ReconstructionQuality
 from smalti.evaluation.sampling import decoded, device_of, drawn, schemes
 from smalti.priors import Prior
@@ -89,6 +88,39 @@ def check_fits(signal: Signal, splits: Splits) -> None:
         signal.check(splits.test.__getitems__([0]).x)
 
 
+T = TypeVar("T")
+
+
+class Memo:
+    """Caches what several measurements need by name, or the error of the first try."""
+
+    def __init__(self) -> None:
+        self._made: dict[str, Any] = {}
+        self._errors: dict[str, Exception] = {}
+
+    def __call__(self, name: str, make: Callable[[], T]) -> T:
+        """Returns what `make` gives at the first call of this name.
+
+        Raises:
+            Exception: What `make` raised at the first call, again at every later one.
+
+        Example:
+            >>> kept = Memo()
+            >>> kept("three", lambda: 3), kept("three", lambda: 4)
+            (3, 3)
+        """
+        if name in self._errors:
+            raise self._errors[name]
+        if name not in self._made:
+            try:
+                self._made[name] = make()
+            except Exception as error:
+                self._errors[name] = error
+                raise
+        made: T = self._made[name]
+        return made
+
+
 class Seen(Protocol):
     """What every kind of material knows of the test set after its way through the model."""
 
@@ -114,7 +146,7 @@ class Material(ABC):
     def __init__(self, splits: Splits, limits: Limits, seed: int, device: torch.device) -> None:
         self.splits, self.limits, self.seed, self.device = splits, limits, seed, device
         self.test = choose(splits.test, limits.test, seed)
-        self.kept = Once()
+        self.kept = Memo()
 
     @property
     @abstractmethod

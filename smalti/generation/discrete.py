@@ -25,8 +25,7 @@ from smalti.artifacts import checksum, load_model
 from smalti.autoencoders import Tokenizer
 from smalti.data import Condition
 from smalti.errors import InputError
-from smalti.generation.pieces import BATCH, pieces
-from smalti.generation.sources import check_room, generator_of
+from smalti.generation.inputs import BATCH, check_room, generator_of, pieces
 from smalti.priors import Cascade, Histogram, Prior, Uniform
 from smalti.runs import Run, load_prior
 from smalti.signals import Signal

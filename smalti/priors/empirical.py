@@ -29,9 +29,9 @@ from torch import Tensor, nn
 from smalti.artifacts import registered
 from smalti.data.conditions import Condition, Label, TimeOfDay
 from smalti.errors import InputError
+from smalti.nn.precision import KeepsFloat32
 from smalti.priors.base import TractablePrior
 from smalti.priors.sampling import Choice
-from smalti.quantizers.precision import KeepsFloat32
 
 __all__ = ["Histogram", "Uniform"]
 

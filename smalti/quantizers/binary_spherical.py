@@ -4,7 +4,7 @@
 
 Codewords and latents lie on one sphere, so the quantization error is bounded, ‖u − z_q‖² < 2, and
 the encoder cannot drift away. The gradient passes straight through the sign, and through the
-normalization: g_z = (g − ⟨g, u⟩ u) / max(‖z‖, 0.01), see `smalti.quantizers.directions`. See
+normalization: g_z = (g − ⟨g, u⟩ u) / max(‖z‖, 0.01), see `smalti.quantizers.unit_vectors`. See
 `smalti.quantizers.binary` for the rest.
 """
 
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from smalti.artifacts import registered
 from smalti.quantizers.binary import BinaryQuantizer
-from smalti.quantizers.directions import unit
+from smalti.quantizers.unit_vectors import unit
 
 __all__ = ["BinarySphericalQuantizer"]
 

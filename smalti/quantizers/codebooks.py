@@ -28,7 +28,7 @@ from torch import Tensor, nn
 
 from smalti.artifacts import registered
 from smalti.errors import InputError
-from smalti.quantizers.precision import KeepsFloat32
+from smalti.nn.precision import KeepsFloat32
 
 __all__ = ["Codebook", "EMACodebook", "GradientCodebook", "TransformedCodebook"]
 

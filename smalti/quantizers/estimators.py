@@ -28,7 +28,7 @@ from torch.nn import functional as F
 
 from smalti.artifacts import registered
 from smalti.errors import InputError
-from smalti.quantizers.directions import unit
+from smalti.quantizers.unit_vectors import unit
 
 __all__ = [
     "NSVQ",

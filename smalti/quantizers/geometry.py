@@ -9,15 +9,15 @@ squared distance, serves all three: what differs is whether lengths are taken of
 whether they come back after it. On the sphere everything is a unit vector: what is compared, what
 is learned from and what comes out. With the cosine alone a codeword keeps a length of its own.
 
-Lengths are taken off as `smalti.quantizers.directions` has it, with a bounded gradient.
+Lengths are taken off as `smalti.quantizers.unit_vectors` has it, with a bounded gradient.
 """
 
 import torch
 from torch import Tensor
 
 from smalti.artifacts import registered
-from smalti.quantizers.directions import unit
 from smalti.quantizers.kmeans import kmeans
+from smalti.quantizers.unit_vectors import unit
 
 __all__ = ["Cosine", "Euclidean", "Geometry", "Spherical"]
 

@@ -36,6 +36,7 @@ from torch.nn import functional as F
 
 from smalti.artifacts import registered
 from smalti.errors import InputError
+from smalti.nn.precision import KeepsFloat32
 from smalti.quantizers.base import Quantized, Quantizer, check_vectors, settled, taken_in
 from smalti.quantizers.composed import (
     Losses,
@@ -49,7 +50,6 @@ from smalti.quantizers.composed import (
 )
 from smalti.quantizers.estimators import Estimator
 from smalti.quantizers.means import mean_square
-from smalti.quantizers.precision import KeepsFloat32
 
 __all__ = ["MultiScaleQuantizer"]
 

@@ -20,8 +20,8 @@ from torch.nn import functional as F
 
 from smalti.artifacts import registered
 from smalti.errors import InputError
-from smalti.quantizers.directions import unit
 from smalti.quantizers.means import shares
+from smalti.quantizers.unit_vectors import unit
 
 __all__ = ["Entropy", "Orthogonality", "Regulariser"]
 

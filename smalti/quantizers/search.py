@@ -39,8 +39,8 @@ from smalti.errors import InputError
 from smalti.quantizers.exact import exact_nearest
 from smalti.quantizers.native import native_nearest
 from smalti.quantizers.screening import Part, can_screen
+from smalti.quantizers.threads import alone, spread
 from smalti.quantizers.tiles import GROUP, TILE, frame_of, in_tiles
-from smalti.quantizers.workers import alone, spread
 
 # A build of torch without CUDA never needs Triton, which takes its time to import.
 if torch.version.cuda is not None and find_spec("triton") is not None:

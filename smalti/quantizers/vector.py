@@ -26,6 +26,7 @@ from torch.nn import functional as F
 
 from smalti.artifacts import registered
 from smalti.errors import InputError
+from smalti.nn.precision import KeepsFloat32
 from smalti.quantizers.assignment import Assignment, Nearest
 from smalti.quantizers.base import (
     Quantized,
@@ -41,7 +42,6 @@ from smalti.quantizers.collectives import broadcast
 from smalti.quantizers.estimators import Estimator, StraightThrough, straight_through
 from smalti.quantizers.geometry import Euclidean, Geometry
 from smalti.quantizers.means import mean_square
-from smalti.quantizers.precision import KeepsFloat32
 from smalti.quantizers.regularisers import Regulariser
 from smalti.quantizers.revival import Revival
 from smalti.quantizers.search import nearest

@@ -13,7 +13,7 @@ from typing import Any
 from jsonargparse import Namespace
 
 from smalti.errors import InputError
-from smalti.recipes.text import UnfitText, load
+from smalti.recipes.safe_yaml import UnfitText, load
 
 __all__ = ["pairs", "set_null", "without_nulls"]
 

@@ -25,12 +25,12 @@ from smalti.losses import ReconstructionLoss
 from smalti.losses.likelihoods import Likelihood
 from smalti.priors import Prior
 from smalti.quantizers import Quantizer
-from smalti.recipes import text
-from smalti.recipes.allowed import only_allowed
-from smalti.recipes.checking import check_numbers
+from smalti.recipes import safe_yaml
+from smalti.recipes.allowed_classes import only_allowed
 from smalti.recipes.mistakes import in_words
 from smalti.recipes.options import set_null, without_nulls
 from smalti.recipes.sizes import check_parts
+from smalti.recipes.validation import check_numbers
 from smalti.training import Hardware, Training
 
 __all__ = [
@@ -334,7 +334,7 @@ def parser() -> ArgumentParser:
         exit_on_error=False,
         allow_abbrev=False,
         description="Learns a tokenizer and a prior from data.",
-        parser_mode=text.WITHIN_BOUNDS,
+        parser_mode=safe_yaml.WITHIN_BOUNDS,
     )
     made.add_argument("--config", action="config", help="A YAML with any of the fields below.")
     made.add_class_arguments(Recipe)
@@ -347,7 +347,7 @@ def read(recipe: str, overrides: Sequence[str] = ()) -> Namespace:
     Raises:
         InputError: If it cannot be read, or a key or a value does not fit.
     """
-    fields = text.read(recipes.find(recipe))
+    fields = safe_yaml.read(recipes.find(recipe))
     if fields is None:
         raise InputError(
             f"The recipe {recipe} is empty: start from what smalti recipes clocks prints."
@@ -355,9 +355,9 @@ def read(recipe: str, overrides: Sequence[str] = ()) -> Namespace:
     words = []
     for place, word in enumerate(overrides):  # a YAML over the first is read as that is
         if place and overrides[place - 1] == "--config":
-            word = _as_yaml(text.read(word))
+            word = _as_yaml(safe_yaml.read(word))
         elif word.startswith("--config="):
-            word = f"--config={_as_yaml(text.read(word.removeprefix('--config=')))}"
+            word = f"--config={_as_yaml(safe_yaml.read(word.removeprefix('--config=')))}"
         words.append(word)
     return _parsed(f"The recipe {recipe}", fields, words)
 

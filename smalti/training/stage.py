@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.utils.data import DataLoader, Dataset
 
-from smalti.belonging import own
+from smalti.checksums import own
 from smalti.errors import InputError
 from smalti.training.batches import StepSampler, evaluation_loader, training_loader
 from smalti.training.schedules import Constant, Schedule
@@ -105,7 +105,7 @@ class Stage(LightningModule):
 
     Attributes:
         name: Of the stage, e.g. "prior-1".
-        made_from: Checksums of what the model is made from (`smalti.belonging`): they are part of
+        made_from: Checksums of what the model is made from (`smalti.checksums`): they are part of
             its saved states, and a state of something else is refused.
     """
 

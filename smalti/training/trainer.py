@@ -19,7 +19,7 @@ from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from lightning.pytorch.strategies import DDPStrategy
 
 from smalti.artifacts import first_not_finite
-from smalti.belonging import check_made_from
+from smalti.checksums import check_made_from
 from smalti.errors import InputError
 from smalti.processors import fast_in_bfloat16
 from smalti.training.averaging import weight_averaging
@@ -30,12 +30,12 @@ from smalti.training.callbacks import (
     SaveState,
     Stopwatch,
 )
+from smalti.training.checkpoints import AtomicCheckpointIO, read_state
 from smalti.training.cpu import make_fast
 from smalti.training.divergence import Watch
 from smalti.training.hardware import check_words
-from smalti.training.meeting import wait_at_most
+from smalti.training.rendezvous import wait_at_most
 from smalti.training.stage import Stage
-from smalti.training.states import AtomicCheckpointIO, read_state
 
 __all__ = ["Hardware", "check_hardware", "train"]
 

@@ -15,7 +15,7 @@ from smalti.evaluation.report import Report
 from smalti.evaluation.sections import training_curves
 from smalti.recipes import schema
 from smalti.runs import Run
-from smalti.training import PriorStage, Training, states
+from smalti.training import PriorStage, Training, checkpoints
 from tiny import clocks_recipe
 
 
@@ -81,7 +81,7 @@ class KilledError(Exception):
 
 def kill_after(monkeypatch, count: int) -> None:
     """Ends a fit when so many states of the prior have been saved."""
-    save, saved = states.AtomicCheckpointIO.save_checkpoint, []
+    save, saved = checkpoints.AtomicCheckpointIO.save_checkpoint, []
 
     def killed(self, checkpoint, path, storage_options=None):
         save(self, checkpoint, path, storage_options)
@@ -89,7 +89,7 @@ def kill_after(monkeypatch, count: int) -> None:
         if len(saved) == count:
             raise KilledError
 
-    monkeypatch.setattr(states.AtomicCheckpointIO, "save_checkpoint", killed)
+    monkeypatch.setattr(checkpoints.AtomicCheckpointIO, "save_checkpoint", killed)
 
 
 def test_one_that_was_killed_ends_at_the_same_step_with_the_same_weights(tmp_path, monkeypatch):

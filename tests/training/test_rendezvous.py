@@ -11,7 +11,7 @@ from lightning import Trainer
 from torch import distributed, multiprocessing
 
 from smalti.errors import InputError
-from smalti.training import meeting
+from smalti.training import rendezvous
 
 
 def _free_port() -> str:
@@ -40,10 +40,10 @@ def _trainer(rank: int, port: str, processes: int = 2) -> Trainer:
 def test_one_that_never_comes(rank, processes, whom, monkeypatch, capsys):
     for name in ("MASTER_ADDR", "MASTER_PORT", "NODE_RANK", "LOCAL_RANK"):
         monkeypatch.setenv(name, "")  # put back at the end
-    monkeypatch.setattr(meeting, "EVERY", 0.5)
+    monkeypatch.setattr(rendezvous, "EVERY", 0.5)
     port = _free_port()
     trainer = _trainer(rank, port, processes)
-    meeting.wait_at_most(trainer, 2)
+    rendezvous.wait_at_most(trainer, 2)
     with pytest.raises(InputError) as told:
         trainer.strategy.setup_environment()
     assert f"Process {rank} of {processes} has waited 2 s for {whom}" in str(told.value)
@@ -54,7 +54,7 @@ def test_one_that_never_comes(rank, processes, whom, monkeypatch, capsys):
 
 def _meet(rank: int, port: str, done: multiprocessing.Queue) -> None:
     trainer = _trainer(rank, port)
-    meeting.wait_at_most(trainer, 60)
+    rendezvous.wait_at_most(trainer, 60)
     trainer.strategy.setup_environment()
     group = distributed.distributed_c10d._get_default_group()
     number = torch.ones(1)
@@ -70,6 +70,6 @@ def test_those_that_come_have_as_long_as_ever_for_each_other():
     for process in started:
         process.start()
     for _ in started:
-        assert done.get(timeout=120) == (2, meeting.TOGETHER)
+        assert done.get(timeout=120) == (2, rendezvous.TOGETHER)
     for process in started:
         process.join(60)

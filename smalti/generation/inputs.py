@@ -1,16 +1,19 @@
-"""What samples are made from: their number, the room they take, and where randomness comes from."""
+"""Checks what a model is given: number of samples, memory, seed; splits batches in pieces."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import torch
+from torch import Tensor
 
-from smalti.arguments import a_seed, a_whole_number
+from smalti.arguments import a_seed, a_whole_number, as_tensor
 from smalti.errors import InputError
 from smalti.memory import check_memory
 
-__all__ = ["check_room", "generator_of"]
+__all__ = ["BATCH", "check_room", "generator_of", "pieces"]
+
+BATCH = 256  # signals at a time
 
 
 def generator_of(n: Any, seed: Any) -> torch.Generator:
@@ -37,3 +40,14 @@ def check_room(n: int, values: int, what: str) -> None:
         what: They are, in the plural.
     """
     check_memory(4 * n * values, f"The {n} {what} that are asked for", "make fewer at a time")
+
+
+def pieces(batch: Any, what: str) -> tuple[Tensor, ...]:
+    """Splits a batch into at least one piece of at most 256; the model checks each.
+
+    Arguments:
+        batch: (B, ...), a tensor, an array or nested lists.
+        what: Its name, as the subject of a sentence.
+    """
+    tensor = as_tensor(batch, what)
+    return tensor.split(BATCH) if tensor.ndim else (tensor,)

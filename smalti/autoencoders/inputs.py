@@ -11,10 +11,10 @@ from smalti.arguments import a_whole_number, as_tensor, to_weights
 from smalti.errors import InputError
 from smalti.signals import Signal
 
-__all__ = ["checked_size", "device_of", "ends", "taken"]
+__all__ = ["as_batch", "as_pair", "checked_size", "device_of"]
 
 
-def taken(x: Any, signal: Signal, model: nn.Module) -> Tensor:
+def as_batch(x: Any, signal: Signal, model: nn.Module) -> Tensor:
     """A batch of signals, on the model's device and in the type of its weights.
 
     Arguments:
@@ -32,9 +32,9 @@ def taken(x: Any, signal: Signal, model: nn.Module) -> Tensor:
     return x
 
 
-def ends(x_a: Any, x_b: Any, signal: Signal, model: nn.Module) -> Tensor:
-    """Two signals (C, *size) as one batch of two; see `taken`."""
-    pair = [taken(as_tensor(x, "The signal")[None], signal, model) for x in (x_a, x_b)]
+def as_pair(x_a: Any, x_b: Any, signal: Signal, model: nn.Module) -> Tensor:
+    """Two signals (C, *size) as one batch of two; see `as_batch`."""
+    pair = [as_batch(as_tensor(x, "The signal")[None], signal, model) for x in (x_a, x_b)]
     if pair[0].shape != pair[1].shape:  # where any size goes
         shapes = " and ".join(str(tuple(x.shape[1:])) for x in pair)
         raise InputError(f"The two ends of a way have one size, got {shapes}: resize one of them.")

@@ -14,7 +14,7 @@ from smalti.errors import InputError
 from smalti.evaluation.curves import read_curves
 from smalti.recipes import schema
 from smalti.runs import Run
-from smalti.training.states import AtomicCheckpointIO, read_state
+from smalti.training.checkpoints import AtomicCheckpointIO, read_state
 from tiny import clocks_recipe
 
 

@@ -11,7 +11,7 @@ import yaml
 from mistakes import mistake
 from smalti.cli import main
 from smalti.errors import InputError
-from smalti.recipes import allowed, schema, text
+from smalti.recipes import allowed_classes, safe_yaml, schema
 from tiny import clocks_recipe, write_recipe
 
 LAUGHS = "a0: &a0 [x, x]\n" + "".join(
@@ -62,7 +62,7 @@ def test_what_is_refused_is_so_at_once_in_one_line(tmp_path, kind):
     (tmp_path / "r.yaml").write_text(written)
     start = time.monotonic()
     with pytest.raises(InputError) as told:
-        text.read(tmp_path / "r.yaml")
+        safe_yaml.read(tmp_path / "r.yaml")
     assert said in str(told.value)
     assert "\n" not in str(told.value)
     assert time.monotonic() - start < 1
@@ -78,7 +78,7 @@ def test_what_is_refused_is_so_at_once_in_one_line(tmp_path, kind):
     ],
 )
 def test_what_is_well_formed_is_right(written, value):
-    got = text.load(written)["a"]
+    got = safe_yaml.load(written)["a"]
     assert (got[: len(value)] if isinstance(value, list) else got) == value
 
 
@@ -156,7 +156,7 @@ class Slow(Constant):
 def test_a_module_of_ones_own_is_allowed_by_name(tmp_path, monkeypatch, capsys):
     (tmp_path / "own_classes.py").write_text(MODULE)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(allowed, "_by_the_user", [])
+    monkeypatch.setattr(allowed_classes, "_by_the_user", [])
     recipe = str(write_recipe(tmp_path / "r.yaml", clocks_recipe()))
     options = ["--tokenizer.training.optimizer=own_classes.Mine", "--prior=null"]
     options += ["--tokenizer.training.optimizer.lr=0.1", "--evaluation.samples=4"]
@@ -171,6 +171,6 @@ def test_a_module_of_ones_own_is_allowed_by_name(tmp_path, monkeypatch, capsys):
 
 
 def test_others_that_use_jsonargparse_are_left_alone(tmp_path):
-    before = dict(allowed._common.parsing_settings)
+    before = dict(allowed_classes._common.parsing_settings)
     schema.read("clocks")
-    assert allowed._common.parsing_settings == before
+    assert allowed_classes._common.parsing_settings == before
