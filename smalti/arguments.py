@@ -32,7 +32,7 @@ __all__ = [
 
 
 def as_tensor(value: Any, what: str) -> Tensor:
-    """A tensor, a numpy array, or a list of numbers or of tensors of one shape, as a tensor.
+    """Converts a numpy array, or a list of numbers or of tensors of one shape, to a tensor.
 
     Arguments:
         value: What was given.
@@ -68,7 +68,7 @@ def as_tensor(value: Any, what: str) -> Tensor:
 
 
 def as_floats(value: Any, what: str) -> Tensor:
-    """A tensor of floating-point numbers, of any such type.
+    """Converts to a tensor of floating-point numbers, of any such type.
 
     Raises:
         InputError: If it is of another type.
@@ -82,7 +82,7 @@ def as_floats(value: Any, what: str) -> Tensor:
 
 
 def as_integers(value: Any, what: str) -> Tensor:
-    """A tensor of integers, of any such type, as int64.
+    """Converts a tensor of any integer type to int64.
 
     Raises:
         InputError: If it is of another type, or a number does not fit.
@@ -107,7 +107,7 @@ def as_integers(value: Any, what: str) -> Tensor:
 
 
 def a_whole_number(value: Any, what: str, least: int | None = None, most: int | None = None) -> int:
-    """A whole number in [least, most]; each end may be open.
+    """Returns a whole number in [least, most]; each end may be open.
 
     Raises:
         InputError: If it is no whole number, or lies outside.
@@ -132,7 +132,7 @@ def a_whole_number(value: Any, what: str, least: int | None = None, most: int | 
 
 
 def a_number(value: Any, what: str, mend: str) -> float:
-    """A real number, whatever its type: int, float, or a numpy or torch scalar.
+    """Converts a real number of any type to float: int, float, or a numpy or torch scalar.
 
     Raises:
         InputError: If it is none; `mend` says what to give.
@@ -146,7 +146,7 @@ def a_number(value: Any, what: str, mend: str) -> float:
 
 
 def a_seed(value: Any) -> int:
-    """A seed, from 0 to 2⁶³ − 1.
+    """Returns a seed, from 0 to 2⁶³ − 1.
 
     Raises:
         InputError: If it is none.
@@ -165,7 +165,7 @@ def a_seed(value: Any) -> int:
 
 
 def a_generator(value: Any) -> torch.Generator | None:
-    """A generator of random numbers, or None for torch's own.
+    """Returns a generator of random numbers, or None for torch's own.
 
     Raises:
         InputError: If it is something else, such as a seed.
@@ -186,7 +186,7 @@ def check_finite(values: Tensor, what: str) -> None:
 
 
 def check_result(values: Tensor, who: str) -> Tensor:
-    """The values that a network gave for good input.
+    """Returns the values that a network gave for good input, if they are finite.
 
     Raises:
         InputError: If one is NaN or infinite: then the network itself is broken.
@@ -200,7 +200,7 @@ def check_result(values: Tensor, who: str) -> Tensor:
 
 
 def to_weights(x: Tensor, module: torch.nn.Module) -> Tensor:
-    """x on the device, and in the type, of a module's floating-point parameters."""
+    """Moves x to the device and the type of a module's floating-point parameters."""
     for parameter in module.parameters():
         if parameter.is_floating_point():
             return x.to(parameter.device, parameter.dtype)

@@ -190,7 +190,7 @@ def save_model(
 
 
 def made_from(folder: str | Path) -> dict[str, str]:
-    """The checksums of what a saved model was made from, by name; empty where none were given.
+    """Reads the checksums of what a saved model was made from, by name; empty if it has none.
 
     Raises:
         InputError: If the config is missing, is damaged, or was edited.
@@ -199,7 +199,7 @@ def made_from(folder: str | Path) -> dict[str, str]:
 
 
 def checksum(folder: str | Path) -> str:
-    """The checksum of a saved model, over its config and its weights.
+    """Returns the checksum of a saved model, over its config and its weights.
 
     Raises:
         InputError: If a file is missing or damaged, or was edited.
@@ -306,7 +306,7 @@ def _is_ours(config_file: Path) -> bool:
 
 
 def _files(folder: Path) -> tuple[Path, Path]:
-    """Config and weights of a model folder, which are there."""
+    """Returns the paths of the config and the weights of a model folder, which exist."""
     if not (folder / CONFIG).is_file():
         tidy(folder.parent, folder.name)  # a killed process may have been about to put it there
     _finish(folder)
@@ -355,12 +355,12 @@ def _write(model: nn.Module, folder: Path, made_from: Mapping[str, str] | None =
 
 
 def _whole(folder: Path) -> tuple[dict[str, Any], str]:
-    """The config and the checksum of a model folder, which fit."""
+    """Returns the config and the checksum of a model folder, which match."""
     return _checked(*_files(folder))
 
 
 def _checked(config_file: Path, weights_file: Path) -> tuple[dict[str, Any], str]:
-    """The config of a model and its checksum, which is that of both files."""
+    """Returns the config of a model and its checksum, which is that of both files."""
     try:
         config = configs.read_config(config_file)
     except InputError:
@@ -412,7 +412,7 @@ def _read(config_file: Path, weights_file: Path) -> Any:
 
 
 def _outline(config: dict[str, Any], entries: int) -> Any:
-    """The model of a config without numbers, so that its sizes can be looked at.
+    """Builds the model of a config without numbers, so that its sizes can be checked.
 
     None where a class that is not smalti's cannot be built so: it may look at its numbers.
     """
@@ -431,7 +431,7 @@ def _outline(config: dict[str, Any], entries: int) -> Any:
 
 
 def first_not_finite(weights: Mapping[str, Tensor]) -> str | None:
-    """The name of the first tensor that holds NaN or infinity; `None` if all are finite.
+    """Returns the name of the first tensor that holds NaN or infinity; `None` if all are finite.
 
     Example:
         >>> first_not_finite({"a": torch.zeros(2), "b": torch.tensor([0.0, torch.nan])})

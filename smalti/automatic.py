@@ -22,7 +22,7 @@ AUTO = "auto"
 
 
 def without(config: Namespace) -> Namespace:
-    """The configuration with 0 for every "auto", so that it can be built."""
+    """Returns the configuration with 0 for every "auto", so that it can be built."""
     config = config.clone()
     for _, _, fields, name in _left_open(config):
         fields[name] = 0.0
@@ -35,7 +35,7 @@ def settled(
     examples: int,
     there: Mapping[str, Any],
 ) -> Namespace:
-    """The configuration with a number for every "auto".
+    """Returns the configuration with a number for every "auto".
 
     Arguments:
         config: With "auto" in places.
@@ -58,7 +58,7 @@ def settled(
 
 
 def _left_open(config: Namespace) -> Iterator[tuple[int, str, Namespace, str]]:
-    """Every "auto": its level, what it is, and the fields and the name under which it stands."""
+    """Yields every "auto": its level, what it is, and the fields and the name that hold it."""
     if config.prior is None:
         return
     for level, part in enumerate([config.prior, *(config.prior.finer or [])]):
@@ -72,7 +72,7 @@ def _left_open(config: Namespace) -> Iterator[tuple[int, str, Namespace, str]]:
 
 
 def _of_run(there: Mapping[str, Any], level: int) -> dict[str, Any]:
-    """The three numbers of a level in the configuration of a run, as far as it has them."""
+    """Returns the three numbers of a level in the configuration of a run, if it has them."""
     part = there.get("prior") or {}
     if level:
         finer = part.get("finer") or []

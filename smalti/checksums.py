@@ -32,7 +32,7 @@ WORDS = {
 
 
 def identity(description: Any) -> str:
-    """The checksum of a JSON value, whatever the order of its keys.
+    """Returns the checksum of a JSON value, whatever the order of its keys.
 
     Example:
         >>> identity({"a": 1, "b": 2}) == identity({"b": 2, "a": 1})
@@ -42,7 +42,7 @@ def identity(description: Any) -> str:
 
 
 def own(wanted: Mapping[str, tuple[str, ...]]) -> dict[str, str]:
-    """Of each name the first checksum: what something is made from now."""
+    """Returns the first checksum of each name: what something is made from now."""
     return {name: checksums[0] for name, checksums in wanted.items()}
 
 

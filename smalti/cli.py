@@ -100,7 +100,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _allowing(words: Sequence[str]) -> list[str]:
-    """The words without `--allow MODULE`; each such module is imported, and may be named."""
+    """Takes `--allow MODULE` out of the words; imports each such module and allows its name."""
     rest: list[str] = []
     modules: list[str] = []
     left = iter(words)

@@ -49,7 +49,7 @@ class Weights(typing.NamedTuple):
 
 
 def read_config(path: Path) -> dict[str, Any]:
-    """The JSON object in a file; raises ValueError if it is none, or one that is not sane.
+    """Reads the JSON object in a file; raises ValueError if it is none, or out of bounds.
 
     Raises:
         InputError: If the file is no file or too large.
@@ -185,7 +185,7 @@ class _Check:
 
 
 def classes(config: Any) -> set[str]:
-    """The names of all classes in a config."""
+    """Returns the names of all classes in a config."""
     if isinstance(config, dict):
         inner = set().union(*map(classes, config.values()))
         return inner | ({config["class"]} if "class" in config else set())
@@ -223,7 +223,7 @@ def bounded(entries: int) -> Iterator[None]:
 
 
 def sizes(weights_file: Path) -> dict[str, Weights]:
-    """The shapes and kinds of the tensors of a weights file, from its header alone.
+    """Reads the shapes and kinds of the tensors of a weights file, from its header alone.
 
     Raises:
         InputError: If it is not whole.
@@ -240,7 +240,7 @@ def sizes(weights_file: Path) -> dict[str, Weights]:
 
 
 def first_difference(model: nn.Module, weights: Mapping[str, Weights]) -> str | None:
-    """Where a model differs from the weights of a file, in words; None where they fit.
+    """Says where a model differs from the weights of a file; None where they fit.
 
     A tensor without elements takes any number of rows: it is filled from the file.
     """
@@ -266,7 +266,7 @@ def first_difference(model: nn.Module, weights: Mapping[str, Weights]) -> str | 
 
 
 def _way_through(model: Any) -> str | None:
-    """Why a signal cannot go through an autoencoder on the meta device; None if it can.
+    """Says why a signal cannot pass through an autoencoder on the meta device; None if it can.
 
     Sizes that the weights do not show, such as that of the signal, must fit as well.
     """
@@ -297,7 +297,7 @@ def _is_smaltis(part: Any) -> bool:
 
 
 def _kind_of(dtype: str) -> str:
-    """The kind of a type of safetensors, such as BF16."""
+    """Returns the kind of a type of safetensors, such as BF16."""
     if dtype == "BOOL":
         return "bool"
     return {"F": "float", "B": "float", "C": "complex"}.get(dtype[:1], "int")
@@ -313,7 +313,7 @@ def _kind(tensor: Tensor) -> str:
 
 @functools.cache
 def _parameters(cls: type) -> dict[str, tuple[Any, bool]]:
-    """The annotation of each parameter of a constructor, and whether it must be given."""
+    """Returns the annotation of each parameter of a constructor, and whether it is required."""
     init = inspect.unwrap(cls.__init__)  # type: ignore[misc]
     try:
         hints = typing.get_type_hints(init, include_extras=True)
@@ -348,7 +348,7 @@ def _plain(value: Any, wanted: Any, path: str) -> None:
 
 
 def _is_number_of_range(value: Any) -> bool:
-    """False for a number that is not finite or not below 2^63; True for all else."""
+    """Returns False for a number that is not finite or not below 2^63; True for all else."""
     if isinstance(value, float):
         return math.isfinite(value)
     return not isinstance(value, int) or abs(value) < WIDEST
@@ -366,7 +366,7 @@ def _wrong(value: Any, wanted: str, path: str) -> InputError:
 
 
 def _short(value: Any) -> str:
-    """A value in at most 60 characters, however large it is."""
+    """Shows a value in at most 60 characters, however large it is."""
     if isinstance(value, list | dict):
         return f"a {'list' if isinstance(value, list) else 'JSON object'} of {len(value)}"
     if isinstance(value, int) and value.bit_length() > 200:

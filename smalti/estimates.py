@@ -70,7 +70,7 @@ def check_step(
 
 
 def kept_for_backward(forward: Callable[[], Any], model: nn.Module) -> int:
-    """Bytes that a forward pass keeps for the backward pass, without the model's own weights."""
+    """Counts the bytes that a forward pass keeps for the backward pass, without the weights."""
     own = {weights.untyped_storage().data_ptr() for weights in model.parameters()}
     kept: dict[int, int] = {}
 
@@ -86,7 +86,7 @@ def kept_for_backward(forward: Callable[[], Any], model: nn.Module) -> int:
 
 
 def context_of_one(prior: Prior) -> Tensor | None:
-    """A context of one grid for a prior, no matter which."""
+    """Returns any context of one grid for a prior."""
     condition = prior.condition
     if condition is None:
         return None
@@ -135,7 +135,7 @@ def check_report(recipe: Recipe, signal: Signal) -> None:
 
 
 def tried(recipe: Recipe, splits: Splits) -> list[tuple[nn.Module, Training]]:
-    """All that is trained, and how, after one forward pass.
+    """Tries one forward pass of all that is trained; returns the models and how they are trained.
 
     Raises:
         InputError: If it does not fit together, or cannot fit in memory.
@@ -172,7 +172,7 @@ def tried(recipe: Recipe, splits: Splits) -> list[tuple[nn.Module, Training]]:
 def _tried_prior(
     recipe: Recipe, tokenizer: Tokenizer, splits: Splits, level: int, tokens: Tensor
 ) -> tuple[nn.Module, Training]:
-    """The prior of a level, and how it is trained, after the loss of one grid."""
+    """Returns the prior of a level and how it is trained, after the loss of one grid."""
     chosen, quantizer = recipe.prior, tokenizer.levels[level]
     assert chosen is not None
     sizes = set(quantizer.codebook_sizes)

@@ -148,7 +148,7 @@ def write_text(path: str | Path, text: str) -> None:
 
 
 def read_bytes(path: str | Path, most: int | None = None) -> bytes:
-    """The content of a file; a pipe or a device in its place is not waited for.
+    """Reads the content of a file; never waits for a pipe or a device in its place.
 
     Arguments:
         path: Of the file.
@@ -181,7 +181,7 @@ def regular(path: str | Path) -> None:
 
 
 def sha256(path: str | Path) -> str:
-    """The SHA-256 of a file's bytes, in hexadecimal digits."""
+    """Returns the SHA-256 of a file's bytes, in hexadecimal digits."""
     digest = hashlib.sha256()
     with _opened(path) as file:
         while block := file.read(1 << 20):
@@ -226,7 +226,7 @@ def _is_of(match: re.Match[str], name: str) -> bool:
 
 
 def is_abandoned(path: Path) -> bool:
-    """Whether no living process writes a temporary file or folder."""
+    """Returns whether no living process writes a temporary file or folder."""
     match = LEFT.fullmatch(path.name)
     pid = None if match is None else match["pid"]
     try:
@@ -266,7 +266,7 @@ def _remove(path: Path) -> None:
 
 
 def _beside(folder: Path, name: str, suffix: str = "") -> Path:
-    """A new temporary name in a folder."""
+    """Returns a new temporary name in a folder."""
     id_ = f"{os.getpid()}-{secrets.token_hex(4)}"
     return folder / f".{name[:LONGEST]}.{id_}.partial{suffix}"
 
@@ -300,7 +300,7 @@ def _held(path: Path, flags: int) -> Iterator[None]:
 
 
 def _followed(path: Path) -> Path:
-    """Where the links at a path lead."""
+    """Returns where the links at a path lead."""
     if not path.is_symlink():
         return path
     target = Path(os.path.realpath(path))
@@ -310,7 +310,7 @@ def _followed(path: Path) -> Path:
 
 
 def _replaced(target: Path) -> os.stat_result | None:
-    """What is known of the file at a path; None where there is none."""
+    """Returns the status of the file at a path; None where there is none."""
     try:
         found = target.stat()
     except FileNotFoundError:

@@ -19,7 +19,7 @@ GROUPS = Path("/sys/fs/cgroup")
 
 
 def memory() -> int:
-    """Bytes that a process can have at most: of the machine, or of its container."""
+    """Returns the bytes that a process can have at most: of the machine, or of its container."""
     limits = [2**63]
     try:
         limits.append(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
@@ -80,7 +80,7 @@ def check_disk(need: float, folder: Path, what: str, mend: str) -> None:
 
 
 def in_words(count: float) -> str:
-    """A number of bytes.
+    """Formats a number of bytes.
 
     Example:
         >>> in_words(999), in_words(12_345), in_words(3.2e12)

@@ -30,7 +30,7 @@ RATIO = 100  # beyond that, times its own size
 
 
 def read_npz(path: Path, wanted: re.Pattern[str]) -> dict[str, np.ndarray]:
-    """The arrays of an .npz whose names match `wanted`; raises one of DAMAGED if it is not one."""
+    """Reads the arrays of an .npz whose names match `wanted`; raises one of DAMAGED at others."""
     regular(path)
     with path.open("rb") as file, ZipFile(file) as archive:
         members = {
@@ -62,7 +62,7 @@ def mark_npz(path: Path) -> None:
 
 
 def _read_npy(content: IO[bytes], name: str, size: int) -> np.ndarray:
-    """One array, if it is as large as its member of the archive."""
+    """Reads one array, if it is as large as its member of the archive."""
     version = npy.read_magic(content)
     read_header = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
     shape, fortran, dtype = read_header(content)

@@ -37,7 +37,7 @@ COLUMNS = re.compile(r"indices(_\d+)?|context|latents")
 
 
 def written_by_smalti(path: Path) -> bool:
-    """Whether a file is one that smalti wrote, and that nobody has added to since."""
+    """Returns whether smalti wrote a file, and nobody has added to it since."""
     recognise = {
         ".png": _is_png,
         ".npz": _is_npz,
@@ -77,7 +77,7 @@ def check_file(path: str | Path, overwrite: bool = False) -> None:
 def output(
     out: str, suffixes: Iterable[str] = (), *, folder: bool = False, overwrite: bool = False
 ) -> Path:
-    """The path that `--out` means, checked before any work is done for it.
+    """Returns the path that `--out` means, checked before any work is done for it.
 
     Arguments:
         out: As given; a leading ~ is the home folder.
@@ -119,7 +119,7 @@ def output(
 
 
 def check_name(out: str) -> Path:
-    """The path that a name in an option means: ~ is the home folder.
+    """Returns the path that a name in an option means: ~ is the home folder.
 
     Raises:
         InputError: If the name is empty, or can only be a slip.

@@ -117,7 +117,7 @@ def load_data(
     ways: Sequence[str] = CHANGED,
     training: bool = True,
 ) -> Splits:
-    """The data of a run as its manifest has them; those of a new run with a manifest of their own.
+    """Loads the data of a run as in its manifest; those of a new run with a new manifest.
 
     Arguments:
         folder: The run directory.
@@ -187,7 +187,7 @@ def _accepted(folder: Path, splits: Splits, comparison: Comparison, said: str) -
 
 
 def _begun(folder: Path) -> bool:
-    """Whether something was learned in a run, or partly."""
+    """Returns whether something was learned in a run, or partly."""
     return any((folder / name).exists() for name in LEARNED) or bool(_states(folder))
 
 

@@ -46,7 +46,7 @@ class Range(NamedTuple):
         return low and (value < self.most if self.below else value <= self.most)
 
     def for_a(self, value: float) -> str:
-        """What to say to who gave `value`: the end that it missed, of a long range."""
+        """Says which end of a long range `value` missed."""
         if self.most <= 1000 or not -math.inf < value < math.inf:
             return str(self)
         missed = (
@@ -157,7 +157,7 @@ RANGES: dict[str, Range] = {
 
 
 def range_of(owner: str, name: str) -> Range:
-    """What makes sense for the argument `name` of the class `owner`."""
+    """Returns the range of the argument `name` of the class `owner`."""
     return RANGES.get(f"{owner}.{name}") or RANGES.get(name) or Range()
 
 
@@ -191,7 +191,7 @@ def check(what: str, value: Any, allowed: Range) -> None:
 
 
 def _number(value: float) -> str:
-    """A number in full where that is short, else in words of its size."""
+    """Formats a number in full if that is short, else by its size."""
     if value == LARGEST_INTEGER:
         return "2^63 - 1"
     if isinstance(value, int):

@@ -247,7 +247,7 @@ def fit(
 
 
 def data_of(run: Run, changed_data: str = "refuse") -> Splits:
-    """The data of a run that is there, as it was made from them.
+    """Loads the data of an existing run, as it was made from them.
 
     Arguments:
         run: The run.
@@ -274,7 +274,7 @@ def data_of(run: Run, changed_data: str = "refuse") -> Splits:
 
 
 def examples_of(run: Run, split: SplitName) -> Examples:
-    """The examples of one split of a run, as it was made from them; of made ones none is made yet.
+    """Returns the examples of one split of a run; synthetic ones are not made yet.
 
     Raises:
         InputError: If one is missing.
@@ -294,7 +294,7 @@ def examples_of(run: Run, split: SplitName) -> Examples:
 
 
 def parts(run: Run) -> dict[str, str]:
-    """The checksums of what a run holds: data, models and tokens, by name."""
+    """Returns the checksums of what a run holds: data, models and tokens, by name."""
     manifest = read_manifest(run.data)
     found = {} if manifest is None else {"data": manifest.checksum}
     models = [run.tokenizer, run.autoencoder, run.prior, *sorted(run.prior.glob("*"))]
@@ -325,7 +325,7 @@ def _settled(
     splits: Splits,
     trained: Sequence[tuple[nn.Module, Training]],
 ) -> Namespace:
-    """The configuration with a number for all that it leaves to the data."""
+    """Returns the configuration with a number for every "auto"."""
     priors = [(model, training) for model, training in trained if isinstance(model, Prior)]
     if recipe.prior is None or not priors:
         return config

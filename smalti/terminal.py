@@ -57,7 +57,7 @@ def drop_what_is_left() -> None:
 
 
 def plain(text: str) -> str:
-    """A text as one line of a length that can be read, without what moves a cursor.
+    """Returns a text as one line of readable length, without control characters.
 
     Example:
         >>> plain("no file \\n  named \\x1b[2J")
@@ -73,7 +73,7 @@ def plain(text: str) -> str:
 
 
 def _instead(error: UnicodeError) -> tuple[str, int]:
-    """What is written in the place of what cannot be."""
+    """Returns the substitute of a character that the encoding lacks."""
     if not isinstance(error, UnicodeEncodeError):
         raise error
     wrong = error.object[error.start : error.end]

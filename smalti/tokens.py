@@ -223,7 +223,7 @@ def cached_tokenizer(folder: Path) -> str | None:
 
 
 def cache_made_from(folder: Path) -> dict[str, str]:
-    """What else than the tokenizer the cache was made from; empty where that is not said.
+    """Reads what the cache was made from, beside the tokenizer; empty where it does not say.
 
     Raises:
         InputError: If `tokens.json` is missing or damaged.
@@ -238,7 +238,7 @@ def cache_made_from(folder: Path) -> dict[str, str]:
 
 
 def _manifest(folder: Path) -> dict[str, Any]:
-    """What `tokens.json` says; raises one of BROKEN unless it is whole."""
+    """Reads `tokens.json`; raises one of BROKEN unless it is whole."""
     manifest = json.loads(read_bytes(folder / MANIFEST, LARGEST))
     if not {"checksum", "shards"} & manifest.keys():
         return {**manifest, "shards": _older_shards(folder, manifest["splits"])}
@@ -248,7 +248,7 @@ def _manifest(folder: Path) -> dict[str, Any]:
 
 
 def _older_shards(folder: Path, counts: dict[str, int]) -> dict[str, dict[str, None]]:
-    """The shards of a cache that was written before they had checksums: their rows are counted."""
+    """Lists the shards of a cache from before they had checksums, with their rows counted."""
     shards = {split: sorted(folder.glob(f"{split}-*.parquet")) for split in counts}
     for split, files in shards.items():
         if sum(pq.read_metadata(file).num_rows for file in files) != counts[split]:
@@ -353,7 +353,7 @@ def _read_parquet(path: Path) -> dict[str, np.ndarray]:
 
 
 def _lists(column: pa.ChunkedArray, name: str, metadata: dict[bytes, bytes]) -> np.ndarray:
-    """A column of lists of one length as (N, *grid)."""
+    """Reads a column of lists of one length as (N, *grid)."""
     types = pa.types
     kinds = (types.is_list, types.is_large_list, types.is_fixed_size_list)
     listed = any(is_kind(column.type) for is_kind in kinds)

@@ -197,7 +197,7 @@ class ContinuousAutoencoder(KeepsFloat32, Pretrained, ABC):
 
     @torch.no_grad()
     def sample(self, n: int, generator: torch.Generator | None = None) -> Tensor:
-        """n new signals (n, C, *size).
+        """Draws n new signals (n, C, *size).
 
         Raises:
             InputError: If n is negative or no whole number.
@@ -269,7 +269,7 @@ class ContinuousAutoencoder(KeepsFloat32, Pretrained, ABC):
             self.latent_kl.copy_(kl)
 
     def _shown(self, z: Tensor) -> Tensor:
-        """Given latents, of any floating-point type → signals, clipped to their range."""
+        """Decodes latents of any floating-point type to signals, clipped to their range."""
         z = as_floats(z, "Latents")
         check_finite(z.float(), "Latents")
         x_hat = self._decoded(to_weights(z, self))

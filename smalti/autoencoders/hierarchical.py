@@ -280,7 +280,7 @@ class HierarchicalAutoencoder(Tokenizer):
         return [math.prod(self.factors[:level]) for level in range(len(self.factors))]
 
     def _checked_grids(self, indices: Sequence[Tensor]) -> list[Tensor]:
-        """The grids as int64 on the model's device."""
+        """Returns the grids as int64 on the model's device."""
         several = isinstance(indices, list | tuple)
         if not several or not 1 <= len(indices) <= len(self.levels):
             got = f"{len(indices)} grids" if several else "one tensor"

@@ -15,7 +15,7 @@ __all__ = ["as_batch", "as_pair", "checked_size", "device_of"]
 
 
 def as_batch(x: Any, signal: Signal, model: nn.Module) -> Tensor:
-    """A batch of signals, on the model's device and in the type of its weights.
+    """Moves a batch of signals to the device and the type of the model's weights.
 
     Arguments:
         x: (B, C, *size), of any floating-point type: a tensor, an array or nested lists.
@@ -33,7 +33,7 @@ def as_batch(x: Any, signal: Signal, model: nn.Module) -> Tensor:
 
 
 def as_pair(x_a: Any, x_b: Any, signal: Signal, model: nn.Module) -> Tensor:
-    """Two signals (C, *size) as one batch of two; see `as_batch`."""
+    """Stacks two signals (C, *size) to one batch of two; see `as_batch`."""
     pair = [as_batch(as_tensor(x, "The signal")[None], signal, model) for x in (x_a, x_b)]
     if pair[0].shape != pair[1].shape:  # where any size goes
         shapes = " and ".join(str(tuple(x.shape[1:])) for x in pair)
@@ -42,7 +42,7 @@ def as_pair(x_a: Any, x_b: Any, signal: Signal, model: nn.Module) -> Tensor:
 
 
 def checked_size(size: Any, whole: tuple[int, ...]) -> tuple[int, ...] | None:
-    """The size that signals are cropped to, at most `whole`; None for that.
+    """Returns the size that signals are cropped to, at most `whole`; None for no crop.
 
     Raises:
         InputError: If it has another number of lengths, or one is out of range.
@@ -59,5 +59,5 @@ def checked_size(size: Any, whole: tuple[int, ...]) -> tuple[int, ...] | None:
 
 
 def device_of(model: nn.Module) -> torch.device:
-    """Where a model's weights lie."""
+    """Returns the device of a model's weights."""
     return next((parameter.device for parameter in model.parameters()), torch.device("cpu"))

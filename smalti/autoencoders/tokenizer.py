@@ -94,7 +94,7 @@ class Tokenizer(nn.Module, Pretrained, ABC):
         """
 
     def as_batch(self, x: Any) -> Tensor:
-        """A batch of signals as the encoder takes it: on its device, in the type of its weights.
+        """Moves a batch of signals to the device and the type of the weights.
 
         Arguments:
             x: (B, C, *size), of any floating-point type: a tensor, an array or nested lists.
@@ -105,7 +105,7 @@ class Tokenizer(nn.Module, Pretrained, ABC):
         return as_batch(x, self.signal, self)
 
     def as_pair(self, x_a: Any, x_b: Any) -> Tensor:
-        """Two signals (C, *size) as one batch of two; see `as_batch`."""
+        """Stacks two signals (C, *size) to one batch of two; see `as_batch`."""
         return as_pair(x_a, x_b, self.signal, self)
 
     @property

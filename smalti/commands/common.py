@@ -147,7 +147,7 @@ def named_images(
 
 
 def range_of(model: Model | ContinuousModel) -> tuple[float, float] | None:
-    """What is black and what is white among numbers of more than 8 bits, if the run's data say."""
+    """Returns the range of pixel values that the run's data were read with, if one was given."""
     data = {} if model.run is None else model.run.read_config().get("data")
     arguments = data.get("init_args") if isinstance(data, dict) else None
     chosen = arguments.get("range") if isinstance(arguments, dict) else None

@@ -85,7 +85,7 @@ def report(run: Run, splits: Splits, overwrite: bool = False) -> int:
 
 
 def _histogram(model: Model) -> tuple[Prior | None, str]:
-    """The histogram of the tokens of a run, or why there is none."""
+    """Returns the histogram of the tokens of a run, or why there is none."""
     if model.prior is None:
         return None, ""
     try:

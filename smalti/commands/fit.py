@@ -34,7 +34,7 @@ Any field of the recipe can be given as a dotted option:
 
 
 def run(words: Sequence[str]) -> int:
-    """Fits, then writes samples and report; gives the exit status."""
+    """Trains, then writes samples and report; returns the exit status."""
     rest = list(words)
     if {"-h", "--help"} & set(rest):
         print(USAGE)

@@ -77,7 +77,7 @@ class Pictures:
         print(f"{self.path}/: {len(images)} images")
 
     def _there(self, count: int) -> Iterator[Path]:
-        """The files of the names that will be written which are there already."""
+        """Returns which of the files to be written exist already."""
         if self.single:
             yield self.path
         elif self.path.is_dir():
@@ -88,7 +88,7 @@ class Pictures:
 
 
 def _names(inputs: Sequence[str]) -> list[str]:
-    """A name for each input, all different, also where upper and lower case are one."""
+    """Returns a name for each input, all different even without upper and lower case."""
     names = [Path(file).stem for file in inputs]
     alike = len({name.casefold() for name in names}) < len(names)
     if alike or any(len(name.encode(errors="replace")) > LONGEST for name in names):

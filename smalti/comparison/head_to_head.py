@@ -112,7 +112,7 @@ def head_to_head(
 
 
 def _data(config: Namespace, there: Sequence[Run], changed_data: str) -> Splits:
-    """The data of all runs: those that the runs which are there were made from, where any are."""
+    """Loads the data of all runs: those that existing runs were made from, if there are any."""
     source, splits = schema.build(config).data, None
     data = yaml.safe_load(schema.dump(config))["data"]
     for run in there:
@@ -171,7 +171,7 @@ def _measured(run: Run, config: Namespace, splits: Splits) -> dict[str, Any]:
 
 
 def _is_of(run: Run, file: Path) -> bool:
-    """Whether a report is of what the run holds; a damaged or older one is not asked."""
+    """Returns whether a report is of the models of the run; False for a damaged or older one."""
     try:
         found = json.loads(file.read_text(encoding="utf-8"))["made_from"]
     except (ValueError, KeyError, TypeError):

@@ -52,7 +52,7 @@ class Outcome:
 
     @classmethod
     def none(cls, method: str, bits: int, seed: int, figures: Sequence[str], why: str) -> Outcome:
-        """An outcome without any figure."""
+        """Returns an outcome without any figure."""
         return cls(
             method, bits, seed, dict.fromkeys(figures, math.nan), [], dict.fromkeys(figures, why)
         )
@@ -92,7 +92,7 @@ class Comparison:
 
     @property
     def missing(self) -> list[str]:
-        """What is missing of which outcomes, and why: a line for each reason."""
+        """Lists what is missing of which outcomes, and why: a line for each reason."""
         reasons: dict[str, list[str]] = {}
         for one in self.outcomes:
             of = f"{one.method}, {one.bits} bits, seed {one.seed}"
@@ -199,7 +199,7 @@ class Comparison:
 
 
 def _spread(values: list[float]) -> str:
-    """Mean ± standard deviation, to the digit that the deviation leaves; of those there are."""
+    """Formats mean ± standard deviation of the figures there are, to its significant digit."""
     values = [value for value in values if not math.isnan(value)]
     if not values:
         return "–"
@@ -214,13 +214,13 @@ def _spread(values: list[float]) -> str:
 
 
 def _middle(values: list[float]) -> float:
-    """The mean of those there are; infinite of none, so that it comes last."""
+    """Returns the mean of the figures there are; infinity for none, so that it sorts last."""
     values = [value for value in values if not math.isnan(value)]
     return mean(values) if values else math.inf
 
 
 def _strict(tree: Any) -> Any:
-    """What JSON can hold: a number that is not finite becomes null."""
+    """Replaces numbers that are not finite by null, for strict JSON."""
     if isinstance(tree, dict):
         return {name: _strict(branch) for name, branch in tree.items()}
     if isinstance(tree, list | tuple):
@@ -229,7 +229,7 @@ def _strict(tree: Any) -> Any:
 
 
 def _aligned(curves: Sequence[Sequence[tuple[int, float, float]]]) -> np.ndarray:
-    """The points (seeds, points, 3) at the steps that all curves have, of those with any."""
+    """Returns the points (seeds, points, 3) at the steps that all curves with any points have."""
     curves = [curve for curve in curves if curve]
     shared = (
         set.intersection(*({point[0] for point in curve} for curve in curves)) if curves else {}

@@ -95,7 +95,7 @@ class Examples(Dataset[Batch], ABC):
         return self if n >= len(self) else _First(self, n)
 
     def drawn(self, n: int, seed: int) -> Examples:
-        """n examples drawn at random, in order, or all where there are fewer.
+        """Draws n examples at random, in order; all if there are fewer.
 
         Of labelled examples each label has its share, and at least one example where n is no less
         than the number of labels. Of endless examples it is the first n.
@@ -146,7 +146,7 @@ class Source(ABC):
         """
 
     def load_by_order(self) -> Splits:
-        """As `load`, but what is held out is decided by the number of examples and their order.
+        """Loads as `load`, but holds out by the number of examples and their order.
 
         So it was before runs had manifests; for the data of such runs alone.
         """
@@ -176,7 +176,7 @@ class Factored(Source):
 
 
 def _evenly(labels: Tensor) -> Tensor:
-    """An order of labels (N,) whose every prefix has of each its share, and first one of each."""
+    """Orders labels (N,) so that every prefix has each label's share, one of each first."""
     order = labels.argsort(stable=True)
     counts = labels.bincount()
     starts = counts.cumsum(0) - counts

@@ -185,7 +185,7 @@ def decode(
 
 
 def reason(error: Exception) -> str:
-    """Why an image cannot be read, in few words."""
+    """Says why an image cannot be read, in few words."""
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     if isinstance(error, Image.DecompressionBombError):

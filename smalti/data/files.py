@@ -100,7 +100,7 @@ def _half(keep: str, height: int, width: int) -> tuple[slice, slice]:
 
 
 def _opaque(path: Path, size: tuple[int, int]) -> Tensor:
-    """(H, W), True where the file's pixel is opaque, brought to that size as the image is."""
+    """Returns (H, W), True where the file's pixel is opaque, resized as the image is."""
     with open_image(path) as image:
         if image.mode[0] in "IF":
             return torch.ones(size, dtype=torch.bool)

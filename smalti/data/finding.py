@@ -247,7 +247,7 @@ def _is_picture(path: Path) -> bool:
 def _tables_by_split(
     files: list[Parts], where: str, splits: bool, passed: Counter[str]
 ) -> dict[str, list[Parts]]:
-    """Parquet files, by the split in the name of the file or else of its folders."""
+    """Groups parquet files by the split in the name of the file or else of its folders."""
     found: dict[str, list[Parts]] = defaultdict(list)
     for file in files:
         names = [PurePath(file[-1]).stem, *reversed(file[:-1])] if splits else []

@@ -43,7 +43,7 @@ class IdxSplit(NamedTuple):
 
 
 def find_idx(paths: Sequence[Path]) -> dict[str, IdxSplit]:
-    """The splits among files that are IDX files by their names; empty where there are none.
+    """Finds the splits among files that are IDX files by their names; empty if there are none.
 
     Raises:
         InputError: If a file is broken, or images and labels do not belong together.

@@ -207,7 +207,7 @@ def _tiles(image: Image.Image) -> list:
 
 
 def _is_animated(image: Image.Image) -> bool:
-    """Whether there are more frames; other pictures in a photo (MPO) are not counted."""
+    """Returns whether there are more frames; other pictures in a photo (MPO) do not count."""
     if image.format == "MPO":
         return False
     try:

@@ -209,7 +209,7 @@ class _Part(NamedTuple):
     names: list[str]
 
     def take(self, chosen: Tensor) -> _Part:
-        """Those that are chosen (N,), bool."""
+        """Selects the images that are chosen (N,), bool."""
         rows = chosen.nonzero()[:, 0]
         return self._replace(
             examples=self.examples.take(rows),
@@ -224,7 +224,7 @@ Divide = Callable[[_Part, str, float, int, torch.Generator], Tensor]
 def _by_content(
     part: _Part, split: str, share: float, seed: int, generator: torch.Generator
 ) -> Tensor:
-    """Which images are held out (N,), bool: by what they are."""
+    """Returns which images are held out (N,), bool: by their content."""
     labels = part.examples.conditions
     numbers = None if labels is None else labels.numpy()
     return torch.from_numpy(held_out(part.fingerprints, numbers, split, share, seed))
@@ -233,7 +233,7 @@ def _by_content(
 def _by_order(
     part: _Part, split: str, share: float, seed: int, generator: torch.Generator
 ) -> Tensor:
-    """Which images are held out (N,), bool: at random places."""
+    """Returns which images are held out (N,), bool: at random places."""
     n = len(part.names)
     if n < 2:
         raise InputError(
@@ -246,7 +246,7 @@ def _by_order(
 
 
 def _split_line(parts: dict[str, _Part], given: Collection[str]) -> str:
-    """How many images each split has in the end, and who chose them."""
+    """Says how many images each split has, and whether it was given or held out."""
     sizes = [
         f"{split} {len(parts[split].names)} ({'given' if split in given else 'held out'})"
         for split in SPLITS[1:]
@@ -257,7 +257,7 @@ def _split_line(parts: dict[str, _Part], given: Collection[str]) -> str:
 def _manifest(
     parts: Sequence[_Part], condition: Label | None, left_out: list[tuple[str, str]]
 ) -> Manifest:
-    """What the images of the three splits are."""
+    """Makes the manifest of the images of the three splits."""
     lengths = [len(part.names) for part in parts]
     labels = [part.examples.conditions for part in parts]
     found_in = np.array([SPLITS.index(part.found_in) for part in parts])
@@ -316,7 +316,7 @@ def _named(column: Column | None, names: Sequence[str]) -> Column:
 
 
 def _text(column: Column | None) -> Column | None:
-    """A column whose words are written as names of labels are."""
+    """Normalizes the words of a column as names of labels."""
     if column is None:
         return None
     values = [label_name(value) if isinstance(value, str) else value for value in column.values]

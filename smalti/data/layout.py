@@ -87,7 +87,7 @@ class _Node:
 
     @classmethod
     def of(cls, files: Iterable[Parts], depth: int = 0) -> _Node:
-        """The folder `depth` folders down, as one for all files."""
+        """Builds the folder `depth` folders down, as one for all files."""
         root = cls(depth)
         for file in files:
             node = root
@@ -139,7 +139,7 @@ class _Reader:
         return self._without_strays(node.files, {"train": self._labelled(node, path)}, path)
 
     def _labelled(self, node: _Node, path: Parts) -> Part:
-        """A level whose folders are labels."""
+        """Reads a level whose folders are labels."""
         files, labels = [], []
         for label, inner in node.folders.items():
             found = inner.all()
@@ -177,7 +177,7 @@ class _Reader:
     # Splits
 
     def _branches(self, node: _Node) -> dict[str, list[tuple[str, str | None]]]:
-        """The folders of each split, each with the label in its name, if that has one."""
+        """Groups the folders of a level by split, each with the label in its name, if any."""
         words = {name: parse_name(name) for name in node.folders}
         strong = [name for name, word in words.items() if word.split and not word.rest]
         weak = [name for name, word in words.items() if word.split and word.rest]
@@ -384,7 +384,7 @@ class _Reader:
 
 
 def _around(node: _Node) -> list[str] | None:
-    """The folders of a level that only lie around what matters; None where they are labels."""
+    """Returns the folders of a level that only wrap others; None where they are labels."""
     names = list(node.folders)
     if len(names) == 1:
         return names
@@ -392,7 +392,7 @@ def _around(node: _Node) -> list[str] | None:
 
 
 def _alike(names: list[str]) -> bool:
-    """Whether names differ in their numbers alone: images_001, images_002."""
+    """Returns whether names differ in their numbers alone: images_001, images_002."""
     letters = {"".join(c for c in name.casefold() if not c.isdecimal()) for name in names}
     return len(letters) == 1
 

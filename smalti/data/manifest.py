@@ -204,5 +204,5 @@ def columns(
 
 
 def _encodable(name: str) -> str:
-    """A name that UTF-8 can hold, whatever its bytes on the disk are."""
+    """Returns a name that UTF-8 can hold, whatever its bytes on the disk are."""
     return str(name).encode("utf-8", "backslashreplace").decode()

@@ -260,19 +260,19 @@ class _Chosen(Examples):
         return torch.cat(conditions)[torch.cat([where for where, _ in found]).argsort()]
 
     def _at(self, chosen: Tensor) -> Iterator[tuple[Examples, Tensor, list[int]]]:
-        """Each part that is needed, the places in a batch that it fills, and its rows."""
+        """Yields each part that is needed, the places in a batch that it fills, and its rows."""
         for number in self.part[chosen].unique().tolist():
             where = (self.part[chosen] == number).nonzero()[:, 0]
             yield self.parts[number], where, self.row[chosen[where]].tolist()
 
 
 def _prints(manifest: Manifest) -> np.ndarray:
-    """(N,): each fingerprint as one value."""
+    """Returns (N,): each fingerprint as one value."""
     return np.ascontiguousarray(manifest.fingerprints).view(f"V{SIZE}").ravel()
 
 
 def _label_numbers(there: Manifest, here: Manifest) -> tuple[np.ndarray, np.ndarray]:
-    """The labels of both, (N,) and (M,), equal where the names are; 0 for none."""
+    """Numbers the labels of both, (N,) and (M,), equal where the names are; 0 for none."""
     words = {
         name: n for n, name in enumerate([*(there.label_names or ()), *(here.label_names or ())])
     }
@@ -284,7 +284,7 @@ def _label_numbers(there: Manifest, here: Manifest) -> tuple[np.ndarray, np.ndar
 
 
 def _keys(there: Manifest, here: Manifest) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Numbers that are equal where two examples are: in all, in content and label, in content."""
+    """Returns keys that are equal where examples match: in all; content and label; content."""
     n = len(there)
     _, content = np.unique(np.concatenate([_prints(there), _prints(here)]), return_inverse=True)
     content = content.reshape(-1)

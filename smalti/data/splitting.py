@@ -82,7 +82,7 @@ class _Groups:
         self._ends = self.sizes.cumsum()
 
     def members(self, group: int) -> np.ndarray:
-        """The examples of a group."""
+        """Returns the examples of a group."""
         end = self._ends[group]
         return self._order[end - self.sizes[group] : end]
 
@@ -117,7 +117,7 @@ def held_out(
 
 
 def _give_back(held: np.ndarray, u: np.ndarray, groups: _Groups, labels: np.ndarray) -> None:
-    """Of each label that is held out whole, gives back the example that fell highest."""
+    """Gives back, of each label that is held out whole, the example with the highest u."""
     kept = np.bincount(labels, weights=~held[groups.of])
     without = (kept == 0)[labels]  # examples of such labels
     order = np.argsort(u[groups.of], kind="stable")

@@ -50,7 +50,7 @@ def codeword_counts(indices: Tensor, codebook_sizes: tuple[int, ...]) -> list[Te
 def codebook_figures(
     counts: list[Tensor], measured_on: str, codebook_sizes: Sequence[int] | None = None
 ) -> dict[str, Figure]:
-    """Usage and perplexity; of several codebooks each, with its number behind the name.
+    """Returns usage and perplexity; of several codebooks each, numbered.
 
     Arguments:
         counts: As `codeword_counts` gives them.

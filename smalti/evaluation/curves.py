@@ -78,7 +78,7 @@ def read_curves(files: Path | Sequence[Path]) -> dict[str, dict[str, Curve]]:
 
 
 def overfitted(curve: Curve) -> tuple[int, int, float, float] | None:
-    """Where a validation loss was lowest and it rose from there to the end by more than chance.
+    """Returns the step of the lowest validation loss if it rose from there by more than chance.
 
     Returns:
         The step of the lowest loss, the last step, and the two losses; `None` if it did not rise.
@@ -201,7 +201,7 @@ def plot_dimensions(held: Tensor, what: str) -> Image.Image:
 
 
 def _read(file: Path) -> dict[str, Curve]:
-    """The points of each `split/quantity` column that has any; rows that are broken are left out.
+    """Reads the points of each `split/quantity` column that has any; leaves out broken rows.
 
     Raises:
         InputError: If there are rows and none of them can be read.

@@ -45,7 +45,7 @@ def figure(value: float, unit: str, protocol: str) -> Figure:
 
 
 def undefined(unit: str, protocol: str, why: str) -> Figure:
-    """A figure that these data or this model do not have.
+    """Returns a figure that these data or this model do not have.
 
     Example:
         >>> display(undefined("share", "", "it is 0 of 0"))

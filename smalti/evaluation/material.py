@@ -151,7 +151,7 @@ class Material(ABC):
     @property
     @abstractmethod
     def encoded(self) -> Seen:
-        """The test set, encoded and reconstructed in one pass.
+        """Encodes and reconstructs the test set in one pass.
 
         Raises:
             InputError: If it is empty.
@@ -323,7 +323,7 @@ class TokenMaterial(Material):
 
     @property
     def encoded(self) -> Encoded:
-        """The test set, encoded and reconstructed in one pass."""
+        """Encodes and reconstructs the test set in one pass."""
         return self.kept("encoded", self._encoded)
 
     def _encoded(self) -> Encoded:
@@ -344,7 +344,7 @@ class TokenMaterial(Material):
         )
 
     def sampled(self, scheme: str) -> Tensor:
-        """Token grids of a scheme, the same conditions for all: to show, or to compare."""
+        """Samples token grids of a scheme, the same conditions for all: to show, or to compare."""
 
         def draw() -> Tensor:
             logger.info("drawing %d samples of the scheme %s", self.drawn_of_each, scheme)

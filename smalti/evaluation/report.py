@@ -127,7 +127,7 @@ class Report:
     made_from: dict[str, str] = field(default_factory=dict)
 
     def to_json(self) -> str:
-        """All but the pictures, as strict JSON: what is infinite or missing is null, and why."""
+        """Returns all but the pictures, as strict JSON: null and the reason for what is missing."""
         content = {
             "title": self.title,
             "summary": self.summary,
@@ -153,7 +153,7 @@ class Report:
         said: set[str] = set()
 
         def missing(*names: str) -> dict[str, str]:
-            """Those of the names that are missing; without names, all that were not said yet."""
+            """Lists which of the names are missing; without names, all that were not listed yet."""
             found = {n: why for n, why in self.missing.items() if n in (names or self.missing)}
             found = {n: why for n, why in found.items() if n not in said}
             said.update(found)

@@ -124,7 +124,7 @@ class Model:
         return None if self.prior is None else self.prior.condition
 
     def encode(self, x: Tensor) -> Any:
-        """Signals (B, C, *size) → indices (B, *grid), of a hierarchy a tuple, coarse to fine.
+        """Encodes signals (B, C, *size) to indices (B, *grid); a tuple of them in a hierarchy.
 
         Arguments:
             x: In the signal's range, of any floating-point type: a tensor, a numpy array or nested
@@ -306,7 +306,7 @@ class Model:
         return self.tokenizer.join(levels)
 
     def _known(self, known: Any, n: int) -> Tensor:
-        """Known tokens, (n, *grid), of what `sample` takes."""
+        """Converts the known tokens of `sample` to (n, *grid)."""
         if isinstance(known, tuple):
             grids = [as_integers(grid, "known") for grid in known]
             shapes = tuple(tuple(grid.shape[1:]) for grid in grids)
@@ -345,7 +345,7 @@ class Model:
 
 
 def _words(condition: Any, n: int) -> list[str]:
-    """The conditions of n samples in words: of one for all, or of n of them.
+    """Describes the conditions of n samples: of one for all, or of n of them.
 
     Raises:
         InputError: If there are more or fewer, or one is neither a word nor a whole number.

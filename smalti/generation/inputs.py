@@ -17,7 +17,7 @@ BATCH = 256  # signals at a time
 
 
 def generator_of(n: Any, seed: Any) -> torch.Generator:
-    """The generator of n samples: fresh without a seed.
+    """Returns the generator of n samples: fresh without a seed.
 
     Raises:
         InputError: If there is nothing to draw, or n or the seed is no such number.

@@ -252,7 +252,7 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 
 
 def in_evaluation(model: M) -> M:
-    """The model in evaluation mode, without changing its mode: a view that shares all else.
+    """Returns a view of the model that is in evaluation mode and shares all else.
 
     Weights, buffers and whatever else its modules hold are the very same objects. A model that is
     in evaluation mode is its own view.

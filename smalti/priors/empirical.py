@@ -197,11 +197,11 @@ class Histogram(KeepsFloat32, TractablePrior):
         return seen.first[numbers[drawn]]
 
     def _keys(self, grids: Tensor) -> list[bytes]:
-        """Each grid of (N, *grid) as something that can be looked up."""
+        """Turns each grid of (N, *grid) into a key."""
         return [row.tobytes() for row in grids.cpu().to(self.grids.dtype).flatten(1).numpy()]
 
     def _unseen(self, value: Tensor) -> str:
-        """What to say of a context that no grid was seen with."""
+        """Says that no grid was seen with a context."""
         what = "this context"
         if isinstance(self.condition, Label):
             what = f"the label {self.condition.format(int(value))!r}"

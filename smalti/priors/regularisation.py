@@ -44,7 +44,7 @@ MOST = Regularisation(0.5, 0.1, 0.1)
 
 
 def advised(parameters: int, tokens: int, passes: float) -> Regularisation:
-    """What suits a prior of so many parameters.
+    """Returns the regularisation that suits a prior with so many parameters.
 
     Arguments:
         parameters: Of the prior.

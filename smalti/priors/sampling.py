@@ -106,7 +106,7 @@ class Choice:
         return torch.randint(below, tuple(shape), generator=self.generator, device=where)
 
     def _take(self, name: str, mend: str) -> None:
-        """Whatever type of number was given, as one of Python's."""
+        """Converts a number of any type to one of Python's."""
         value = getattr(self, name)
         if type(value) is not int and (value is not None or name == "temperature"):
             object.__setattr__(self, name, a_number(value, name, mend))

@@ -91,14 +91,14 @@ class Quantizer(nn.Module, ABC):
 
     @abstractmethod
     def encode(self, z: Tensor) -> Tensor:
-        """The indices of z: (..., D) to (...) or (..., Q), int64, without gradient.
+        """Returns the indices of z: (..., D) to (...) or (..., Q), int64, without gradient.
 
         Those of vectors that are not finite are -1.
         """
 
     @abstractmethod
     def decode(self, indices: Tensor) -> Tensor:
-        """The vectors of indices: (...) or (..., Q) to (..., D), float32; an index of -1 gives 0.
+        """Returns the vectors of indices: (...) or (..., Q) to (..., D), float32; 0 for -1.
 
         Raises:
             InputError: If an index is out of range.
@@ -163,13 +163,13 @@ def taken_in(z: Tensor, dim: int, mask: Tensor | None = None) -> Tensor:
 
 
 def whole(z: Tensor) -> Tensor:
-    """Which vectors (..., D) are finite in float32: (...) bool, without waiting for the device."""
+    """Returns which vectors (..., D) are finite in float32: (...) bool; no device sync."""
     # NaN and infinity survive every sum; only numbers near the largest of all can make one.
     return z.sum(-1, dtype=torch.float32).isfinite()
 
 
 def settled(z: Tensor, mask: Tensor | None, y: Tensor) -> Tensor:
-    """The output y (..., D) in the dtype of z: NaN where z is not finite, and 0 where masked."""
+    """Returns y (..., D) in the dtype of z: NaN where z is not finite, and 0 where masked."""
     good = whole(z)
     other = y.new_full((), torch.nan)
     if mask is not None:

@@ -21,7 +21,7 @@ MANY = 2**24  # multiplications from which on it pays to look for equal rows fir
 
 @torch.no_grad()
 def exact_nearest(z: Tensor, codebook: Tensor) -> Tensor:
-    """The nearest codewords of vectors (N, D) in a codebook (K, D): (N,), int64.
+    """Finds the nearest codewords of vectors (N, D) in a codebook (K, D): (N,), int64.
 
     Vectors that are not finite get 0, and codewords that are not finite are never chosen, unless
     there are no others.
@@ -50,7 +50,7 @@ def _search(z: Tensor, codebook: Tensor) -> Tensor:
 
 
 def _block(z: Tensor, parts: tuple[Tensor, ...], centre: Tensor, scale: float) -> Tensor:
-    """The nearest codewords of vectors (R, D), float64 as the centre is: (R,)."""
+    """Finds the nearest codewords of vectors (R, D), float64 as the centre is: (R,)."""
     relative = z - centre
     length = torch.linalg.vector_norm(relative, dim=1)  # (R,)
     bounds = (_bounds(relative, length, part.double() * scale - centre) for part in parts)
@@ -70,7 +70,7 @@ def _block(z: Tensor, parts: tuple[Tensor, ...], centre: Tensor, scale: float) -
 
 
 def _bounds(z: Tensor, length: Tensor, e: Tensor) -> tuple[Tensor, Tensor]:
-    """What ‖z − e‖² is at least and at most, for z (R, D) and e (T, D): (R, T) each.
+    """Bounds ‖z − e‖² from below and above, for z (R, D) and e (T, D): (R, T) each.
 
     ∞ where it is not a number.
     """
@@ -118,7 +118,7 @@ def _scale(codebook: Tensor) -> float:
 
 
 def _distinct(x: Tensor) -> tuple[Tensor, Tensor]:
-    """The first of each set of equal rows, ascending (M,), and which of them each row is (N,).
+    """Returns the first of each set of equal rows, ascending (M,), and the set of each row (N,).
 
     Equal rows are found by a hash of their bits. Rows of one hash that differ, which is all but
     impossible, are left as they are.

@@ -51,7 +51,7 @@ Alone = Callable[[Callable[[], Any]], Any]
 
 
 def native_nearest(z: Tensor, codebook: Tensor, alone: Alone, spread: Spread) -> Tensor | None:
-    """The nearest codewords of vectors (N, D) in a codebook (K, D): (N,); None where it cannot.
+    """Finds the nearest codewords of vectors (N, D) in (K, D): (N,); None where it cannot.
 
     Arguments:
         z: Vectors.
@@ -101,7 +101,7 @@ def _filled(x: Tensor) -> Tensor:
 
 
 def _fit(z: Tensor, codebook: Tensor) -> bool:
-    """Whether distances in float32 keep their precision."""
+    """Returns whether distances in float32 keep their precision."""
     return SMALLEST < _largest(codebook) < LARGEST and _largest(z) < LARGEST
 
 
@@ -122,7 +122,7 @@ def _number(n: int) -> ctypes.c_int64:
 
 @cache
 def _library() -> ctypes.CDLL | None:
-    """The compiled code, made now if it is not there yet; None where it cannot be had."""
+    """Returns the compiled code, compiled now if it is not there yet; None without a compiler."""
     if os.environ.get("SMALTI_NATIVE") == "0" or os.name != "posix":
         return None
     try:

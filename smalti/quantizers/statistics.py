@@ -23,7 +23,7 @@ __all__ = ["Notes", "Step", "recomputing"]
 
 
 def recomputing() -> bool:
-    """Whether a backward pass is running in this thread, so that a forward pass repeats another."""
+    """Returns whether this thread recomputes a forward pass during a backward pass."""
     # A compiled graph recomputes without coming by here.
     return not torch.compiler.is_compiling() and torch._C._current_graph_task_id() != -1
 

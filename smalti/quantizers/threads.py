@@ -52,7 +52,7 @@ def spread(count: int, work: Callable[[Iterator[int]], None]) -> None:
 
 
 def alone(work: Callable[[], Result]) -> Result:
-    """What `work` gives, computed by one thread."""
+    """Returns what `work` gives, computed by one thread."""
     if getattr(_inside, "worker", False) or torch.get_num_threads() == 1:
         return work()
     return _threads(1).submit(_as_here(work)).result()

@@ -18,7 +18,7 @@ SHORT = 0.01  # s, so that no gradient grows more than a hundredfold
 
 
 def unit(x: Tensor) -> Tensor:
-    """x / ‖x‖ of vectors (..., D), with ‖g_x‖ ≤ 100 ‖g‖.
+    """Returns x / ‖x‖ of vectors (..., D), with ‖g_x‖ ≤ 100 ‖g‖.
 
     A vector without a direction (no coordinate above 1e-12) gives 0 and has no gradient.
 

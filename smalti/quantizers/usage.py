@@ -74,7 +74,7 @@ def perplexity(counts: Tensor) -> float:
 
 
 def codebook_usage(indices: Tensor, codebook_size: int) -> tuple[float, float]:
-    """Usage and perplexity of the indices (...) of a whole evaluation set, for K of any size.
+    """Returns usage and perplexity of the indices (...) of a whole evaluation set, for any K.
 
     Example:
         >>> codebook_usage(torch.tensor([0, 1, 0, 1]), 4)

@@ -48,7 +48,7 @@ def allow(module: str) -> None:
 
 @contextmanager
 def only_allowed() -> Iterator[None]:
-    """In it, jsonargparse imports what is allowed and nothing else.
+    """Lets jsonargparse import what is allowed and nothing else while the block lasts.
 
     Its settings are those of the whole process, and others may use it: they are put back.
     """

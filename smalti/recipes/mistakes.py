@@ -61,7 +61,7 @@ def _innermost(reason: str) -> tuple[str, str]:
 
 
 def _of_a_class(place: str, wrong: str) -> str | None:
-    """Of a class that is missing, unknown or not allowed; None where something else is wrong."""
+    """Explains a class that is missing, unknown or not allowed; None for other mistakes."""
     if denied := re.search(r"Importing '([\w.]+)' is not allowed", wrong):
         return (
             f"{place} names {denied[1]}, which a recipe does not import by itself: if you trust "

@@ -21,7 +21,7 @@ NULLS = ("null", "Null", "NULL", "~")
 
 
 def pairs(words: Sequence[str]) -> list[tuple[str, str, int]]:
-    """The options among words with a value: key, value, and at which word each begins."""
+    """Returns the options with a value: key, value, and the place of the word that begins each."""
     found = []
     for place, word in enumerate(words):
         if not word.startswith("--") or word == "--":
@@ -82,7 +82,7 @@ def set_null(config: Namespace, key: str) -> None:
 
 
 def _fields(node: Any) -> dict[str, Any]:
-    """The fields of a part, whether it names a class or not."""
+    """Returns the fields of a part, whether it names a class or not."""
     if isinstance(node, Namespace):
         node = vars(node)
     if not isinstance(node, dict):
@@ -93,13 +93,13 @@ def _fields(node: Any) -> dict[str, Any]:
 
 
 def _overlap(key: str, later: str) -> bool:
-    """Whether a later option says something else of the same field."""
+    """Returns whether a later option sets the same field."""
     key, later = (f"{name.replace('.init_args', '').rstrip('+')}." for name in (key, later))
     return key.startswith(later) or later.startswith(key)
 
 
 def _check(key: str, value: str) -> None:
-    """A value that is a structure is read within bounds, and a mistake in it is told."""
+    """Reads a structured value within bounds; explains a mistake in it."""
     if len(value) < 200 and not value.lstrip().startswith(("{", "[", "&", "*", "!")):
         return
     try:

@@ -107,7 +107,7 @@ _Loader.add_constructor("tag:yaml.org,2002:map", _mapping)
 
 
 def load(text: str) -> Any:
-    """The value that a YAML text says.
+    """Reads the value of a YAML text.
 
     Raises:
         UnfitText: If it is no YAML, or more than is read.
@@ -137,7 +137,7 @@ def load(text: str) -> Any:
 
 
 def read(path: str | Path) -> Any:
-    """The value that a YAML file says.
+    """Reads the value of a YAML file.
 
     Raises:
         InputError: If it cannot be read as a YAML of a sensible size.
@@ -219,7 +219,7 @@ def _words(value: Any) -> list[str]:
 
 
 def _said(error: Exception) -> str:
-    """What is wrong and where, of what PyYAML says in several lines."""
+    """Returns PyYAML's several lines as one: what is wrong, and where."""
     mark = getattr(error, "problem_mark", None)
     problem = getattr(error, "problem", None) or first_line(error)
     place = f" (line {mark.line + 1}, column {mark.column + 1})" if mark is not None else ""

@@ -425,7 +425,7 @@ def build(config: Namespace) -> Recipe:
 
 
 def _built(config: Namespace) -> dict[str, Any]:
-    """The fields of a recipe, built."""
+    """Builds the fields of a recipe."""
     with only_allowed():
         fields = dict(vars(parser().instantiate(config)))
     fields.pop("config", None)

@@ -35,7 +35,7 @@ def check_parts(build: Callable[[], Any]) -> None:
 
 
 def bytes_of(model: nn.Module) -> int:
-    """Bytes of a model's weights and buffers."""
+    """Counts the bytes of a model's weights and buffers."""
     return sum(
         weights.numel() * weights.element_size()
         for weights in (*model.parameters(), *model.buffers())
@@ -43,7 +43,7 @@ def bytes_of(model: nn.Module) -> int:
 
 
 def _modules(part: Any) -> Iterator[nn.Module]:
-    """The models among the fields of a recipe's parts."""
+    """Yields the models among the fields of a recipe's parts."""
     if isinstance(part, nn.Module):
         yield part
     elif isinstance(part, dict):

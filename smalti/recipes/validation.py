@@ -64,7 +64,7 @@ def _may_be_null(owner: type, hint: Any) -> bool:
 
 
 def _parts(value: Any, place: str) -> Iterator[tuple[Mapping[str, Any], str]]:
-    """The parts that have fields of their own: the value itself, or those of a list."""
+    """Yields the parts with fields of their own: the value itself, or those of a list."""
     if isinstance(value, Namespace):
         yield vars(value), place
     elif isinstance(value, dict) and "class_path" in value:
@@ -75,7 +75,7 @@ def _parts(value: Any, place: str) -> Iterator[tuple[Mapping[str, Any], str]]:
 
 
 def _numbers(value: Any) -> Any:
-    """What of a value is numbers, leaving out the parts that have fields of their own."""
+    """Returns the numbers of a value, without the parts that have fields of their own."""
     if isinstance(value, list | tuple):
         return [_numbers(item) for item in value]
     if isinstance(value, Namespace) or (isinstance(value, dict) and "class_path" in value):
@@ -91,7 +91,7 @@ def _hints(owner: type) -> dict[str, Any]:
 
 
 def _dataclass_of(hint: Any) -> type | None:
-    """The dataclass among the alternatives of a type, if there is one."""
+    """Returns the dataclass among the alternatives of a type, if there is one."""
     for candidate in (hint, *get_args(hint), *(a for h in get_args(hint) for a in get_args(h))):
         if isinstance(candidate, type) and dataclasses.is_dataclass(candidate):
             return candidate
@@ -99,7 +99,7 @@ def _dataclass_of(hint: Any) -> type | None:
 
 
 def _class(path: str) -> type:
-    """A class that the parser has imported, by its path."""
+    """Returns a class that the parser has imported, by its path."""
     module, _, name = path.rpartition(".")
     found = getattr(sys.modules.get(module), name, object)
     return found if isinstance(found, type) else object

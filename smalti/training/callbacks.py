@@ -200,7 +200,7 @@ class Progress(Callback):
             self._bar.close()
 
     def _turns_out_long(self, trainer: Trainer) -> bool:
-        """Whether the first steps show that the training will take hours: that is said at once."""
+        """Prints an estimate at once if the first steps show that the training takes hours."""
         done = trainer.global_step - self._first
         if done != FIRST or self._told > self._start:
             return False
@@ -219,7 +219,7 @@ class Progress(Callback):
 
 
 def _duration(seconds: float) -> str:
-    """A time in the unit that suits it.
+    """Formats a time in the unit that suits it.
 
     Example:
         >>> _duration(95), _duration(20_000), _duration(3e6), _duration(1e10)

@@ -45,7 +45,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
 
 def read_state(path: Path, stage: Stage) -> dict[str, Any]:
-    """The saved state of a stage.
+    """Reads the saved state of a stage.
 
     Raises:
         InputError: If it is damaged, or of a stage with another model.
@@ -73,7 +73,7 @@ def read_state(path: Path, stage: Stage) -> dict[str, Any]:
 
 
 def _difference(there: dict[str, Tensor], wanted: dict[str, Tensor]) -> str:
-    """The first place where two states of a model differ in names or shapes, in words."""
+    """Says where two states of a model first differ in names or shapes."""
     if other := sorted(there.keys() ^ wanted.keys()):
         return f"only one of them has {other[0]}"
     for name, tensor in wanted.items():

@@ -81,7 +81,7 @@ class Watch(Callback):
         self.check_weights(trainer, pl_module)
 
     def diverged(self, what: str, trainer: Trainer) -> Diverged:
-        """The error, with what to try."""
+        """Returns the error, with what to try."""
         kept = f"; the last good state is kept in {self.state}" if self.state.exists() else ""
         return Diverged(
             f"The training of the {self.name} has diverged, at step {max(trainer.global_step, 1)} "
@@ -118,14 +118,14 @@ class Watch(Callback):
 
 
 def _all(trainer: Trainer, good: bool) -> bool:
-    """Whether it is good in all processes, which then do the same."""
+    """Returns whether it is good in all processes, which then do the same."""
     if trainer.world_size == 1:
         return good
     return bool(trainer.strategy.reduce_boolean_decision(good, all=True))
 
 
 def _guilty(stage: LightningModule) -> str:
-    """The terms of the loss that are not finite, in words."""
+    """Names the terms of the loss that are not finite."""
     terms = getattr(stage, "last_terms", {})
     names = [
         name for name, value in terms.items() if name != "loss" and not torch.isfinite(value).all()

@@ -81,7 +81,7 @@ def _waiting(strategy: Any, seconds: float) -> Iterator[None]:
 
 
 def _others(rank: int, world: int) -> str:
-    """Who is waited for, by their numbers.
+    """Names who is waited for, by their numbers.
 
     Example:
         >>> _others(0, 2), _others(0, 4), _others(2, 4)

@@ -177,7 +177,7 @@ class Stage(LightningModule):
         """What follows an optimizer step; nothing by default."""
 
     def optimizer(self) -> Optimizer:
-        """The optimizer of what is learned."""
+        """Builds the optimizer of what is learned."""
         learned = [p for p in self.model.parameters() if p.requires_grad]
         return self.training_options.optimizer(learned)
 

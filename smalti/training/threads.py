@@ -71,13 +71,13 @@ def settle_threads(hardware: Hardware, state: Path) -> int:
 
 
 def _alone_on_cpu(hardware: Hardware) -> bool:
-    """Whether one process trains on the CPU: several divide the cores among themselves."""
+    """Returns whether one process trains on the CPU: several divide the cores among themselves."""
     one = hardware.devices in (1, "1", "auto") and hardware.num_nodes == 1
     return one and hardware.device().type == "cpu" and hardware.accelerator in ("auto", "cpu")
 
 
 def _kept(path: Path) -> int | None:
-    """The number that a run began with; None where it is not told, or not readable any more."""
+    """Returns the number that a run began with; None where it is missing or unreadable."""
     try:
         number = json.loads(path.read_text(encoding="utf-8"))["threads"]
     except (OSError, ValueError, KeyError, TypeError):
@@ -87,7 +87,7 @@ def _kept(path: Path) -> int | None:
 
 
 def _fastest(most: int) -> tuple[int, str]:
-    """The fastest number of threads up to `most`, and how it was found, in words."""
+    """Measures the fastest number of threads up to `most`; also says how."""
     if most == 1:
         return 1, "no core is free for more"
     numbers = sorted({*(2**n for n in range(most.bit_length())), most})
@@ -101,7 +101,7 @@ def _fastest(most: int) -> tuple[int, str]:
 
 
 def _medians(numbers: list[int], step: Callable[[], None]) -> dict[int, float]:
-    """The median time of a step with each number of threads, in turn: seconds."""
+    """Measures the median time of a step with each number of threads, in turn: seconds."""
     times: dict[int, list[float]] = {number: [] for number in numbers}
     end = time.perf_counter() + SECONDS
     for turn in range(ROUNDS):
@@ -117,7 +117,7 @@ def _medians(numbers: list[int], step: Callable[[], None]) -> dict[int, float]:
 
 
 def _small_step() -> Callable[[], None]:
-    """Forward, backward and update of a few convolutions, as a training has them."""
+    """Builds a step of a few convolutions: forward, backward and update."""
     with torch.random.fork_rng(devices=[]):  # it must draw nothing from the run's own
         layers = [nn.Conv2d(16, 32, 3, padding=1), nn.ReLU(), nn.Conv2d(32, 32, 3, padding=1)]
         model = nn.Sequential(*layers, nn.ReLU(), nn.Conv2d(32, 16, 1))

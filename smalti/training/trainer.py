@@ -154,7 +154,7 @@ def _usable() -> Iterator[None]:
 
 
 def _where(hardware: Hardware) -> dict[str, Any]:
-    """What Lightning's trainer is told of devices and precision."""
+    """Returns what Lightning's trainer is told of devices and precision."""
     return {
         "accelerator": hardware.accelerator,
         "devices": hardware.devices,
