@@ -28,7 +28,16 @@ from PIL import Image
 from smalti.errors import InputError
 from smalti.files import read_bytes, tidy
 
-__all__ = ["KEY", "MARK", "check_file", "check_name", "check_place", "output", "written_by_smalti"]
+__all__ = [
+    "KEY",
+    "MARK",
+    "check_file",
+    "check_name",
+    "check_place",
+    "is_unmarked_png",
+    "output",
+    "written_by_smalti",
+]
 
 MARK = f"smalti {version('smalti')}"
 KEY = "smalti_version"
@@ -50,6 +59,17 @@ def written_by_smalti(path: Path) -> bool:
         return False
     try:
         return recognise(path)
+    except Exception:  # readers raise nearly anything at a file of another kind
+        return False
+
+
+def is_unmarked_png(path: Path) -> bool:
+    """Whether a file is a PNG that says nothing but its pixels, as smalti wrote them at first."""
+    if not path.is_file():
+        return False
+    try:
+        with Image.open(path, formats=["PNG"]) as image:
+            return not image.info
     except Exception:  # readers raise nearly anything at a file of another kind
         return False
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ import torch
 from PIL import Image
 
 from mistakes import mistake
+from smalti.artifacts import load_model, save_model
 from smalti.cli import main
 from smalti.commands.evaluate import check_report
 from smalti.commands.pictures import Pictures
@@ -24,6 +26,7 @@ from smalti.latents import write_latents
 from smalti.outputs import output, written_by_smalti
 from smalti.pictures import save_png
 from smalti.tokens import TokenGrids, write_tokens
+from tiny import clocks_recipe, vae_recipe, write_recipe
 
 GRIDS = TokenGrids(torch.randint(9, (3, 2, 2)))
 
@@ -264,6 +267,60 @@ def test_a_place_that_cannot_be_written_to_is_said_before_any_work(idle, capsys,
     for words in (COMMANDS["sample"], ["fit", "clocks"], ["compare", "--data", "gaussian"]):
         for out in ("new/a.png", "a.png") if words[0] == "sample" else ("new/run", "run"):
             assert "Permission denied" in mistake(capsys, *words, "--out", out)
+
+
+def of_a_run(folder, **made_from):
+    """A run directory with a report and two pictures as they were written before marks."""
+    (folder / "samples").mkdir(parents=True)
+    (folder / "config.yaml").touch()
+    report = {"smalti_version": "0.1.0", "made_from": {"tokenizer": "abc", **made_from}}
+    (folder / "report.json").write_text(json.dumps(report))
+    for name in ("reconstructions", "curves-prior-loss"):
+        of_the_user(folder / "samples" / f"{name}.png")
+    return folder
+
+
+def test_pictures_of_an_older_run_are_its_own_and_others_are_refused_before_measuring(tmp_path):
+    older = of_a_run(tmp_path / "older")
+    check_report(older, overwrite=False)
+    (older / "data").mkdir()  # a fit that went on wrote it
+    check_report(older, overwrite=False)
+    of_the_user(older / "samples" / "mine.png")  # no name of the report's: is never written
+    check_report(older, overwrite=False)
+    for spoil in (
+        lambda: (older / "config.yaml").unlink(),
+        lambda: (older / "report.json").write_text('{"title": "mine"}'),
+        lambda: Image.new("L", (3, 3)).save(older / "samples" / "clocks.png", dpi=(300, 300)),
+        lambda: (older / "samples" / "clocks.png").write_text("no picture"),
+        lambda: (older / "samples" / "samples-prior.png").mkdir(),
+    ):
+        shutil.rmtree(older)
+        of_a_run(older)
+        spoil()
+        with pytest.raises(InputError, match="older"):
+            check_report(older, overwrite=False)
+    newer = of_a_run(tmp_path / "newer", data="abc")
+    (newer / "data").mkdir()
+    with pytest.raises(InputError, match="was not written by smalti"):
+        check_report(newer, overwrite=False)
+    check_report(newer, overwrite=True)
+
+
+@pytest.mark.parametrize("recipe", [clocks_recipe(), vae_recipe()], ids=["tokens", "latents"])
+def test_every_picture_of_a_report_has_a_name_that_is_checked(recipe, tmp_path, capsys):
+    out = tmp_path / "run"
+    assert main(["fit", str(write_recipe(tmp_path / "tiny.yaml", recipe)), "--out", str(out)]) == 0
+    names = [file.name for file in (out / "samples").iterdir()]
+    assert len(names) > 4 and all(map(Report.PICTURES.fullmatch, names))
+    shutil.rmtree(out / "data")
+    for file in (out / "samples").iterdir():
+        Image.open(file).save(file)  # which leaves out the mark
+    assert not any(map(written_by_smalti, (out / "samples").iterdir()))
+    if "autoencoder" not in recipe:  # whose model says what it was made from
+        for part in ("tokenizer", "prior"):
+            save_model(load_model(out / part), out / part)
+        assert main(["evaluate", str(out)]) == 0
+        assert written_by_smalti(out / "samples" / "reconstructions.png")
 
 
 def test_json_of_smalti_is_known_by_its_version(tmp_path):

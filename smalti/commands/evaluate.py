@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,8 +12,9 @@ from smalti.commands.common import call
 from smalti.data import Splits
 from smalti.errors import InputError
 from smalti.evaluation import Limits, Report, evaluate, evaluate_latents
+from smalti.files import read_bytes
 from smalti.generation import ContinuousModel, Model, load
-from smalti.outputs import check_file, check_place
+from smalti.outputs import KEY, check_file, check_place, is_unmarked_png
 from smalti.priors import Prior
 from smalti.runs import Run, data_of, parts
 
@@ -39,13 +41,43 @@ def again(folder: str, *, overwrite: bool = False, changed_data: str = "refuse")
 
 
 def check_report(folder: Path, overwrite: bool) -> None:
-    """Raises `InputError` if the report would replace files that smalti did not write."""
+    """Checks, before anything is measured, that the report and its pictures can be written.
+
+    Raises:
+        InputError: If they would replace files that smalti did not write.
+        OSError: If they cannot be written there.
+    """
     check_place(folder / Report.FILES[0])
     for name in Report.FILES:
         check_file(folder / name, overwrite)
     samples = Run(folder).samples
-    if samples.exists() and not samples.is_dir():
+    if not samples.exists():
+        return
+    if not samples.is_dir():
         raise InputError(f"{samples} is a file, and the pictures go to a folder of it: move it.")
+    check_place(samples / "file")
+    before_marks = pictures_before_marks(folder)
+    for file in samples.iterdir():
+        if Report.PICTURES.fullmatch(file.name):
+            check_file(file, overwrite or (before_marks and is_unmarked_png(file)))
+
+
+def pictures_before_marks(folder: Path) -> bool:
+    """Whether a run's pictures may be of a version that did not mark them yet.
+
+    Such a version wrote no manifest of the data, which a fit may have added since, and did not say
+    in its report of what data it is.
+    """
+    run = Run(folder)
+    if not run.config.is_file():
+        return False
+    if not run.data.exists():
+        return True
+    try:
+        content = json.loads(read_bytes(folder / "report.json"))
+        return KEY in content and "data" not in content.get("made_from", {})
+    except (OSError, ValueError, AttributeError, TypeError):
+        return False
 
 
 def report(run: Run, splits: Splits, overwrite: bool = False) -> int:
@@ -72,8 +104,9 @@ def report(run: Run, splits: Splits, overwrite: bool = False) -> int:
         if why:
             made.leave_out("Histogram of the training tokens", why, "rate/histogram")
     made.made_from = parts(run)
+    # The pictures first: it is by the report that those of an earlier version are known.
+    made.save_pictures(run.samples, overwrite or pictures_before_marks(run.folder))
     made.save(run.folder, overwrite)
-    made.save_pictures(run.samples, overwrite)
     print(f"Pictures: {run.samples}   Report: {run.folder / 'report.html'}")
     if made.failed:
         print(

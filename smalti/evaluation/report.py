@@ -16,6 +16,7 @@ import base64
 import io
 import json
 import logging
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -36,6 +37,13 @@ from smalti.pictures import save_png
 __all__ = ["Picture", "Report"]
 
 logger = logging.getLogger(__name__)
+
+# The names of the files of all pictures that a report of smalti's can have.
+PICTURES = re.compile(
+    r"(reconstructions|likely|levels|clocks|rejection-[\w.]+|codebook-\d+|labels-\d+"
+    r"|samples-(prior|histogram|uniform)|curves-(tokenizer|prior|autoencoder).*"
+    r"|latents-(dimensions|interpolations|traversals))\.png"
+)
 
 # What data and models can bring about, however right the program is.
 FORESEEN = (
@@ -73,6 +81,7 @@ class Report:
     """
 
     FILES: ClassVar = ("report.json", "report.html")
+    PICTURES: ClassVar = PICTURES
 
     title: str
     summary: str = ""
