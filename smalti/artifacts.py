@@ -151,7 +151,8 @@ def _built(config: Any, known: list[Any]) -> Any:
         raise
     except Exception as error:  # constructors of torch's raise nearly anything
         raise InputError(
-            f"The config of {name} does not fit its constructor: {first_line(error)}."
+            f"The config of {name} does not fit its constructor: {first_line(error)}. Save the "
+            f"model again."
         ) from error
     if isinstance(built, nn.Module):
         known[place] = built

@@ -111,7 +111,9 @@ def _allowing(words: Sequence[str]) -> list[str]:
             continue
         modules.append(module if given else next(left, ""))
         if not modules[-1] or modules[-1].startswith("-"):
-            raise InputError("The option --allow takes the name of a module, got none.")
+            raise InputError(
+                "The option --allow takes the name of a module, got none: write --allow my_models."
+            )
     if modules:
         from smalti.recipes.allowed_classes import allow
 

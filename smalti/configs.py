@@ -140,7 +140,8 @@ class _Check:
             known = range(len(self.modules))
             if type(number) is not int or number not in known:
                 raise InputError(
-                    f"The config names the module {number!r}, got {len(known)} before it."
+                    f"The config names the module {number!r}, got {len(known)} before it: save the "
+                    f"model again."
                 )
             cls = self.modules[number]
             arguments: dict[str, Any] = {}
@@ -173,14 +174,15 @@ class _Check:
             if name not in wanted:
                 raise InputError(
                     f"The config of {cls.__name__} does not fit its constructor: it takes no "
-                    f"{_short(name)}."
+                    f"{_short(name)}. Save the model again."
                 )
         for name, (annotation, needed) in wanted.items():
             if name in arguments:
                 self.value(arguments[name], annotation, f"{path}.{name}")
             elif needed:
                 raise InputError(
-                    f"The config of {cls.__name__} does not fit its constructor: {name} is missing."
+                    f"The config of {cls.__name__} does not fit its constructor: {name} is "
+                    f"missing. Save the model again."
                 )
 
 
@@ -207,8 +209,8 @@ def bounded(entries: int) -> Iterator[None]:
             left[what] -= 1
             if left[what] < 0:
                 raise InputError(
-                    f"The config asks for a model of more parts than its weights are of: they have "
-                    f"{entries} tensors."
+                    f"The config asks for a model of more parts than its weights, which have "
+                    f"{entries} tensors: copy the model again, or save it again."
                 )
 
     tensors, modules = functools.partial(count, "tensors"), functools.partial(count, "modules")

@@ -175,9 +175,7 @@ def regular(path: str | Path) -> None:
         InputError: If it is a folder, a pipe, a device or a socket.
         OSError: If there is nothing.
     """
-    mode = Path(path).stat().st_mode
-    if not stat.S_ISREG(mode):
-        raise InputError(f"{path} is {_kind(mode)}, not a file: give a file.")
+    _check_regular(path, Path(path).stat().st_mode)
 
 
 def sha256(path: str | Path) -> str:
@@ -329,12 +327,18 @@ def _replaced(target: Path) -> os.stat_result | None:
 def _opened(path: str | Path) -> Iterator[BinaryIO]:
     # Without O_NONBLOCK the opening of a pipe would wait for its other end.
     handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
-    mode = os.fstat(handle).st_mode
-    if not stat.S_ISREG(mode):
+    try:
+        _check_regular(path, os.fstat(handle).st_mode)
+    except InputError:
         os.close(handle)
-        raise InputError(f"{path} is {_kind(mode)}, not a file: give a file.")
+        raise
     with os.fdopen(handle, "rb") as file:
         yield file
+
+
+def _check_regular(path: str | Path, mode: int) -> None:
+    if not stat.S_ISREG(mode):
+        raise InputError(f"{path} is {_kind(mode)}, not a file: give a file.")
 
 
 def _kind(mode: int) -> str:

@@ -46,17 +46,18 @@ class Signal:
         if self.kind not in ("image", "audio") or not whole:
             raise InputError(
                 f"A signal is an image or audio whose channels, size and rate are whole numbers "
-                f"from 1 on, got {self.kind!r} with {self.channels}, {self.size} and {self.rate}."
+                f"from 1 on, got {self.kind!r} with {self.channels}, {self.size} and {self.rate}: "
+                f"correct them."
             )
         if len(self.size) not in (0, self.spatial_dims):
             raise InputError(
                 f"The size of {self.kind} has {self.spatial_dims} numbers, or none where any size "
-                f"goes, got {self.size}."
+                f"goes, got {self.size}: give as many."
             )
         if not -math.inf < self.low < self.high < math.inf:
             raise InputError(
                 f"The values of a signal lie between two finite numbers, got {self.low} to "
-                f"{self.high}."
+                f"{self.high}: give two, the lower first."
             )
 
     @property

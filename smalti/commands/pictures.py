@@ -42,7 +42,9 @@ class Pictures:
         overwrite: bool = False,
     ) -> None:
         if columns is not None and columns < 1:
-            raise InputError(f"A sheet has at least 1 column, got --columns {columns}.")
+            raise InputError(
+                f"A sheet has at least 1 column, got --columns {columns}: give 1 or more."
+            )
         # Inputs come first: they are never overwritten, also where that is asked for.
         self.path = output(out, (".png",), folder=True, overwrite=True)
         self.single = (

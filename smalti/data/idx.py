@@ -83,7 +83,7 @@ def read_idx(path: Path) -> np.ndarray:
             zeros, kind, dimensions = struct.unpack(">HBB", stream.read(4))
             if zeros or kind != UNSIGNED_BYTES or not dimensions:
                 raise InputError(
-                    f"{name} is not an IDX file of unsigned bytes: name or replace it rightly."
+                    f"{name} is not an IDX file of unsigned bytes: rename it, or copy it again."
                 )
             sizes = struct.unpack(f">{dimensions}I", stream.read(4 * dimensions))
             return _values(stream, sizes, path)

@@ -129,7 +129,7 @@ class Images(Source):
         if crop not in (crops := ("center", "random", "none")):
             raise InputError(f"A crop is one of {', '.join(crops)}, got {crop!r}.")
         if splits not in ("names", "none"):
-            raise InputError(f"Splits are found by names or are none, got {splits!r}.")
+            raise InputError(f"splits is names or none, got {splits!r}: choose one of the two.")
         check_range(range)
         self.splits, self.range = splits, range
         self.path, self.size, self.channels = str(path), (height, width), channels
