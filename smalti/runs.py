@@ -1,4 +1,4 @@
-"""The run directory: what is made in which order, and what is done already.
+"""The stages of a run: what is made in which order, and what is done already.
 
     config.yaml, data/ ─┬▶ tokenizer/ ──▶ tokens/ ──▶ prior/ ─┬▶ samples/, report.html, report.json
                         └▶ autoencoder/ ──────────────────────┘
@@ -14,9 +14,7 @@ each result says what it was made from (`smalti.provenance`). The report is made
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -34,7 +32,7 @@ from smalti.checksums import own
 from smalti.data import Examples, Factored, GridsAbove, SplitName, Splits
 from smalti.data.manifest import read_manifest, write_manifest
 from smalti.errors import InputError
-from smalti.files import sha256, tidy, write_text
+from smalti.files import sha256, write_text
 from smalti.priors import Cascade, Prior
 from smalti.provenance import (
     CHANGED,
@@ -45,8 +43,9 @@ from smalti.provenance import (
     identities,
     load_data,
 )
-from smalti.recipes import safe_yaml, schema
+from smalti.recipes import schema
 from smalti.recipes.schema import Recipe, TokenizerRecipe
+from smalti.run_directory import Run
 from smalti.tokens import (
     TokenGrids,
     cache_made_from,
@@ -70,112 +69,6 @@ from smalti.training.threads import settle_threads
 __all__ = ["Run", "data_of", "examples_of", "fit", "load_prior", "parts"]
 
 logger = logging.getLogger(__name__)
-
-
-class Run:
-    """The paths of a run directory.
-
-    Arguments:
-        folder: The run directory.
-    """
-
-    def __init__(self, folder: str | Path) -> None:
-        self.folder = Path(folder)
-        self.config = self.folder / "config.yaml"
-        self.data = self.folder / "data"
-        self.tokenizer = self.folder / "tokenizer"
-        self.tokens = self.folder / "tokens"
-        self.prior = self.folder / "prior"
-        self.autoencoder = self.folder / "autoencoder"
-        self.samples = self.folder / "samples"
-
-    @classmethod
-    def existing(cls, folder: str | Path) -> Run:
-        """A run directory that is there.
-
-        Raises:
-            InputError: If it is not one.
-        """
-        run = cls(folder)
-        run.tidy()
-        if not run.config.is_file():
-            raise InputError(
-                f"{folder} is not a run directory (it holds no config.yaml): "
-                f"make one with smalti fit RECIPE --out {folder}."
-            )
-        return run
-
-    def tidy(self) -> None:
-        """Finishes what a killed process was about to write, and clears what it left."""
-        for folder in (self.folder, self.folder / "state", self.prior, self.samples):
-            tidy(folder)
-
-    def check(self, config: Namespace) -> None:
-        """Checks that the folder is free, or holds a run of this very configuration.
-
-        Raises:
-            InputError: If the folder holds a run of another recipe.
-        """
-        if not self.config.is_file():
-            hidden = "."  # what a start leaves that is killed while it writes
-            if self.folder.exists() and any(
-                path.name[0] != hidden for path in self.folder.iterdir()
-            ):
-                raise InputError(
-                    f"{self.folder} is not empty and no run directory: choose another --out."
-                )
-            return
-        wanted = yaml.safe_load(schema.dump(config))
-        difference = _difference(self.read_config(), wanted)
-        if difference:  # of fields that came after the run was made, it has the defaults
-            with suppress(InputError):
-                there = yaml.safe_load(schema.dump(schema.read(str(self.config))))
-                difference = _difference(there, wanted)
-        if difference:
-            raise InputError(
-                f"{self.folder} holds a run of another recipe ({difference}): "
-                f"choose another --out, or run it with the same options."
-            )
-
-    def read_config(self) -> dict[str, Any]:
-        """The resolved configuration."""
-        try:
-            config = safe_yaml.read(self.config)
-        except InputError as error:
-            raise InputError(
-                f"{self.config} is damaged: restore it, or fit to another --out."
-            ) from error
-        return config if isinstance(config, dict) else {}
-
-    def priors(self, levels: int) -> list[Path]:
-        """Where the prior of each level lies, coarse to fine."""
-        return [self.prior] if levels == 1 else [self.prior / str(n) for n in range(levels)]
-
-    def is_continuous(self) -> bool:
-        """Whether it is the run of a continuous autoencoder, without tokens and prior."""
-        return self.read_config().get("autoencoder") is not None
-
-    def recipe(self) -> Recipe:
-        """The recipe of a run that is there, built anew."""
-        return schema.build(schema.read(str(self.config)))
-
-    def curves(self) -> dict[str, list[Path]]:
-        """The logged curves of each stage, in the order in which they were written."""
-
-        def versions(stage: str) -> list[Path]:
-            # What else lies there, such as "version_0 (copy)", is somebody's.
-            found = (logs / stage / "csv").glob("version_*/metrics.csv")
-            numbers = {path: path.parent.name.removeprefix("version_") for path in found}
-            counted = [path for path, number in numbers.items() if number.isdecimal()]
-            return sorted(counted, key=lambda path: int(numbers[path]))
-
-        logs = self.folder / "logs"
-        stages = ["autoencoder"]
-        if not self.is_continuous():
-            found = (path.name for path in logs.glob("prior*"))
-            priors = sorted(name for name in found if re.fullmatch(r"prior(-\d+)?", name))
-            stages = ["tokenizer", *(priors or ["prior"])]
-        return {stage: versions(stage) for stage in stages}
 
 
 def fit(
@@ -476,18 +369,3 @@ def _fit_prior(run: Run, recipe: Recipe, splits: Splits, level: int, made: MadeF
     if is_first():
         save_model(stage.model, run.priors(levels)[level], made_from=own(stage.made_from))
     wait_for_all()
-
-
-def _difference(there: Any, wanted: Any, path: str = "") -> str:
-    """The first place where two configurations differ, in words; empty if they are equal."""
-    if path in ("hardware", "evaluation"):  # change where and how much, not what
-        return ""
-    if isinstance(there, dict) and isinstance(wanted, dict):
-        for key in [*there, *(key for key in wanted if key not in there)]:
-            inner = _difference(there.get(key), wanted.get(key), f"{path}.{key}".lstrip("."))
-            if inner:
-                return inner
-        return ""
-    if wanted == automatic.AUTO and isinstance(there, int | float):
-        return ""  # the number that it became
-    return "" if there == wanted else f"{path} is {there} there and {wanted} here"
