@@ -79,7 +79,7 @@ class Pictures:
         print(f"{self.path}/: {len(images)} images")
 
     def _there(self, count: int) -> Iterator[Path]:
-        """Returns which of the files to be written exist already."""
+        """Yields the files to be written that exist already."""
         if self.single:
             yield self.path
         elif self.path.is_dir():
