@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ __all__ = ["AtomicCheckpointIO", "read_state"]
 
 SEAL = b"smalti sha256 "
 SEALED = len(SEAL) + 64  # bytes
+END = 22  # bytes of the end of an archive without a comment
 PARTS = {"state_dict", "optimizer_states", "lr_schedulers", "loops", "callbacks", "global_step"}
 
 
@@ -48,12 +50,13 @@ def read_state(path: Path, stage: Stage) -> dict[str, Any]:
     """Reads the saved state of a stage.
 
     Raises:
-        InputError: If it is damaged, or of a stage with another model.
+        InputError: If it is damaged, of an earlier version, or of a stage with another model.
     """
     try:
         content = memoryview(read_bytes(path))
         body, seal = content[: -SEALED - 2], bytes(content[-SEALED:])
-        if seal != SEAL + hashlib.sha256(body).hexdigest().encode():
+        sealed = seal == SEAL + hashlib.sha256(body).hexdigest().encode()
+        if not sealed and not _is_whole_without_seal(content):
             raise ValueError("its checksum differs")
         state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
         if lacking := PARTS - state.keys():
@@ -64,12 +67,26 @@ def read_state(path: Path, stage: Stage) -> dict[str, Any]:
             f"{path} is damaged: delete it and give the same command again, which starts this "
             f"stage over ({first_line(error)})."
         ) from error
+    if not sealed:
+        raise InputError(
+            f"{path} is of an earlier version of smalti, which trained otherwise and wrote no "
+            f"checksum: delete it and give the same command again, which starts this stage over."
+        )
     if difference:
         raise InputError(
             f"{path} is the state of another model ({difference}): delete it and give the same "
             f"command again, which starts this stage over."
         )
     return state
+
+
+def _is_whole_without_seal(content: memoryview) -> bool:
+    """Whether it is an archive without a comment, all of whose parts are as they were written."""
+    end = bytes(content[-END:])
+    if not end.startswith(b"PK\x05\x06") or not end.endswith(b"\0\0"):
+        return False
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        return archive.testzip() is None
 
 
 def _difference(there: dict[str, Tensor], wanted: dict[str, Tensor]) -> str:

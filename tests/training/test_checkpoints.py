@@ -64,7 +64,7 @@ def test_what_is_no_state_of_this_stage_is_one_line(tmp_path):
     for content in (b"", b"\x80", whole[:-1], whole[:100], whole + b"\x00", whole[:-80]):
         path.write_bytes(content)
         assert "is damaged" in refused(path, model)
-    torch.save(checkpoint(model), path)  # of another program, without a checksum
+    torch.save(torch.zeros(3), path)  # of another program, without a checksum
     assert "is damaged" in refused(path, model)
     for content in (torch.zeros(3), [1, 2], {"state_dict": model.state_dict()}, {}):
         save(content, path)
@@ -83,6 +83,17 @@ def test_what_is_no_state_of_this_stage_is_one_line(tmp_path):
     path.unlink()
     path.mkdir()
     assert "is a folder" in refused(path, model)
+
+
+def test_a_state_of_an_earlier_version_is_called_so_unless_it_is_damaged(tmp_path):
+    model, path = nn.Linear(3, 2), tmp_path / "a.ckpt"
+    torch.save(checkpoint(model), path)  # which wrote no checksum
+    assert "is of an earlier version of smalti" in refused(path, model)
+    whole = bytearray(path.read_bytes())
+    values = bytes(model.weight.detach().numpy().tobytes())
+    whole[whole.index(values)] ^= 1
+    path.write_bytes(whole)
+    assert "is damaged" in refused(path, model)
 
 
 @pytest.fixture(scope="module")
