@@ -1,4 +1,4 @@
-"""What a user gives to a call, as the call takes it: tensors, whole numbers, seeds.
+"""Converts and checks what a user gives to a call: tensors, whole numbers, seeds.
 
 Whatever can be meant in one way only is taken: numpy arrays of any byte order and nested lists for
 tensors, every integer type for indices, every floating-point type for signals. Everything else is
@@ -118,14 +118,11 @@ def a_whole_number(value: Any, what: str, least: int | None = None, most: int | 
     """
     wanted = f", at least {least}" if most is None else f" from {least} to {most}"
     wanted = "" if least is None else wanted
-    try:
-        if isinstance(value, bool | np.bool_):
-            raise TypeError
-        number = operator.index(value)
-    except (TypeError, ValueError, RuntimeError) as error:
+    number = _integer(value)
+    if number is None:
         raise InputError(
             f"{what} must be a whole number{wanted}, got {_shown(value)}: give one, e.g. 8."
-        ) from error
+        )
     if least is not None and (number < least or (most is not None and number > most)):
         raise InputError(f"{what} must be{wanted.lstrip(',')}, got {number}: choose another.")
     return number
@@ -151,14 +148,11 @@ def a_seed(value: Any) -> int:
     Raises:
         InputError: If it is none.
     """
-    try:
-        if isinstance(value, bool | np.bool_):
-            raise TypeError
-        seed = operator.index(value)
-    except (TypeError, ValueError, RuntimeError) as error:
+    seed = _integer(value)
+    if seed is None:
         raise InputError(
             f"A seed is a whole number between 0 and 2⁶³ − 1, got {_shown(value)}: choose another."
-        ) from error
+        )
     if not 0 <= seed < 2**63:
         raise InputError(f"A seed lies between 0 and 2⁶³ − 1, got {seed}: choose another.")
     return seed
@@ -205,6 +199,16 @@ def to_weights(x: Tensor, module: torch.nn.Module) -> Tensor:
         if parameter.is_floating_point():
             return x.to(parameter.device, parameter.dtype)
     return x
+
+
+def _integer(value: Any) -> int | None:
+    """Returns an integer of any type as int; None for all else, truth values too."""
+    if isinstance(value, bool | np.bool_):
+        return None
+    try:
+        return operator.index(value)
+    except (TypeError, ValueError, RuntimeError):
+        return None
 
 
 def _of_numpy(value: Any, what: str) -> Tensor:

@@ -1,4 +1,4 @@
-"""What a recipe leaves to the data: "auto" becomes a number, which the run's config.yaml then says.
+"""Turns each "auto" of a recipe into a number, which the run's config.yaml then says.
 
 It stands for the dropout of a prior, for its token noise and for its weight decay, of every level.
 The numbers follow from how much data there is (`smalti.priors.regularisation`). A run that goes on

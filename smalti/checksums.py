@@ -1,4 +1,4 @@
-"""What belongs together: what is made carries checksums of what it was made from.
+"""Checksums of what a result was made from, so that mismatched parts of a run are noticed.
 
     data ─▶ tokenizer ─▶ tokens ─▶ prior ─▶ report          data ─▶ autoencoder ─▶ report
 

@@ -1,4 +1,4 @@
-"""What a recipe trains, tried out, and how much it asks for: both before anything is trained.
+"""Tries out what a recipe trains, and estimates the memory and disk it needs, before any training.
 
     weights        counted in a model that is built without memory (`smalti.recipes.sizes`)
     a step         the activations that one example leaves for the backward pass, times the batch

@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, and files that are read without waiting.
+"""Writes files whole or not at all, and reads files without waiting.
 
 A writer works on a temporary name in the same folder; what it wrote is flushed to the disk and then
 renamed onto the final name, which POSIX does in one step. A process killed in between, or a full

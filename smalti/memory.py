@@ -1,4 +1,4 @@
-"""What this machine can hold: asked before anything of an unusual size is made.
+"""The memory and disk of this machine, checked before anything of an unusual size is made.
 
 A process that takes more than there is, is killed without a word, or makes the machine stand still.
 What can only end so is refused; what may fit is tried.

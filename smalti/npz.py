@@ -1,4 +1,4 @@
-"""The arrays of an .npz, read without trusting it: a file of a stranger may claim anything.
+"""Reads the arrays of an .npz without trusting it.
 
 No pickle is read, no array is made larger than the archive says it is, and what unpacks to far more
 than it takes on the disk is refused by what it claims.

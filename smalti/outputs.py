@@ -1,4 +1,4 @@
-"""What may be written where: smalti replaces what it wrote itself, and nothing else.
+"""Output paths: smalti replaces what it wrote itself, and nothing else.
 
 A file carries a mark of smalti's in a place that its format has for it:
 

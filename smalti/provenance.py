@@ -1,4 +1,4 @@
-"""What a run is made from: its data, as they were when it began, and what follows from them.
+"""Compares a run with the data and the stages that it was made from.
 
 A run writes the manifest of its data (`smalti.data.manifest`) before it trains. Whatever loads the
 data of a run gets those of the manifest, in its order, with its splits and labels; what lies in the

@@ -1,4 +1,4 @@
-"""What numbers make sense, said once for every argument of that name.
+"""The range of each numeric argument, by its name.
 
 An argument of a recipe, of a saved model and of a command is held against the same table. Where a
 class means something else by a word, it has an entry of its own, `Class.word`. A number that has no

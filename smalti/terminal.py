@@ -1,4 +1,4 @@
-"""Text on terminals: nothing that is printed may end a command.
+"""Text on terminals of any encoding: nothing that is printed may end a command.
 
 Where a terminal's encoding lacks a character, a plain one stands in its place, or its number; so do
 the bytes of a name that is not UTF-8. Output that nobody takes any more is dropped.

@@ -1,4 +1,4 @@
-"""What autoencoders are given: signals as the networks take them, and sizes to crop to."""
+"""Checks the inputs of autoencoders: signals, and sizes to crop to."""
 
 from __future__ import annotations
 

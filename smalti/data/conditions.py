@@ -26,7 +26,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from smalti.artifacts import registered
-from smalti.data.names import as_text, label_name, readable
+from smalti.data.names import as_text, label_name, listed, readable
 from smalti.errors import InputError
 
 __all__ = ["Condition", "GridsAbove", "Label", "TimeOfDay"]
@@ -133,7 +133,7 @@ class Label(Condition):
         if all(map(str.isdecimal, self.names)):  # a number is a name here, and no place in a list
             raise InputError(
                 f"There is no label {readable(text)!r}: the labels are called "
-                f"{_few(self.names, 12)}; give one of these."
+                f"{listed(self.names, 12)}; give one of these."
             )
         if re.fullmatch(r"[0-9]{1,9}", text) and int(text) < self.dim:
             return int(text)
@@ -164,7 +164,7 @@ class Label(Condition):
     def _some(self, text: str) -> str:
         """Names to offer to who typed `text`: the closest, else the first few."""
         close = difflib.get_close_matches(text, self.names, n=3)
-        return f"one of {_few(close or self.names, 5)}"
+        return f"one of {listed(close or self.names, 5)}"
 
 
 @registered
@@ -360,10 +360,6 @@ class GridsAbove(Condition):
     @property
     def _positions(self) -> list[int]:
         return [math.prod(grid) for grid in self.grids]
-
-
-def _few(names: Sequence[str], n: int) -> str:
-    return ", ".join(map(readable, names[:n])) + ", …" * (len(names) > n)
 
 
 def _as_it_is(name: str) -> str:

@@ -31,7 +31,7 @@ from torch import Tensor
 
 from smalti.data.file_tree import is_regular
 from smalti.data.image_decoding import LARGEST, Crop, decode_image, read_content
-from smalti.data.names import readable
+from smalti.data.names import listed, readable
 from smalti.data.pixel_range import DARK, HALF, ImageStatistics, Range, UnknownRange
 from smalti.data.pixels import to_float
 from smalti.data.progress import progress
@@ -197,7 +197,7 @@ def reason(error: Exception) -> str:
 
 def _report(faults: list[str], n: int) -> None:
     if len(faults) > TOLERATED * n:
-        named = ", ".join(faults[:NAMED]) + ", …" * (len(faults) > NAMED)
+        named = listed(faults, NAMED)
         raise InputError(
             f"{len(faults)} of {n} images cannot be read, more than {TOLERATED:.0%}: {named}. "
             f"Repair or remove them."

@@ -1,4 +1,4 @@
-"""The files below a folder in order, and what was passed over, by kind.
+"""Lists the files below a folder in order, and counts what it passes over, by kind.
 
 Nothing but regular files is ever opened: a named pipe or a device would wait or never end. Links
 are followed, unless they lead to a folder that the walk meets anyway, so that circles end and a

@@ -22,7 +22,7 @@ from smalti.data.decoding import Picture
 from smalti.data.file_tree import Parts, walk
 from smalti.data.idx import find_idx
 from smalti.data.layout import read_layout
-from smalti.data.names import parse_name, readable
+from smalti.data.names import listed, parse_name, readable
 from smalti.data.parquet import parquet_rows
 from smalti.data.rows import Column, Piece, Rows, TableRows
 from smalti.errors import InputError, first_line
@@ -69,10 +69,10 @@ class Found(NamedTuple):
         splits = []
         for split in sorted(self.rows, key=ORDER.index):
             rows = self.rows[split]
-            origin = _few(self.origins.get(split, ()))
+            origin = listed(self.origins.get(split, ()), NAMED)
             splits.append(f"{split} {len(rows)}" + f" (of {origin})" * bool(origin))
         n = sum(map(len, self.rows.values()))
-        named = "no labels" if labels is None else f"{len(labels)} labels ({_few(labels)})"
+        named = "no labels" if labels is None else f"{len(labels)} labels ({listed(labels, NAMED)})"
         lines = [f"found {n} images in {self.where}: {named}; {', '.join(splits)}"]
         if self.passed:
             kinds = [f"{kind} ({n})" for kind, n in self.passed.most_common()]
@@ -302,7 +302,3 @@ def _hub(name: str, columns: tuple[str | None, str | None]) -> Found:
         {f"images of the split {split}": len(splits[split]) for split in words if split not in used}
     )
     return Found(name, rows, chosen, passed)
-
-
-def _few(names: Sequence[str]) -> str:
-    return ", ".join(map(readable, names[:NAMED])) + ", …" * (len(names) > NAMED)

@@ -27,6 +27,7 @@ from smalti.data.names import (
     is_apart,
     is_filler,
     label_name,
+    listed,
     parse_name,
     readable,
 )
@@ -245,8 +246,8 @@ class _Reader:
         flat = not any(node.folders[name].folders for name in strong)
         if flat and len(first) > 1 and all(other == first for other in rest):
             raise InputError(
-                f"The numbers in {_some(strong)} of {self.where} may be labels or parts: move the "
-                f"images to folders such as train/0, or to one folder a split."
+                f"The numbers in {listed(strong, 4)} of {self.where} may be labels or parts: move "
+                f"the images to folders such as train/0, or to one folder a split."
             )
 
     def _by_split(
@@ -373,10 +374,11 @@ class _Reader:
                 )
 
     def _ambiguous(self, splits: list[str], others: list[str]) -> InputError:
-        beside = f" beside {_some(others)}, which may be labels" if others else ""
+        beside = f", beside {listed(others, 4)}, which may be labels" if others else ""
         return InputError(
-            f"{self.where} has folders named after splits, {_some(splits)},{beside}: move the ones "
-            f"or the others elsewhere, or say --data.splits none to take every folder as a label."
+            f"{self.where} has folders named after splits, {listed(splits, 4)}{beside}: move "
+            f"the ones or the others elsewhere, or say --data.splits none to take every folder as "
+            f"a label."
         )
 
     def _here(self, path: Parts) -> str:
@@ -406,7 +408,3 @@ def _grouped(
         assert split is not None
         found.setdefault(split, []).append((name, words[name].rest if labelled else None))
     return found
-
-
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(readable(name) for name in names[:4]) + ", …" * (len(names) > 4)

@@ -20,6 +20,7 @@ from __future__ import annotations
 import os
 import re
 import unicodedata
+from collections.abc import Sequence
 from typing import NamedTuple
 
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "is_apart",
     "is_filler",
     "label_name",
+    "listed",
     "parse_name",
     "readable",
 ]
@@ -81,6 +83,16 @@ def readable(name: str | os.PathLike[str]) -> str:
         letter if letter.isprintable() else ascii(letter)[1:-1]
         for letter in as_text(os.fspath(name))
     )
+
+
+def listed(names: Sequence[str], most: int) -> str:
+    """Joins at most so many names, each readable, with commas.
+
+    Example:
+        >>> listed(["cat", "dog", "eel"], 2)
+        'cat, dog, …'
+    """
+    return ", ".join(map(readable, names[:most])) + ", …" * (len(names) > most)
 
 
 def as_text(name: str) -> str:

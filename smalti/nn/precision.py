@@ -1,4 +1,4 @@
-"""Which numbers stay in float32, whatever a module is cast to.
+"""Keeps statistics in float32, whatever a module is cast to.
 
 `module.half()`, `.bfloat16()` and `.double()` cast all that a module holds. Weights may be cast;
 statistics must not. A running mean in bfloat16 stands still as soon as a step of it is below 1/256

@@ -1,4 +1,4 @@
-"""How much a prior is held back from learning its training set by heart.
+"""How strongly a prior is regularised, so that it does not learn its training set by heart.
 
 Three means, none of which a sampled prior sees:
 

@@ -1,4 +1,4 @@
-"""Threads that each do a whole share of a search, rather than share each operation of it.
+"""Threads that each search whole blocks of rows, rather than share each operation.
 
 An operation that is split among threads ends when the last of them is done. Where another program
 uses one of the cores, that thread waits for its turn, and all others with it, at each of hundreds

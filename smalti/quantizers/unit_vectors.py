@@ -1,4 +1,4 @@
-"""Directions: vectors of length 1, and what of a gradient goes back through them.
+"""Unit vectors, with a bounded gradient.
 
     u = x / ‖x‖          g_x = (g − ⟨g, u⟩ u) / max(‖x‖, s)
 

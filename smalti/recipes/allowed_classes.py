@@ -1,4 +1,4 @@
-"""What a recipe may name: a stranger's recipe imports nothing but what is known to do no harm.
+"""Which classes a recipe may name: a stranger's recipe imports nothing that could do harm.
 
 Beside smalti's own classes these are the optimizers of torch and the loggers of Lightning; a module
 of the user's own is allowed by name, with `--allow MODULE` or `allow`.

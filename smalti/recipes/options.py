@@ -1,4 +1,4 @@
-"""Options that jsonargparse does not take as they are meant: null, for whatever may be null.
+"""Options that set a field to null, which jsonargparse does not take as they are meant.
 
     --prior.training.clip null     --tokenizer.quantizer.revival null     --prior null
 

@@ -1,4 +1,4 @@
-"""YAML as text, read within bounds: a recipe may come from anybody.
+"""Reads YAML within bounds: a recipe may come from anybody.
 
 Anchors and aliases are taken, but what they come to is counted before anything is made of it; a
 text that refers to itself, nests deeply, says a key twice, or names Python's own types is refused.

@@ -1,4 +1,4 @@
-"""Whether what a recipe names can be held by this machine, before it is built.
+"""Checks that this machine can hold what a recipe names, before it is built.
 
 It is built without memory first, on torch's device "meta": codebooks of a size that no machine has
 are refused for their size, in one line.

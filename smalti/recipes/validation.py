@@ -1,4 +1,4 @@
-"""Every number of a recipe held against its range, as soon as the recipe is read.
+"""Compares every number of a recipe with its range, as soon as the recipe is read.
 
 The configuration is walked beside the types of its fields, so that a mistake is told with its whole
 place, and nothing has been built, loaded or written when it is.

@@ -1,4 +1,4 @@
-"""Saved states of training: written whole or not at all, and known to be whole when they are read.
+"""Saved states of training: written whole or not at all, with a checksum.
 
 A state is a checkpoint of torch's, a zip archive, whose comment holds the SHA-256 of all bytes
 before it. So one bit that flips on the disk is noticed, where torch itself would train on with

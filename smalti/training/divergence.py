@@ -1,4 +1,4 @@
-"""A training that diverges ends at once, and what was good before stays.
+"""Ends a training that diverges at once; its last good state stays.
 
 Watched are the loss of every step, the loss of every validation, and the weights before anything is
 saved. A loss that is not finite ends the training, and so does one that stays a million times as

@@ -1,4 +1,4 @@
-"""The words of `Hardware`: whether there is such a thing at all, on whichever machine."""
+"""Checks the words of `Hardware`, on whichever machine."""
 
 from __future__ import annotations
 

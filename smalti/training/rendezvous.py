@@ -1,4 +1,4 @@
-"""Processes that train together wait for each other: for whom is said, and not forever.
+"""Processes that train together wait for each other: they say for whom, and not forever.
 
 Without a limit a process whose partner never comes, because a machine is down or an address wrong,
 waits in silence for half an hour. After they have met, torch's own limit holds between them: one

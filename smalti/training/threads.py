@@ -1,4 +1,4 @@
-"""How many threads a training on the CPU takes: as many as are fastest on the machine as it is now.
+"""Chooses how many threads a training on the CPU takes: as many as are fastest now.
 
 More threads than free cores make a training slower, not faster: a step is hundreds of operations,
 each ends when its last thread is done, and the one beside another program waits for its turn. So
