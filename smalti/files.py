@@ -271,7 +271,7 @@ def _beside(folder: Path, name: str, suffix: str = "") -> Path:
 
 @contextlib.contextmanager
 def _temporary_folder(folder: Path, name: str) -> Iterator[Path]:
-    """A new folder with a temporary name, held while the block lasts and removed at its end."""
+    """Makes a folder with a temporary name; holds it while the block lasts, then removes it."""
     temporary = _beside(folder, name)
     try:
         temporary.mkdir()

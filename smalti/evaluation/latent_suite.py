@@ -141,7 +141,7 @@ def _latents(material: LatentMaterial, report: Report) -> None:
 
 
 def _held(material: LatentMaterial) -> Tensor:
-    """What each latent dimension holds, (D,): nats, or the variance of its values."""
+    """Returns what each latent dimension holds, (D,): nats, or the variance of its values."""
     if material.kl is not None:
         return material.kl
     return material.encoded.mean.var(0, correction=min(1, len(material.encoded.mean) - 1))

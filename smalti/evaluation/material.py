@@ -163,7 +163,7 @@ class Material(ABC):
 
     @abstractmethod
     def sampled_sets(self) -> dict[str, Callable[[], Iterator[Tensor]]]:
-        """By the kind of samples what gives `compared` of them, in batches."""
+        """Maps each kind of samples to what gives `compared` of them, in batches."""
 
     @property
     @abstractmethod
@@ -220,7 +220,7 @@ class Material(ABC):
         return self.encoded.conditions[self.order.repeat(math.ceil(longest / len(self.order)))]
 
     def sets(self) -> dict[str, Callable[[], Iterator[Tensor]]]:
-        """What is compared with the test set: by name, what gives `compared` images of it."""
+        """Maps each set to compare with the test set to what gives `compared` images of it."""
 
         def train() -> Iterator[Tensor]:
             chosen = choose(self.splits.train, self.compared, self.seed)
@@ -302,7 +302,7 @@ class TokenMaterial(Material):
         return self.decoded(self.encoded.indices[chosen])
 
     def sampled_sets(self) -> dict[str, Callable[[], Iterator[Tensor]]]:
-        """See `Material.sampled_sets`: one set a scheme."""
+        """Maps each kind of samples to what gives `compared` of them, in batches."""
 
         def of(name: str) -> Callable[[], Iterator[Tensor]]:
             return lambda: self.decoded(self.sampled(name)[: self.compared])

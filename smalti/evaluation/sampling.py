@@ -12,9 +12,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from smalti.autoencoders import Tokenizer
+from smalti.autoencoders.inputs import device_of
 from smalti.evaluation.batches import pieces
 from smalti.priors import Prior, uniform_like
 
@@ -65,8 +66,3 @@ def decoded(tokenizer: Tokenizer, indices: Tensor, batch_size: int) -> Iterator[
     for (piece,) in pieces(indices, size=batch_size):
         assert piece is not None
         yield tokenizer.signals(piece.to(device))
-
-
-def device_of(module: nn.Module) -> torch.device:
-    """Where a module lies; the CPU if it has no parameters."""
-    return next((parameter.device for parameter in module.parameters()), torch.device("cpu"))

@@ -26,7 +26,7 @@ class Dropout(nn.Dropout):
     """
 
     def forward(self, input: Tensor) -> Tensor:
-        """Numbers of any shape → numbers of the same shape."""
+        """Zeroes numbers of any shape at random; scales the others."""
         if not self.training or not 0 < self.p < 1 or input.device.type != "cpu":
             return super().forward(input)
         uniform = torch.rand_like(input, dtype=torch.float32)

@@ -57,7 +57,7 @@ class AutoregressivePrior(TractablePrior):
         """
 
     def loss_of_noisy(self, indices: Tensor, context: Tensor | None, noise: float) -> Tensor:
-        """`loss`, but each index that is seen, not those predicted, is replaced at random.
+        """Computes `loss` with each index that is seen, not those predicted, replaced at random.
 
         Arguments:
             indices: (B, *grid), integers in [0, K).
@@ -77,7 +77,7 @@ class AutoregressivePrior(TractablePrior):
         return -self._nats(indices, indices, context).view(-1, self.positions).sum(1)
 
     def _nats(self, seen: Tensor, indices: Tensor, context: Tensor | None) -> Tensor:
-        """−log p of each index, where others are seen before it, in one row."""
+        """Computes −log p of each index, where others are seen before it, in one row."""
         logits = self.logits(seen, context).flatten(0, -2)
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32))  # never in half
         return F.cross_entropy(logits, indices.flatten(), reduction="none")

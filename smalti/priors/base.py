@@ -148,7 +148,7 @@ class Prior(nn.Module, Pretrained, ABC):
     def _sample(
         self, batch: int, context: Tensor | None, known: Tensor | None, choice: Choice
     ) -> Tensor:
-        """`sample` of checked arguments, by the view that `in_evaluation` gives."""
+        """Samples with checked arguments, by the view that `in_evaluation` gives."""
 
     def _check_shape(self, shape: Sequence[int]) -> int:
         """The number of samples."""

@@ -191,7 +191,7 @@ class TransformedCodebook(Codebook):
 
     @property
     def weight(self) -> Tensor:  # type: ignore[override]
-        """The codewords (K, D), float32, with the gradient of the map."""
+        """Returns the codewords (K, D), float32, with the gradient of the map."""
         return self.table @ self.map.float()
 
     def learn(self, counts: Tensor, sums: Tensor) -> None:

@@ -84,7 +84,7 @@ def _bounds(z: Tensor, length: Tensor, e: Tensor) -> tuple[Tensor, Tensor]:
 def _settle(
     z: Tensor, parts: tuple[Tensor, ...], row: Tensor, column: Tensor, scale: float
 ) -> Tensor:
-    """Of pairs (P,) of a row and a codeword, the nearest codeword of each row: (R,)."""
+    """Returns the nearest codeword of each row (R,), of pairs (P,) of a row and a codeword."""
     size = len(parts[0])
     distance = torch.full(row.shape, torch.inf, dtype=torch.float64, device=row.device)
     for place in torch.arange(len(row), device=row.device).split(max(AT_ONCE // z.shape[1], 1)):
@@ -102,13 +102,13 @@ def _settle(
 
 
 def _centre(codebook: Tensor) -> Tensor:
-    """Between the codewords, dimension by dimension, whatever lies far out: (D,), float64."""
+    """Returns a point between the codewords, unmoved by far ones: (D,), float64."""
     sample = codebook[:: -(-len(codebook) // 4096)].double()
     return torch.where(sample.isfinite(), sample, torch.nan).nanmedian(0).values.nan_to_num(0.0)
 
 
 def _scale(codebook: Tensor) -> float:
-    """A power of two that keeps the squares of float64 in their range; 1 for other dtypes."""
+    """Returns a power of two that keeps squares in float64's range; 1 for other dtypes."""
     if codebook.dtype != torch.float64:
         return 1.0
     largest = torch.where(codebook.isfinite(), codebook, 0.0).abs().amax()

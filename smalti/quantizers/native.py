@@ -106,7 +106,7 @@ def _fit(z: Tensor, codebook: Tensor) -> bool:
 
 
 def _largest(x: Tensor) -> float:
-    """The largest number beside its sign, or ∞ where one has no room for its square, or is none."""
+    """Returns the largest magnitude; ∞ if a square would overflow or a number is not finite."""
     low, high = x.aminmax()
     largest = max(-float(low), float(high))
     return largest if largest < LARGEST and float(low) > -LARGEST else math.inf
@@ -154,7 +154,7 @@ def _compiled() -> Path | None:
 
 
 def _processor() -> str:
-    """What the code is compiled for: a home may be shared by unlike machines."""
+    """Names what the code is compiled for: a home may be shared by unlike machines."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:

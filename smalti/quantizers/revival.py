@@ -71,7 +71,7 @@ class Revival:
         return update % self.every == 0 and (self.stop_after is None or update <= self.stop_after)
 
     def kept(self, vectors: Tensor, size: int) -> Tensor:
-        """r, how much of the running shares is left after a step.
+        """Computes r, how much of the running shares is left after a step.
 
         Arguments:
             vectors: n, how many fell on the codebook in the step, ().

@@ -66,7 +66,7 @@ class Part:
         self.screen = _Screen(tiles, self.offsets) if coarse else None
 
     def search(self, z: Tensor, error: Tensor, beaten: Tensor) -> Found:
-        """The best score of each row of z, its codeword, and whether no other comes near it.
+        """Finds the best score of each row of z, its codeword, and whether no other is near.
 
         Where the score is not a number, or −∞, the codeword is none.
 
@@ -95,7 +95,7 @@ class Part:
         return torch.maximum(found, maxima.amax(1)), index, sure
 
     def _both(self, z: Tensor, error: Tensor) -> Found:
-        """Both passes over the scores of a single tile."""
+        """Runs both passes over the scores of a single tile."""
         scores = scores_of(z, self.tiles[0])
         maxima = scores.view(-1, GROUP).amax(1).view(len(z), -1)
         best, groups = maxima.amax(1), maxima.shape[1]
@@ -120,7 +120,7 @@ class Part:
         return best, index, count.new_zeros(z.shape[:1]).index_add_(0, row, count) == 1
 
     def _scores(self, z: Tensor, row: Tensor, group: Tensor) -> Tensor:
-        """The scores of pairs of a row and a group (P,): (P, GROUP)."""
+        """Computes the scores of pairs of a row and a group (P,): (P, GROUP)."""
         vectors = z[row]
         if z.shape[1] <= SHORT:
             turned = self._turned()  # (G, D, GROUP)
@@ -144,7 +144,7 @@ class Part:
         return scores
 
     def _turned(self) -> Tensor:
-        """The codewords with those of a group beside each other: (G, D, GROUP)."""
+        """Transposes the codewords of each group: (G, D, GROUP)."""
         if self._columns is None:
             each = [tile.codewords.view(-1, GROUP, tile.codewords.shape[1]) for tile in self.tiles]
             self._columns = torch.cat(each).transpose(1, 2).contiguous()
@@ -187,7 +187,7 @@ class _Screen:
 
 
 def _over_tiles(maxima: Sequence[Callable[[], Tensor]], rows: int) -> Tensor:
-    """Maxima (R, g) of each tile beside each other: (R, G)."""
+    """Joins the maxima (R, g) of each tile to (R, G)."""
     first = maxima[0]()
     together = first.new_empty(rows, first.shape[1] * len(maxima))
     start = 0
@@ -199,7 +199,7 @@ def _over_tiles(maxima: Sequence[Callable[[], Tensor]], rows: int) -> Tensor:
 
 
 def _maxima(z: Tensor, tile: Tile) -> Tensor:
-    """The best score of each group of codewords: (R, D) to (R, T / GROUP)."""
+    """Computes the best score of each group of codewords: (R, D) to (R, T / GROUP)."""
     return scores_of(z, tile).view(-1, GROUP).amax(1).view(len(z), -1)
 
 

@@ -112,7 +112,7 @@ def _fusible(device: torch.device) -> bool:
 
 
 def _exported(vectors: Tensor, codebook: Tensor) -> Tensor:
-    """The nearest codewords of vectors (N, D), as a program without choices: (N,)."""
+    """Finds the nearest codewords of vectors (N, D) without branches, for export: (N,)."""
     centre = codebook.double().median(0).values
     z = vectors.double() - centre
     best = z.new_full(z.shape[:1], -torch.inf)
@@ -154,7 +154,7 @@ class _Search:
         self.alone, self.spread = (alone, spread) if shared else (_at_once, _in_turn)
 
     def run(self) -> Tensor:
-        """The index of each vector's nearest codeword: (N,)."""
+        """Returns the index of each vector's nearest codeword: (N,)."""
         found = native_nearest(self.vectors, self.codebook, self.alone, self.spread)
         return self._blocked() if found is None else found
 
@@ -224,7 +224,7 @@ class _Search:
 
 
 def _parts(codebook: Tensor) -> Iterator[tuple[int, Tensor]]:
-    """The codebook in parts of at most PREPARED numbers, each with the index it starts at."""
+    """Yields the codebook in parts of at most PREPARED numbers, each with its first index."""
     size = max(PREPARED // max(TILE * codebook.shape[1], 1), 1) * TILE
     for start in range(0, len(codebook), size):
         yield start, codebook[start : start + size]

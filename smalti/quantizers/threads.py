@@ -27,7 +27,7 @@ _inside = threading.local()
 
 
 def spread(count: int, work: Callable[[Iterator[int]], None]) -> None:
-    """Has `work` go over the numbers 0 ... count − 1, which as many threads as torch uses share.
+    """Runs `work` over the numbers 0 ... count − 1, shared by as many threads as torch uses.
 
     Each thread calls `work` once, with an iterator that gives the next number nobody has taken.
     """
@@ -59,7 +59,7 @@ def alone(work: Callable[[], Result]) -> Result:
 
 
 def _as_here(work: Callable[[], Result]) -> Callable[[], Result]:
-    """The work, under this thread's mode of inference."""
+    """Wraps the work in this thread's inference mode."""
     inference = torch.is_inference_mode_enabled()
 
     def run() -> Result:
@@ -70,7 +70,7 @@ def _as_here(work: Callable[[], Result]) -> Callable[[], Result]:
 
 
 def _threads(number: int) -> ThreadPoolExecutor:
-    """A pool of at least so many threads, whose operations are not split any further."""
+    """Returns a pool of at least so many threads, whose operations are not split further."""
     global _pool, _size
     with _lock:
         if _pool is None or _size < number:
@@ -95,7 +95,7 @@ def _start() -> None:
 
 
 def _forget() -> None:
-    """A forked process has none of the threads."""
+    """Drops the threads, which a forked process does not have."""
     global _pool, _size, _lock
     _pool, _size, _lock = None, 0, threading.Lock()
 

@@ -33,7 +33,7 @@ class Frame(NamedTuple):
     far: float
 
     def place(self, x: Tensor, out: Tensor | None = None) -> Tensor:
-        """(x − c) · scale in float32, for vectors or codewords (N, D)."""
+        """Computes (x − c) · scale in float32, for vectors or codewords (N, D)."""
         if self.centre.dtype == torch.float64 or x.dtype == torch.float64:
             return (x.double() - self.centre).mul_(self.scale).float()
         placed = torch.sub(x.float(), self.centre, out=out)
@@ -41,7 +41,7 @@ class Frame(NamedTuple):
 
 
 def frame_of(codebook: Tensor) -> Frame:
-    """The frame of codewords (K, D), K > 0.
+    """Returns the frame of codewords (K, D), K > 0.
 
     Its centre is their mean, or their median, dimension by dimension, where some lie so far out
     that they draw the mean away from the others. What is not finite counts as far.
@@ -67,7 +67,7 @@ def frame_of(codebook: Tensor) -> Frame:
 
 
 def _lengths(codebook: Tensor, centre: Tensor) -> Tensor:
-    """‖e − c‖ in float64, for no square of it overflows there: (K,)."""
+    """Computes ‖e − c‖ in float64, where no square of it overflows: (K,)."""
     size = max(AT_ONCE // max(codebook.shape[1], 1), 1)
     parts = [
         torch.linalg.vector_norm(part.to(centre.dtype) - centre, dim=1, dtype=torch.float64)
@@ -117,7 +117,7 @@ def in_tiles(
 
 
 def scores_of(z: Tensor, tile: Tile) -> Tensor:
-    """⟨z, e⟩ − ½‖e‖² for z (R, D): (R, T)."""
+    """Computes ⟨z, e⟩ − ½‖e‖² for z (R, D): (R, T)."""
     if z.device.type == "cpu" and torch.backends.mkldnn.is_available():
         # oneDNN adds the offset as it goes, and is faster than most in few dimensions.
         return torch.ops.mkldnn._linear_pointwise(z, tile.codewords, tile.offset, "none", [], "")
@@ -125,7 +125,7 @@ def scores_of(z: Tensor, tile: Tile) -> Tensor:
 
 
 def places(scores: Tensor, least: Tensor) -> tuple[Tensor, Tensor]:
-    """In how many places each row of scores (R, G) reaches its `least` (R,), and their sum.
+    """Counts where each row of scores (R, G) reaches its `least` (R,), and sums the places.
 
     Where there is one, the sum is that place. Overwrites the rows.
     """

@@ -78,11 +78,11 @@ class KeepBest(Callback):
             self.weights = {name: t.detach().cpu().clone() for name, t in state.items()}
 
     def state_dict(self) -> dict[str, Any]:
-        """Part of the saved state."""
+        """Returns its part of the saved state."""
         return {"loss": self.loss, "weights": self.weights}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """From the saved state."""
+        """Restores its part of the saved state."""
         self.loss, self.weights = state_dict["loss"], deepcopy(state_dict["weights"])
 
 
@@ -110,11 +110,11 @@ class Patience(Callback):
             trainer.should_stop = True
 
     def state_dict(self) -> dict[str, Any]:
-        """Part of the saved state."""
+        """Returns its part of the saved state."""
         return {"loss": self.loss, "step": self.step, "waited": self.waited}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """From the saved state."""
+        """Restores its part of the saved state."""
         self.loss, self.step = state_dict["loss"], state_dict["step"]
         self.waited = state_dict["waited"]
 
@@ -136,11 +136,11 @@ class Stopwatch(Callback):
             pl_module.log("train/seconds", self.seconds)
 
     def state_dict(self) -> dict[str, Any]:
-        """Part of the saved state."""
+        """Returns its part of the saved state."""
         return {"seconds": self.seconds}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """From the saved state."""
+        """Restores its part of the saved state."""
         self.seconds = state_dict["seconds"]
 
 

@@ -108,11 +108,11 @@ class Watch(Callback):
             )
 
     def state_dict(self) -> dict[str, Any]:
-        """Part of the saved state."""
+        """Returns its part of the saved state."""
         return {"first": self.first, "exploded": self.exploded, "large": self.large}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """From the saved state."""
+        """Restores its part of the saved state."""
         self.first = state_dict["first"]
         self.exploded, self.large = state_dict["exploded"], state_dict["large"]
 

@@ -99,7 +99,7 @@ class PriorStage(Stage):
         return {"loss": loss}
 
     def optimizer(self) -> Optimizer:
-        """See `Stage.optimizer`: with the weight decay, if one was given."""
+        """Builds `Stage.optimizer` with the weight decay, if one was given."""
         if self.weight_decay is None:
             return super().optimizer()
         learned = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
