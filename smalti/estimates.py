@@ -115,7 +115,7 @@ def check_tokens(recipe: Recipe, tokenizer: Tokenizer, splits: Splits, run: Path
     if not splits.train.endless:
         examples = min(examples, len(splits.train))
     tokens = examples * recipe.prior.views * positions
-    what = f"{examples:,} examples in {recipe.prior.views:,} views, as tokens,"
+    what = f"A set of tokens of {examples:,} examples in {recipe.prior.views:,} views"
     mend = "set prior.examples or prior.views to less"
     check_memory(8 * tokens, what, mend)
     check_disk(tokens * min(1.0, math.log2(max(size, 2)) / 8) / 10, run, what, mend)

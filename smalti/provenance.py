@@ -134,6 +134,8 @@ def load_data(
     if changed not in ways:
         raise InputError(f"changed_data is one of {', '.join(ways)}, got {changed!r}.")
     there = read_manifest(folder / DATA)
+    if splits is None and (there is not None or _begun(folder)):
+        _check_there(folder, source)
     if there is None and _begun(folder):
         _check_older(folder)
         splits = source.load_by_order() if splits is None else splits
@@ -159,6 +161,16 @@ def load_data(
         f"{said}. Put back what was there, give --changed_data ignore to go on with that alone"
         f"{accept}, or choose another --out."
     )
+
+
+def _check_there(folder: Path, source: Source) -> None:
+    """Raises `InputError` where there is nothing any more at the local path of a run's data."""
+    path = getattr(source, "path", None)
+    if isinstance(path, str) and Path(path).is_absolute() and not Path(path).exists():
+        raise InputError(
+            f"There is nothing at {path}, where the data of {folder} should be: put them back, or "
+            f"say where they lie now with --data PATH (of smalti evaluate and smalti fit)."
+        )
 
 
 def _ignored(splits: Splits, comparison: Comparison, said: str, training: bool) -> Splits:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ from smalti.recipes import safe_yaml, schema
 from smalti.recipes.schema import Recipe
 
 __all__ = ["Run"]
+
+PLACE = "data.init_args.path"
 
 
 class Run:
@@ -43,6 +46,10 @@ class Run:
         Raises:
             InputError: If it is not one.
         """
+        if not str(folder).strip():
+            raise InputError(
+                "The name of the run directory is empty, got nothing: give the folder of a run."
+            )
         run = cls(folder)
         run.tidy()
         if not run.config.is_file():
@@ -73,11 +80,13 @@ class Run:
                 )
             return
         wanted = yaml.safe_load(schema.dump(config))
-        difference = _difference(self.read_config(), wanted)
+        # Where data lie is no part of a recipe where a manifest says what they are.
+        known = (PLACE,) if self.data.exists() else ()
+        difference = _difference(self.read_config(), wanted, unimportant=known)
         if difference:  # of fields that came after the run was made, it has the defaults
             with suppress(InputError):
                 there = yaml.safe_load(schema.dump(schema.read(str(self.config))))
-                difference = _difference(there, wanted)
+                difference = _difference(there, wanted, unimportant=known)
         if difference:
             raise InputError(
                 f"{self.folder} holds a run of another recipe ({difference}): "
@@ -102,9 +111,14 @@ class Run:
         """Returns whether it is the run of a continuous autoencoder, without tokens and prior."""
         return self.read_config().get("autoencoder") is not None
 
-    def recipe(self) -> Recipe:
-        """Builds the recipe of an existing run."""
-        return schema.build(schema.read(str(self.config)))
+    def recipe(self, data: str | None = None) -> Recipe:
+        """Builds the recipe of an existing run anew.
+
+        Arguments:
+            data: Where its data lie now, if they were moved.
+        """
+        options = [] if data is None else ["--data.path", data]
+        return schema.build(schema.read(str(self.config), options))
 
     def curves(self) -> dict[str, list[Path]]:
         """Lists the logged curves of each stage, in the order in which they were written."""
@@ -125,13 +139,15 @@ class Run:
         return {stage: versions(stage) for stage in stages}
 
 
-def _difference(there: Any, wanted: Any, path: str = "") -> str:
+def _difference(there: Any, wanted: Any, path: str = "", unimportant: Sequence[str] = ()) -> str:
     """Says where two configurations first differ; empty if they are equal."""
-    if path in ("hardware", "evaluation"):  # change where and how much, not what
+    # The first two change where and how much, not what.
+    if path in ("hardware", "evaluation", *unimportant):
         return ""
     if isinstance(there, dict) and isinstance(wanted, dict):
         for key in [*there, *(key for key in wanted if key not in there)]:
-            inner = _difference(there.get(key), wanted.get(key), f"{path}.{key}".lstrip("."))
+            below = f"{path}.{key}".lstrip(".")
+            inner = _difference(there.get(key), wanted.get(key), below, unimportant)
             if inner:
                 return inner
         return ""

@@ -139,12 +139,13 @@ def fit(
     return run, splits
 
 
-def data_of(run: Run, changed_data: str = "refuse") -> Splits:
+def data_of(run: Run, changed_data: str = "refuse", place: str | None = None) -> Splits:
     """Loads the data of an existing run, as it was made from them.
 
     Arguments:
         run: The run.
         changed_data: "refuse", or "ignore" to take what is left of those examples.
+        place: Where they lie now, if they were moved.
 
     Raises:
         InputError: If the data are others, or its tokenizer or autoencoder is of other data.
@@ -153,7 +154,7 @@ def data_of(run: Run, changed_data: str = "refuse") -> Splits:
     splits = load_data(
         run.folder,
         config,
-        run.recipe().data,
+        run.recipe(place).data,
         changed=changed_data,
         ways=CHANGED[:2],
         training=False,

@@ -44,7 +44,7 @@ SHARD = 100_000
 MANIFEST = "tokens.json"
 LARGEST = 64 << 20  # bytes of a manifest
 BROKEN = (*DAMAGED, pa.ArrowException)  # what is raised at a file of another kind, or broken
-READ = re.compile(r"indices(_\d+)?|context")
+READ = re.compile(r"indices(_\d+)?|context|latents")
 
 
 class TokenGrids(NamedTuple):
@@ -111,6 +111,8 @@ def read_tokens(path: str | Path) -> TokenGrids:
         )
     try:
         columns = _read_parquet(path) if path.suffix == ".parquet" else read_npz(path, READ)
+        if "latents" in columns and "indices" not in columns:
+            raise ValueError("it holds latents, which a run with an autoencoder decodes")
         names = [_column(level) for level in range(max(1, sum(map(_is_level, columns))))]
         if missing := next((name for name in names if name not in columns), None):
             raise ValueError(f"{missing} is missing among {', '.join(columns) or 'no arrays'}")

@@ -133,6 +133,20 @@ def test_complete_keeps_what_is_given(run, tmp_path, mode):
     assert len(list((tmp_path / "out").iterdir())) == 2
 
 
+def test_what_says_how_to_complete_is_refused_without_an_image(run, capsys):
+    for words in (["--keep", "left"], ["--keep", "middle"], ["--keep", "top"], ["--convert"]):
+        line = mistake(capsys, "sample", str(run), *words)
+        assert "no image to complete" in line and " ".join(words) in line
+
+
+def test_a_run_directory_has_a_name(capsys):
+    for command in (["evaluate"], ["sample"], ["encode"], ["decode"], ["reconstruct"]):
+        rest = {"encode": ["a.png"], "decode": ["a.npz"], "reconstruct": ["a.png"]}
+        for name in ("", " "):
+            line = mistake(capsys, *command, name, *rest.get(command[0], []))
+            assert "The name of the run directory is empty" in line
+
+
 def test_reconstruct(run, tmp_path, capsys):
     files = [picture(tmp_path / f"{name}.png") for name in "ab"]
     out = tmp_path / "recon.png"

@@ -15,6 +15,7 @@ from PIL import Image
 from mistakes import mistake
 from smalti import load, runs
 from smalti.artifacts import checksum, load_model, made_from, save_model
+from smalti.cli import main
 from smalti.comparison import head_to_head
 from smalti.data import Source, Splits
 from smalti.data.manifest import read_manifest
@@ -186,6 +187,38 @@ def test_other_names_another_order_and_another_place_are_the_same_data(made):
     file = made.run.config
     file.write_text(file.read_text().replace(str(made.data), str(moved)))
     assert same(before, data_of(made.run))
+
+
+def test_data_that_were_moved_are_named_by_their_new_place(made, capsys):
+    before = data_of(made.run)
+    moved = made.data.with_name("moved")
+    made.data.rename(moved)
+    assert "say where they lie now with --data" in mistake(capsys, "evaluate", str(made.folder))
+    with pytest.raises(InputError, match="There is nothing at .*images"):
+        made.fit()
+    assert same(before, data_of(made.run, place=str(moved)))
+    with pytest.raises(InputError, match="are missing or changed"):
+        data_of(made.run, place=str(moved / "a"))
+    with pytest.raises(InputError, match="are missing or changed"):
+        fit(config_of(moved / "a"), made.folder)
+    assert str(made.data) in made.run.config.read_text()
+    with pytest.raises(InputError, match=r"another recipe \(seed"):
+        fit(config_of(moved, seed=1), made.folder)
+    assert same(before, fit(config_of(moved), made.folder)[1])
+    assert same(before, data_of(made.run))  # the run knows the new place
+    shutil.rmtree(made.folder / "data")  # of which nothing says what they were
+    with pytest.raises(InputError, match=r"another recipe \(data.init_args.path"):
+        fit(config_of(moved / "a"), made.folder)
+
+
+def test_evaluate_takes_the_new_place(made, capsys, monkeypatch):
+    asked = []
+    monkeypatch.setattr("smalti.commands.evaluate.report", lambda *given: asked.append(given) or 0)
+    made.data.rename(made.data.with_name("moved"))
+    monkeypatch.chdir(made.folder)
+    assert main(["evaluate", ".", "--data", "../moved"]) == 0
+    assert len(asked[0][1].test) > 0
+    assert "--data is empty" in mistake(capsys, "evaluate", ".", "--data=")
 
 
 def test_the_command_line_says_it_in_one_line(made, capsys, monkeypatch):

@@ -230,6 +230,7 @@ def test_arrays_of_whatever_integers_are_read(tmp_path, dtype, order):
         ({"indices": GRID.astype(object)}, "Python objects"),
         ({"indices": np.array(3)}, "single number"),
         ({"indices": GRID[:0]}, "at least one"),
+        ({"latents": np.zeros((2, 6))}, "it holds latents, which a run with an autoencoder"),
         ({"tokens": GRID}, "indices is missing among no arrays"),
         ({"indices": GRID, "indices_1": GRID[:1]}, "indices 2, indices_1 1"),
         ({"indices": GRID, "context": np.zeros(3, int)}, "indices 2, context 3"),

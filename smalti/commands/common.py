@@ -27,7 +27,7 @@ from smalti.training.processes import is_first
 if TYPE_CHECKING:
     from smalti.generation import ContinuousModel, Model
 
-__all__ = ["call", "data_option", "named_images", "printed", "range_of"]
+__all__ = ["call", "data_option", "data_place", "named_images", "printed", "range_of"]
 
 T = TypeVar("T")
 
@@ -82,13 +82,19 @@ def _given(annotation: Any) -> Any:
 
 
 def data_option(data: str | None) -> list[str]:
-    """What `--data` means to a recipe.
+    """What `--data` means to a recipe; see `data_place`."""
+    place = data_place(data)
+    return [] if place is None else ["--data.path", place]
+
+
+def data_place(data: str | None) -> str | None:
+    """Where the data are that `--data` names: a whole path, or the name that was given.
 
     Raises:
         InputError: If it is empty, or cannot be written in a recipe.
     """
     if data is None:
-        return []
+        return None
     if not data:
         raise InputError("The option --data is empty: give a path, or a name on the hub.")
     # From wherever the run is looked at later, what is local stays local.
@@ -97,7 +103,7 @@ def data_option(data: str | None) -> list[str]:
         raise InputError(
             f"The path {readable(local)} is no UTF-8, so no recipe can hold it: rename the folder."
         )
-    return ["--data.path", local]
+    return local
 
 
 @contextlib.contextmanager

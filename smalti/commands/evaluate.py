@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from smalti.commands.common import call
+from smalti.commands.common import call, data_place
 from smalti.data import Splits
 from smalti.errors import InputError
 from smalti.evaluation import Limits, Report, evaluate, evaluate_latents
@@ -26,18 +26,25 @@ def run(words: Sequence[str]) -> int:
     return call(again, words, "folder")
 
 
-def again(folder: str, *, overwrite: bool = False, changed_data: str = "refuse") -> int:
+def again(
+    folder: str,
+    *,
+    data: str | None = None,
+    overwrite: bool = False,
+    changed_data: str = "refuse",
+) -> int:
     """Measures a run on its test set and writes report.html, report.json and samples/.
 
     Args:
         folder: The run directory.
+        data: Where its data lie now, if they were moved; smalti fit with --data notes it for good.
         overwrite: Replace what smalti did not write, too.
         changed_data: Where the data are not those that the run was made from: refuse, or ignore, to
             measure on those alone.
     """
     finished = Run.existing(folder)
     check_report(finished.folder, overwrite)
-    return report(finished, data_of(finished, changed_data), overwrite)
+    return report(finished, data_of(finished, changed_data, data_place(data)), overwrite)
 
 
 def check_report(folder: Path, overwrite: bool) -> None:

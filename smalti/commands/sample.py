@@ -28,7 +28,7 @@ def sample(  # noqa: PLR0913 - the options of the command
     time: str | None = None,
     label: str | None = None,
     complete: str | None = None,
-    keep: str = "top",
+    keep: str | None = None,
     convert: bool = False,
     scheme: str = "prior",
     temperature: float = 1.0,
@@ -50,7 +50,8 @@ def sample(  # noqa: PLR0913 - the options of the command
         label: Class to draw, by name or number.
         complete: An image of which a part is given: its transparent pixels are filled in, or, where
             it has none, the half that `keep` does not name.
-        keep: Half that is given of an opaque image: top, bottom, left or right.
+        keep: Half that is given of an opaque image: top (if not said otherwise), bottom, left or
+            right.
         convert: Resize and crop the image to complete, turn grey into colour and back.
         scheme: prior, histogram (token grids seen in training) or uniform.
         temperature: Below 1 for likelier, above 1 for more varied samples.
@@ -60,6 +61,11 @@ def sample(  # noqa: PLR0913 - the options of the command
         columns: Images a row in the picture.
         overwrite: Replace what smalti did not write, too.
     """
+    if complete is None and (keep is not None or convert):
+        option = "--convert" if keep is None else f"--keep {keep}"
+        raise InputError(
+            f"There is no image to complete, got {option}: leave it out, or give --complete IMAGE."
+        )
     inputs = [] if complete is None else [complete]
     pictures = Pictures(out, n, columns=columns, inputs=inputs, overwrite=overwrite)
     model = load(folder)
@@ -72,7 +78,7 @@ def sample(  # noqa: PLR0913 - the options of the command
         pictures.write(model.sample(n, seed=seed, temperature=temperature))
         return
     condition = _condition(model, time=time, label=label)
-    known = None if complete is None else _known(model, complete, keep, convert)
+    known = None if complete is None else _known(model, complete, keep or "top", convert)
     images = model.sample(
         n,
         condition,

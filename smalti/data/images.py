@@ -163,6 +163,8 @@ class Images(Source):
         }
         statistics.check()
         found_logger.info(statistics.line(self.range))
+        if divided is _by_content:
+            _check_enough(parts["train"], 1 + len(set(SPLITS) - parts.keys()))
         generator = torch.Generator().manual_seed(self.held_out.seed)
         for split, share in ("test", self.held_out.test), ("validation", self.held_out.validation):
             if split not in parts:
@@ -219,6 +221,17 @@ class _Part(NamedTuple):
 
 
 Divide = Callable[[_Part, str, float, int, torch.Generator], Tensor]
+
+
+def _check_enough(train: _Part, splits: int) -> None:
+    """Raises `InputError` where the training images are too few for so many splits."""
+    n, different = len(train.names), len(set(map(bytes, train.fingerprints)))
+    if different < splits:
+        apart = "" if different == n else f", of which {different} can be told apart"
+        raise InputError(
+            f"Training, validation and test need an image each, all different: {splits} are needed "
+            f"here, got {n}{apart}: add other images."
+        )
 
 
 def _by_content(

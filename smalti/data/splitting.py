@@ -105,8 +105,8 @@ def held_out(
     n, groups = len(fingerprints), _Groups(fingerprints)
     if len(groups.sizes) < 2:
         raise InputError(
-            "Training, validation and test need an image each, all different, got too few: add "
-            "some images."
+            f"Training, validation and test need an image each, all different, got {n} images, "
+            f"of which {len(groups.sizes)} can be told apart: add other images."
         )
     u = share_of_hash(fingerprints[groups.first], split, seed)
     labels = np.zeros(n, dtype=np.int64) if labels is None else labels

@@ -39,7 +39,7 @@ def check_room(n: int, values: int, what: str) -> None:
         values: Of each, in float32.
         what: They are, in the plural.
     """
-    check_memory(4 * n * values, f"The {n} {what} that are asked for", "make fewer at a time")
+    check_memory(4 * n * values, f"A batch of {n:,} {what}", "make fewer at a time")
 
 
 def pieces(batch: Any, what: str) -> tuple[Tensor, ...]:

@@ -102,8 +102,23 @@ def test_exact_copies_are_together(tmp_path):
         set(map(bytes, splits.manifest.fingerprints[splits.manifest.splits == s])) for s in range(3)
     ]
     assert sum(map(len, seen)) == len(set.union(*seen)) == 60
-    with pytest.raises(InputError, match="all different"):
+    with pytest.raises(InputError, match="all different, got 3 images, of which 1 can be"):
         held_out(prints([1, 1, 1]), None, "test", 0.5, 0)
+
+
+@pytest.mark.parametrize(
+    ("contents", "got"),
+    [
+        ([1] * 5, "3 are needed here, got 5, of which 1 can be told apart"),
+        ([1, 1, 1, 2, 2], "3 are needed here, got 5, of which 2 can be told apart"),
+        ([1, 2], "3 are needed here, got 2: add"),
+    ],
+)
+def test_images_that_are_alike_are_counted(tmp_path, contents, got):
+    for place, content in enumerate(contents):
+        write(tmp_path, f"{place}", content)
+    with pytest.raises(InputError, match=got):
+        Images(str(tmp_path), 6).load()
 
 
 def test_copies_between_given_splits_are_said(tmp_path, caplog):
