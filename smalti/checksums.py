@@ -2,8 +2,8 @@
 
     data ─▶ tokenizer ─▶ tokens ─▶ prior ─▶ report          data ─▶ autoencoder ─▶ report
 
-Each of these and each saved state of a training says by name what it was made from (`made_from`).
-Before one is used beside others, that is held against what is there.
+Each of these, and each saved state of a training, carries the checksums of what it was made from,
+by name (`made_from`). Before one is used with others, these checksums are compared.
 """
 
 from __future__ import annotations
@@ -49,13 +49,13 @@ def own(wanted: Mapping[str, tuple[str, ...]]) -> dict[str, str]:
 def check_made_from(
     what: str, found: Mapping[str, str], wanted: Mapping[str, tuple[str, ...]], mend: str
 ) -> None:
-    """Checks that something was made from what is there. Where it does not say, a warning does.
+    """Checks that something was made from what the run has now; warns if it does not say.
 
     Arguments:
         what: Its path.
-        found: What it says that it was made from.
-        wanted: What is there: of each name the checksums that will do.
-        mend: What to do where it is of something else.
+        found: The checksums that it carries, by name.
+        wanted: Of each name the checksums that match what the run has.
+        mend: What to do if it was made from something else.
 
     Raises:
         InputError: If it was made from something else.

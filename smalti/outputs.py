@@ -8,7 +8,7 @@ A file carries a mark of smalti's in a place that its format has for it:
     .json      the key "smalti_version"
     .html, .md  a tag, or a comment, that names the generator
 
-What has no mark is replaced where `overwrite` asks for it only.
+A file without the mark is replaced only with `overwrite`.
 """
 
 from __future__ import annotations

@@ -1,15 +1,15 @@
 """Compares a run with the data and the stages that it was made from.
 
 A run writes the manifest of its data (`smalti.data.manifest`) before it trains. Whatever loads the
-data of a run gets those of the manifest, in its order, with its splits and labels; what lies in the
-data now is held against it, and a difference is an error until the user says how to go on:
+data of a run gets those of the manifest, in its order, with its splits and labels. The data as they
+are now are compared with it, and a difference is an error until the user says how to go on:
 
     refuse   the default
     ignore   go on with the examples of the manifest alone, as it knows them
     accept   learn from what there is now: examples that were there keep their split, new ones get
              one by their hash; only while nothing final was learned from the old data
 
-Each stage is made from checksums that follow from the manifest and from the recipe.
+The checksums of what each stage is made from follow from the manifest and from the recipe.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The range of each numeric argument, by its name.
 
-An argument of a recipe, of a saved model and of a command is held against the same table. Where a
+Arguments of recipes, of saved models and of commands are compared with the same table. Where a
 class means something else by a word, it has an entry of its own, `Class.word`. A number that has no
 entry must at least be finite.
 """

@@ -5,10 +5,10 @@
 
 Of a hierarchical tokenizer each level has its prior: prior/0 of the coarsest, prior/1 ….
 
-Each stage writes its result whole or not at all, so what is there is done; a stage that was
-interrupted goes on from `state/`. `data/` says what each example is and what it is used for, and
-each result says what it was made from (`smalti.provenance`). The report is made by those above
-(`smalti.evaluation`), who know how to draw samples.
+Each stage writes its result whole or not at all, so a result that exists is done; a stage that was
+interrupted goes on from `state/`. `data/` holds the fingerprint, split and label of each example,
+and each result the checksums of what it was made from (`smalti.provenance`). The report is made by
+`smalti.evaluation`, which knows how to draw samples.
 """
 
 from __future__ import annotations

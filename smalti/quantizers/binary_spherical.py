@@ -47,6 +47,7 @@ class BinarySphericalQuantizer(BinaryQuantizer):
         Krähenbühl, 2024, arXiv 2406.07548.
 
     Example:
+        >>> import torch
         >>> quantizer = BinarySphericalQuantizer(bits=4)
         >>> quantized, indices, losses = quantizer(torch.tensor([[5.0, -0.1, 0.2, -3.0]]))
         >>> quantized, indices
