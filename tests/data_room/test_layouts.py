@@ -329,13 +329,8 @@ def test_pictures_without_an_ending_and_folders_without_end(tmp_path, caplog):
     with pytest.raises(InputError, match="pictures by their content, so have their names end"):
         Images(str(tmp_path), 4).load()
     _write(tmp_path, {f"{i}.png": i for i in range(5)})
-    deep = tmp_path.joinpath(*["a"] * 1500)
     (tmp_path / "test").mkdir()
-    here = tmp_path
-    for _ in range(15):  # a path is made of at most 4096 letters
-        here = here.joinpath(*["a"] * 100)
-        here.mkdir(parents=True)
-    assert here == deep
+    tmp_path.joinpath(*["a"] * 150).mkdir(parents=True)
     with caplog.at_level(logging.INFO, "smalti.data.finding"):
         assert sum(map(len, Images(str(tmp_path), 4).load()[:3])) == 5
     assert "folders that lie 100 deep (1)" in caplog.text and "empty folders (1)" in caplog.text
