@@ -1,32 +1,21 @@
 """Saving and loading models: a folder with `config.json` and `model.safetensors`.
 
-`config.json` holds the name of the class and the arguments of its constructor, nested where an
-argument is itself such an object; `model.safetensors` holds the weights. Classes are looked up in
-one explicit registry: nothing is imported because a config names it, and no pickle is ever read. A
-module that stands in several places, as a shared codebook does, is described and saved once; in the
-other places is its number, {"same": 2}. A checksum over both files tells a truncated or edited
-folder.
-
-A class enters the registry by its decorator:
-
-    @registered
-    class VectorQuantizer(Quantizer): ...
+`config.json` describes the model by its class and the arguments of its constructor
+(`smalti.registry`); `model.safetensors` holds the weights, those of a module that stands in several
+places once. No pickle is ever read. A checksum over both files tells a truncated or edited folder.
 """
 
 from __future__ import annotations
 
-import functools
 import hashlib
-import importlib
-import inspect
 import json
 import os
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import safetensors
 import safetensors.torch
@@ -37,7 +26,14 @@ from torch import Tensor, nn
 from smalti import configs
 from smalti.errors import InputError, first_line
 from smalti.files import atomic_files, atomic_folder, is_abandoned, tidy
-from smalti.signals import Signal
+from smalti.registry import (
+    build,
+    describe,
+    import_own_classes,
+    instantiate,
+    registered,
+    registry,
+)
 
 __all__ = [
     "Pretrained",
@@ -56,113 +52,6 @@ CONFIG, WEIGHTS = "config.json", "model.safetensors"
 CARD = "README.md"
 MADE_FROM = "made_from"
 NOTES = ("smalti_version", MADE_FROM)  # what a config holds beside class and arguments
-
-T = TypeVar("T", bound=type)
-registry: dict[str, type] = {}
-
-
-def registered(cls: T) -> T:
-    """Class decorator: enters `cls` in the registry; instances remember their arguments."""
-    if registry.setdefault(cls.__name__, cls) is not cls:
-        raise InputError(
-            f"The registry already holds a class named {cls.__name__}: choose another name."
-        )
-    init: Callable[..., None] = cls.__init__  # type: ignore[misc]
-    signature = inspect.signature(init)
-    variadic = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
-    named = [n for n, parameter in signature.parameters.items() if parameter.kind not in variadic]
-
-    @functools.wraps(init)
-    def remember(self: Any, *args: Any, **kwargs: Any) -> None:
-        bound = signature.bind(self, *args, **kwargs)
-        bound.apply_defaults()
-        init(self, *args, **kwargs)
-        arguments = {name: bound.arguments[name] for name in named[1:]}
-        # Not a submodule: past nn.Module's own bookkeeping.
-        object.__setattr__(self, "_arguments", arguments)
-
-    cls.__init__ = remember  # type: ignore[misc]
-    return cls
-
-
-def describe(value: Any, _known: dict[int, int] | None = None) -> Any:
-    """The JSON form of an argument: a plain value, or a registered object's class and arguments."""
-    known = {} if _known is None else _known  # the numbers of modules, in order of appearance
-    if value is None or isinstance(value, bool | int | float | str):
-        return value
-    if isinstance(value, Signal):
-        return {"class": "Signal", **value.to_dict()}
-    if isinstance(value, list | tuple):
-        return [describe(item, known) for item in value]
-    if type(value).__name__ in registry:
-        if isinstance(value, nn.Module):
-            if id(value) in known:
-                return {"same": known[id(value)]}
-            known[id(value)] = len(known)
-        return {
-            "class": type(value).__name__,
-            **{name: describe(item, known) for name, item in value._arguments.items()},
-        }
-    raise InputError(
-        f"A {type(value).__name__} cannot be saved: its class is not in the registry. "
-        f"Decorate it with smalti.artifacts.registered."
-    )
-
-
-def build(config: Any) -> Any:
-    """The inverse of `describe`.
-
-    Raises:
-        InputError: If a class is not in the registry, an argument is not of its annotated type, or
-            a constructor refuses the arguments.
-    """
-    _know_own_classes()
-    configs.check(config, registry)
-    return _built(config, [])
-
-
-def _know_own_classes() -> None:
-    """Has smalti's own classes in the registry, whatever was imported before.
-
-    They lie above this module, so they are named and not imported at the top.
-    """
-    for room in ("autoencoders", "priors", "quantizers", "losses", "data"):
-        importlib.import_module(f"smalti.{room}")
-
-
-def _built(config: Any, known: list[Any]) -> Any:
-    if isinstance(config, list):
-        return tuple(_built(item, known) for item in config)
-    if not isinstance(config, dict):
-        return config
-    if config.keys() == {"same"}:
-        return _same(known, config["same"])
-    fields = dict(config)
-    name = fields.pop("class")
-    place = len(known)
-    if name == "Signal":
-        return Signal.from_dict(fields)
-    if issubclass(registry[name], nn.Module):
-        known.append(None)  # its number comes before those of its arguments
-    arguments = {key: _built(item, known) for key, item in fields.items()}
-    try:
-        built = registry[name](**arguments)
-    except InputError:
-        raise
-    except Exception as error:  # constructors of torch's raise nearly anything
-        raise InputError(
-            f"The config of {name} does not fit its constructor: {first_line(error)}. Save the "
-            f"model again."
-        ) from error
-    if isinstance(built, nn.Module):
-        known[place] = built
-    return built
-
-
-def _same(known: list[Any], number: Any) -> Any:
-    if not isinstance(number, int) or not 0 <= number < len(known) or known[number] is None:
-        raise InputError(f"The config names the module {number!r}, got {len(known)} before it.")
-    return known[number]
 
 
 def save_model(
@@ -388,7 +277,7 @@ def _read(config_file: Path, weights_file: Path) -> Any:
     config, _ = _checked(config_file, weights_file)
     for note in NOTES:
         config.pop(note, None)
-    _know_own_classes()
+    import_own_classes()
     configs.check(config, registry, nn.Module)
     weights = configs.sizes(weights_file)
     outline = _outline(config, len(weights))
@@ -397,7 +286,7 @@ def _read(config_file: Path, weights_file: Path) -> Any:
             f"{weights_file} does not fit its config ({difference}): copy both files again."
         )
     with configs.bounded(len(weights)):
-        model = _built(config, [])
+        model = instantiate(config, [])
     try:
         safetensors.torch.load_model(model, os.fspath(weights_file))
     except (RuntimeError, safetensors.SafetensorError) as error:
@@ -421,7 +310,7 @@ def _outline(config: dict[str, Any], entries: int) -> Any:
     try:
         with warnings.catch_warnings(), torch.device("meta"), configs.bounded(entries):
             warnings.simplefilter("ignore")  # of layers without elements
-            return _built(config, [])
+            return instantiate(config, [])
     except InputError:
         ours = [name for name, cls in registry.items() if cls.__module__.startswith("smalti.")]
         if configs.classes(config) <= {*ours, "Signal"}:
