@@ -13,6 +13,13 @@ from smalti.recipes import schema
 
 __all__ = ["compare", "run"]
 
+SET = {
+    "tokenizer.training.steps": "give --budget",
+    "tokenizer.training.validate_every": "give --budget",
+    "tokenizer.quantizer": "give --quantizers and --bits",
+    "tokenizer.loss_weights": "leave it out",
+    "prior": "its small prior is the same for all, leave it out",
+}  # what `head_to_head` gives each run, and what to give for it
 USUAL = "ste,ema,nsvq,rotation,simvq,fsq,lfq,bsq,gumbel"
 
 
@@ -69,6 +76,7 @@ def compare(  # noqa: PLR0913 - the options of the command
             raise InputError(f"--data gaussian has no recipe: leave {fields[0]} out.")
         made = on_vectors(names, bits=rates, seeds=seeds, steps=budget)
     else:
+        _check_free(fields)
         made = head_to_head(
             schema.read(recipe, [*fields, *data_option(data)]),
             names,
@@ -81,6 +89,15 @@ def compare(  # noqa: PLR0913 - the options of the command
     made.save(folder, overwrite)
     print(made.table())
     print(f"Table: {folder / 'comparison.md'}   Plots: {folder / 'time.png'}, bits.png")
+
+
+def _check_free(fields: Sequence[str]) -> None:
+    """Checks that no dotted option is of what every run of a comparison is given anew."""
+    for word in fields:
+        name = word.partition("=")[0].removeprefix("--")
+        for field, instead in SET.items():
+            if f"{name}.".startswith(f"{field}."):
+                raise InputError(f"--{name} has no effect, smalti compare sets it: {instead}.")
 
 
 def _rates(bits: str) -> list[int]:

@@ -85,7 +85,8 @@ class Label(Condition):
     """One of K classes; a value is an integer in [0, K).
 
     Text stands for the name that it is, in whatever way its accents are stored, or else in another
-    case; or else for the number of a label, unless all names are numbers themselves.
+    case; or else for the number of a label, unless that label's name or all names are numbers
+    themselves.
 
     Arguments:
         names: The K names, all different.
@@ -136,6 +137,11 @@ class Label(Condition):
                 f"{listed(self.names, 12)}; give one of these."
             )
         if re.fullmatch(r"[0-9]{1,9}", text) and int(text) < self.dim:
+            if (name := self.names[int(text)]).isdecimal():  # 0 must not give the label "1"
+                raise InputError(
+                    f"There is no label {readable(text)!r}, and the one of that number is called "
+                    f"{name!r}: give its name, or {self._some(text)}."
+                )
             return int(text)
         raise InputError(
             f"There is no label {readable(text)!r}: "

@@ -106,7 +106,8 @@ def read_image(
     path, statistics = Path(path), ImageStatistics()
     name = readable(path)
     if not is_regular(path):
-        raise InputError(f"There is no image file {name}: check the path.")
+        hint = "name the files in this folder" if path.is_dir() else "check the path"
+        raise InputError(f"There is no image file {name}: {hint}.")
     try:
         pixels = decode_image(path, size, channels, crop, statistics, chosen)
         statistics.check(DARK)

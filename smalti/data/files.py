@@ -114,7 +114,8 @@ def _opaque(path: Path, size: tuple[int, int]) -> Tensor:
 def _check(path: Path, signal: Signal) -> None:
     name = readable(path)
     if not is_regular(path):
-        raise InputError(f"There is no image file {name}: check the path.")
+        hint = "name the files in this folder" if path.is_dir() else "check the path"
+        raise InputError(f"There is no image file {name}: {hint}.")
     try:
         with open_image(path) as image:
             turned = image.format != "TIFF" and image.getexif().get(ORIENTATION, 1) > 4

@@ -61,6 +61,14 @@ def test_a_name_comes_before_a_number():
     assert [ANIMALS.parse(ANIMALS.format(k)) for k in range(4)] == [0, 1, 2, 3]
 
 
+def test_a_number_never_gives_a_label_that_is_called_otherwise_by_a_number():
+    mixed = Label(["7", "10", "cat", "dog"])
+    assert [mixed.parse(text) for text in ("7", "10", "cat", "2", "3")] == [0, 1, 2, 2, 3]
+    for text, name in (("0", "'7'"), ("1", "'10'")):
+        with pytest.raises(InputError, match=f"no label '{text}', and .* is called {name}"):
+            mixed.parse(text)
+
+
 @pytest.mark.parametrize("text", ["cow", "4", "-1", "", "1.0"])
 def test_a_label_that_does_not_exist_is_refused_in_one_line(text):
     with pytest.raises(InputError, match="from 0 to 3") as error:
