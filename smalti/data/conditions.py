@@ -140,7 +140,7 @@ class Label(Condition):
             if (name := self.names[int(text)]).isdecimal():  # 0 must not give the label "1"
                 raise InputError(
                     f"There is no label {readable(text)!r}, and the one of that number is called "
-                    f"{name!r}: give its name, or {self._some(text)}."
+                    f"{name!r}: give the name that is meant."
                 )
             return int(text)
         raise InputError(
