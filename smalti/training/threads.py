@@ -14,7 +14,6 @@ from __future__ import annotations
 import json
 import os
 import statistics
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -66,7 +65,7 @@ def settle_threads(hardware: Hardware, state: Path) -> int:
     if is_first():
         if number != kept:
             write_text(state / "threads.json", json.dumps({"threads": number}) + "\n")
-        print(f"threads: {number}, {why}", file=sys.stderr, flush=True)
+        print(f"threads: {number}, {why}", flush=True)
     return number
 
 

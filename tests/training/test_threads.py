@@ -40,7 +40,7 @@ def taking(monkeypatch):
 def test_the_fastest_is_taken_said_and_kept(two, number, taking, tmp_path, capsys):
     taking(with_1=1e-3, with_2=two * 1e-3)
     assert settle_threads(Hardware(), tmp_path) == number == torch.get_num_threads()
-    said = capsys.readouterr().err
+    said = capsys.readouterr().out
     assert said.startswith(f"threads: {number}, the fastest now: ") and said.count("\n") == 1
     assert "1.0 ms with 1" in said
     assert json.loads((tmp_path / "threads.json").read_text()) == {"threads": number}
@@ -52,17 +52,17 @@ def test_a_run_goes_on_with_what_it_began_with(taking, tmp_path, capsys):
     torch.set_num_threads(1)
     taking(with_1=0.5, with_2=1.0)  # a neighbour has come
     assert settle_threads(Hardware(), tmp_path) == 2 == torch.get_num_threads()
-    assert "threads: 2, as this run began with" in capsys.readouterr().err
+    assert "threads: 2, as this run began with" in capsys.readouterr().out
 
 
 def test_what_is_asked_for_goes_before_all(taking, tmp_path, monkeypatch, capsys):
     taking(with_1=1.0, with_2=0.5)
     assert settle_threads(Hardware(threads=1), tmp_path) == 1 == torch.get_num_threads()
-    assert "threads: 1, as asked for" in capsys.readouterr().err
+    assert "threads: 1, as asked for" in capsys.readouterr().out
     torch.set_num_threads(2)
     monkeypatch.setenv("OMP_NUM_THREADS", "2")
     assert settle_threads(Hardware(), tmp_path) == 2
-    assert "threads: 2, as the environment says" in capsys.readouterr().err
+    assert "threads: 2, as the environment says" in capsys.readouterr().out
     for number in (0, -1, 10**9):
         with pytest.raises(InputError, match="hardware.threads"):
             Hardware(threads=number)
@@ -102,7 +102,7 @@ def test_a_fit_says_its_threads_and_keeps_them(taking, tmp_path, capsys):
     taking(with_1=1.0, with_2=0.5)
     recipe = write_recipe(tmp_path / "small.yaml", clocks_recipe() | {"prior": None})
     runs.fit(schema.read(str(recipe)), tmp_path / "run")
-    assert capsys.readouterr().err.count("threads: 2, the fastest now") == 1
+    assert capsys.readouterr().out.count("threads: 2, the fastest now") == 1
     assert (tmp_path / "run" / "state" / "threads.json").is_file()
     runs.fit(schema.read(str(recipe)), tmp_path / "run")
-    assert "threads: 2, as this run began with" in capsys.readouterr().err
+    assert "threads: 2, as this run began with" in capsys.readouterr().out
