@@ -1,0 +1,305 @@
+"""What a recipe says, as typed fields."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Literal
+
+from smalti.data import Condition, Source
+from smalti.errors import InputError
+from smalti.losses import ReconstructionLoss
+from smalti.losses.likelihoods import Likelihood
+from smalti.priors import Prior
+from smalti.quantizers import Quantizer
+from smalti.training import Hardware, Training
+
+__all__ = [
+    "Amount",
+    "AutoencoderRecipe",
+    "Evaluation",
+    "FinerLevel",
+    "FinerPrior",
+    "Network",
+    "PriorRecipe",
+    "Recipe",
+    "TokenizerRecipe",
+]
+
+
+Amount = float | Literal["auto"]
+"""A number, or that it is to be chosen by how much data there is (`smalti.automatic`)."""
+
+
+@dataclass(frozen=True)
+class Network:
+    """The convolutional encoder and its mirror, the decoder.
+
+    Args:
+        hidden: Channels inside.
+        residual_blocks: Residual blocks at the coarsest resolution.
+        residual_hidden: Channels inside a residual block.
+        downsampling: Signal positions a token, along each dimension; a power of two.
+    """
+
+    hidden: int = 128
+    residual_blocks: int = 2
+    residual_hidden: int = 32
+    downsampling: int = 4
+
+    def __post_init__(self) -> None:
+        if self.hidden < 2 or self.residual_blocks < 0 or self.residual_hidden < 1:
+            raise InputError(
+                f"A network needs hidden of at least 2, residual_blocks of at least 0 and "
+                f"residual_hidden of at least 1, got {self.hidden}, {self.residual_blocks} and "
+                f"{self.residual_hidden}."
+            )
+
+    @property
+    def inside(self) -> dict[str, int]:
+        """What `ConvEncoder` and `ConvDecoder` have inside, as their arguments."""
+        return {
+            "hidden": self.hidden,
+            "residual_blocks": self.residual_blocks,
+            "residual_hidden": self.residual_hidden,
+        }
+
+
+@dataclass(frozen=True)
+class FinerLevel:
+    """A finer level of a hierarchical tokenizer.
+
+    Args:
+        quantizer: Any quantizer.
+        downsampling: Signal positions a token of this level, along each dimension; a power of two,
+            less than that of the coarser level.
+    """
+
+    quantizer: Quantizer
+    downsampling: int
+
+
+@dataclass(frozen=True)
+class TokenizerRecipe:
+    """The tokenizer: encoder, quantizer, decoder and their training.
+
+    Args:
+        quantizer: Any quantizer; its `dim` is that of the encoder's output.
+        training: Steps, batches, optimizer, schedule.
+        network: Size of encoder and decoder.
+        reconstruction: MSE or L1; MSE if not given.
+        commitment_weight: beta.
+        commitment_warmup: Steps over which beta rises from 0.
+        loss_weights: Weights of what further losses the quantizer has, by name, e.g.
+            {sample_entropy: 0.1, entropy_deficit: 0.1}.
+        likelihood: p(x | h) of the decoder's output h, in the place of a reconstruction loss, e.g.
+            Categorical.
+        finer: Levels below this one, coarse to fine, for a hierarchical tokenizer (VQ-VAE-2): then
+            `quantizer` and the network's downsampling are those of the coarsest.
+        level_dropout: Probability that an image in training has only its coarser levels, so that
+            those decode by themselves.
+    """
+
+    quantizer: Quantizer
+    training: Training
+    network: Network = field(default_factory=Network)
+    reconstruction: ReconstructionLoss | None = None
+    commitment_weight: float = 0.25
+    commitment_warmup: int = 0
+    loss_weights: dict[str, float] | None = None
+    likelihood: Likelihood | None = None
+    finer: list[FinerLevel] | None = None
+    level_dropout: float = 0.1
+
+    def __post_init__(self) -> None:
+        factors = self.downsamplings
+        for coarse, fine in pairwise(factors):
+            if fine < 1 or coarse <= fine or coarse % fine:
+                raise InputError(
+                    f"Each level must be finer than the one before it, got downsamplings of "
+                    f"{', '.join(map(str, factors))}: give e.g. 8 (of the network), then 4."
+                )
+        _check_one_loss("A tokenizer", self.likelihood, self.reconstruction)
+
+    @property
+    def downsamplings(self) -> list[int]:
+        """Signal positions a token of each level, coarse to fine."""
+        return [self.network.downsampling, *(level.downsampling for level in self.finer or [])]
+
+
+@dataclass(frozen=True)
+class AutoencoderRecipe:
+    """A continuous autoencoder, in the place of tokenizer and prior: a VAE, beta-VAE or plain one.
+
+    Args:
+        training: Steps, batches, optimizer, schedule.
+        model: VariationalAutoencoder, or Autoencoder for a plain one.
+        dim: D, latent dimensions.
+        network: Size of encoder and decoder.
+        likelihood: p(x | z). If not given, a VAE's is Gaussian with a learned scale, and a plain
+            autoencoder has none.
+        reconstruction: Of a plain autoencoder without a likelihood, MSE or L1; MSE if not given.
+        beta: Weight of the KL: 1 for a VAE, above for a beta-VAE.
+        beta_warmup: Steps over which beta rises from 0.
+        free_bits: Bits of each latent dimension that cost nothing.
+    """
+
+    training: Training
+    model: Literal["VariationalAutoencoder", "Autoencoder"] = "VariationalAutoencoder"
+    dim: int = 32
+    network: Network = field(default_factory=Network)
+    likelihood: Likelihood | None = None
+    reconstruction: ReconstructionLoss | None = None
+    beta: float = 1.0
+    beta_warmup: int = 0
+    free_bits: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.dim < 1:
+            raise InputError(f"An autoencoder needs a dim of at least 1, got {self.dim}.")
+        _check_one_loss("An autoencoder", self.likelihood, self.reconstruction)
+        if self.reconstruction is not None and self.model != "Autoencoder":
+            raise InputError(
+                f"A VAE has a likelihood in the place of a reconstruction loss, got "
+                f"{type(self.reconstruction).__name__}: set likelihood, or model to Autoencoder."
+            )
+
+
+@dataclass(frozen=True)
+class FinerPrior:
+    """The prior of a finer level of a hierarchical tokenizer, given the grids above it.
+
+    Args:
+        model: A prior that is trained, such as PixelCNN.
+        training: Steps, batches, optimizer, schedule.
+        token_noise: As of `PriorRecipe`.
+        weight_decay: As of `PriorRecipe`.
+    """
+
+    model: Callable[[int, tuple[int, ...], Condition | None], Prior]
+    training: Training
+    token_noise: Amount = 0.0
+    weight_decay: Amount | None = None
+
+    def __post_init__(self) -> None:
+        _check_amounts(self.token_noise, self.weight_decay)
+
+
+@dataclass(frozen=True)
+class PriorRecipe:
+    """The prior over the tokens and its training.
+
+    Args:
+        model: A prior that is trained, such as PixelCNN or, with attention, PixelSNAIL; for several
+            indices a position DepthPixelCNN. Codebook size, grid and condition come from tokenizer
+            and data.
+        training: Steps, batches, optimizer, schedule.
+        conditional: Whether it is conditioned on the label or time, where the data have one.
+        examples: How many training examples become tokens; all if not given. Endless data need it.
+        views: How many times each is turned into tokens: first as it is, then randomly augmented.
+        finer: Of a hierarchical tokenizer, the priors of its finer levels, coarse to fine.
+        token_noise: Probability in training that an index which the prior sees, not one that it
+            predicts, is replaced at random.
+        weight_decay: Of all weights but biases, as of AdamW; if not given, the optimizer's own.
+
+    The dropout of the model, token_noise and weight_decay can be "auto": a number is then chosen by
+    how much data there is, and stands in the run's config.yaml.
+    """
+
+    model: Callable[[int, tuple[int, ...], Condition | None], Prior]
+    training: Training
+    conditional: bool = True
+    examples: int | None = None
+    views: int = 1
+    finer: list[FinerPrior] | None = None
+    token_noise: Amount = 0.0
+    weight_decay: Amount | None = None
+
+    def __post_init__(self) -> None:
+        _check_amounts(self.token_noise, self.weight_decay)
+        if self.views < 1 or (self.examples is not None and self.examples < 1):
+            raise InputError(
+                f"A prior needs at least one view and one example, got views={self.views} and "
+                f"examples={self.examples}."
+            )
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What the report is made of.
+
+    Args:
+        samples: Samples a sampling scheme for the Fréchet distance.
+        classifier_steps: Training steps of the classifier whose features it uses; 0 for none of
+            this.
+        test: Test images at most, drawn at random where there are more.
+    """
+
+    samples: int = 2000
+    classifier_steps: int = 1500
+    test: int = 10_000
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """From data to a tokenizer, a prior and a report; or to a continuous autoencoder and a report.
+
+    Args:
+        data: Where the data come from.
+        tokenizer: What to learn first.
+        prior: What to learn over its tokens; none for a tokenizer alone.
+        autoencoder: What to learn in the place of tokenizer and prior.
+        hardware: Devices, precision, loggers.
+        evaluation: Size of the report.
+        seed: Of everything random.
+    """
+
+    data: Source
+    tokenizer: TokenizerRecipe | None = None
+    prior: PriorRecipe | None = None
+    autoencoder: AutoencoderRecipe | None = None
+    hardware: Hardware = field(default_factory=Hardware)
+    evaluation: Evaluation = field(default_factory=Evaluation)
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if (self.tokenizer is None) == (self.autoencoder is None):
+            given = "neither" if self.tokenizer is None else "both"
+            raise InputError(
+                f"A recipe has a tokenizer or an autoencoder, got {given}: give one of the two."
+            )
+        if self.tokenizer is not None and self.prior is not None:
+            levels, priors = (1 + len(part.finer or []) for part in (self.tokenizer, self.prior))
+            if levels != priors:
+                raise InputError(
+                    f"Each level of a tokenizer has its prior, got {levels} levels and {priors} "
+                    f"priors: give as many under prior.finer as under tokenizer.finer."
+                )
+        if self.autoencoder is not None and self.prior is not None:
+            raise InputError(
+                "A prior is learned over tokens, got one for a continuous autoencoder: leave it "
+                "out."
+            )
+
+
+def _check_amounts(noise: Amount, decay: Amount | None) -> None:
+    if noise != "auto" and not 0 <= noise < 1:
+        raise InputError(
+            f"token_noise is at least 0 and below 1, got {noise}: 0.1 is a good start, or auto."
+        )
+    if decay is not None and decay != "auto" and not 0 <= decay < math.inf:
+        raise InputError(
+            f"weight_decay is at least 0 and finite, got {decay}: 0.1 is a good start, or auto."
+        )
+
+
+def _check_one_loss(
+    what: str, likelihood: Likelihood | None, reconstruction: ReconstructionLoss | None
+) -> None:
+    if likelihood is not None and reconstruction is not None:
+        raise InputError(
+            f"{what} has a likelihood or a reconstruction loss, got {type(likelihood).__name__} "
+            f"and {type(reconstruction).__name__}: leave one out, or set it to null."
+        )
