@@ -15,12 +15,12 @@ such folders are passed over and counted.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from pathlib import PurePath
 from typing import NamedTuple
 
 from smalti.data.file_tree import Parts
+from smalti.data.folders import Folder
 from smalti.data.names import (
     ParsedName,
     is_annotation,
@@ -71,44 +71,11 @@ def read_layout(files: Sequence[Parts], where: str, splits: bool = True) -> Layo
         InputError: If the names allow of more than one reading.
     """
     reader = _Reader(where, splits)
-    parts = reader.read(_Node.of(files), ())
+    parts = reader.read(Folder.of(files), ())
     layout = Layout(parts, reader.passed)
     if splits:
         reader.check(layout)
     return layout
-
-
-@dataclass
-class _Node:
-    """A folder: its own images, and its folders that have any, by the names of labels."""
-
-    depth: int
-    files: list[Parts] = field(default_factory=list)
-    folders: dict[str, _Node] = field(default_factory=dict)
-
-    @classmethod
-    def of(cls, files: Iterable[Parts], depth: int = 0) -> _Node:
-        """Builds the folder `depth` folders down, as one for all files."""
-        root = cls(depth)
-        for file in files:
-            node = root
-            for folder in file[depth:-1]:
-                node = node.folders.setdefault(label_name(folder), cls(node.depth + 1))
-            node.files.append(file)
-        return root
-
-    def all(self) -> list[Parts]:
-        found, waiting = [], [self]
-        while waiting:
-            node = waiting.pop()
-            found += node.files
-            waiting += reversed(node.folders.values())
-        return found
-
-    def merged(self, names: Iterable[str]) -> _Node:
-        """Joins some of its folders to one."""
-        files = [file for name in names for file in self.folders[name].all()]
-        return _Node.of(files, self.depth + 1)
 
 
 class _Reader:
@@ -120,7 +87,7 @@ class _Reader:
 
     # The levels above splits and labels
 
-    def read(self, node: _Node, path: Parts) -> dict[str, Part]:
+    def read(self, node: Folder, path: Parts) -> dict[str, Part]:
         if self.splits:
             node = self._without_annotations(node)
             branches = self._branches(node)
@@ -139,7 +106,7 @@ class _Reader:
             return self._without_strays(node.files, below, path)
         return self._without_strays(node.files, {"train": self._labelled(node, path)}, path)
 
-    def _labelled(self, node: _Node, path: Parts) -> Part:
+    def _labelled(self, node: Folder, path: Parts) -> Part:
         """Reads a level whose folders are labels."""
         files, labels = [], []
         for label, inner in node.folders.items():
@@ -162,7 +129,7 @@ class _Reader:
             self.passed["images beside the folders of splits or labels"] += len(strays)
         return parts
 
-    def _without_annotations(self, node: _Node) -> _Node:
+    def _without_annotations(self, node: Folder) -> Folder:
         """Leaves out folders of masks and the like beside folders of images."""
         others = {name for name in node.folders if is_annotation(name)}
         if not others or not any(
@@ -173,11 +140,11 @@ class _Reader:
             images = node.folders[name].all()
             self.passed[f"images in folders named {readable(name)}"] += len(images)
         kept = {name: inner for name, inner in node.folders.items() if name not in others}
-        return _Node(node.depth, node.files, kept)
+        return Folder(node.depth, node.files, kept)
 
     # Splits
 
-    def _branches(self, node: _Node) -> dict[str, list[tuple[str, str | None]]]:
+    def _branches(self, node: Folder) -> dict[str, list[tuple[str, str | None]]]:
         """Groups the folders of a level by split, each with the label in its name, if any."""
         words = {name: parse_name(name) for name in node.folders}
         strong = [name for name, word in words.items() if word.split and not word.rest]
@@ -205,7 +172,7 @@ class _Reader:
         return self._held_alone(node, strong, [*train_weak, *plain], words)
 
     def _held_alone(
-        self, node: _Node, strong: list[str], others: list[str], words: dict[str, ParsedName]
+        self, node: Folder, strong: list[str], others: list[str], words: dict[str, ParsedName]
     ) -> dict[str, list[tuple[str, str | None]]]:
         """Folders of held-out images with no folder of training images beside them."""
         found = _grouped(strong, words)
@@ -220,7 +187,7 @@ class _Reader:
         return found
 
     def _from_weak(
-        self, node: _Node, words: dict[str, ParsedName], weak: list[str], plain: list[str]
+        self, node: Folder, words: dict[str, ParsedName], weak: list[str], plain: list[str]
     ) -> dict[str, list[tuple[str, str | None]]]:
         """Splits where all names have other words, too: seg_train, seg_test."""
         train = {words[name].rest for name in weak if words[name].split == "train"}
@@ -237,7 +204,7 @@ class _Reader:
             raise self._ambiguous(weak, plain)
         return _grouped(weak, words, labelled=True)
 
-    def _check_numbers(self, node: _Node, strong: list[str], words: dict[str, ParsedName]) -> None:
+    def _check_numbers(self, node: Folder, strong: list[str], words: dict[str, ParsedName]) -> None:
         """Refuses train_0, train_1, test_0, test_1, whose numbers may be labels or parts."""
         numbers: dict[str | None, set[tuple[str, ...]]] = {}
         for name in strong:
@@ -251,7 +218,7 @@ class _Reader:
             )
 
     def _by_split(
-        self, node: _Node, branches: dict[str, list[tuple[str, str | None]]], path: Parts
+        self, node: Folder, branches: dict[str, list[tuple[str, str | None]]], path: Parts
     ) -> dict[str, Part]:
         used = {name for names in branches.values() for name, _ in names}
         for name, inner in node.folders.items():
@@ -262,7 +229,9 @@ class _Reader:
             if not names:  # training images lie beside the folders of the others
                 parts[split] = Part(node.files, None, (), len(path))
             elif all(label is not None for _, label in names):
-                inside = _Node(depth, [], {str(label): node.folders[name] for name, label in names})
+                inside = Folder(
+                    depth, [], {str(label): node.folders[name] for name, label in names}
+                )
                 parts[split] = self._labelled(inside, path)._replace(depth=depth)
             else:
                 merged[split] = node.merged(name for name, _ in names)
@@ -275,7 +244,7 @@ class _Reader:
 
     # Labels
 
-    def _label_level(self, nodes: dict[str, _Node], depth: int) -> dict[str, Part]:
+    def _label_level(self, nodes: dict[str, Folder], depth: int) -> dict[str, Part]:
         """Labels of the folders of all splits together, below folders that mean nothing."""
         while True:
             nodes = {split: self._without_annotations(node) for split, node in nodes.items()}
@@ -309,7 +278,7 @@ class _Reader:
             parts[split] = self._without_strays(node.files, {split: part}, (split,))[split]
         return parts
 
-    def _is_split_below(self, node: _Node) -> bool:
+    def _is_split_below(self, node: Folder) -> bool:
         """Returns whether each folder of a level has folders of splits and nothing else."""
         splits = set()
         for inner in node.folders.values():
@@ -319,7 +288,7 @@ class _Reader:
             splits |= {word.split for word in below}
         return len(node.folders) > 1 and bool(splits & set(HELD))
 
-    def _labels_above(self, node: _Node, path: Parts) -> dict[str, Part]:
+    def _labels_above(self, node: Folder, path: Parts) -> dict[str, Part]:
         found: dict[str, tuple[list[Parts], list[str], set[str]]] = {}
         strays = list(node.files)
         for label, inner in node.folders.items():
@@ -385,7 +354,7 @@ class _Reader:
         return readable("/".join((self.where, *path)))
 
 
-def _around(node: _Node) -> list[str] | None:
+def _around(node: Folder) -> list[str] | None:
     """Returns the folders of a level that only wrap others; None where they are labels."""
     names = list(node.folders)
     if len(names) == 1:
