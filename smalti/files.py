@@ -1,4 +1,4 @@
-"""Writes files whole or not at all, and reads files without waiting.
+"""Writes files whole or not at all.
 
 A writer works on a temporary name in the same folder; what it wrote is flushed to the disk and then
 renamed onto the final name, which POSIX does in one step. A process killed in between, or a full
@@ -19,7 +19,6 @@ import contextlib
 import ctypes
 import errno
 import fcntl
-import hashlib
 import os
 import re
 import secrets
@@ -28,9 +27,9 @@ import stat
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
 
 from smalti.errors import InputError
+from smalti.reading import kind_of, read_bytes, regular, sha256
 
 __all__ = [
     "atomic_file",
@@ -145,46 +144,6 @@ def write_text(path: str | Path, text: str) -> None:
     """Writes `text` to `path` as UTF-8, whole or not at all."""
     with atomic_file(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
-
-
-def read_bytes(path: str | Path, most: int | None = None) -> bytes:
-    """Reads the content of a file; never waits for a pipe or a device in its place.
-
-    Arguments:
-        path: Of the file.
-        most: Bytes that it may have.
-
-    Raises:
-        InputError: If it is no file, or a larger one.
-        OSError: If it cannot be read.
-    """
-    with _opened(path) as file:
-        size = os.fstat(file.fileno()).st_size
-        if most is not None and size > most:
-            raise InputError(
-                f"{path} has {size} bytes, more than the {most} that such a file can have: give "
-                f"the right file."
-            )
-        return file.read()
-
-
-def regular(path: str | Path) -> None:
-    """Checks that what is at a path is a file, so that reading it waits for nobody.
-
-    Raises:
-        InputError: If it is a folder, a pipe, a device or a socket.
-        OSError: If there is nothing.
-    """
-    _check_regular(path, Path(path).stat().st_mode)
-
-
-def sha256(path: str | Path) -> str:
-    """Returns the SHA-256 of a file's bytes, in hexadecimal digits."""
-    digest = hashlib.sha256()
-    with _opened(path) as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def tidy(folder: str | Path, name: str | None = None) -> None:
@@ -317,39 +276,10 @@ def _replaced(target: Path) -> os.stat_result | None:
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(target))
     if not stat.S_ISREG(found.st_mode):
         raise InputError(
-            f"{target} is {_kind(found.st_mode)}, and no file can take its place: choose another "
+            f"{target} is {kind_of(found.st_mode)}, and no file can take its place: choose another "
             f"name."
         )
     return found
-
-
-@contextlib.contextmanager
-def _opened(path: str | Path) -> Iterator[BinaryIO]:
-    # Without O_NONBLOCK the opening of a pipe would wait for its other end.
-    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
-    try:
-        _check_regular(path, os.fstat(handle).st_mode)
-    except InputError:
-        os.close(handle)
-        raise
-    with os.fdopen(handle, "rb") as file:
-        yield file
-
-
-def _check_regular(path: str | Path, mode: int) -> None:
-    if not stat.S_ISREG(mode):
-        raise InputError(f"{path} is {_kind(mode)}, not a file: give a file.")
-
-
-def _kind(mode: int) -> str:
-    kinds = (
-        (stat.S_ISDIR, "a folder"),
-        (stat.S_ISFIFO, "a pipe"),
-        (stat.S_ISSOCK, "a socket"),
-        (stat.S_ISCHR, "a device"),
-        (stat.S_ISBLK, "a device"),
-    )
-    return next((kind for test, kind in kinds if test(mode)), "something else")
 
 
 def _put(new: Path, path: Path) -> None:
