@@ -172,6 +172,10 @@ class Pretrained(ModelHubMixin):
 @contextmanager
 def _replacing(folder: Path, overwrite: bool, *others: str) -> Iterator[Path]:
     """Gives a temporary folder; its model, and `others` that `folder` lacks, go to `folder`."""
+    if folder.exists() and not folder.is_dir():
+        raise InputError(
+            f"A model is saved as a folder, got the file {folder}: choose another name."
+        )
     if not folder.exists():
         with atomic_folder(folder) as temporary:
             yield temporary

@@ -95,10 +95,15 @@ def save_png(image: Image.Image, path: str | Path, overwrite: bool = False) -> N
     """Writes a picture to `path`, whole or not at all; it bears smalti's mark (`smalti.outputs`).
 
     Raises:
-        InputError: If the name does not end in .png, or a file that smalti did not write would be
-            replaced without `overwrite`.
+        InputError: If it is no picture, the name does not end in .png, or a file that smalti did
+            not write would be replaced without `overwrite`.
     """
     path = Path(path)
+    if not isinstance(image, Image.Image):
+        raise InputError(
+            f"A picture is one of Pillow's, got a {type(image).__name__}: make one of images with "
+            f"pictures.grid."
+        )
     if path.suffix.lower() != ".png":
         raise InputError(f"Pictures are written as PNG, got {path.name}: name it {path.stem}.png.")
     check_file(path, overwrite)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from contextlib import suppress
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,11 @@ class Run:
         Raises:
             InputError: If it is not one.
         """
+        if not isinstance(folder, str | PathLike):
+            raise InputError(
+                f"The name of a run directory is a text or a path, got {folder!r:.60}: give the "
+                f"folder of a run."
+            )
         if not str(folder).strip():
             raise InputError(
                 "The name of the run directory is empty, got nothing: give the folder of a run."

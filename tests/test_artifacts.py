@@ -216,6 +216,14 @@ def same_weights(one, other):
     return all(torch.equal(one.state_dict()[name], t) for name, t in other.state_dict().items())
 
 
+def test_a_model_does_not_take_the_place_of_a_file(tmp_path):
+    (tmp_path / "mine").write_text("mine")
+    for save in (save_model, DiscreteAutoencoder.save_pretrained):
+        with pytest.raises(InputError, match="saved as a folder, got the file"):
+            save(tokenizer(), tmp_path / "mine", overwrite=True)
+    assert (tmp_path / "mine").read_text() == "mine"
+
+
 def test_what_else_lies_in_a_folder_stays_when_a_model_is_saved_there(tmp_path):
     for save in (save_model, DiscreteAutoencoder.save_pretrained):
         folder = tmp_path / save.__name__

@@ -14,6 +14,7 @@ import pytest
 import torch
 from PIL import Image
 
+import smalti
 from mistakes import mistake
 from smalti.artifacts import load_model, save_model
 from smalti.cli import main
@@ -324,3 +325,15 @@ def test_json_of_smalti_is_known_by_its_version(tmp_path):
     for content, ours in (({"smalti_version": "0"}, True), ({"a": 1}, False), ([1], False)):
         path.write_text(json.dumps(content))
         assert written_by_smalti(path) is ours
+
+
+@pytest.mark.parametrize("run", [None, 3, b"run"])
+def test_what_is_no_name_of_a_run_is_one_line(run):
+    with pytest.raises(InputError, match="is a text or a path, got"):
+        smalti.load(run)
+
+
+def test_what_is_no_picture_is_one_line(tmp_path):
+    with pytest.raises(InputError, match="one of Pillow's, got a Tensor: make one"):
+        save_png(torch.zeros(3, 4, 4), tmp_path / "x.png")
+    assert not list(tmp_path.iterdir())
