@@ -156,7 +156,8 @@ def load_data(
         return _ignored(splits, comparison, said, training)
     if changed == "accept":
         return _accepted(folder, splits, comparison, said)
-    accept = " or accept to take them as they are" if "accept" in ways else ""
+    accepts = "accept" in ways and not _is_finished(folder)
+    accept = " or accept to take them as they are" if accepts else ""
     raise InputError(
         f"{said}. Put back what was there, give --changed_data ignore to go on with that alone"
         f"{accept}, or choose another --out."
@@ -187,8 +188,7 @@ def _ignored(splits: Splits, comparison: Comparison, said: str, training: bool) 
 
 
 def _accepted(folder: Path, splits: Splits, comparison: Comparison, said: str) -> Splits:
-    final = [name for name in LEARNED[1:] if (folder / name).exists()]
-    if final:
+    if _is_finished(folder):
         raise InputError(
             f"{said}. What was learned stays as it is: to learn from them fit to another --out, or "
             f"give --changed_data ignore."
@@ -196,6 +196,11 @@ def _accepted(folder: Path, splits: Splits, comparison: Comparison, said: str) -
     logger.warning("%s. They are taken as they are; what was there keeps its split.", said)
     manifest = merge(comparison)
     return select(splits, Comparison(manifest, comparison.here))
+
+
+def _is_finished(folder: Path) -> bool:
+    """Returns whether the last model of a run is there, beside which nothing more is learned."""
+    return any((folder / name).exists() for name in LEARNED[1:])
 
 
 def _begun(folder: Path) -> bool:

@@ -173,6 +173,8 @@ def test_data_that_changed_are_refused_until_the_user_says_how_to_go_on(made, ha
         with pytest.raises(InputError, match="missing cannot be left out"):
             made.fit(changed_data="ignore")
     if happen is add:
+        with pytest.raises(InputError, match="ignore to go on with that alone, or choose"):
+            made.fit()  # what would be refused is not offered
         with pytest.raises(InputError, match="What was learned stays"):
             made.fit(changed_data="accept")
     assert read_manifest(made.run.data).checksum == before.manifest.checksum
