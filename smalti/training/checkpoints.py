@@ -59,6 +59,8 @@ def read_state(path: Path, stage: Stage) -> dict[str, Any]:
         if not sealed and not _is_whole_without_seal(content):
             raise ValueError("its checksum differs")
         state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+        if not isinstance(state, dict):
+            raise ValueError(f"it holds a {type(state).__name__}, not the state of a training")
         if lacking := PARTS - state.keys():
             raise ValueError(f"it has no {sorted(lacking)[0]}")
         difference = _difference(state["state_dict"], stage.state_dict())
