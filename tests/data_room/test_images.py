@@ -351,7 +351,7 @@ def test_a_data_set_without_training_images(tmp_path):
 
 def test_too_few_images_to_divide(tmp_path):
     _parquet(tmp_path / "a.parquet", _rows()[:2])
-    with pytest.raises(InputError, match="add some images"):
+    with pytest.raises(InputError, match="add other images"):
         Images(str(tmp_path), 16).load()
 
 
