@@ -96,7 +96,7 @@ def import_own_classes() -> None:
 
     They lie above this module, so they are named and not imported at the top.
     """
-    for room in ("autoencoders", "priors", "quantizers", "losses", "data"):
+    for room in ("autoencoders", "priors", "quantizers", "losses", "conditions"):
         importlib.import_module(f"smalti.{room}")
 
 

@@ -18,10 +18,10 @@ from jsonargparse import ArgumentError, ArgumentParser
 from torch import Tensor
 
 from smalti.data.files import read_images
-from smalti.data.names import as_text, readable
 from smalti.errors import InputError
 from smalti.recipes.safe_yaml import WITHIN_BOUNDS
 from smalti.runs import examples_of
+from smalti.spelling import as_text, readable
 from smalti.training.processes import is_first
 
 if TYPE_CHECKING:

@@ -1,8 +1,8 @@
 """Data: where examples come from, and what their conditions mean."""
 
+from smalti.conditions import Condition, GridsAbove, Label, TimeOfDay
 from smalti.data.base import Batch, Examples, Factored, Source, SplitName, Splits
 from smalti.data.clocks import Clocks, ClockStyle, render_clock
-from smalti.data.conditions import Condition, GridsAbove, Label, TimeOfDay
 from smalti.data.decoding import read_image
 from smalti.data.factors import FactorGrid, render_shape
 from smalti.data.images import Columns, HeldOut, Images

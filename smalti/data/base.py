@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from smalti.data.conditions import Condition
+from smalti.conditions import Condition
 from smalti.errors import InputError
 from smalti.signals import Signal
 

@@ -26,8 +26,8 @@ from einops import rearrange
 from PIL import Image, ImageDraw
 from torch import Tensor
 
+from smalti.conditions import TimeOfDay
 from smalti.data.base import Batch, Examples, Factored, SplitName, Splits
-from smalti.data.conditions import TimeOfDay
 from smalti.data.pixels import Pixels, to_float
 from smalti.data.progress import progress
 from smalti.errors import InputError

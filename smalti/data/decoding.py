@@ -31,12 +31,12 @@ from torch import Tensor
 
 from smalti.data.file_tree import is_regular
 from smalti.data.image_decoding import LARGEST, Crop, decode_image, read_content
-from smalti.data.names import listed, readable
 from smalti.data.pixel_range import DARK, HALF, ImageStatistics, Range, UnknownRange
 from smalti.data.pixels import to_float
 from smalti.data.progress import progress
 from smalti.data.splitting import SIZE, fingerprint
 from smalti.errors import InputError, first_line
+from smalti.spelling import listed, readable
 
 __all__ = ["Crop", "Notes", "Picture", "decode", "read_image", "reason"]
 

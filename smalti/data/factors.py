@@ -23,8 +23,8 @@ from einops import rearrange
 from PIL import Image, ImageDraw
 from torch import Tensor
 
+from smalti.conditions import Label
 from smalti.data.base import Examples, Factored, SplitName, Splits
-from smalti.data.conditions import Label
 from smalti.data.images import HeldOut
 from smalti.data.pixels import Pixels
 from smalti.data.progress import progress

@@ -13,8 +13,8 @@ from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
 
-from smalti.data.names import readable
 from smalti.errors import InputError
+from smalti.spelling import readable
 
 __all__ = ["Tree", "is_regular", "walk"]
 

@@ -18,10 +18,10 @@ from torch import Tensor
 from smalti.data.decoding import read_image, reason
 from smalti.data.file_tree import is_regular
 from smalti.data.image_decoding import ORIENTATION, open_image
-from smalti.data.names import readable
 from smalti.data.pixel_range import Range
 from smalti.errors import InputError
 from smalti.signals import Signal
+from smalti.spelling import readable
 
 __all__ = ["read_images", "read_partial_image"]
 

@@ -22,10 +22,11 @@ from smalti.data.decoding import Picture
 from smalti.data.file_tree import Parts, walk
 from smalti.data.idx import find_idx
 from smalti.data.layout import read_layout
-from smalti.data.names import listed, parse_name, readable
+from smalti.data.names import parse_name
 from smalti.data.parquet import parquet_rows
 from smalti.data.rows import Column, Piece, Rows, TableRows
 from smalti.errors import InputError, first_line
+from smalti.spelling import listed, readable
 
 __all__ = ["Found", "find", "logger"]
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from smalti.data.file_tree import Parts
-from smalti.data.names import label_name
+from smalti.spelling import label_name
 
 __all__ = ["Folder"]
 

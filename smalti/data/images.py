@@ -19,20 +19,20 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from smalti.conditions import Label
 from smalti.data.augmentation import Augmentation
 from smalti.data.base import Examples, Source, SplitName, Splits
-from smalti.data.conditions import Label
 from smalti.data.decoding import Crop, Notes, decode
 from smalti.data.finding import find
 from smalti.data.finding import logger as found_logger
 from smalti.data.manifest import SPLITS, Manifest, columns
-from smalti.data.names import label_name
 from smalti.data.pixel_range import ImageStatistics, Range, check_range
 from smalti.data.pixels import Pixels
 from smalti.data.rows import Column, Rows
 from smalti.data.splitting import held_out
 from smalti.errors import InputError
 from smalti.signals import Signal
+from smalti.spelling import label_name
 
 __all__ = ["Columns", "HeldOut", "Images"]
 

@@ -21,17 +21,9 @@ from typing import NamedTuple
 
 from smalti.data.file_tree import Parts
 from smalti.data.folders import Folder
-from smalti.data.names import (
-    ParsedName,
-    is_annotation,
-    is_apart,
-    is_filler,
-    label_name,
-    listed,
-    parse_name,
-    readable,
-)
+from smalti.data.names import ParsedName, is_annotation, is_apart, is_filler, parse_name
 from smalti.errors import InputError
+from smalti.spelling import label_name, listed, readable
 
 __all__ = ["Layout", "Part", "read_layout"]
 

@@ -17,8 +17,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from smalti.conditions import Label
 from smalti.data.base import Batch, Examples, Splits
-from smalti.data.conditions import Label
 from smalti.data.manifest import SPLITS, Manifest, columns, essential
 from smalti.data.splitting import SIZE, fingerprint
 

@@ -1,9 +1,4 @@
-"""Names of labels, folders and files: their one form, and the split that they say.
-
-The same word can be stored in two ways: "é" as one character, or as an "e" and an accent after it
-(macOS unpacks archives so). And a name on a disk can be bytes that are no UTF-8. So names are
-brought to one form (Unicode's NFC), spaces at their ends are cut, and bytes that are no text are
-written as `\\xe9`.
+"""Names of folders and files: the split that they say.
 
 The name of a folder can say which split it holds:
 
@@ -17,22 +12,17 @@ A name is read word by word; numbers and words such as "images" or "set" say not
 
 from __future__ import annotations
 
-import os
 import re
-import unicodedata
-from collections.abc import Sequence
 from typing import NamedTuple
+
+from smalti.spelling import label_name
 
 __all__ = [
     "ParsedName",
-    "as_text",
     "is_annotation",
     "is_apart",
     "is_filler",
-    "label_name",
-    "listed",
     "parse_name",
-    "readable",
 ]
 
 SPLITS = {
@@ -65,42 +55,6 @@ ANNOTATION = set(
     " segmentationclass segmentationobject groundtruth gt".split()
 )
 APART = set("extra extras unlabeled unlabelled unsupervised pred preds prediction".split())
-
-
-def label_name(name: str) -> str:
-    """Returns the form in which names of labels are kept and compared.
-
-    Example:
-        >>> label_name("e\\u0301te\\u0301 ") == "\\u00e9t\\u00e9", label_name("caf\\udce9")
-        (True, 'caf\\\\xe9')
-    """
-    return unicodedata.normalize("NFC", as_text(name)).strip()
-
-
-def readable(name: str | os.PathLike[str]) -> str:
-    """Returns a path or a name on one line that can be printed and written as UTF-8."""
-    return "".join(
-        letter if letter.isprintable() else ascii(letter)[1:-1]
-        for letter in as_text(os.fspath(name))
-    )
-
-
-def listed(names: Sequence[str], most: int) -> str:
-    """Joins at most so many names, each readable, with commas.
-
-    Example:
-        >>> listed(["cat", "dog", "eel"], 2)
-        'cat, dog, …'
-    """
-    return ", ".join(map(readable, names[:most])) + ", …" * (len(names) > most)
-
-
-def as_text(name: str) -> str:
-    """Returns a name as UTF-8 can write it: bytes that are no text become `\\xe9`."""
-    try:
-        return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-    except UnicodeEncodeError:  # another surrogate, which no name on a disk has
-        return name.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 class ParsedName(NamedTuple):

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from smalti.data.names import readable
 from smalti.data.rows import Piece, Rows, TableRows, holds_images
 from smalti.errors import InputError, first_line
+from smalti.spelling import readable
 
 if TYPE_CHECKING:
     from datasets import Dataset, Features

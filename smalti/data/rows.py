@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from smalti.data.decoding import Picture
-from smalti.data.names import readable
 from smalti.errors import InputError, first_line
+from smalti.spelling import readable
 
 if TYPE_CHECKING:
     from datasets import Dataset, Features

@@ -20,8 +20,8 @@ from einops import einsum, rearrange
 from torch import Tensor
 from torch.nn import functional as F
 
+from smalti.conditions import TimeOfDay
 from smalti.data.clocks import THEMES, ClockStyle, render_clock
-from smalti.data.conditions import TimeOfDay
 from smalti.data.pixels import to_float
 from smalti.errors import InputError
 

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from smalti.data.conditions import TimeOfDay
+from smalti.conditions import TimeOfDay
 from smalti.evaluation.clock_reader import ClockReader, minutes_apart
 
 __all__ = ["STEP", "TOLERANCE", "asked_times", "framed", "minutes_off"]

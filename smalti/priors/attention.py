@@ -24,7 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from smalti.artifacts import registered
-from smalti.data.conditions import Condition
+from smalti.conditions import Condition
 from smalti.errors import InputError
 from smalti.nn.attending import AttentionCache
 from smalti.nn.attention import CausalAttention

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 from smalti.arguments import a_whole_number, as_integers, as_tensor
 from smalti.artifacts import Pretrained
-from smalti.data.conditions import Condition
+from smalti.conditions import Condition
 from smalti.errors import InputError
 from smalti.priors.sampling import Choice
 

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from smalti.artifacts import registered
-from smalti.data.conditions import GridsAbove
+from smalti.conditions import GridsAbove
 from smalti.errors import InputError
 from smalti.priors.base import Prior, TractablePrior
 from smalti.priors.empirical import Uniform

@@ -29,7 +29,7 @@ from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from smalti.data.conditions import Condition, GridsAbove
+from smalti.conditions import Condition, GridsAbove
 from smalti.nn.blocks import ResidualStack
 from smalti.nn.embeddings import DepthEmbedding
 

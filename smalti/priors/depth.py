@@ -33,7 +33,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from smalti.artifacts import registered
-from smalti.data.conditions import Condition
+from smalti.conditions import Condition
 from smalti.errors import InputError
 from smalti.nn.embeddings import DepthEmbedding
 from smalti.nn.gated import for_relu

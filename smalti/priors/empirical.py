@@ -27,7 +27,7 @@ import torch
 from torch import Tensor, nn
 
 from smalti.artifacts import registered
-from smalti.data.conditions import Condition, Label, TimeOfDay
+from smalti.conditions import Condition, Label, TimeOfDay
 from smalti.errors import InputError
 from smalti.nn.precision import KeepsFloat32
 from smalti.priors.base import TractablePrior

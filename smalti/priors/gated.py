@@ -12,7 +12,7 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from smalti.data.conditions import Condition
+from smalti.conditions import Condition
 from smalti.errors import InputError
 from smalti.nn.embeddings import DepthEmbedding
 from smalti.nn.gated import check_stacks, features, gated_layers

@@ -28,7 +28,7 @@ import torch
 from torch import Tensor, nn
 
 from smalti.artifacts import registered
-from smalti.data.conditions import Condition
+from smalti.conditions import Condition
 from smalti.nn.gated import for_relu
 from smalti.priors.gated import GatedPrior, rows_and_columns
 from smalti.priors.incremental import GridStepper

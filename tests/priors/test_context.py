@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from smalti.data.conditions import GridsAbove, Label, TimeOfDay
+from smalti.conditions import GridsAbove, Label, TimeOfDay
 from smalti.priors import PixelCNN
 from smalti.priors.context import context_map
 from walks import follows_the_full_pass

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from smalti.data.conditions import GridsAbove, Label
+from smalti.conditions import GridsAbove, Label
 from smalti.errors import InputError
 from smalti.nn.embeddings import DepthEmbedding
 from smalti.priors import DepthPixelCNN, PixelCNN

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from smalti.data.conditions import Label, TimeOfDay
+from smalti.conditions import Label, TimeOfDay
 from smalti.errors import InputError
 from smalti.priors import Histogram, Uniform
 

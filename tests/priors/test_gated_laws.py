@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from smalti.data.conditions import GridsAbove, Label, TimeOfDay
+from smalti.conditions import GridsAbove, Label, TimeOfDay
 from smalti.errors import InputError
 from smalti.priors import DepthPixelCNN, PixelCNN, PixelSNAIL
 from walks import context_for, large, walks_apart

@@ -5,7 +5,7 @@ import itertools
 import pytest
 import torch
 
-from smalti.data.conditions import Label, TimeOfDay
+from smalti.conditions import Label, TimeOfDay
 from smalti.errors import InputError
 from smalti.priors import PixelCNN, PixelSNAIL
 from walks import context_for, follows_the_full_pass, large, sees_the_past_and_nothing_else

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from smalti.artifacts import load_model, save_model
-from smalti.data.conditions import GridsAbove, Label, TimeOfDay
+from smalti.conditions import GridsAbove, Label, TimeOfDay
 from smalti.errors import InputError
 from smalti.priors import DepthPixelCNN, Histogram, PixelCNN, PixelSNAIL, Prior, Uniform
 

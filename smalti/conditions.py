@@ -26,8 +26,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from smalti.artifacts import registered
-from smalti.data.names import as_text, label_name, listed, readable
 from smalti.errors import InputError
+from smalti.spelling import as_text, label_name, listed, readable
 
 __all__ = ["Condition", "GridsAbove", "Label", "TimeOfDay"]
 
