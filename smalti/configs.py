@@ -1,10 +1,11 @@
 """The config of a saved model, read without trusting it.
 
 A config may come from a stranger. Before anything is built from it, its text is bounded in size and
-depth, every argument of every class is checked against the annotation of that class's constructor,
-and all that the constructors refuse is one line. Before anything is allocated, the model is built
-on torch's meta device, which holds no numbers, and its sizes are compared with those of the
-weights. A config that asks for more layers than there are weights is stopped while it is built.
+depth, every argument of every class is checked against the annotation of that class's constructor
+and against its range (`smalti.ranges`), and all that the constructors refuse is one line. Before
+anything is allocated, the model is built on torch's meta device, which holds no numbers, and its
+sizes are compared with those of the weights. A config that asks for more layers than there are
+weights is stopped while it is built.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 from torch.nn.modules import module as registration
 
+from smalti import ranges
 from smalti.errors import InputError, first_line
 from smalti.files import read_bytes
 from smalti.signals import Signal
@@ -80,7 +82,8 @@ def check(config: Any, registry: Registry, wanted: Any = Any) -> None:
         wanted: What it should be.
 
     Raises:
-        InputError: If a class is not in the registry, or an argument is not of its type.
+        InputError: If a class is not in the registry, or an argument is not of its type or outside
+            of its range.
     """
     _Check(registry).value(config, wanted, "")
 
@@ -179,6 +182,7 @@ class _Check:
         for name, (annotation, needed) in wanted.items():
             if name in arguments:
                 self.value(arguments[name], annotation, f"{path}.{name}")
+                _in_range(cls, name, arguments[name], path)
             elif needed:
                 raise InputError(
                     f"The config of {cls.__name__} does not fit its constructor: {name} is "
@@ -347,6 +351,18 @@ def _plain(value: Any, wanted: Any, path: str) -> None:
         fits, name = type(value) is wanted, "true or false" if wanted is bool else "a text"
     if not fits:
         raise _wrong(value, name, path)
+
+
+def _in_range(cls: type, name: str, value: Any, path: str) -> None:
+    """Raises `InputError` if a number is outside of the range of its argument."""
+    allowed = ranges.range_of(cls.__name__, name)
+    # By the same word a class of a user's may mean anything.
+    if cls.__module__.partition(".")[0] == "smalti" and allowed != ranges.Range():
+        try:
+            ranges.check(f"{path}.{name}", value, allowed)
+        except InputError as error:
+            why = str(error).rpartition(":")[0]
+            raise InputError(f"The config does not fit: {why}: copy the model again.") from None
 
 
 def _is_number_of_range(value: Any) -> bool:

@@ -70,7 +70,9 @@ DROPOUT = Range(0, 1, below=True)
 POSITIVE = Range(0, above=True)
 NOT_NEGATIVE = Range(0)
 WIDTH = Range(1, 2**20)
+LENGTH = Range(1, 2**32)  # of a signal, or of a grid of indices
 LAYERS = Range(1, 1000)  # beyond, building them alone is endless
+VALUE = Range(-(2**32), 2**32)  # of a sample, 16 or 32 bits of an integer among them
 STEPS = Range(1, LONG)
 WARMUP = Range(0, LONG)
 
@@ -91,6 +93,10 @@ RANGES: dict[str, Range] = {
     "downsampling": Range(1, 2**16),
     "components": LAYERS,
     "bits": Range(1, 62),
+    "group": Range(1, 16),
+    "grid": LENGTH,
+    "grids": LENGTH,
+    "codebook_sizes": Range(1, LARGEST_INTEGER),
     "channels": WIDTH,
     "image_channels": WIDTH,
     "spatial_dims": Range(1, 3),
@@ -115,6 +121,10 @@ RANGES: dict[str, Range] = {
     "levels": Range(2, LARGEST_INTEGER),
     "scales": Range(1, 2**16),
     # of data
+    "Signal.size": LENGTH,
+    "Signal.low": VALUE,
+    "Signal.high": VALUE,
+    "Signal.rate": LENGTH,
     "Clocks.size": Range(16, 1024),
     "Images.size": Range(1, 2**16),
     "seed": Range(0, LARGEST_INTEGER),
@@ -139,7 +149,7 @@ RANGES: dict[str, Range] = {
     "beta_warmup": WARMUP,
     "free_bits": NOT_NEGATIVE,
     "lr": NOT_NEGATIVE,
-    "eps": POSITIVE,
+    "eps": Range(0, 1, above=True),
     "weight_decay": NOT_NEGATIVE,
     "momentum": DROPOUT,
     "betas": DROPOUT,

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from smalti.errors import InputError
+from smalti.ranges import check, range_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -59,6 +60,8 @@ class Signal:
                 f"The values of a signal lie between two finite numbers, got {self.low} to "
                 f"{self.high}: give two, the lower first."
             )
+        for name, value in asdict(self).items():
+            check(f"The {name} of a signal", value, range_of("Signal", name))
 
     @property
     def spatial_dims(self) -> int:

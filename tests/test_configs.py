@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 import random
+import re
 import time
 from copy import deepcopy
-from functools import cache
+from functools import cache, reduce
+from operator import getitem
 
 import pytest
 import safetensors.torch
 import torch
 
-from smalti import artifacts
+from smalti import artifacts, configs
 from smalti.artifacts import describe, load_model, registered, registry, save_model
 from smalti.errors import InputError
 from smalti.priors import PixelCNN
+from smalti.ranges import Range, check, range_of
+from smalti.registry import import_own_classes
 from smalti.signals import Signal
 
 IMAGE = Signal("image", 1, (12, 8))
@@ -186,12 +191,12 @@ def test_a_config_with_any_hostile_value_is_one_line_or_an_equal_model(tmp_path)
         (("signal", "size"), [12, 12, 12], "size of image has 2 numbers"),
         (("signal", "channels"), 3, "no signal .* can go through it"),
         (("signal", "low"), 7, "two finite numbers"),
-        (("encoder", "hidden"), -8, "does not fit"),
+        (("encoder", "hidden"), -8, r"encoder\.ConvEncoder\.hidden is at least 1, got -8:"),
         (("encoder", "hidden"), "8", "hidden is '8', and it must be a whole number"),
         (("encoder", "hidden"), True, "hidden is True, and it must be a whole number"),
-        (("encoder", "hidden"), 10**12, "does not fit"),
+        (("encoder", "hidden"), 10**12, r"ConvEncoder\.hidden is at most 1048576, got 10{12}:"),
         (("encoder", "hidden"), 16, "by the config"),
-        (("encoder", "residual_blocks"), 10**12, "more parts than its weights"),
+        (("encoder", "residual_blocks"), 900, "more parts than its weights"),
         (("quantizer", "codebook", "size"), 2**70, "must be a whole number"),
         (("quantizer", "codebook", "decay"), 1e-300, "a number that float32 holds"),
         (("quantizer", "codebook"), {"same": 0}, "is 'DiscreteAutoencoder', and it must be"),
@@ -207,6 +212,67 @@ def test_each_kind_of_nonsense_is_named(tmp_path, path, value, line):
     sealed(tmp_path, changed(json.loads((tmp_path / "config.json").read_text()), path, value))
     with pytest.raises(InputError, match=line):
         load_model(tmp_path)
+
+
+import_own_classes()
+OWN = {name: cls for name, cls in registry.items() if cls.__module__.startswith("smalti.")}
+
+
+def numbers(cls):
+    """Yields the arguments of a class that are numbers, or lists of them, and which of both."""
+    for name, (annotation, _) in configs._parameters(cls).items():
+        if {"int", "float"} & set(re.findall("[a-z]+", str(annotation))):
+            yield name, "Sequence" in str(annotation) or "tuple" in str(annotation)
+
+
+@cache
+def standing():
+    """The config of a model for each class, and where the class stands in it."""
+    found = {}
+    for config in map(describe, models()):
+        for path in [(), *places(config)]:
+            inner = reduce(getitem, path, config)
+            if isinstance(inner, dict) and "class" in inner:
+                found.setdefault(inner["class"], (config, path))
+    return found
+
+
+@pytest.mark.parametrize("name", ["Signal", *sorted(OWN)])
+def test_an_argument_of_any_class_has_a_range_and_must_lie_in_it(name):
+    cls = {**OWN, "Signal": Signal}[name]
+    for argument, listed in numbers(cls):
+        allowed = range_of(name, argument)
+        assert allowed != Range(), f"{name}.{argument} has no range in smalti.ranges"
+        default = inspect.signature(cls).parameters[argument].default
+        check(argument, () if default is inspect.Parameter.empty else default, allowed)
+        config, path = standing()[name]
+        for value in (-(10**12), 10**18, -1.5e-30, 1e30):
+            if value not in allowed:
+                value = [value] if listed else value
+                with pytest.raises(InputError, match=rf"{name}\.{argument}\b"):
+                    configs.check(changed(config, (*path, argument), value), registry)
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "line"),
+    [
+        (("signal", "size"), [10**12, 8], r"Signal\.size is at most 4294967296, got 10{12}"),
+        (("signal", "size"), [-12, 8], r"Signal\.size is at least 1, got -12"),
+        (("signal", "channels"), 0, r"Signal\.channels is at least 1, got 0"),
+        (("signal", "high"), 1e12, r"Signal\.high is at most 4294967296, got 10{12}"),
+        (("signal", "low"), -1e12, r"Signal\.low is at least -4294967296, got -10{12}"),
+        (("signal", "rate"), 10**12, r"Signal\.rate is at most 4294967296, got 10{12}"),
+        (("quantizer", "revival", "stop_after"), -1, r"Revival\.stop_after is at least 0, got -1"),
+        (("quantizer", "kmeans_iterations"), 10**12, r"kmeans_iterations is at most 1000000,"),
+        (("quantizer", "codebook", "eps"), 1e12, r"EMACodebook\.eps is above 0 and at most 1, got"),
+        (("quantizer", "codebook", "eps"), 0, r"EMACodebook\.eps is above 0 and at most 1, got 0"),
+        (("quantizer", "assignment", "temperature"), -1.0, r"Stochastic\.temperature is above 0"),
+    ],
+)
+def test_a_number_far_out_is_named_with_its_place_and_range(tmp_path, path, value, line):
+    save_model(models()[0], tmp_path)
+    sealed(tmp_path, changed(json.loads((tmp_path / "config.json").read_text()), path, value))
+    assert re.search(line, one_line(tmp_path))
 
 
 @pytest.mark.parametrize(

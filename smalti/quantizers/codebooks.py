@@ -110,7 +110,7 @@ class EMACodebook(Codebook):
         size: Number of codewords K.
         dim: Their dimensions D.
         decay: γ in (0, 1), the share of the old average that an update keeps.
-        eps: ε > 0, in vectors, added to each count (times N/K where that is below 1).
+        eps: ε in (0, 1], in vectors, added to each count (times N/K where that is below 1).
 
     References:
         Neural Discrete Representation Learning, A. van den Oord, O. Vinyals and K. Kavukcuoglu,
@@ -124,10 +124,10 @@ class EMACodebook(Codebook):
 
     def __init__(self, size: int, dim: int, decay: float = 0.99, eps: float = 1e-5) -> None:
         super().__init__()
-        if not 0 < decay < 1 or not eps > 0:
+        if not 0 < decay < 1 or not 0 < eps <= 1:
             raise InputError(
-                f"An EMA codebook needs 0 < decay < 1 and eps > 0, got decay={decay} and "
-                f"eps={eps}: 0.99 and 1e-5 are usual."
+                f"An EMA codebook needs 0 < decay < 1 and 0 < eps <= 1, got decay={decay} "
+                f"and eps={eps}: 0.99 and 1e-5 are usual."
             )
         self.size, self.dim, self.decay, self.eps = size, dim, decay, eps
         self.register_buffer("weight", _random_codewords(size, dim).float())

@@ -72,7 +72,7 @@ class ShiftedBound(Bound):
     With 2 levels its threshold would lie at z = −3.8, where nothing falls: use `SymmetricBound`.
 
     Arguments:
-        eps: ε > 0, by which the bound goes beyond the outer levels, so that they are reached.
+        eps: ε in (0, 1], by which the bound goes beyond the outer levels, so that they are reached.
 
     References:
         Finite Scalar Quantization: VQ-VAE Made Simple, F. Mentzer, D. Minnen, E. Agustsson and M.
@@ -82,8 +82,10 @@ class ShiftedBound(Bound):
     least = 3
 
     def __init__(self, eps: float = 1e-3) -> None:
-        if not 0 < eps < math.inf:
-            raise InputError(f"The bound needs eps > 0, got {eps}: 1e-3 is usual.")
+        if not 0 < eps <= 1:
+            raise InputError(
+                f"The bound needs eps above 0 and at most 1, got {eps}: 1e-3 is usual."
+            )
         self.eps = eps
 
     def half_width(self, levels: Tensor) -> Tensor:
