@@ -160,7 +160,8 @@ def test_not_a_number_has_no_index_and_spoils_no_other(bound):
         (lambda: FiniteScalarQuantizer([8, 5.0]), "whole numbers"),
         (lambda: FiniteScalarQuantizer([8, 2]), "use SymmetricBound"),
         (lambda: FiniteScalarQuantizer([2] * 63, SymmetricBound()), "below 2..63"),
-        (lambda: ShiftedBound(eps=0.0), "eps > 0"),
+        (lambda: ShiftedBound(eps=0.0), "eps above 0"),
+        (lambda: ShiftedBound(eps=2.0), "at most 1, got 2.0"),
     ],
 )
 def test_mistakes_are_told_in_one_line(mistake, told):
