@@ -170,7 +170,7 @@ def _check_there(folder: Path, source: Source) -> None:
     if isinstance(path, str) and Path(path).is_absolute() and not Path(path).exists():
         raise InputError(
             f"There is nothing at {path}, where the data of {folder} should be: put them back, or "
-            f"say where they lie now with --data PATH (of smalti evaluate and smalti fit)."
+            f"say where they lie now with --data PATH."
         )
 
 

@@ -167,16 +167,21 @@ def data_of(run: Run, changed_data: str = "refuse", place: str | None = None) ->
     return splits
 
 
-def examples_of(run: Run, split: SplitName) -> Examples:
+def examples_of(run: Run, split: SplitName, place: str | None = None) -> Examples:
     """Returns the examples of one split of a run; synthetic ones are not made yet.
+
+    Arguments:
+        run: The run.
+        split: Its name.
+        place: Where its data lie now, if they were moved.
 
     Raises:
         InputError: If one is missing.
     """
-    source = run.recipe().data
+    source = run.recipe(place).data
     if isinstance(source, Factored):
         return source.examples(split)
-    splits = data_of(run, "ignore")
+    splits = data_of(run, "ignore", place)
     examples: Examples = getattr(splits, split)
     wanted = splits.manifest.counts()[split] if splits.manifest else len(examples)
     if len(examples) < wanted:

@@ -291,11 +291,25 @@ def test_wrong_images(run, capsys, tmp_path):
     assert "24×16" in mistake(capsys, "reconstruct", str(run), large)
     assert main(["reconstruct", str(run), large, "--convert", "--out", f"{tmp_path}/o"]) == 0
     capsys.readouterr()
-    grey = picture(tmp_path / "grey.png", mode="L")
-    assert "grey" in mistake(capsys, "encode", str(run), grey)
     truncated = tmp_path / "truncated.png"
     truncated.write_bytes((tmp_path / "large.png").read_bytes()[:200])
     assert "truncated.png" in mistake(capsys, "encode", str(run), str(truncated))
+
+
+@pytest.mark.parametrize("mode", ["L", "1", "LA"])
+def test_a_grey_image_is_given_to_a_colour_model_as_it_is(run, tmp_path, mode):
+    grey = tmp_path / "grey.png"
+    Image.linear_gradient("L").resize((16, 16)).convert(mode).save(grey)
+    with Image.open(grey) as image:
+        image.convert("RGB").save(tmp_path / "colour.png")
+    for name in ("grey", "colour"):
+        words = [str(run), str(tmp_path / f"{name}.png"), "--out", str(tmp_path / f"{name}.npz")]
+        assert main(["encode", *words]) == 0
+        assert main(["reconstruct", *words[:-1], str(tmp_path / f"{name}-x.png")]) == 0
+    with np.load(tmp_path / "grey.npz") as a, np.load(tmp_path / "colour.npz") as b:
+        assert (a["indices"] == b["indices"]).all()
+    words = ["--complete", str(grey), "--n", "2", "--out", str(tmp_path / "completed.png")]
+    assert main(["sample", str(run), *words]) == 0
 
 
 def test_indices_out_of_range(run, capsys, tmp_path):

@@ -223,6 +223,21 @@ def test_evaluate_takes_the_new_place(made, capsys, monkeypatch):
     assert "--data is empty" in mistake(capsys, "evaluate", ".", "--data=")
 
 
+def test_commands_that_take_test_images_take_the_new_place(made, capsys, tmp_path):
+    words = ["interpolate", str(made.folder), "0", "1", "--out"]
+    assert main([*words, str(tmp_path / "before.png")]) == 0
+    moved = made.data.with_name("moved")
+    made.data.rename(moved)
+    after = tmp_path / "after.png"
+    assert "--data PATH" in mistake(capsys, *words, str(after))
+    assert main([*words, str(after), "--data", str(moved)]) == 0
+    assert after.read_bytes() == (tmp_path / "before.png").read_bytes()
+    assert "missing" in mistake(capsys, *words, str(after), "--data", str(moved / "a"))
+    file = str(next(moved.glob("a/*.png")))
+    words = ["interpolate", str(made.folder), file, file, "--data", str(moved)]
+    assert "No image of the run's data is asked for" in mistake(capsys, *words)
+
+
 def test_the_command_line_says_it_in_one_line(made, capsys, monkeypatch):
     add(made)
     assert "10 are new" in mistake(capsys, "evaluate", str(made.folder))

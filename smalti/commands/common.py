@@ -129,21 +129,34 @@ class _Printer(logging.Handler):
 
 
 def named_images(
-    model: Model | ContinuousModel, names: Sequence[str], convert: bool
+    model: Model | ContinuousModel, names: Sequence[str], convert: bool, data: str | None = None
 ) -> Iterator[Tensor]:
     """The image (C, H, W) of each name: a file, or the number of a test image of the run's data.
 
+    Arguments:
+        model: That takes them.
+        names: Of files, or numbers.
+        convert: As of `read_images`.
+        data: Where the run's data lie now, if they were moved; see `data_place`.
+
     Raises:
-        InputError: If a file cannot be read, or there are not so many test images.
+        InputError: If a file cannot be read, or there are not so many test images; or if `data` is
+            given, and no number.
     """
     assert model.run is not None
+    place = data_place(data)
+    if place is not None and not any(name.isdecimal() for name in names):
+        raise InputError(
+            f"No image of the run's data is asked for, got --data {readable(place)}: leave it out, "
+            f"or give the number of a test image."
+        )
     test = None
     for name in names:
         if not name.isdecimal():
             yield from read_images([name], model.signal, convert, range_of(model))
             continue
         if test is None:
-            test = examples_of(model.run, "test")
+            test = examples_of(model.run, "test", place)
         if int(name) >= len(test):
             raise InputError(
                 f"There are {len(test)} test images, numbered from 0, got {name}: choose a smaller "

@@ -35,7 +35,7 @@ def encode(
         out: A .npz or .parquet file with `indices` (N, *grid), in the order of the files, and
             `indices_1` … of the finer levels of a hierarchy; latents are written to a .npz, as
             `latents` (N, D).
-        convert: Resize and crop images of another size, turn grey into colour and back.
+        convert: Resize and crop images of another size, turn colour grey for a grey model.
         overwrite: Replace what smalti did not write, too.
     """
     model = load(folder)

@@ -24,6 +24,7 @@ def interpolate(  # noqa: PLR0913 - the options of the command
     steps: int = 9,
     out: str = "interpolation.png",
     columns: int | None = None,
+    data: str | None = None,
     convert: bool = False,
     overwrite: bool = False,
 ) -> None:
@@ -37,12 +38,13 @@ def interpolate(  # noqa: PLR0913 - the options of the command
         steps: Images on the way, both ends included.
         out: A .png for one picture of all, or a folder for a file each.
         columns: Images a row in the picture; all in one row if not given.
-        convert: Resize and crop images of another size, turn grey into colour and back.
+        data: Where the run's data lie now, if they were moved.
+        convert: Resize and crop images of another size, turn colour grey for a grey model.
         overwrite: Replace what smalti did not write, too.
     """
     if len(files) != 2:
         raise InputError(f"A way has two ends, got {len(files)} images: give two.")
     pictures = Pictures(out, steps, columns=columns, inputs=files, overwrite=overwrite)
     model = load(folder)
-    x_a, x_b = named_images(model, files, convert)
+    x_a, x_b = named_images(model, files, convert, data)
     pictures.write(model.interpolate(x_a, x_b, steps), columns=steps)

@@ -36,7 +36,7 @@ def reconstruct(  # noqa: PLR0913 - the options of the command
         folder: The run directory.
         files: Image files.
         out: A .png for one picture (originals above reconstructions), or a folder for a file each.
-        convert: Resize and crop images of another size, turn grey into colour and back.
+        convert: Resize and crop images of another size, turn colour grey for a grey model.
         levels: Of a hierarchy, how many levels are decoded, from the coarsest; all if not given.
         overwrite: Replace what smalti did not write, too.
     """

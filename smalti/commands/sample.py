@@ -52,7 +52,7 @@ def sample(  # noqa: PLR0913 - the options of the command
             it has none, the half that `keep` does not name.
         keep: Half that is given of an opaque image: top (if not said otherwise), bottom, left or
             right.
-        convert: Resize and crop the image to complete, turn grey into colour and back.
+        convert: Resize and crop the image to complete, turn colour grey for a grey model.
         scheme: prior, histogram (token grids seen in training) or uniform.
         temperature: Below 1 for likelier, above 1 for more varied samples.
         top_k: Draw from the k likeliest indices only.

@@ -25,6 +25,7 @@ def traverse(  # noqa: PLR0913 - the options of the command
     steps: int = 9,
     reach: float = 3.0,
     out: str = "traversals.png",
+    data: str | None = None,
     convert: bool = False,
     overwrite: bool = False,
 ) -> None:
@@ -38,7 +39,8 @@ def traverse(  # noqa: PLR0913 - the options of the command
         steps: Values of each.
         reach: How far to each side, in standard deviations of the prior.
         out: A .png for one picture of all, or a folder for a file each.
-        convert: Resize and crop an image of another size, turn grey into colour and back.
+        data: Where the run's data lie now, if they were moved.
+        convert: Resize and crop an image of another size, turn colour grey for a grey model.
         overwrite: Replace what smalti did not write, too.
     """
     model = load(folder)
@@ -54,7 +56,7 @@ def traverse(  # noqa: PLR0913 - the options of the command
         )
     count = (model.dim if rows is None else rows) * steps
     pictures = Pictures(out, count, inputs=[file], overwrite=overwrite)
-    (x,) = named_images(model, [file], convert)
+    (x,) = named_images(model, [file], convert, data)
     pictures.write(model.traverse(x, rows, steps, reach).flatten(0, 1), columns=steps)
     dims = ", ".join(str(d) for d in model.autoencoder.order[:rows].tolist())
     print(f"dimensions, row by row: {dims}")

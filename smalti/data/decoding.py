@@ -7,8 +7,8 @@ palette, or more than 8 bits a channel; each becomes what a viewer shows on a wh
 black and white among numbers of more bits is in `smalti.data.pixel_range`, how one file is decoded
 safely in `smalti.data.image_decoding`.
 
-Of a large set some files are broken. They are named, counted and left out; more than 1 % of them is
-no accident, but a mistake.
+Of many files some are broken. They are named, counted and left out; more than 1 % of them is no
+accident, but a mistake, unless they are three at most and no more than a tenth.
 """
 
 from __future__ import annotations
@@ -45,6 +45,7 @@ logger = logging.getLogger(__name__)
 IN_MEMORY = 2 << 30  # bytes of pixels held in memory; more lie in a file that is mapped into it
 CHUNK = 64  # pictures that a thread decodes at a time
 TOLERATED = 0.01  # share of pictures that may be unreadable
+FEW, FEW_SHARE = 3, 0.1  # or so many, up to this share: one of fifty is an accident too
 NAMED = 3  # unreadable pictures that an error names
 
 T = TypeVar("T")
@@ -153,7 +154,8 @@ def decode(
 
     Raises:
         UnknownRange: If what is black and what is white is neither known nor given.
-        InputError: If more than 1 % cannot be read, or there is no room for the pixels.
+        InputError: If too many cannot be read, more than 1 % and also more than three or a tenth,
+            or there is no room for the pixels.
     """
     pixels = _room((n, channels, *size))
     alone, notes = notes is None, notes or Notes(n)
@@ -197,10 +199,12 @@ def reason(error: Exception) -> str:
 
 
 def _report(faults: list[str], n: int) -> None:
-    if len(faults) > TOLERATED * n:
+    few = min(FEW, int(FEW_SHARE * n))
+    if len(faults) > max(TOLERATED * n, few):
         named = listed(faults, NAMED)
+        limit = f"{TOLERATED:.0%}" + f" and more than {few}" * (few > TOLERATED * n)
         raise InputError(
-            f"{len(faults)} of {n} images cannot be read, more than {TOLERATED:.0%}: {named}. "
+            f"{len(faults)} of {n} images cannot be read, more than {limit}: {named}. "
             f"Repair or remove them."
         )
     for fault in faults:

@@ -1,8 +1,8 @@
 """Single image files, read just as a model takes them.
 
-A data set is brought to one size and one number of channels when it is loaded; a single file that
-is given to a trained model is not converted unless that is asked for, because a grey or a resized
-image is another image.
+A data set is brought to one size and one number of channels when it is loaded. A single file that
+is given to a trained model becomes the same where nothing is lost: a grey image is given to a model
+of colour images in three equal channels. What loses something, colour or size, is asked for first.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ def read_images(
     Arguments:
         paths: Of the files.
         signal: What the model takes.
-        convert: Whether images of another size are resized and cropped, and grey and colour
-            converted.
+        convert: Whether images of another size are resized and cropped, and colour is made grey
+            for a model of grey images; grey is made colour in any case.
         chosen: What is black and what is white among numbers of more than 8 bits, as the model's
             data had it.
 
@@ -124,12 +124,10 @@ def _check(path: Path, signal: Signal) -> None:
         raise InputError(
             f"{name} cannot be read as an image ({reason(error)}): replace it."
         ) from error
-    grey = mode in GREY
-    if grey != (signal.channels == 1):
-        trained, got = ("colour", "grey") if grey else ("grey", "colour")
+    if signal.channels == 1 and mode not in GREY:
         raise InputError(
-            f"The model was trained on {trained} images, got the {got} image {name}: "
-            f"convert it first (--convert does)."
+            f"The model was trained on grey images, got the colour image {name}: convert it first "
+            f"(--convert does)."
         )
     if (height, width) != tuple(signal.size):
         raise InputError(

@@ -162,6 +162,24 @@ def test_more_than_one_in_a_hundred_broken_files_stop_the_run():
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("n", "broken", "allowed"),
+    [(51, 1, True), (51, 3, True), (51, 4, False), (10, 1, True), (10, 2, False), (9, 1, False)],
+)
+def test_a_few_broken_files_of_a_small_set_are_named_and_left_out(n, broken, allowed, caplog):
+    pictures = _pictures(n, set(range(broken)))
+    if not allowed:
+        with pytest.raises(
+            InputError, match=f"{broken} of {n} images cannot be read, more than .*: file 0"
+        ):
+            decode(pictures, n, (24, 16), 3, "center")
+        return
+    _, readable = decode(pictures, n, (24, 16), 3, "center")
+    assert readable.tolist() == [False] * broken + [True] * (n - broken)
+    assert all(f"file {i} (" in caplog.text for i in range(broken))
+    assert f"Left out {broken} of {n} images." in caplog.text
+
+
 @pytest.mark.parametrize("content", [b"", b"no image at all", b"\x89PNG\r\n\x1a\n" + 40 * b"x"])
 def test_what_is_no_image_is_broken(content):
     with pytest.raises(InputError, match="1 of 1 images cannot be read"):
