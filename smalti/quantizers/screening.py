@@ -23,7 +23,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from smalti.processors import fast_in_bfloat16
+from smalti.processors import fast_in_bfloat16, fused_linear
 from smalti.quantizers.tiles import GROUP, Tile, places, scores_of
 
 __all__ = ["Part", "can_screen"]
@@ -49,7 +49,7 @@ def can_screen(codebook: Tensor) -> bool:
     """Whether a first pass in bfloat16 saves more than it costs, for codewords (K, D)."""
     if codebook.shape[1] < SHORTEST or codebook.numel() < FEWEST or codebook.device.type != "cpu":
         return False
-    return torch.backends.mkldnn.is_available() and fast_in_bfloat16()
+    return fast_in_bfloat16() and fused_linear(torch.bfloat16) is not None
 
 
 class Part:
@@ -205,7 +205,9 @@ def _maxima(z: Tensor, tile: Tile) -> Tensor:
 
 def _clipped_maxima(z: Tensor, codewords: Tensor, offset: Tensor) -> Tensor:
     """max(ŝ, 0) over each group of codewords: (R, D) to (R, T / GROUP)."""
-    scores = torch.ops.mkldnn._linear_pointwise(z, codewords, offset, "relu", [], "")
+    linear = fused_linear(torch.bfloat16)
+    assert linear is not None, "can_screen has seen to it"
+    scores = linear(z, codewords, offset, "relu", [], "")
     # Numbers ≥ 0 are ordered as their bits are, and maxima of integers are found faster.
     groups = scores.view(torch.int16).view(-1, GROUP).amax(1)
     return groups.view(torch.bfloat16).view(len(z), -1).float()

@@ -7,6 +7,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from smalti.processors import fused_linear
+
 __all__ = ["GROUP", "TILE", "Frame", "Tile", "frame_of", "in_tiles", "places", "scores_of"]
 
 GROUP = 64
@@ -118,9 +120,10 @@ def in_tiles(
 
 def scores_of(z: Tensor, tile: Tile) -> Tensor:
     """Computes ⟨z, e⟩ − ½‖e‖² for z (R, D): (R, T)."""
-    if z.device.type == "cpu" and torch.backends.mkldnn.is_available():
+    linear = fused_linear() if z.device.type == "cpu" else None
+    if linear is not None:
         # oneDNN adds the offset as it goes, and is faster than most in few dimensions.
-        return torch.ops.mkldnn._linear_pointwise(z, tile.codewords, tile.offset, "none", [], "")
+        return linear(z, tile.codewords, tile.offset, "none", [], "")
     return torch.addmm(tile.offset, z, tile.codewords.T)
 
 
