@@ -25,20 +25,18 @@ from smalti.data.base import Examples, Source, SplitName, Splits
 from smalti.data.decoding import Crop, Notes, decode
 from smalti.data.finding import find
 from smalti.data.finding import logger as found_logger
+from smalti.data.labels import labelled_alike, read_labels
 from smalti.data.manifest import SPLITS, Manifest, columns
 from smalti.data.pixel_range import ImageStatistics, Range, check_range
 from smalti.data.pixels import Pixels
-from smalti.data.rows import Column, Rows
+from smalti.data.rows import Rows
 from smalti.data.splitting import held_out
 from smalti.errors import InputError
 from smalti.signals import Signal
-from smalti.spelling import label_name
 
 __all__ = ["Columns", "HeldOut", "Images"]
 
 logger = logging.getLogger(__name__)
-
-MOST_CLASSES = 1000  # a column of more, most of which come only once, is not one of labels
 
 
 @dataclass(frozen=True)
@@ -149,10 +147,8 @@ class Images(Source):
     def _load(self, divided: Divide) -> Splits:
         by_name = self.splits == "names"
         found = find(self.path, self.columns.image, self.columns.label, by_name)
-        columns = {split: _text(rows.labels()) for split, rows in found.rows.items()}
-        if self.class_names is not None:
-            columns = {split: _named(column, self.class_names) for split, column in columns.items()}
-        condition, labels = _labels(columns)
+        found, columns = labelled_alike(found)
+        condition, labels = read_labels(columns, self.class_names)
         for line in found.lines(None if condition is None else condition.names):
             found_logger.info(line)
         left_out = [(f"{n} {kind}", "passed over") for kind, n in found.passed.items()]
@@ -308,84 +304,3 @@ def _warn_of_copies(manifest: Manifest) -> None:
                 copies,
                 split,
             )
-
-
-def _named(column: Column | None, names: Sequence[str]) -> Column:
-    """A column of numbers, with the names that the user gives to them."""
-    if (
-        column is None
-        or column.names is not None
-        or any(isinstance(value, str) for value in column.values)
-    ):
-        state = "has no labels" if column is None else "names its labels already"
-        raise InputError(f"class_names name numbered labels, but this data set {state}: omit them.")
-    last = max((int(value) for value in column.values), default=0)
-    if len(set(names)) < max(last + 1, len(names)):
-        raise InputError(
-            f"class_names are different names of the labels 0 to {last}, got {len(names)} "
-            f"({', '.join(names)}): give {last + 1}."
-        )
-    return column._replace(names=tuple(names))
-
-
-def _text(column: Column | None) -> Column | None:
-    """Normalizes the words of a column as names of labels."""
-    if column is None:
-        return None
-    values = [label_name(value) if isinstance(value, str) else value for value in column.values]
-    names = None if column.names is None else tuple(map(label_name, column.names))
-    return Column(values, names)
-
-
-def _labels(columns: dict[str, Column | None]) -> tuple[Label | None, dict[str, Tensor | None]]:
-    """The classes of the training split, and the labels (N,), int64, of every split."""
-    none: dict[str, Tensor | None] = dict.fromkeys(columns)
-    train = columns["train"]
-    if train is None:
-        return None, none
-    names = _names(train)
-    if len(names) < 2:
-        return None, none
-    labels: dict[str, Tensor | None] = {
-        split: _numbers(split, column, names) for split, column in columns.items()
-    }
-    return Label(list(names)), labels
-
-
-def _names(train: Column) -> dict[str, int]:
-    """Every class by name, with its number; words in the order of the alphabet, numbers by size."""
-    if train.names is not None:
-        if twice := sorted({name for name in train.names if train.names.count(name) > 1}):
-            raise InputError(
-                f"Several classes are called {twice[0]!r}: give each class a name of its own."
-            )
-        return {name: i for i, name in enumerate(train.names)}
-    different = sorted(set(train.values), key=_order)
-    if len(different) > max(MOST_CLASSES, len(train.values) // 2):
-        raise InputError(
-            f"The labels have {len(different)} different values in {len(train.values)} rows, "
-            f"e.g. {different[0]!r}: that is not a column of labels. Name another one."
-        )
-    return {str(value): i for i, value in enumerate(different)}
-
-
-def _order(value: int | str) -> tuple[float, str]:
-    numeric = not isinstance(value, str) or value.isdecimal()
-    return float(value) if numeric else float("inf"), str(value)
-
-
-def _numbers(split: str, column: Column | None, names: dict[str, int]) -> Tensor:
-    if column is None:
-        raise InputError(
-            f"The {split} images have no labels, but the training images have: "
-            f"label both or neither."
-        )
-    known: dict[int | str, str] = dict(enumerate(column.names or ()))
-    words = [str(known.get(v, v)) for v in column.values]
-    try:
-        return torch.tensor([names[word] for word in words], dtype=Label.dtype)
-    except KeyError as error:
-        raise InputError(
-            f"The label {error} of the {split} images is none of the {len(names)} labels of the "
-            f"training images: correct it, or add such images to these."
-        ) from error

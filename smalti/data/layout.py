@@ -262,7 +262,10 @@ class _Reader:
             }
             depth += 1
         parts = {}
+        labels = set(nodes["train"].folders if "train" in nodes else {})
         for split, node in nodes.items():
+            if labels and split != "train":
+                node = _flattened(node, split, labels)
             if not node.folders:
                 parts[split] = Part(node.files, None, (), depth)
                 continue
@@ -352,6 +355,18 @@ def _around(node: Folder) -> list[str] | None:
     if len(names) == 1:
         return names
     return names if all(map(is_filler, names)) and _alike(names) else None
+
+
+def _flattened(node: Folder, split: str, labels: set[str]) -> Folder:
+    """Joins folders that mean nothing, such as test/images, where those of training are labels."""
+    names = list(node.folders)
+    while names and not labels & set(names):
+        if not all(is_filler(name) or parse_name(name).split == split for name in names):
+            break
+        inner = node.merged(names)
+        node = Folder(node.depth, [*node.files, *inner.files], inner.folders)
+        names = list(node.folders)
+    return node
 
 
 def _alike(names: list[str]) -> bool:

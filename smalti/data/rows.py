@@ -127,6 +127,8 @@ class TableRows(Rows):
             for piece in self._pieces
             for value in piece.load([self.label_column])[self.label_column]
         ]
+        if values and all(value is None for value in values):
+            return None
         if None in values:
             raise InputError(
                 f"The label column {self.label_column} has no value in row {values.index(None)}: "

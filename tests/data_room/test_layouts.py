@@ -310,7 +310,8 @@ def test_numbered_folders_are_asked_for_by_their_names(tmp_path):
 
 def test_what_cannot_be_decoded_is_named_even_if_its_name_is_no_text(tmp_path):
     _set(tmp_path)
-    (tmp_path / "train" / "a" / os.fsdecode(b"\xff.png")).write_bytes(b"broken")
+    for name in (b"\xff.png", b"\xfe.png"):  # more than a tenth
+        (tmp_path / "train" / "a" / os.fsdecode(name)).write_bytes(b"broken")
     with pytest.raises(InputError, match=r"\\xff.png \(not an image\)"):
         Images(str(tmp_path), 4).load()
 

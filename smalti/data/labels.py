@@ -1,0 +1,149 @@
+"""Labels of the splits of a data set: one numbering of their names for all.
+
+The classes are those of the training images. What has labels only here or only there is of no use
+with them, and is passed over and said: nothing that asks for a label could be measured on it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from smalti.conditions import Label
+from smalti.data.finding import Found
+from smalti.data.rows import Column
+from smalti.errors import InputError
+from smalti.spelling import label_name, listed
+
+__all__ = ["labelled_alike", "read_labels"]
+
+MOST_CLASSES = 1000  # a column of more, most of which come only once, is not one of labels
+NAMED = 3  # folders or files that a line names
+
+
+def labelled_alike(found: Found) -> tuple[Found, dict[str, Column | None]]:
+    """Reads the labels of each split, and passes over what has them where others have none.
+
+    That is splits without labels where the training images have them, so that others are held out
+    instead; and labels of the others where the training images have none.
+
+    Arguments:
+        found: The images, by split.
+
+    Returns:
+        What is left of them, and what was passed over; and the labels of each split, or None.
+    """
+    columns = {split: _text(rows.labels()) for split, rows in found.rows.items()}
+    train, passed = columns["train"], found.passed.copy()
+    if train is None:
+        for split, column in columns.items():
+            if column is not None:
+                what = f"labels of the {split} images, as the training images have none"
+                passed[what] = len(column.values)
+        return found._replace(passed=passed), dict.fromkeys(columns)
+    if len(train.names or set(train.values)) < 2:
+        return found._replace(passed=passed), columns
+    rows = dict(found.rows)
+    for split, column in columns.items():
+        if column is None:
+            where = listed(found.origins.get(split, ()), NAMED)
+            place = f" (of {where})" * bool(where)
+            passed[f"{split} images{place} without labels, which the training images have"] = len(
+                rows.pop(split)
+            )
+    found = found._replace(rows=rows, passed=passed)
+    return found, {split: columns[split] for split in rows}
+
+
+def read_labels(
+    columns: dict[str, Column | None], class_names: Sequence[str] | None
+) -> tuple[Label | None, dict[str, Tensor | None]]:
+    """Numbers the labels of every split.
+
+    Arguments:
+        columns: Of each split, as `labelled_alike` gives them.
+        class_names: What numbered labels stand for; None where the data say it.
+
+    Returns:
+        The classes of the training images, or None; the labels (N,), int64, of every split.
+
+    Raises:
+        InputError: If the names do not fit, or other splits have other labels.
+    """
+    if class_names is not None:
+        columns = {split: _named(column, class_names) for split, column in columns.items()}
+    none: dict[str, Tensor | None] = dict.fromkeys(columns)
+    train = columns["train"]
+    if train is None:
+        return None, none
+    names = _names(train)
+    if len(names) < 2:
+        return None, none
+    labels: dict[str, Tensor | None] = {
+        split: _numbers(split, column, names) for split, column in columns.items()
+    }
+    return Label(list(names)), labels
+
+
+def _named(column: Column | None, names: Sequence[str]) -> Column:
+    """A column of numbers, with the names that the user gives to them."""
+    if (
+        column is None
+        or column.names is not None
+        or any(isinstance(value, str) for value in column.values)
+    ):
+        state = "has no labels" if column is None else "names its labels already"
+        raise InputError(f"class_names name numbered labels, but this data set {state}: omit them.")
+    last = max((int(value) for value in column.values), default=0)
+    if len(set(names)) < max(last + 1, len(names)):
+        raise InputError(
+            f"class_names are different names of the labels 0 to {last}, got {len(names)} "
+            f"({', '.join(names)}): give {last + 1}."
+        )
+    return column._replace(names=tuple(names))
+
+
+def _text(column: Column | None) -> Column | None:
+    """Normalizes the words of a column as names of labels; None where all are -1, for unknown."""
+    if column is None or all(value in (-1, "-1") for value in column.values):
+        return None
+    values = [label_name(value) if isinstance(value, str) else value for value in column.values]
+    names = None if column.names is None else tuple(map(label_name, column.names))
+    return Column(values, names)
+
+
+def _names(train: Column) -> dict[str, int]:
+    """Every class by name, with its number; words in the order of the alphabet, numbers by size."""
+    if train.names is not None:
+        if twice := sorted({name for name in train.names if train.names.count(name) > 1}):
+            raise InputError(
+                f"Several classes are called {twice[0]!r}: give each class a name of its own."
+            )
+        return {name: i for i, name in enumerate(train.names)}
+    different = sorted(set(train.values), key=_order)
+    if len(different) > max(MOST_CLASSES, len(train.values) // 2):
+        raise InputError(
+            f"The labels have {len(different)} different values in {len(train.values)} rows, "
+            f"e.g. {different[0]!r}: that is not a column of labels. Name another one."
+        )
+    return {str(value): i for i, value in enumerate(different)}
+
+
+def _order(value: int | str) -> tuple[float, str]:
+    numeric = not isinstance(value, str) or value.isdecimal()
+    return float(value) if numeric else float("inf"), str(value)
+
+
+def _numbers(split: str, column: Column | None, names: dict[str, int]) -> Tensor:
+    assert column is not None  # as the training images have labels
+    known: dict[int | str, str] = dict(enumerate(column.names or ()))
+    words = [str(known.get(v, v)) for v in column.values]
+    try:
+        return torch.tensor([names[word] for word in words], dtype=Label.dtype)
+    except KeyError as error:
+        raise InputError(
+            f"The label {error} of the {split} images is none of the {len(names)} labels of the "
+            f"training images: correct it, or add such images to these."
+        ) from error
