@@ -11,7 +11,7 @@ from torch import Tensor
 
 from smalti.errors import InputError
 from smalti.files import atomic_file
-from smalti.npz import DAMAGED, mark_npz, read_npz
+from smalti.npz import DAMAGED, listed, mark_npz, names_in, read_npz
 from smalti.outputs import check_file
 
 __all__ = ["read_latents", "write_latents"]
@@ -49,8 +49,8 @@ def read_latents(path: str | Path) -> Tensor:
     try:
         arrays = read_npz(path, re.compile("latents|indices"))
         if "latents" not in arrays:
-            held = "token indices" if "indices" in arrays else "no such array"
-            raise ValueError(f"latents are missing, it holds {held}")
+            held = "token indices" if "indices" in arrays else listed(names_in(path))
+            raise ValueError(f"latents (N, D) are missing, it holds {held}")
         latents = arrays["latents"]
         floating = np.issubdtype(latents.dtype, np.floating)
         if latents.ndim != 2 or not len(latents) or not floating:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import re
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import IO
 from zipfile import BadZipFile, ZipFile
@@ -19,14 +20,32 @@ from numpy.lib import format as npy
 from smalti.files import regular
 from smalti.outputs import MARK
 
-__all__ = ["DAMAGED", "check_claim", "mark_npz", "read_npz"]
+__all__ = ["DAMAGED", "check_claim", "listed", "mark_npz", "names_in", "read_npz"]
 
 DAMAGED = (  # what numpy and zipfile raise at a file of another kind, or a broken one
     *(OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, NotImplementedError),
     *(RuntimeError, MemoryError, OverflowError, SyntaxError, BadZipFile, zlib.error),
 )
 MODEST = 1 << 30  # bytes that any file may unpack to
+SHOWN, LONGEST = 8, 40  # names of a message, and characters of each
 RATIO = 100  # beyond that, times its own size
+
+
+def names_in(path: Path) -> list[str]:
+    """Returns the names of the arrays of an .npz; raises one of DAMAGED."""
+    with path.open("rb") as file, ZipFile(file) as archive:
+        return [member.removesuffix(".npy") for member in archive.namelist()]
+
+
+def listed(names: Sequence[str]) -> str:
+    """Lists names for a message: the first eight, none of them longer than 40 characters.
+
+    Example:
+        >>> listed(["a", "b"]), listed([])
+        ('a, b', 'no arrays')
+    """
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return (", ".join(name[:LONGEST] for name in names[:SHOWN]) or "no arrays") + more
 
 
 def read_npz(path: Path, wanted: re.Pattern[str]) -> dict[str, np.ndarray]:

@@ -25,17 +25,27 @@ from smalti.outputs import MARK, check_file
 
 __all__ = ["grid", "save_png", "to_image", "to_uint8"]
 
+MODES = ("1", "L", "LA", "I;16", "P", "RGB", "RGBA")  # of Pillow's, that PNG holds
 VISIBLE = 64  # px: the shorter side that a picture is enlarged to at least, where no scale is given
 
 
 def to_uint8(x: Tensor) -> Tensor:
     """Values → bytes of the same shape, on the CPU; what lies outside [-1, 1] is clipped.
 
+    Raises:
+        InputError: If one is NaN or infinite, of which there is no picture.
+
     Example:
         >>> to_uint8(torch.tensor([-1.0, 0.0, 1.0, 3.0]))
         tensor([  0, 128, 255, 255], dtype=torch.uint8)
     """
-    return ((x.detach().float().cpu() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+    x = x.detach().float().cpu()
+    if not bool(x.isfinite().all()):
+        raise InputError(
+            f"A picture has finite values in [-1, 1], got NaN or infinity in "
+            f"{(~x.isfinite()).sum().item()} of {x.numel()}: correct what they were made from."
+        )
+    return ((x + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
 
 
 def to_image(x: Tensor) -> Image.Image:
@@ -63,7 +73,7 @@ def grid(
             transparent.
 
     Raises:
-        InputError: If there are no images, or they are not such a batch.
+        InputError: If there are no images, they are not such a batch, or a value is not finite.
 
     Example:
         >>> sheet = grid(torch.zeros(6, 3, 32, 32), columns=3, padding=4)
@@ -95,14 +105,19 @@ def save_png(image: Image.Image, path: str | Path, overwrite: bool = False) -> N
     """Writes a picture to `path`, whole or not at all; it bears smalti's mark (`smalti.outputs`).
 
     Raises:
-        InputError: If it is no picture, the name does not end in .png, or a file that smalti did
-            not write would be replaced without `overwrite`.
+        InputError: If it is no picture of bytes, the name does not end in .png, or a file that
+            smalti did not write would be replaced without `overwrite`.
     """
     path = Path(path)
     if not isinstance(image, Image.Image):
         raise InputError(
             f"A picture is one of Pillow's, got a {type(image).__name__}: make one of images with "
             f"pictures.grid."
+        )
+    if image.mode not in MODES:
+        raise InputError(
+            f"PNG holds bytes, got a picture of the mode {image.mode}: convert it with "
+            f'.convert("RGB").'
         )
     if path.suffix.lower() != ".png":
         raise InputError(f"Pictures are written as PNG, got {path.name}: name it {path.stem}.png.")

@@ -27,7 +27,7 @@ from torch import Tensor
 
 from smalti.errors import InputError
 from smalti.files import atomic_file, atomic_folder, read_bytes, regular, sha256, write_text
-from smalti.npz import DAMAGED, check_claim, mark_npz, read_npz
+from smalti.npz import DAMAGED, check_claim, listed, mark_npz, names_in, read_npz
 from smalti.outputs import KEY, MARK, check_file
 
 __all__ = [
@@ -115,7 +115,8 @@ def read_tokens(path: str | Path) -> TokenGrids:
             raise ValueError("it holds latents, which a run with an autoencoder decodes")
         names = [_column(level) for level in range(max(1, sum(map(_is_level, columns))))]
         if missing := next((name for name in names if name not in columns), None):
-            raise ValueError(f"{missing} is missing among {', '.join(columns) or 'no arrays'}")
+            held = listed(_names(path))
+            raise ValueError(f"{missing} is missing among {held}; it takes {missing} (N, *grid)")
         levels = [_indices(columns[name], name) for name in names]
         context = _context(columns["context"]) if "context" in columns else None
         lengths = {len(array) for array in (*levels, *([] if context is None else [context]))}
@@ -332,6 +333,11 @@ def _write_parquet(
     )
     with atomic_file(path) as temporary:
         pq.write_table(table, temporary)
+
+
+def _names(path: Path) -> list[str]:
+    """Returns the names of what a file holds, whatever they are."""
+    return list(pq.read_schema(path).names) if path.suffix == ".parquet" else names_in(path)
 
 
 def _read_parquet(path: Path) -> dict[str, np.ndarray]:

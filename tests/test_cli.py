@@ -133,6 +133,17 @@ def test_complete_keeps_what_is_given(run, tmp_path, mode):
     assert len(list((tmp_path / "out").iterdir())) == 2
 
 
+def test_a_half_to_keep_of_a_transparent_image_is_refused(run, tmp_path, capsys):
+    half = picture(tmp_path / "half.png", mode="RGBA")
+    with Image.open(half) as image:
+        pixels = np.array(image)
+    pixels[:8, :, 3], pixels[8:, :, 3] = 255, 0
+    Image.fromarray(pixels).save(half)
+    for keep in ("top", "left"):
+        line = mistake(capsys, "sample", str(run), "--complete", half, "--keep", keep)
+        assert f"has transparent pixels, which are what is filled in, got the half '{keep}'" in line
+
+
 def test_what_says_how_to_complete_is_refused_without_an_image(run, capsys):
     for words in (["--keep", "left"], ["--keep", "middle"], ["--keep", "top"], ["--convert"]):
         line = mistake(capsys, "sample", str(run), *words)

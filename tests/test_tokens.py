@@ -231,7 +231,12 @@ def test_arrays_of_whatever_integers_are_read(tmp_path, dtype, order):
         ({"indices": np.array(3)}, "single number"),
         ({"indices": GRID[:0]}, "at least one"),
         ({"latents": np.zeros((2, 6))}, "it holds latents, which a run with an autoencoder"),
-        ({"tokens": GRID}, "indices is missing among no arrays"),
+        (
+            {"tokens": GRID, "x": GRID},
+            "indices is missing among tokens, x; it takes indices (N, *grid)",
+        ),
+        ({}, "indices is missing among no arrays"),
+        ({f"a{n}": GRID for n in range(20)}, "a5, a6, a7 and 12 more; it takes"),
         ({"indices": GRID, "indices_1": GRID[:1]}, "indices 2, indices_1 1"),
         ({"indices": GRID, "context": np.zeros(3, int)}, "indices 2, context 3"),
         ({"indices": GRID, "context": GRID}, "not one value each"),

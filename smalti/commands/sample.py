@@ -51,7 +51,7 @@ def sample(  # noqa: PLR0913 - the options of the command
         complete: An image of which a part is given: its transparent pixels are filled in, or, where
             it has none, the half that `keep` does not name.
         keep: Half that is given of an opaque image: top (if not said otherwise), bottom, left or
-            right.
+            right. Refused with an image that has transparent pixels.
         convert: Resize and crop the image to complete, turn colour grey for a grey model.
         scheme: prior, histogram (token grids seen in training) or uniform.
         temperature: Below 1 for likelier, above 1 for more varied samples.
@@ -78,7 +78,7 @@ def sample(  # noqa: PLR0913 - the options of the command
         pictures.write(model.sample(n, seed=seed, temperature=temperature))
         return
     condition = _condition(model, time=time, label=label)
-    known = None if complete is None else _known(model, complete, keep or "top", convert)
+    known = None if complete is None else _known(model, complete, keep, convert)
     images = model.sample(
         n,
         condition,
@@ -120,7 +120,7 @@ def _condition(model: Model, **given: str | None) -> str | None:
     return None
 
 
-def _known(model: Model, path: str, keep: str, convert: bool) -> Tensor:
+def _known(model: Model, path: str, keep: str | None, convert: bool) -> Tensor:
     image, given = read_partial_image(path, model.signal, keep, convert, range_of(model))
     known = model.known_tokens(image[None], given[None])
     if bool((known < 0).all()):

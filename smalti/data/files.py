@@ -59,17 +59,17 @@ def read_images(
 def read_partial_image(
     path: str | Path,
     signal: Signal,
-    keep: str,
+    keep: str | None = None,
     convert: bool = False,
     chosen: Range | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Reads an image of which a part is given.
 
     Arguments:
-        path: Of the file. Its transparent pixels are not given; if it has none, only the half
-            `keep` is given.
+        path: Of the file. Its transparent pixels are not given; if it has none, only one half is.
         signal: What the model takes.
-        keep: "top", "bottom", "left" or "right".
+        keep: This half: "top", which None is, "bottom", "left" or "right". With transparent pixels
+            there is none.
         convert: As of `read_images`; a pixel that is made of others is given where these are.
         chosen: As of `read_images`.
 
@@ -77,16 +77,22 @@ def read_partial_image(
         x (C, H, W) in [-1, 1], the mean colour where nothing is given, and `given` (H, W), bool.
 
     Raises:
-        InputError: If the file is missing, damaged or of another signal, or there is no such half.
+        InputError: If the file is missing, damaged or of another signal, there is no such half, or
+            one is named of an image with transparent pixels.
     """
-    if keep not in HALVES:
+    if keep is not None and keep not in HALVES:
         raise InputError(f"There is no half {keep!r}: keep one of {', '.join(HALVES)}.")
     (x,) = read_images([path], signal, convert, chosen)
     given = _opaque(Path(path), tuple(x.shape[1:]))
     if given.all():
         height, width = given.shape
         given = torch.zeros_like(given)
-        given[_half(keep, height, width)] = True
+        given[_half(keep or "top", height, width)] = True
+    elif keep is not None and given.any():
+        raise InputError(
+            f"{readable(path)} has transparent pixels, which are what is filled in, got the half "
+            f"{keep!r} to keep, too: leave it out, or give an image that is opaque."
+        )
     if not given.any():
         raise InputError(f"{readable(path)} is wholly transparent: leave opaque what is given.")
     mean = x[:, given].mean(dim=1)[:, None, None]

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from smalti.artifacts import registered
 from smalti.errors import InputError
-from smalti.quantizers.search import nearest
+from smalti.quantizers.search import some_nearest
 
 __all__ = ["Assignment", "Nearest", "Stochastic"]
 
@@ -50,7 +50,7 @@ class Nearest(Assignment):
     nearest = True
 
     def __call__(self, z: Tensor, codebook: Tensor) -> Tensor:
-        return nearest(z, codebook)
+        return some_nearest(z, codebook)
 
 
 @registered

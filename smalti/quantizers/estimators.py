@@ -40,6 +40,7 @@ __all__ = [
     "straight_through",
 ]
 
+LONG = 1e18
 LARGEST_SCALE = 100.0  # λ of the rotation
 
 
@@ -238,7 +239,9 @@ class IndexBackpropagation(Estimator):
 
 
 def _length(x: Tensor) -> Tensor:
-    return torch.linalg.vector_norm(x, dim=-1, keepdim=True)  # (..., 1); its gradient at 0 is 0
+    scale = x.detach().abs().amax(-1, keepdim=True)
+    scale = torch.where(scale > LONG, scale, 1.0)  # whose squares would be infinite
+    return scale * torch.linalg.vector_norm(x / scale, dim=-1, keepdim=True)  # gradient 0 at 0
 
 
 def _dot(a: Tensor, b: Tensor) -> Tensor:

@@ -48,7 +48,7 @@ if torch.version.cuda is not None and find_spec("triton") is not None:
 else:
     fused_nearest = None  # type: ignore[assignment]
 
-__all__ = ["nearest"]
+__all__ = ["nearest", "some_nearest"]
 
 SCORES = {"cpu": 2**20}  # R·T: 4 MB of float32
 SCORES_ELSEWHERE = 2**24  # 64 MB: on an accelerator a launch should have enough to do
@@ -67,15 +67,16 @@ def nearest(z: Tensor, codebook: Tensor) -> Tensor:
 
     Its distance is the smallest there is, up to the rounding of float32 (for arguments in float64
     up to 1 in 2³⁰), wherever vectors and codewords lie, whatever their dtypes and also under
-    autocast. Vectors that are not finite get the index 0; codewords that are not finite are never
-    the nearest, unless there are no others.
+    autocast. A vector with NaN or infinity in it has no nearest codeword: its index is -1. A
+    codeword with NaN or infinity in it is the nearest to nothing; where all are like this, every
+    index is -1.
 
     Arguments:
         z: Vectors (..., D).
         codebook: Codewords (K, D).
 
     Returns:
-        Indices (...), int64, in [0, K). Of equally near codewords the lowest.
+        Indices (...), int64, in [0, K), or -1. Of equally near codewords the lowest.
 
     Raises:
         InputError: If the shapes do not fit.
@@ -83,7 +84,16 @@ def nearest(z: Tensor, codebook: Tensor) -> Tensor:
     Example:
         >>> nearest(torch.tensor([[0.9, 0.1], [-2.0, 0.0]]), torch.tensor([[0.0, 0.0], [1.0, 0.0]]))
         tensor([1, 0])
+        >>> nearest(torch.tensor([[torch.nan], [0.9]]), torch.tensor([[torch.inf], [0.0], [1.0]]))
+        tensor([-1,  2])
     """
+    index = some_nearest(z, codebook)
+    return torch.where(_finite(z) & _finite(codebook).any(), index, -1)
+
+
+@torch.no_grad()
+def some_nearest(z: Tensor, codebook: Tensor) -> Tensor:
+    """As `nearest`, but an index to gather by, 0, also where no codeword is the nearest: (...)."""
     if codebook.ndim != 2 or not len(codebook) or z.shape[-1:] != codebook.shape[1:]:
         raise InputError(
             f"nearest takes vectors (..., D) and a codebook (K, D) with K > 0, got the shapes "
@@ -103,6 +113,14 @@ def nearest(z: Tensor, codebook: Tensor) -> Tensor:
         else:
             index = _Search(vectors, codebook).run()
     return index.view(z.shape[:-1])
+
+
+def _finite(x: Tensor) -> Tensor:
+    """Returns which vectors (..., D) are finite in their own dtype: (...) bool."""
+    if not x.shape[-1]:
+        return x.new_ones(x.shape[:-1], dtype=torch.bool)
+    low, high = x.aminmax(dim=-1)
+    return low.isfinite() & high.isfinite()
 
 
 def _fusible(device: torch.device) -> bool:

@@ -44,7 +44,7 @@ from smalti.quantizers.geometry import Euclidean, Geometry
 from smalti.quantizers.means import mean_square
 from smalti.quantizers.regularisers import Regulariser
 from smalti.quantizers.revival import Revival
-from smalti.quantizers.search import nearest
+from smalti.quantizers.search import some_nearest
 from smalti.quantizers.statistics import Notes, Step, recomputing
 
 __all__ = ["VectorQuantizer"]
@@ -157,7 +157,7 @@ class VectorQuantizer(KeepsFloat32, Quantizer):
         check_vectors(z, self.dim)
         with torch.autocast(z.device.type, enabled=False):
             near = self.geometry.compared
-            indices = nearest(near(self.geometry.enter(z.float())), near(self.codewords()))
+            indices = some_nearest(near(self.geometry.enter(z.float())), near(self.codewords()))
         return torch.where(whole(z), indices, -1)
 
     def decode(self, indices: Tensor) -> Tensor:
@@ -190,7 +190,7 @@ class VectorQuantizer(KeepsFloat32, Quantizer):
     @torch.no_grad()
     def _assign(self, z_e: Tensor, codewords: Tensor) -> Tensor:
         z, codebook = self.geometry.compared(z_e), self.geometry.compared(codewords)
-        return self.assignment(z, codebook) if self.training else nearest(z, codebook)
+        return self.assignment(z, codebook) if self.training else some_nearest(z, codebook)
 
     def _output(self, z_e: Tensor, z_q: Tensor, indices: Tensor, codewords: Tensor) -> Tensor:
         if not self.training:
@@ -199,7 +199,7 @@ class VectorQuantizer(KeepsFloat32, Quantizer):
         if not (self.draws and self.estimator.of_nearest):
             return y
         near = self.geometry.compared
-        is_nearest = nearest(near(z_e), near(codewords)) == indices
+        is_nearest = some_nearest(near(z_e), near(codewords)) == indices
         return torch.where(is_nearest[..., None], y, straight_through(z_e, z_q))
 
     def _losses(self, z_e: Tensor, z_q: Tensor, mask: Tensor | None) -> dict[str, Tensor]:

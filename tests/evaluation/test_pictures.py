@@ -66,3 +66,19 @@ def test_another_format_is_refused_and_nothing_is_written(tmp_path):
 def test_what_is_no_batch_of_images_is_refused(shape):
     with pytest.raises(InputError, match="at least one such image"):
         grid(torch.zeros(shape))
+
+
+@pytest.mark.parametrize("bad", [torch.nan, torch.inf, -torch.inf])
+def test_a_picture_of_values_that_are_not_finite_is_refused(bad, tmp_path):
+    images = torch.zeros(3, 1, 4, 4)
+    images[1, 0, 2, 3] = bad
+    for make in (grid, to_uint8, lambda x: to_image(x[1])):
+        with pytest.raises(InputError, match="got NaN or infinity in 1 of") as error:
+            make(images)
+        assert "\n" not in str(error.value)
+    black = Image.new("F", (4, 4), bad)
+    with pytest.raises(InputError, match="got a picture of the mode F"):
+        save_png(black, tmp_path / "a.png")
+    assert not list(tmp_path.iterdir())
+    for mode in ("1", "L", "LA", "I;16", "P", "RGB", "RGBA"):
+        save_png(Image.new(mode, (4, 4)), tmp_path / f"{mode[0]}{len(mode)}.png")

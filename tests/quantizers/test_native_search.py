@@ -61,7 +61,7 @@ def test_it_equals_torch(n, always, monkeypatch):
 def test_what_is_not_finite_is_left_to_torch(always):
     z, codebook = torch.randn(50, 4), torch.randn(100, 4)
     z[3, 1] = torch.nan
-    assert search(z, codebook) is None and nearest(z, codebook)[3] == 0
+    assert search(z, codebook) is None and nearest(z, codebook)[3] == -1
     codebook[5] = torch.inf
     assert search(torch.randn(5, 4), codebook) is None
     assert search(torch.randn(5, 17), torch.randn(9, 17)) is None

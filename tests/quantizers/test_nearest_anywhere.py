@@ -55,7 +55,31 @@ def test_codewords_that_are_not_finite_are_never_the_nearest(bad, dim):
     index = nearest(z, codebook)
     assert (index % 5 != 0).all()
     assert_nearest(index, z, codebook.where(codebook.isfinite(), 1e9))
-    assert (nearest(z, torch.full((7, dim), bad)) == 0).all()
+    assert (nearest(z, torch.full((7, dim), bad)) == -1).all()
+    assert (nearest(z, torch.full((1, dim), bad)) == -1).all()
+
+
+@pytest.mark.parametrize("bad", [torch.nan, torch.inf, -torch.inf])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32, torch.float64])
+def test_a_vector_that_is_not_finite_has_no_nearest_codeword(bad, dtype):
+    for k, dim in [(1, 3), (2, 1), (70, 8), (600, 64), (FEWEST // 64, 64)]:
+        z, codebook = normal(60, dim).to(dtype), normal(k, dim).to(dtype)
+        codebook[0] = codebook[0] if k == 1 else bad
+        expected = nearest(z, codebook)
+        z[13, 0] = bad
+        z[17] = bad
+        index = nearest(z.view(4, 15, dim), codebook).flatten()
+        rest = [n for n in range(60) if n not in (13, 17)]
+        assert index[[13, 17]].tolist() == [-1, -1] and torch.equal(index[rest], expected[rest])
+        assert (index[rest] >= min(k - 1, 1)).all()
+
+
+def test_a_vector_as_large_as_its_dtype_holds_is_finite():
+    codebook = torch.tensor([[-1.0, 0.0], [1.0, 0.0], [0.0, 9.0]])
+    for dtype in (torch.float16, torch.bfloat16, torch.float32, torch.float64):
+        z = torch.full((1, 2), torch.finfo(dtype).max, dtype=dtype)
+        # So far away all are about equally near: it is one of them.
+        assert nearest(z, codebook.to(dtype)).item() >= 0
 
 
 @pytest.mark.parametrize("dim", [1, 8, 40])
