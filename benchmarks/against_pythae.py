@@ -30,8 +30,8 @@ from pythae.trainers import BaseTrainerConfig
 from torch import Tensor, nn
 
 from smalti.autoencoders import ConvDecoder, ConvEncoder, DiscreteAutoencoder
-from smalti.data import Images
-from smalti.data.pixels import Pixels
+from smalti.modalities.image import Images
+from smalti.modalities.image.pixels import Pixels
 from smalti.priors import PixelCNN
 from smalti.quantizers import EMACodebook, GradientCodebook, VectorQuantizer, codebook_usage
 from smalti.signals import Signal

@@ -22,8 +22,8 @@ from pathlib import Path
 import torch
 
 from smalti.autoencoders import ConvDecoder, ConvEncoder, DiscreteAutoencoder
-from smalti.data.pixels import Pixels
 from smalti.losses import MSE
+from smalti.modalities.image.pixels import Pixels
 from smalti.quantizers import EMACodebook, VectorQuantizer
 from smalti.signals import Signal
 from smalti.training import Hardware, TokenizerObjective, TokenizerStage, Training, train

@@ -31,9 +31,9 @@ from smalti.autoencoders import (
     VectorDecoder,
     VectorEncoder,
 )
-from smalti.data import Images
-from smalti.data.pixels import Pixels
 from smalti.losses.likelihoods import Bernoulli
+from smalti.modalities.image import Images
+from smalti.modalities.image.pixels import Pixels
 from smalti.signals import Signal
 from smalti.training import ContinuousObjective
 from smalti.training.batches import StepSampler

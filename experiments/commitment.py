@@ -27,8 +27,8 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from smalti.autoencoders import ConvDecoder, ConvEncoder, DiscreteAutoencoder
-from smalti.data import Images
 from smalti.losses import MSE
+from smalti.modalities.image import Images
 from smalti.quantizers import EMACodebook, GradientCodebook, VectorQuantizer, codebook_usage
 from smalti.signals import Signal
 from smalti.training import TokenizerObjective

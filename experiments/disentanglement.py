@@ -31,11 +31,12 @@ from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 from smalti.autoencoders import Autoencoder, ContinuousAutoencoder, VariationalAutoencoder
-from smalti.data import Clocks, Factored, FactorGrid, Splits
+from smalti.data import Factored, Splits
 from smalti.evaluation.batches import choose
 from smalti.evaluation.representation import active_units, dci, mutual_information_gap
 from smalti.losses.likelihoods import Gaussian
 from smalti.signals import Signal
+from smalti.synthetic import Clocks, FactorGrid
 from smalti.training import ContinuousObjective
 
 NAME = "disentanglement"

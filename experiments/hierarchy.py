@@ -36,9 +36,11 @@ from torch import Tensor
 
 from smalti.autoencoders import DiscreteAutoencoder, HierarchicalAutoencoder
 from smalti.autoencoders.tokenizer import Tokenizer
-from smalti.data import GridsAbove, Images, Splits
+from smalti.conditions import GridsAbove
+from smalti.data import Splits
 from smalti.evaluation.batches import choose
 from smalti.evaluation.rate import nats_per_image
+from smalti.modalities.image import Images
 from smalti.priors import PixelCNN
 from smalti.training import Tokens
 

@@ -33,9 +33,10 @@ from models import vae, vq_vae
 from torch import Tensor
 
 from smalti.autoencoders import DiscreteAutoencoder, VariationalAutoencoder
-from smalti.data import Examples, Images
+from smalti.data import Examples
 from smalti.evaluation.batches import choose
 from smalti.evaluation.classifier import Classifier, train_classifier
+from smalti.modalities.image import Images
 
 NAME = "interpolation"
 STEPS = 1000

@@ -43,7 +43,7 @@ from smalti.autoencoders import (
     VectorEncoder,
 )
 from smalti.autoencoders.variational import kl_to_normal
-from smalti.data import Batch, Images, Splits
+from smalti.data import Batch, Splits
 from smalti.evaluation.classifier import Classifier, train_classifier
 from smalti.evaluation.codebook import codeword_counts
 from smalti.evaluation.rate import nats_per_image
@@ -62,6 +62,7 @@ from smalti.losses.likelihoods import (
     from_levels,
     to_levels,
 )
+from smalti.modalities.image import Images
 from smalti.priors import PixelCNN
 from smalti.quantizers import EMACodebook, VectorQuantizer, perplexity
 from smalti.signals import Signal

@@ -31,9 +31,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from smalti.autoencoders import DiscreteAutoencoder
-from smalti.data import Images
 from smalti.evaluation.batches import choose
 from smalti.evaluation.representation import knn_accuracy, linear_probe
+from smalti.modalities.image import Images
 
 NAME = "representations"
 STEPS = 1000

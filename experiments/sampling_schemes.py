@@ -32,11 +32,11 @@ from models import CODEBOOK, pixelcnn, vq_vae
 from torch import Tensor
 
 from smalti.autoencoders import DiscreteAutoencoder
-from smalti.data import Images
 from smalti.evaluation.batches import batches, choose
 from smalti.evaluation.classifier import Classifier, train_classifier
 from smalti.evaluation.fidelity import Gaussian, features_of, frechet_distance, gaussian
 from smalti.evaluation.rate import nats_per_image
+from smalti.modalities.image import Images
 from smalti.priors import Histogram, TractablePrior, Uniform
 
 NAME = "sampling_schemes"

@@ -32,8 +32,8 @@ from models import pixelcnn, vq_vae, vq_vae_2
 from torch import Tensor
 
 from smalti.autoencoders import DiscreteAutoencoder, HierarchicalAutoencoder
-from smalti.data import Images
 from smalti.evaluation.batches import batches, choose
+from smalti.modalities.image import Images
 
 NAME = "targeted_change"
 STEPS = 450

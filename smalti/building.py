@@ -13,7 +13,8 @@ from smalti.autoencoders import (
     HierarchicalAutoencoder,
     Tokenizer,
 )
-from smalti.data import Condition, GridsAbove, Splits
+from smalti.conditions import Condition, GridsAbove
+from smalti.data import Splits
 from smalti.errors import InputError
 from smalti.losses import MSE
 from smalti.priors import Prior

@@ -21,7 +21,8 @@ from torch import Tensor, nn
 from smalti import continuous
 from smalti.autoencoders import Tokenizer
 from smalti.building import build_objective, build_prior, build_tokenizer, of_level
-from smalti.data import GridsAbove, Splits
+from smalti.conditions import GridsAbove
+from smalti.data import Splits
 from smalti.errors import InputError
 from smalti.memory import check_disk, check_memory, memory
 from smalti.priors import Prior

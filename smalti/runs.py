@@ -29,7 +29,8 @@ from smalti.artifacts import checksum, load_model, save_model
 from smalti.autoencoders import Tokenizer
 from smalti.building import build_objective, build_prior, build_tokenizer, of_level
 from smalti.checksums import own
-from smalti.data import Examples, Factored, GridsAbove, SplitName, Splits
+from smalti.conditions import GridsAbove
+from smalti.data import Examples, Factored, SplitName, Splits
 from smalti.data.manifest import read_manifest, write_manifest
 from smalti.errors import InputError
 from smalti.files import sha256, write_text

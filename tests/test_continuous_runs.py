@@ -15,10 +15,10 @@ from smalti import continuous, runs
 from smalti.artifacts import load_model
 from smalti.autoencoders import Autoencoder, VariationalAutoencoder
 from smalti.cli import main
-from smalti.data import Clocks
 from smalti.losses.likelihoods import Gaussian
 from smalti.recipes import schema
 from smalti.signals import Signal
+from smalti.synthetic import Clocks
 from smalti.training.callbacks import Progress
 from tiny import clocks_recipe, vae_recipe, write_recipe
 

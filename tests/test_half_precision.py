@@ -12,7 +12,7 @@ from smalti.autoencoders import (
     HierarchicalAutoencoder,
     Tokenizer,
 )
-from smalti.data import TimeOfDay
+from smalti.conditions import TimeOfDay
 from smalti.losses.likelihoods import (
     Bernoulli,
     Categorical,

@@ -12,7 +12,7 @@ import torch
 import smalti
 from mistakes import mistake
 from smalti.cli import main
-from smalti.data import GridsAbove
+from smalti.conditions import GridsAbove
 from smalti.priors import Cascade
 from smalti.runs import Run
 from smalti.tokens import read_cache, read_tokens

@@ -24,8 +24,8 @@ from smalti.comparison import Comparison, Outcome
 from smalti.errors import InputError
 from smalti.evaluation.report import Picture, Report
 from smalti.latents import write_latents
+from smalti.modalities.image.pictures import save_png
 from smalti.outputs import output, written_by_smalti
-from smalti.pictures import save_png
 from smalti.tokens import TokenGrids, write_tokens
 from tiny import clocks_recipe, vae_recipe, write_recipe
 

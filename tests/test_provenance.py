@@ -19,8 +19,8 @@ from smalti.cli import main
 from smalti.comparison import head_to_head
 from smalti.data import Source, Splits
 from smalti.data.manifest import read_manifest
-from smalti.data.pixels import Pixels
 from smalti.errors import InputError
+from smalti.modalities.image.pixels import Pixels
 from smalti.recipes import allowed_classes, schema
 from smalti.runs import Run, data_of, examples_of, fit
 from smalti.signals import Signal

@@ -9,7 +9,7 @@ from PIL import Image
 
 from mistakes import mistake
 from smalti.cli import main
-from smalti.data import Label
+from smalti.conditions import Label
 from smalti.generation import Model
 from smalti.runs import Run
 from smalti.tokens import read_cache

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from smalti.commands.common import call, range_of
-from smalti.data.files import read_images
 from smalti.generation import ContinuousModel, load
 from smalti.latents import write_latents
+from smalti.modalities.image.files import read_images
 from smalti.outputs import output
 from smalti.tokens import TokenGrids, write_tokens
 

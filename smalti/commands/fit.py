@@ -54,7 +54,7 @@ def run(words: Sequence[str]) -> int:
     folder = output(f"runs/{recipes.find(recipe).stem}" if out is None else out, folder=True)
     check_report(folder, overwrite)
     config = schema.read(recipe, [*rest, *data_option(data)])
-    with printed("smalti.data.finding"):
+    with printed("smalti.modalities.image.finding"):
         finished, splits = runs.fit(config, folder, changed_data=changed)
     return report(finished, splits, overwrite) if is_first() else 0
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from torch import Tensor
 
-from smalti import pictures
 from smalti.errors import InputError
+from smalti.modalities.image import pictures
 from smalti.outputs import check_file, output
 
 __all__ = ["Pictures"]

@@ -8,10 +8,10 @@ import torch
 
 from smalti.commands.common import call, range_of
 from smalti.commands.pictures import Pictures
-from smalti.data.files import read_images
 from smalti.errors import InputError
-from smalti.evaluation.reconstruction import psnr
 from smalti.generation import load
+from smalti.modalities.image.files import read_images
+from smalti.modalities.image.metrics import psnr
 
 __all__ = ["run"]
 

@@ -8,9 +8,9 @@ from torch import Tensor
 
 from smalti.commands.common import call, range_of
 from smalti.commands.pictures import Pictures
-from smalti.data.files import read_partial_image
 from smalti.errors import InputError
 from smalti.generation import ContinuousModel, Model, load
+from smalti.modalities.image.files import read_partial_image
 
 __all__ = ["run"]
 

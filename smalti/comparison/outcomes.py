@@ -21,8 +21,8 @@ from PIL import Image
 from smalti import __version__
 from smalti.comparison.methods import METHODS
 from smalti.files import write_text
+from smalti.modalities.image.pictures import save_png
 from smalti.outputs import KEY, MARK, check_file
-from smalti.pictures import save_png
 
 __all__ = ["Comparison", "Outcome"]
 

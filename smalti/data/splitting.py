@@ -22,14 +22,41 @@ examples in its manifest (`smalti.data.manifest`), and only new ones are split b
 from __future__ import annotations
 
 import hashlib
+from dataclasses import dataclass
 
 import numpy as np
 
 from smalti.errors import InputError
 
-__all__ = ["SIZE", "fingerprint", "held_out", "share_of_hash"]
+__all__ = ["HeldOut", "SIZE", "fingerprint", "held_out", "share_of_hash"]
 
 SIZE = 16  # bytes of a fingerprint
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """What is held out of the training examples, where a data set has no such split of its own.
+
+    Arguments:
+        test: Share of the examples to measure with at the end.
+        validation: Share of those left to watch while training.
+        seed: Decides which.
+
+    Raises:
+        InputError: If a share is not between 0 and 1.
+    """
+
+    test: float = 0.1
+    validation: float = 0.05
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for what, share in ("test", self.test), ("validation", self.validation):
+            if not 0 < share < 1:
+                raise InputError(
+                    f"The share held out for {what} is between 0 and 1, got {share}: "
+                    f"choose e.g. 0.1."
+                )
 
 
 def fingerprint(content: bytes | np.ndarray) -> bytes:

@@ -22,8 +22,8 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from smalti.evaluation.figures import Figure, figure
 from smalti.losses.likelihoods import Likelihood, bits_per_dim
+from smalti.reporting.figures import Figure, figure
 
 __all__ = ["bits_figure", "tokenizer_bits", "uniform_nats"]
 

@@ -18,7 +18,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from smalti.artifacts import first_not_finite
-from smalti.data import Batch, Label, Splits
+from smalti.conditions import Label
+from smalti.data import Batch, Splits
 from smalti.errors import InputError
 
 __all__ = ["Classifier", "check_classes", "train_classifier"]

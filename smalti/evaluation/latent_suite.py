@@ -20,11 +20,10 @@ import torch
 from torch import Tensor
 
 from smalti.autoencoders import VariationalAutoencoder
-from smalti.data import Splits, TimeOfDay
+from smalti.conditions import TimeOfDay
+from smalti.data import Splits
 from smalti.errors import InputError
-from smalti.evaluation.clock_reader import ClockReader
 from smalti.evaluation.curves import plot_dimensions
-from smalti.evaluation.figures import number
 from smalti.evaluation.latents import LatentMaterial, bound_figures, latent_figures
 from smalti.evaluation.material import Limits, check_fits, measuring
 from smalti.evaluation.report import Picture, Report
@@ -38,7 +37,9 @@ from smalti.evaluation.sections import (
     reconstructions,
     training_curves,
 )
-from smalti.pictures import grid
+from smalti.modalities.image.pictures import grid
+from smalti.reporting.figures import number
+from smalti.synthetic.clock_reader import ClockReader
 
 if TYPE_CHECKING:
     from smalti.generation import ContinuousModel

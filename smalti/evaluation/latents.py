@@ -25,11 +25,11 @@ from smalti.autoencoders.variational import Posterior, kl_to_normal
 from smalti.data import Splits
 from smalti.errors import InputError
 from smalti.evaluation.bits import bits_figure
-from smalti.evaluation.figures import Figure, figure, number
 from smalti.evaluation.material import Limits, Material
-from smalti.evaluation.reconstruction import ReconstructionQuality
 from smalti.evaluation.representation import active_units, gaussian_information
 from smalti.evaluation.sampling import device_of
+from smalti.modalities.image.metrics import ReconstructionQuality
+from smalti.reporting.figures import Figure, figure, number
 
 __all__ = ["EncodedLatents", "LatentMaterial", "bound_figures", "latent_figures"]
 

@@ -14,13 +14,13 @@ from torch import Tensor
 
 from smalti.autoencoders import Tokenizer
 from smalti.evaluation.batches import pieces
-from smalti.evaluation.figures import Figure, figure
 from smalti.evaluation.material import TokenMaterial
 from smalti.evaluation.rate import OF_TOKENS
-from smalti.evaluation.reconstruction import ReconstructionQuality
 from smalti.evaluation.report import Picture, Report
-from smalti.pictures import grid
+from smalti.modalities.image.metrics import ReconstructionQuality
+from smalti.modalities.image.pictures import grid
 from smalti.priors import Cascade
+from smalti.reporting.figures import Figure, figure
 
 __all__ = ["levels", "prefix"]
 

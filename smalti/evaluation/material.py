@@ -18,16 +18,17 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 import torch
 from torch import Tensor, nn
 
-from smalti.data import Batch, Examples, Label, Splits
+from smalti.conditions import Label
+from smalti.data import Batch, Examples, Splits
 from smalti.errors import InputError
 from smalti.evaluation.batches import batches, choose
 from smalti.evaluation.classifier import Classifier, check_classes, train_classifier
-from smalti.evaluation.figures import number
-from smalti.evaluation.inception import Inception, load_inception
-from smalti.evaluation.reconstruction import ReconstructionQuality
 from smalti.evaluation.sampling import decoded, device_of, drawn, schemes
+from smalti.modalities.image.inception import Inception, load_inception
+from smalti.modalities.image.metrics import ReconstructionQuality
 from smalti.priors import Prior
 from smalti.priors.base import evaluating
+from smalti.reporting.figures import number
 from smalti.signals import Signal
 
 if TYPE_CHECKING:

@@ -22,8 +22,8 @@ import torch
 from torch import Tensor
 
 from smalti.evaluation.batches import pieces
-from smalti.evaluation.figures import Figure, figure, number, undefined
 from smalti.priors import Cascade, Histogram, Prior, TractablePrior
+from smalti.reporting.figures import Figure, figure, number, undefined
 
 __all__ = ["nats_per_image", "rate_figures"]
 

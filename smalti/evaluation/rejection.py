@@ -22,16 +22,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from smalti.data import Label
+from smalti.conditions import Label
 from smalti.evaluation.classifier import Classifier, train_classifier
 from smalti.evaluation.curves import plot_rejection
 from smalti.evaluation.fidelity import features_of, frechet_distance, gaussian
-from smalti.evaluation.figures import figure, number
 from smalti.evaluation.material import TokenMaterial
 from smalti.evaluation.report import Picture, Report
 from smalti.evaluation.sections import CLASSIFIER
-from smalti.pictures import grid
+from smalti.modalities.image.pictures import grid
 from smalti.priors import Prior
+from smalti.reporting.figures import figure, number
 
 __all__ = ["rejection", "surest"]
 

@@ -29,10 +29,10 @@ from PIL import Image
 
 from smalti import __version__
 from smalti.errors import InputError, first_line
-from smalti.evaluation.figures import display, finite, is_figure
 from smalti.files import write_text
+from smalti.modalities.image.pictures import save_png
 from smalti.outputs import check_file
-from smalti.pictures import save_png
+from smalti.reporting.figures import display, finite, is_figure
 
 __all__ = ["Picture", "Report"]
 

@@ -15,19 +15,20 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from smalti.data import Batch, Label, Splits
+from smalti.conditions import Label
+from smalti.data import Batch, Splits
 from smalti.errors import InputError
 from smalti.evaluation.classifier import Classifier
-from smalti.evaluation.clock_reader import ClockReader
-from smalti.evaluation.clocks import TOLERANCE, minutes_off
 from smalti.evaluation.curves import overfitted, plot_curves, read_curves
 from smalti.evaluation.fidelity import features_of, frechet_distance, gaussian
-from smalti.evaluation.figures import Figure, figure, number
-from smalti.evaluation.inception import Inception, inception_distances, inception_features
 from smalti.evaluation.material import Material
-from smalti.evaluation.reconstruction import WINDOW
 from smalti.evaluation.report import Picture, Report
-from smalti.pictures import grid
+from smalti.modalities.image.inception import Inception, inception_distances, inception_features
+from smalti.modalities.image.metrics import WINDOW
+from smalti.modalities.image.pictures import grid
+from smalti.reporting.figures import Figure, figure, number
+from smalti.synthetic.clock_reader import ClockReader
+from smalti.synthetic.clock_reading import TOLERANCE, minutes_off
 
 __all__ = [
     "CLASSIFIER",

@@ -22,13 +22,11 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from smalti.data import Label, Splits, TimeOfDay
+from smalti.conditions import Label, TimeOfDay
+from smalti.data import Splits
 from smalti.evaluation.bits import tokenizer_bits, uniform_nats
-from smalti.evaluation.clock_reader import ClockReader
-from smalti.evaluation.clocks import TOLERANCE, asked_times, framed, minutes_off
 from smalti.evaluation.codebook import codebook_figures, codeword_counts
 from smalti.evaluation.curves import plot_usage
-from smalti.evaluation.figures import figure
 from smalti.evaluation.levels import levels
 from smalti.evaluation.material import Limits, TokenMaterial, check_fits, measuring
 from smalti.evaluation.rate import rate_figures
@@ -46,8 +44,11 @@ from smalti.evaluation.sections import (
     right,
     training_curves,
 )
-from smalti.pictures import grid
+from smalti.modalities.image.pictures import grid
 from smalti.priors import Cascade, Prior, TractablePrior
+from smalti.reporting.figures import figure
+from smalti.synthetic.clock_reader import ClockReader
+from smalti.synthetic.clock_reading import TOLERANCE, asked_times, framed, minutes_off
 
 if TYPE_CHECKING:
     from smalti.generation import Model

@@ -23,7 +23,7 @@ from torch.nn import functional as F
 from smalti.arguments import a_whole_number, as_integers, as_tensor
 from smalti.artifacts import checksum, load_model
 from smalti.autoencoders import Tokenizer
-from smalti.data import Condition
+from smalti.conditions import Condition
 from smalti.errors import InputError
 from smalti.generation.inputs import BATCH, check_room, generator_of, pieces
 from smalti.priors import Cascade, Histogram, Prior, Uniform

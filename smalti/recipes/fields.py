@@ -8,7 +8,10 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Literal
 
-from smalti.data import Condition, Source
+import smalti.modalities.image
+import smalti.synthetic  # noqa: F401 - the sources that a recipe may name
+from smalti.conditions import Condition
+from smalti.data import Source
 from smalti.errors import InputError
 from smalti.losses import ReconstructionLoss
 from smalti.losses.likelihoods import Likelihood

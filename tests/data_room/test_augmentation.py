@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch.nn import functional as F
 
-from smalti.data.augmentation import Augmentation
+from smalti.modalities.image.augmentation import Augmentation
 
 
 def test_mirroring_is_by_image_and_in_half_the_cases():

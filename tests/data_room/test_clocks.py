@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from smalti.data import Clocks, ClockStyle, render_clock
-from smalti.data.clocks import THEMES
 from smalti.errors import InputError
+from smalti.synthetic import Clocks, ClockStyle, render_clock
+from smalti.synthetic.clocks import THEMES
 
 FEW = {"size": 32, "validation": 3, "test": 3}
 
@@ -91,7 +91,7 @@ def test_the_examples_of_a_split_are_drawn_when_asked_for(split, monkeypatch):
         return render_clock(*arguments)
 
     loaded = getattr(source.load(), split)
-    monkeypatch.setattr("smalti.data.clocks.render_clock", counted)
+    monkeypatch.setattr("smalti.synthetic.clocks.render_clock", counted)
     examples = source.examples(split)
     assert len(examples) == len(loaded) and not drawn
     for one, other in zip(

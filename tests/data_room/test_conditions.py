@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from smalti.artifacts import build, describe
-from smalti.data import GridsAbove, Label, TimeOfDay
+from smalti.conditions import GridsAbove, Label, TimeOfDay
 from smalti.errors import InputError
 
 ANIMALS = Label(["cat", "dog", "fish", "0"])

@@ -11,9 +11,9 @@ import pytest
 import torch
 from PIL import Image
 
-from smalti.data import decoding, read_image
-from smalti.data.decoding import Picture, decode
 from smalti.errors import InputError
+from smalti.modalities.image import decoding, read_image
+from smalti.modalities.image.decoding import Picture, decode
 
 
 def _file(image: Image.Image, kind: str = "PNG", **options) -> bytes:

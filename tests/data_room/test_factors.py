@@ -5,9 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 
-from smalti.data import Clocks, FactorGrid, HeldOut, TimeOfDay, render_clock
-from smalti.data.clocks import THEMES, ClockStyle
+from smalti.conditions import TimeOfDay
+from smalti.data import HeldOut
 from smalti.errors import InputError
+from smalti.synthetic import Clocks, FactorGrid, render_clock
+from smalti.synthetic.clocks import THEMES, ClockStyle
 
 GROUND = 25 / 127.5 - 1
 FEW = {"sizes": 2, "positions": 3, "colours": 3}

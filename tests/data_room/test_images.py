@@ -19,8 +19,9 @@ from huggingface_hub import HfApi, constants
 from jsonargparse import ArgumentParser
 from PIL import Image
 
-from smalti.data import Columns, HeldOut, Images, Source
+from smalti.data import HeldOut, Source
 from smalti.errors import InputError
+from smalti.modalities.image import Columns, Images
 
 DATA = Path(__file__).parents[1] / "data"
 EMOJI, FASHION = DATA / "emoji", DATA / "fashion-mnist"
@@ -452,7 +453,7 @@ def test_augmentation_only_where_it_is_asked_for():
 def test_a_recipe_can_name_it():
     parser = ArgumentParser(exit_on_error=False)
     parser.add_argument("--data", type=Source)
-    words = ["--data=smalti.data.Images", f"--data.path={EMOJI}", "--data.size=[16, 24]"]
+    words = ["--data=Images", f"--data.path={EMOJI}", "--data.size=[16, 24]"]
     words += ["--data.held_out.test=0.2", "--data.crop=none"]
     config = parser.parse_args(words)
     again = parser.parse_string(parser.dump(config))  # as a run directory keeps it

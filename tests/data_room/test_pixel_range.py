@@ -15,12 +15,13 @@ from jsonargparse import ArgumentParser
 from PIL import Image, ImageCms
 
 from smalti.commands.common import range_of
-from smalti.data import Images, Source, image_decoding, read_image
-from smalti.data.decoding import Picture, decode
-from smalti.data.files import read_images, read_partial_image
-from smalti.data.pixel_range import UnknownRange
+from smalti.data import Source
 from smalti.errors import InputError
 from smalti.generation import Model
+from smalti.modalities.image import Images, file_decoding, read_image
+from smalti.modalities.image.decoding import Picture, decode
+from smalti.modalities.image.files import read_images, read_partial_image
+from smalti.modalities.image.pixel_range import UnknownRange
 from smalti.runs import Run
 from smalti.signals import Signal
 
@@ -138,7 +139,7 @@ def test_what_is_not_known_is_asked_for_in_one_line_and_then_right(kind, tmp_pat
 def test_the_range_is_a_field_of_recipes_and_belongs_to_a_run(tmp_path):
     parser = ArgumentParser(exit_on_error=False)
     parser.add_argument("--data", type=Source)
-    words = ["--data=smalti.data.Images", "--data.path=a", "--data.size=4"]
+    words = ["--data=Images", "--data.path=a", "--data.size=4"]
     config = parser.parse_args([*words, "--data.range", "[0, 4095]", "--data.splits", "none"])
     (tmp_path / "config.yaml").write_text(parser.dump(config))
     source = parser.instantiate(config).data
@@ -209,7 +210,7 @@ def test_of_several_frames_the_first_is_taken_and_that_is_said(kind, tmp_path, c
         path = tmp_path / f"{i}.{kind.lower()}"
         image = Image.fromarray(RAMP.byte().numpy() // (i + 1))
         path.write_bytes(animated(image))
-    with caplog.at_level("INFO", "smalti.data.finding"):
+    with caplog.at_level("INFO", "smalti.modalities.image.finding"):
         Images(str(tmp_path), 4, channels=1).load()
     assert "4 with several frames, of which the first is taken" in caplog.text
 
@@ -298,20 +299,20 @@ def test_in_bands_an_image_is_what_it_is_as_a_whole(mode, orientation, monkeypat
         return pixels.float()
 
     whole = [read(size) for size in ((20, 30), (300, 200))]
-    monkeypatch.setattr(image_decoding, "LARGE", 1000)
-    monkeypatch.setattr(image_decoding, "BAND", 5000)
+    monkeypatch.setattr(file_decoding, "LARGE", 1000)
+    monkeypatch.setattr(file_decoding, "BAND", 5000)
     for size, expected in zip(((20, 30), (300, 200)), whole, strict=True):
         assert (read(size) - expected).abs().mean() < 2.5
 
 
 def test_threads_share_the_memory_that_large_images_take(monkeypatch):
     """Together they never take more than the budget, unless one alone does."""
-    monkeypatch.setattr(image_decoding, "LARGE", 1000)
-    monkeypatch.setattr(image_decoding, "AT_ONCE", 4 * 300 * 200 + 1)
+    monkeypatch.setattr(file_decoding, "LARGE", 1000)
+    monkeypatch.setattr(file_decoding, "AT_ONCE", 4 * 300 * 200 + 1)
     monkeypatch.setattr(os, "cpu_count", lambda: 4)
-    monkeypatch.setattr("smalti.data.decoding.CHUNK", 1)
+    monkeypatch.setattr("smalti.modalities.image.decoding.CHUNK", 1)
     active, most = [], []
-    original = image_decoding._upright_and_flat
+    original = file_decoding._upright_and_flat
 
     def watched(image, *rest):
         active.append(1)
@@ -320,7 +321,7 @@ def test_threads_share_the_memory_that_large_images_take(monkeypatch):
         active.pop()
         return result
 
-    monkeypatch.setattr(image_decoding, "_upright_and_flat", watched)
+    monkeypatch.setattr(file_decoding, "_upright_and_flat", watched)
     content = _file(Image.new("RGB", (300, 200)), "PNG")
     _read(*[content] * 12)
     assert max(most) == 1

@@ -9,10 +9,12 @@ import pytest
 import torch
 from PIL import Image
 
-from smalti.data import Clocks, HeldOut, Images
-from smalti.data.pixels import Pixels
+from smalti.data import HeldOut
 from smalti.data.splitting import fingerprint, held_out
 from smalti.errors import InputError
+from smalti.modalities.image import Images
+from smalti.modalities.image.pixels import Pixels
+from smalti.synthetic import Clocks
 
 FASHION = Path(__file__).parents[1] / "data" / "fashion-mnist"
 

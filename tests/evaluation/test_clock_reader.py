@@ -11,11 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from smalti.data import Clocks, ClockStyle, render_clock
-from smalti.data.clocks import THEMES
-from smalti.data.pixels import to_float
 from smalti.errors import InputError
-from smalti.evaluation.clock_reader import ClockReader, minutes_apart
+from smalti.modalities.image.pixels import to_float
+from smalti.synthetic import Clocks, ClockStyle, render_clock
+from smalti.synthetic.clock_reader import ClockReader, minutes_apart
+from smalti.synthetic.clocks import THEMES
 
 minute = st.integers(0, 719)
 

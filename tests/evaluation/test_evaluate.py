@@ -7,11 +7,11 @@ import torch
 from test_report import Page
 from tiny_models import LABELS, tiny_histogram, tiny_model, tiny_splits
 
-from smalti.data import TimeOfDay
+from smalti.conditions import TimeOfDay
 from smalti.errors import InputError
 from smalti.evaluation import Limits, evaluate
-from smalti.evaluation.clocks import asked_times, framed, minutes_off
-from smalti.evaluation.figures import is_figure
+from smalti.reporting.figures import is_figure
+from smalti.synthetic.clock_reading import asked_times, framed, minutes_off
 
 LIMITS = Limits(samples=12, classifier_steps=3, shown=4, batch_size=10)
 

@@ -5,8 +5,8 @@ import math
 
 import pytest
 
-from smalti.evaluation.figures import display, figure, finite
 from smalti.evaluation.report import protocols
+from smalti.reporting.figures import display, figure, finite
 
 
 @pytest.mark.parametrize("value", [math.inf, -math.inf, math.nan])

@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import nn
 
-from smalti.evaluation import inception
 from smalti.evaluation.fidelity import frechet_distance, gaussian
-from smalti.evaluation.inception import (
+from smalti.modalities.image import inception
+from smalti.modalities.image.inception import (
     Inception,
     inception_distances,
     inception_features,

@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 
 from smalti.errors import InputError
-from smalti.pictures import grid, save_png, to_image, to_uint8
+from smalti.modalities.image.pictures import grid, save_png, to_image, to_uint8
 
 
 def test_bytes_survive_the_way_to_values_and_back():

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from smalti.evaluation.reconstruction import ReconstructionQuality, psnr
+from smalti.modalities.image.metrics import ReconstructionQuality, psnr
 
 
 def measured(*pairs):

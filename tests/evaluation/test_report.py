@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from smalti.evaluation import Picture, Report
-from smalti.evaluation.figures import figure
-from smalti.pictures import grid
+from smalti.modalities.image.pictures import grid
+from smalti.reporting.figures import figure
 
 VOID = {"meta", "img", "br", "link", "input", "hr"}
 

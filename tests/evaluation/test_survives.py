@@ -13,12 +13,13 @@ from tiny_models import LABELS, Stripes, tiny_histogram, tiny_model, tiny_splits
 
 from small_autoencoders import assemble
 from smalti.autoencoders import ConvDecoder, ConvEncoder, DiscreteAutoencoder
-from smalti.data import Batch, Label, TimeOfDay
+from smalti.conditions import Label, TimeOfDay
+from smalti.data import Batch
 from smalti.errors import InputError
 from smalti.evaluation import Limits, Report, evaluate, evaluate_latents, suite
-from smalti.evaluation.figures import is_figure
 from smalti.priors import Histogram, PixelCNN
 from smalti.quantizers import EMACodebook, LookupFreeQuantizer, VectorQuantizer
+from smalti.reporting.figures import is_figure
 from smalti.signals import Signal
 
 LIMITS = Limits(samples=12, classifier_steps=3, shown=4, batch_size=10, inception=False)

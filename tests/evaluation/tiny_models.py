@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from smalti.autoencoders import ConvDecoder, ConvEncoder, DiscreteAutoencoder
-from smalti.data import Batch, Condition, Examples, Label, Splits, TimeOfDay
+from smalti.conditions import Condition, Label, TimeOfDay
+from smalti.data import Batch, Examples, Splits
 from smalti.losses.likelihoods import Likelihood
 from smalti.priors import Histogram, PixelCNN
 from smalti.quantizers import EMACodebook, VectorQuantizer

@@ -11,7 +11,7 @@ import torch
 from matplotlib.figure import Figure
 from torch import nn
 
-from smalti.data.pixels import Pixels
+from smalti.modalities.image.pixels import Pixels
 from smalti.training import Tokens
 
 

@@ -8,7 +8,7 @@ import interpolation
 import torch
 from models import vae, vq_vae
 
-from smalti.data import Images
+from smalti.modalities.image import Images
 
 DATA = "tests/data/fashion-mnist"
 

@@ -8,7 +8,7 @@ import representations
 import torch
 from models import CODEBOOK, vq_vae
 
-from smalti.data import Images
+from smalti.modalities.image import Images
 
 DATA = "tests/data/fashion-mnist"
 

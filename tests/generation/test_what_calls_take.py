@@ -19,7 +19,7 @@ from smalti.autoencoders import (
     DiscreteAutoencoder,
     HierarchicalAutoencoder,
 )
-from smalti.data import GridsAbove, Label
+from smalti.conditions import GridsAbove, Label
 from smalti.errors import InputError
 from smalti.generation import ContinuousModel, Model
 from smalti.priors import Cascade, Histogram, PixelCNN, PixelSNAIL

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from smalti.artifacts import load_model, save_model
-from smalti.data import GridsAbove, Label
+from smalti.conditions import GridsAbove, Label
 from smalti.errors import InputError
 from smalti.priors import Cascade, PixelCNN, uniform_like
 

@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from smalti.conditions import TimeOfDay
-from smalti.evaluation.clock_reader import ClockReader, minutes_apart
+from smalti.synthetic.clock_reader import ClockReader, minutes_apart
 
 __all__ = ["STEP", "TOLERANCE", "asked_times", "framed", "minutes_off"]
 
@@ -53,7 +53,7 @@ def framed(images: Tensor, marked: Tensor, width: int = 2) -> Tensor:
         width: Of the frame, in pixels.
 
     Returns:
-        (B, 4, H + 2 · width, W + 2 · width): colour and opacity, for `smalti.pictures.grid`.
+        (B, 4, H + 2 · width, W + 2 · width): colour and opacity, for `pictures.grid`.
     """
     colour = images.expand(-1, 3, -1, -1)
     opaque = torch.cat([colour, torch.ones_like(colour[:, :1])], dim=1)

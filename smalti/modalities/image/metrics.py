@@ -24,7 +24,7 @@ from torch import Tensor
 from torchmetrics.functional.image.psnr import peak_signal_noise_ratio
 from torchmetrics.functional.image.ssim import structural_similarity_index_measure
 
-from smalti.evaluation.figures import Figure, figure, undefined
+from smalti.reporting.figures import Figure, figure, undefined
 
 __all__ = ["WINDOW", "ReconstructionQuality", "psnr"]
 

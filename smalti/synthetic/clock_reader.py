@@ -21,9 +21,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from smalti.conditions import TimeOfDay
-from smalti.data.clocks import THEMES, ClockStyle, render_clock
-from smalti.data.pixels import to_float
 from smalti.errors import InputError
+from smalti.modalities.image.pixels import to_float
+from smalti.synthetic.clocks import THEMES, ClockStyle, render_clock
 
 __all__ = ["ClockReader", "minutes_apart"]
 
@@ -45,7 +45,7 @@ def minutes_apart(a: Tensor, b: Tensor) -> Tensor:
 
 
 class ClockReader:
-    """Reads clocks of all themes of `smalti.data.Clocks`, a few degrees askew or pixels off.
+    """Reads clocks of all themes of `Clocks`, a few degrees askew or pixels off.
 
     Arguments:
         size: Height and width of the pictures, in px.

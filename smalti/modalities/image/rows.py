@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from smalti.data.decoding import Picture
 from smalti.errors import InputError, first_line
+from smalti.modalities.image.decoding import Picture
 from smalti.spelling import readable
 
 if TYPE_CHECKING:

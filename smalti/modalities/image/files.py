@@ -15,11 +15,11 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from smalti.data.decoding import read_image, reason
 from smalti.data.file_tree import is_regular
-from smalti.data.image_decoding import ORIENTATION, open_image
-from smalti.data.pixel_range import Range
 from smalti.errors import InputError
+from smalti.modalities.image.decoding import read_image, reason
+from smalti.modalities.image.file_decoding import ORIENTATION, open_image
+from smalti.modalities.image.pixel_range import Range
 from smalti.signals import Signal
 from smalti.spelling import readable
 

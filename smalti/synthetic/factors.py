@@ -24,11 +24,11 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 
 from smalti.conditions import Label
+from smalti.data import HeldOut
 from smalti.data.base import Examples, Factored, SplitName, Splits
-from smalti.data.images import HeldOut
-from smalti.data.pixels import Pixels
 from smalti.data.progress import progress
 from smalti.errors import InputError
+from smalti.modalities.image.pixels import Pixels
 from smalti.signals import Signal
 
 __all__ = ["SHAPES", "FactorGrid", "render_shape"]

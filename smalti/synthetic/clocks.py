@@ -28,10 +28,10 @@ from torch import Tensor
 
 from smalti.conditions import TimeOfDay
 from smalti.data.base import Batch, Examples, Factored, SplitName, Splits
-from smalti.data.pixels import Pixels, to_float
 from smalti.data.progress import progress
 from smalti.errors import InputError
 from smalti.memory import check_memory
+from smalti.modalities.image.pixels import Pixels, to_float
 from smalti.signals import Signal
 
 __all__ = ["THEMES", "ClockStyle", "Clocks", "Theme", "render_clock"]

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from smalti.data.rows import Piece, Rows, TableRows, holds_images
 from smalti.errors import InputError, first_line
+from smalti.modalities.image.rows import Piece, Rows, TableRows, holds_images
 from smalti.spelling import readable
 
 if TYPE_CHECKING:

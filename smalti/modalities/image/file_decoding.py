@@ -20,7 +20,13 @@ from einops import rearrange
 from PIL import Image, ImageCms, ImageOps
 
 from smalti.data.file_tree import is_regular
-from smalti.data.pixel_range import ImageStatistics, Range, UnknownRange, stored_numbers, to_bytes
+from smalti.modalities.image.pixel_range import (
+    ImageStatistics,
+    Range,
+    UnknownRange,
+    stored_numbers,
+    to_bytes,
+)
 
 __all__ = ["Content", "Crop", "read_content", "open_image", "decode_image"]
 

@@ -23,8 +23,8 @@ from typing import NamedTuple
 import numpy as np
 
 from smalti.data.names import parse_name
-from smalti.data.rows import ArrayRows, Rows
 from smalti.errors import InputError, first_line
+from smalti.modalities.image.rows import ArrayRows, Rows
 from smalti.spelling import readable
 
 __all__ = ["find_idx", "read_idx"]

@@ -20,21 +20,21 @@ import torch
 from torch import Tensor
 
 from smalti.conditions import Label
-from smalti.data.augmentation import Augmentation
 from smalti.data.base import Examples, Source, SplitName, Splits
-from smalti.data.decoding import Crop, Notes, decode
-from smalti.data.finding import find
-from smalti.data.finding import logger as found_logger
-from smalti.data.labels import labelled_alike, read_labels
 from smalti.data.manifest import SPLITS, Manifest, columns
-from smalti.data.pixel_range import ImageStatistics, Range, check_range
-from smalti.data.pixels import Pixels
-from smalti.data.rows import Rows
-from smalti.data.splitting import held_out
+from smalti.data.splitting import HeldOut, held_out
 from smalti.errors import InputError
+from smalti.modalities.image.augmentation import Augmentation
+from smalti.modalities.image.decoding import Crop, Notes, decode
+from smalti.modalities.image.finding import find
+from smalti.modalities.image.finding import logger as found_logger
+from smalti.modalities.image.labels import labelled_alike, read_labels
+from smalti.modalities.image.pixel_range import ImageStatistics, Range, check_range
+from smalti.modalities.image.pixels import Pixels
+from smalti.modalities.image.rows import Rows
 from smalti.signals import Signal
 
-__all__ = ["Columns", "HeldOut", "Images"]
+__all__ = ["Columns", "Images"]
 
 logger = logging.getLogger(__name__)
 
@@ -51,32 +51,6 @@ class Columns:
 
     image: str | None = None
     label: str | None = None
-
-
-@dataclass(frozen=True)
-class HeldOut:
-    """What is held out of the training images, where a data set has no such split of its own.
-
-    Arguments:
-        test: Share of the images to measure with at the end.
-        validation: Share of the images left to watch while training.
-        seed: Decides which.
-
-    Raises:
-        InputError: If a share is not between 0 and 1.
-    """
-
-    test: float = 0.1
-    validation: float = 0.05
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        for what, share in ("test", self.test), ("validation", self.validation):
-            if not 0 < share < 1:
-                raise InputError(
-                    f"The share held out for {what} is between 0 and 1, got {share}: "
-                    f"choose e.g. 0.1."
-                )
 
 
 class Images(Source):
@@ -98,7 +72,7 @@ class Images(Source):
         splits: names: folders and files that are named after splits (train, test_set, val2017 …)
             are these splits; none: every folder is a label, and all images are for training.
         range: What is black and what is white among numbers of more than 8 bits; not needed where
-            the format says it, see `smalti.data.pixel_range`.
+            the format says it, see `smalti.modalities.image.pixel_range`.
 
     Raises:
         InputError: If an argument is out of its range.

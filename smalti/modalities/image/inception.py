@@ -21,7 +21,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from smalti.pictures import to_uint8
+from smalti.modalities.image.pictures import to_uint8
 
 __all__ = [
     "Inception",

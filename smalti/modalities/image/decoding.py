@@ -4,8 +4,8 @@
 
 An image may be stored turned, with a note that says how (EXIF), may be transparent, may have a
 palette, or more than 8 bits a channel; each becomes what a viewer shows on a white page. What is
-black and white among numbers of more bits is in `smalti.data.pixel_range`, how one file is decoded
-safely in `smalti.data.image_decoding`.
+black and white among numbers of more bits is in `pixel_range`, how one file is decoded safely in
+`file_decoding`.
 
 Of many files some are broken. They are named, counted and left out; more than 1 % of them is no
 accident, but a mistake, unless they are three at most and no more than a tenth.
@@ -30,12 +30,12 @@ from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from smalti.data.file_tree import is_regular
-from smalti.data.image_decoding import LARGEST, Crop, decode_image, read_content
-from smalti.data.pixel_range import DARK, HALF, ImageStatistics, Range, UnknownRange
-from smalti.data.pixels import to_float
 from smalti.data.progress import progress
 from smalti.data.splitting import SIZE, fingerprint
 from smalti.errors import InputError, first_line
+from smalti.modalities.image.file_decoding import LARGEST, Crop, decode_image, read_content
+from smalti.modalities.image.pixel_range import DARK, HALF, ImageStatistics, Range, UnknownRange
+from smalti.modalities.image.pixels import to_float
 from smalti.spelling import listed, readable
 
 __all__ = ["Crop", "Notes", "Picture", "decode", "read_image", "reason"]
@@ -97,9 +97,9 @@ def read_image(
         path: Of the file.
         size: (H, W) wanted; None for its own.
         channels: 3 for colour, 1 for grey.
-        crop: How it is brought to that size, as in `smalti.data.Images`.
+        crop: How it is brought to that size, as in `Images`.
         chosen: What is black and what is white among numbers of more than 8 bits, as in
-            `smalti.data.Images`.
+            `Images`.
 
     Raises:
         InputError: If it is not there or cannot be read, or nothing says what is black in it.
@@ -145,7 +145,7 @@ def decode(
         n: How many.
         size: (H, W) wanted.
         channels: 3 for colour, 1 for grey.
-        crop: How they are brought to that size, as in `smalti.data.Images`.
+        crop: How they are brought to that size, as in `Images`.
         notes: Records what they are, if given.
         chosen: What is black and what is white among numbers of more than 8 bits.
 

@@ -18,14 +18,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePath
 from typing import NamedTuple
 
-from smalti.data.decoding import Picture
 from smalti.data.file_tree import Parts, walk
-from smalti.data.idx import find_idx
 from smalti.data.layout import read_layout
 from smalti.data.names import parse_name
-from smalti.data.parquet import parquet_rows
-from smalti.data.rows import Column, Piece, Rows, TableRows
 from smalti.errors import InputError, first_line
+from smalti.modalities.image.decoding import Picture
+from smalti.modalities.image.idx import find_idx
+from smalti.modalities.image.parquet import parquet_rows
+from smalti.modalities.image.rows import Column, Piece, Rows, TableRows
 from smalti.spelling import listed, readable
 
 __all__ = ["Found", "find", "logger"]

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from smalti.conditions import Label
-from smalti.data.finding import Found
-from smalti.data.rows import Column
 from smalti.errors import InputError
+from smalti.modalities.image.finding import Found
+from smalti.modalities.image.rows import Column
 from smalti.spelling import label_name, listed
 
 __all__ = ["labelled_alike", "read_labels"]
