@@ -11,8 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from smalti.data import Columns, Images
 from smalti.errors import InputError
+from smalti.modalities.image import Columns, Images
 
 
 def _png(seed: int) -> bytes:
