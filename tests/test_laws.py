@@ -426,6 +426,22 @@ def test_no_vector_is_too_short_or_too_long_for_its_gradient(case):
 
 
 @pytest.mark.parametrize("mode", ["training", "evaluation"])
+def test_a_finite_vector_however_large_has_its_codeword_and_no_gradient_of_nan(case, mode):
+    quantizer = trained(case).train(mode == "training")
+    for large in (1e19, 1e38):
+        z = some_vectors(20)
+        z[7], z[8], z[9, 1], z[10, 2] = large, -large, large, -large
+        output, indices = quantizer(z.requires_grad_()), quantizer.encode(z)
+        assert (output.indices >= 0).all() and (indices >= 0).all(), large
+        assert output.quantized.isfinite().all(), large
+        for value in (output.quantized.sum(), *output.losses.values()):
+            if value.requires_grad:
+                (of_z,) = torch.autograd.grad(value, z, retain_graph=True, allow_unused=True)
+                assert of_z is None or not of_z.isnan().any(), large
+            assert not value.isnan(), large  # the squares of a loss may be infinite
+
+
+@pytest.mark.parametrize("mode", ["training", "evaluation"])
 def test_what_is_not_finite_is_never_passed_off_as_a_codeword(case, mode):
     quantizer = trained(case).train(mode == "training")
     for bad in (torch.nan, torch.inf, -torch.inf):

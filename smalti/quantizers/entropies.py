@@ -24,6 +24,8 @@ from smalti.quantizers.means import shares
 
 __all__ = ["bit_entropy", "entropy_deficit"]
 
+SURE = 1e30  # what an infinite logit counts as: no entropy, and ∞ · 0 would be NaN
+
 
 def bit_entropy(logits: Tensor) -> Tensor:
     """h(a), in nats, of the logits a of any shape; exact and with a finite gradient for every a.
@@ -32,7 +34,7 @@ def bit_entropy(logits: Tensor) -> Tensor:
         >>> bit_entropy(torch.tensor([0.0, 1000.0]))
         tensor([0.6931, 0.0000])
     """
-    size = logits.abs()
+    size = logits.abs().clamp(max=SURE)
     return F.softplus(-size) + size * torch.sigmoid(-size)
 
 

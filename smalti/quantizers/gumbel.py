@@ -43,6 +43,7 @@ from smalti.quantizers.base import (
     whole,
 )
 from smalti.quantizers.means import masked_mean
+from smalti.quantizers.unit_vectors import shortened
 
 __all__ = ["Annealing", "GumbelQuantizer"]
 
@@ -161,7 +162,7 @@ class GumbelQuantizer(Quantizer):
         return f"{self.codebook_sizes[0]}, {self.dim}, {self.schedule}"
 
     def _logits(self, z: Tensor) -> Tensor:
-        return F.linear(z, self.logits.weight.float(), self.logits.bias.float())
+        return F.linear(shortened(z), self.logits.weight.float(), self.logits.bias.float())
 
 
 def _gumbel(like: Tensor) -> Tensor:

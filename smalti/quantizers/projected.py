@@ -111,7 +111,7 @@ class ScaledQuantizer(ComposedQuantizer):
         self.whole_grids = inner.whole_grids
 
     def forward(self, z: Tensor, mask: Tensor | None = None) -> Quantized:
-        quantized, indices, losses = self.inner(taken_in(z, self.dim, mask) / self.scale, mask)
+        quantized, indices, losses = self.inner(self._scaled(taken_in(z, self.dim, mask)), mask)
         losses = {
             name: loss * self.scale**2 if name in ("commitment", "codebook") else loss
             for name, loss in losses.items()
@@ -120,11 +120,16 @@ class ScaledQuantizer(ComposedQuantizer):
 
     @torch.no_grad()
     def encode(self, z: Tensor) -> Tensor:
-        return self.inner.encode(taken_in(z, self.dim) / self.scale)
+        return self.inner.encode(self._scaled(taken_in(z, self.dim)))
 
     def decode(self, indices: Tensor) -> Tensor:
         """See `Quantizer.decode`."""
         return self.inner.decode(indices) * self.scale
+
+    def _scaled(self, z: Tensor) -> Tensor:
+        """z / s (..., D); what is finite stays so, as the largest number there is."""
+        most = torch.finfo(torch.float32).max
+        return torch.where(z.isfinite(), (z / self.scale).clamp(-most, most), z)
 
     def extra_repr(self) -> str:
         return f"scale={self.scale}"

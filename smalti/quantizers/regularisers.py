@@ -21,7 +21,7 @@ from torch.nn import functional as F
 from smalti.artifacts import registered
 from smalti.errors import InputError
 from smalti.quantizers.means import shares
-from smalti.quantizers.unit_vectors import unit
+from smalti.quantizers.unit_vectors import shortened, unit
 
 __all__ = ["Entropy", "Orthogonality", "Regulariser"]
 
@@ -99,7 +99,7 @@ class Entropy(Regulariser):
         self.temperature, self.diversity = temperature, diversity
 
     def __call__(self, z_e: Tensor, codebook: Tensor, mask: Tensor | None) -> Tensor:
-        z, share = z_e.reshape(-1, z_e.shape[-1]), shares(z_e, mask)
+        z, share = shortened(z_e.reshape(-1, z_e.shape[-1])), shares(z_e, mask)
         # ‖z‖² is the same for every k and drops out.
         score = 2 * z @ codebook.T - codebook.square().sum(1)  # (N, K)
         log_p = F.log_softmax(score / self.temperature, dim=1)

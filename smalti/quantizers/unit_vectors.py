@@ -11,9 +11,10 @@ of x however short x is, as long as it has one.
 import torch
 from torch import Tensor
 
-__all__ = ["NOTHING", "SHORT", "unit"]
+__all__ = ["LONG", "NOTHING", "SHORT", "shortened", "unit"]
 
 NOTHING = 1e-12  # the largest coordinate of a vector that has no direction
+LONG = 1e18  # a coordinate whose square and whose products float32 still holds
 SHORT = 0.01  # s, so that no gradient grows more than a hundredfold
 
 
@@ -39,3 +40,17 @@ def unit(x: Tensor) -> Tensor:
         return u
     share = (length.detach() * scale / SHORT).clamp(max=1.0)
     return u.detach() + share * (u - u.detach())
+
+
+def shortened(x: Tensor) -> Tensor:
+    """Returns vectors (..., D) in their directions, with no coordinate above 1e18; others as are.
+
+    Scores of what is so long are sure all the same, where in float32 they would be ∞ − ∞.
+
+    Example:
+        >>> shortened(torch.tensor([[3e38, -3e38], [3.0, 4.0]]))
+        tensor([[ 1.0000e+18, -1.0000e+18],
+                [ 3.0000e+00,  4.0000e+00]])
+    """
+    size = x.detach().abs().amax(-1, keepdim=True)
+    return x / (size / LONG).clamp(min=1.0)
