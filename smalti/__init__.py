@@ -16,6 +16,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from smalti.errors import InputError
+from smalti.extras import watch_imports
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 __all__ = ["InputError", "__version__", "load"]
 
 __version__ = version("smalti")
+
+watch_imports()
 
 
 def load(run: str | Path) -> Model | ContinuousModel:

@@ -18,14 +18,16 @@ import logging
 import os
 import signal
 import sys
+from argparse import ArgumentError
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from jsonargparse import ArgumentError, ArgumentParser
-
-from smalti import __version__, terminal
+from smalti import __version__, extras, terminal
 from smalti.errors import InputError
+
+if TYPE_CHECKING:
+    from jsonargparse import ArgumentParser
 
 __all__ = ["main"]
 
@@ -85,18 +87,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         terminal.drop_what_is_left()
         return BROKEN_PIPE
+    except ModuleNotFoundError as error:
+        missing = extras.explained(error, "The command line")
+        if debug or not isinstance(missing, InputError):
+            raise
+        return _refuse(missing)
     except (InputError, ArgumentError, OSError) as error:
         if debug:
             raise
-        print(f"smalti: {_one_line(error)}", file=sys.stderr)
-        terminal.drop_what_is_left()
-        return 2
+        return _refuse(error)
     except KeyboardInterrupt as stop:
         goes_on = (
             "; the same command goes on where it was" if words[:1] in (["fit"], ["compare"]) else ""
         )
         print(f"smalti: stopped{goes_on}", file=sys.stderr)
         return 128 + (stop.args[0] if stop.args else signal.SIGINT)
+
+
+def _refuse(error: BaseException) -> int:
+    """Says in one line what is wrong, and gives the exit status of a user's mistake."""
+    print(f"smalti: {_one_line(error)}", file=sys.stderr)
+    terminal.drop_what_is_left()
+    return 2
 
 
 def _allowing(words: Sequence[str]) -> list[str]:
@@ -123,9 +135,8 @@ def _allowing(words: Sequence[str]) -> list[str]:
 
 
 def _dispatch(words: list[str]) -> int:
-    parser = _overview()
     if not words or words[0] in ("-h", "--help"):
-        parser.print_help()
+        _overview().print_help()
         return 0 if words else 2
     if words[0] == "--version":
         print(__version__)
@@ -143,6 +154,8 @@ def _dispatch(words: list[str]) -> int:
 
 
 def _overview() -> ArgumentParser:
+    from jsonargparse import ArgumentParser
+
     parser = ArgumentParser(
         prog="smalti",
         description="The toolkit for learned discrete latents.",

@@ -1,0 +1,93 @@
+"""What smalti's extras install, and the one line that names a missing one.
+
+`pip install smalti` brings what quantizers, networks, autoencoders and priors need. What recipes,
+data, reports and the command line need comes with `pip install 'smalti[train]'`. A module of
+smalti's that needs a package of an extra fails to import without it, and says which extra to
+install: `explained` turns Python's error into `MissingExtra`. The import of every module goes
+through `explained` (`watch_imports`), so no module says anything about extras itself.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
+from types import ModuleType
+
+from smalti.errors import InputError
+
+__all__ = ["PACKAGES", "MissingExtra", "explained", "watch_imports"]
+
+PACKAGES = {  # the names that they are imported by
+    "train": (
+        "PIL",
+        "datasets",
+        "docstring_parser",
+        "jinja2",
+        "jsonargparse",
+        "lightning",
+        "matplotlib",
+        "pyarrow",
+        "tensorboard",
+        "torchmetrics",
+        "tqdm",
+        "yaml",
+    ),
+    "fid": ("torch_fidelity",),
+    "bench": ("faiss", "pythae", "vector_quantize_pytorch"),
+}
+EXTRA_OF = {package: extra for extra, packages in PACKAGES.items() for package in packages}
+
+
+class MissingExtra(ModuleNotFoundError, InputError):
+    """A package is missing that an extra of smalti's installs."""
+
+
+def explained(error: ModuleNotFoundError, module: str = "This") -> ModuleNotFoundError:
+    """Returns what names the extra that is missing; the error itself where none is.
+
+    Arguments:
+        error: What the import of a package raised.
+        module: What needs the package, as the subject of a sentence.
+
+    Example:
+        >>> print(explained(ModuleNotFoundError(name="pyarrow"), "smalti.tokens"))
+        smalti.tokens needs the package pyarrow, got none: pip install 'smalti[train]'.
+    """
+    extra = EXTRA_OF.get(error.name or "")
+    if extra is None or isinstance(error, MissingExtra):
+        return error
+    return MissingExtra(
+        f"{module} needs the package {error.name}, got none: pip install 'smalti[{extra}]'.",
+        name=error.name,
+    )
+
+
+def watch_imports() -> None:
+    """Has the modules of smalti imported so that a missing extra is named; of others, nothing."""
+    if _Finder not in sys.meta_path:
+        sys.meta_path.insert(0, _Finder)
+
+
+class _Loader(SourceFileLoader):
+    def exec_module(self, module: ModuleType) -> None:
+        try:
+            super().exec_module(module)
+        except ModuleNotFoundError as error:
+            raise explained(error, module.__name__) from error.__cause__
+
+
+class _Finder(MetaPathFinder):
+    """Finds modules as Python does, and has `_Loader` load those of smalti."""
+
+    @classmethod
+    def find_spec(
+        cls, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        if not name.startswith("smalti."):
+            return None
+        spec = PathFinder.find_spec(name, path, target)
+        if spec is not None and isinstance(spec.loader, SourceFileLoader):
+            spec.loader = _Loader(name, spec.loader.path)
+        return spec
