@@ -28,6 +28,7 @@ from torch import Tensor, nn
 from torch.nn.modules import module as registration
 
 from smalti import ranges
+from smalti.counting import counted
 from smalti.errors import InputError, first_line
 from smalti.files import read_bytes
 from smalti.signals import Signal
@@ -214,7 +215,7 @@ def bounded(entries: int) -> Iterator[None]:
             if left[what] < 0:
                 raise InputError(
                     f"The config asks for a model of more parts than its weights, which have "
-                    f"{entries} tensors: copy the model again, or save it again."
+                    f"{counted(entries, 'tensor')}: copy the model again, or save it again."
                 )
 
     tensors, modules = functools.partial(count, "tensors"), functools.partial(count, "modules")
@@ -292,7 +293,7 @@ def _way_through(model: Any) -> str | None:
     except Exception as error:  # torch's, about shapes
         return f"no signal {signal.channels, *size} can go through it: {first_line(error)}"
     if dim is not None and z.shape[1] != dim:
-        return f"its encoder gives {z.shape[1]} dimensions, its quantizer takes {dim}"
+        return f"its encoder gives {counted(z.shape[1], 'dimension')}, its quantizer takes {dim}"
     if tuple(h.shape) != (1, wanted, *size):
         return f"its decoder gives {tuple(h.shape[1:])}, its signals are {(wanted, *size)}"
     return None

@@ -22,6 +22,7 @@ from smalti import continuous
 from smalti.autoencoders import Tokenizer
 from smalti.building import build_objective, build_prior, build_tokenizer, of_level
 from smalti.conditions import GridsAbove
+from smalti.counting import counted
 from smalti.data import Splits
 from smalti.errors import InputError
 from smalti.memory import check_disk, check_memory, memory
@@ -66,7 +67,9 @@ def check_step(
     if "32" not in recipe.hardware.precision and "64" not in recipe.hardware.precision:
         each //= 2  # bfloat16, on a device that is faster in it
     mend = f"set {what}.training.batch_size to less, and accumulate to more"
-    many = f"A training step of the {what} with {training.batch_size:,} examples"
+    many = (
+        f"A training step of the {what} with {counted(training.batch_size, 'example', commas=True)}"
+    )
     check_memory(each * training.batch_size + 2 * bytes_of(model), many, mend, room)
 
 
@@ -116,7 +119,8 @@ def check_tokens(recipe: Recipe, tokenizer: Tokenizer, splits: Splits, run: Path
     if not splits.train.endless:
         examples = min(examples, len(splits.train))
     tokens = examples * recipe.prior.views * positions
-    what = f"A set of tokens of {examples:,} examples in {recipe.prior.views:,} views"
+    views = counted(recipe.prior.views, "view", commas=True)
+    what = f"A set of tokens of {counted(examples, 'example', commas=True)} in {views}"
     mend = "set prior.examples or prior.views to less"
     check_memory(8 * tokens, what, mend)
     check_disk(tokens * min(1.0, math.log2(max(size, 2)) / 8) / 10, run, what, mend)

@@ -17,6 +17,7 @@ from zipfile import BadZipFile, ZipFile
 import numpy as np
 from numpy.lib import format as npy
 
+from smalti.counting import counted
 from smalti.files import regular
 from smalti.outputs import MARK
 
@@ -89,7 +90,9 @@ def _read_npy(content: IO[bytes], name: str, size: int) -> np.ndarray:
         raise ValueError(f"{name} holds Python objects, which are not read")
     claimed = math.prod(shape) * dtype.itemsize
     if claimed != size - content.tell():
-        raise ValueError(f"{name} should have {claimed} bytes, got {size - content.tell()}")
+        raise ValueError(
+            f"{name} should have {counted(claimed, 'byte')}, got {size - content.tell()}"
+        )
     flat = np.frombuffer(content.read(), dtype)
     if fortran:
         return flat.reshape(shape[::-1]).T

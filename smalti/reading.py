@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+from smalti.counting import counted
 from smalti.errors import InputError
 
 __all__ = ["kind_of", "read_bytes", "regular", "sha256"]
@@ -30,7 +31,8 @@ def read_bytes(path: str | Path, most: int | None = None) -> bytes:
         size = os.fstat(file.fileno()).st_size
         if most is not None and size > most:
             raise InputError(
-                f"{path} has {size} bytes, more than the {most} that such a file can have: give "
+                f"{path} has {counted(size, 'byte')}, more than the {most} that such a file can "
+                "have: give "
                 f"the right file."
             )
         return file.read()

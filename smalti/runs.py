@@ -30,6 +30,7 @@ from smalti.autoencoders import Tokenizer
 from smalti.building import build_objective, build_prior, build_tokenizer, of_level
 from smalti.checksums import own
 from smalti.conditions import GridsAbove
+from smalti.counting import counted
 from smalti.data import Examples, Factored, SplitName, Splits
 from smalti.data.manifest import read_manifest, write_manifest
 from smalti.errors import InputError
@@ -187,8 +188,8 @@ def examples_of(run: Run, split: SplitName, place: str | None = None) -> Example
     wanted = splits.manifest.counts()[split] if splits.manifest else len(examples)
     if len(examples) < wanted:
         raise InputError(
-            f"{wanted - len(examples)} of the {wanted} {split} images of {run.folder} are missing: "
-            f"put them back."
+            f"{wanted - len(examples)} of {counted(wanted, f'{split} image')} of {run.folder} are "
+            f"missing: put back what belongs there."
         )
     return examples
 

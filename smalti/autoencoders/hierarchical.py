@@ -43,6 +43,7 @@ from smalti.autoencoders.inputs import checked_size, device_of
 from smalti.autoencoders.padding import crop, pad
 from smalti.autoencoders.paths import line
 from smalti.autoencoders.tokenizer import Tokenizer
+from smalti.counting import counted
 from smalti.errors import InputError
 from smalti.losses.likelihoods import Likelihood
 from smalti.nn import layers
@@ -283,9 +284,10 @@ class HierarchicalAutoencoder(Tokenizer):
         """Returns the grids as int64 on the model's device."""
         several = isinstance(indices, list | tuple)
         if not several or not 1 <= len(indices) <= len(self.levels):
-            got = f"{len(indices)} grids" if several else "one tensor"
+            got = counted(len(indices), "grid") if several else "one tensor"
             raise InputError(
-                f"This model has {len(self.levels)} levels, got {got}: give a tuple of the grids "
+                f"This model has {counted(len(self.levels), 'level')}, got {got}: give a tuple of "
+                "the grids "
                 f"of the first one or more, coarse to fine."
             )
         where = device_of(self)
@@ -331,14 +333,16 @@ def _check(
         raise InputError(f"level_dropout is at least 0 and below 1, got {level_dropout}: try 0.1.")
     if encoders[0].dim != quantizers[0].dim:
         raise InputError(
-            f"The coarsest encoder gives {encoders[0].dim} channels, its quantizer takes "
+            f"The coarsest encoder gives {counted(int(encoders[0].dim), 'channel')}, its quantizer "
+            "takes "
             f"{quantizers[0].dim}: give it the quantizer's dim."
         )
     coarser = 0
     for level, (quantizer, decoder) in enumerate(zip(quantizers, decoders, strict=True)):
         if decoder.dim != coarser + quantizer.dim:
             raise InputError(
-                f"The decoder of level {level} is given {coarser} channels by the coarser levels "
+                f"The decoder of level {level} is given {counted(coarser, 'channel')} by the "
+                "coarser levels "
                 f"and {quantizer.dim} by its quantizer, and takes {decoder.dim}: give it the sum "
                 f"as dim."
             )

@@ -37,6 +37,7 @@ from smalti.arguments import check_result
 from smalti.artifacts import registered
 from smalti.autoencoders.continuous import ContinuousAutoencoder, LatentReconstruction
 from smalti.autoencoders.inputs import as_batch
+from smalti.counting import counted
 from smalti.errors import InputError
 from smalti.losses.likelihoods import Likelihood
 from smalti.signals import Signal
@@ -120,7 +121,8 @@ class VariationalAutoencoder(ContinuousAutoencoder):
         encoded = self._encoded(x)
         if encoded.shape[1] != 2 * self.dim:
             raise InputError(
-                f"The posterior of {self.dim} latent dimensions takes {2 * self.dim} numbers, got "
+                f"The posterior of {counted(self.dim, 'latent dimension')} takes {2 * self.dim} "
+                "numbers, got "
                 f"an encoder that gives {encoded.shape[1]}: give it two for each dimension."
             )
         return Posterior(*encoded.chunk(2, dim=1))

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from smalti.commands.common import call, named_images
 from smalti.commands.pictures import Pictures
+from smalti.counting import counted
 from smalti.errors import InputError
 from smalti.generation import load
 
@@ -43,7 +44,7 @@ def interpolate(  # noqa: PLR0913 - the options of the command
         overwrite: Replace what smalti did not write, too.
     """
     if len(files) != 2:
-        raise InputError(f"A way has two ends, got {len(files)} images: give two.")
+        raise InputError(f"A way has two ends, got {counted(len(files), 'image')}: give two.")
     pictures = Pictures(out, steps, columns=columns, inputs=files, overwrite=overwrite)
     model = load(folder)
     x_a, x_b = named_images(model, files, convert, data)

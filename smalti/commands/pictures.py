@@ -7,6 +7,7 @@ from pathlib import Path
 
 from torch import Tensor
 
+from smalti.counting import counted
 from smalti.errors import InputError
 from smalti.modalities.image import pictures
 from smalti.outputs import check_file, output
@@ -70,13 +71,13 @@ class Pictures:
         if self.single:
             sheet = pictures.grid(images, columns=self.columns or columns)
             pictures.save_png(sheet, self.path, self.overwrite)
-            print(f"{self.path}: {len(images)} images in one picture")
+            print(f"{self.path}: {counted(len(images), 'image')} in one picture")
             return
         for number, image in enumerate(images):
             name = f"{number:05d}" if self._names is None else self._names[number]
             file = self.path / f"{name}.png"
             pictures.save_png(pictures.to_image(image), file, self.overwrite)
-        print(f"{self.path}/: {len(images)} images")
+        print(f"{self.path}/: {counted(len(images), 'image')}")
 
     def _there(self, count: int) -> Iterator[Path]:
         """Yields the files to be written that exist already."""

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from smalti.commands.common import call, named_images
 from smalti.commands.pictures import Pictures
+from smalti.counting import counted
 from smalti.errors import InputError
 from smalti.generation import ContinuousModel, load
 
@@ -51,7 +52,8 @@ def traverse(  # noqa: PLR0913 - the options of the command
         )
     if rows is not None and not 1 <= rows <= model.dim:
         raise InputError(
-            f"This model has {model.dim} dimensions, a row each, got --rows {rows}: give 1 to "
+            f"This model has {counted(model.dim, 'dimension')}, a row each, got --rows {rows}: "
+            "give 1 to "
             f"{model.dim}."
         )
     count = (model.dim if rows is None else rows) * steps

@@ -24,6 +24,7 @@ from torch import Tensor
 from smalti.comparison.methods import Method, method
 from smalti.comparison.outcomes import Comparison, Outcome
 from smalti.comparison.plan import announced, plan
+from smalti.counting import counted
 from smalti.errors import InputError
 from smalti.evaluation import Report
 from smalti.losses import MSE
@@ -71,7 +72,7 @@ def gaussian(methods: Sequence[str], *, bits: Sequence[int], seeds: int, steps: 
             if len(attempted.missing) == len(wanted):
                 raise InputError(f"Nothing could be compared. {run}: {why}")
             outcomes.append(Outcome.none(name, b, seed, FIGURES, why))
-    title = f"N(0, I) in {DIM} dimensions: {steps} steps of {BATCH} vectors"
+    title = f"N(0, I) in {DIM} dimensions: {counted(steps, 'step')} of {BATCH} vectors"
     return Comparison(title, DISTORTION, DISTORTION, outcomes, bound)
 
 

@@ -23,6 +23,7 @@ from smalti import runs
 from smalti.comparison.methods import Method, method
 from smalti.comparison.outcomes import Comparison, Outcome
 from smalti.comparison.plan import announced, plan
+from smalti.counting import counted
 from smalti.data import Splits
 from smalti.errors import InputError
 from smalti.evaluation import Limits, Report, evaluate
@@ -107,7 +108,9 @@ def head_to_head(
     data = recipe.data.class_path.rpartition(".")[2]
     path = getattr(recipe.data.init_args, "path", None)
     where = f"{data} ({Path(path).name})" if path else data
-    title = f"{where}: {steps} steps of batches of {recipe.tokenizer.training.batch_size}"
+    title = (
+        f"{where}: {counted(steps, 'step')} of batches of {recipe.tokenizer.training.batch_size}"
+    )
     return Comparison(title, DISTORTION, "reconstruction loss", outcomes)
 
 

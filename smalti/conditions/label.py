@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from smalti.artifacts import registered
 from smalti.conditions.base import Condition, check_shape
+from smalti.counting import counted
 from smalti.errors import InputError
 from smalti.spelling import as_text, label_name, listed, readable
 
@@ -53,8 +54,8 @@ class Label(Condition):
         names = tuple(as_text(str(name)) for name in self.names)
         if not names or len(set(names)) < len(names):
             raise InputError(
-                f"Labels need at least one name and no name twice, got {len(names)} names of which "
-                f"{len(set(names))} differ: rename them."
+                f"Labels need at least one name and no name twice, got "
+                f"{counted(len(names), 'name')} of which {len(set(names))} differ: rename them."
             )
         object.__setattr__(self, "names", names)
 

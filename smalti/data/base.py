@@ -24,6 +24,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from smalti.conditions import Condition
+from smalti.counting import counted
 from smalti.errors import InputError
 from smalti.signals import Signal
 
@@ -222,5 +223,8 @@ class _First(Examples):
 
     def _checked(self, indices: Sequence[int]) -> Sequence[int]:
         if len(indices) and not 0 <= min(indices) <= max(indices) < self.n:
-            raise IndexError(f"There are {self.n} examples, numbered from 0: got {max(indices)}.")
+            raise IndexError(
+                f"The examples are {counted(self.n, 'example')}, numbered from 0: got "
+                f"{max(indices)}."
+            )
         return indices

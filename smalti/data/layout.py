@@ -19,6 +19,7 @@ from collections.abc import Sequence
 from pathlib import PurePath
 from typing import NamedTuple
 
+from smalti.counting import counted
 from smalti.data.file_tree import Parts
 from smalti.data.folders import Folder
 from smalti.data.names import ParsedName, is_annotation, is_apart, is_filler, parse_name
@@ -114,7 +115,8 @@ class _Reader:
         inside = sum(len(part.files) for part in parts.values())
         if len(strays) > inside:
             raise InputError(
-                f"{self._here(path)} has {len(strays)} images of its own and {inside} in folders "
+                f"{self._here(path)} has {counted(len(strays), 'image')} of its own and {inside} "
+                "in folders "
                 f"that look like splits or labels: move the ones or the others elsewhere."
             )
         if strays:

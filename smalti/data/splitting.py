@@ -26,6 +26,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from smalti.counting import counted
 from smalti.errors import InputError
 
 __all__ = ["HeldOut", "SIZE", "fingerprint", "held_out", "share_of_hash"]
@@ -132,7 +133,8 @@ def held_out(
     n, groups = len(fingerprints), _Groups(fingerprints)
     if len(groups.sizes) < 2:
         raise InputError(
-            f"Training, validation and test need an image each, all different, got {n} images, "
+            "Training, validation and test need an image each, all different, got "
+            f"{counted(n, 'image')}, "
             f"of which {len(groups.sizes)} can be told apart: add other images."
         )
     u = share_of_hash(fingerprints[groups.first], split, seed)

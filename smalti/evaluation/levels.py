@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from smalti.autoencoders import Tokenizer
+from smalti.counting import counted
 from smalti.evaluation.batches import pieces
 from smalti.evaluation.material import TokenMaterial
 from smalti.evaluation.rate import OF_TOKENS
@@ -86,7 +87,7 @@ def _rates(material: TokenMaterial, prior: Cascade) -> dict[str, dict[str, Figur
         given = f", given its {prior.condition.name}" if prior.condition is not None else ""
         above = f"{given} and the levels above" if level else given
         protocol = (
-            f"{material.test_set}, {of_level.positions} indices an image, "
+            f"{material.test_set}, {counted(of_level.positions, 'index', 'indices')} an image, "
             f"K = {of_level.codebook_size}{above}; mean of −log p over images, {OF_TOKENS}"
         )
         an_image = own / len(indices)

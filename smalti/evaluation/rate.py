@@ -21,6 +21,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from smalti.counting import counted
 from smalti.evaluation.batches import pieces
 from smalti.priors import Cascade, Histogram, Prior, TractablePrior
 from smalti.reporting.figures import Figure, figure, number, undefined
@@ -76,7 +77,8 @@ def rate_figures(
                 f"of these {number(len(indices))} are among them"
             )
         protocol = (
-            f"{measured_on}, {positions} indices an image, K = {prior.codebook_size}{given}"
+            f"{measured_on}, {counted(positions, 'index', 'indices')} an image, K = "
+            f"{prior.codebook_size}{given}"
             f"{replay}; mean of −log p over images, {OF_TOKENS}"
         )
         figures[name] = {

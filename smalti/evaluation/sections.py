@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from smalti.conditions import Label
+from smalti.counting import counted
 from smalti.data import Batch, Splits
 from smalti.errors import InputError
 from smalti.evaluation.classifier import Classifier
@@ -144,9 +145,8 @@ def _accuracies(
     n, contexts = material.compared, material.contexts
     if contexts is None:
         raise InputError("The test images have no labels: give them some.")
-    trained = (
-        f"classifier trained on the training split for {material.limits.classifier_steps} steps"
-    )
+    steps = counted(material.limits.classifier_steps, "step")
+    trained = f"classifier trained on the training split for {steps}"
     test = classifier.accuracy(material.images(material.splits.test, material.test))
     figures = {"test": figure(test, "share", f"{trained}; {material.test_set}")}
     for name in ("reconstructions", *material.conditional):

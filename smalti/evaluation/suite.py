@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from smalti.conditions import Label, TimeOfDay
+from smalti.counting import counted
 from smalti.data import Splits
 from smalti.evaluation.bits import tokenizer_bits, uniform_nats
 from smalti.evaluation.codebook import codebook_figures, codeword_counts
@@ -126,8 +127,9 @@ def _describe(material: TokenMaterial, report: Report) -> None:
     positions = sum(map(math.prod, tokenizer.grids))
     grid_size = " + ".join("×".join(map(str, shape)) for shape in tokenizer.grids)
     sizes = set(tokenizer.codebook_sizes)
-    report.summary = f"{images_in_bits(splits)}, become {grid_size} = {positions} tokens" + (
-        "." if len(sizes) > 1 else f" out of {sizes.pop()} codewords."
+    report.summary = (
+        f"{images_in_bits(splits)}, become {grid_size} = {counted(positions, 'token')}"
+        + ("." if len(sizes) > 1 else f" out of {counted(sizes.pop(), 'codeword')}.")
     )
     report.facts |= data_facts(splits)
     quantizers = [

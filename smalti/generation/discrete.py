@@ -24,6 +24,7 @@ from smalti.arguments import a_whole_number, as_integers, as_tensor
 from smalti.artifacts import checksum, load_model
 from smalti.autoencoders import Tokenizer
 from smalti.conditions import Condition
+from smalti.counting import counted
 from smalti.errors import InputError
 from smalti.generation.inputs import BATCH, check_room, generator_of, pieces
 from smalti.priors import Cascade, Histogram, Prior, Uniform
@@ -370,7 +371,8 @@ def _words(condition: Any, n: int) -> list[str]:
         return words * n
     if len(words) != n:
         raise InputError(
-            f"{n} samples take {n} conditions, got {'more' if len(words) > n else len(words)}: "
+            f"{counted(n, 'sample')} must have {counted(n, 'condition')}, got "
+            f"{'more' if len(words) > n else len(words)}: "
             f"give one for all, or one each."
         )
     return words

@@ -11,6 +11,7 @@ from typing import Literal
 import smalti.modalities.image
 import smalti.synthetic  # noqa: F401 - the sources that a recipe may name
 from smalti.conditions import Condition
+from smalti.counting import counted
 from smalti.data import Source
 from smalti.errors import InputError
 from smalti.losses import ReconstructionLoss
@@ -277,8 +278,9 @@ class Recipe:
             levels, priors = (1 + len(part.finer or []) for part in (self.tokenizer, self.prior))
             if levels != priors:
                 raise InputError(
-                    f"Each level of a tokenizer has its prior, got {levels} levels and {priors} "
-                    f"priors: give as many under prior.finer as under tokenizer.finer."
+                    f"Each level of a tokenizer has its prior, got "
+                    f"{counted(levels, 'level')} and {counted(priors, 'prior')}: give as many "
+                    "under prior.finer as under tokenizer.finer."
                 )
         if self.autoencoder is not None and self.prior is not None:
             raise InputError(

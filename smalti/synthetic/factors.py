@@ -24,6 +24,7 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 
 from smalti.conditions import Label
+from smalti.counting import counted
 from smalti.data import HeldOut
 from smalti.data.base import Examples, Factored, SplitName, Splits
 from smalti.data.progress import progress
@@ -158,7 +159,8 @@ class FactorGrid(Factored):
         )
         if test + validation >= n:
             raise InputError(
-                f"Held out are {test} and {validation} of {n} pictures, which leaves none to "
+                f"Held out are {test} and {validation} of {counted(n, 'picture')}, which leaves "
+                "none to "
                 f"train on: lower the shares."
             )
         return {

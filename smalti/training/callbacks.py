@@ -13,6 +13,7 @@ from lightning.pytorch.callbacks import Callback, Checkpoint
 from torch import Tensor
 from tqdm import tqdm
 
+from smalti.counting import counted
 from smalti.training.divergence import Watch
 from smalti.training.stage import Stage
 
@@ -188,9 +189,11 @@ class Progress(Callback):
         if self._bar.disable and trainer.is_global_zero:
             taken = time.monotonic() - self._start
             early = "" if trainer.global_step >= trainer.max_steps else f" of {trainer.max_steps}"
+            whole = counted(trainer.global_step, "step")
+            done = f"{trainer.global_step}{early} steps" if early else whole
             best = f", validation was best at step {self.patience.step}" if early else ""
             print(
-                f"{self.name}: {trainer.global_step}{early} steps done, {taken:.0f} s{best}",
+                f"{self.name}: {done} done, {taken:.0f} s{best}",
                 file=sys.stderr,
             )
 

@@ -29,6 +29,7 @@ import torch
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
+from smalti.counting import counted
 from smalti.data.file_tree import is_regular
 from smalti.data.progress import progress
 from smalti.data.splitting import SIZE, fingerprint
@@ -204,7 +205,7 @@ def _report(faults: list[str], n: int) -> None:
         named = listed(faults, NAMED)
         limit = f"{TOLERATED:.0%}" + f" and more than {few}" * (few > TOLERATED * n)
         raise InputError(
-            f"{len(faults)} of {n} images cannot be read, more than {limit}: {named}. "
+            f"{len(faults)} of {counted(n, 'image')} cannot be read, more than {limit}: {named}. "
             f"Repair or remove them."
         )
     for fault in faults:

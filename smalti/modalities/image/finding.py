@@ -18,6 +18,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePath
 from typing import NamedTuple
 
+from smalti.counting import counted
 from smalti.data.file_tree import Parts, walk
 from smalti.data.layout import read_layout
 from smalti.data.names import parse_name
@@ -73,8 +74,12 @@ class Found(NamedTuple):
             origin = listed(self.origins.get(split, ()), NAMED)
             splits.append(f"{split} {len(rows)}" + f" (of {origin})" * bool(origin))
         n = sum(map(len, self.rows.values()))
-        named = "no labels" if labels is None else f"{len(labels)} labels ({listed(labels, NAMED)})"
-        lines = [f"found {n} images in {self.where}: {named}; {', '.join(splits)}"]
+        named = (
+            "no labels"
+            if labels is None
+            else f"{counted(len(labels), 'label')} ({listed(labels, NAMED)})"
+        )
+        lines = [f"found {counted(n, 'image')} in {self.where}: {named}; {', '.join(splits)}"]
         if self.passed:
             kinds = [f"{kind} ({n})" for kind, n in self.passed.most_common()]
             lines.append(f"passed over: {', '.join(kinds)}")

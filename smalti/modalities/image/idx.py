@@ -22,6 +22,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from smalti.counting import counted
 from smalti.data.names import parse_name
 from smalti.errors import InputError, first_line
 from smalti.modalities.image.rows import ArrayRows, Rows
@@ -101,7 +102,8 @@ def _values(stream: io.BufferedIOBase, sizes: tuple[int, ...], path: Path) -> np
     n, stored = math.prod(sizes), path.stat().st_size
     if n > LARGEST or len(sizes) > 32:
         raise InputError(
-            f"{readable(path)} announces {n} values in {len(sizes)} dimensions, more than "
+            f"{readable(path)} announces {counted(n, 'value')} in "
+            f"{counted(len(sizes), 'dimension')}, more than "
             f"{LARGEST}: divide it into several, or store images as files."
         )
     if n > stored * MOST_PACKED:
@@ -127,13 +129,14 @@ def _rows(images_file: Path, labels_file: Path | None) -> Rows:
     labels = None if labels_file is None else read_idx(labels_file)
     if images.ndim != 3:
         raise InputError(
-            f"{readable(images_file)} holds an array of {images.ndim} dimensions: images have 3, "
+            f"{readable(images_file)} holds an array of {counted(images.ndim, 'dimension')}: "
+            "images have 3, "
             f"(N, H, W)."
         )
     if labels_file is not None and labels is not None and labels.shape != images.shape[:1]:
         raise InputError(
-            f"{images_file.name} has {len(images)} images, but {labels_file.name} has "
-            f"{len(labels)} labels: copy both files again."
+            f"{images_file.name} has {counted(len(images), 'image')}, but {labels_file.name} has "
+            f"{counted(len(labels), 'label')}: copy both files again."
         )
     return ArrayRows(images, labels, readable(images_file))
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from smalti.conditions import Label
+from smalti.counting import counted
 from smalti.errors import InputError
 from smalti.modalities.image.finding import Found
 from smalti.modalities.image.rows import Column
@@ -125,7 +126,8 @@ def _names(train: Column) -> dict[str, int]:
     different = sorted(set(train.values), key=_order)
     if len(different) > max(MOST_CLASSES, len(train.values) // 2):
         raise InputError(
-            f"The labels have {len(different)} different values in {len(train.values)} rows, "
+            f"The labels have {len(different)} different values in "
+            f"{counted(len(train.values), 'row')}, "
             f"e.g. {different[0]!r}: that is not a column of labels. Name another one."
         )
     return {str(value): i for i, value in enumerate(different)}
@@ -144,6 +146,7 @@ def _numbers(split: str, column: Column | None, names: dict[str, int]) -> Tensor
         return torch.tensor([names[word] for word in words], dtype=Label.dtype)
     except KeyError as error:
         raise InputError(
-            f"The label {error} of the {split} images is none of the {len(names)} labels of the "
+            f"The label {error} of the {split} images is none of the "
+            f"{counted(len(names), 'label')} of the "
             f"training images: correct it, or add such images to these."
         ) from error

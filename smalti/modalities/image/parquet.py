@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from smalti.counting import counted
 from smalti.errors import InputError, first_line
 from smalti.modalities.image.rows import Piece, Rows, TableRows, holds_images
 from smalti.spelling import readable
@@ -63,8 +64,10 @@ def _check_size(file: Path, facts: pq.FileMetaData) -> None:
     unpacked = max((group.total_byte_size for group in groups), default=0)
     if facts.num_rows > stored or unpacked > max(LARGEST, MOST_PACKED * stored):
         raise InputError(
-            f"{readable(file)} claims {facts.num_rows} rows and {unpacked / 2**30:.1f} GiB a part "
-            f"in {stored} bytes: that cannot be a table of images. Copy it again, or store its "
+            f"{readable(file)} claims {counted(facts.num_rows, 'row')} and {unpacked / 2**30:.1f} "
+            "GiB a part "
+            f"in {counted(stored, 'byte')}: that cannot be a table of images. Copy it again, or "
+            "store its "
             f"images packed as PNG or JPEG."
         )
 
