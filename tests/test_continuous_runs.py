@@ -164,7 +164,7 @@ def test_python_api(run):
         (["decode", "RUN", "small.npz"], "have the shape (B, 6), got (1, 2)"),
         (["decode", "RUN", "nowhere.npz"], "no file"),
         (["encode", "RUN", "a.png", "--out", "z.parquet"], "name it z.npz"),
-        (["interpolate", "RUN", "a.png"], "two ends, got 1 images"),
+        (["interpolate", "RUN", "a.png"], "two ends, got 1 image:"),
         (["interpolate", "RUN", "3", "500"], "16 test images, numbered from 0, got 500"),
         (["interpolate", "RUN", "a.png", "16"], "16 test images, numbered from 0, got 16"),
         (["interpolate", "RUN", "a.png", "c.png"], "no image file c.png: check the path"),

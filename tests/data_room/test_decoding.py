@@ -182,7 +182,7 @@ def test_a_few_broken_files_of_a_small_set_are_named_and_left_out(n, broken, all
 
 @pytest.mark.parametrize("content", [b"", b"no image at all", b"\x89PNG\r\n\x1a\n" + 40 * b"x"])
 def test_what_is_no_image_is_broken(content):
-    with pytest.raises(InputError, match="1 of 1 images cannot be read"):
+    with pytest.raises(InputError, match="1 of 1 image cannot be read"):
         _decoded(content)
 
 
