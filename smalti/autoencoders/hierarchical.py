@@ -331,9 +331,10 @@ def _check(
         )
     if not 0 <= level_dropout < 1:
         raise InputError(f"level_dropout is at least 0 and below 1, got {level_dropout}: try 0.1.")
-    if encoders[0].dim != quantizers[0].dim:
+    width: Any = encoders[0].dim
+    if width != quantizers[0].dim:
         raise InputError(
-            f"The coarsest encoder gives {counted(int(encoders[0].dim), 'channel')}, its quantizer "
+            f"The coarsest encoder gives {counted(width, 'channel')}, its quantizer "
             "takes "
             f"{quantizers[0].dim}: give it the quantizer's dim."
         )
