@@ -162,6 +162,9 @@ class _Reader:
                 raise self._ambiguous([*strong, *held_weak], plain)
             return {}  # one label among others that is called "train"
         if train_weak and not plain:
+            rests = {words[name].rest for name in train_weak}
+            if len(rests) > 1 and not any(node.folders[name].folders for name in train_weak):
+                raise self._ambiguous([*strong, *train_weak], [])  # labels, or parts
             return _grouped([*strong, *train_weak], words)
         return self._held_alone(node, strong, [*train_weak, *plain], words)
 

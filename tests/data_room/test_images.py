@@ -301,8 +301,9 @@ def test_an_unreadable_file_keeps_images_and_labels_together(tmp_path, caplog):
 
 def test_too_many_unreadable_files_are_named(tmp_path):
     shutil.copytree(EMOJI, tmp_path / "emoji")
-    (tmp_path / "emoji" / "food" / "lamp.jpg").write_bytes(b"no image")
-    with pytest.raises(InputError, match=r"1 of 21 .*lamp.jpg \(not an image\)") as error:
+    for name in ("bulb", "lamp", "lump"):
+        (tmp_path / "emoji" / "food" / f"{name}.jpg").write_bytes(b"no image")
+    with pytest.raises(InputError, match=r"3 of 23 .*lamp.jpg \(not an image\)") as error:
         Images(str(tmp_path / "emoji"), 16).load()
     _one_line(error)
 

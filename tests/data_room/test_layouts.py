@@ -111,6 +111,7 @@ def test_other_layouts_that_are_understood(files, expected):
         "cat/1 dog/2 test/3",
         "cat/1 dog/2 test_set/3 val2017/4",
         "valid/1 invalid/2",
+        "trainA/1 trainB/2 test/3",  # labels, or parts
         "cats/1 dogs/2 cats_test/3",
         "train/cat/1 train/test/2 test/cat/3",
         "train/cat/test_images/1 train/dog/2",
@@ -211,6 +212,14 @@ def test_given_test_images_are_never_trained_on_and_all_is_said(tmp_path, caplog
     assert third == "images of 4×4 px: 14 RGB"
     held = len(splits.validation)
     assert last == f"to train on: {10 - held}; validation {held} (held out), test 4 (given)"
+
+
+def test_packed_files_are_named_among_what_is_passed_over(tmp_path, caplog):
+    _set(tmp_path)
+    (tmp_path / "test.zip").write_bytes(b"PK")
+    with caplog.at_level(logging.INFO, "smalti.data.finding"):
+        Images(str(tmp_path), 4).load()
+    assert "passed over: .zip files, which are not unpacked (1)" in caplog.messages
 
 
 def test_fit_prints_first_what_it_found(tmp_path, capsys, monkeypatch):

@@ -86,6 +86,14 @@ def test_labels_of_held_out_images_alone_are_passed_over_and_said(tmp_path, capl
     assert "labels of the test images, as the training images have none (2)" in lines
 
 
+def test_labels_beside_training_images_of_one_label_are_passed_over_and_said(tmp_path, caplog):
+    names = [f"train/a/{i}.png" for i in range(10)]
+    _write(tmp_path, [*names, "test/a/1.png", "test/b/2.png"])
+    splits, lines = _loaded(tmp_path, caplog)
+    assert splits.condition is None
+    assert "labels of the test images, as the training images have one alone (2)" in lines
+
+
 def test_a_folder_of_held_out_images_that_may_be_a_label_is_refused(tmp_path):
     _write(tmp_path, [*(name.format("train") for name in TRAIN), "test/unknown/1.png"])
     with pytest.raises(InputError, match="'unknown' of the test images is none of the 2 labels"):

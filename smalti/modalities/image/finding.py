@@ -233,6 +233,9 @@ def _kinds(folder: Path, files: list[Parts]) -> Counter[str]:
         if suffix in PICTURES:
             kinds[f"{suffix} files, a kind of picture that is not read"] += 1
             continue
+        if suffix in ARCHIVES:
+            kinds[f"{suffix} files, which are not unpacked"] += 1
+            continue
         looked += 1
         if looked <= LOOKED_INTO and _is_picture(folder.joinpath(*file)):
             shown = readable(suffix) or "none"

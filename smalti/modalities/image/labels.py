@@ -45,6 +45,10 @@ def labelled_alike(found: Found) -> tuple[Found, dict[str, Column | None]]:
                 passed[what] = len(column.values)
         return found._replace(passed=passed), dict.fromkeys(columns)
     if len(train.names or set(train.values)) < 2:
+        for split, column in columns.items():
+            if column is not None and not set(column.values) <= set(train.values):
+                what = f"labels of the {split} images, as the training images have one alone"
+                passed[what] = len(column.values)
         return found._replace(passed=passed), columns
     rows = dict(found.rows)
     for split, column in columns.items():
