@@ -68,7 +68,9 @@ def ours(ema: bool) -> nn.Module:
     """smalti's tokenizer."""
     torch.manual_seed(0)
     encoder, decoder = ConvEncoder(1, D, hidden=HIDDEN), ConvDecoder(1, D, hidden=HIDDEN)
-    codebook = EMACodebook(K, D) if ema else GradientCodebook(K, D)
+    codebook = (
+        EMACodebook(codebook_size=K, dim=D) if ema else GradientCodebook(codebook_size=K, dim=D)
+    )
     return DiscreteAutoencoder(
         encoder, VectorQuantizer(codebook), decoder, Signal("image", 1, (28, 28))
     )
@@ -92,7 +94,7 @@ def loss_of(model: nn.Module, x: Tensor) -> Tensor:
 
 
 def fit(model: nn.Module, examples: Pixels, batch: int, updates: int) -> float:
-    """Trains, and gives the images a second."""
+    """Trains, and returns the images per second."""
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
     model.train()
     start = time.perf_counter()
@@ -126,7 +128,7 @@ def held_out(model: nn.Module, examples: Pixels) -> tuple[float, float, float]:
 
 
 def our_samples(model: DiscreteAutoencoder, n: int) -> float:
-    """Samples a second: tokens drawn and decoded."""
+    """Samples per second: tokens drawn and decoded."""
     prior = PixelCNN(K, model.grid, hidden=CHANNELS, layers=LAYERS, kernel_size=KERNEL).eval()
     start = time.perf_counter()
     model.decode(prior.sample((n, *model.grid)))
@@ -134,7 +136,7 @@ def our_samples(model: DiscreteAutoencoder, n: int) -> float:
 
 
 def their_samples(model: VQVAE, examples: Pixels, n: int) -> float | str:
-    """Samples a second, or what went wrong."""
+    """Samples per second, or what went wrong."""
     x = (examples.__getitems__(range(2000)).x + 1) / 2
     config = PixelCNNSamplerConfig(n_layers=LAYERS, kernel_size=KERNEL)
     try:

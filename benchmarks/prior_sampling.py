@@ -78,9 +78,9 @@ def compare(name: str, options: argparse.Namespace) -> dict[str, object]:
     naive, fast = statistics.median(at), statistics.median(incremental)
     return {
         "grid": list(prior.grid),
-        "naive_ms_a_position": 1e3 * naive,
-        "naive_ms_a_position_least_and_most": [1e3 * min(at), 1e3 * max(at)],
-        "incremental_ms_a_position": 1e3 * fast,
+        "naive_ms_per_position": 1e3 * naive,
+        "naive_ms_per_position_least_and_most": [1e3 * min(at), 1e3 * max(at)],
+        "incremental_ms_per_position": 1e3 * fast,
         "times_faster": naive / fast,
         "largest_difference_of_logits": largest_difference(prior, options.batch),
     }
@@ -95,7 +95,7 @@ def cost_over_size(name: str, options: argparse.Namespace) -> list[dict[str, flo
             draw = seconds(lambda p=prior: p.sample((options.batch, *p.grid)))
             measured.append(draw / prior.positions)
     return [
-        {"size": size, "ms_a_position": 1e3 * statistics.median(measured)}
+        {"size": size, "ms_per_position": 1e3 * statistics.median(measured)}
         for size, measured in zip(options.sizes, times, strict=True)
     ]
 
@@ -117,20 +117,20 @@ def make(name: str, options: argparse.Namespace, size: int) -> AutoregressivePri
 def measure(name: str, options: argparse.Namespace) -> dict[str, object]:
     """Measures one prior and prints its two tables."""
     result = compare(name, options)
-    least, most = result["naive_ms_a_position_least_and_most"]
+    least, most = result["naive_ms_per_position_least_and_most"]
     print(
         f"{name}: grid {options.grid}×{options.grid}, batch {options.batch}, "
         f"K {options.codebook_size}, {options.layers} gated layers of {options.hidden}, "
         f"{options.threads} threads\n"
-        f"  naive        {result['naive_ms_a_position']:9.3f} ms a position "
+        f"  naive        {result['naive_ms_per_position']:9.3f} ms per position "
         f"({least:.3f} to {most:.3f} over {options.positions} positions)\n"
-        f"  incremental  {result['incremental_ms_a_position']:9.3f} ms a position\n"
+        f"  incremental  {result['incremental_ms_per_position']:9.3f} ms per position\n"
         f"  {result['times_faster']:.0f} times faster; "
         f"logits differ by at most {result['largest_difference_of_logits']:.1e}\n"
     )
     sizes = cost_over_size(name, options)
     for row in sizes:
-        print(f"  {row['size']:3d}×{row['size']:<3d} {row['ms_a_position']:9.3f} ms a position")
+        print(f"  {row['size']:3d}×{row['size']:<3d} {row['ms_per_position']:9.3f} ms per position")
     return {"against_naive": result, "over_size": sizes}
 
 
@@ -145,7 +145,7 @@ def main() -> None:
     parser.add_argument("--hidden", type=int, default=64)
     parser.add_argument("--layers", type=int, default=8, help="gated layers")
     parser.add_argument("--blocks", type=int, default=2, help="of a PixelSNAIL; one attention each")
-    parser.add_argument("--depth", type=int, default=4, help="indices a position, where several")
+    parser.add_argument("--depth", type=int, default=4, help="indices per position, where several")
     parser.add_argument("--positions", type=int, default=8, help="where a naive pass is timed")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--sizes", type=int, nargs="*", default=[8, 16, 32, 64])

@@ -14,7 +14,7 @@ They take turns, so that a disturbed machine disturbs all, and the medians are c
 memory of a process happens to lie changes times by a tenth and more for as long as it lives, so the
 medians are over several processes. The peer keeps all distances several times over, so where that
 would not fit into `--peer_gigabytes` it is timed on fewer vectors, and its time multiplied: it is
-proportional to their number. Neither quantizer has k-means or revival here, as neither is part of
+proportional to their number. Neither quantizer has k-means or resets here, as neither is part of
 an ordinary step.
 
 With `--busy` another process keeps the first core busy meanwhile, and the lookup is timed with one
@@ -65,8 +65,8 @@ def seconds(work: Callable[[], object]) -> float:
 
 def our_step(size: int, dim: int, z: torch.Tensor) -> Callable[[], object]:
     """Forward, backward and update of a VectorQuantizer."""
-    codebook = EMACodebook(size, dim)
-    quantizer = VectorQuantizer(codebook, revival=None, kmeans_iterations=0).train()
+    codebook = EMACodebook(codebook_size=size, dim=dim)
+    quantizer = VectorQuantizer(codebook, dead_code_reset=None, kmeans_iterations=0).train()
     z, given, weight = z.clone().requires_grad_(), torch.randn_like(z), torch.tensor(0.25)
 
     def step() -> None:

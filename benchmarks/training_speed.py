@@ -1,4 +1,4 @@
-"""Training steps a second: smalti's training against a bare PyTorch loop over the same modules.
+"""Training steps per second: smalti's training against a bare PyTorch loop over the same modules.
 
     python benchmarks/training_speed.py --out training_speed.json
 
@@ -36,7 +36,7 @@ def make() -> DiscreteAutoencoder:
     torch.manual_seed(0)
     return DiscreteAutoencoder(
         ConvEncoder(1, 64, hidden=64),
-        VectorQuantizer(EMACodebook(512, 64)),
+        VectorQuantizer(EMACodebook(codebook_size=512, dim=64)),
         ConvDecoder(1, 64, hidden=64),
         Signal("image", 1, (28, 28)),
     )
@@ -73,7 +73,7 @@ def lightning(examples: Pixels, batch: int, steps: int) -> None:
 
 
 def rate(loop: Callable[[Pixels, int, int], None], examples: Pixels, batch: int) -> float:
-    """Steps a second, without what is paid once: the difference of a long and a short training."""
+    """Returns steps per second without what is paid once: a long training less a short one."""
 
     def seconds(steps: int) -> float:
         start = time.perf_counter()

@@ -29,7 +29,7 @@ FIRST, TEST, FEW = 9000, 900, 2000  # images
 
 FIGURES = {
     "MSE/variance": ("reconstruction", "mse_over_variance"),
-    "nats an index": ("rate", "prior", "nats_per_index"),
+    "nats per index": ("rate", "prior", "nats_per_index"),
     "Fréchet distance": ("frechet", "prior"),
     "of reconstructions": ("frechet", "reconstructions"),
     "of training images": ("frechet", "train"),

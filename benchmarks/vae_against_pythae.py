@@ -95,14 +95,14 @@ def as_ours(model: VAE) -> VariationalAutoencoder:
 
 
 def loss_of(model: nn.Module, x: Tensor) -> Tensor:
-    """Each library's own negative ELBO, in nats a dimension."""
+    """Each library's own negative ELBO, in nats per dimension."""
     if isinstance(model, VAE):
         return model({"data": (x + 1) / 2}).loss / DIMS
     return ContinuousObjective()(x, model(x), step=0)["loss"]
 
 
 def fit(model: nn.Module, examples: Pixels, batch: int, updates: int, seed: int) -> float:
-    """Trains, and gives the images a second."""
+    """Trains, and returns the images per second."""
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
     model.train()
     torch.manual_seed(seed)

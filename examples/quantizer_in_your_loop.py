@@ -36,7 +36,7 @@ def main() -> tuple[list[float], float, float]:
         nn.ReLU(),
         nn.ConvTranspose2d(32, 1, 4, stride=2, padding=1),
     )
-    quantizer = VectorQuantizer(EMACodebook(SIZE, DIM))
+    quantizer = VectorQuantizer(EMACodebook(codebook_size=SIZE, dim=DIM))
     model = nn.ModuleList([encoder, quantizer, decoder])
     optimizer = torch.optim.Adam(model.parameters(), lr=2e-3)
 

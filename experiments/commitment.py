@@ -9,7 +9,7 @@ ranging from 0.1 to 2.0." A practice beside it: β rises from 0 over the first p
 The same VQ-VAE learns Fashion-MNIST with β from 0.1 to 2.0, each at once and with a warm-up over
 the first third of the steps, and with two codebooks: that of the paper, learned by gradient as its
 equation 3 says and without any help; and the default of smalti, running means that start from
-k-means, with dead codewords revived.
+k-means, with dead codewords reset.
 
 Measured on test images: MSE/variance, usage and perplexity. Robust is called what has, in the mean
 over seeds, a worst β less than a tenth worse than its best.
@@ -43,9 +43,11 @@ TESTED = 2000
 ROBUST = 1.1  # the worst beta against the best
 CODEBOOKS: dict[str, Callable[[], VectorQuantizer]] = {
     "gradient": lambda: VectorQuantizer(
-        GradientCodebook(CODEBOOK, DIM), revival=None, kmeans_iterations=0
+        GradientCodebook(codebook_size=CODEBOOK, dim=DIM), dead_code_reset=None, kmeans_iterations=0
     ),
-    "running means, k-means, revival": lambda: VectorQuantizer(EMACodebook(CODEBOOK, DIM)),
+    "running means, k-means, revival": lambda: VectorQuantizer(
+        EMACodebook(codebook_size=CODEBOOK, dim=DIM)
+    ),
 }
 MEASURES = {"error": "MSE/variance, test", "usage": "usage", "perplexity": "perplexity, of 64"}
 

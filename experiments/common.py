@@ -125,7 +125,7 @@ def fit(
         steps: Of the optimizer.
         seed: Of the order of the examples and of everything drawn.
         after: Called after each step, such as a quantizer's `update`.
-        batch_size: Examples a step.
+        batch_size: Examples per step.
         rate: The highest learning rate.
     """
     torch.manual_seed(seed)

@@ -31,7 +31,7 @@ from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 from smalti.autoencoders import Autoencoder, ContinuousAutoencoder, VariationalAutoencoder
-from smalti.data import Factored, Splits
+from smalti.data import FactorizedSource, Splits
 from smalti.evaluation.batches import choose
 from smalti.evaluation.representation import active_units, dci, mutual_information_gap
 from smalti.losses.likelihoods import Gaussian
@@ -54,10 +54,10 @@ MEASURES = {
 
 
 class Sources(NamedTuple):
-    """The data sets, and for each factor how many of its levels are taken as one."""
+    """The data sets, and for each factor how many of its values are taken as one."""
 
-    grid: tuple[Factored, tuple[int, ...]]
-    clocks: tuple[Factored, tuple[int, ...]]
+    grid: tuple[FactorizedSource, tuple[int, ...]]
+    clocks: tuple[FactorizedSource, tuple[int, ...]]
 
 
 class Encoder(nn.Sequential):
@@ -125,16 +125,16 @@ def latents(model: ContinuousAutoencoder, x: Tensor, seed: int) -> tuple[Tensor,
 
 
 def measure(
-    model: ContinuousAutoencoder, splits: Splits, levels: Tensor, chosen: list[int], seed: int
+    model: ContinuousAutoencoder, splits: Splits, values: Tensor, chosen: list[int], seed: int
 ) -> dict[str, float]:
     """All figures of one trained model."""
     x = splits.train.__getitems__(chosen).x
     z, mean = latents(model, x, seed)
-    found = dci(z, levels)
+    found = dci(z, values)
     x_test = splits.test.__getitems__(range(len(splits.test))).x
     error = (model.decode(model.encode(x_test)) - x_test).square().mean()
     return {
-        "mig": mutual_information_gap(z, levels),
+        "mig": mutual_information_gap(z, values),
         "disentanglement": found.disentanglement,
         "completeness": found.completeness,
         "informativeness": found.informativeness,
@@ -150,11 +150,11 @@ def run(chosen: Options) -> dict[str, Any]:
     for data, (source, merged) in sources(pictures)._asdict().items():
         splits = source.load()
         measured = choose(splits.train, MEASURED, seed=0)
-        levels = source.levels("train", measured) // torch.tensor(merged)
+        values = source.values("train", measured) // torch.tensor(merged)
         for beta in (None, *BETAS):
             for seed in range(chosen.seeds):
                 model = train(beta, splits, chosen.budget, seed)
-                figures = measure(model, splits, levels, measured, seed)
+                figures = measure(model, splits, values, measured, seed)
                 rows.append({"data": data, "beta": beta, "seed": seed, **figures})
                 say(f"{data}, beta {beta}, seed {seed}: MIG {figures['mig']:.3f}")
     return {"rows": rows, "summary": _summaries(rows)}

@@ -5,7 +5,7 @@
 The claim, of VQ-VAE-2 (Razavi et al., 2019, arXiv 1906.00446): a coarse level for what is large and
 a fine level for details model images better than a single level.
 
-Four models learn Fashion-MNIST at 32 px, all with 448 bits an image and 4 px a fine token:
+Four models learn Fashion-MNIST at 32 px, all with 448 bits per image and 4 px per fine token:
 
     one level             8×8 tokens of K 128                          64 · 7 = 448
     two, coarse strong    4×4 tokens of K 256, 8×8 tokens of K 32      16 · 8 + 64 · 5 = 448
@@ -36,7 +36,7 @@ from torch import Tensor
 
 from smalti.autoencoders import DiscreteAutoencoder, HierarchicalAutoencoder
 from smalti.autoencoders.tokenizer import Tokenizer
-from smalti.conditions import GridsAbove
+from smalti.conditions import CoarseTokens
 from smalti.data import Splits
 from smalti.evaluation.batches import choose
 from smalti.evaluation.rate import nats_per_image
@@ -51,7 +51,7 @@ CACHED, TESTED, SHOWN = 8000, 1000, 10
 LEVEL_DROPOUT = 0.1
 MEASURES = {
     "error": "MSE/variance, test",
-    "bits": "bits an image under the priors",
+    "bits": "bits per image under the priors",
     "share": "share of the 448 bits",
 }
 
@@ -83,13 +83,13 @@ def build(
 
 def encoded(model: Tokenizer, x: Tensor) -> tuple[Tensor, ...]:
     """The grids of images x, coarse to fine."""
-    return model.split(torch.cat([model.tokens(part) for part in x.split(250)]))
+    return model.unpack(torch.cat([model.encode_flat(part) for part in x.split(250)]))
 
 
 def bits_of_coarse(
     grids: tuple[Tensor, ...], test: tuple[Tensor, ...], codebook: int, steps: int, seed: int
 ) -> float:
-    """Bits an image of the first level under a PixelCNN."""
+    """Bits per image of the first level under a PixelCNN."""
     prior = pixelcnn(grids[0], steps, seed, codebook)
     return nats_per_image(prior, test[0]) / math.log(2)
 
@@ -101,9 +101,9 @@ def bits_of_fine(
     steps: int,
     seed: int,
 ) -> float:
-    """Bits an image of the second level under a PixelCNN that is given the first."""
+    """Bits per image of the second level under a PixelCNN that is given the first."""
     coarse, fine = grids
-    above = GridsAbove(codebooks[:1], [tuple(coarse.shape[1:])])
+    above = CoarseTokens(codebooks[:1], [tuple(coarse.shape[1:])])
     torch.manual_seed(seed)
     prior = PixelCNN(codebooks[1], tuple(fine.shape[1:]), above, hidden=32, layers=4)
     positions = coarse[0].numel()
@@ -114,7 +114,7 @@ def bits_of_fine(
         return prior.loss(wanted.unflatten(1, prior.grid), given.to(above.dtype))
 
     fit(prior, loss, Tokens(joined), steps=steps, seed=seed)
-    return nats_per_image(prior, test[1], above.join(test[:1])) / math.log(2)
+    return nats_per_image(prior, test[1], above.pack(test[:1])) / math.log(2)
 
 
 def run(chosen: Options) -> tuple[dict[str, Any], dict[str, Tensor]]:

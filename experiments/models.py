@@ -29,12 +29,12 @@ NETWORK = {"hidden": 32, "residual_blocks": 1, "residual_hidden": 16}
 
 
 def vq_vae(splits: Splits, steps: int, seed: int, codebook: int = CODEBOOK) -> DiscreteAutoencoder:
-    """A VQ-VAE, 4 px a token, trained on images."""
+    """A VQ-VAE, 4 px per token, trained on images."""
     torch.manual_seed(seed)
     channels = splits.signal.channels
     model = DiscreteAutoencoder(
         ConvEncoder(channels, DIM, **NETWORK),
-        VectorQuantizer(EMACodebook(codebook, DIM)),
+        VectorQuantizer(EMACodebook(codebook_size=codebook, dim=DIM)),
         ConvDecoder(channels, DIM, **NETWORK),
         splits.signal,
     )
@@ -49,7 +49,7 @@ def vq_vae_2(
     codebooks: tuple[int, int],
     level_dropout: float = 0.1,
 ) -> HierarchicalAutoencoder:
-    """A VQ-VAE-2 of two levels, 8 px a token of the coarse one and 4 of the fine one."""
+    """A VQ-VAE-2 of two levels, 8 px per token of the coarse one and 4 of the fine one."""
     torch.manual_seed(seed)
     channels, hidden = splits.signal.channels, NETWORK["hidden"]
     model = HierarchicalAutoencoder(
@@ -57,7 +57,7 @@ def vq_vae_2(
             ConvEncoder(hidden, DIM, downsampling=2, **NETWORK),
             ConvEncoder(channels, hidden, **NETWORK),
         ],
-        [VectorQuantizer(EMACodebook(codebook, DIM)) for codebook in codebooks],
+        [VectorQuantizer(EMACodebook(codebook_size=codebook, dim=DIM)) for codebook in codebooks],
         [
             ConvDecoder(hidden, DIM, downsampling=2, **NETWORK),
             ConvDecoder(channels, hidden + DIM, **NETWORK),

@@ -15,7 +15,7 @@ the first the same decoder, a PixelCNN over the pixels that sees what the latent
 
 Measured on test images: the KL, the active units, the mutual information of latents and images
 (over N images, so at most log N); the perplexity of the code; nats that the decoder loses if it is
-given the latents of another image instead, which is what it takes from them; bits a dimension of
+given the latents of another image instead, which is what it takes from them; bits per dimension of
 the whole model (−ELBO, or prior plus reconstruction: both bound −log p(x) from above; four levels
 known by nothing are 2 bits), and of the VAEs the tighter bound of 10 weighted draws; and whether a
 classifier sees in a *drawn* reconstruction the class of the image that was encoded.
@@ -59,8 +59,8 @@ from smalti.losses.likelihoods import (
     Likelihood,
     PixelCNNLikelihood,
     bits_per_dim,
-    from_levels,
-    to_levels,
+    from_integers,
+    to_integers,
 )
 from smalti.modalities.image import Images
 from smalti.priors import PixelCNN
@@ -105,7 +105,7 @@ CASES = (
 MEASURES = {
     "information": "I(x; latents), nats (dotted: log N)",
     "gain": "nats the decoder takes from the latents",
-    "bits": "bits a dimension",
+    "bits": "bits per dimension",
     "kept": "class kept in a drawn reconstruction",
 }
 COLUMNS = (
@@ -123,11 +123,11 @@ def build(case: Case, signal: Signal) -> VariationalAutoencoder | DiscreteAutoen
     """The model of a case."""
     likelihood: Likelihood = Categorical(LEVELS)
     if case.powerful:
-        likelihood = PixelCNNLikelihood(1, levels=LEVELS, hidden=16, layers=3)
+        likelihood = PixelCNNLikelihood(1, num_values=LEVELS, hidden=16, layers=3)
     encoder = ConvEncoder(1, DIM, **NETWORK)
     decoder = ConvDecoder(likelihood.channels(1), DIM, **NETWORK)
     if case.objective is None:
-        quantizer = VectorQuantizer(EMACodebook(CODEBOOK, DIM))
+        quantizer = VectorQuantizer(EMACodebook(codebook_size=CODEBOOK, dim=DIM))
         return DiscreteAutoencoder(encoder, quantizer, decoder, signal, likelihood)
     return VariationalAutoencoder(
         VectorEncoder(encoder, GRID, 2 * LATENTS),
@@ -139,7 +139,7 @@ def build(case: Case, signal: Signal) -> VariationalAutoencoder | DiscreteAutoen
 
 def coarse(x: Tensor) -> Tensor:
     """The values of x, each the nearest of the four levels."""
-    return from_levels(to_levels(x, LEVELS), LEVELS)
+    return from_integers(to_integers(x, LEVELS), LEVELS)
 
 
 def train(case: Case, splits: Splits, steps: int, seed: int) -> nn.Module:

@@ -11,7 +11,7 @@ A VQ-VAE learns Fashion-MNIST, 7×7 tokens of K 64; its tokens are then drawn in
     histogram     the empirical distribution over the first n training grids, n from 10 on
     prior         a PixelCNN over all training grids that were cached
 
-Measured of each: −log p of test grids in nats an index (of the histogram, mixed with the uniform
+Measured of each: −log p of test grids in nats per index (of the histogram, mixed with the uniform
 distribution in the proportion of Good and Turing, since a grid it has not seen has probability 0);
 the Fréchet distance of 2,000 samples to test images in the features of a classifier that has seen
 only real images; and novelty, the share of positions in which a sample differs from the nearest
@@ -46,7 +46,7 @@ SIZES = (10, 100, 1000, CACHED)  # of histograms
 MEASURED = 2000  # test images, and samples of each scheme
 SHOWN = 8
 MEASURES = {
-    "nats": "−log p of test grids, nats an index",
+    "nats": "−log p of test grids, nats per index",
     "frechet": "Fréchet distance to test images",
     "novelty": "novelty: share of positions unlike\nthose of the nearest training grid",
 }

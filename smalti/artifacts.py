@@ -1,8 +1,9 @@
 """Saving and loading models: a folder with `config.json` and `model.safetensors`.
 
 `config.json` describes the model by its class and the arguments of its constructor
-(`smalti.registry`); `model.safetensors` holds the weights, those of a module that stands in several
-places once. No pickle is ever read. A checksum over both files tells a truncated or edited folder.
+(`smalti.registry`), with the number of the `format`; `model.safetensors` holds the weights, those
+of a module that stands in several places once. No pickle is ever read. A checksum over both files
+tells a truncated or edited folder.
 """
 
 from __future__ import annotations
@@ -51,7 +52,8 @@ __all__ = [
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 CARD = "README.md"
 MADE_FROM = "made_from"
-NOTES = ("smalti_version", MADE_FROM)  # what a config holds beside class and arguments
+FORMAT = 1  # of names of classes and arguments; a higher number where they change
+NOTES = ("format", "smalti_version", MADE_FROM)  # what a config holds beside class and arguments
 
 
 def save_model(
@@ -241,7 +243,7 @@ def _write(model: nn.Module, folder: Path, made_from: Mapping[str, str] | None =
             f"infinity: its training diverged, train it again with a lower learning rate."
         )
     (folder / WEIGHTS).write_bytes(safetensors.torch.save(weights))
-    config = {**describe(model), "smalti_version": version("smalti")}
+    config = {**describe(model), "format": FORMAT, "smalti_version": version("smalti")}
     if made_from:
         config[MADE_FROM] = dict(made_from)
     config["checksum"] = _checksum(config, folder / WEIGHTS)
@@ -264,6 +266,7 @@ def _checked(config_file: Path, weights_file: Path) -> tuple[dict[str, Any], str
             f"{config_file} is not the JSON of a model ({first_line(error)}): copy it again."
         ) from error
     noted = config.pop("checksum", None)
+    _check_format(config, config_file.parent)
     if noted != _checksum(config, weights_file):
         raise InputError(
             f"{config_file.parent} was truncated or edited after it was saved (its checksum "
@@ -275,6 +278,26 @@ def _checked(config_file: Path, weights_file: Path) -> tuple[dict[str, Any], str
             f"{config_file} says {MADE_FROM} in another way than smalti: save it again."
         )
     return config, noted
+
+
+def _check_format(config: dict[str, Any], folder: Path) -> None:
+    """Raises `InputError` unless a config is of the format that this version reads."""
+    found = config.get("format")
+    if found == FORMAT and type(found) is int:
+        return
+    if type(found) is int and found > FORMAT:
+        raise InputError(
+            f"{folder} was saved by a newer smalti, got the format {found} and not {FORMAT}: "
+            f"upgrade smalti."
+        )
+    if found is None and "smalti_version" in config:
+        raise InputError(
+            f"{folder} was saved by an older smalti, whose classes and arguments had other names, "
+            f"got no format and not {FORMAT}: train it again."
+        )
+    raise InputError(
+        f"{folder / CONFIG} has the format {found!r} and not {FORMAT}: save the model again."
+    )
 
 
 def _read(config_file: Path, weights_file: Path) -> Any:

@@ -61,7 +61,7 @@ def _left_open(config: Namespace) -> Iterator[tuple[int, str, Namespace, str]]:
     """Yields every "auto": its level, what it is, and the fields and the name that hold it."""
     if config.prior is None:
         return
-    for level, part in enumerate([config.prior, *(config.prior.finer or [])]):
+    for level, part in enumerate([config.prior, *(config.prior.fine_levels or [])]):
         model = part.model
         inside = getattr(model, "init_args", None)
         if inside is not None and inside.get("dropout") == AUTO:
@@ -75,7 +75,7 @@ def _of_run(there: Mapping[str, Any], level: int) -> dict[str, Any]:
     """Returns the three numbers of a level in the configuration of a run, if it has them."""
     part = there.get("prior") or {}
     if level:
-        finer = part.get("finer") or []
+        finer = part.get("fine_levels") or []
         part = finer[level - 1] if len(finer) >= level else {}
     model = part.get("model")
     inside = model.get("init_args") if isinstance(model, dict) else None

@@ -13,16 +13,16 @@ from smalti.autoencoders import (
     HierarchicalAutoencoder,
     Tokenizer,
 )
-from smalti.conditions import Condition, GridsAbove
+from smalti.conditions import CoarseTokens, Condition
 from smalti.data import Splits
 from smalti.errors import InputError
 from smalti.losses import MSE
 from smalti.priors import Prior
-from smalti.recipes.schema import FinerPrior, PriorRecipe, TokenizerRecipe
+from smalti.recipes.schema import FinePrior, PriorRecipe, TokenizerRecipe
 from smalti.signals import Signal
 from smalti.training import TokenizerObjective
 
-__all__ = ["build_objective", "build_prior", "build_tokenizer", "of_level"]
+__all__ = ["build_objective", "build_prior", "build_tokenizer", "level_config"]
 
 
 def build_tokenizer(recipe: TokenizerRecipe, signal: Signal) -> Tokenizer:
@@ -32,7 +32,7 @@ def build_tokenizer(recipe: TokenizerRecipe, signal: Signal) -> Tokenizer:
         **network.inside,
         "spatial_dims": signal.spatial_dims,
     }
-    quantizers = [recipe.quantizer, *(level.quantizer for level in recipe.finer or [])]
+    quantizers = [recipe.quantizer, *(level.quantizer for level in recipe.fine_levels or [])]
     factors = recipe.downsamplings
     outputs = signal.channels if likelihood is None else likelihood.channels(signal.channels)
     encoders, decoders = [], []
@@ -45,7 +45,7 @@ def build_tokenizer(recipe: TokenizerRecipe, signal: Signal) -> Tokenizer:
         encoders.append(ConvEncoder(given, dim, downsampling=ratio, **sizes))
         dim = quantizer.dim + network.hidden if level else quantizer.dim
         decoders.append(ConvDecoder(wanted, dim, downsampling=ratio, **sizes))
-    if recipe.finer:
+    if recipe.fine_levels:
         return HierarchicalAutoencoder(
             encoders, quantizers, decoders, signal, recipe.level_dropout, likelihood
         )
@@ -71,15 +71,15 @@ def build_prior(recipe: PriorRecipe, tokenizer: Tokenizer, splits: Splits, level
     sizes = [quantizer.codebook_sizes[0] for quantizer in tokenizer.levels]
     condition: Condition | None = splits.condition if recipe.conditional else None
     if level:
-        condition = GridsAbove(sizes[:level], tokenizer.grids[:level], condition)
+        condition = CoarseTokens(sizes[:level], tokenizer.grids[:level], condition)
     try:
-        return of_level(recipe, level).model(sizes[level], tokenizer.grids[level], condition)
+        return level_config(recipe, level).model(sizes[level], tokenizer.grids[level], condition)
     except TypeError as error:
         raise InputError(
             f"The recipe's prior cannot be built ({error}): choose one that learns, e.g. PixelCNN."
         ) from error
 
 
-def of_level(recipe: PriorRecipe, level: int) -> PriorRecipe | FinerPrior:
+def level_config(recipe: PriorRecipe, level: int) -> PriorRecipe | FinePrior:
     """What a recipe says of the prior of a level, 0 the coarsest."""
-    return (recipe.finer or [])[level - 1] if level else recipe
+    return (recipe.fine_levels or [])[level - 1] if level else recipe

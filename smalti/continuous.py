@@ -32,7 +32,7 @@ from smalti.training import ContinuousObjective, ContinuousStage, train
 from smalti.training.batches import evaluation_loader
 from smalti.training.processes import is_first, wait_for_all
 
-__all__ = ["build", "build_objective", "fit", "summarise", "tried"]
+__all__ = ["build", "build_objective", "fit", "summarise", "dry_run"]
 
 SUMMARISED = 10_000  # training examples whose latents are summarised
 
@@ -71,7 +71,7 @@ def build_objective(recipe: AutoencoderRecipe) -> ContinuousObjective:
     )
 
 
-def tried(recipe: AutoencoderRecipe, splits: Splits) -> ContinuousAutoencoder:
+def dry_run(recipe: AutoencoderRecipe, splits: Splits) -> ContinuousAutoencoder:
     """The autoencoder of a recipe after one forward pass: a mistake shows before training."""
     autoencoder = build(recipe, splits.signal)
     x = splits.train.__getitems__([0]).x

@@ -20,8 +20,8 @@ from torch import Tensor, nn
 
 from smalti import continuous
 from smalti.autoencoders import Tokenizer
-from smalti.building import build_objective, build_prior, build_tokenizer, of_level
-from smalti.conditions import GridsAbove
+from smalti.building import build_objective, build_prior, build_tokenizer, level_config
+from smalti.conditions import CoarseTokens
 from smalti.counting import counted
 from smalti.data import Splits
 from smalti.errors import InputError
@@ -38,7 +38,7 @@ __all__ = [
     "check_tokens",
     "context_of_one",
     "kept_for_backward",
-    "tried",
+    "dry_run",
 ]
 
 FLOAT = 4  # bytes
@@ -94,7 +94,7 @@ def context_of_one(prior: Prior) -> Tensor | None:
     condition = prior.condition
     if condition is None:
         return None
-    if isinstance(condition, GridsAbove):
+    if isinstance(condition, CoarseTokens):
         return torch.zeros(1, *condition.shape, dtype=condition.dtype)
     return condition.draw(1, torch.Generator().manual_seed(0))
 
@@ -139,7 +139,7 @@ def check_report(recipe: Recipe, signal: Signal) -> None:
     )
 
 
-def tried(recipe: Recipe, splits: Splits) -> list[tuple[nn.Module, Training]]:
+def dry_run(recipe: Recipe, splits: Splits) -> list[tuple[nn.Module, Training]]:
     """Tries one forward pass of all that is trained; returns the models and how they are trained.
 
     Raises:
@@ -149,7 +149,7 @@ def tried(recipe: Recipe, splits: Splits) -> list[tuple[nn.Module, Training]]:
     x = splits.train.__getitems__([0]).x
     if (continued := recipe.autoencoder) is not None:
         check_parts(lambda: continuous.build(continued, splits.signal))
-        autoencoder = continuous.tried(continued, splits)
+        autoencoder = continuous.dry_run(continued, splits)
         training = continued.training
         check_step(lambda: autoencoder(x), autoencoder, training, recipe, "autoencoder")
         return [(autoencoder, training)]
@@ -161,7 +161,7 @@ def tried(recipe: Recipe, splits: Splits) -> list[tuple[nn.Module, Training]]:
         x_hat, _, losses = tokenizer.eval()(x)
     build_objective(chosen)(x, x_hat, losses, step=0)
     check_step(lambda: tokenizer(x), tokenizer, chosen.training, recipe, "tokenizer")
-    tokens = tokenizer.split(tokenizer.tokens(x))
+    tokens = tokenizer.unpack(tokenizer.encode_flat(x))
     tokenizer.train()
     trained: list[tuple[nn.Module, Training]] = [(tokenizer, chosen.training)]
     if recipe.prior is not None:
@@ -181,7 +181,7 @@ def _tried_prior(
     chosen, quantizer = recipe.prior, tokenizer.levels[level]
     assert chosen is not None
     sizes = set(quantizer.codebook_sizes)
-    if quantizer.whole_grids or len(sizes) != 1:
+    if quantizer.acts_on_grid or len(sizes) != 1:
         raise InputError(
             f"The priors of recipes take indices of each position, all of codebooks of one "
             f"size, this {type(quantizer).__name__} has codebooks of "
@@ -190,7 +190,7 @@ def _tried_prior(
         )
     check_parts(lambda: build_prior(chosen, tokenizer, splits, level))
     prior = build_prior(chosen, tokenizer, splits, level)
-    training = of_level(chosen, level).training
+    training = level_config(chosen, level).training
     context = context_of_one(prior)
     check_step(lambda: prior.loss(tokens, context), prior, training, recipe, "prior")
     return prior, training

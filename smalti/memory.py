@@ -13,7 +13,7 @@ from pathlib import Path
 
 from smalti.errors import InputError
 
-__all__ = ["check_disk", "check_memory", "in_words", "memory"]
+__all__ = ["check_disk", "check_memory", "format_bytes", "memory"]
 
 GROUPS = Path("/sys/fs/cgroup")
 
@@ -57,8 +57,8 @@ def check_memory(need: float, what: str, mend: str, room: int | None = None) -> 
     room = memory() if room is None else room
     if need > room:
         raise InputError(
-            f"{what} needs at least {in_words(need)} of memory, got a machine with "
-            f"{in_words(room)}: {mend}."
+            f"{what} needs at least {format_bytes(need)} of memory, got a machine with "
+            f"{format_bytes(room)}: {mend}."
         )
 
 
@@ -74,16 +74,16 @@ def check_disk(need: float, folder: Path, what: str, mend: str) -> None:
     room = shutil.disk_usage(there).free
     if need > room:
         raise InputError(
-            f"{what} needs at least {in_words(need)} of disk, got {in_words(room)} in {there}: "
-            f"{mend}."
+            f"{what} needs at least {format_bytes(need)} of disk, got {format_bytes(room)} in "
+            f"{there}: {mend}."
         )
 
 
-def in_words(count: float) -> str:
+def format_bytes(count: float) -> str:
     """Formats a number of bytes.
 
     Example:
-        >>> in_words(999), in_words(12_345), in_words(3.2e12)
+        >>> format_bytes(999), format_bytes(12_345), format_bytes(3.2e12)
         ('999 bytes', '12 kB', '3.2 TB')
     """
     if count < 1000:

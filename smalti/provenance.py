@@ -24,7 +24,7 @@ import torch
 
 from smalti.artifacts import made_from
 from smalti.checksums import check_made_from, identity
-from smalti.data import Factored, Source, Splits
+from smalti.data import FactorizedSource, Source, Splits
 from smalti.data.manifest import Manifest, essential, read_manifest
 from smalti.data.manifest_comparison import Comparison, describe, merge, select
 from smalti.errors import InputError
@@ -141,7 +141,7 @@ def load_data(
         splits = source.load_by_order() if splits is None else splits
     elif splits is None:
         splits = source.load()
-    here = splits.manifest or describe(splits, isinstance(source, Factored))
+    here = splits.manifest or describe(splits, isinstance(source, FactorizedSource))
     here = replace(here, source=dict(config), recipe={}, earlier=())
     if there is None:
         return splits._replace(manifest=here)

@@ -80,6 +80,10 @@ RANGES: dict[str, Range] = {
     # of models
     "size": Range(1, 2**40),
     "codebook_size": Range(1, LARGEST_INTEGER),
+    "GradientCodebook.codebook_size": Range(1, 2**40),
+    "EMACodebook.codebook_size": Range(1, 2**40),
+    "TransformedCodebook.codebook_size": Range(1, 2**40),
+    "GumbelQuantizer.codebook_size": Range(1, 2**40),
     "dim": WIDTH,
     "hidden": WIDTH,
     "Network.hidden": Range(2, 2**20),
@@ -118,7 +122,7 @@ RANGES: dict[str, Range] = {
     "minutes": NOT_NEGATIVE,
     "kmeans_iterations": Range(0, 10**6),
     "sample": Range(2, 2**40),
-    "levels": Range(2, LARGEST_INTEGER),
+    "num_values": Range(2, LARGEST_INTEGER),
     "scales": Range(1, 2**16),
     # of data
     "Signal.size": LENGTH,

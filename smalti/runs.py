@@ -27,11 +27,11 @@ from torch import Tensor, nn
 from smalti import automatic, continuous, estimates
 from smalti.artifacts import checksum, load_model, save_model
 from smalti.autoencoders import Tokenizer
-from smalti.building import build_objective, build_prior, build_tokenizer, of_level
+from smalti.building import build_objective, build_prior, build_tokenizer, level_config
 from smalti.checksums import own
-from smalti.conditions import GridsAbove
+from smalti.conditions import CoarseTokens
 from smalti.counting import counted
-from smalti.data import Examples, Factored, SplitName, Splits
+from smalti.data import Examples, FactorizedSource, SplitName, Splits
 from smalti.data.manifest import read_manifest, write_manifest
 from smalti.errors import InputError
 from smalti.files import sha256, write_text
@@ -181,7 +181,7 @@ def examples_of(run: Run, split: SplitName, place: str | None = None) -> Example
         InputError: If one is missing.
     """
     source = run.recipe(place).data
-    if isinstance(source, Factored):
+    if isinstance(source, FactorizedSource):
         return source.examples(split)
     splits = data_of(run, "ignore", place)
     examples: Examples = getattr(splits, split)
@@ -239,7 +239,7 @@ def _settled(
 
 def _try_out(recipe: Recipe, splits: Splits) -> list[tuple[nn.Module, Training]]:
     """Builds and tries all that is trained: a mistake shows before hours have been spent."""
-    trained = estimates.tried(recipe, splits)
+    trained = estimates.dry_run(recipe, splits)
     for model, training in trained:
         try:
             training.optimizer(model.parameters())
@@ -312,8 +312,8 @@ def encode_examples(tokenizer: Tokenizer, examples: Examples, augment: Any = Non
     tokens: list[Tensor] = []
     for batch in evaluation_loader(examples, 256):
         x = augment(batch.x) if augment else batch.x
-        tokens.append(tokenizer.tokens(x.to(device)).cpu())
-    return _token_grids(tokenizer.split(torch.cat(tokens)), examples.conditions)
+        tokens.append(tokenizer.encode_flat(x.to(device)).cpu())
+    return _token_grids(tokenizer.unpack(torch.cat(tokens)), examples.conditions)
 
 
 def _token_grids(levels: Sequence[Tensor], context: Tensor | None) -> TokenGrids:
@@ -354,20 +354,20 @@ def _fit_prior(run: Run, recipe: Recipe, splits: Splits, level: int, made: MadeF
     def tokens(split: str) -> Tokens:
         cached = read_cache(run.tokens, split)
         context = cached.context if chosen.conditional else None
-        if isinstance(prior.condition, GridsAbove):
-            context = prior.condition.join(cached.levels[:level], context)
+        if isinstance(prior.condition, CoarseTokens):
+            context = prior.condition.pack(cached.levels[:level], context)
         return Tokens(cached.levels[level], None if prior.condition is None else context)
 
-    of_this_level = of_level(chosen, level)
-    decay = of_this_level.weight_decay
+    this_level = level_config(chosen, level)
+    decay = this_level.weight_decay
     stage = PriorStage(
         prior,
-        of_this_level.training,
+        this_level.training,
         tokens("train"),
         tokens("validation"),
         seed=recipe.seed,
         workers=recipe.hardware.workers,
-        token_noise=float(of_this_level.token_noise),
+        token_noise=float(this_level.token_noise),
         weight_decay=None if decay is None else float(decay),
     )
     levels = len(tokenizer.levels)

@@ -30,7 +30,7 @@ class Signal:
         size: (H, W) of an image, (T,) of a sound; an empty tuple where any size goes.
         low: Lowest value.
         high: Highest value.
-        rate: Samples a second, for sound.
+        rate: Samples per second, for sound.
     """
 
     kind: str

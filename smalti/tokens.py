@@ -53,17 +53,17 @@ class TokenGrids(NamedTuple):
     Attributes:
         indices: (N, *grid), of the one grid or the coarsest.
         context: The conditions (N,), or None.
-        finer: The indices of the finer levels of a hierarchy, (N, *grid) each, coarse to fine.
+        fine_levels: Indices of the finer levels of a hierarchy, (N, *grid) each, coarse to fine.
     """
 
     indices: Tensor
     context: Tensor | None = None
-    finer: tuple[Tensor, ...] = ()
+    fine_levels: tuple[Tensor, ...] = ()
 
     @property
     def levels(self) -> tuple[Tensor, ...]:
         """The indices of all levels, coarse to fine."""
-        return (self.indices, *self.finer)
+        return (self.indices, *self.fine_levels)
 
 
 def write_tokens(
@@ -161,7 +161,7 @@ def write_cache(
             for number, start in enumerate(range(0, len(tokens.indices), SHARD)):
                 part = slice(start, start + SHARD)
                 context = None if tokens.context is None else tokens.context[part]
-                finer = tuple(grid[part] for grid in tokens.finer)
+                finer = tuple(grid[part] for grid in tokens.fine_levels)
                 shard = TokenGrids(tokens.indices[part], context, finer)
                 file = temporary / f"{name}-{number:05d}.parquet"
                 write_tokens(file, shard, largest)

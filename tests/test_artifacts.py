@@ -28,7 +28,7 @@ from smalti.signals import Signal
 def tokenizer(codebook=EMACodebook, **options) -> DiscreteAutoencoder:
     return DiscreteAutoencoder(
         ConvEncoder(1, 8, hidden=8),
-        VectorQuantizer(codebook(16, 8)),
+        VectorQuantizer(codebook(codebook_size=16, dim=8)),
         ConvDecoder(1, 8, hidden=8),
         Signal("image", channels=1, size=(12, 8), **options),
     ).eval()
@@ -145,7 +145,7 @@ def edit_weights(folder):
 
 def edit_config(folder):
     config = folder / "config.json"
-    config.write_text(config.read_text().replace('"size": 16', '"size": 32'))
+    config.write_text(config.read_text().replace('"codebook_size": 16', '"codebook_size": 32'))
 
 
 @pytest.mark.parametrize(
@@ -168,11 +168,36 @@ def test_a_damaged_folder_is_one_clear_line(tmp_path, damage, line):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("found", "line"),
+    [
+        (None, "saved by an older smalti, .* got no format and not 1: train it again"),
+        (2, "saved by a newer smalti, got the format 2 and not 1: upgrade smalti"),
+        (0, "has the format 0 and not 1: save the model again"),
+        ("1", "has the format '1' and not 1: save the model again"),
+        (True, "has the format True and not 1: save the model again"),
+    ],
+)
+def test_a_folder_of_another_format_says_what_to_do(tmp_path, found, line):
+    save_model(tokenizer(), tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    assert config["format"] == 1
+    config["format"] = found
+    if found is None:  # with other names, too
+        del config["format"]
+        config["quantizer"]["codebook"] |= {"size": config["quantizer"]["codebook"].pop("dim")}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    for read in (load_model, checksum):
+        with pytest.raises(InputError, match=line) as caught:
+            read(tmp_path)
+        assert "\n" not in str(caught.value)
+
+
 def test_a_config_that_does_not_fit_is_refused():
     with pytest.raises(InputError, match="not in the registry"):
         build({"class": "os.system", "command": "true"})
     with pytest.raises(InputError, match="does not fit its constructor"):
-        build({"class": "EMACodebook", "size": 4, "dim": 2, "colour": "red"})
+        build({"class": "EMACodebook", "codebook_size": 4, "dim": 2, "colour": "red"})
 
 
 def test_two_classes_of_one_name_are_refused():
@@ -288,7 +313,7 @@ def test_a_broken_folder_is_one_line_from_pretrained_too(tmp_path):
 
 
 def test_a_bare_import_is_enough_to_load(tmp_path):
-    model = VectorQuantizer(EMACodebook(4, 2))
+    model = VectorQuantizer(EMACodebook(codebook_size=4, dim=2))
     save_model(model, tmp_path / "model")
     code = (
         "import sys, smalti\n"

@@ -35,7 +35,7 @@ def test_recipes_mirror_nothing_and_those_for_any_images_leave_the_amounts_to_th
         config = schema.read(name, given)
         assert not config.data.init_args.get("flip"), name
         if name in ("images32", "images64", "hierarchical64"):
-            for prior in (config.prior, *(config.prior.finer or [])):
+            for prior in (config.prior, *(config.prior.fine_levels or [])):
                 amounts = prior.model.init_args.dropout, prior.token_noise, prior.weight_decay
                 assert amounts == ("auto", "auto", "auto"), name
                 assert prior.training.keep_best and prior.training.patience, name
@@ -87,11 +87,11 @@ def test_a_number_that_is_given_wins(tmp_path):
 def test_each_level_of_a_hierarchy_has_its_own(tmp_path):
     recipe = left_open()
     quantizer = recipe["tokenizer"]["quantizer"]
-    recipe["tokenizer"]["finer"] = [{"quantizer": quantizer, "downsampling": 2}]
+    recipe["tokenizer"]["fine_levels"] = [{"quantizer": quantizer, "downsampling": 2}]
     finer = {name: recipe["prior"][name] for name in ("model", "training", "weight_decay")}
-    recipe["prior"]["finer"] = [finer | {"token_noise": 0.05}]
+    recipe["prior"]["fine_levels"] = [finer | {"token_noise": 0.05}]
     run, _ = runs.fit(schema.parsed(recipe), tmp_path)
-    below = run.read_config()["prior"]["finer"][0]
+    below = run.read_config()["prior"]["fine_levels"][0]
     assert below["token_noise"] == 0.05
     # four times the tokens: held back less
     assert 0 <= below["model"]["init_args"]["dropout"] < numbers(run)[0]

@@ -113,10 +113,10 @@ def test_samples_repeat_under_a_seed(run, tmp_path):
     assert [x.read_bytes() for x in a] == [x.read_bytes() for x in b]
 
 
-@pytest.mark.parametrize("scheme", ["prior", "histogram", "uniform"])
-def test_every_scheme_samples(run, tmp_path, scheme):
+@pytest.mark.parametrize("prior", ["learned", "histogram", "uniform"])
+def test_every_prior_samples(run, tmp_path, prior):
     out = tmp_path / "samples.png"
-    assert main(["sample", str(run), "--scheme", scheme, "--n", "3", "--out", str(out)]) == 0
+    assert main(["sample", str(run), "--prior", prior, "--n", "3", "--out", str(out)]) == 0
     assert out.exists()
 
 
@@ -266,8 +266,8 @@ def test_help_answers_at_once():
         (["sample", "RUN", "--colums", "3"], "--colums 3: smalti sample --help lists"),
         (["sample", "RUN", "--columns", "0"], "at least 1 column"),
         (["sample", "RUN", "--out", ""], "--out is empty"),
-        (["sample", "RUN", "--scheme", "uniform", "--time", "10:10"], "scheme takes no condition"),
-        (["sample", "RUN", "--scheme", "magic"], "no sampling scheme"),
+        (["sample", "RUN", "--prior", "uniform", "--time", "10:10"], "prior takes no condition"),
+        (["sample", "RUN", "--prior", "magic"], "no prior"),
         (["sample", "RUN", "--temperature", "-1"], "temperature"),
         (["sample", "RUN", "--out", "x.gif"], ".png"),
         (["sample", "RUN", "--complete", "nowhere.png"], "nowhere.png"),

@@ -43,11 +43,11 @@ def image_tokenizer(quantizer, likelihood=None, outputs=1):
 
 
 def vectors(dim=8, codebook="EMACodebook", **options):
-    return make("VectorQuantizer", make(codebook, 16, dim), **options)
+    return make("VectorQuantizer", make(codebook, codebook_size=16, dim=dim), **options)
 
 
 def quantizers():
-    yield vectors(revival=make("Revival"), assignment=make("Stochastic", 0.5))
+    yield vectors(dead_code_reset=make("DeadCodeReset"), assignment=make("Stochastic", 0.5))
     regularisers = [make("Orthogonality", 4), make("Entropy")]
     yield vectors(8, "GradientCodebook", estimator=make("DiVeQ"), regularisers=regularisers)
     cosine, estimator = make("Cosine"), make("IndexBackpropagation")
@@ -55,7 +55,7 @@ def quantizers():
     yield make("FiniteScalarQuantizer", [4] * 8, make("ShiftedBound"))
     yield make("LookupFreeQuantizer", 8)
     yield make("BinarySphericalQuantizer", 8)
-    yield make("GumbelQuantizer", 16, 8, make("Annealing"))
+    yield make("GumbelQuantizer", codebook_size=16, dim=8, temperature=make("Annealing"))
     yield make("ResidualQuantizer", [vectors()] * 2, make("Rotation"), dropout=0.1)
     yield make("ProductQuantizer", [vectors(4), vectors(4)])
     yield make("MultiScaleQuantizer", vectors(), [(1, 1), (3, 2)], make("NSVQ"))
@@ -94,7 +94,7 @@ def models():
         )
     )
     label = make("Label", ["a", "b"])
-    above = make("GridsAbove", (16,), ((2, 2),))
+    above = make("CoarseTokens", (16,), ((2, 2),))
     coarse = make("PixelCNN", 16, (2, 2), hidden=8, layers=2)
     finer = make("PixelCNN", 16, (4, 4), above, hidden=8, layers=2)
     found += [
@@ -142,7 +142,7 @@ def one_line(folder):
 
 
 def plain(config):
-    notes = ("smalti_version", "checksum", "made_from")
+    notes = ("format", "smalti_version", "checksum", "made_from")
     return {name: value for name, value in config.items() if name not in notes}
 
 
@@ -197,11 +197,15 @@ def test_a_config_with_any_hostile_value_is_one_line_or_an_equal_model(tmp_path)
         (("encoder", "hidden"), 10**12, r"ConvEncoder\.hidden is at most 1048576, got 10{12}:"),
         (("encoder", "hidden"), 16, "by the config"),
         (("encoder", "residual_blocks"), 900, "more parts than its weights"),
-        (("quantizer", "codebook", "size"), 2**70, "must be a whole number"),
+        (("quantizer", "codebook", "codebook_size"), 2**70, "must be a whole number"),
         (("quantizer", "codebook", "decay"), 1e-300, "a number that float32 holds"),
         (("quantizer", "codebook"), {"same": 0}, "is 'DiscreteAutoencoder', and it must be"),
         (("quantizer", "codebook"), {"class": "Cosine"}, "is 'Cosine', and it must be a Codebook"),
-        (("quantizer", "revival", "onto"), "noise", "must be one of 'vectors', 'codewords'"),
+        (
+            ("quantizer", "dead_code_reset", "strategy"),
+            "noise",
+            "must be one of 'vectors', 'codewords'",
+        ),
         (("quantizer", "colour"), "red", "does not fit its constructor: it takes no 'colour'"),
         (("decoder",), None, "decoder is None, and it must be a Module"),
         (("made_from",), 5, "made_from"),
@@ -262,7 +266,11 @@ def test_an_argument_of_any_class_has_a_range_and_must_lie_in_it(name):
         (("signal", "high"), 1e12, r"Signal\.high is at most 4294967296, got 10{12}"),
         (("signal", "low"), -1e12, r"Signal\.low is at least -4294967296, got -10{12}"),
         (("signal", "rate"), 10**12, r"Signal\.rate is at most 4294967296, got 10{12}"),
-        (("quantizer", "revival", "stop_after"), -1, r"Revival\.stop_after is at least 0, got -1"),
+        (
+            ("quantizer", "dead_code_reset", "stop_after"),
+            -1,
+            r"DeadCodeReset\.stop_after is at least 0, got -1",
+        ),
         (("quantizer", "kmeans_iterations"), 10**12, r"kmeans_iterations is at most 1000000,"),
         (("quantizer", "codebook", "eps"), 1e12, r"EMACodebook\.eps is above 0 and at most 1, got"),
         (("quantizer", "codebook", "eps"), 0, r"EMACodebook\.eps is above 0 and at most 1, got 0"),

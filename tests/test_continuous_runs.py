@@ -157,7 +157,7 @@ def test_python_api(run):
     [
         (["sample", "RUN", "--time", "10:10"], "neither conditions nor tokens, got --time 10:10"),
         (["sample", "RUN", "--top_k", "3"], "neither conditions nor tokens, got --top_k 3"),
-        (["sample", "RUN", "--scheme", "uniform"], "one prior, got --scheme uniform"),
+        (["sample", "RUN", "--prior", "uniform"], "one prior, got --prior uniform"),
         (["sample", "RUN", "--temperature", "-1"], "temperature"),
         (["sample", "RUN", "--n", "0"], "at least 1"),
         (["decode", "RUN", "indices.npz"], "holds no whole latents"),

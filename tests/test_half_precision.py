@@ -56,7 +56,7 @@ def discrete(quantizer, likelihood=None) -> Tokenizer:
 
 
 def vq(codebook=EMACodebook, dim: int = 8) -> VectorQuantizer:
-    return VectorQuantizer(codebook(16, dim))
+    return VectorQuantizer(codebook(codebook_size=16, dim=dim))
 
 
 MODELS = {
@@ -70,7 +70,7 @@ MODELS = {
     "projected": lambda: discrete(ProjectedQuantizer(vq(dim=4), 8)),
     "FSQ": lambda: discrete(FiniteScalarQuantizer([5, 5, 5])),
     "BSQ": lambda: discrete(BinarySphericalQuantizer(8)),
-    "Gumbel": lambda: discrete(GumbelQuantizer(16, 8)),
+    "Gumbel": lambda: discrete(GumbelQuantizer(codebook_size=16, dim=8)),
     "hierarchical": lambda: HierarchicalAutoencoder(
         [encoder(8, 8, 2), encoder(3, 8, 2)],
         [vq(), vq()],
@@ -110,7 +110,7 @@ def test_tokenizers_in_any_precision(name, dtype, tmp_path):
     for buffer in (buffer for level in model.levels for buffer in level.buffers()):
         assert buffer.dtype in (torch.float32, torch.int64)
     save_model(model, tmp_path / "model")
-    assert load_model(tmp_path / "model").tokens(x.float()).shape == model.tokens(x).shape
+    assert load_model(tmp_path / "model").encode_flat(x.float()).shape == model.encode_flat(x).shape
 
 
 @DTYPES

@@ -12,7 +12,7 @@ import torch
 import smalti
 from mistakes import mistake
 from smalti.cli import main
-from smalti.conditions import GridsAbove
+from smalti.conditions import CoarseTokens
 from smalti.priors import Cascade
 from smalti.runs import Run
 from smalti.tokens import read_cache, read_tokens
@@ -24,9 +24,9 @@ def hierarchical_recipe() -> dict:
     recipe = clocks_recipe()
     tokenizer, prior = recipe["tokenizer"], recipe["prior"]
     quantizer = dict(tokenizer["quantizer"])
-    tokenizer["finer"] = [{"quantizer": quantizer, "downsampling": 4}]
+    tokenizer["fine_levels"] = [{"quantizer": quantizer, "downsampling": 4}]
     tokenizer["network"]["downsampling"] = 8
-    prior["finer"] = [{"model": dict(prior["model"]), "training": dict(prior["training"])}]
+    prior["fine_levels"] = [{"model": dict(prior["model"]), "training": dict(prior["training"])}]
     return recipe
 
 
@@ -54,7 +54,7 @@ def test_each_level_has_its_tokens_and_its_prior(run, model):
     assert [tuple(grid.shape) for grid in cached.levels] == [(48, 2, 2), (48, 4, 4)]
     assert isinstance(model.prior, Cascade)
     top, bottom = model.prior.levels
-    assert bottom.condition == GridsAbove([16], [(2, 2)], top.condition)
+    assert bottom.condition == CoarseTokens([16], [(2, 2)], top.condition)
     assert list(Run(run).curves()) == ["tokenizer", "prior-0", "prior-1"]
 
 
@@ -81,18 +81,18 @@ def test_known_tokens_of_every_level_stay(model):
     given = torch.zeros(1, *model.signal.size, dtype=torch.bool)
     given[:, :8] = True
     known = model.known_tokens(x, given)
-    top, bottom = model.tokenizer.split(known)
+    top, bottom = model.tokenizer.unpack(known)
     assert (top[:, 0] >= 0).all()
     assert (top[:, 1] == -1).all()
     assert (bottom[:, :2] >= 0).all()
     assert (bottom[:, 2:] == -1).all()
-    drawn = model.tokenizer.join(model.sample_indices(2, known=known, seed=0))
+    drawn = model.tokenizer.pack(model.sample_indices(2, known=known, seed=0))
     assert torch.equal(torch.where(known >= 0, known, drawn), drawn)
 
 
-@pytest.mark.parametrize("scheme", ["prior", "histogram", "uniform"])
-def test_every_scheme_samples(run, tmp_path, scheme):
-    words = ["sample", str(run), "--scheme", scheme, "--n", "3", "--out", str(tmp_path / "a.png")]
+@pytest.mark.parametrize("prior", ["learned", "histogram", "uniform"])
+def test_every_prior_samples(run, tmp_path, prior):
+    words = ["sample", str(run), "--prior", prior, "--n", "3", "--out", str(tmp_path / "a.png")]
     assert main(words) == 0
 
 
@@ -127,7 +127,7 @@ def test_the_report_says_what_each_level_holds(run):
 @pytest.mark.parametrize(
     ("change", "line"),
     [
-        (lambda r: r["prior"].pop("finer"), "got 2 levels and 1 priors"),
+        (lambda r: r["prior"].pop("fine_levels"), "got 2 levels and 1 priors"),
         (lambda r: r["tokenizer"]["network"].update(downsampling=4), "finer than the one before"),
     ],
 )
@@ -144,7 +144,7 @@ def test_priors_that_are_not_whole_or_not_in_their_places(run, tmp_path, capsys)
     shutil.rmtree(folder / "prior" / "1")
     told = mistake(capsys, "sample", str(folder), "--out", out)
     assert "are not whole: give the same smalti fit again" in told
-    assert main(["sample", str(folder), "--scheme", "uniform", "--n", "1", "--out", out]) == 0
+    assert main(["sample", str(folder), "--prior", "uniform", "--n", "1", "--out", out]) == 0
     for wrong, reason in (("prior/0", "are not of its levels: copy"), ("tokenizer", "made from")):
         shutil.copytree(run / wrong, folder / "prior" / "1")
         told = mistake(capsys, "sample", str(folder), "--out", out)

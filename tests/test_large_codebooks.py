@@ -35,7 +35,7 @@ def test_a_run_without_a_prior_goes_from_end_to_end(tmp_path):
     assert 0 < figures["usage"]["value"] < 1e-6 and figures["perplexity"]["value"] >= 1
     model = smalti.load(run)
     indices = model.encode(torch.full((2, model.signal.channels, 16, 16), -1.0))
-    assert model.sample(3, scheme="uniform").isfinite().all()
+    assert model.sample(3, prior="uniform").isfinite().all()
     image, out = tmp_path / "image.png", tmp_path / "tokens.npz"
     Image.new("RGB" if model.signal.channels == 3 else "L", (16, 16)).save(image)
     assert main(["encode", str(run), str(image), "--out", str(out)]) == 0

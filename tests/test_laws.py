@@ -18,6 +18,7 @@ from smalti.quantizers import (
     Annealing,
     BinarySphericalQuantizer,
     Cosine,
+    DeadCodeReset,
     DiVeQ,
     EMACodebook,
     Entropy,
@@ -31,7 +32,6 @@ from smalti.quantizers import (
     ProjectedQuantizer,
     Quantizer,
     ResidualQuantizer,
-    Revival,
     Rotation,
     ScaledQuantizer,
     Spherical,
@@ -77,16 +77,20 @@ class Case:
     latent: Callable[[Tensor], Tensor] = lambda z: z
 
 
-def often() -> Revival:
-    return Revival(threshold=0.3, every=2, decay=0.5)
+def often() -> DeadCodeReset:
+    return DeadCodeReset(threshold=0.3, every=2, decay=0.5)
 
 
 def gradient(dim: int = DIM) -> VectorQuantizer:
-    return VectorQuantizer(GradientCodebook(SIZE, dim), revival=often())
+    return VectorQuantizer(GradientCodebook(codebook_size=SIZE, dim=dim), dead_code_reset=often())
 
 
 def ema_without_draws() -> VectorQuantizer:
-    return VectorQuantizer(EMACodebook(SIZE, DIM, 0.9), revival=None, kmeans_iterations=0)
+    return VectorQuantizer(
+        EMACodebook(codebook_size=SIZE, dim=DIM, decay=0.9),
+        dead_code_reset=None,
+        kmeans_iterations=0,
+    )
 
 
 def no_indices(quantizer: Quantizer) -> Tensor:
@@ -97,61 +101,93 @@ def no_indices(quantizer: Quantizer) -> Tensor:
 
 CASES = {
     "gradient, straight-through": Case(
-        lambda: VectorQuantizer(GradientCodebook(SIZE, DIM), StraightThrough(), revival=often()),
+        lambda: VectorQuantizer(
+            GradientCodebook(codebook_size=SIZE, dim=DIM),
+            StraightThrough(),
+            dead_code_reset=often(),
+        ),
         losses={"commitment", "codebook"},
     ),
     "gradient, NSVQ": Case(
-        lambda: VectorQuantizer(GradientCodebook(SIZE, DIM), NSVQ(), revival=often()),
+        lambda: VectorQuantizer(
+            GradientCodebook(codebook_size=SIZE, dim=DIM), NSVQ(), dead_code_reset=often()
+        ),
         losses=set(),
         identity=False,
         noisy=True,
     ),
     "EMA, straight-through": Case(
-        lambda: VectorQuantizer(EMACodebook(SIZE, DIM, 0.9), StraightThrough(), revival=often()),
+        lambda: VectorQuantizer(
+            EMACodebook(codebook_size=SIZE, dim=DIM, decay=0.9),
+            StraightThrough(),
+            dead_code_reset=often(),
+        ),
         losses={"commitment"},
     ),
     "EMA, NSVQ": Case(
-        lambda: VectorQuantizer(EMACodebook(SIZE, DIM, 0.9), NSVQ(), revival=often()),
+        lambda: VectorQuantizer(
+            EMACodebook(codebook_size=SIZE, dim=DIM, decay=0.9), NSVQ(), dead_code_reset=often()
+        ),
         losses=set(),
         identity=False,
         noisy=True,
     ),
     "gradient, rotation": Case(
-        lambda: VectorQuantizer(GradientCodebook(SIZE, DIM), Rotation(), revival=often()),
+        lambda: VectorQuantizer(
+            GradientCodebook(codebook_size=SIZE, dim=DIM), Rotation(), dead_code_reset=often()
+        ),
         losses={"commitment", "codebook"},
         identity=False,
     ),
     "gradient, DiVeQ": Case(
-        lambda: VectorQuantizer(GradientCodebook(SIZE, DIM), DiVeQ(), revival=often()),
+        lambda: VectorQuantizer(
+            GradientCodebook(codebook_size=SIZE, dim=DIM), DiVeQ(), dead_code_reset=often()
+        ),
         losses=set(),
         identity=False,
         noisy=True,
     ),
     "gradient, IBQ": Case(
         lambda: VectorQuantizer(
-            GradientCodebook(SIZE, DIM), IndexBackpropagation(), revival=often()
+            GradientCodebook(codebook_size=SIZE, dim=DIM),
+            IndexBackpropagation(),
+            dead_code_reset=often(),
         ),
         losses={"commitment", "codebook"},
         identity=False,
     ),
     "transformed": Case(
-        lambda: VectorQuantizer(TransformedCodebook(SIZE, DIM), revival=often()),
+        lambda: VectorQuantizer(
+            TransformedCodebook(codebook_size=SIZE, dim=DIM), dead_code_reset=often()
+        ),
         losses={"commitment", "codebook"},
         plain=False,
     ),
     "EMA, cosine": Case(
-        lambda: VectorQuantizer(EMACodebook(SIZE, DIM, 0.9), geometry=Cosine(), revival=often()),
+        lambda: VectorQuantizer(
+            EMACodebook(codebook_size=SIZE, dim=DIM, decay=0.9),
+            geometry=Cosine(),
+            dead_code_reset=often(),
+        ),
         losses={"commitment"},
     ),
     "EMA, spherical": Case(
-        lambda: VectorQuantizer(EMACodebook(SIZE, DIM, 0.9), geometry=Spherical(), revival=often()),
+        lambda: VectorQuantizer(
+            EMACodebook(codebook_size=SIZE, dim=DIM, decay=0.9),
+            geometry=Spherical(),
+            dead_code_reset=often(),
+        ),
         losses={"commitment"},
         identity=False,
         plain=False,
         other_aim=True,
     ),
     "gradient, spherical": Case(
-        lambda: VectorQuantizer(GradientCodebook(SIZE, DIM), geometry=Spherical(), revival=often()),
+        lambda: VectorQuantizer(
+            GradientCodebook(codebook_size=SIZE, dim=DIM),
+            geometry=Spherical(),
+            dead_code_reset=often(),
+        ),
         losses={"commitment", "codebook"},
         identity=False,
         plain=False,
@@ -159,7 +195,9 @@ CASES = {
     ),
     "EMA, stochastic": Case(
         lambda: VectorQuantizer(
-            EMACodebook(SIZE, DIM, 0.9), assignment=Stochastic(0.05), revival=often()
+            EMACodebook(codebook_size=SIZE, dim=DIM, decay=0.9),
+            assignment=Stochastic(0.05),
+            dead_code_reset=often(),
         ),
         losses={"commitment"},
         noisy=True,
@@ -167,16 +205,18 @@ CASES = {
     ),
     "gradient, regularised": Case(
         lambda: VectorQuantizer(
-            GradientCodebook(SIZE, DIM),
+            GradientCodebook(codebook_size=SIZE, dim=DIM),
             regularisers=[Orthogonality(), Entropy(diversity=0)],
-            revival=often(),
+            dead_code_reset=often(),
         ),
         losses={"commitment", "codebook", "orthogonality", "entropy"},
         plain=False,
         other_aim=True,
     ),
-    "no k-means, no revival": Case(
-        lambda: VectorQuantizer(EMACodebook(SIZE, DIM), revival=None, kmeans_iterations=0),
+    "no k-means, no resets": Case(
+        lambda: VectorQuantizer(
+            EMACodebook(codebook_size=SIZE, dim=DIM), dead_code_reset=None, kmeans_iterations=0
+        ),
         losses={"commitment"},
     ),
     "residual": Case(
@@ -222,7 +262,9 @@ CASES = {
         plain=False,
     ),
     "Gumbel": Case(
-        lambda: GumbelQuantizer(SIZE, DIM, Annealing(1.0, 0.1, updates=50)),
+        lambda: GumbelQuantizer(
+            codebook_size=SIZE, dim=DIM, temperature=Annealing(1.0, 0.1, updates=50)
+        ),
         losses={"kl"},
         identity=False,
         noisy=True,
@@ -697,7 +739,7 @@ def test_training_uses_and_improves_the_codebook(case):
     indices = quantizer.encode(z)
     after = (z - quantizer.decode(indices)).square().mean()
     assert after < before / 10
-    if case.plain and quantizer.revival is not None:
+    if case.plain and quantizer.dead_code_reset is not None:
         assert len(indices.unique()) == SIZE
 
 

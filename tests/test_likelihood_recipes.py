@@ -22,11 +22,11 @@ def fitted(tmp_path, likelihood, **tokenizer):
 @pytest.mark.parametrize(
     "likelihood",
     [
-        {"class_path": "Categorical", "init_args": {"levels": 16}},
+        {"class_path": "Categorical", "init_args": {"num_values": 16}},
         {"class_path": "Gaussian", "init_args": {"learned": True}},
         {
             "class_path": "PixelCNNLikelihood",
-            "init_args": {"image_channels": 3, "levels": 4, "hidden": 8, "layers": 2},
+            "init_args": {"image_channels": 3, "num_values": 4, "hidden": 8, "layers": 2},
         },
         "Bernoulli",
     ],

@@ -360,10 +360,10 @@ def test_tokens_of_another_run_are_made_anew(made):
     wanted = runs.parts(made.run)
     replace(made, "tokens")
     with pytest.raises(InputError, match="tokens are of another tokenizer"):
-        load(made.folder).sample(1, scheme="histogram")
+        load(made.folder).sample(1, prior="histogram")
     made.fit()
     assert runs.parts(made.run) == wanted
-    load(made.folder).sample(1, scheme="histogram")
+    load(made.folder).sample(1, prior="histogram")
 
 
 @pytest.mark.parametrize("file", ["manifest.json", "examples.parquet"])
@@ -405,8 +405,8 @@ def test_an_older_run_loads_with_a_warning_and_keeps_its_split(made, caplog):
     caplog.clear()
     model = load(made.folder)
     assert "prior does not say what it was made from" in caplog.text
-    for scheme in "prior", "histogram":
-        assert model.sample(2, scheme=scheme).shape == (2, 3, SIZE, SIZE)
+    for prior in "learned", "histogram":
+        assert model.sample(2, prior=prior).shape == (2, 3, SIZE, SIZE)
     assert same(made.fit(), by_order)
     assert same(data_of(made.run), by_order)
     add(made)

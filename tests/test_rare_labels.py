@@ -55,5 +55,5 @@ def test_labels_of_one_image_each_from_a_folder_to_a_report(tmp_path, capsys):
     name = model.condition.format(unseen)
     words = ["sample", str(run), "--n", "2", "--label", name, "--out", str(tmp_path / "a.png")]
     assert main(words) == 0
-    said = mistake(capsys, *words[:-1], str(tmp_path / "b.png"), "--scheme", "histogram")
+    said = mistake(capsys, *words[:-1], str(tmp_path / "b.png"), "--prior", "histogram")
     assert f"No grid seen in training has the label {name!r}" in said

@@ -63,11 +63,11 @@ def test_what_is_null_in_a_recipe_is_null_in_its_run(tmp_path):
     """Also where another value is the default."""
     recipe = clocks_recipe()
     recipe["data"]["init_args"]["length"] = None
-    recipe["tokenizer"]["quantizer"]["init_args"]["revival"] = None
+    recipe["tokenizer"]["quantizer"]["init_args"]["dead_code_reset"] = None
     run = run_of(tmp_path, resolved(recipe))
     again = run.recipe()
     assert again.data.length is None
-    assert again.tokenizer.quantizer.revival is None
+    assert again.tokenizer.quantizer.dead_code_reset is None
     run.check(schema.parsed(recipe))
     with pytest.raises(InputError, match="data.init_args.length is None there and 48 here"):
         run.check(schema.parsed(clocks_recipe()))

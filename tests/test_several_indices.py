@@ -1,4 +1,4 @@
-"""Recipes whose quantizer gives several indices a position, from the command line to pictures."""
+"""Recipes whose quantizer gives several indices per position, from the command line to pictures."""
 
 from __future__ import annotations
 
@@ -15,10 +15,12 @@ from tiny import clocks_recipe, write_recipe
 
 PART = {
     "class_path": "VectorQuantizer",
-    "init_args": {"codebook": {"class_path": "EMACodebook", "init_args": {"size": 16, "dim": 4}}},
+    "init_args": {
+        "codebook": {"class_path": "EMACodebook", "init_args": {"codebook_size": 16, "dim": 4}}
+    },
 }
 STAGE = {**PART, "init_args": {"codebook": {**PART["init_args"]["codebook"]}}}
-STAGE["init_args"]["codebook"]["init_args"] = {"size": 16, "dim": 8}
+STAGE["init_args"]["codebook"]["init_args"] = {"codebook_size": 16, "dim": 8}
 QUANTIZERS = {
     "product": {"class_path": "ProductQuantizer", "init_args": {"parts": [PART] * 2}},
     "residual": {"class_path": "ResidualQuantizer", "init_args": {"stages": [STAGE] * 3}},
@@ -29,7 +31,7 @@ def recipe_with(quantizer: dict, prior: str = "DepthPixelCNN") -> dict:
     recipe = clocks_recipe()
     recipe["tokenizer"] |= {
         "quantizer": quantizer,
-        "likelihood": {"class_path": "Categorical", "init_args": {"levels": 4}},
+        "likelihood": {"class_path": "Categorical", "init_args": {"num_values": 4}},
     }
     recipe["prior"]["model"]["class_path"] = prior
     return recipe
@@ -66,8 +68,8 @@ def test_a_model_samples_encodes_and_decodes(run):
     indices = model.encode(x)
     assert indices.shape == (2, 4, 4, depth) == (2, *model.grid)
     assert model.decode(indices).shape == x.shape
-    for scheme in ("prior", "histogram", "uniform"):
-        assert model.sample_indices(3, scheme=scheme, seed=0).shape == (3, 4, 4, depth)
+    for prior in ("learned", "histogram", "uniform"):
+        assert model.sample_indices(3, prior=prior, seed=0).shape == (3, 4, 4, depth)
     assert model.sample(2, condition=["10:10", "3:00"]).shape == x.shape
 
 
@@ -97,7 +99,7 @@ def test_the_commands_take_such_tokens(run, tmp_path):
 
 def test_what_does_not_go_is_one_line(tmp_path, capsys):
     parts = [PART, {"class_path": "VectorQuantizer", "init_args": {}}]
-    codebook = {"class_path": "EMACodebook", "init_args": {"size": 8, "dim": 4}}
+    codebook = {"class_path": "EMACodebook", "init_args": {"codebook_size": 8, "dim": 4}}
     parts[1]["init_args"]["codebook"] = codebook
     unequal = {"class_path": "ProductQuantizer", "init_args": {"parts": parts}}
     for recipe, line in [

@@ -85,7 +85,7 @@ def test_a_damaged_file_is_one_clear_line(tmp_path, suffix):
 def test_a_level_that_is_missing_is_named(tmp_path, suffix, lost):
     path = tmp_path / f"tokens{suffix}"
     finer = (torch.zeros(5, 4, 4, dtype=torch.int64), torch.zeros(5, 8, 8, dtype=torch.int64))
-    write_tokens(path, TokenGrids(torch.zeros(5, 2, 2, dtype=torch.int64), finer=finer), 9)
+    write_tokens(path, TokenGrids(torch.zeros(5, 2, 2, dtype=torch.int64), fine_levels=finer), 9)
     assert len(read_tokens(path).levels) == 3
     if suffix == ".npz":
         with np.load(path) as arrays:
@@ -201,7 +201,7 @@ def test_columns_of_one_name_are_refused(tmp_path):
 def test_other_columns_and_arrays_are_passed_over(tmp_path):
     table = lists(ROWS, name=["a", "b"], indices_text=["c", "d"])
     pq.write_table(table, tmp_path / "a.parquet")
-    assert read_tokens(tmp_path / "a.parquet").finer == ()
+    assert read_tokens(tmp_path / "a.parquet").fine_levels == ()
     np.savez(tmp_path / "a.npz", indices=np.zeros((2, 2, 2), int), names=np.array(["a", None]))
     assert read_tokens(tmp_path / "a.npz").context is None
 

@@ -11,7 +11,7 @@ __all__ = ["clocks_recipe", "vae_recipe", "write_recipe"]
 
 def clocks_recipe() -> dict:
     """Clocks of 16 px, 4×4 tokens of 16."""
-    codebook = {"class_path": "EMACodebook", "init_args": {"size": 16, "dim": 8}}
+    codebook = {"class_path": "EMACodebook", "init_args": {"codebook_size": 16, "dim": 8}}
     training = {"steps": 12, "batch_size": 8, "validate_every": 6, "save_every": 4}
     return {
         "data": {

@@ -64,7 +64,7 @@ class LatentReconstruction(NamedTuple):
     Attributes:
         x_hat: (B, C, *size), the reconstruction.
         z: (B, D), the latents.
-        losses: Unweighted scalars, in nats a dimension of the signal, such as "kl".
+        losses: Unweighted scalars, in nats per dimension of the signal, such as "kl".
         kl: (D,), nats that each latent dimension holds, the mean over the batch; `None` where
             latents have no distribution.
     """
@@ -82,7 +82,7 @@ class VectorEncoder(nn.Module):
     Arguments:
         inner: (B, C, *size) → (B, E, *grid), with the attributes `dim` (E) and `downsampling`.
         grid: Its grid for the signals at hand.
-        dim: Numbers a signal: D, or 2 D for a mean and a log-variance each.
+        dim: Numbers per signal: D, or 2 D for a mean and a log-variance each.
     """
 
     def __init__(self, inner: nn.Module, grid: tuple[int, ...], dim: int) -> None:
@@ -274,7 +274,7 @@ class ContinuousAutoencoder(KeepsFloat32, Pretrained, ABC):
         check_finite(z.float(), "Latents")
         x_hat = self._decoded(to_weights(z, self))
         if self.likelihood is not None:
-            x_hat = self.likelihood.show(x_hat)
+            x_hat = self.likelihood.point_estimate(x_hat)
         return check_result(x_hat, "The decoder").clamp(self.signal.low, self.signal.high)
 
     def _encoded(self, x: Tensor) -> Tensor:
@@ -329,7 +329,7 @@ class Autoencoder(ContinuousAutoencoder):
         """See `ContinuousAutoencoder.forward`.
 
         Returns:
-            With a likelihood, `losses` are "reconstruction" = −log p(x | z), in nats a dimension.
+            With a likelihood, `losses` are "reconstruction" = −log p(x | z), in nats per dimension.
         """
         z = self._encoded(x)
         h = self._decoded(z)

@@ -34,7 +34,7 @@ class ConvEncoder(nn.Module):
         hidden: Channels inside.
         residual_blocks: Residual blocks at the coarsest resolution.
         residual_hidden: Channels inside a residual block.
-        downsampling: Signal positions a grid position, along each dimension; a power of two.
+        downsampling: Signal positions per grid position, along each dimension; a power of two.
         spatial_dims: 2 for images, 1 for sound.
 
     Raises:

@@ -12,7 +12,7 @@ With a likelihood the decoder gives h, from which the likelihood makes a distrib
 
     h = decoder(z_q)        p(x | z_q) = likelihood(h)        x_hat = E[x | h]
 
-and the loss of the reconstruction is −log p(x | z_q), in nats a dimension.
+and the loss of the reconstruction is −log p(x | z_q), in nats per dimension.
 
 References:
     Neural Discrete Representation Learning (van den Oord et al., 2017), arXiv 1711.00937.
@@ -47,7 +47,7 @@ class Reconstruction(NamedTuple):
         x_hat: (B, C, *size), the reconstruction.
         indices: (B, *grid), or (B, *grid, Q) of a composed quantizer, int64.
         losses: Unweighted scalars of the quantizer, such as "commitment"; with a likelihood also
-            "reconstruction", −log p(x | z_q) in nats a dimension.
+            "reconstruction", −log p(x | z_q) in nats per dimension.
     """
 
     x_hat: Tensor
@@ -75,7 +75,7 @@ class DiscreteAutoencoder(Tokenizer):
         >>> from smalti.quantizers import EMACodebook, VectorQuantizer
         >>> model = DiscreteAutoencoder(
         ...     ConvEncoder(3, 16, hidden=32),
-        ...     VectorQuantizer(EMACodebook(64, 16)),
+        ...     VectorQuantizer(EMACodebook(codebook_size=64, dim=16)),
         ...     ConvDecoder(3, 16, hidden=32),
         ...     Signal("image", channels=3, size=(30, 20)),
         ... ).eval()
@@ -110,7 +110,7 @@ class DiscreteAutoencoder(Tokenizer):
         """Shape of all the indices of one signal: `grid`, and Q where there are several; of a
         quantizer of whole grids one row (L,)."""
         sizes = self.quantizer.codebook_sizes
-        if self.quantizer.whole_grids:
+        if self.quantizer.acts_on_grid:
             return (len(sizes),)
         return (*self.grid, len(sizes)) if len(sizes) > 1 else self.grid
 
@@ -122,10 +122,10 @@ class DiscreteAutoencoder(Tokenizer):
     def grids(self) -> tuple[tuple[int, ...], ...]:
         return (self.token_grid,)
 
-    def tokens(self, x: Tensor) -> Tensor:
+    def encode_flat(self, x: Tensor) -> Tensor:
         return self.encode(x)
 
-    def signals(self, tokens: Tensor) -> Tensor:
+    def decode_flat(self, tokens: Tensor) -> Tensor:
         return self.decode(tokens)
 
     def forward(self, x: Tensor) -> Reconstruction:
@@ -163,11 +163,11 @@ class DiscreteAutoencoder(Tokenizer):
         """
         if isinstance(indices, tuple):
             raise InputError(
-                f"This model has one grid of indices a signal, got a tuple of {len(indices)}: give "
-                f"the tensor itself."
+                f"This model has one grid of indices per signal, got a tuple of {len(indices)}: "
+                f"give the tensor itself."
             )
         indices = as_integers(indices, "Indices").to(device_of(self))
-        whole = self.quantizer.whole_grids
+        whole = self.quantizer.acts_on_grid
         dims = 1 if whole else 1 + self.signal.spatial_dims
         several = len(self.quantizer.codebook_sizes) > 1
         if indices.ndim != dims + (several or whole):
@@ -188,7 +188,7 @@ class DiscreteAutoencoder(Tokenizer):
         largest = tuple(length * self.downsampling for length in grid)
         x_hat = self._outputs(self.quantizer.decode(indices), checked_size(size, largest))
         if self.likelihood is not None:
-            x_hat = self.likelihood.show(x_hat)
+            x_hat = self.likelihood.point_estimate(x_hat)
         return check_result(x_hat, "The decoder").clamp(self.signal.low, self.signal.high)
 
     @torch.no_grad()

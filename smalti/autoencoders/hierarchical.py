@@ -61,7 +61,7 @@ class HierarchicalReconstruction(NamedTuple):
         indices: Of each level, coarse to fine, (B, *grid_l) or (B, *grid_l, Q), int64; -1 where
             the level was dropped.
         losses: Unweighted scalars of the quantizers, such as "commitment", summed over the levels;
-            with a likelihood also "reconstruction", −log p(x | q_1 … q_L) in nats a dimension.
+            with a likelihood also "reconstruction", −log p(x | q_1 … q_L) in nats per dimension.
     """
 
     x_hat: Tensor
@@ -94,7 +94,7 @@ class HierarchicalAutoencoder(Tokenizer):
         >>> from smalti.quantizers import EMACodebook, VectorQuantizer
         >>> model = HierarchicalAutoencoder(
         ...     [ConvEncoder(32, 16, hidden=32, downsampling=2), ConvEncoder(3, 32, hidden=32)],
-        ...     [VectorQuantizer(EMACodebook(64, 16)) for _ in range(2)],
+        ...     [VectorQuantizer(EMACodebook(codebook_size=64, dim=16)) for _ in range(2)],
         ...     [ConvDecoder(32, 16, hidden=32, downsampling=2), ConvDecoder(3, 48, hidden=32)],
         ...     Signal("image", channels=3, size=(32, 32)),
         ... ).eval()
@@ -137,8 +137,8 @@ class HierarchicalAutoencoder(Tokenizer):
         """The shapes of the indices of one signal, coarse to fine; empty where any size goes."""
         coarsest = tuple(-(-length // self.downsampling) for length in self.signal.size)
         return tuple(
-            (*(length * finer for length in coarsest), *_trailing(quantizer))
-            for finer, quantizer in zip(self._finer(), self.levels, strict=True)
+            (*(length * factor for length in coarsest), *_trailing(quantizer))
+            for factor, quantizer in zip(self._upsamplings(), self.levels, strict=True)
         )
 
     def forward(self, x: Tensor) -> HierarchicalReconstruction:
@@ -197,14 +197,14 @@ class HierarchicalAutoencoder(Tokenizer):
         whole = tuple(length * self.downsampling for length in grids[0].shape[1:dims])
         x_hat = self._outputs(grids, checked_size(size, whole))
         if self.likelihood is not None:
-            x_hat = self.likelihood.show(x_hat)
+            x_hat = self.likelihood.point_estimate(x_hat)
         return check_result(x_hat, "The decoder").clamp(self.signal.low, self.signal.high)
 
-    def tokens(self, x: Tensor) -> Tensor:
-        return self.join(self.encode(x))
+    def encode_flat(self, x: Tensor) -> Tensor:
+        return self.pack(self.encode(x))
 
-    def signals(self, tokens: Tensor) -> Tensor:
-        return self.decode(self.split(tokens))
+    def decode_flat(self, tokens: Tensor) -> Tensor:
+        return self.decode(self.unpack(tokens))
 
     @torch.no_grad()
     def interpolate(self, x_a: Tensor, x_b: Tensor, steps: int) -> Tensor:
@@ -222,7 +222,7 @@ class HierarchicalAutoencoder(Tokenizer):
         grids = (
             self.encode(x)
             if tokens is None
-            else self.split(as_integers(tokens, "Tokens").to(x.device))
+            else self.unpack(as_integers(tokens, "Tokens").to(x.device))
         )
         return self.likelihood(self._outputs(grids, tuple(x.shape[2:])), x).nll
 
@@ -276,7 +276,7 @@ class HierarchicalAutoencoder(Tokenizer):
         dropped = torch.rand(len(x), device=x.device) < self.level_dropout
         return torch.where(dropped, prefix, levels)
 
-    def _finer(self) -> list[int]:
+    def _upsamplings(self) -> list[int]:
         """Positions of each grid for one of the coarsest, along each dimension."""
         return [math.prod(self.factors[:level]) for level in range(len(self.factors))]
 
@@ -299,9 +299,9 @@ class HierarchicalAutoencoder(Tokenizer):
                 f"{tuple(grids[0].shape)}: give a batch of grids, one x of them as x[None]."
             )
         coarsest = grids[0].shape[1:dims]
-        for level, (grid, finer) in enumerate(zip(grids, self._finer(), strict=False)):
+        for level, (grid, factor) in enumerate(zip(grids, self._upsamplings(), strict=False)):
             trailing = _trailing(self.levels[level])
-            wanted = (len(grids[0]), *(length * finer for length in coarsest), *trailing)
+            wanted = (len(grids[0]), *(length * factor for length in coarsest), *trailing)
             if tuple(grid.shape) != wanted or len(wanted) != dims + len(trailing):
                 raise InputError(
                     f"Level {level} of {len(self.levels)} has the grid {tuple(grid.shape)}, which "
@@ -312,7 +312,7 @@ class HierarchicalAutoencoder(Tokenizer):
 
 
 def _trailing(quantizer: Quantizer) -> tuple[int, ...]:
-    """(Q,) of several indices a position, else ()."""
+    """(Q,) of several indices per position, else ()."""
     several = len(quantizer.codebook_sizes)
     return (several,) if several > 1 else ()
 

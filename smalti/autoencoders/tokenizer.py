@@ -2,8 +2,8 @@
 
 A tokenizer with one grid gives a tensor of indices, one with several a tuple of them, coarse to
 fine. What stands above both kinds, and a prior, sees one tensor in both cases, the *tokens*: the
-one grid (B, *grid), or several laid side by side as one row (B, P). `join` makes them of grids,
-`split` takes them apart again.
+one grid (B, *grid), or several laid side by side as one row (B, P). `pack` makes them of grids,
+`unpack` takes them apart again.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Tokenizer(nn.Module, Pretrained, ABC):
 
     Attributes:
         signal: What it is trained on.
-        downsampling: Signal positions a position of the coarsest grid, along each dimension.
+        downsampling: Signal positions per position of the coarsest grid, along each dimension.
         likelihood: p(x | h) of the decoder's output h, if it has one.
     """
 
@@ -58,11 +58,11 @@ class Tokenizer(nn.Module, Pretrained, ABC):
         """Indices, or of a hierarchy a prefix of the tuple → signals (B, C, *size)."""
 
     @abstractmethod
-    def tokens(self, x: Tensor) -> Tensor:
+    def encode_flat(self, x: Tensor) -> Tensor:
         """Signals x (B, C, *size) → their tokens, (B, *grid) or (B, P)."""
 
     @abstractmethod
-    def signals(self, tokens: Tensor) -> Tensor:
+    def decode_flat(self, tokens: Tensor) -> Tensor:
         """Tokens → signals (B, C, *size), clipped to their range."""
 
     @abstractmethod
@@ -118,7 +118,7 @@ class Tokenizer(nn.Module, Pretrained, ABC):
         for quantizer in dict.fromkeys(self.levels):  # one that two levels share learns once
             quantizer.update()
 
-    def join(self, grids: Sequence[Tensor]) -> Tensor:
+    def pack(self, grids: Sequence[Tensor]) -> Tensor:
         """The grids of B signals → tokens: of one grid (B, *grid), of several (B, P)."""
         if len(grids) != len(self.levels):
             raise InputError(
@@ -129,14 +129,14 @@ class Tokenizer(nn.Module, Pretrained, ABC):
             return grids[0]
         return torch.cat([grid.flatten(1) for grid in grids], 1)
 
-    def split(self, indices: Tensor) -> tuple[Tensor, ...]:
-        """The inverse of `join`, of signals of the model's size."""
+    def unpack(self, indices: Tensor) -> tuple[Tensor, ...]:
+        """The inverse of `pack`, of signals of the model's size."""
         if len(self.levels) == 1:
             return (indices,)
         if indices.ndim != 2 or indices.shape[1] != sum(map(math.prod, self.grids)):
             raise InputError(
                 f"Tokens of this model are rows (B, {sum(map(math.prod, self.grids))}), got the "
-                f"shape {tuple(indices.shape)}: give what `tokens` or `join` gave."
+                f"shape {tuple(indices.shape)}: give what `encode_flat` or `pack` gave."
             )
         parts = indices.split([math.prod(grid) for grid in self.grids], 1)
         return tuple(part.unflatten(1, grid) for part, grid in zip(parts, self.grids, strict=True))

@@ -132,7 +132,7 @@ class VariationalAutoencoder(ContinuousAutoencoder):
 
         Returns:
             `losses` are "reconstruction" = −log p(x | z) and "kl", the two terms of the negative
-            ELBO, in nats a dimension of the signal.
+            ELBO, in nats per dimension of the signal.
         """
         posterior = self.posterior(x)
         z = _draw(posterior)

@@ -49,14 +49,14 @@ def compare(  # noqa: PLR0913 - the options of the command
 ) -> None:
     """Puts quantizers head to head: the same encoder, bits, budget and order of the data for each.
 
-    Args:
+    Arguments:
         fields: Dotted options, of the recipe.
         data: A folder, a parquet, IDX files or a hub name, as for smalti fit; or the word gaussian,
             for vectors of N(0, I) in 128 dimensions, where the limit is known.
         quantizers: Short names, with commas between them; also diveq and ibq.
         seeds: Runs of each quantizer at each rate.
         budget: Optimizer steps of each run; a quarter as many for the small prior over its tokens.
-        bits: Bits an index, with commas between several; 9 if not given, 8 for gaussian.
+        bits: Bits per index, with commas between several; 9 if not given, 8 for gaussian.
         recipe: Whose data, network and optimizer are used; its fields are dotted options.
         out: Folder for the table, the plots and the runs.
         overwrite: Replace a table and plots that smalti did not write, too.

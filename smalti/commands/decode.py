@@ -29,12 +29,12 @@ def decode(
 ) -> None:
     """Turns token indices, or the latents of a continuous model, into images.
 
-    Args:
+    Arguments:
         folder: The run directory.
         tokens: A .npz or .parquet file with `indices` (N, *grid), or a .npz with `latents` (N, D).
             Of a hierarchy with `indices_1` … of the finer levels, as many as are to be used.
         out: A .png for one picture of all, or a folder for a file each.
-        columns: Images a row in the picture.
+        columns: Images per row in the picture.
         overwrite: Replace what smalti did not write, too.
     """
     model = load(folder)

@@ -29,7 +29,7 @@ def encode(
 ) -> None:
     """Turns images into token indices, or with a continuous model into latents.
 
-    Args:
+    Arguments:
         folder: The run directory.
         files: Image files.
         out: A .npz or .parquet file with `indices` (N, *grid), in the order of the files, and
@@ -47,8 +47,8 @@ def encode(
         write_latents(path, z, overwrite)
         print(f"{path}: latents {tuple(z.shape)}")
         return
-    indices, *finer = model.tokenizer.split(model.tokens(x))
-    grids = TokenGrids(indices, finer=tuple(finer))
+    indices, *finer = model.tokenizer.unpack(model.encode_flat(x))
+    grids = TokenGrids(indices, fine_levels=tuple(finer))
     write_tokens(path, grids, model.codebook_size, overwrite)
     shapes = ", ".join(str(tuple(grid.shape)) for grid in (indices, *finer))
     print(f"{path}: indices {shapes}, each below {model.codebook_size}")

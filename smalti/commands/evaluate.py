@@ -35,7 +35,7 @@ def again(
 ) -> int:
     """Measures a run on its test set and writes report.html, report.json and samples/.
 
-    Args:
+    Arguments:
         folder: The run directory.
         data: Where its data lie now, if they were moved; smalti fit with --data notes it for good.
         overwrite: Replace what smalti did not write, too.
@@ -129,6 +129,6 @@ def _histogram(model: Model) -> tuple[Prior | None, str]:
     if model.prior is None:
         return None, ""
     try:
-        return model.scheme("histogram"), ""
-    except InputError as error:  # damaged tokens cost this scheme alone
+        return model.prior_named("histogram"), ""
+    except InputError as error:  # damaged tokens cost this prior alone
         return None, str(error)

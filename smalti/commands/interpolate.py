@@ -33,12 +33,12 @@ def interpolate(  # noqa: PLR0913 - the options of the command
 
     A model with tokens mixes the vectors before they are quantized.
 
-    Args:
+    Arguments:
         folder: The run directory.
         files: Two images, each a file or the number of a test image of the run's data.
         steps: Images on the way, both ends included.
         out: A .png for one picture of all, or a folder for a file each.
-        columns: Images a row in the picture; all in one row if not given.
+        columns: Images per row in the picture; all in one row if not given.
         data: Where the run's data lie now, if they were moved.
         convert: Resize and crop images of another size, turn colour grey for a grey model.
         overwrite: Replace what smalti did not write, too.

@@ -32,7 +32,7 @@ def reconstruct(  # noqa: PLR0913 - the options of the command
 ) -> None:
     """Writes images above their reconstructions, and says how close they are.
 
-    Args:
+    Arguments:
         folder: The run directory.
         files: Image files.
         out: A .png for one picture (originals above reconstructions), or a folder for a file each.

@@ -30,7 +30,7 @@ def sample(  # noqa: PLR0913 - the options of the command
     complete: str | None = None,
     keep: str | None = None,
     convert: bool = False,
-    scheme: str = "prior",
+    prior: str = "learned",
     temperature: float = 1.0,
     top_k: int | None = None,
     top_p: float | None = None,
@@ -42,7 +42,7 @@ def sample(  # noqa: PLR0913 - the options of the command
 
     A continuous model has neither conditions nor tokens: it takes n, temperature and seed alone.
 
-    Args:
+    Arguments:
         folder: The run directory.
         out: A .png for one picture of all, or a folder for a file each.
         n: How many.
@@ -53,12 +53,12 @@ def sample(  # noqa: PLR0913 - the options of the command
         keep: Half that is given of an opaque image: top (if not said otherwise), bottom, left or
             right. Refused with an image that has transparent pixels.
         convert: Resize and crop the image to complete, turn colour grey for a grey model.
-        scheme: prior, histogram (token grids seen in training) or uniform.
+        prior: learned, histogram (token grids seen in training) or uniform.
         temperature: Below 1 for likelier, above 1 for more varied samples.
         top_k: Draw from the k likeliest indices only.
         top_p: Draw from the likeliest indices that hold this share of the probability.
         seed: Makes the result repeatable.
-        columns: Images a row in the picture.
+        columns: Images per row in the picture.
         overwrite: Replace what smalti did not write, too.
     """
     if complete is None and (keep is not None or convert):
@@ -71,9 +71,9 @@ def sample(  # noqa: PLR0913 - the options of the command
     model = load(folder)
     if isinstance(model, ContinuousModel):
         _check_plain(time=time, label=label, complete=complete, top_k=top_k, top_p=top_p)
-        if scheme != "prior":
+        if prior != "learned":
             raise InputError(
-                f"A continuous model has one prior, got --scheme {scheme}: leave it out."
+                f"A continuous model has one prior, got --prior {prior}: leave it out."
             )
         pictures.write(model.sample(n, seed=seed, temperature=temperature))
         return
@@ -82,7 +82,7 @@ def sample(  # noqa: PLR0913 - the options of the command
     images = model.sample(
         n,
         condition,
-        scheme=scheme,
+        prior=prior,
         known=known,
         seed=seed,
         temperature=temperature,

@@ -33,7 +33,7 @@ def traverse(  # noqa: PLR0913 - the options of the command
     """Changes one latent dimension of an image at a time: one row each, the one that holds most
     first.
 
-    Args:
+    Arguments:
         folder: The run directory.
         file: An image file, or the number of a test image of the run's data.
         rows: How many dimensions; all if not given.

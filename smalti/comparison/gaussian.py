@@ -1,6 +1,6 @@
 """Quantizers on a source whose limit is known: x ~ N(0, I) in D dimensions.
 
-No code of b bits a vector has a mean squared error a dimension below
+No code of b bits per vector has a mean squared error per dimension below
 
     D(b) = 2^(−2b/D),
 
@@ -41,7 +41,7 @@ FIGURES = (DISTORTION, "usage", "perplexity", "seconds")
 
 
 def bound(bits: float, dim: int = DIM) -> float:
-    """The least mean squared error a dimension at so many bits a vector.
+    """The least mean squared error per dimension at so many bits per vector.
 
     Example:
         >>> round(bound(8), 3)
@@ -122,9 +122,9 @@ def _built(chosen: Method, bits: int, steps: int) -> Quantizer:
     parser = ArgumentParser(exit_on_error=False)
     parser.add_argument("--quantizer", type=Quantizer)
     quantizer = chosen.quantizer(bits, DIM, steps)
-    if "revival" in quantizer["init_args"]:
+    if "dead_code_reset" in quantizer["init_args"]:
         # On single vectors, in so many dimensions, codewords die again.
-        quantizer["init_args"]["revival"]["init_args"]["onto"] = "codewords"
+        quantizer["init_args"]["dead_code_reset"]["init_args"]["strategy"] = "codewords"
     config = parser.parse_object({"quantizer": quantizer})
     built: Quantizer = parser.instantiate(config).quantizer
     return built
@@ -132,5 +132,5 @@ def _built(chosen: Method, bits: int, steps: int) -> Quantizer:
 
 @torch.no_grad()
 def _distortion(quantizer: Quantizer, x: Tensor) -> float:
-    """Mean squared error a dimension of x decoded from its indices."""
+    """Mean squared error per dimension of x decoded from its indices."""
     return float((quantizer.decode(quantizer.encode(x)) - x).square().mean())

@@ -1,7 +1,7 @@
 """Quantizers head to head on data: everything equal but the quantizer.
 
 For each rate, method and seed one run: the same encoder with the same first weights, the same
-number of bits an index, optimizer, steps and order of the examples, then the same small prior over
+number of bits per index, optimizer, steps and order of the examples, then the same small prior over
 the tokens. A run is a run directory like any other, with a report of its own; what is done is not
 done again.
 """
@@ -42,7 +42,7 @@ FIGURES = {
     "PSNR, dB": ("reconstruction", "psnr"),
     "usage": ("codebook", "usage"),
     "perplexity": ("codebook", "perplexity"),
-    "prior, nats an index": ("rate", "prior", "nats_per_index"),
+    "prior, nats per index": ("rate", "prior", "nats_per_index"),
 }
 
 
@@ -84,7 +84,7 @@ def head_to_head(
             "Quantizers are compared in a tokenizer, got the recipe of a continuous autoencoder: "
             "choose e.g. fashion-mnist."
         )
-    if tokenizer.finer:
+    if tokenizer.fine_levels:
         raise InputError(
             f"Quantizers are compared in a tokenizer of one level, got the recipe of one with "
             f"{len(tokenizer.downsamplings)}: choose e.g. images64."

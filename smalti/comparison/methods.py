@@ -1,6 +1,6 @@
 """The quantizers that are compared, by short names: all with K = 2^bits and the same dimension.
 
-What has a codebook starts from k-means and has its dead codewords revived in the same way, until
+What has a codebook starts from k-means and has its dead codewords reset in the same way, until
 four fifths of the training are over; otherwise one would compare the care that was taken, not the
 methods. What quantizes numbers and not vectors stands between two learned linear maps.
 """
@@ -51,9 +51,9 @@ def _vector(codebook: str, estimator: str) -> Callable[[int, int, int], Config]:
     def quantizer(bits: int, dim: int, steps: int) -> Config:
         return _part(
             "VectorQuantizer",
-            codebook=_part(codebook, size=2**bits, dim=dim),
+            codebook=_part(codebook, codebook_size=2**bits, dim=dim),
             estimator=_part(estimator),
-            revival=_part("Revival", stop_after=4 * steps // 5),
+            dead_code_reset=_part("DeadCodeReset", stop_after=4 * steps // 5),
         )
 
     return quantizer
@@ -67,15 +67,15 @@ def _projected(inner: Callable[[int], Config]) -> Callable[[int, int, int], Conf
 
 
 def _finite_scalar(bits: int) -> Config:
-    """Levels that are powers of two, at most 8, as equal as can be: 9 bits are 8 · 8 · 8."""
+    """Numbers of values: powers of two, at most 8, as equal as can be; 9 bits are 8 · 8 · 8."""
     places = -(-bits // 3)
-    levels = [2 ** (bits // places + (place < bits % places)) for place in range(places)]
-    return _part("FiniteScalarQuantizer", levels=levels, bound=_part("SymmetricBound"))
+    num_values = [2 ** (bits // places + (place < bits % places)) for place in range(places)]
+    return _part("FiniteScalarQuantizer", num_values=num_values, bound=_part("SymmetricBound"))
 
 
 def _gumbel(bits: int, dim: int, steps: int) -> Config:
     annealing = _part("Annealing", updates=steps)
-    return _part("GumbelQuantizer", size=2**bits, dim=dim, temperature=annealing)
+    return _part("GumbelQuantizer", codebook_size=2**bits, dim=dim, temperature=annealing)
 
 
 # Chosen on validation images of Fashion-MNIST. On the sphere less keeps all words in use.

@@ -192,7 +192,7 @@ class Comparison:
         if self.bound is not None:
             least = [self.bound(bits) for bits in self.rates]
             axes.plot(self.rates, least, color=GREY, linestyle="--", marker="_", label="bound")
-        axes.set_xlabel("bits an index", color=GREY)
+        axes.set_xlabel("bits per index", color=GREY)
         axes.set_ylabel(f"{self.distortion}, test", color=GREY)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         return _finished(plot, axes)

@@ -1,8 +1,8 @@
 """Conditions: what the samples of a prior are asked to be."""
 
 from smalti.conditions.base import Condition
-from smalti.conditions.coarse_tokens import GridsAbove
+from smalti.conditions.coarse_tokens import CoarseTokens
 from smalti.conditions.label import Label
 from smalti.conditions.time_of_day import TimeOfDay
 
-__all__ = ["Condition", "GridsAbove", "Label", "TimeOfDay"]
+__all__ = ["Condition", "CoarseTokens", "Label", "TimeOfDay"]

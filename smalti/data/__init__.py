@@ -1,6 +1,14 @@
 """Data: what is the same for all kinds: sources, their splits, and examples."""
 
-from smalti.data.base import Batch, Examples, Factored, Source, SplitName, Splits
-from smalti.data.splitting import HeldOut
+from smalti.data.base import Batch, Examples, FactorizedSource, Source, SplitName, Splits
+from smalti.data.splitting import SplitFractions
 
-__all__ = ["Batch", "Examples", "Factored", "HeldOut", "Source", "SplitName", "Splits"]
+__all__ = [
+    "Batch",
+    "Examples",
+    "FactorizedSource",
+    "SplitFractions",
+    "Source",
+    "SplitName",
+    "Splits",
+]

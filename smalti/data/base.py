@@ -31,7 +31,7 @@ from smalti.signals import Signal
 if TYPE_CHECKING:
     from smalti.data.manifest import Manifest
 
-__all__ = ["Batch", "Examples", "Factored", "Source", "SplitName", "Splits"]
+__all__ = ["Batch", "Examples", "FactorizedSource", "Source", "SplitName", "Splits"]
 
 
 SplitName = Literal["train", "validation", "test"]
@@ -163,17 +163,17 @@ class Source(ABC):
         """
 
 
-class Factored(Source):
-    """Abstract: a source whose examples were made from known factors, each of a few levels."""
+class FactorizedSource(Source):
+    """Abstract: a source whose examples were made from known factors, each of a few values."""
 
     @property
     @abstractmethod
     def factors(self) -> dict[str, int]:
-        """The names of the F factors, and how many levels each has."""
+        """The names of the F factors, and how many values each takes."""
 
     @abstractmethod
-    def levels(self, split: SplitName, indices: Sequence[int]) -> Tensor:
-        """(B, F), int64: the levels, from 0, of the examples of these numbers of a split."""
+    def values(self, split: SplitName, indices: Sequence[int]) -> Tensor:
+        """(B, F), int64: the values, from 0, of the examples of these numbers of a split."""
 
 
 def _evenly(labels: Tensor) -> Tensor:

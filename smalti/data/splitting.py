@@ -29,13 +29,13 @@ import numpy as np
 from smalti.counting import counted
 from smalti.errors import InputError
 
-__all__ = ["HeldOut", "SIZE", "fingerprint", "held_out", "share_of_hash"]
+__all__ = ["SplitFractions", "SIZE", "fingerprint", "held_out", "share_of_hash"]
 
 SIZE = 16  # bytes of a fingerprint
 
 
 @dataclass(frozen=True)
-class HeldOut:
+class SplitFractions:
     """What is held out of the training examples, where a data set has no such split of its own.
 
     Arguments:

@@ -1,7 +1,7 @@
 """What a model is worth: figures with their protocols, pictures, and one report of both."""
 
+from smalti.evaluation.evaluation_context import Limits
 from smalti.evaluation.latent_suite import evaluate_latents
-from smalti.evaluation.material import Limits
 from smalti.evaluation.report import Picture, Report
 from smalti.evaluation.suite import evaluate
 from smalti.reporting.figures import Figure

@@ -1,4 +1,4 @@
-"""Bits a dimension of images: what they cost in all, to the last bit of every value.
+"""Bits per dimension of images: what they cost in all, to the last bit of every value.
 
 A tokenizer whose decoder has a likelihood p(x | q), and a prior p(q) over its token grids, make a
 code for images x of D = C·H·W values: first the grid q that the encoder gives, then x given q.
@@ -29,7 +29,7 @@ __all__ = ["bits_figure", "tokenizer_bits", "uniform_nats"]
 
 
 def bits_figure(nats: float, likelihood: Likelihood, dims: int, protocol: str) -> Figure:
-    """Bits a dimension, of the values that the likelihood is of.
+    """Bits per dimension, of the values that the likelihood is of.
 
     Arguments:
         nats: −log p(x) or a bound of it, the mean over images, as the likelihood gives them.
@@ -42,10 +42,10 @@ def bits_figure(nats: float, likelihood: Likelihood, dims: int, protocol: str) -
         >>> bits_figure(12 * math.log(256), Categorical(), 12, "test set")["value"]
         8.0
     """
-    values = f"of {dims} values in {likelihood.levels} levels"
-    if likelihood.levels is None:
+    values = f"of {dims} dimensions of {likelihood.num_values} values"
+    if likelihood.num_values is None:
         values = f"of {dims} 8-bit values, each with the probability density × 2/255"
-    if likelihood.levels == 2:
+    if likelihood.num_values == 2:
         values += ", grey ones as random black and white"
     value = bits_per_dim(likelihood.discretised(nats, dims), dims)
     return figure(value, "bits", f"{protocol}; {values}")
@@ -59,7 +59,7 @@ def uniform_nats(codebook_sizes: tuple[int, ...], positions: int) -> float:
 def tokenizer_bits(
     rates: Mapping[str, float], nll: Tensor, likelihood: Likelihood, dims: int, measured_on: str
 ) -> dict[str, Figure]:
-    """Bits a dimension under each prior, and those of the images given their tokens alone.
+    """Bits per dimension under each prior, and those of the images given their tokens alone.
 
     Arguments:
         rates: By prior, the mean of −log p(q) over images, in nats.

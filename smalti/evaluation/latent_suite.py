@@ -24,12 +24,12 @@ from smalti.conditions import TimeOfDay
 from smalti.data import Splits
 from smalti.errors import InputError
 from smalti.evaluation.curves import plot_dimensions
-from smalti.evaluation.latents import LatentMaterial, bound_figures, latent_figures
-from smalti.evaluation.material import Limits, check_fits, measuring
+from smalti.evaluation.evaluation_context import Limits, check_fits, measuring
+from smalti.evaluation.latents import LatentEvaluationContext, bound_figures, latent_figures
 from smalti.evaluation.report import Picture, Report
 from smalti.evaluation.sections import (
-    closeness,
     data_facts,
+    feature_distances,
     images_in_bits,
     inception,
     parameters,
@@ -67,70 +67,70 @@ def evaluate_latents(  # noqa: PLR0913 - as of evaluate
     """
     check_fits(model.autoencoder.signal, splits)
     with measuring(seed, model.autoencoder):
-        material = LatentMaterial(model.autoencoder, splits, limits or Limits(), seed)
+        subject = LatentEvaluationContext(model.autoencoder, splits, limits or Limits(), seed)
         report = Report(title)
         with report.attempt("Description"):
-            _describe(material, report)
-        reconstructions(material, report)
-        _samples(material, report)
-        _latents(material, report)
-        closeness(material, report)
-        inception(material, report)
+            _describe(subject, report)
+        reconstructions(subject, report)
+        _samples(subject, report)
+        _latents(subject, report)
+        feature_distances(subject, report)
+        inception(subject, report)
         if isinstance(splits.condition, TimeOfDay):
             with report.attempt("Reading of clocks", "clocks"):
-                read_clocks(material, ClockReader(splits.signal.size[0]), report)
+                read_clocks(subject, ClockReader(splits.signal.size[0]), report)
             report.missing["Generated clocks"] = "there is no prior conditional on the time."
         training_curves(curves or {}, report)
     return report
 
 
-def _describe(material: LatentMaterial, report: Report) -> None:
+def _describe(subject: LatentEvaluationContext, report: Report) -> None:
     """The summary and the facts."""
-    splits, model = material.splits, material.autoencoder
+    splits, model = subject.splits, subject.autoencoder
     report.summary = f"{images_in_bits(splits)}, become {number(model.dim)} real numbers."
     report.facts |= data_facts(splits)
     likelihood = model.likelihood
     given = "" if likelihood is None else f" with the likelihood {type(likelihood).__name__}"
     report.facts["Autoencoder"] = f"{type(model).__name__}{given}, {parameters(model)}"
-    report.facts["Seed of the evaluation"] = str(material.seed)
+    report.facts["Seed of the evaluation"] = str(subject.seed)
 
 
-def _samples(material: LatentMaterial, report: Report) -> None:
+def _samples(subject: LatentEvaluationContext, report: Report) -> None:
     """Draws from the model's own prior."""
     prior = (
         "N(0, I)"
-        if isinstance(material.autoencoder, VariationalAutoencoder)
+        if isinstance(subject.autoencoder, VariationalAutoencoder)
         else "the Gaussian of the latents of training images"
     )
     with report.attempt("Picture of samples"):
-        images = torch.cat(list(material.decoded(material.drawn[: material.limits.shown])))
+        images = torch.cat(list(subject.decoded(subject.drawn[: subject.limits.shown])))
         report.pictures["samples/prior"] = Picture(grid(images), f"Latents drawn from {prior}.")
 
 
-def _latents(material: LatentMaterial, report: Report) -> None:
+def _latents(subject: LatentEvaluationContext, report: Report) -> None:
     """Bounds, what the dimensions hold, and pictures of ways through the latent space."""
-    model = material.autoencoder
+    model = subject.autoencoder
     with report.attempt("Likelihood"):
         if not isinstance(model, VariationalAutoencoder):
             raise InputError("a plain autoencoder is no model of the data's distribution.")
-        report.figures["bounds"] = bound_figures(material, model)
+        report.figures["bounds"] = bound_figures(subject, model)
     with report.attempt("What latents say of images", "latents"):
-        report.figures["latents"] = latent_figures(material)
+        report.figures["latents"] = latent_figures(subject)
     with report.attempt("Picture of the latent dimensions"):
-        what = "variance" if material.kl is None else "nats (KL)"
+        what = "variance" if subject.kl is None else "nats (KL)"
         report.pictures["latents/dimensions"] = Picture(
-            plot_dimensions(_held(material), what),
+            plot_dimensions(_held(subject), what),
             f"The {what} of each latent dimension on the test set, the largest first.",
         )
     with report.attempt("Picture of interpolations"):
         report.pictures["latents/interpolations"] = Picture(
-            grid(_ways(material), columns=STEPS + 2),
+            grid(_ways(subject), columns=STEPS + 2),
             "Test images at both ends of a row, and between them what the straight line between "
             "their latents is decoded to.",
         )
     with report.attempt("Picture of traversals"):
-        (x,) = material.test_images(material.order[:1])
-        order = _held(material).argsort(descending=True)[:TRAVERSED]
+        (x,) = subject.test_images(subject.order[:1])
+        order = _held(subject).argsort(descending=True)[:TRAVERSED]
         reach = 3.0
         rows = model.traverse(x, order, STEPS, reach).flatten(0, 1)
         report.pictures["latents/traversals"] = Picture(
@@ -141,24 +141,24 @@ def _latents(material: LatentMaterial, report: Report) -> None:
         )
 
 
-def _held(material: LatentMaterial) -> Tensor:
+def _held(subject: LatentEvaluationContext) -> Tensor:
     """Returns what each latent dimension holds, (D,): nats, or the variance of its values."""
-    if material.kl is not None:
-        return material.kl
-    return material.encoded.mean.var(0, correction=min(1, len(material.encoded.mean) - 1))
+    if subject.kl is not None:
+        return subject.kl
+    return subject.encoded.mean.var(0, correction=min(1, len(subject.encoded.mean) - 1))
 
 
-def _ways(material: LatentMaterial) -> Tensor:
+def _ways(subject: LatentEvaluationContext) -> Tensor:
     """Interpolations between test images, of different classes where they have any."""
-    material.check_test()
-    order, conditions = material.order, material.encoded.conditions
+    subject.check_test()
+    order, conditions = subject.order, subject.encoded.conditions
     rows: list[Tensor] = []
     for a in order[:WAYS].tolist():
         others = order[order != a] if len(order) > 1 else order
         if conditions is not None and bool((conditions != conditions[a]).any()):
             others = order[conditions[order] != conditions[a]]
         b = others[(a + len(rows)) % len(others)].item()
-        x_a, x_b = material.test_images(torch.tensor([a, b]))
-        way = material.autoencoder.interpolate(x_a, x_b, STEPS)
+        x_a, x_b = subject.test_images(torch.tensor([a, b]))
+        way = subject.autoencoder.interpolate(x_a, x_b, STEPS)
         rows.append(torch.cat([x_a[None], way, x_b[None]]))
     return torch.cat(rows)

@@ -1,11 +1,11 @@
 """What is measured of latent vectors: bounds of the likelihood, and what each dimension holds.
 
     ELBO          E_q log p(x | z) − KL(q(z | x) ‖ N(0, I))           one draw an image
-    importance    log 1/K Σ_k p(x, z_k) / q(z_k | x)                  K draws an image
+    importance    log 1/K Σ_k p(x, z_k) / q(z_k | x)                  K draws per image
     active units  dimensions whose posterior mean moves with the data
     information   I(x; z), how much a draw of z says about which image it was
 
-All are means over test images, in nats. Bits a dimension of 8-bit images follow from both bounds;
+All are means over test images, in nats. Bits per dimension of 8-bit images follow from both bounds;
 they may be compared with those of tokens (`rate`, with the likelihood of a tokenizer), for they are
 bounds of the same. The terms of the ELBO are told apart: −log p(x | z) is what the decoder leaves
 unsaid, the KL what is said by the latents. A dimension whose KL is 0 says nothing.
@@ -25,13 +25,13 @@ from smalti.autoencoders.variational import Posterior, kl_to_normal
 from smalti.data import Splits
 from smalti.errors import InputError
 from smalti.evaluation.bits import bits_figure
-from smalti.evaluation.material import Limits, Material
+from smalti.evaluation.evaluation_context import EvaluationContext, Limits
 from smalti.evaluation.representation import active_units, gaussian_information
 from smalti.evaluation.sampling import device_of
 from smalti.modalities.image.metrics import ReconstructionQuality
 from smalti.reporting.figures import Figure, figure, number
 
-__all__ = ["EncodedLatents", "LatentMaterial", "bound_figures", "latent_figures"]
+__all__ = ["EncodedLatents", "LatentEvaluationContext", "bound_figures", "latent_figures"]
 
 logger = logging.getLogger(__name__)
 
@@ -57,8 +57,8 @@ class EncodedLatents(NamedTuple):
     conditions: Tensor | None
 
 
-class LatentMaterial(Material):
-    """The material of a continuous autoencoder.
+class LatentEvaluationContext(EvaluationContext):
+    """The subject of a continuous autoencoder.
 
     Arguments:
         autoencoder: Expected in evaluation mode.
@@ -75,15 +75,15 @@ class LatentMaterial(Material):
 
     @property
     def conditional(self) -> list[str]:
-        """See `Material.conditional`: none, for these models know no conditions."""
+        """See `EvaluationContext.conditional`: none, for these models know no conditions."""
         return []
 
     def reconstructed(self, chosen: Tensor) -> Iterator[Tensor]:
-        """See `Material.reconstructed`: from the latents that `encode` gives."""
+        """See `EvaluationContext.reconstructed`: from the latents that `encode` gives."""
         return self.decoded(self.encoded.mean[chosen])
 
     def sampled_sets(self) -> dict[str, Callable[[], Iterator[Tensor]]]:
-        """See `Material.sampled_sets`: draws from the model's own prior."""
+        """See `EvaluationContext.sampled_sets`: draws from the model's own prior."""
         return {"prior": lambda: self.decoded(self.drawn[: self.compared])}
 
     def decoded(self, z: Tensor) -> Iterator[Tensor]:
@@ -138,26 +138,28 @@ class LatentMaterial(Material):
         return kl_to_normal(Posterior(mean, log_variance)).mean(0)
 
 
-def bound_figures(material: LatentMaterial, model: VariationalAutoencoder) -> dict[str, Figure]:
-    """Both bounds of the likelihood in nats and bits a dimension, and the terms of the ELBO."""
-    encoded, kl = material.encoded, material.kl
+def bound_figures(
+    subject: LatentEvaluationContext, model: VariationalAutoencoder
+) -> dict[str, Figure]:
+    """Both bounds of the likelihood in nats and bits per dimension, and the terms of the ELBO."""
+    encoded, kl = subject.encoded, subject.kl
     assert encoded.nll is not None
     assert kl is not None
     nll, held = encoded.nll.double().mean().item(), kl.double().sum().item()
-    one = f"{material.test_set}, one draw an image; mean over images of"
-    chosen = material.order[: material.limits.bounded]
-    draws = material.limits.importance
+    one = f"{subject.test_set}, one draw an image; mean over images of"
+    chosen = subject.order[: subject.limits.bounded]
+    draws = subject.limits.importance
     logger.info("weighing %d draws for each of %d test images", draws, len(chosen))
-    generator = torch.Generator().manual_seed(material.seed)
+    generator = torch.Generator().manual_seed(subject.seed)
     weighted = -torch.cat(
         [
-            model.log_likelihood(material.test_images(part), draws, generator).cpu()
-            for part in chosen.split(material.limits.batch_size)
+            model.log_likelihood(subject.test_images(part), draws, generator).cpu()
+            for part in chosen.split(subject.limits.batch_size)
         ]
     )
     many = (
-        f"N = {number(len(chosen))} of the test set, drawn at random, {draws} draws an image; mean "
-        f"over images of the importance-weighted bound of −log p(x)"
+        f"N = {number(len(chosen))} of the test set, drawn at random, {draws} draws per image; "
+        f"mean over images of the importance-weighted bound of −log p(x)"
     )
     tightest = weighted.double().mean().item()
 
@@ -168,30 +170,30 @@ def bound_figures(material: LatentMaterial, model: VariationalAutoencoder) -> di
     return {
         "negative_elbo": figure(nll + held, "nats", f"{one} −ELBO = −log p(x | z) + KL{of}"),
         "reconstruction": figure(nll, "nats", f"{one} −log p(x | z){of}"),
-        "kl": figure(held, "nats", f"{material.test_set}; mean over images of KL(q(z | x) ‖ p(z))"),
+        "kl": figure(held, "nats", f"{subject.test_set}; mean over images of KL(q(z | x) ‖ p(z))"),
         "importance": figure(tightest, "nats", f"{many}{of}"),
         "negative_elbo_bits": bits(nll + held, f"{one} −ELBO"),
         "importance_bits": bits(tightest, many),
     }
 
 
-def latent_figures(material: LatentMaterial) -> dict[str, Figure]:
+def latent_figures(subject: LatentEvaluationContext) -> dict[str, Figure]:
     """How many dimensions are used, and how much they say."""
-    mean, log_variance = material.encoded.mean, material.encoded.log_variance
+    mean, log_variance = subject.encoded.mean, subject.encoded.log_variance
     if len(mean) < 2:
         raise InputError("what latents say of images shows on two test images at least.")
     figures = {
         "active_units": figure(
             active_units(mean, INACTIVE),
             "dimensions",
-            f"{material.test_set}; of {mean.shape[1]} latent dimensions those whose value has a "
+            f"{subject.test_set}; of {mean.shape[1]} latent dimensions those whose value has a "
             f"variance above {INACTIVE} over the set",
         )
     }
     if log_variance is None:
         return figures
-    chosen = material.order[:INFORMED]
-    generator = torch.Generator().manual_seed(material.seed)
+    chosen = subject.order[:INFORMED]
+    generator = torch.Generator().manual_seed(subject.seed)
     figures["information"] = figure(
         gaussian_information(mean[chosen], log_variance[chosen], generator=generator),
         "nats",

@@ -15,7 +15,7 @@ from torch import Tensor
 from smalti.autoencoders import Tokenizer
 from smalti.counting import counted
 from smalti.evaluation.batches import pieces
-from smalti.evaluation.material import TokenMaterial
+from smalti.evaluation.evaluation_context import TokenEvaluationContext
 from smalti.evaluation.rate import OF_TOKENS
 from smalti.evaluation.report import Picture, Report
 from smalti.modalities.image.metrics import ReconstructionQuality
@@ -28,26 +28,26 @@ __all__ = ["levels", "prefix"]
 SHOWN, MEASURED = 8, 1000  # images
 
 
-def levels(material: TokenMaterial, report: Report) -> None:
+def levels(subject: TokenEvaluationContext, report: Report) -> None:
     """Of a hierarchical tokenizer: pictures and figures of every prefix of its levels."""
-    tokenizer = material.tokenizer
+    tokenizer = subject.tokenizer
     count = len(tokenizer.levels)
     if count == 1:
         return
     with report.attempt("Picture of the levels"):
-        chosen = material.order[:SHOWN]
-        rows = [material.test_images(chosen)]
-        rows += [prefix(tokenizer, material.encoded.indices[chosen], n + 1) for n in range(count)]
+        chosen = subject.order[:SHOWN]
+        rows = [subject.test_images(chosen)]
+        rows += [prefix(tokenizer, subject.encoded.indices[chosen], n + 1) for n in range(count)]
         report.pictures["levels"] = Picture(
             grid(torch.cat(rows), columns=len(chosen)),
             "Test images above; below them what is left of them in the first level, in the first "
             "two, and so on.",
         )
     with report.attempt("What the levels hold", "levels"):
-        report.figures["levels"] = {str(n): _quality(material, n) for n in range(count)}
-    if isinstance(material.prior, Cascade) and "levels" in report.figures:
+        report.figures["levels"] = {str(n): _quality(subject, n) for n in range(count)}
+    if isinstance(subject.prior, Cascade) and "levels" in report.figures:
         with report.attempt("Rates of the levels"):
-            for name, rate in _rates(material, material.prior).items():
+            for name, rate in _rates(subject, subject.prior).items():
                 report.figures["levels"][name] |= rate
 
 
@@ -55,44 +55,44 @@ def levels(material: TokenMaterial, report: Report) -> None:
 def prefix(tokenizer: Tokenizer, tokens: Tensor, n: int) -> Tensor:
     """Images (B, C, H, W) from the first n levels of tokens (B, P)."""
     device = next(tokenizer.parameters()).device
-    return tokenizer.decode(tokenizer.split(tokens.to(device))[:n])
+    return tokenizer.decode(tokenizer.unpack(tokens.to(device))[:n])
 
 
-def _quality(material: TokenMaterial, level: int) -> dict[str, Figure]:
+def _quality(subject: TokenEvaluationContext, level: int) -> dict[str, Figure]:
     """How faithful reconstructions from the levels up to this one are."""
-    material.check_test()
-    numbers = material.order[:MEASURED]
+    subject.check_test()
+    numbers = subject.order[:MEASURED]
     quality = ReconstructionQuality()
-    for (piece,) in pieces(numbers, size=material.limits.batch_size):
+    for (piece,) in pieces(numbers, size=subject.limits.batch_size):
         assert piece is not None
-        x_hat = prefix(material.tokenizer, material.encoded.indices[piece], level + 1)
-        quality.update(material.test_images(piece), x_hat)
-    shape = "×".join(map(str, material.tokenizer.grids[level]))
+        x_hat = prefix(subject.tokenizer, subject.encoded.indices[piece], level + 1)
+        quality.update(subject.test_images(piece), x_hat)
+    shape = "×".join(map(str, subject.tokenizer.grids[level]))
     measured = quality.figures(
         f"N = {len(numbers)} of the test set; level {level} ({shape}) and those above it decoded"
     )
     return {name: measured[name] for name in ("mse_over_variance", "psnr")}
 
 
-def _rates(material: TokenMaterial, prior: Cascade) -> dict[str, dict[str, Figure]]:
-    """Nats an index and bits an image of each level."""
-    indices, context = material.encoded.indices, material.encoded.conditions
+def _rates(subject: TokenEvaluationContext, prior: Cascade) -> dict[str, dict[str, Figure]]:
+    """Nats per index and bits per image of each level."""
+    indices, context = subject.encoded.indices, subject.encoded.conditions
     context = None if prior.condition is None else context
     nats = torch.zeros(len(prior.levels), dtype=torch.float64)
-    for piece, condition in pieces(indices, context, size=material.limits.batch_size):
+    for piece, condition in pieces(indices, context, size=subject.limits.batch_size):
         assert piece is not None
         nats -= prior.log_probs(piece, condition).double().sum(0).cpu()
     rates = {}
-    for level, (of_level, own) in enumerate(zip(prior.levels, nats.tolist(), strict=True)):
+    for level, (one_level, own) in enumerate(zip(prior.levels, nats.tolist(), strict=True)):
         given = f", given its {prior.condition.name}" if prior.condition is not None else ""
         above = f"{given} and the levels above" if level else given
         protocol = (
-            f"{material.test_set}, {counted(of_level.positions, 'index', 'indices')} an image, "
-            f"K = {of_level.codebook_size}{above}; mean of −log p over images, {OF_TOKENS}"
+            f"{subject.test_set}, {counted(one_level.positions, 'index', 'indices')} per image, "
+            f"K = {one_level.codebook_size}{above}; mean of −log p over images, {OF_TOKENS}"
         )
         an_image = own / len(indices)
         rates[str(level)] = {
-            "nats_per_index": figure(an_image / of_level.positions, "nats", protocol),
+            "nats_per_index": figure(an_image / one_level.positions, "nats", protocol),
             "bits_per_image": figure(an_image / math.log(2), "bits", protocol),
         }
     return rates

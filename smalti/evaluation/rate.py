@@ -1,12 +1,12 @@
-"""What an image costs in tokens: nats and bits an index, and bits an image, under each prior.
+"""What an image costs in tokens: nats and bits per index, and bits per image, under each prior.
 
 A prior p over token grids q (n indices of K codewords) is also a code: an ideal entropy coder
 spends −log2 p(q) bits on the grid, up to two bits more in practice. On grids of images that no
 part of the model was trained on,
 
-    nats an index  = mean over images of − ln p(q) / n
-    bits an index  = nats / ln 2
-    bits an image  = n · bits an index          the uniform code needs n · log2 K
+    nats per index  = mean over images of − ln p(q) / n
+    bits per index  = nats / ln 2
+    bits per image  = n · bits per index          the uniform code needs n · log2 K
 
 These are likelihoods of *tokens*. What the decoder makes of them is not the image, so alone they
 bound no likelihood of pixels and must not be compared with bits/dim of models of pixels: for that a
@@ -58,7 +58,7 @@ def rate_figures(
     measured_on: str,
     batch_size: int = 256,
 ) -> dict[str, dict[str, Figure]]:
-    """For each prior with a likelihood: nats and bits an index, bits an image, share of uniform."""
+    """Measures each prior with a likelihood: nats and bits per index, bits per image, share."""
     positions = indices[0].numel()
     figures = {}
     for name, prior in priors.items():
@@ -77,7 +77,7 @@ def rate_figures(
                 f"of these {number(len(indices))} are among them"
             )
         protocol = (
-            f"{measured_on}, {counted(positions, 'index', 'indices')} an image, K = "
+            f"{measured_on}, {counted(positions, 'index', 'indices')} per image, K = "
             f"{prior.codebook_size}{given}"
             f"{replay}; mean of −log p over images, {OF_TOKENS}"
         )

@@ -25,15 +25,15 @@ from torch import Tensor
 from smalti.conditions import Label
 from smalti.evaluation.classifier import Classifier, train_classifier
 from smalti.evaluation.curves import plot_rejection
+from smalti.evaluation.evaluation_context import TokenEvaluationContext
 from smalti.evaluation.fidelity import features_of, frechet_distance, gaussian
-from smalti.evaluation.material import TokenMaterial
 from smalti.evaluation.report import Picture, Report
 from smalti.evaluation.sections import CLASSIFIER
 from smalti.modalities.image.pictures import grid
 from smalti.priors import Prior
 from smalti.reporting.figures import figure, number
 
-__all__ = ["rejection", "surest"]
+__all__ = ["rejection", "top_fraction"]
 
 logger = logging.getLogger(__name__)
 
@@ -41,7 +41,7 @@ SHARES = (1.0, 0.5, 0.25)
 LEAST = 8  # samples that are compared, at the smallest share
 
 
-def surest(scores: Tensor, labels: Tensor, share: float) -> Tensor:
+def top_fraction(scores: Tensor, labels: Tensor, share: float) -> Tensor:
     """The numbers of the best of each label: ⌈share · its count⌉ of them, in order.
 
     Arguments:
@@ -50,7 +50,7 @@ def surest(scores: Tensor, labels: Tensor, share: float) -> Tensor:
         share: Above 0, at most 1.
 
     Example:
-        >>> surest(torch.tensor([0.1, 0.9, 0.5, 0.2]), torch.tensor([0, 0, 1, 1]), 0.5)
+        >>> top_fraction(torch.tensor([0.1, 0.9, 0.5, 0.2]), torch.tensor([0, 0, 1, 1]), 0.5)
         tensor([1, 2])
     """
     kept = []
@@ -61,31 +61,31 @@ def surest(scores: Tensor, labels: Tensor, share: float) -> Tensor:
     return torch.cat(kept).sort().values
 
 
-def rejection(material: TokenMaterial, report: Report) -> None:
+def rejection(subject: TokenEvaluationContext, report: Report) -> None:
     """With labels and a prior conditional on them: quality and diversity over the share kept."""
-    prior, n = material.prior, material.compared // 2
+    prior, n = subject.prior, subject.compared // 2
     if prior is None or not isinstance(prior.condition, Label):
         return
     if CLASSIFIER in report.missing or n < LEAST:  # why is said there
         return
     with report.attempt("Rejection sampling", "rejection"):
-        _measure(material, prior, n, report)
+        _measure(subject, prior, n, report)
 
 
-def _measure(material: TokenMaterial, prior: Prior, n: int, report: Report) -> None:
+def _measure(subject: TokenEvaluationContext, prior: Prior, n: int, report: Report) -> None:
     logger.info("sampling with rejection")
-    assert material.contexts is not None
+    assert subject.contexts is not None
     drawn = round(n / min(SHARES))
-    labels = material.contexts[torch.arange(drawn) % material.compared]
-    tokens = material.drawn(prior, drawn, labels)
-    features, scores = _seen(material, tokens, labels)
-    chosen = {share: surest(scores[:k], labels[:k], share) for share, k in _drawn(n).items()}
-    _figures(material, report, {s: (features[c], labels[c]) for s, c in chosen.items()}, n)
-    shown = [indices[: material.limits.shown] for indices in chosen.values()]
+    labels = subject.contexts[torch.arange(drawn) % subject.compared]
+    tokens = subject.drawn(prior, drawn, labels)
+    features, scores = _seen(subject, tokens, labels)
+    chosen = {share: top_fraction(scores[:k], labels[:k], share) for share, k in _drawn(n).items()}
+    _figures(subject, report, {s: (features[c], labels[c]) for s, c in chosen.items()}, n)
+    shown = [indices[: subject.limits.shown] for indices in chosen.values()]
     for share, indices in zip(chosen, shown, strict=True):
         if share in (max(SHARES), min(SHARES)):
             report.pictures[f"rejection/{share:g}"] = Picture(
-                grid(torch.cat(list(material.decoded(tokens[indices])))),
+                grid(torch.cat(list(subject.decoded(tokens[indices])))),
                 f"Samples of the learned prior, the best {share:.0%} of each label.",
             )
 
@@ -95,36 +95,39 @@ def _drawn(n: int) -> dict[float, int]:
     return {share: round(n / share) for share in SHARES}
 
 
-def _seen(material: TokenMaterial, tokens: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+def _seen(subject: TokenEvaluationContext, tokens: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     """Of samples: features of the classifier that judges (N, F), p(label | x) of the other (N,)."""
-    limits = material.limits
+    limits = subject.limits
     with torch.enable_grad():
         chooser = train_classifier(
-            material.splits, limits.classifier_steps, material.seed + 1, material.device
+            subject.splits, limits.classifier_steps, subject.seed + 1, subject.device
         )
-    assert isinstance(material.classifier, Classifier)
+    assert isinstance(subject.classifier, Classifier)
     features, probabilities = [], []
-    for images in material.decoded(tokens):
-        features.append(features_of(material.classifier, [images]))
+    for images in subject.decoded(tokens):
+        features.append(features_of(subject.classifier, [images]))
         probabilities.append(chooser(images).softmax(1).cpu())
     return torch.cat(features), torch.cat(probabilities).gather(1, labels[:, None])[:, 0]
 
 
 def _figures(
-    material: TokenMaterial, report: Report, kept: dict[float, tuple[Tensor, Tensor]], n: int
+    subject: TokenEvaluationContext,
+    report: Report,
+    kept: dict[float, tuple[Tensor, Tensor]],
+    n: int,
 ) -> None:
     """Accuracy and Fréchet distance for each share, as figures and as a curve."""
-    judge = material.classifier
+    judge = subject.classifier
     assert judge is not None
-    images = (batch.x for batch in material.images(material.splits.test, material.test))
+    images = (batch.x for batch in subject.images(subject.splits.test, subject.test))
     test = gaussian(features_of(judge, images))
     curve: dict[str, Any] = {}
     for share, (features, labels) in kept.items():
-        said = judge.head(features.to(material.device)).argmax(1).cpu()
+        said = judge.head(features.to(subject.device)).argmax(1).cpu()
         protocol = (
             f"about {number(n)} samples kept of {number(_drawn(n)[share])}, of each label the best "
             f"{share:.0%} by a second classifier of another seed; judged by the classifier of this "
-            f"report against the {material.test_set}"
+            f"report against the {subject.test_set}"
         )
         curve[f"{share:g}"] = {
             "accuracy": figure((said == labels).double().mean().item(), "share", protocol),

@@ -1,4 +1,4 @@
-"""The three sampling schemes, from a prior through the one decoder they share.
+"""Samples from three priors through the one decoder that they share.
 
     uniform      every index drawn evenly, apart from the others: what the decoder makes of noise
     histogram    a whole grid seen in training: what the tokenizer can do at best, but nothing new
@@ -19,11 +19,11 @@ from smalti.autoencoders.inputs import device_of
 from smalti.evaluation.batches import pieces
 from smalti.priors import Prior, uniform_like
 
-__all__ = ["decoded", "device_of", "drawn", "schemes"]
+__all__ = ["decoded", "device_of", "drawn", "priors_by_name"]
 
 
-def schemes(prior: Prior | None, histogram: Prior | None) -> dict[str, Prior]:
-    """The priors to sample from, by scheme: none if there is no learned one to compare with."""
+def priors_by_name(prior: Prior | None, histogram: Prior | None) -> dict[str, Prior]:
+    """The priors to sample from, by name; none if there is no learned one to compare with."""
     if prior is None:
         return {}
     found: dict[str, Prior] = {"uniform": uniform_like(prior)}
@@ -65,4 +65,4 @@ def decoded(tokenizer: Tokenizer, indices: Tensor, batch_size: int) -> Iterator[
     device = device_of(tokenizer)
     for (piece,) in pieces(indices, size=batch_size):
         assert piece is not None
-        yield tokenizer.signals(piece.to(device))
+        yield tokenizer.decode_flat(piece.to(device))

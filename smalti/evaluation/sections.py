@@ -1,7 +1,8 @@
 """The measurements that are the same for every kind of model.
 
-They see a `Material`: test images and their reconstructions, and sets of samples, wherever these
-come from. What is measured of tokens is in `suite`, what of latent vectors in `latent_suite`.
+They see an `EvaluationContext`: test images and their reconstructions, and sets of samples,
+wherever these come from. What is measured of tokens is in `suite`, what of latent
+vectors in `latent_suite`.
 """
 
 from __future__ import annotations
@@ -21,8 +22,8 @@ from smalti.data import Batch, Splits
 from smalti.errors import InputError
 from smalti.evaluation.classifier import Classifier
 from smalti.evaluation.curves import overfitted, plot_curves, read_curves
+from smalti.evaluation.evaluation_context import EvaluationContext
 from smalti.evaluation.fidelity import features_of, frechet_distance, gaussian
-from smalti.evaluation.material import Material
 from smalti.evaluation.report import Picture, Report
 from smalti.modalities.image.inception import Inception, inception_distances, inception_features
 from smalti.modalities.image.metrics import WINDOW
@@ -34,14 +35,14 @@ from smalti.synthetic.clock_reading import TOLERANCE, minutes_off
 __all__ = [
     "CLASSIFIER",
     "WORDS",
-    "closeness",
+    "feature_distances",
     "data_facts",
     "images_in_bits",
     "inception",
     "parameters",
     "read_clocks",
     "reconstructions",
-    "right",
+    "within_tolerance",
     "training_curves",
 ]
 
@@ -86,17 +87,17 @@ def images_in_bits(splits: Splits) -> str:
     return f"Images of {size} values in 8 bits, {number(8 * math.prod(sides))} bits each"
 
 
-def reconstructions(material: Material, report: Report) -> None:
+def reconstructions(subject: EvaluationContext, report: Report) -> None:
     """How faithful reconstructions are, with a picture of some."""
     with report.attempt("Quality of reconstructions", "reconstruction"):
-        report.figures["reconstruction"] = material.encoded.quality.figures(material.test_set)
+        report.figures["reconstruction"] = subject.encoded.quality.figures(subject.test_set)
         if "ssim" not in report.figures["reconstruction"]:
             why = f"its window needs images of at least {WINDOW} × {WINDOW} pixels."
             report.leave_out("SSIM", why, "reconstruction/ssim")
     with report.attempt("Picture of reconstructions"):
-        shown = material.order[:PAIRS]
-        x = material.test_images(shown)
-        x_hat = torch.cat(list(material.reconstructed(shown)))
+        shown = subject.order[:PAIRS]
+        x = subject.test_images(shown)
+        x_hat = torch.cat(list(subject.reconstructed(shown)))
         scale = -(-PAIR_SIDE // min(x.shape[2:]))
         pairs = torch.cat([_opaque(x, gap=1), _opaque(x_hat, gap=0)], dim=2)
         report.pictures["reconstructions"] = Picture(
@@ -105,55 +106,55 @@ def reconstructions(material: Material, report: Report) -> None:
         )
 
 
-def closeness(material: Material, report: Report) -> None:
+def feature_distances(subject: EvaluationContext, report: Report) -> None:
     """With labels: Fréchet distances in a classifier's features, and its accuracy on samples."""
     with report.attempt(CLASSIFIER, "frechet"):
-        if not isinstance(material.splits.condition, Label):
+        if not isinstance(subject.splits.condition, Label):
             raise InputError("the data have no labels to train a classifier on.")
-        if material.compared < 2:
+        if subject.compared < 2:
             raise InputError("it takes at least two images of each kind to compare.")
-        if material.classifier is None:
+        if subject.classifier is None:
             raise InputError("the classifier was switched off.")
         logger.info("comparing samples with test images")
-        _frechet(material, material.classifier, report)
+        _frechet(subject, subject.classifier, report)
 
 
-def _frechet(material: Material, classifier: Classifier, report: Report) -> None:
+def _frechet(subject: EvaluationContext, classifier: Classifier, report: Report) -> None:
     test = gaussian(
-        features_of(classifier, _pixels(material.images(material.splits.test, material.test)))
+        features_of(classifier, _pixels(subject.images(subject.splits.test, subject.test)))
     )
     protocol = (
-        f"N = {number(material.compared)} images of each line against the {material.test_set}; "
+        f"N = {number(subject.compared)} images of each line against the {subject.test_set}; "
         f"squared distance of Gaussians fitted to the {len(test.mean)} features of the classifier, "
         f"not Inception; images in [-1, 1]; a small N biases it upwards"
     )
     report.figures["frechet"] = {}
     features: dict[str, Tensor] = {}
-    for name, images in material.sets().items():
+    for name, images in subject.sets().items():
         with report.attempt(f"Fréchet distance of {WORDS[name]}", f"frechet/{name}"):
             features[name] = features_of(classifier, images())
             distance = frechet_distance(gaussian(features[name]), test)
             report.figures["frechet"][name] = figure(distance, "", protocol)
     with report.attempt("Accuracy of the classifier", "conditional_accuracy"):
-        report.figures["conditional_accuracy"] = _accuracies(material, classifier, features)
+        report.figures["conditional_accuracy"] = _accuracies(subject, classifier, features)
 
 
 def _accuracies(
-    material: Material, classifier: Classifier, features: Mapping[str, Tensor]
+    subject: EvaluationContext, classifier: Classifier, features: Mapping[str, Tensor]
 ) -> dict[str, Figure]:
     """The share of images that the classifier gives the label they should have."""
-    n, contexts = material.compared, material.contexts
+    n, contexts = subject.compared, subject.contexts
     if contexts is None:
         raise InputError("The test images have no labels: give them some.")
-    steps = counted(material.limits.classifier_steps, "step")
+    steps = counted(subject.limits.classifier_steps, "step")
     trained = f"classifier trained on the training split for {steps}"
-    test = classifier.accuracy(material.images(material.splits.test, material.test))
-    figures = {"test": figure(test, "share", f"{trained}; {material.test_set}")}
-    for name in ("reconstructions", *material.conditional):
+    test = classifier.accuracy(subject.images(subject.splits.test, subject.test))
+    figures = {"test": figure(test, "share", f"{trained}; {subject.test_set}")}
+    for name in ("reconstructions", *subject.conditional):
         if name not in features:  # its Fréchet distance says why
             continue
         # contexts[:n] are also the labels of the reconstructions: both follow the same order.
-        said = classifier.head(features[name].to(material.device)).argmax(1).cpu()
+        said = classifier.head(features[name].to(subject.device)).argmax(1).cpu()
         figures[name] = figure(
             (said == contexts[:n]).double().mean().item(),
             "share",
@@ -162,58 +163,56 @@ def _accuracies(
     return figures
 
 
-def inception(material: Material, report: Report) -> None:
+def inception(subject: EvaluationContext, report: Report) -> None:
     """FID and KID, where Inception's weights are there."""
     with report.attempt(FID):
-        network = material.inception
+        network = subject.inception
         if isinstance(network, str):
             raise InputError(network)
-        if material.compared < 2:
+        if subject.compared < 2:
             raise InputError("it takes at least two images of each kind to compare.")
         logger.info("comparing samples with test images in Inception's features")
-        _inception(material, network, report)
+        _inception(subject, network, report)
 
 
-def _inception(material: Material, network: Inception, report: Report) -> None:
-    test = inception_features(
-        network, _pixels(material.images(material.splits.test, material.test))
-    )
+def _inception(subject: EvaluationContext, network: Inception, report: Report) -> None:
+    test = inception_features(network, _pixels(subject.images(subject.splits.test, subject.test)))
     protocol = (
         f"Inception v3 pool features of 8-bit images resized to 299 × 299; "
-        f"N = {number(material.compared)} images of each line against the {material.test_set}"
+        f"N = {number(subject.compared)} images of each line against the {subject.test_set}"
     )
     fid: dict[str, Figure] = {}
     kid: dict[str, Figure] = {}
     report.figures["inception"] = {"fid": fid, "kid": kid}
-    for name, images in material.sets().items():
+    for name, images in subject.sets().items():
         with report.attempt(f"FID and KID of {WORDS[name]}", f"inception/fid/{name}"):
             features = inception_features(network, images())
-            distances = inception_distances(test, features, material.seed)
+            distances = inception_distances(test, features, subject.seed)
             fid[name] = figure(distances.fid, "", f"{protocol}; a small N biases FID upwards")
             kid[name] = figure(
                 distances.kid, "", f"{protocol}; mean of 100 subsets of {distances.subset}"
             )
 
 
-def read_clocks(material: Material, reader: ClockReader, report: Report) -> None:
+def read_clocks(subject: EvaluationContext, reader: ClockReader, report: Report) -> None:
     """How many real and reconstructed clocks are read right."""
     logger.info("reading clocks")
-    chosen = material.order[:CLOCKS_READ]
+    chosen = subject.order[:CLOCKS_READ]
     protocol = (
         f"read by matching of rendered templates; right is at most {TOLERANCE} minutes off on the "
         f"12-hour dial; N = {number(len(chosen))} of the test set"
     )
     sets: dict[str, Callable[[], Iterable[Tensor]]] = {
-        "reconstructions": lambda: material.reconstructed(chosen),
-        "test": lambda: [material.test_images(chosen)],
+        "reconstructions": lambda: subject.reconstructed(chosen),
+        "test": lambda: [subject.test_images(chosen)],
     }
     report.figures["clocks"] = {}
     for name, images in sets.items():
         with report.attempt(f"Times read off {WORDS[name]}", f"clocks/{name}"):
-            times = material.encoded.conditions
+            times = subject.encoded.conditions
             assert times is not None
             off = minutes_off(reader, images(), times[chosen])
-            share = right(off).double().mean().item()
+            share = within_tolerance(off).double().mean().item()
             report.figures["clocks"][name] = figure(share, "share", protocol)
 
 
@@ -248,7 +247,7 @@ def training_curves(curves: Mapping[str, Path | Sequence[Path]], report: Report)
         report.missing["Training curves"] = "no log of them was found."
 
 
-def right(off: Tensor) -> Tensor:
+def within_tolerance(off: Tensor) -> Tensor:
     """Which of so many minutes off count as read right."""
     return off <= TOLERANCE
 

@@ -3,7 +3,7 @@
     test images ─▶ tokenizer ─▶ reconstructions       MSE, PSNR, SSIM                reconstruction
                        └──────▶ tokens                usage, perplexity              codebook
                                   └─ under a prior    nats, bits                     rate
-                       └──────▶ likelihood            bits a dimension               bits
+                       └──────▶ likelihood            bits per dimension               bits
     each prior ─▶ tokens ─▶ decoder ─▶ samples        Fréchet distance, accuracy     fidelity
                                                       FID, KID                       inception
                                                       clocks read back               clocks
@@ -28,22 +28,27 @@ from smalti.data import Splits
 from smalti.evaluation.bits import tokenizer_bits, uniform_nats
 from smalti.evaluation.codebook import codebook_figures, codeword_counts
 from smalti.evaluation.curves import plot_usage
+from smalti.evaluation.evaluation_context import (
+    Limits,
+    TokenEvaluationContext,
+    check_fits,
+    measuring,
+)
 from smalti.evaluation.levels import levels
-from smalti.evaluation.material import Limits, TokenMaterial, check_fits, measuring
 from smalti.evaluation.rate import rate_figures
 from smalti.evaluation.rejection import rejection
 from smalti.evaluation.report import Picture, Report
 from smalti.evaluation.sections import (
     WORDS,
-    closeness,
     data_facts,
+    feature_distances,
     images_in_bits,
     inception,
     parameters,
     read_clocks,
     reconstructions,
-    right,
     training_curves,
+    within_tolerance,
 )
 from smalti.modalities.image.pictures import grid
 from smalti.priors import Cascade, Prior, TractablePrior
@@ -81,7 +86,7 @@ def evaluate(
         model: The tokenizer, and the prior if there is one; without it only the tokenizer is
             measured.
         splits: The data that it was learned from.
-        histogram: Fitted to the token grids of the training split, for the scheme of that name.
+        histogram: Fitted to the token grids of the training split, for the prior of that name.
         curves: Of each stage, the `metrics.csv` files of Lightning's CSV logger in the order of
             the starts.
         limits: How much is measured; default: `Limits()`.
@@ -97,33 +102,33 @@ def evaluate(
     """
     check_fits(model.tokenizer.signal, splits)
     with measuring(seed, model.tokenizer, model.prior, histogram):
-        material = TokenMaterial(model, splits, histogram, limits or Limits(), seed)
+        subject = TokenEvaluationContext(model, splits, histogram, limits or Limits(), seed)
         report = Report(title)
         with report.attempt("Description"):
-            _describe(material, report)
-        reconstructions(material, report)
-        _codebook(material, report)
-        levels(material, report)
+            _describe(subject, report)
+        reconstructions(subject, report)
+        _codebook(subject, report)
+        levels(subject, report)
         if model.prior is None:
             report.missing |= dict.fromkeys(("Samples", "Rate"), "no prior was learned.")
         else:
-            _rate(material, report)
-            _samples(material, report)
-        _bits(material, report)
-        closeness(material, report)
-        _accuracy(material, report)
-        rejection(material, report)
-        inception(material, report)
+            _rate(subject, report)
+            _samples(subject, report)
+        _bits(subject, report)
+        feature_distances(subject, report)
+        _accuracy(subject, report)
+        rejection(subject, report)
+        inception(subject, report)
         if isinstance(splits.condition, TimeOfDay):
             with report.attempt("Reading of clocks", "clocks"):
-                _clocks(material, report)
+                _clocks(subject, report)
         training_curves(curves or {}, report)
     return report
 
 
-def _describe(material: TokenMaterial, report: Report) -> None:
+def _describe(subject: TokenEvaluationContext, report: Report) -> None:
     """The summary and the facts."""
-    splits, tokenizer, prior = material.splits, material.tokenizer, material.prior
+    splits, tokenizer, prior = subject.splits, subject.tokenizer, subject.prior
     positions = sum(map(math.prod, tokenizer.grids))
     grid_size = " + ".join("×".join(map(str, shape)) for shape in tokenizer.grids)
     sizes = set(tokenizer.codebook_sizes)
@@ -141,23 +146,23 @@ def _describe(material: TokenMaterial, report: Report) -> None:
     if prior is not None:
         given = f", conditional on the {prior.condition.name}" if prior.condition else ""
         priors = prior.levels if isinstance(prior, Cascade) else (prior,)
-        kinds = ", then ".join(type(of_level).__name__ for of_level in priors)
+        kinds = ", then ".join(type(one_level).__name__ for one_level in priors)
         report.facts["Prior"] = f"{kinds}, {parameters(prior)}{given}"
-    report.facts["Seed of the evaluation"] = str(material.seed)
+    report.facts["Seed of the evaluation"] = str(subject.seed)
 
 
-def _codebook(material: TokenMaterial, report: Report) -> None:
+def _codebook(subject: TokenEvaluationContext, report: Report) -> None:
     """How the codewords are used."""
-    tokenizer = material.tokenizer
+    tokenizer = subject.tokenizer
     with report.attempt("Use of the codebook", "codebook"):
-        grids = tokenizer.split(material.encoded.indices)
+        grids = tokenizer.unpack(subject.encoded.indices)
         used = [
             counts
             for indices, quantizer in zip(grids, tokenizer.levels, strict=True)
             for counts in codeword_counts(indices, quantizer.codebook_sizes)
         ]
         report.figures["codebook"] = codebook_figures(
-            used, material.test_set, tokenizer.codebook_sizes
+            used, subject.test_set, tokenizer.codebook_sizes
         )
         for place, (counts, size) in enumerate(zip(used, tokenizer.codebook_sizes, strict=True)):
             of = f" of codebook {place}" if len(used) > 1 else ""
@@ -168,31 +173,31 @@ def _codebook(material: TokenMaterial, report: Report) -> None:
                 )
 
 
-def _rate(material: TokenMaterial, report: Report) -> None:
+def _rate(subject: TokenEvaluationContext, report: Report) -> None:
     """What an image costs in tokens."""
-    logger.info("measuring the rate of %d token grids", len(material.test))
+    logger.info("measuring the rate of %d token grids", len(subject.test))
     report.figures["rate"] = {}
-    for name, prior in material.schemes.items():
+    for name, prior in subject.priors.items():
         with report.attempt(f"Rate of the {RATED[name]}", f"rate/{name}"):
             report.figures["rate"] |= rate_figures(
                 {name: prior},
-                material.encoded.indices,
-                material.encoded.conditions,
-                material.test_set,
-                material.limits.batch_size,
+                subject.encoded.indices,
+                subject.encoded.conditions,
+                subject.test_set,
+                subject.limits.batch_size,
             )
-    if not isinstance(material.prior, TractablePrior):
+    if not isinstance(subject.prior, TractablePrior):
         why = "it has no likelihood in closed form."
         report.leave_out("Rate of the learned prior", why, "rate/prior")
 
 
-def _bits(material: TokenMaterial, report: Report) -> None:
+def _bits(subject: TokenEvaluationContext, report: Report) -> None:
     """What an image costs in all, where the tokenizer says how probable its images are."""
-    tokenizer = material.tokenizer
+    tokenizer = subject.tokenizer
     if tokenizer.likelihood is None:
         return
-    with report.attempt("Bits a dimension", "bits_per_dim"):
-        nll = material.encoded.nll
+    with report.attempt("Bits per dimension", "bits_per_dim"):
+        nll = subject.encoded.nll
         assert nll is not None
         rates = {"uniform": 0.0}
         for quantizer, shape in zip(tokenizer.levels, tokenizer.grids, strict=True):
@@ -202,73 +207,75 @@ def _bits(material: TokenMaterial, report: Report) -> None:
             rates[name] = figures["nats_per_image"]["value"]
         dims = tokenizer.signal.channels * math.prod(tokenizer.signal.size)
         report.figures["bits_per_dim"] = tokenizer_bits(
-            rates, nll, tokenizer.likelihood, dims, material.test_set
+            rates, nll, tokenizer.likelihood, dims, subject.test_set
         )
 
 
-def _samples(material: TokenMaterial, report: Report) -> None:
-    """Samples of all schemes side by side, and of each label."""
-    prior, shown = material.prior, material.limits.shown
+def _samples(subject: TokenEvaluationContext, report: Report) -> None:
+    """Samples of all priors side by side, and of each label."""
+    prior, shown = subject.prior, subject.limits.shown
     assert prior is not None
-    for name in material.schemes:
+    for name in subject.priors:
         with report.attempt(f"Picture of {WORDS[name]}"):
-            grids = material.sampled(name)[:shown]
-            images = torch.cat(list(material.decoded(grids)))
-            report.pictures[f"samples/{name}"] = Picture(grid(images), _caption(name, material))
+            grids = subject.sampled(name)[:shown]
+            images = torch.cat(list(subject.decoded(grids)))
+            report.pictures[f"samples/{name}"] = Picture(grid(images), _caption(name, subject))
     with report.attempt("Picture of likely samples"):
-        likely = material.drawn(prior, shown, material.contexts, top_p=LIKELY)
+        likely = subject.drawn(prior, shown, subject.contexts, top_p=LIKELY)
         report.pictures["likely"] = Picture(
-            grid(torch.cat(list(material.decoded(likely)))),
+            grid(torch.cat(list(subject.decoded(likely)))),
             f"Samples of the learned prior from the likeliest {LIKELY:.0%} of each index's "
             f"distribution (top_p): clearer, and less varied.",
         )
-    if isinstance(material.splits.condition, Label) and prior.condition is not None:
+    if isinstance(subject.splits.condition, Label) and prior.condition is not None:
         with report.attempt("Samples of each label"):
-            _labels(material, prior, material.splits.condition, report)
+            _labels(subject, prior, subject.splits.condition, report)
 
 
-def _labels(material: TokenMaterial, prior: Prior, condition: Label, report: Report) -> None:
+def _labels(
+    subject: TokenEvaluationContext, prior: Prior, condition: Label, report: Report
+) -> None:
     """Samples of the learned prior, a row a label."""
     values = torch.linspace(0, condition.dim - 1, min(LABELS, condition.dim)).round().long()
-    grids = material.drawn(prior, PER_LABEL * len(values), values.repeat_interleave(PER_LABEL))
-    images = torch.cat(list(material.decoded(grids)))
+    grids = subject.drawn(prior, PER_LABEL * len(values), values.repeat_interleave(PER_LABEL))
+    images = torch.cat(list(subject.decoded(grids)))
     for value, row in zip(values.tolist(), images.split(PER_LABEL), strict=True):
         report.pictures[f"labels/{value}"] = Picture(
             grid(row, columns=PER_LABEL), condition.format(value)
         )
 
 
-def _accuracy(material: TokenMaterial, report: Report) -> None:
+def _accuracy(subject: TokenEvaluationContext, report: Report) -> None:
     """Says so where no samples have a label that they should show."""
     if "conditional_accuracy" not in report.figures:
         return
-    if material.prior is None or material.prior.condition is None:
+    if subject.prior is None or subject.prior.condition is None:
         report.missing[ACCURACY] = "there is no prior conditional on the label."
 
 
-def _clocks(material: TokenMaterial, report: Report) -> None:
+def _clocks(subject: TokenEvaluationContext, report: Report) -> None:
     """How many real, reconstructed and generated clocks are read right."""
-    reader = ClockReader(material.splits.signal.size[0])
-    read_clocks(material, reader, report)
-    if material.prior is None or material.prior.condition is None:
+    reader = ClockReader(subject.splits.signal.size[0])
+    read_clocks(subject, reader, report)
+    if subject.prior is None or subject.prior.condition is None:
         report.missing["Generated clocks"] = "there is no prior conditional on the time."
         return
     with report.attempt("Generated clocks", "clocks/generated"):
-        _generated_clocks(material, material.prior, reader, report)
+        _generated_clocks(subject, subject.prior, reader, report)
 
 
 def _generated_clocks(
-    material: TokenMaterial, prior: Prior, reader: ClockReader, report: Report
+    subject: TokenEvaluationContext, prior: Prior, reader: ClockReader, report: Report
 ) -> None:
     """How many generated clocks show the time they were asked for, with a picture of them all."""
     asked = asked_times()
-    images = torch.cat(list(material.decoded(material.drawn(prior, len(asked), asked))))
+    images = torch.cat(list(subject.decoded(subject.drawn(prior, len(asked), asked))))
     off = minutes_off(reader, [images], asked)
     protocol = (
         f"N = {len(asked)}: one clock for every 5 minutes of 12 hours, temperature 1, "
-        f"seed {material.seed}; read by matching of rendered templates"
+        f"seed {subject.seed}; read by matching of rendered templates"
     )
-    wrong = int((~right(off)).sum())
+    wrong = int((~within_tolerance(off)).sum())
     report.figures["clocks"] |= {
         "generated": figure(
             1 - wrong / len(asked), "share", f"{protocol}; right is at most {TOLERANCE} minutes off"
@@ -277,16 +284,16 @@ def _generated_clocks(
     }
     frames = f" A red frame: read more than {TOLERANCE} minutes off ({wrong})." if wrong else ""
     report.pictures["clocks"] = Picture(
-        grid(framed(images, ~right(off)), columns=12, padding=0),
+        grid(framed(images, ~within_tolerance(off)), columns=12, padding=0),
         f"One row an hour from 12:00 on, one column every 5 minutes.{frames}",
     )
 
 
-def _caption(scheme: str, material: TokenMaterial) -> str:
-    prior = material.schemes[scheme]
+def _caption(name: str, subject: TokenEvaluationContext) -> str:
+    prior = subject.priors[name]
     given = f", given a {prior.condition.name} each" if prior.condition else ""
     return {
         "uniform": "Every index equally likely.",
         "histogram": f"Token grids seen in training{given}: nothing new.",
         "prior": f"{type(prior).__name__}, temperature 1{given}.",
-    }[scheme]
+    }[name]

@@ -1,10 +1,10 @@
 """Prior → indices → decoder: a tokenizer and a prior together make new data.
 
-Three sampling schemes share one decoder:
+Three priors share one decoder:
 
     "uniform"     every index equally likely: what the decoder does without any prior
     "histogram"   token grids seen in training, as often as they were seen
-    "prior"       the learned prior, with or without a condition
+    "learned"     the learned prior, with or without a condition
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ from smalti.runs import Run, load_prior
 from smalti.signals import Signal
 from smalti.tokens import cached_tokenizer, read_cache
 
-__all__ = ["SCHEMES", "Model"]
+__all__ = ["PRIORS", "Model"]
 
-SCHEMES = ("prior", "histogram", "uniform")
+PRIORS = ("learned", "histogram", "uniform")
 
 
 class Model:
@@ -134,7 +134,7 @@ class Model:
         Raises:
             InputError: If x is no batch of the signal, or the model gives what is not finite.
         """
-        return self.apart(self.tokens(x))
+        return self.unpack(self.encode_flat(x))
 
     def decode(self, indices: Tensor | Sequence[Tensor]) -> Tensor:
         """Indices (B, *grid), of a hierarchy a tuple or a prefix of it → signals (B, C, *size).
@@ -152,7 +152,7 @@ class Model:
             parts: Sequence[Any] = pieces(indices, "Indices")
         else:
             grids = [pieces(grid, "Indices") for grid in indices]
-            of_one = [sum(map(len, of_level)) if of_level[0].ndim else 0 for of_level in grids]
+            of_one = [sum(map(len, one_level)) if one_level[0].ndim else 0 for one_level in grids]
             if len(set(of_one)) > 1:
                 raise InputError(
                     f"The levels have one batch, got grids of {', '.join(map(str, of_one))} "
@@ -161,13 +161,13 @@ class Model:
             parts = list(zip(*grids, strict=True))
         return torch.cat([self.tokenizer.decode(part) for part in parts])
 
-    def tokens(self, x: Tensor) -> Tensor:
+    def encode_flat(self, x: Tensor) -> Tensor:
         """Signals (B, C, *size) → tokens as a prior sees them, (B, *grid) or rows (B, P)."""
-        return torch.cat([self.tokenizer.tokens(part) for part in pieces(x, "The signals")])
+        return torch.cat([self.tokenizer.encode_flat(part) for part in pieces(x, "The signals")])
 
-    def apart(self, tokens: Tensor) -> Any:
+    def unpack(self, tokens: Tensor) -> Any:
         """Tokens as `encode` gives indices: of a hierarchy a tuple of grids, coarse to fine."""
-        grids = self.tokenizer.split(tokens)
+        grids = self.tokenizer.unpack(tokens)
         return grids if len(grids) > 1 else grids[0]
 
     def interpolate(self, x_a: Tensor, x_b: Tensor, steps: int = 8) -> Tensor:
@@ -181,7 +181,7 @@ class Model:
         n: int,
         condition: str | int | Sequence[str | int] | None = None,
         *,
-        scheme: str = "prior",
+        prior: str = "learned",
         known: Tensor | None = None,
         seed: int | None = None,
         **options: Any,
@@ -192,18 +192,18 @@ class Model:
             n: How many.
             condition: A label or a time, or n of them: "3", "horse", "10:10". Without one, a
                 conditional prior draws a condition for each sample, all equally likely.
-            scheme: "prior", "histogram" or "uniform".
+            prior: "learned", "histogram" or "uniform".
             known: Tokens (n, *grid), or (1, *grid) for all, -1 where to fill in, see
                 `known_tokens`; of a hierarchy rows, or a tuple of all its grids.
             seed: Makes the result repeatable.
             options: `temperature`, `top_k`, `top_p`, see `Prior.sample`.
 
         Raises:
-            InputError: If the condition does not exist, the scheme needs something that is not
+            InputError: If the condition does not exist, the prior needs something that is not
                 there, or an argument is no such thing.
         """
         return self.decode(
-            self.sample_indices(n, condition, scheme=scheme, known=known, seed=seed, **options)
+            self.sample_indices(n, condition, prior=prior, known=known, seed=seed, **options)
         )
 
     def sample_indices(
@@ -211,7 +211,7 @@ class Model:
         n: int,
         condition: str | int | Sequence[str | int] | None = None,
         *,
-        scheme: str = "prior",
+        prior: str = "learned",
         known: Tensor | None = None,
         seed: int | None = None,
         **options: Any,
@@ -220,14 +220,14 @@ class Model:
         generator = generator_of(n, seed)
         n = a_whole_number(n, "The number of samples")
         check_room(n, self.signal.channels * math.prod(self.signal.size), "samples")
-        prior = self.scheme(scheme)
-        context = self._context(prior, n, condition, generator)
+        chosen = self.prior_named(prior)
+        context = self._context(chosen, n, condition, generator)
         known = None if known is None else self._known(known, n)
         grids = []
         for start in range(0, n, BATCH):
             part = slice(start, min(start + BATCH, n))
             grids.append(
-                prior.sample(
+                chosen.sample(
                     (part.stop - start, *self.grid),
                     None if context is None else context[part],
                     known=None if known is None else known[part],
@@ -235,31 +235,31 @@ class Model:
                     **options,
                 )
             )
-        return self.apart(torch.cat(grids))
+        return self.unpack(torch.cat(grids))
 
-    def scheme(self, name: str) -> Prior:
-        """The prior of a sampling scheme.
+    def prior_named(self, name: str) -> Prior:
+        """Returns the prior of a name.
 
         Raises:
-            InputError: If there is no such scheme, or it needs something that is not there.
+            InputError: If there is no such prior, or it needs something that is not there.
         """
         if name == "uniform":
             return _uniform(self.tokenizer)
-        if name == "prior":
+        if name == "learned":
             if self.prior is None:
                 if self.run is not None and self.run.prior.exists():
                     raise InputError(
                         f"The priors in {self.run.prior} are not whole: give the same smalti fit "
-                        f"again to go on, or use the scheme 'uniform'."
+                        f"again to go on, or use the prior 'uniform'."
                     )
                 raise InputError(
-                    "No prior was learned in this run: use the scheme 'uniform', or fit one."
+                    "No prior was learned in this run: use the prior 'uniform', or fit one."
                 )
             return self.prior
         if name == "histogram":
             if self.run is None:
                 raise InputError(
-                    "The scheme 'histogram' draws from a run's tokens: load the model from its run."
+                    "The prior 'histogram' draws from a run's tokens: load the model from its run."
                 )
             if cached_tokenizer(self.run.tokens) not in (None, checksum(self.run.tokenizer)):
                 raise InputError(
@@ -269,11 +269,9 @@ class Model:
             histogram = Histogram(self.codebook_size, self.grid, self.condition)
             cached = read_cache(self.run.tokens, "train")
             context = None if self.condition is None else cached.context
-            histogram.fit(self.tokenizer.join(cached.levels), context)
+            histogram.fit(self.tokenizer.pack(cached.levels), context)
             return histogram
-        raise InputError(
-            f"There is no sampling scheme {name!r}: choose one of {', '.join(SCHEMES)}."
-        )
+        raise InputError(f"There is no prior {name!r}: choose one of {', '.join(PRIORS)}.")
 
     def known_tokens(self, x: Tensor, given: Tensor) -> Tensor:
         """The tokens of partly given images, -1 where a token's patch holds a pixel that is not
@@ -299,12 +297,12 @@ class Model:
         padding = [side for length in reversed(x.shape[2:]) for side in (0, -length % coarsest)]
         missing = F.pad((~given).float(), padding)[:, None]
         levels = []
-        for grid in self.tokenizer.split(self.tokens(x)):
+        for grid in self.tokenizer.unpack(self.encode_flat(x)):
             whole = F.max_pool2d(missing, missing.shape[2] // grid.shape[1])[:, 0] == 0
             if grid.ndim > whole.ndim:
                 whole = whole[..., None]
             levels.append(torch.where(whole, grid, -1))
-        return self.tokenizer.join(levels)
+        return self.tokenizer.pack(levels)
 
     def _known(self, known: Any, n: int) -> Tensor:
         """Converts the known tokens of `sample` to (n, *grid)."""
@@ -317,7 +315,7 @@ class Model:
                     f"{', '.join(str(tuple(grid.shape)) for grid in grids) or 'none'}: give those "
                     f"of all levels, coarse to fine."
                 )
-            known = self.tokenizer.join(grids)
+            known = self.tokenizer.pack(grids)
         known = as_integers(known, "known")
         if tuple(known.shape[1:]) != self.grid or len(known) not in (1, n):
             wanted = ", ".join(map(str, self.grid))
@@ -338,7 +336,7 @@ class Model:
         if condition is None:
             return None if prior.condition is None else prior.condition.draw(n, generator)
         if prior.condition is None:
-            what = "This sampling scheme takes no" if self.condition else "This model has no"
+            what = "This prior takes no" if self.condition else "This model has no"
             raise InputError(f"{what} condition, got {condition!r}: leave it out.")
         words = _words(condition, n)
         values = {word: prior.condition.parse(word) for word in dict.fromkeys(words)}

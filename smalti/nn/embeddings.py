@@ -1,4 +1,4 @@
-"""Embeddings of several indices a position, each in a table of its own."""
+"""Embeddings of several indices per position, each in a table of its own."""
 
 from __future__ import annotations
 

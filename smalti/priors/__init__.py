@@ -7,12 +7,12 @@ from smalti.priors.cascade import Cascade, uniform_like
 from smalti.priors.depth import DepthPixelCNN
 from smalti.priors.empirical import Histogram, Uniform
 from smalti.priors.pixelcnn import PixelCNN
-from smalti.priors.sampling import Choice, choose
+from smalti.priors.sampling import SamplingConfig, sample_from_logits
 
 __all__ = [
     "AutoregressivePrior",
     "Cascade",
-    "Choice",
+    "SamplingConfig",
     "DepthPixelCNN",
     "Histogram",
     "PixelCNN",
@@ -21,6 +21,6 @@ __all__ = [
     "Stepper",
     "TractablePrior",
     "Uniform",
-    "choose",
+    "sample_from_logits",
     "uniform_like",
 ]

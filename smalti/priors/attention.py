@@ -26,11 +26,11 @@ from torch import Tensor, nn
 from smalti.artifacts import registered
 from smalti.conditions import Condition
 from smalti.errors import InputError
-from smalti.nn.attending import AttentionCache
 from smalti.nn.attention import CausalAttention
 from smalti.nn.gated import GatedLayer, check_dropout, for_relu
+from smalti.nn.incremental_decoder import GatedStacks, LayerCache, SkipHead, to_hwbc
+from smalti.nn.kv_cache import AttentionCache
 from smalti.nn.masked import shift_down, shift_right
-from smalti.nn.stepping import GatedStacks, GridPart, SkipHead, placed
 from smalti.priors.autoregressive import AutoregressivePrior
 from smalti.priors.context import context_map
 from smalti.priors.gated import rows_and_columns
@@ -118,9 +118,9 @@ class PixelSNAIL(AutoregressivePrior):
     @torch.no_grad()
     def start(self, batch: int, context: Tensor | None = None) -> GridStepper:
         """A stepper that computes at each position what is new there, and no more."""
-        s, t = (placed(each, batch) for each in self.maps(context))
+        s, t = (to_hwbc(each, batch) for each in self.maps(context))
         head = SkipHead(s, self.skip, self.first, self.second)
-        outputs, parts = iter(head.outputs), list[GridPart]()
+        outputs, parts = iter(head.outputs), list[LayerCache]()
         for block in (cast("SnailBlock", block) for block in self.blocks):
             zs = [next(outputs) for _ in block.layers]
             parts.append(GatedStacks(block.layers, s, zs))

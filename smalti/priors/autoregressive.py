@@ -16,13 +16,13 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from smalti.priors.base import TractablePrior
-from smalti.priors.sampling import Choice
+from smalti.priors.sampling import SamplingConfig
 
 __all__ = ["AutoregressivePrior", "Stepper"]
 
 
 class Stepper(ABC):
-    """A walk over the positions of a batch of grids, in reading order, without gradients.
+    """Abstract: steps over the positions of a batch of grids, in reading order, without gradients.
 
     It begins at the first position. `logits` is the distribution at the position where it stands;
     `push` puts an index there and moves on.
@@ -38,7 +38,7 @@ class Stepper(ABC):
 
 
 class AutoregressivePrior(TractablePrior):
-    """One categorical distribution a position, given all positions before it in reading order."""
+    """One categorical distribution per position, given all positions before it in reading order."""
 
     tabular = True
 
@@ -83,7 +83,7 @@ class AutoregressivePrior(TractablePrior):
         return F.cross_entropy(logits, indices.flatten(), reduction="none")
 
     def _sample(
-        self, batch: int, context: Tensor | None, known: Tensor | None, choice: Choice
+        self, batch: int, context: Tensor | None, known: Tensor | None, config: SamplingConfig
     ) -> Tensor:
         drawn = torch.full((batch, self.positions), -1, dtype=torch.int64, device=self.device)
         if known is not None:
@@ -95,7 +95,7 @@ class AutoregressivePrior(TractablePrior):
             stepper = self.start(batch, context)
             for i in range(self.positions):
                 if somewhere[i]:
-                    fresh = choice(stepper.logits())
+                    fresh = config(stepper.logits())
                     old = drawn[:, i]
                     drawn[:, i] = fresh if everywhere[i] else torch.where(old < 0, fresh, old)
                 if i + 1 < self.positions:

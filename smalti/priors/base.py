@@ -4,7 +4,7 @@ A prior is learned from the indices of a training set, after the tokenizer is fr
 place of the uniform distribution, under which an index costs log K nats: what it saves is what
 there is to know about the grids. It sees integers and a codebook size, never an autoencoder.
 
-    loss      −log p(q | context) in nats an index, or a bound on it: what training makes small
+    loss      −log p(q | context) in nats per index, or a bound on it: what training makes small
     log_prob  log p(q | context), where it can be computed
     sample    q ~ p(q | context), or q ~ p(q | known indices, context)
 
@@ -27,7 +27,7 @@ from smalti.arguments import a_whole_number, as_integers, as_tensor
 from smalti.artifacts import Pretrained
 from smalti.conditions import Condition
 from smalti.errors import InputError
-from smalti.priors.sampling import Choice
+from smalti.priors.sampling import SamplingConfig
 
 __all__ = ["Prior", "TractablePrior", "evaluating", "in_evaluation"]
 
@@ -41,7 +41,7 @@ class Prior(nn.Module, Pretrained, ABC):
 
     Arguments:
         codebook_size: K; indices are in [0, K).
-        grid: Shape of one grid, (H, W) or (T,); of Q indices a position, (H, W, Q) or (T, Q).
+        grid: Shape of one grid, (H, W) or (T,); of Q indices per position, (H, W, Q) or (T, Q).
         condition: What it is conditioned on, if anything.
 
     Attributes:
@@ -90,7 +90,7 @@ class Prior(nn.Module, Pretrained, ABC):
 
     @abstractmethod
     def loss(self, indices: Tensor, context: Tensor | None = None) -> Tensor:
-        """The mean loss in nats an index, a scalar.
+        """Returns the mean loss in nats per index, a scalar.
 
         Arguments:
             indices: (B, *grid), integers in [0, K).
@@ -120,7 +120,7 @@ class Prior(nn.Module, Pretrained, ABC):
             shape: (B, *grid).
             context: (B, *shape) values of the condition, or None for an unconditional prior.
             known: (B, *grid), integers of any type, indices to keep, with -1 where to fill in.
-            temperature, top_k, top_p: See `smalti.priors.choose`.
+            temperature, top_k, top_p: See `smalti.priors.sample_from_logits`.
             generator: Source of randomness, on any device; torch's global one if there is none.
 
         Returns:
@@ -130,7 +130,7 @@ class Prior(nn.Module, Pretrained, ABC):
             InputError: If an argument does not fit the prior, or what the prior gives is not
                 finite.
         """
-        choice = Choice(temperature, top_k, top_p, generator)
+        config = SamplingConfig(temperature, top_k, top_p, generator)
         batch = self._check_shape(shape)
         context = self._check_context(context, batch)
         if known is not None:
@@ -138,15 +138,15 @@ class Prior(nn.Module, Pretrained, ABC):
             if len(known) != batch:
                 raise InputError(
                     f"known must have the shape {tuple(shape)} of what is drawn, "
-                    f"got {tuple(known.shape)}: give one grid a sample, with -1 where to fill in."
+                    f"got {tuple(known.shape)}: give one grid per sample, with -1 where to fill in."
                 )
         with torch.inference_mode():
-            drawn = in_evaluation(self)._sample(batch, context, known, choice)
+            drawn = in_evaluation(self)._sample(batch, context, known, config)
         return drawn.clone()  # an ordinary tensor, which autograd may keep
 
     @abstractmethod
     def _sample(
-        self, batch: int, context: Tensor | None, known: Tensor | None, choice: Choice
+        self, batch: int, context: Tensor | None, known: Tensor | None, config: SamplingConfig
     ) -> Tensor:
         """Samples with checked arguments, by the view that `in_evaluation` gives."""
 
@@ -206,7 +206,7 @@ class Prior(nn.Module, Pretrained, ABC):
 
 
 class TractablePrior(Prior):
-    """A prior whose likelihood can be computed: its loss is −log p in nats an index."""
+    """A prior whose likelihood can be computed: its loss is −log p in nats per index."""
 
     def log_prob(self, indices: Tensor, context: Tensor | None = None) -> Tensor:
         """log p(indices | context) of each grid in nats, (B,).
@@ -226,7 +226,7 @@ class TractablePrior(Prior):
         """`log_prob` of checked arguments."""
 
     def loss(self, indices: Tensor, context: Tensor | None = None) -> Tensor:
-        """−log p(indices | context) in nats an index, the mean over the batch; see `Prior.loss`."""
+        """Returns −log p(indices | context), the mean in nats per index; see `Prior.loss`."""
         return -self.log_prob(indices, context).sum() / max(indices.numel(), 1)
 
 

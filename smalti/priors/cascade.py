@@ -3,7 +3,7 @@
     p(q_1 … q_L | c) = p(q_1 | c) Π_l p(q_l | q_1 … q_{l−1}, c)
 
 Each prior is learned by itself: the coarsest is conditioned on c, if on anything, and every finer
-one on all the grids above it (`GridsAbove`). Together they are one prior over rows that hold the
+one on all the grids above it (`CoarseTokens`). Together they are one prior over rows that hold the
 indices of all levels side by side, (B, P), coarse to fine.
 
 References:
@@ -19,11 +19,11 @@ import torch
 from torch import Tensor, nn
 
 from smalti.artifacts import registered
-from smalti.conditions import GridsAbove
+from smalti.conditions import CoarseTokens
 from smalti.errors import InputError
 from smalti.priors.base import Prior, TractablePrior
 from smalti.priors.empirical import Uniform
-from smalti.priors.sampling import Choice
+from smalti.priors.sampling import SamplingConfig
 
 __all__ = ["Cascade", "uniform_like"]
 
@@ -36,7 +36,7 @@ class Cascade(TractablePrior):
 
     Arguments:
         priors: Coarse to fine, each with a likelihood. Those of the finer levels are conditioned on
-            `GridsAbove` of all levels above, or on nothing.
+            `CoarseTokens` of all levels above, or on nothing.
 
     Raises:
         InputError: If a finer prior is conditioned on something else.
@@ -44,7 +44,7 @@ class Cascade(TractablePrior):
     Example:
         >>> from smalti.priors import PixelCNN
         >>> top = PixelCNN(16, (2, 2), hidden=8, layers=1)
-        >>> bottom = PixelCNN(32, (4, 4), GridsAbove([16], [(2, 2)]), hidden=8, layers=1)
+        >>> bottom = PixelCNN(32, (4, 4), CoarseTokens([16], [(2, 2)]), hidden=8, layers=1)
         >>> Cascade([top, bottom]).sample((3, 20)).shape
         torch.Size([3, 20])
     """
@@ -64,7 +64,7 @@ class Cascade(TractablePrior):
         """The priors, coarse to fine."""
         return tuple(self.priors)  # type: ignore[arg-type]
 
-    def split(self, rows: Tensor) -> tuple[Tensor, ...]:
+    def unpack(self, rows: Tensor) -> tuple[Tensor, ...]:
         """Rows (B, P) → the grids of the levels, (B, *grid_l) each."""
         parts = rows.split([prior.positions for prior in self.levels], 1)
         return tuple(
@@ -89,14 +89,14 @@ class Cascade(TractablePrior):
         return torch.stack(list(self._levels_log_prob(indices, context))).sum(0)
 
     def _levels_log_prob(self, indices: Tensor, context: Tensor | None) -> Iterator[Tensor]:
-        grids = self.split(indices)
+        grids = self.unpack(indices)
         for level, prior in enumerate(self.levels):
             yield prior.log_prob(grids[level], _given(prior, grids[:level], context))
 
     def _sample(
-        self, batch: int, context: Tensor | None, known: Tensor | None, choice: Choice
+        self, batch: int, context: Tensor | None, known: Tensor | None, config: SamplingConfig
     ) -> Tensor:
-        wanted = None if known is None else self.split(known)
+        wanted = None if known is None else self.unpack(known)
         grids: list[Tensor] = []
         for level, prior in enumerate(self.levels):
             grids.append(
@@ -104,10 +104,10 @@ class Cascade(TractablePrior):
                     (batch, *prior.grid),
                     _given(prior, grids, context),
                     known=None if wanted is None else wanted[level],
-                    temperature=choice.temperature,
-                    top_k=choice.top_k,
-                    top_p=choice.top_p,
-                    generator=choice.generator,
+                    temperature=config.temperature,
+                    top_k=config.top_k,
+                    top_p=config.top_p,
+                    generator=config.generator,
                 )
             )
         return torch.cat([grid.flatten(1) for grid in grids], 1)
@@ -122,9 +122,9 @@ def uniform_like(prior: Prior) -> TractablePrior:
 
 def _given(prior: Prior, above: Sequence[Tensor], context: Tensor | None) -> Tensor | None:
     """What a level's prior is given: the context, or the grids above and what they were given."""
-    if not isinstance(prior.condition, GridsAbove):
+    if not isinstance(prior.condition, CoarseTokens):
         return None if prior.condition is None else context
-    return prior.condition.join(above, None if prior.condition.given is None else context)
+    return prior.condition.pack(above, None if prior.condition.base_condition is None else context)
 
 
 def _check(level: int, prior: TractablePrior, above: Sequence[TractablePrior]) -> None:
@@ -134,11 +134,11 @@ def _check(level: int, prior: TractablePrior, above: Sequence[TractablePrior]) -
     sizes = tuple(coarser.codebook_size for coarser in above)
     condition = prior.condition
     if (
-        not isinstance(condition, GridsAbove)
+        not isinstance(condition, CoarseTokens)
         or (condition.grids, condition.codebook_sizes) != (grids, sizes)
-        or condition.given not in (None, above[0].condition)
+        or condition.base_condition not in (None, above[0].condition)
     ):
         raise InputError(
-            f"The prior of level {level} is conditioned on {condition}: give it GridsAbove of the "
-            f"codebook sizes {sizes} and grids {grids}, and of the coarsest prior's condition."
+            f"The prior of level {level} is conditioned on {condition}: give it CoarseTokens of "
+            f"the codebook sizes {sizes} and grids {grids}, and of the coarsest prior's condition."
         )

@@ -29,7 +29,7 @@ from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from smalti.conditions import Condition, GridsAbove
+from smalti.conditions import CoarseTokens, Condition
 from smalti.nn.blocks import ResidualStack
 from smalti.nn.embeddings import DepthEmbedding
 
@@ -49,11 +49,11 @@ def context_map(
         channels: C.
 
     Example:
-        >>> above = GridsAbove([16], [(2, 2)])
+        >>> above = CoarseTokens([16], [(2, 2)])
         >>> context_map((4, 4), above, 8)(above.draw(3)).shape
         torch.Size([3, 8, 4, 4])
     """
-    if isinstance(condition, GridsAbove):
+    if isinstance(condition, CoarseTokens):
         return GridsContextMap(shape, condition, channels)
     return ContextMap(shape, condition, channels)
 
@@ -104,10 +104,10 @@ class GridsContextMap(nn.Module):
         channels: C.
     """
 
-    def __init__(self, shape: tuple[int, int], condition: GridsAbove, channels: int) -> None:
+    def __init__(self, shape: tuple[int, int], condition: CoarseTokens, channels: int) -> None:
         super().__init__()
         self.condition = condition
-        self.vector = ContextMap(shape, condition.given, channels)
+        self.vector = ContextMap(shape, condition.base_condition, channels)
         self.levels = nn.ModuleList(
             GridMap(size, grid, shape, channels)
             for size, grid in zip(condition.codebook_sizes, condition.grids, strict=True)
@@ -115,7 +115,7 @@ class GridsContextMap(nn.Module):
 
     def forward(self, values: Tensor) -> Tensor:
         """Values (B, *shape) of the condition → (B, C, H, W)."""
-        grids, given = self.condition.split(values)
+        grids, given = self.condition.unpack(values)
         s = self.vector(given)
         for level, grid in zip(self.levels, grids, strict=True):
             s = s + level(grid)

@@ -1,4 +1,4 @@
-"""Several indices a position: a PixelCNN over the positions, and a small network over their depth.
+"""Several indices per position: a PixelCNN over the positions, a small network over the depth.
 
 Residual and product quantizers give Q indices q_ij1 … q_ijQ at each position ij. A grid (H, W, Q)
 of them is read position by position, and in each from the first index to the last:
@@ -16,7 +16,7 @@ the indices before d at the same position, the distribution at depth d is made:
 
 The RQ-VAE has a transformer in the place of these last three lines, whose inputs are such sums as
 well. A sum of embeddings already holds all indices before d, and this costs three small matrix
-products an index.
+products per index.
 
 References:
     Autoregressive Image Generation using Residual Quantization (Lee et al., 2022),
@@ -37,7 +37,7 @@ from smalti.conditions import Condition
 from smalti.errors import InputError
 from smalti.nn.embeddings import DepthEmbedding
 from smalti.nn.gated import for_relu
-from smalti.nn.stepping import GridWalk
+from smalti.nn.incremental_decoder import IncrementalDecoder
 from smalti.priors.autoregressive import Stepper
 from smalti.priors.gated import GatedPrior
 
@@ -97,9 +97,9 @@ class DepthPixelCNN(GatedPrior):
 
     @torch.no_grad()
     def start(self, batch: int, context: Tensor | None = None) -> DepthStepper:
-        """A stepper: the stacks go on once a position, the head once an index."""
-        walk = GridWalk(*self.parts(batch, context, self.second))
-        return DepthStepper(walk, self.embedding, self.head)
+        """A stepper: the stacks go on once per position, the head once per index."""
+        decoder = IncrementalDecoder(*self.parts(batch, context, self.second))
+        return DepthStepper(decoder, self.embedding, self.head)
 
 
 class DepthHead(nn.Module):
@@ -135,21 +135,23 @@ class DepthHead(nn.Module):
 
 
 class DepthStepper(Stepper):
-    """A walk over positions, and at each over its Q indices.
+    """Steps over positions, and at each over its Q indices.
 
     Arguments:
-        walk: Over the positions; it gives u.
+        decoder: Over the positions; it gives u.
         embedding: E.
         head: What makes logits of u.
     """
 
     @torch.no_grad()
-    def __init__(self, walk: GridWalk, embedding: DepthEmbedding, head: DepthHead) -> None:
-        self.walk, self.head = walk, head
+    def __init__(
+        self, decoder: IncrementalDecoder, embedding: DepthEmbedding, head: DepthHead
+    ) -> None:
+        self.decoder, self.head = decoder, head
         self.tables = [embedding.table(d) for d in range(head.depth)]
         self.later = [head.embedding.table(d) for d in range(head.depth - 1)]
-        self.e = torch.zeros_like(walk.e)  # of the indices before d at this position
-        self.d, self.x = 0, walk.logits()  # u + c_d
+        self.e = torch.zeros_like(decoder.e)  # of the indices before d at this position
+        self.d, self.x = 0, decoder.logits()  # u + c_d
 
     @torch.no_grad()
     def logits(self) -> Tensor:
@@ -165,16 +167,16 @@ class DepthStepper(Stepper):
             self.x = self.x + self.later[self.d][indices]
             self.d += 1
             return
-        self.walk.push(self.e)
+        self.decoder.push(self.e)
         self.e = torch.zeros_like(self.e)
-        self.d, self.x = 0, self.walk.logits()
+        self.d, self.x = 0, self.decoder.logits()
 
 
 def _one_size(codebook_size: int | Sequence[int], grid: Sequence[int]) -> int:
     """K of all codebooks."""
     if not 2 <= len(grid) <= 3 or grid[-1] < 2:
         raise InputError(
-            f"A DepthPixelCNN takes grids (H, W, Q) or (T, Q) of Q ≥ 2 indices a position, got "
+            f"A DepthPixelCNN takes grids (H, W, Q) or (T, Q) of Q ≥ 2 indices per position, got "
             f"{tuple(grid)}: for one index a position take PixelCNN."
         )
     if isinstance(codebook_size, int):

@@ -31,7 +31,7 @@ from smalti.conditions import Condition, Label, TimeOfDay
 from smalti.errors import InputError
 from smalti.nn.precision import KeepsFloat32
 from smalti.priors.base import TractablePrior
-from smalti.priors.sampling import Choice
+from smalti.priors.sampling import SamplingConfig
 
 __all__ = ["Histogram", "Uniform"]
 
@@ -60,12 +60,12 @@ class Uniform(TractablePrior):
         return torch.full((len(indices),), -nats, device=indices.device)
 
     def _sample(
-        self, batch: int, context: Tensor | None, known: Tensor | None, choice: Choice
+        self, batch: int, context: Tensor | None, known: Tensor | None, config: SamplingConfig
     ) -> Tensor:
         # Of K equally likely indices, temperature 0, top-k and top-p leave the first few.
-        k = min(choice.top_k or self.codebook_size, self.codebook_size)
-        k = math.ceil(k * (choice.top_p or 1)) if choice.temperature else 1
-        drawn = choice.integers(k, (batch, *self.grid)).to(self.device)
+        k = min(config.top_k or self.codebook_size, self.codebook_size)
+        k = math.ceil(k * (config.top_p or 1)) if config.temperature else 1
+        drawn = config.integers(k, (batch, *self.grid)).to(self.device)
         return drawn if known is None else torch.where(known < 0, drawn, known)
 
 
@@ -160,7 +160,7 @@ class Histogram(KeepsFloat32, TractablePrior):
         return result.to(indices.device, torch.float32)
 
     def _sample(
-        self, batch: int, context: Tensor | None, known: Tensor | None, choice: Choice
+        self, batch: int, context: Tensor | None, known: Tensor | None, config: SamplingConfig
     ) -> Tensor:
         if not len(self.grids):
             raise InputError("The histogram has seen no grids yet: call its fit first.")
@@ -171,29 +171,29 @@ class Histogram(KeepsFloat32, TractablePrior):
                 assert context is not None
                 raise InputError(self._unseen(context[members[0]]))
             if known is None:
-                drawn[members] = self._draw(rows, len(members), choice)
+                drawn[members] = self._draw(rows, len(members), config)
                 continue
             for member in members.tolist():
                 wanted = known[member].cpu()
                 agree = ((grids[rows] == wanted) | (wanted < 0)).flatten(1).all(1)
-                drawn[member] = self._draw(rows[agree], 1, choice)[0]
+                drawn[member] = self._draw(rows[agree], 1, config)[0]
         return grids[drawn].to(self.device, torch.int64)
 
-    def _draw(self, rows: Tensor, n: int, choice: Choice) -> Tensor:
+    def _draw(self, rows: Tensor, n: int, config: SamplingConfig) -> Tensor:
         """n of the stored grids `rows`, as rows (n,)."""
         if not len(rows):
             raise InputError(
                 "No grid seen in training has this context and these known indices: "
                 "leave more of them open, or sample from a learned prior."
             )
-        if choice.plain:
-            return rows[choice.integers(len(rows), (n,)).cpu()]
+        if config.plain:
+            return rows[config.integers(len(rows), (n,)).cpu()]
         # Else over the distinct ones among them, some of which come more than once.
         seen = self._distinct()
         numbers, counts = seen.of_row[rows].unique(return_counts=True)
         logits = counts.double().log()
         pieces = torch.arange(n).split(max(LOGITS_AT_ONCE // len(logits), 1))
-        drawn = torch.cat([choice(logits.expand(len(piece), -1)) for piece in pieces])
+        drawn = torch.cat([config(logits.expand(len(piece), -1)) for piece in pieces])
         return seen.first[numbers[drawn]]
 
     def _keys(self, grids: Tensor) -> list[bytes]:

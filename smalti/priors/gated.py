@@ -16,7 +16,7 @@ from smalti.conditions import Condition
 from smalti.errors import InputError
 from smalti.nn.embeddings import DepthEmbedding
 from smalti.nn.gated import check_stacks, features, gated_layers
-from smalti.nn.stepping import GatedStacks, GridPart, SkipHead, placed
+from smalti.nn.incremental_decoder import GatedStacks, LayerCache, SkipHead, to_hwbc
 from smalti.priors.autoregressive import AutoregressivePrior
 from smalti.priors.context import context_map
 
@@ -73,9 +73,9 @@ class GatedPrior(AutoregressivePrior):
 
     def parts(
         self, batch: int, context: Tensor | None, last: nn.Conv2d
-    ) -> tuple[list[GridPart], SkipHead]:
-        """What a `GridWalk` leads through: it gives a 1×1 convolution `last` of the features."""
-        s = placed(self.context_map(context), batch)
+    ) -> tuple[list[LayerCache], SkipHead]:
+        """Returns the cached layers and the head, which ends in the 1×1 convolution `last`."""
+        s = to_hwbc(self.context_map(context), batch)
         head = SkipHead(s, self.skip, self.first, last)
         return [GatedStacks(self.layers, s, head.outputs)], head
 

@@ -1,4 +1,4 @@
-"""Stepping through priors of gated layers, which compute each position once."""
+"""Incremental sampling from priors of gated layers, which compute each position once."""
 
 from __future__ import annotations
 
@@ -7,31 +7,33 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from smalti.nn.stepping import GridPart, GridWalk, SkipHead
+from smalti.nn.incremental_decoder import IncrementalDecoder, LayerCache, SkipHead
 from smalti.priors.autoregressive import Stepper
 
 __all__ = ["GridStepper"]
 
 
 class GridStepper(Stepper):
-    """A walk over grids (H, W) of indices.
+    """Steps over grids (H, W) of indices, with cached inputs of earlier positions.
 
     Arguments:
-        embedding: The embedding of the indices.
-        parts, head: See `GridWalk`.
+        embedding: Of the indices.
+        parts, head: See `IncrementalDecoder`.
     """
 
     @torch.no_grad()
-    def __init__(self, embedding: nn.Embedding, parts: Sequence[GridPart], head: SkipHead) -> None:
+    def __init__(
+        self, embedding: nn.Embedding, parts: Sequence[LayerCache], head: SkipHead
+    ) -> None:
         self.embedding = embedding.weight
-        self.walk = GridWalk(parts, head)
+        self.decoder = IncrementalDecoder(parts, head)
 
     @torch.no_grad()
     def logits(self) -> Tensor:
         """(B, K); see `Stepper.logits`."""
-        return self.walk.logits()
+        return self.decoder.logits()
 
     @torch.no_grad()
     def push(self, indices: Tensor) -> None:
         """See `Stepper.push`."""
-        self.walk.push(self.embedding[indices])
+        self.decoder.push(self.embedding[indices])

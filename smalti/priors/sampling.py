@@ -1,20 +1,20 @@
-"""Choosing an index from logits ℓ: temperature, top-k and top-p.
+"""Sampling an index from logits ℓ: temperature, top-k and top-p.
 
     p = softmax(ℓ / temperature)      1: the distribution as it is; 0: always the most likely index
     top-k                             only the k most likely indices
     top-p                             only the fewest most likely indices whose mass reaches p
 
 What is kept is renormalised and drawn by inversion: the first index whose cumulative probability
-passes a uniform number. One number an index is drawn, on the generator's own device, so that a CPU
+passes a uniform number. One number per index is drawn, on the generator's own device, so that a CPU
 generator gives a GPU the same draws.
 
 References:
-    The Curious Case of Neural Text Degeneration (Holtzman et al., 2019), arXiv 1904.09751 (top-p).
+    Top-p: The Curious Case of Neural Text Degeneration, A. Holtzman et al., 2019, arXiv 1904.09751.
 """
 
 from __future__ import annotations
 
-import math
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -24,12 +24,14 @@ from torch import Tensor
 from smalti.arguments import a_generator, a_number
 from smalti.errors import InputError
 
-__all__ = ["Choice", "choose"]
+__all__ = ["SamplingConfig", "sample_from_logits"]
 
 
 @dataclass(frozen=True)
-class Choice:
-    """A way to choose: call it on logits (..., K) for indices (...). See `choose`.
+class SamplingConfig:
+    """Temperature, top-k and top-p; call it on logits (..., K) for indices (...).
+
+    See `sample_from_logits`.
 
     Raises:
         InputError: If the temperature is negative, k is below 1 or p not in (0, 1], or one is no
@@ -46,7 +48,7 @@ class Choice:
         self._take("top_k", "leave it out to allow all")
         self._take("top_p", "leave it out to allow all")
         a_generator(self.generator)
-        if not 0 <= self.temperature < math.inf:
+        if not 0 <= self.temperature <= sys.float_info.max:
             raise InputError(
                 f"temperature must be at least 0 and finite, got {self.temperature}: "
                 f"1 samples as learned, 0 takes the most likely."
@@ -64,7 +66,7 @@ class Choice:
             )
 
     def __call__(self, logits: Tensor) -> Tensor:
-        """Logits (..., K) → indices (...), int64 in [0, K).
+        """Draws indices (...), int64 in [0, K), from logits (..., K).
 
         Raises:
             InputError: If they are no distribution: one is NaN or +inf, or all of a row are −inf.
@@ -82,7 +84,7 @@ class Choice:
         # In float64, except on MPS, which has none.
         wide = torch.float32 if logits.device.type == "mps" else torch.float64
         # Kept finite: at a temperature near 0 the largest logit must not become inf − inf.
-        logits = (logits.to(wide) - largest.to(wide)) / self.temperature
+        logits = (logits.to(wide) - largest.to(wide)) / float(self.temperature)
         if self.top_k is None and self.top_p is None:
             return self._draw(logits.softmax(-1))
 
@@ -101,7 +103,7 @@ class Choice:
         return self.temperature == 1 and self.top_k is None and self.top_p is None
 
     def integers(self, below: int, shape: Sequence[int]) -> Tensor:
-        """Integers in [0, below), all equally likely, on the generator's device."""
+        """Draws integers in [0, below), all equally likely, on the generator's device."""
         where = "cpu" if self.generator is None else self.generator.device
         return torch.randint(below, tuple(shape), generator=self.generator, device=where)
 
@@ -112,7 +114,7 @@ class Choice:
             object.__setattr__(self, name, a_number(value, name, mend))
 
     def _draw(self, weights: Tensor) -> Tensor:
-        """Weights (..., K), none negative → indices (...), each as likely as its share."""
+        """Draws indices (...) in proportion to weights (..., K), none negative."""
         cumulative = weights.cumsum(-1)
         where = weights.device if self.generator is None else self.generator.device
         shape = (*weights.shape[:-1], 1)
@@ -122,7 +124,7 @@ class Choice:
         return torch.searchsorted(cumulative, threshold, right=True)[..., 0]
 
 
-def choose(
+def sample_from_logits(
     logits: Tensor,
     *,
     temperature: float = 1.0,
@@ -148,9 +150,9 @@ def choose(
 
     Example:
         >>> logits = torch.tensor([[0.1, 0.5, 0.4], [0.8, 0.1, 0.1]]).log()
-        >>> choose(logits, temperature=0)
+        >>> sample_from_logits(logits, temperature=0)
         tensor([1, 0])
-        >>> choose(logits, top_p=0.3)
+        >>> sample_from_logits(logits, top_p=0.3)
         tensor([1, 0])
     """
-    return Choice(temperature, top_k, top_p, generator)(logits)
+    return SamplingConfig(temperature, top_k, top_p, generator)(logits)

@@ -4,6 +4,7 @@ from smalti.quantizers.assignment import Assignment, Nearest, Stochastic
 from smalti.quantizers.base import Quantized, Quantizer
 from smalti.quantizers.binary_spherical import BinarySphericalQuantizer
 from smalti.quantizers.codebooks import Codebook, EMACodebook, GradientCodebook, TransformedCodebook
+from smalti.quantizers.dead_codes import DeadCodeReset
 from smalti.quantizers.estimators import (
     NSVQ,
     DiVeQ,
@@ -27,7 +28,6 @@ from smalti.quantizers.product import ProductQuantizer
 from smalti.quantizers.projected import ProjectedQuantizer, ScaledQuantizer
 from smalti.quantizers.regularisers import Entropy, Orthogonality, Regulariser
 from smalti.quantizers.residual import ResidualQuantizer
-from smalti.quantizers.revival import Revival
 from smalti.quantizers.search import nearest
 from smalti.quantizers.usage import codebook_usage, count_indices, perplexity, usage
 from smalti.quantizers.vector import VectorQuantizer
@@ -60,7 +60,7 @@ __all__ = [
     "Quantizer",
     "Regulariser",
     "ResidualQuantizer",
-    "Revival",
+    "DeadCodeReset",
     "Rotation",
     "ScaledQuantizer",
     "ShiftedBound",

@@ -25,12 +25,12 @@ from smalti.errors import InputError
 __all__ = [
     "Quantized",
     "Quantizer",
-    "answer",
+    "make_output",
     "check_indices",
     "check_mask",
     "check_vectors",
     "settled",
-    "taken_in",
+    "prepare_input",
     "whole",
 ]
 
@@ -65,7 +65,7 @@ class Quantizer(nn.Module, ABC):
         learns_from_output: Whether it has parameters that the gradient of its output trains, past
             its estimator. A sum of quantizers then passes that gradient on to it.
         draws: Whether codewords are drawn at random in training, and need not be the nearest.
-        whole_grids: Whether it takes grids (..., *grid, D) and not single vectors, so that its
+        acts_on_grid: Whether it takes grids (..., *grid, D) and not single vectors, so that its
             indices are (..., Q) for each grid.
     """
 
@@ -73,7 +73,7 @@ class Quantizer(nn.Module, ABC):
     dim: int
     learns_from_output: bool = False
     draws: bool = False
-    whole_grids: bool = False
+    acts_on_grid: bool = False
 
     @abstractmethod
     def forward(self, z: Tensor, mask: Tensor | None = None) -> Quantized:
@@ -151,7 +151,7 @@ def check_indices(indices: Tensor, codebook_size: int) -> None:
         )
 
 
-def taken_in(z: Tensor, dim: int, mask: Tensor | None = None) -> Tensor:
+def prepare_input(z: Tensor, dim: int, mask: Tensor | None = None) -> Tensor:
     """z (..., D) in float32, and 0 where masked, whatever is there.
 
     Raises:
@@ -178,7 +178,7 @@ def settled(z: Tensor, mask: Tensor | None, y: Tensor) -> Tensor:
     return torch.where(good[..., None], y, other).to(z.dtype)
 
 
-def answer(
+def make_output(
     z: Tensor, mask: Tensor | None, y: Tensor, indices: Tensor, losses: dict[str, Tensor]
 ) -> Quantized:
     """What a quantizer of single vectors gives for z: y in its dtype, masked positions set apart.

@@ -34,9 +34,9 @@ from smalti.errors import InputError
 from smalti.quantizers.base import (
     Quantized,
     Quantizer,
-    answer,
     check_indices,
-    taken_in,
+    make_output,
+    prepare_input,
     whole,
 )
 from smalti.quantizers.entropies import bit_entropy, entropy_deficit
@@ -96,17 +96,17 @@ class BinaryQuantizer(Quantizer):
             InputError: If z or the mask has the wrong shape or dtype.
         """
         with torch.autocast(z.device.type, enabled=False):
-            z_e = taken_in(z, self.dim, mask)
+            z_e = prepare_input(z, self.dim, mask)
             u = self.latent(z_e)
             positive = z_e >= 0
             z_q = self._corner(positive)
             losses = self._losses(u, z_q, mask)
             y = straight_through(u, z_q)
         indices = _to_index(positive)
-        return answer(z, mask, y, indices, losses)
+        return make_output(z, mask, y, indices, losses)
 
     def encode(self, z: Tensor) -> Tensor:
-        return torch.where(whole(z), _to_index(taken_in(z, self.dim) >= 0), -1)
+        return torch.where(whole(z), _to_index(prepare_input(z, self.dim) >= 0), -1)
 
     def decode(self, indices: Tensor) -> Tensor:
         (size,) = self.codebook_sizes

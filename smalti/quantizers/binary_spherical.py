@@ -26,7 +26,7 @@ class BinarySphericalQuantizer(BinaryQuantizer):
     A vector without a direction (no coordinate above 1e-12) has u = 0 and no gradient; its
     codeword is that of its signs, 1 for a 0.
 
-    Losses, unweighted, in nats a vector where they are entropies: `"commitment"`,
+    Losses, unweighted, in nats per vector where they are entropies: `"commitment"`,
     `"sample_entropy"` and `"entropy_deficit"`. The first two are means over the valid vectors; the
     first, a mean over dimensions too, is below 2/D. The deficit is a property of a whole batch: it
     does not change if the batch is repeated, but a part of a batch is used less evenly than the

@@ -37,16 +37,16 @@ class Codebook(KeepsFloat32, ABC):
     """Abstract table of codewords.
 
     Attributes:
-        size: K.
+        codebook_size: K.
         dim: D.
         weight: The codewords (K, D).
-        by_gradient: Whether gradients move the codewords; if not, `learn` does.
+        trainable: Whether gradients move the codewords; if not, `learn` does.
     """
 
-    size: int
+    codebook_size: int
     dim: int
     weight: Tensor
-    by_gradient: bool
+    trainable: bool
 
     @abstractmethod
     def learn(self, counts: Tensor, sums: Tensor) -> None:
@@ -67,7 +67,7 @@ class Codebook(KeepsFloat32, ABC):
         """
 
     def extra_repr(self) -> str:
-        return f"{self.size}, {self.dim}"
+        return f"{self.codebook_size}, {self.dim}"
 
 
 @registered
@@ -77,7 +77,7 @@ class GradientCodebook(Codebook):
     They start from N(0, 1/D).
 
     Arguments:
-        size: Number of codewords K.
+        codebook_size: Number of codewords K.
         dim: Their dimensions D.
 
     References:
@@ -85,12 +85,12 @@ class GradientCodebook(Codebook):
         2017, arXiv 1711.00937.
     """
 
-    by_gradient = True
+    trainable = True
 
-    def __init__(self, size: int, dim: int) -> None:
+    def __init__(self, *, codebook_size: int, dim: int) -> None:
         super().__init__()
-        self.size, self.dim = size, dim
-        self.weight = nn.Parameter(_random_codewords(size, dim))
+        self.codebook_size, self.dim = codebook_size, dim
+        self.weight = nn.Parameter(_random_codewords(codebook_size, dim))
 
     def learn(self, counts: Tensor, sums: Tensor) -> None:
         """Nothing: the optimizer has moved the codewords already."""
@@ -107,7 +107,7 @@ class EMACodebook(Codebook):
     They start from N(0, 1/D), each as the mean of one vector.
 
     Arguments:
-        size: Number of codewords K.
+        codebook_size: Number of codewords K.
         dim: Their dimensions D.
         decay: γ in (0, 1), the share of the old average that an update keeps.
         eps: ε in (0, 1], in vectors, added to each count (times N/K where that is below 1).
@@ -117,21 +117,23 @@ class EMACodebook(Codebook):
         2017, arXiv 1711.00937, appendix A.1.
     """
 
-    by_gradient = False
+    trainable = False
     in_float32 = ("weight", "counts", "sums")
     counts: Tensor  # n (K,)
     sums: Tensor  # m (K, D)
 
-    def __init__(self, size: int, dim: int, decay: float = 0.99, eps: float = 1e-5) -> None:
+    def __init__(
+        self, *, codebook_size: int, dim: int, decay: float = 0.99, eps: float = 1e-5
+    ) -> None:
         super().__init__()
         if not 0 < decay < 1 or not 0 < eps <= 1:
             raise InputError(
                 f"An EMA codebook needs 0 < decay < 1 and 0 < eps <= 1, got decay={decay} "
                 f"and eps={eps}: 0.99 and 1e-5 are usual."
             )
-        self.size, self.dim, self.decay, self.eps = size, dim, decay, eps
-        self.register_buffer("weight", _random_codewords(size, dim).float())
-        self.register_buffer("counts", torch.ones(size, dtype=torch.float32))
+        self.codebook_size, self.dim, self.decay, self.eps = codebook_size, dim, decay, eps
+        self.register_buffer("weight", _random_codewords(codebook_size, dim).float())
+        self.register_buffer("counts", torch.ones(codebook_size, dtype=torch.float32))
         self.register_buffer("sums", self.weight.clone())
 
     @torch.no_grad()
@@ -147,8 +149,8 @@ class EMACodebook(Codebook):
         self.counts.lerp_(counts, some * (1 - self.decay))
         self.sums.lerp_(sums, some * (1 - self.decay))
         total = self.counts.sum()
-        eps = self.eps * (total / self.size).clamp(max=1.0)
-        smoothed = total * (self.counts + eps) / (total + self.size * eps)
+        eps = self.eps * (total / self.codebook_size).clamp(max=1.0)
+        smoothed = total * (self.counts + eps) / (total + self.codebook_size * eps)
         self.weight.copy_(torch.where(hit[:, None], self.sums / smoothed[:, None], self.weight))
 
     @torch.no_grad()
@@ -161,7 +163,7 @@ class EMACodebook(Codebook):
         self.weight[which] = vectors
 
     def extra_repr(self) -> str:
-        return f"{self.size}, {self.dim}, decay={self.decay}"
+        return f"{self.codebook_size}, {self.dim}, decay={self.decay}"
 
 
 @registered
@@ -171,7 +173,7 @@ class TransformedCodebook(Codebook):
     The map starts as the identity.
 
     Arguments:
-        size: Number of codewords K.
+        codebook_size: Number of codewords K.
         dim: Their dimensions D.
 
     References:
@@ -179,14 +181,14 @@ class TransformedCodebook(Codebook):
         B. Li, Y. Xin and L. Xu, 2024, arXiv 2411.02038.
     """
 
-    by_gradient = True
+    trainable = True
     in_float32 = ("table",)
     table: Tensor  # c (K, D)
 
-    def __init__(self, size: int, dim: int) -> None:
+    def __init__(self, *, codebook_size: int, dim: int) -> None:
         super().__init__()
-        self.size, self.dim = size, dim
-        self.register_buffer("table", _random_codewords(size, dim).float())
+        self.codebook_size, self.dim = codebook_size, dim
+        self.register_buffer("table", _random_codewords(codebook_size, dim).float())
         self.map = nn.Parameter(torch.eye(dim))  # Wᵀ
 
     @property
@@ -204,7 +206,10 @@ class TransformedCodebook(Codebook):
         self.table[which] = rows.float()
 
 
-def _random_codewords(size: int, dim: int) -> Tensor:
-    if size < 1 or dim < 1:
-        raise InputError(f"A codebook needs a size and a dim of at least 1, got {size} and {dim}.")
-    return torch.randn(size, dim) / math.sqrt(dim)
+def _random_codewords(codebook_size: int, dim: int) -> Tensor:
+    if codebook_size < 1 or dim < 1:
+        raise InputError(
+            f"A codebook needs a codebook_size and a dim of at least 1, got {codebook_size} and "
+            f"{dim}."
+        )
+    return torch.randn(codebook_size, dim) / math.sqrt(dim)

@@ -55,7 +55,7 @@ class SummedQuantizer(ComposedQuantizer, ABC):
     def __init__(self, stages: Sequence[Quantizer], estimator: Estimator | None) -> None:
         super().__init__()
         self.estimator = StraightThrough() if estimator is None else estimator
-        if self.estimator.over_codebook:
+        if self.estimator.needs_codebook:
             name = type(estimator).__name__
             raise InputError(
                 f"A sum of codewords has no single codebook, which {name} needs: choose another "
@@ -78,11 +78,13 @@ class SummedQuantizer(ComposedQuantizer, ABC):
 
     def _reaches(self, stage: Quantizer) -> bool:
         """Whether the estimator's gradient is to reach the codewords of a stage."""
-        return self.training and not self.estimator.auxiliary and not learns_from_output(stage)
+        return (
+            self.training and not self.estimator.needs_commitment and not learns_from_output(stage)
+        )
 
     def _output(self, z_e: Tensor, z_q: Tensor) -> Tensor:
         """y: the estimator's, and past it the gradient of stages that learn from their output."""
-        if self.training and not self.estimator.auxiliary:
+        if self.training and not self.estimator.needs_commitment:
             return self.estimator(z_e, z_q, None)
         y = self.estimator(z_e, z_q, None) if self.training else straight_through(z_e, z_q)
         return y + (z_q - z_q.detach())
@@ -153,7 +155,7 @@ def check_per_vector(quantizers: Sequence[Quantizer], what: str) -> None:
     if not len(quantizers):
         raise InputError(f"At least one of the {what} is needed, got none: pass a list of them.")
     for quantizer in quantizers:
-        if quantizer.whole_grids:
+        if quantizer.acts_on_grid:
             raise InputError(
                 f"The {what} each quantize single vectors, got a {type(quantizer).__name__}, "
                 f"which quantizes whole grids: put it around them instead."
@@ -165,7 +167,7 @@ def _check_estimators(stage: Quantizer) -> None:
     for module in stage.modules():
         if not isinstance(module, Estimator) or isinstance(module, StraightThrough):
             continue
-        if not (learns and module.auxiliary):
+        if not (learns and module.needs_commitment):
             name = type(module).__name__
             raise InputError(
                 f"The stages of a sum are straight-through, got one with {name}: give the "

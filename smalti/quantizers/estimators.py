@@ -81,14 +81,14 @@ class Estimator(nn.Module, ABC):
     """Abstract estimator: used in training only, for evaluation is always plain quantization.
 
     Attributes:
-        auxiliary: Whether it needs the codebook and the commitment loss beside it.
-        over_codebook: Whether it needs all codewords, and so a single codebook.
+        needs_commitment: Whether it needs the codebook and the commitment loss beside it.
+        needs_codebook: Whether it needs all codewords, and so a single codebook.
         of_nearest: Whether it supposes that vectors go to their nearest codewords. Those that do
             not, because codewords are drawn, get the gradient of straight-through in its place.
     """
 
-    auxiliary: bool
-    over_codebook: bool = False
+    needs_commitment: bool
+    needs_codebook: bool = False
     of_nearest: bool = False
 
     def __init__(self) -> None:  # no arguments, where nn.Module takes any
@@ -116,7 +116,7 @@ class StraightThrough(Estimator):
         2017, arXiv 1711.00937.
     """
 
-    auxiliary = True
+    needs_commitment = True
 
     def forward(self, z_e: Tensor, z_q: Tensor, codebook: Tensor | None) -> Tensor:
         return straight_through(z_e, z_q)
@@ -128,14 +128,14 @@ class NSVQ(Estimator):
 
     The noise is drawn from torch's global random numbers on the device of z_e. Codewords that
     nothing falls near must be replaced now and then during training, but not in the last stretch of
-    it: `Revival(stop_after=…)`.
+    it: `DeadCodeReset(stop_after=…)`.
 
     References:
         NSVQ: Noise Substitution in Vector Quantization for Machine Learning, M. H. Vali and T.
             Bäckström, 2022, IEEE Access 10, doi 10.1109/ACCESS.2022.3147670.
     """
 
-    auxiliary = False
+    needs_commitment = False
 
     def forward(self, z_e: Tensor, z_q: Tensor, codebook: Tensor | None) -> Tensor:
         return z_e + _length(z_e - z_q) * F.normalize(torch.randn_like(z_e), dim=-1)
@@ -155,7 +155,7 @@ class DiVeQ(Estimator):
         Bäckström and A. Solin, 2025, arXiv 2509.26469.
     """
 
-    auxiliary = False
+    needs_commitment = False
 
     def __init__(self, noise: float = 0.03) -> None:
         super().__init__()
@@ -189,7 +189,7 @@ class Rotation(Estimator):
         2410.06424.
     """
 
-    auxiliary = True
+    needs_commitment = True
     of_nearest = True
 
     def forward(self, z_e: Tensor, z_q: Tensor, codebook: Tensor | None) -> Tensor:
@@ -218,8 +218,8 @@ class IndexBackpropagation(Estimator):
         arXiv 2412.02692. Scores here are ⟨z, e⟩ − ½‖e‖², whose largest is the nearest codeword.
     """
 
-    auxiliary = True
-    over_codebook = True
+    needs_commitment = True
+    needs_codebook = True
 
     def __init__(self, temperature: float = 1.0) -> None:
         super().__init__()

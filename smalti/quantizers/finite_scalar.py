@@ -1,8 +1,8 @@
-"""Finite scalar quantization: each dimension is bounded and rounded to a few levels.
+"""Finite scalar quantization: each dimension is bounded and rounded to a few values.
 
 There is no codebook to learn and none that could collapse: the codewords are a fixed grid of
-K = Π_i L_i points, with L_i levels in dimension i. A bound takes a number z_i to b_i, whose whole
-steps are the levels, and the nearest level is
+K = Π_i L_i points, with L_i values in dimension i. A bound takes a number z_i to b_i, whose whole
+steps are the values, and the nearest value is
 
     n_i = ⌊b_i + w_i + ½⌋ ∈ {0, …, L_i − 1}        z_q,i = (n_i − w_i) / w_i ∈ [−1, 1]
 
@@ -10,7 +10,7 @@ with w_i the half width of the grid. Only the rounding is passed straight throug
 
     y = z_q + b/w − sg(b/w)                        ∂y_i/∂z_i = b_i'(z_i) / w_i
 
-The levels together are one number in a mixed radix, the first dimension least significant:
+The values together are one number in a mixed radix, the first dimension least significant:
 
     index = n_1 + L_1 (n_2 + L_2 (n_3 + …))
 
@@ -19,11 +19,11 @@ Two bounds are in use, and differ where L is even:
     shifted      b = h tanh(z + atanh(o/h)) − o,     h = (1 + ε)(L − 1)/2,     w = ⌊L/2⌋
     symmetric    b = h tanh(z),                      h = (L − 1)/2,            w = (L − 1)/2
 
-with o = ½ where L is even and 0 where it is odd. The shifted one keeps 0 a level, so that an even
-number of levels ends at −1 below and at 1 − 2/L above. The symmetric one spaces all of them
+with o = ½ where L is even and 0 where it is odd. The shifted one keeps 0 a value, so that an even
+number of values ends at −1 below and at 1 − 2/L above. The symmetric one spaces all of them
 evenly over [−1, 1], ends included.
 
-No loss comes with it: a number beyond the last level is held back by the bound itself.
+No loss comes with it: a number beyond the last value is held back by the bound itself.
 """
 
 import math
@@ -38,10 +38,10 @@ from smalti.errors import InputError
 from smalti.quantizers.base import (
     Quantized,
     Quantizer,
-    answer,
     check_indices,
     check_vectors,
-    taken_in,
+    make_output,
+    prepare_input,
     whole,
 )
 from smalti.quantizers.estimators import straight_through
@@ -52,27 +52,27 @@ LARGEST = 2**63 - 1  # of int64
 
 
 class Bound(ABC):
-    """Abstract bound: how the real line is squeezed onto the levels of a dimension."""
+    """Abstract bound: how the real line is squeezed onto the values of a dimension."""
 
-    least: int  # the fewest levels it is fit for
-
-    @abstractmethod
-    def half_width(self, levels: Tensor) -> Tensor:
-        """w (D,), float32, of the levels L (D,), int64: level n lies at (n − w) / w."""
+    least: int  # the fewest values it is fit for
 
     @abstractmethod
-    def __call__(self, z: Tensor, levels: Tensor) -> Tensor:
-        """b (..., D), from about −w up, of z (..., D), float32, and the levels L (D,), int64."""
+    def half_width(self, num_values: Tensor) -> Tensor:
+        """w (D,), float32, of the values L (D,), int64: value n lies at (n − w) / w."""
+
+    @abstractmethod
+    def __call__(self, z: Tensor, num_values: Tensor) -> Tensor:
+        """b (..., D), from about −w up, of z (..., D), float32, and the values L (D,), int64."""
 
 
 @registered
 class ShiftedBound(Bound):
-    """b = h tanh(z + atanh(o/h)) − o, with 0 a level, for 3 levels or more.
+    """b = h tanh(z + atanh(o/h)) − o, with 0 a value, for 3 values or more.
 
-    With 2 levels its threshold would lie at z = −3.8, where nothing falls: use `SymmetricBound`.
+    With 2 values its threshold would lie at z = −3.8, where nothing falls: use `SymmetricBound`.
 
     Arguments:
-        eps: ε in (0, 1], by which the bound goes beyond the outer levels, so that they are reached.
+        eps: ε in (0, 1], by which the bound goes beyond the outer values, so that they are reached.
 
     References:
         Finite Scalar Quantization: VQ-VAE Made Simple, F. Mentzer, D. Minnen, E. Agustsson and M.
@@ -88,18 +88,18 @@ class ShiftedBound(Bound):
             )
         self.eps = eps
 
-    def half_width(self, levels: Tensor) -> Tensor:
-        return (levels // 2).float()
+    def half_width(self, num_values: Tensor) -> Tensor:
+        return (num_values // 2).float()
 
-    def __call__(self, z: Tensor, levels: Tensor) -> Tensor:
-        h = (levels - 1).float() * ((1 + self.eps) / 2)
-        o = (1 - levels % 2).float() / 2
+    def __call__(self, z: Tensor, num_values: Tensor) -> Tensor:
+        h = (num_values - 1).float() * ((1 + self.eps) / 2)
+        o = (1 - num_values % 2).float() / 2
         return torch.tanh(z + torch.atanh(o / h)) * h - o
 
 
 @registered
 class SymmetricBound(Bound):
-    """b = (L − 1)/2 · tanh(z), evenly over [−1, 1], for 2 levels or more.
+    """b = (L − 1)/2 · tanh(z), evenly over [−1, 1], for 2 values or more.
 
     References:
         Scaling Transformers for Low-Bitrate High-Quality Speech Coding, J. D. Parker, A. Smirnov,
@@ -111,23 +111,24 @@ class SymmetricBound(Bound):
     def __init__(self) -> None:
         pass
 
-    def half_width(self, levels: Tensor) -> Tensor:
-        return (levels - 1).float() / 2
+    def half_width(self, num_values: Tensor) -> Tensor:
+        return (num_values - 1).float() / 2
 
-    def __call__(self, z: Tensor, levels: Tensor) -> Tensor:
-        return torch.tanh(z) * self.half_width(levels)
+    def __call__(self, z: Tensor, num_values: Tensor) -> Tensor:
+        return torch.tanh(z) * self.half_width(num_values)
 
 
 @registered
 class FiniteScalarQuantizer(Quantizer):
-    """Rounds each of D = len(levels) dimensions to its levels; indices are (...), of Π_i L_i.
+    """Rounds each of D = len(num_values) dimensions to its values; indices are (...), of Π_i L_i.
 
     All arithmetic is in float32, also under autocast; the output has the input's dtype. Nothing is
-    learned, so `update` does nothing. Where a codebook has K codewords, levels of [8, 6, 5] (240),
+    learned, so `update` does nothing. Where a codebook has K codewords, values of [8, 6, 5] (240),
     [8, 5, 5, 5] (1,000), [7, 5, 5, 5, 5] (4,375) or [8, 8, 8, 6, 5] (15,360) take its place.
 
     Arguments:
-        levels: L_i of each dimension, 2 or more (3 or more with a `ShiftedBound`).
+        num_values: L_i, how many values each dimension takes, 2 or more (3 or more with a
+            `ShiftedBound`).
         bound: `ShiftedBound()`, the one of the paper, if None; or `SymmetricBound()`.
 
     References:
@@ -147,18 +148,18 @@ class FiniteScalarQuantizer(Quantizer):
                 [ 0.,  0.,  0.]])
     """
 
-    _levels: Tensor  # L (D,), int64: which .half() leaves alone
-    _strides: Tensor  # (D,), int64, the product of the levels before each
+    _num_values: Tensor  # L (D,), int64: which .half() leaves alone
+    _strides: Tensor  # (D,), int64, the product of the values before each
 
-    def __init__(self, levels: Sequence[int], bound: Bound | None = None) -> None:
+    def __init__(self, num_values: Sequence[int], bound: Bound | None = None) -> None:
         super().__init__()
-        self.levels = tuple(levels)
+        self.num_values = tuple(num_values)
         self.bound = ShiftedBound() if bound is None else bound
-        size = _check_levels(self.levels, self.bound)
-        self.codebook_sizes, self.dim = (size,), len(self.levels)
+        size = _check_num_values(self.num_values, self.bound)
+        self.codebook_sizes, self.dim = (size,), len(self.num_values)
 
-        strides = [math.prod(self.levels[:i]) for i in range(self.dim)]
-        self.register_buffer("_levels", torch.tensor(self.levels), persistent=False)
+        strides = [math.prod(self.num_values[:i]) for i in range(self.dim)]
+        self.register_buffer("_num_values", torch.tensor(self.num_values), persistent=False)
         self.register_buffer("_strides", torch.tensor(strides), persistent=False)
 
     def forward(self, z: Tensor, mask: Tensor | None = None) -> Quantized:
@@ -173,64 +174,64 @@ class FiniteScalarQuantizer(Quantizer):
             InputError: If z or the mask has the wrong shape or dtype.
         """
         with torch.autocast(z.device.type, enabled=False):
-            z_e = taken_in(z, self.dim, mask)
-            b = self.bound(z_e, self._levels)
+            z_e = prepare_input(z, self.dim, mask)
+            b = self.bound(z_e, self._num_values)
             n = self._nearest(b)
-            w = self.bound.half_width(self._levels)
+            w = self.bound.half_width(self._num_values)
             y = straight_through(b / w, self._place(n))
         indices = (n * self._strides).sum(-1)
-        return answer(z, mask, y, indices, {})
+        return make_output(z, mask, y, indices, {})
 
     @torch.no_grad()
     def encode(self, z: Tensor) -> Tensor:
         check_vectors(z, self.dim)
         with torch.autocast(z.device.type, enabled=False):
-            n = self._nearest(self.bound(z.float(), self._levels))
+            n = self._nearest(self.bound(z.float(), self._num_values))
         return torch.where(whole(z), (n * self._strides).sum(-1), -1)
 
     def decode(self, indices: Tensor) -> Tensor:
         (size,) = self.codebook_sizes
         check_indices(indices, size)
-        n = indices.long().clamp(min=0)[..., None] // self._strides % self._levels  # (..., D)
+        n = indices.long().clamp(min=0)[..., None] // self._strides % self._num_values  # (..., D)
         return torch.where(indices[..., None] >= 0, self._place(n), 0.0)
 
     def update(self) -> None:
         """Nothing: there is no codebook to learn."""
 
     def extra_repr(self) -> str:
-        return f"{list(self.levels)}, {type(self.bound).__name__}"
+        return f"{list(self.num_values)}, {type(self.bound).__name__}"
 
     def _nearest(self, b: Tensor) -> Tensor:
-        """The levels n (..., D), int64, of b (..., D)."""
-        n = torch.floor(b + (self.bound.half_width(self._levels) + 0.5)).long()
-        # From 1001 levels on, ε alone would be a level more; and NaN is no number at all.
-        return n.clamp(min=torch.zeros_like(self._levels), max=self._levels - 1)
+        """The values n (..., D), int64, of b (..., D)."""
+        n = torch.floor(b + (self.bound.half_width(self._num_values) + 0.5)).long()
+        # From 1001 values on, ε alone would be a value more; and NaN is no number at all.
+        return n.clamp(min=torch.zeros_like(self._num_values), max=self._num_values - 1)
 
     def _place(self, n: Tensor) -> Tensor:
-        """z_q (..., D), float32, of the levels n (..., D)."""
-        w = self.bound.half_width(self._levels)
+        """z_q (..., D), float32, of the values n (..., D)."""
+        w = self.bound.half_width(self._num_values)
         return (n - w) / w
 
 
-def _check_levels(levels: tuple[int, ...], bound: Bound) -> int:
+def _check_num_values(num_values: tuple[int, ...], bound: Bound) -> int:
     """The number of codewords.
 
     Raises:
-        InputError: If there is none, or a level is not a number that the bound can take.
+        InputError: If there is none, or a value is not a number that the bound can take.
     """
-    if not levels or any(type(number) is not int or number < 2 for number in levels):
+    if not num_values or any(type(number) is not int or number < 2 for number in num_values):
         raise InputError(
-            f"levels are whole numbers of at least 2, one for each dimension, got {list(levels)}: "
-            f"[8, 5, 5, 5] makes 1000 codewords."
+            f"num_values are whole numbers of at least 2, one for each dimension, got "
+            f"{list(num_values)}: [8, 5, 5, 5] makes 1000 codewords."
         )
-    if min(levels) < bound.least:
+    if min(num_values) < bound.least:
         raise InputError(
-            f"A {type(bound).__name__} takes {bound.least} levels or more, got {list(levels)}: "
+            f"A {type(bound).__name__} takes {bound.least} values or more, got {list(num_values)}: "
             f"use SymmetricBound(), which is balanced at 2."
         )
-    if math.prod(levels) > LARGEST:
+    if math.prod(num_values) > LARGEST:
         raise InputError(
-            f"The product of the levels must stay below 2**63, got {math.prod(levels)}: split the "
-            f"dimensions over several quantizers."
+            f"The product of num_values must stay below 2**63, got {math.prod(num_values)}: split "
+            f"the dimensions over several quantizers."
         )
-    return math.prod(levels)
+    return math.prod(num_values)

@@ -12,6 +12,8 @@ is learned from and what comes out. With the cosine alone a codeword keeps a len
 Lengths are taken off as `smalti.quantizers.unit_vectors` has it, with a bounded gradient.
 """
 
+from abc import ABC, abstractmethod
+
 import torch
 from torch import Tensor
 
@@ -22,22 +24,29 @@ from smalti.quantizers.unit_vectors import unit
 __all__ = ["Cosine", "Euclidean", "Geometry", "Spherical"]
 
 
-class Geometry:
-    """A geometry; as it stands the Euclidean one."""
+class Geometry(ABC):
+    """Abstract geometry: what is projected, what is searched, and where codewords start."""
 
-    def enter(self, x: Tensor) -> Tensor:
-        """Vectors or codewords (..., D) as this geometry takes them in, with their gradient."""
-        return x
+    @abstractmethod
+    def project(self, x: Tensor) -> Tensor:
+        """Projects vectors or codewords (..., D) to the space of the outputs, with gradient."""
 
-    def compared(self, x: Tensor) -> Tensor:
-        """What of vectors or codewords (..., D) that entered is compared, by squared distance."""
-        return x
+    @abstractmethod
+    def search_space(self, x: Tensor) -> Tensor:
+        """Maps projected vectors or codewords (..., D) to where squared distances are compared."""
 
-    def start(
+    @abstractmethod
+    def kmeans_init(
         self, vectors: Tensor, size: int, iterations: int, generator: torch.Generator
     ) -> Tensor:
-        """Codewords (K, D) from k-means over vectors (N, D) that entered; see `kmeans`."""
-        return kmeans(vectors, size, iterations, generator)
+        """Returns codewords (K, D) from k-means over projected vectors (N, D); see `kmeans`.
+
+        Arguments:
+            vectors: Projected vectors (N, D), finite.
+            size: K.
+            iterations: Iterations of k-means.
+            generator: Random numbers, on the CPU.
+        """
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}()"
@@ -45,36 +54,53 @@ class Geometry:
 
 @registered
 class Euclidean(Geometry):
-    """The nearest codeword is that of the least squared distance."""
+    """The nearest codeword has the least squared distance."""
+
+    def project(self, x: Tensor) -> Tensor:
+        return x
+
+    def search_space(self, x: Tensor) -> Tensor:
+        return x
+
+    def kmeans_init(
+        self, vectors: Tensor, size: int, iterations: int, generator: torch.Generator
+    ) -> Tensor:
+        return kmeans(vectors, size, iterations, generator)
 
 
 @registered
 class Cosine(Geometry):
-    """The nearest codeword is that of the least angle; codewords keep their lengths."""
+    """The nearest codeword has the least angle; codewords keep their lengths."""
 
-    def compared(self, x: Tensor) -> Tensor:
+    def project(self, x: Tensor) -> Tensor:
+        return x
+
+    def search_space(self, x: Tensor) -> Tensor:
         return unit(x)
 
-    def start(
+    def kmeans_init(
         self, vectors: Tensor, size: int, iterations: int, generator: torch.Generator
     ) -> Tensor:
         # Directions from k-means over directions, and the mean length for all of them.
         length = torch.linalg.vector_norm(vectors, dim=1).mean()
-        return length * unit(kmeans(self.compared(vectors), size, iterations, generator))
+        return length * unit(kmeans(unit(vectors), size, iterations, generator))
 
 
 @registered
 class Spherical(Geometry):
-    """All vectors and codewords are put on the unit sphere first; what comes out lies on it too.
+    """Puts vectors and codewords on the unit sphere; the outputs lie on it too.
 
     References:
         Vector-quantized Image Modeling with Improved VQGAN, J. Yu et al., 2021, arXiv 2110.04627.
     """
 
-    def enter(self, x: Tensor) -> Tensor:
+    def project(self, x: Tensor) -> Tensor:
         return unit(x)
 
-    def start(
+    def search_space(self, x: Tensor) -> Tensor:
+        return x
+
+    def kmeans_init(
         self, vectors: Tensor, size: int, iterations: int, generator: torch.Generator
     ) -> Tensor:
         return unit(kmeans(vectors, size, iterations, generator))

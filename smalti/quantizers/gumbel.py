@@ -36,10 +36,10 @@ from smalti.errors import InputError
 from smalti.quantizers.base import (
     Quantized,
     Quantizer,
-    answer,
     check_indices,
     check_vectors,
-    taken_in,
+    make_output,
+    prepare_input,
     whole,
 )
 from smalti.quantizers.means import masked_mean
@@ -87,7 +87,7 @@ class GumbelQuantizer(Quantizer):
     step holds the K probabilities of all N vectors.
 
     Arguments:
-        size: K.
+        codebook_size: K.
         dim: D.
         temperature: How τ falls; `Annealing()` if None.
 
@@ -98,7 +98,9 @@ class GumbelQuantizer(Quantizer):
             Maddison, A. Mnih and Y. W. Teh, 2016, arXiv 1611.00712.
 
     Example:
-        >>> quantizer = GumbelQuantizer(512, 64, Annealing(1.0, 0.5, updates=1000))
+        >>> quantizer = GumbelQuantizer(
+        ...     codebook_size=512, dim=64, temperature=Annealing(1.0, 0.5, updates=1000)
+        ... )
         >>> quantized, indices, losses = quantizer(torch.randn(8, 7, 7, 64))
         >>> quantized.shape, indices.shape, list(losses)
         (torch.Size([8, 7, 7, 64]), torch.Size([8, 7, 7]), ['kl'])
@@ -111,14 +113,18 @@ class GumbelQuantizer(Quantizer):
     draws = True
     updates: Tensor  # (), int64
 
-    def __init__(self, size: int, dim: int, temperature: Annealing | None = None) -> None:
+    def __init__(
+        self, *, codebook_size: int, dim: int, temperature: Annealing | None = None
+    ) -> None:
         super().__init__()
-        if size < 1 or dim < 1:
-            raise InputError(f"size and dim must be at least 1, got {size} and {dim}.")
+        if codebook_size < 1 or dim < 1:
+            raise InputError(
+                f"codebook_size and dim must be at least 1, got {codebook_size} and {dim}."
+            )
         self.schedule = Annealing() if temperature is None else temperature
-        self.codebook_sizes, self.dim = (size,), dim
-        self.logits = nn.Linear(dim, size)
-        self.codebook = nn.Parameter(torch.randn(size, dim) / dim**0.5)
+        self.codebook_sizes, self.dim = (codebook_size,), dim
+        self.logits = nn.Linear(dim, codebook_size)
+        self.codebook = nn.Parameter(torch.randn(codebook_size, dim) / dim**0.5)
         self.register_buffer("updates", torch.zeros((), dtype=torch.int64))
 
     @property
@@ -128,7 +134,7 @@ class GumbelQuantizer(Quantizer):
 
     def forward(self, z: Tensor, mask: Tensor | None = None) -> Quantized:
         with torch.autocast(z.device.type, enabled=False):
-            z_e = taken_in(z, self.dim, mask)
+            z_e = prepare_input(z, self.dim, mask)
             l = self._logits(z_e)  # (..., K)  # noqa: E741 - as above
             l_noisy = l + _gumbel(l) if self.training else l
             indices = l_noisy.argmax(dim=-1)
@@ -139,7 +145,7 @@ class GumbelQuantizer(Quantizer):
                 # The codeword drawn has its gradient from the line above.
                 y = y + (pi - pi.detach()) @ codebook.detach()
             kl = masked_mean(_kl_to_uniform(l)[..., None], mask)
-        return answer(z, mask, y, indices, {"kl": kl})
+        return make_output(z, mask, y, indices, {"kl": kl})
 
     @torch.no_grad()
     def encode(self, z: Tensor) -> Tensor:

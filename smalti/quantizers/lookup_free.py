@@ -16,7 +16,7 @@ __all__ = ["LookupFreeQuantizer"]
 class LookupFreeQuantizer(BinaryQuantizer):
     """Quantizes vectors (..., D) to their signs, 1 for a 0; indices are (...), of 2^D.
 
-    Losses, unweighted, in nats a vector where they are entropies: `"commitment"`,
+    Losses, unweighted, in nats per vector where they are entropies: `"commitment"`,
     `"sample_entropy"` and `"entropy_deficit"`. The first two are means over the valid vectors. The
     deficit is a property of a whole batch: it does not change if the batch is repeated, but a part
     of a batch is used less evenly than the whole, so that its deficit is larger on average. Take it

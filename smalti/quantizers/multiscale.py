@@ -37,7 +37,7 @@ from torch.nn import functional as F
 from smalti.artifacts import registered
 from smalti.errors import InputError
 from smalti.nn.precision import KeepsFloat32
-from smalti.quantizers.base import Quantized, Quantizer, check_vectors, settled, taken_in
+from smalti.quantizers.base import Quantized, Quantizer, check_vectors, prepare_input, settled
 from smalti.quantizers.composed import (
     Losses,
     SummedQuantizer,
@@ -74,7 +74,7 @@ class MultiScaleQuantizer(KeepsFloat32, SummedQuantizer):
 
     Example:
         >>> from smalti.quantizers import EMACodebook, VectorQuantizer
-        >>> codebook = VectorQuantizer(EMACodebook(256, 8))
+        >>> codebook = VectorQuantizer(EMACodebook(codebook_size=256, dim=8))
         >>> quantizer = MultiScaleQuantizer(codebook, ((1, 1), (2, 2), (4, 6)))
         >>> indices = quantizer.encode(torch.randn(3, 4, 6, 8))
         >>> indices.shape
@@ -83,7 +83,7 @@ class MultiScaleQuantizer(KeepsFloat32, SummedQuantizer):
         torch.Size([3, 4, 6, 8])
     """
 
-    whole_grids = True
+    acts_on_grid = True
 
     def __init__(
         self,
@@ -117,7 +117,7 @@ class MultiScaleQuantizer(KeepsFloat32, SummedQuantizer):
     def forward(self, z: Tensor, mask: Tensor | None = None) -> Quantized:
         self._check(z)
         with torch.autocast(z.device.type, enabled=False):
-            z_e = taken_in(z, self.dim, mask)
+            z_e = prepare_input(z, self.dim, mask)
             weight = None if mask is None else mask[..., None].float()
             f = torch.zeros_like(z_e)
             indices, losses = [], []
@@ -140,7 +140,7 @@ class MultiScaleQuantizer(KeepsFloat32, SummedQuantizer):
     def encode(self, z: Tensor) -> Tensor:
         self._check(z)
         with torch.autocast(z.device.type, enabled=False):
-            z_e = taken_in(z, self.dim)
+            z_e = prepare_input(z, self.dim)
             f = torch.zeros_like(z_e)
             indices = []
             for s in range(len(self.scales)):
@@ -214,7 +214,7 @@ class MultiScaleQuantizer(KeepsFloat32, SummedQuantizer):
         own = {name: loss for name, loss in inner.items() if name not in ("commitment", "codebook")}
         if learns_from_output(self.quantizer):
             own = inner
-        if not self.estimator.auxiliary:
+        if not self.estimator.needs_commitment:
             return own
         sums = {"commitment": mean_square(z_e - f.detach(), mask)}
         if "codebook" in inner or len(self.phi):

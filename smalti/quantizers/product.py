@@ -43,7 +43,9 @@ class ProductQuantizer(ComposedQuantizer):
 
     Example:
         >>> from smalti.quantizers import EMACodebook, VectorQuantizer
-        >>> quantizer = ProductQuantizer([VectorQuantizer(EMACodebook(256, 4)) for _ in range(2)])
+        >>> quantizer = ProductQuantizer(
+        ...     [VectorQuantizer(EMACodebook(codebook_size=256, dim=4)) for _ in range(2)]
+        ... )
         >>> quantizer.dim, quantizer.encode(torch.randn(3, 7, 8)).shape
         (8, torch.Size([3, 7, 2]))
     """

@@ -20,7 +20,7 @@ from torch.nn import functional as F
 
 from smalti.artifacts import registered
 from smalti.errors import InputError
-from smalti.quantizers.base import Quantized, Quantizer, taken_in
+from smalti.quantizers.base import Quantized, Quantizer, prepare_input
 from smalti.quantizers.composed import ComposedQuantizer
 
 __all__ = ["ProjectedQuantizer", "ScaledQuantizer"]
@@ -41,7 +41,8 @@ class ProjectedQuantizer(ComposedQuantizer):
 
     Example:
         >>> from smalti.quantizers import EMACodebook, VectorQuantizer
-        >>> quantizer = ProjectedQuantizer(VectorQuantizer(EMACodebook(8192, 8)), dim=256)
+        >>> inner = VectorQuantizer(EMACodebook(codebook_size=8192, dim=8))
+        >>> quantizer = ProjectedQuantizer(inner, dim=256)
         >>> output = quantizer(torch.randn(2, 5, 256))
         >>> output.quantized.shape, output.indices.shape
         (torch.Size([2, 5, 256]), torch.Size([2, 5]))
@@ -54,19 +55,19 @@ class ProjectedQuantizer(ComposedQuantizer):
         if dim < 1:
             raise InputError(f"dim must be at least 1, got {dim}: it is that of the vectors.")
         self.inner, self.dim, self.codebook_sizes = inner, dim, inner.codebook_sizes
-        self.whole_grids = inner.whole_grids
+        self.acts_on_grid = inner.acts_on_grid
         self.down = nn.Linear(dim, inner.dim)
         self.up = nn.Linear(inner.dim, dim, bias=False)
 
     def forward(self, z: Tensor, mask: Tensor | None = None) -> Quantized:
         with torch.autocast(z.device.type, enabled=False):
-            output = self.inner(self._down(taken_in(z, self.dim, mask)), mask)
+            output = self.inner(self._down(prepare_input(z, self.dim, mask)), mask)
             return output._replace(quantized=self._up(output.quantized).to(z.dtype))
 
     @torch.no_grad()
     def encode(self, z: Tensor) -> Tensor:
         with torch.autocast(z.device.type, enabled=False):
-            return self.inner.encode(self._down(taken_in(z, self.dim)))
+            return self.inner.encode(self._down(prepare_input(z, self.dim)))
 
     def decode(self, indices: Tensor) -> Tensor:
         """See `Quantizer.decode`."""
@@ -97,7 +98,7 @@ class ScaledQuantizer(ComposedQuantizer):
 
     Example:
         >>> from smalti.quantizers import EMACodebook, VectorQuantizer
-        >>> inner, index = VectorQuantizer(EMACodebook(16, 2)), torch.tensor(3)
+        >>> inner, index = VectorQuantizer(EMACodebook(codebook_size=16, dim=2)), torch.tensor(3)
         >>> torch.equal(ScaledQuantizer(inner, 4.0).decode(index), 4 * inner.decode(index))
         True
     """
@@ -108,10 +109,12 @@ class ScaledQuantizer(ComposedQuantizer):
             raise InputError(f"scale must be above 0, got {scale}: 1 changes nothing.")
         self.inner, self.scale = inner, scale
         self.codebook_sizes, self.dim = inner.codebook_sizes, inner.dim
-        self.whole_grids = inner.whole_grids
+        self.acts_on_grid = inner.acts_on_grid
 
     def forward(self, z: Tensor, mask: Tensor | None = None) -> Quantized:
-        quantized, indices, losses = self.inner(self._scaled(taken_in(z, self.dim, mask)), mask)
+        quantized, indices, losses = self.inner(
+            self._scaled(prepare_input(z, self.dim, mask)), mask
+        )
         losses = {
             name: loss * self.scale**2 if name in ("commitment", "codebook") else loss
             for name, loss in losses.items()
@@ -120,7 +123,7 @@ class ScaledQuantizer(ComposedQuantizer):
 
     @torch.no_grad()
     def encode(self, z: Tensor) -> Tensor:
-        return self.inner.encode(self._scaled(taken_in(z, self.dim)))
+        return self.inner.encode(self._scaled(prepare_input(z, self.dim)))
 
     def decode(self, indices: Tensor) -> Tensor:
         """See `Quantizer.decode`."""

@@ -32,7 +32,7 @@ from torch import Tensor
 
 from smalti.artifacts import registered
 from smalti.errors import InputError
-from smalti.quantizers.base import Quantized, Quantizer, settled, taken_in
+from smalti.quantizers.base import Quantized, Quantizer, prepare_input, settled
 from smalti.quantizers.composed import (
     Losses,
     SummedQuantizer,
@@ -74,14 +74,16 @@ class ResidualQuantizer(SummedQuantizer):
 
     Example:
         >>> from smalti.quantizers import EMACodebook, VectorQuantizer
-        >>> quantizer = ResidualQuantizer([VectorQuantizer(EMACodebook(64, 8)) for _ in range(4)])
+        >>> quantizer = ResidualQuantizer(
+        ...     [VectorQuantizer(EMACodebook(codebook_size=64, dim=8)) for _ in range(4)]
+        ... )
         >>> z = torch.randn(2, 50, 8)
         >>> indices = quantizer.encode(z)
         >>> indices.shape, quantizer.codebook_sizes
         (torch.Size([2, 50, 4]), (64, 64, 64, 64))
         >>> quantizer.decode(indices[..., :2]).shape  # at half the rate
         torch.Size([2, 50, 8])
-        >>> shared = ResidualQuantizer([VectorQuantizer(EMACodebook(64, 8))] * 4)
+        >>> shared = ResidualQuantizer([VectorQuantizer(EMACodebook(codebook_size=64, dim=8))] * 4)
         >>> len(shared.stages), len(shared.codebook_sizes)
         (1, 4)
     """
@@ -110,7 +112,7 @@ class ResidualQuantizer(SummedQuantizer):
 
     def forward(self, z: Tensor, mask: Tensor | None = None) -> Quantized:
         with torch.autocast(z.device.type, enabled=False):
-            z_e = taken_in(z, self.dim, mask)
+            z_e = prepare_input(z, self.dim, mask)
             depth = self._depth(z_e)
             r, z_q = z_e, torch.zeros_like(z_e)
             indices, losses = [], []
@@ -131,7 +133,7 @@ class ResidualQuantizer(SummedQuantizer):
     @torch.no_grad()
     def encode(self, z: Tensor) -> Tensor:
         with torch.autocast(z.device.type, enabled=False):
-            r = taken_in(z, self.dim)
+            r = prepare_input(z, self.dim)
             indices = []
             for stage in self._stages():
                 index = stage.encode(r)
@@ -173,10 +175,10 @@ class ResidualQuantizer(SummedQuantizer):
 
     def _losses(self, stage: Quantizer, losses: Losses, r: Tensor, kept: Tensor | None) -> Losses:
         if learns_from_output(stage):
-            if not self.estimator.auxiliary:
+            if not self.estimator.needs_commitment:
                 return losses
             return combine([(1.0, losses), (1.0, {"commitment": mean_square(r, kept)})])
-        if self.estimator.auxiliary:
+        if self.estimator.needs_commitment:
             return losses
         return {
             name: loss for name, loss in losses.items() if name not in ("commitment", "codebook")

@@ -37,7 +37,7 @@ TINY = 1e-30  # below it, bfloat16 rounds to zero on some processors
 MOST = 2**21  # numbers of the second pass at a time: 8 MB
 WORTH = 3  # how much longer a group takes in the second pass than in a search in float32 alone
 GATHERED = 2**18  # numbers of codewords that are gathered at a time
-SEVERAL = 4  # groups a row that a first pass in float32 may leave; of more, none is looked at
+SEVERAL = 4  # groups per row that a first pass in float32 may leave; of more, none is looked at
 SHORT = (
     16  # up to this dimension codewords are gathered for each vector, not vectors for each group
 )

@@ -6,7 +6,7 @@ how many vectors fell on each codeword, their sum, and where the vectors themsel
 then sums the notes over all processes. Activation checkpointing runs a forward pass a second time,
 inside the backward pass: what is computed there is noted already.
 
-A draw of single vectors, for k-means and for the revival of dead codewords, goes over the vectors
+A draw of single vectors, for k-means and for the reset of dead codewords, goes over the vectors
 of all processes, numbered through in the order of the processes. Each process makes the same random
 choice of numbers, with the first one's seed, and supplies the vectors that are its own. So the draw
 is the same on all of them, and the same as that of one process that has the whole batch.
@@ -19,7 +19,7 @@ from torch import Tensor
 
 from smalti.quantizers.collectives import process_count, process_index, sum_over_processes
 
-__all__ = ["Notes", "Step", "recomputing"]
+__all__ = ["BatchStatistics", "ReducedStatistics", "recomputing"]
 
 
 def recomputing() -> bool:
@@ -29,7 +29,7 @@ def recomputing() -> bool:
 
 
 @dataclass
-class Notes:
+class BatchStatistics:
     """The notes of one process since the last update.
 
     Arguments:
@@ -77,7 +77,7 @@ class Notes:
                 self.stride *= 2
                 self.vectors = [_thinned(*kept, 2) for kept in self.vectors]
 
-    def reduce(self, weight: Tensor) -> "Step":
+    def reduce(self, weight: Tensor) -> "ReducedStatistics":
         """The sum of the notes over all processes, which must all call it.
 
         Arguments:
@@ -94,7 +94,7 @@ class Notes:
             facts[-1] = seed
 
         counts, sums, facts = sum_over_processes([counts, sums, facts])
-        return Step(counts, sums, facts, self.vectors)
+        return ReducedStatistics(counts, sums, facts, self.vectors)
 
     def _zeros(self, like: Tensor) -> tuple[Tensor, Tensor]:
         counts = like.new_zeros(self.size, dtype=torch.float32)
@@ -102,7 +102,7 @@ class Notes:
 
 
 @dataclass
-class Step:
+class ReducedStatistics:
     """What fell on the codebook in one step of training, over all processes.
 
     Arguments:

@@ -91,7 +91,7 @@ def codebook_usage(indices: Tensor, codebook_size: int) -> tuple[float, float]:
 def _checked(counts: Tensor) -> Tensor:
     if counts.ndim != 1 or not len(counts):
         raise InputError(
-            f"Counts are one number a codeword, (K,), got the shape {tuple(counts.shape)}: "
+            f"Counts are one number per codeword, (K,), got the shape {tuple(counts.shape)}: "
             f"use count_indices(indices, codebook_size)."
         )
     return counts

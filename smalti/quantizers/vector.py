@@ -12,7 +12,7 @@ encoder near the codewords, so that it is this one that the training objective m
 An estimator that trains both sides through y alone needs neither.
 
 In training the codebook learns in `update`, once after each step of the optimizer: it starts from
-k-means, follows the running means if it is an EMA codebook, and has its dead codewords revived.
+k-means, follows the running means if it is an EMA codebook, and has its dead codewords reset.
 The start is made over again at the updates 1, 2, 4 … 128, because the vectors of a new encoder grow
 a hundredfold within a few dozen steps, and a codebook that is left behind misleads the decoder.
 """
@@ -31,26 +31,26 @@ from smalti.quantizers.assignment import Assignment, Nearest
 from smalti.quantizers.base import (
     Quantized,
     Quantizer,
-    answer,
     check_indices,
     check_vectors,
-    taken_in,
+    make_output,
+    prepare_input,
     whole,
 )
 from smalti.quantizers.codebooks import Codebook
 from smalti.quantizers.collectives import broadcast
+from smalti.quantizers.dead_codes import DeadCodeReset
 from smalti.quantizers.estimators import Estimator, StraightThrough, straight_through
 from smalti.quantizers.geometry import Euclidean, Geometry
 from smalti.quantizers.means import mean_square
 from smalti.quantizers.regularisers import Regulariser
-from smalti.quantizers.revival import Revival
 from smalti.quantizers.search import some_nearest
-from smalti.quantizers.statistics import Notes, Step, recomputing
+from smalti.quantizers.statistics import BatchStatistics, ReducedStatistics, recomputing
 
 __all__ = ["VectorQuantizer"]
 
 ASIDE = 0.01  # how far towards a vector the new half of a split codeword is put
-USUAL = Revival()  # whose memory the running shares have where there is no revival
+USUAL = DeadCodeReset()  # whose memory the running shares have where nothing is reset
 STARTS = frozenset(2**i for i in range(8))  # the updates that start from k-means: 1, 2, 4 … 128
 FORGOTTEN = 200  # forward passes without an update: more than anybody accumulates gradients over
 
@@ -68,7 +68,7 @@ class VectorQuantizer(KeepsFloat32, Quantizer):
         geometry: In which sense codewords are near; `Euclidean()` if None.
         assignment: Which codeword a vector goes to in training; `Nearest()` if None.
         regularisers: Further losses on the codebook, each under its own name.
-        revival: When dead codewords are moved to where the vectors are; None for never.
+        dead_code_reset: When dead codewords are moved to where the vectors are; None for never.
         kmeans_iterations: Iterations of the k-means that starts the codebook, on the vectors of the
             updates 1, 2, 4 … 128; 0 to keep the codewords it has.
 
@@ -78,7 +78,7 @@ class VectorQuantizer(KeepsFloat32, Quantizer):
 
     Example:
         >>> from smalti.quantizers import EMACodebook
-        >>> quantizer = VectorQuantizer(EMACodebook(size=512, dim=64))
+        >>> quantizer = VectorQuantizer(EMACodebook(codebook_size=512, dim=64))
         >>> z = torch.randn(8, 7, 7, 64)
         >>> quantized, indices, losses = quantizer(z)
         >>> quantized.shape, indices.shape, list(losses)
@@ -100,7 +100,7 @@ class VectorQuantizer(KeepsFloat32, Quantizer):
         geometry: Geometry | None = None,
         assignment: Assignment | None = None,
         regularisers: Sequence[Regulariser] = (),
-        revival: Revival | None = Revival(),  # noqa: B008 - recipes read this default from here
+        dead_code_reset: DeadCodeReset | None = DeadCodeReset(),  # noqa: B008
         kmeans_iterations: int = 10,
     ) -> None:
         super().__init__()
@@ -113,19 +113,21 @@ class VectorQuantizer(KeepsFloat32, Quantizer):
         self.geometry = Euclidean() if geometry is None else geometry
         self.assignment = Nearest() if assignment is None else assignment
         self.regularisers = tuple(regularisers)
-        self.revival = revival
+        self.dead_code_reset = dead_code_reset
         self.kmeans_iterations = kmeans_iterations
-        self.codebook_sizes, self.dim = (codebook.size,), codebook.dim
+        self.codebook_sizes, self.dim = (codebook.codebook_size,), codebook.dim
         self.draws = not self.assignment.nearest
 
         # Buffers, since a resumed run must go on as the one before it would have.
-        share = torch.full((codebook.size,), 1 / codebook.size, dtype=torch.float32)
+        share = torch.full(
+            (codebook.codebook_size,), 1 / codebook.codebook_size, dtype=torch.float32
+        )
         self.register_buffer("shares", share)
         self.register_buffer("updates", torch.zeros((), dtype=torch.int64))
         self._updates: int | None = None  # the same, without asking the device for it
         self.register_load_state_dict_post_hook(_forget_updates)
         # Not buffers: distributed training would overwrite them with the first process's.
-        self._notes = self._blank_notes()
+        self._statistics = self._new_statistics()
 
     def forward(self, z: Tensor, mask: Tensor | None = None) -> Quantized:
         """Quantizes z, in training with the estimator's gradient.
@@ -139,7 +141,7 @@ class VectorQuantizer(KeepsFloat32, Quantizer):
             InputError: If z or the mask has the wrong shape or dtype.
         """
         with torch.autocast(z.device.type, enabled=False):
-            z_e = self.geometry.enter(taken_in(z, self.dim, mask))
+            z_e = self.geometry.project(prepare_input(z, self.dim, mask))
             codewords = self.codewords()
             indices = self._assign(z_e, codewords)
             z_q = F.embedding(indices, codewords)  # (..., D)
@@ -150,26 +152,26 @@ class VectorQuantizer(KeepsFloat32, Quantizer):
                 losses[regulariser.name] = regulariser(z_e, codewords, mask)
         if self.training and not recomputing():
             self._note(z_e, indices, mask)
-        return answer(z, mask, y, indices, losses)
+        return make_output(z, mask, y, indices, losses)
 
     @torch.no_grad()
     def encode(self, z: Tensor) -> Tensor:
         check_vectors(z, self.dim)
         with torch.autocast(z.device.type, enabled=False):
-            near = self.geometry.compared
-            indices = some_nearest(near(self.geometry.enter(z.float())), near(self.codewords()))
+            near = self.geometry.search_space
+            indices = some_nearest(near(self.geometry.project(z.float())), near(self.codewords()))
         return torch.where(whole(z), indices, -1)
 
     def decode(self, indices: Tensor) -> Tensor:
-        check_indices(indices, self.codebook.size)
+        check_indices(indices, self.codebook.codebook_size)
         with torch.autocast(indices.device.type, enabled=False):
             z_q = F.embedding(indices.long().clamp(min=0), self.codewords())
         return torch.where(indices[..., None] >= 0, z_q, 0.0)
 
     @torch.no_grad()
     def update(self) -> None:
-        step = self._notes.reduce(self.codebook.weight)
-        self._notes = self._blank_notes()
+        step = self._statistics.reduce(self.codebook.weight)
+        self._statistics = self._new_statistics()
         if self._updates is None:
             self._updates = int(self.updates)
         if self._updates == 0 and step.empty:
@@ -180,16 +182,16 @@ class VectorQuantizer(KeepsFloat32, Quantizer):
             self._start(step)
         else:
             self._learn(step)
-        if self.revival is not None and self.revival.due(self._updates):
-            self._revive(step, self.revival)
+        if self.dead_code_reset is not None and self.dead_code_reset.due(self._updates):
+            self._reset_dead(step, self.dead_code_reset)
 
     def codewords(self) -> Tensor:
         """What indices stand for: (K, D), float32, with the codebook's gradient."""
-        return self.geometry.enter(self.codebook.weight.float())
+        return self.geometry.project(self.codebook.weight.float())
 
     @torch.no_grad()
     def _assign(self, z_e: Tensor, codewords: Tensor) -> Tensor:
-        z, codebook = self.geometry.compared(z_e), self.geometry.compared(codewords)
+        z, codebook = self.geometry.search_space(z_e), self.geometry.search_space(codewords)
         return self.assignment(z, codebook) if self.training else some_nearest(z, codebook)
 
     def _output(self, z_e: Tensor, z_q: Tensor, indices: Tensor, codewords: Tensor) -> Tensor:
@@ -198,50 +200,52 @@ class VectorQuantizer(KeepsFloat32, Quantizer):
         y = self.estimator(z_e, z_q, codewords)
         if not (self.draws and self.estimator.of_nearest):
             return y
-        near = self.geometry.compared
+        near = self.geometry.search_space
         is_nearest = some_nearest(near(z_e), near(codewords)) == indices
         return torch.where(is_nearest[..., None], y, straight_through(z_e, z_q))
 
     def _losses(self, z_e: Tensor, z_q: Tensor, mask: Tensor | None) -> dict[str, Tensor]:
-        if not self.estimator.auxiliary:
+        if not self.estimator.needs_commitment:
             return {}
         losses = {"commitment": mean_square(z_e - z_q.detach(), mask)}
-        if self.codebook.by_gradient:
+        if self.codebook.trainable:
             losses["codebook"] = mean_square(z_e.detach() - z_q, mask)
         return losses
 
-    def _start(self, step: Step) -> None:
+    def _start(self, step: ReducedStatistics) -> None:
         """Replaces all codewords by k-means over the vectors of the step."""
-        size = self.codebook.size
+        size = self.codebook.codebook_size
         vectors = step.draw(_kept(size))
         vectors = vectors[vectors.isfinite().all(1)]
         if len(vectors) <= (0 if self._updates == 1 else size):
             self._learn(step)  # later on, few vectors do not make a better codebook
             return
-        centroids = self.geometry.start(vectors, size, self.kmeans_iterations, step.generator())
+        centroids = self.geometry.kmeans_init(
+            vectors, size, self.kmeans_iterations, step.generator()
+        )
         # Processes on unlike devices could round differently.
         self.codebook.replace(torch.arange(size, device=centroids.device), broadcast(centroids))
         self.shares.fill_(1 / size)
 
-    def _learn(self, step: Step) -> None:
+    def _learn(self, step: ReducedStatistics) -> None:
         self.codebook.learn(step.counts, step.sums)
-        revival = USUAL if self.revival is None else self.revival
+        reset = USUAL if self.dead_code_reset is None else self.dead_code_reset
         total = step.counts.sum()
         share = torch.where(total > 0, step.counts / total.clamp(min=1), self.shares)
-        self.shares.lerp_(share, 1 - revival.kept(total, len(share)))
+        self.shares.lerp_(share, 1 - reset.kept(total, len(share)))
 
-    def _revive(self, step: Step, revival: Revival) -> None:
-        dead = revival.dead(self.shares)
+    def _reset_dead(self, step: ReducedStatistics, reset: DeadCodeReset) -> None:
+        dead = reset.dead(self.shares)
         if not len(dead):
             return
         vectors = step.draw(len(dead))
         vectors = vectors[vectors.isfinite().all(1)]
-        if revival.onto == "codewords":
+        if reset.strategy == "codewords":
             self._split(dead, vectors, step.generator())
         else:
             dead = dead[: len(vectors)]
             self.codebook.replace(dead, vectors)
-            self.shares[dead] = 1 / self.codebook.size  # the time to prove itself
+            self.shares[dead] = 1 / self.codebook.codebook_size  # the time to prove itself
 
     def _split(self, dead: Tensor, vectors: Tensor, generator: torch.Generator) -> None:
         """Puts each of the dead (R,) beside one in use, a little towards one of the vectors."""
@@ -257,8 +261,8 @@ class VectorQuantizer(KeepsFloat32, Quantizer):
 
     def _note(self, z_e: Tensor, indices: Tensor, mask: Tensor | None) -> None:
         flat_mask = None if mask is None else mask.reshape(-1)
-        self._notes.add(z_e.detach().reshape(-1, self.dim), indices.reshape(-1), flat_mask)
-        if self._notes.forwards == FORGOTTEN:
+        self._statistics.add(z_e.detach().reshape(-1, self.dim), indices.reshape(-1), flat_mask)
+        if self._statistics.forwards == FORGOTTEN:
             warnings.warn(
                 f"The codebook has not been updated for {FORGOTTEN} forward passes in training: "
                 f"call the quantizer's update() once after each optimizer.step(), or its eval() if "
@@ -266,14 +270,14 @@ class VectorQuantizer(KeepsFloat32, Quantizer):
                 stacklevel=3,
             )
 
-    def _blank_notes(self) -> Notes:
-        draws = self.revival is not None or self.kmeans_iterations > 0
-        size = self.codebook.size
-        return Notes(size, not self.codebook.by_gradient, _kept(size) if draws else 0)
+    def _new_statistics(self) -> BatchStatistics:
+        draws = self.dead_code_reset is not None or self.kmeans_iterations > 0
+        size = self.codebook.codebook_size
+        return BatchStatistics(size, not self.codebook.trainable, _kept(size) if draws else 0)
 
 
 def _kept(size: int) -> int:
-    """The most vectors that k-means starts from: 64 a codeword, which settles the means well."""
+    """The most vectors that k-means starts from: 64 per codeword, which settles the means well."""
     return max(4 * size, min(64 * size, 2**18))
 
 

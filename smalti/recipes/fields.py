@@ -24,8 +24,8 @@ __all__ = [
     "Amount",
     "AutoencoderRecipe",
     "Evaluation",
-    "FinerLevel",
-    "FinerPrior",
+    "FineLevel",
+    "FinePrior",
     "Network",
     "PriorRecipe",
     "Recipe",
@@ -41,11 +41,11 @@ Amount = float | Literal["auto"]
 class Network:
     """The convolutional encoder and its mirror, the decoder.
 
-    Args:
+    Arguments:
         hidden: Channels inside.
         residual_blocks: Residual blocks at the coarsest resolution.
         residual_hidden: Channels inside a residual block.
-        downsampling: Signal positions a token, along each dimension; a power of two.
+        downsampling: Signal positions per token, along each dimension; a power of two.
     """
 
     hidden: int = 128
@@ -72,13 +72,13 @@ class Network:
 
 
 @dataclass(frozen=True)
-class FinerLevel:
+class FineLevel:
     """A finer level of a hierarchical tokenizer.
 
-    Args:
+    Arguments:
         quantizer: Any quantizer.
-        downsampling: Signal positions a token of this level, along each dimension; a power of two,
-            less than that of the coarser level.
+        downsampling: Signal positions per token of this level, along each dimension; a power of
+            two, less than that of the coarser level.
     """
 
     quantizer: Quantizer
@@ -89,7 +89,7 @@ class FinerLevel:
 class TokenizerRecipe:
     """The tokenizer: encoder, quantizer, decoder and their training.
 
-    Args:
+    Arguments:
         quantizer: Any quantizer; its `dim` is that of the encoder's output.
         training: Steps, batches, optimizer, schedule.
         network: Size of encoder and decoder.
@@ -100,8 +100,8 @@ class TokenizerRecipe:
             {sample_entropy: 0.1, entropy_deficit: 0.1}.
         likelihood: p(x | h) of the decoder's output h, in the place of a reconstruction loss, e.g.
             Categorical.
-        finer: Levels below this one, coarse to fine, for a hierarchical tokenizer (VQ-VAE-2): then
-            `quantizer` and the network's downsampling are those of the coarsest.
+        fine_levels: Levels below this one, coarse to fine, of a hierarchical tokenizer (VQ-VAE-2):
+            then `quantizer` and the network's downsampling are those of the coarsest.
         level_dropout: Probability that an image in training has only its coarser levels, so that
             those decode by themselves.
     """
@@ -114,7 +114,7 @@ class TokenizerRecipe:
     commitment_warmup: int = 0
     loss_weights: dict[str, float] | None = None
     likelihood: Likelihood | None = None
-    finer: list[FinerLevel] | None = None
+    fine_levels: list[FineLevel] | None = None
     level_dropout: float = 0.1
 
     def __post_init__(self) -> None:
@@ -129,15 +129,18 @@ class TokenizerRecipe:
 
     @property
     def downsamplings(self) -> list[int]:
-        """Signal positions a token of each level, coarse to fine."""
-        return [self.network.downsampling, *(level.downsampling for level in self.finer or [])]
+        """Signal positions per token of each level, coarse to fine."""
+        return [
+            self.network.downsampling,
+            *(level.downsampling for level in self.fine_levels or []),
+        ]
 
 
 @dataclass(frozen=True)
 class AutoencoderRecipe:
     """A continuous autoencoder, in the place of tokenizer and prior: a VAE, beta-VAE or plain one.
 
-    Args:
+    Arguments:
         training: Steps, batches, optimizer, schedule.
         model: VariationalAutoencoder, or Autoencoder for a plain one.
         dim: D, latent dimensions.
@@ -172,10 +175,10 @@ class AutoencoderRecipe:
 
 
 @dataclass(frozen=True)
-class FinerPrior:
+class FinePrior:
     """The prior of a finer level of a hierarchical tokenizer, given the grids above it.
 
-    Args:
+    Arguments:
         model: A prior that is trained, such as PixelCNN.
         training: Steps, batches, optimizer, schedule.
         token_noise: As of `PriorRecipe`.
@@ -195,15 +198,15 @@ class FinerPrior:
 class PriorRecipe:
     """The prior over the tokens and its training.
 
-    Args:
+    Arguments:
         model: A prior that is trained, such as PixelCNN or, with attention, PixelSNAIL; for several
-            indices a position DepthPixelCNN. Codebook size, grid and condition come from tokenizer
-            and data.
+            indices per position DepthPixelCNN. Codebook size, grid and condition come from the
+            tokenizer and the data.
         training: Steps, batches, optimizer, schedule.
         conditional: Whether it is conditioned on the label or time, where the data have one.
         examples: How many training examples become tokens; all if not given. Endless data need it.
         views: How many times each is turned into tokens: first as it is, then randomly augmented.
-        finer: Of a hierarchical tokenizer, the priors of its finer levels, coarse to fine.
+        fine_levels: Of a hierarchical tokenizer, the priors of its finer levels, coarse to fine.
         token_noise: Probability in training that an index which the prior sees, not one that it
             predicts, is replaced at random.
         weight_decay: Of all weights but biases, as of AdamW; if not given, the optimizer's own.
@@ -217,7 +220,7 @@ class PriorRecipe:
     conditional: bool = True
     examples: int | None = None
     views: int = 1
-    finer: list[FinerPrior] | None = None
+    fine_levels: list[FinePrior] | None = None
     token_noise: Amount = 0.0
     weight_decay: Amount | None = None
 
@@ -234,8 +237,8 @@ class PriorRecipe:
 class Evaluation:
     """What the report is made of.
 
-    Args:
-        samples: Samples a sampling scheme for the Fréchet distance.
+    Arguments:
+        samples: Samples of each prior for the Fréchet distance.
         classifier_steps: Training steps of the classifier whose features it uses; 0 for none of
             this.
         test: Test images at most, drawn at random where there are more.
@@ -250,7 +253,7 @@ class Evaluation:
 class Recipe:
     """From data to a tokenizer, a prior and a report; or to a continuous autoencoder and a report.
 
-    Args:
+    Arguments:
         data: Where the data come from.
         tokenizer: What to learn first.
         prior: What to learn over its tokens; none for a tokenizer alone.
@@ -275,12 +278,14 @@ class Recipe:
                 f"A recipe has a tokenizer or an autoencoder, got {given}: give one of the two."
             )
         if self.tokenizer is not None and self.prior is not None:
-            levels, priors = (1 + len(part.finer or []) for part in (self.tokenizer, self.prior))
+            levels, priors = (
+                1 + len(part.fine_levels or []) for part in (self.tokenizer, self.prior)
+            )
             if levels != priors:
                 raise InputError(
                     f"Each level of a tokenizer has its prior, got "
                     f"{counted(levels, 'level')} and {counted(priors, 'prior')}: give as many "
-                    "under prior.finer as under tokenizer.finer."
+                    "under prior.fine_levels as under tokenizer.fine_levels."
                 )
         if self.autoencoder is not None and self.prior is not None:
             raise InputError(

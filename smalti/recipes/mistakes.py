@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["in_words"]
+__all__ = ["explain_error"]
 
 LAYER = re.compile(
     r'Parser key "(?P<key>[\w.]+)": '
@@ -33,11 +33,11 @@ IN_VAIN = " - Expected a <class 'NoneType'>"
 WITH_HELP = ("tokenizer", "prior", "autoencoder")  # parts that may be left out
 
 
-def in_words(reason: str) -> str:
+def explain_error(reason: str) -> str:
     """What is wrong, with its place in the recipe and how to mend it.
 
     Example:
-        >>> in_words('Parser key "data": Problem with given class_path \\'Clocks\\': '
+        >>> explain_error('Parser key "data": Problem with given class_path \\'Clocks\\': '
         ...          'Parser key "size": Expected a <class \\'int\\'>. Got value: x')
         'data.size takes a value of the type int, got x: smalti fit --help lists what goes.'
     """

@@ -1,6 +1,6 @@
 """Options that set a field to null, which jsonargparse does not take as they are meant.
 
-    --prior.training.clip null     --tokenizer.quantizer.revival null     --prior null
+    --prior.training.clip null     --tokenizer.quantizer.dead_code_reset null     --prior null
 
 The last word on a field counts, as everywhere: an option that comes later undoes a null.
 """
@@ -42,10 +42,11 @@ def without_nulls(words: Sequence[str]) -> tuple[list[str], list[str]]:
         InputError: If a value is a text of more than is read.
 
     Example:
-        >>> without_nulls(["--seed", "3", "--prior.training.clip=null", "--prior.finer", "null"])
-        (['--seed', '3'], ['prior.training.clip', 'prior.finer'])
-        >>> without_nulls(["--prior.finer", "null", "--prior.finer", "[]"])
-        (['--prior.finer', '[]'], [])
+        >>> words = ["--seed", "3", "--prior.training.clip=null", "--prior.fine_levels", "null"]
+        >>> without_nulls(words)
+        (['--seed', '3'], ['prior.training.clip', 'prior.fine_levels'])
+        >>> without_nulls(["--prior.fine_levels", "null", "--prior.fine_levels", "[]"])
+        (['--prior.fine_levels', '[]'], [])
     """
     given = pairs(words)
     dropped: set[int] = set()

@@ -1,8 +1,9 @@
 """How a recipe is read and written back; `smalti.recipes.fields` says what is in it.
 
 A recipe is read by jsonargparse: types are checked against the signatures of the very classes it
-builds, every field can be overridden by a dotted option (`--tokenizer.quantizer.codebook.size
-1024`), and the whole resolved configuration can be written back.
+builds, every field can be overridden by a dotted option
+(`--tokenizer.quantizer.codebook.codebook_size 1024`), and the whole resolved
+configuration can be written back.
 """
 
 from __future__ import annotations
@@ -23,14 +24,14 @@ from smalti.recipes.fields import (
     Amount,
     AutoencoderRecipe,
     Evaluation,
-    FinerLevel,
-    FinerPrior,
+    FineLevel,
+    FinePrior,
     Network,
     PriorRecipe,
     Recipe,
     TokenizerRecipe,
 )
-from smalti.recipes.mistakes import in_words
+from smalti.recipes.mistakes import explain_error
 from smalti.recipes.options import set_null, without_nulls
 from smalti.recipes.sizes import check_parts
 from smalti.recipes.validation import check_numbers
@@ -39,8 +40,8 @@ __all__ = [
     "Amount",
     "AutoencoderRecipe",
     "Evaluation",
-    "FinerLevel",
-    "FinerPrior",
+    "FineLevel",
+    "FinePrior",
     "Network",
     "PriorRecipe",
     "Recipe",
@@ -111,7 +112,7 @@ def _parsed(which: str, fields: Any, overrides: Sequence[str]) -> Namespace:
     except InputError as error:
         raise InputError(f"{which} cannot be used: {error}") from error
     except (ArgumentError, YAMLError) as error:
-        raise InputError(f"{which} cannot be used: {in_words(str(error))}") from error
+        raise InputError(f"{which} cannot be used: {explain_error(str(error))}") from error
     return config
 
 

@@ -27,7 +27,7 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 
 from smalti.conditions import TimeOfDay
-from smalti.data.base import Batch, Examples, Factored, SplitName, Splits
+from smalti.data.base import Batch, Examples, FactorizedSource, SplitName, Splits
 from smalti.data.progress import progress
 from smalti.errors import InputError
 from smalti.memory import check_memory
@@ -164,7 +164,7 @@ def _dial(style: ClockStyle, pixels: int) -> Image.Image:
     return image
 
 
-class Clocks(Factored):
+class Clocks(FactorizedSource):
     """Synthetic analog clocks, labelled with the time they show. Nothing is read or downloaded.
 
     Their factors are hour, minute and theme; how a single clock differs from its design is none.
@@ -227,8 +227,8 @@ class Clocks(Factored):
     def factors(self) -> dict[str, int]:
         return {"hour": TIME.dial // TIME.hour, "minute": TIME.hour, "theme": len(self.themes)}
 
-    def levels(self, split: SplitName, indices: Sequence[int]) -> Tensor:
-        return EndlessClocks(self, Splits._fields.index(split)).levels_at(indices)
+    def values(self, split: SplitName, indices: Sequence[int]) -> Tensor:
+        return EndlessClocks(self, Splits._fields.index(split)).values_at(indices)
 
 
 class EndlessClocks(Examples):
@@ -254,7 +254,7 @@ class EndlessClocks(Examples):
     def conditions_at(self, indices: Sequence[int]) -> Tensor:
         return torch.tensor([self._draw(i)[0] for i in indices], dtype=TIME.dtype)
 
-    def levels_at(self, indices: Sequence[int]) -> Tensor:
+    def values_at(self, indices: Sequence[int]) -> Tensor:
         """(B, 3), int64: hour, minute and number of the theme, each from 0."""
         rows = []
         for i in indices:

@@ -1,7 +1,7 @@
 """A grid of factors: pictures of one shape each, in every combination of what it may look like.
 
 A picture shows a shape of a given size, place and colour on a dark ground, and nothing else: five
-factors, whose levels are all combined,
+factors, whose values are all combined,
 
     shape × size × x × y × colour      by default 3 · 4 · 8 · 8 · 6 = 4608 pictures
 
@@ -25,8 +25,8 @@ from torch import Tensor
 
 from smalti.conditions import Label
 from smalti.counting import counted
-from smalti.data import HeldOut
-from smalti.data.base import Examples, Factored, SplitName, Splits
+from smalti.data import SplitFractions
+from smalti.data.base import Examples, FactorizedSource, SplitName, Splits
 from smalti.data.progress import progress
 from smalti.errors import InputError
 from smalti.modalities.image.pixels import Pixels
@@ -74,12 +74,12 @@ def render_shape(
     return image.reduce(OVERSAMPLING)
 
 
-class FactorGrid(Factored):
+class FactorGrid(FactorizedSource):
     """Pictures of one shape each, in every combination of five factors; the label is the shape.
 
     Arguments:
         size: Height and width of a picture, in px.
-        channels: 3 for colour, whose levels are hues; 1 for grey, whose levels are shades.
+        channels: 3 for colour, whose values are hues; 1 for grey, whose values are shades.
         sizes: Levels of the size.
         positions: Levels of x, and of y.
         colours: Levels of the colour.
@@ -93,7 +93,7 @@ class FactorGrid(Factored):
         >>> splits = grid.load()
         >>> splits.condition.format(splits.test.conditions[0]), len(splits.train)
         ('square', 276)
-        >>> dict(zip(grid.factors, grid.levels("test", [0])[0].tolist()))
+        >>> dict(zip(grid.factors, grid.values("test", [0])[0].tolist()))
         {'shape': 0, 'size': 1, 'x': 1, 'y': 1, 'colour': 2}
     """
 
@@ -104,7 +104,7 @@ class FactorGrid(Factored):
         sizes: int = 4,
         positions: int = 8,
         colours: int = 6,
-        held_out: HeldOut = HeldOut(),  # noqa: B008 (frozen)
+        held_out: SplitFractions = SplitFractions(),  # noqa: B008 (frozen)
     ) -> None:
         if channels not in (1, 3):
             raise InputError(f"Shapes have 1 channel (grey) or 3 (colour), got {channels}.")
@@ -125,16 +125,16 @@ class FactorGrid(Factored):
     def factors(self) -> dict[str, int]:
         return dict(zip(("shape", "size", "x", "y", "colour"), self._sizes, strict=True))
 
-    def levels(self, split: SplitName, indices: Sequence[int]) -> Tensor:
+    def values(self, split: SplitName, indices: Sequence[int]) -> Tensor:
         rows = self._rows()[split][torch.as_tensor(indices, dtype=torch.int64)]
         return torch.stack(torch.unravel_index(rows, self._sizes), dim=-1)
 
     def load(self) -> Splits:
         n, condition = math.prod(self._sizes), Label(list(SHAPES))
-        levels = torch.cartesian_prod(*map(torch.arange, self._sizes))
-        drawn = [self._draw(*row) for row in progress(levels.tolist(), n, "drawing shapes")]
+        values = torch.cartesian_prod(*map(torch.arange, self._sizes))
+        drawn = [self._draw(*row) for row in progress(values.tolist(), n, "drawing shapes")]
         pixels = rearrange(torch.from_numpy(np.stack(drawn)), "n h w c -> n c h w").contiguous()
-        examples = Pixels(pixels, levels[:, 0].to(condition.dtype))
+        examples = Pixels(pixels, values[:, 0].to(condition.dtype))
         rows = self._rows()
         return Splits(
             train=examples.take(rows["train"]),
@@ -150,7 +150,7 @@ class FactorGrid(Factored):
         return examples
 
     def _rows(self) -> dict[SplitName, Tensor]:
-        """Which of all combinations, in the order of their levels, each split has."""
+        """Which of all combinations, in the order of their values, each split has."""
         n = math.prod(self._sizes)
         generator = torch.Generator().manual_seed(self.held_out.seed)
         order = torch.randperm(n, generator=generator)
@@ -170,7 +170,7 @@ class FactorGrid(Factored):
         }
 
     def _draw(self, shape: int, size: int, x: int, y: int, colour: int) -> np.ndarray:
-        """The picture of these levels, (H, W, C), uint8."""
+        """The picture of these values, (H, W, C), uint8."""
         _, sizes, positions, _, colours = self._sizes
         half = SMALLEST + (LARGEST - SMALLEST) * size / (sizes - 1)
         # Of the largest shape, too, a margin is left to the border.
@@ -185,9 +185,9 @@ class FactorGrid(Factored):
         mode = "L" if self.channels == 1 else "RGB"
         return np.asarray(picture.convert(mode)).reshape(self.size, self.size, self.channels)
 
-    def _colour(self, level: int, levels: int) -> tuple[int, int, int]:
+    def _colour(self, value: int, values: int) -> tuple[int, int, int]:
         if self.channels == 1:
-            grey = round(90 + 165 * level / (levels - 1))
+            grey = round(90 + 165 * value / (values - 1))
             return (grey, grey, grey)
-        red, green, blue = colorsys.hsv_to_rgb(level / levels, 0.85, 1.0)
+        red, green, blue = colorsys.hsv_to_rgb(value / values, 0.85, 1.0)
         return (round(255 * red), round(255 * green), round(255 * blue))

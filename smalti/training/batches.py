@@ -21,7 +21,7 @@ class StepSampler(Sampler[list[int]]):
 
     Arguments:
         length: Number of examples; None for an infinite set, which is read in order.
-        batch_size: Examples a batch and process.
+        batch_size: Examples per batch and process.
         seed: Of the order.
         start: Number of the first batch.
         rank: This process, among `world`.

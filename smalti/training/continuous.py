@@ -40,7 +40,7 @@ __all__ = ["ContinuousObjective", "ContinuousStage"]
 class ContinuousObjective:
     """The weights of the loss terms, as a function of the optimizer step.
 
-    Args:
+    Arguments:
         beta: Weight of the KL: 1 for the VAE.
         beta_warmup: Optimizer steps over which beta rises linearly from 0.
         free_bits: λ in bits, λ = free_bits · log 2 nats: of each latent dimension, not paid for.

@@ -1,7 +1,7 @@
 """Training a prior over the tokens of a frozen tokenizer.
 
 The tokens were cached once, so a step sees integers only: loss = −log p(indices | context), in nats
-an index.
+per index.
 """
 
 from __future__ import annotations

@@ -32,9 +32,9 @@ __all__ = ["Stage", "Training"]
 class Training:
     """How one stage is trained.
 
-    Args:
+    Arguments:
         steps: Optimizer steps.
-        batch_size: Examples a batch and process.
+        batch_size: Examples per batch and process.
         optimizer: Any optimizer of torch; the learning rate is its own.
         schedule: Of the learning rate; constant if not given.
         clip: Largest norm of the gradient; none for no clipping.

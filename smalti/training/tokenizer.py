@@ -6,7 +6,7 @@ The codebook term, where the quantizer has one, moves the codewords and has no w
 the commitment term, whose gradient reaches the encoder. Beta may rise linearly from 0 (warm-up),
 which lets the encoder spread out before it is held to its codewords. Some quantizers have further
 terms, such as entropies, and each must be given its weight. A model with a likelihood gives its
-reconstruction term itself: −log p(x | z_q) in nats a dimension.
+reconstruction term itself: −log p(x | z_q) in nats per dimension.
 
 References:
     Neural Discrete Representation Learning (van den Oord et al., 2017), arXiv 1711.00937, equation
@@ -31,7 +31,7 @@ __all__ = ["TokenizerObjective", "TokenizerStage"]
 class TokenizerObjective:
     """The weights of the loss terms, as a function of the optimizer step.
 
-    Args:
+    Arguments:
         reconstruction: Between x_hat and x, for models without a likelihood of their own.
         commitment_weight: beta.
         commitment_warmup: Optimizer steps over which beta rises linearly from 0.
@@ -94,5 +94,5 @@ class TokenizerStage(SignalStage[Tokenizer, TokenizerObjective]):
         return self.terms(x, x_hat, losses, self.step_or(self.terms.commitment_warmup))
 
     def after_step(self) -> None:
-        """The codebook's own update: EMA, k-means start, revival."""
+        """The codebook's own update: EMA, k-means start, resets of dead codewords."""
         self.model.update()

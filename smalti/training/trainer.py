@@ -44,7 +44,7 @@ __all__ = ["Hardware", "check_hardware", "train"]
 class Hardware:
     """Where and how the arithmetic is done: the words are those of Lightning's `Trainer`.
 
-    Args:
+    Arguments:
         accelerator: "cpu", "gpu", ..., or "auto".
         devices: How many, or "auto".
         num_nodes: Machines.

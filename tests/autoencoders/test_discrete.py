@@ -20,7 +20,7 @@ def assemble(
     outputs = likelihood.channels(signal.channels) if likelihood else signal.channels
     return DiscreteAutoencoder(
         ConvEncoder(signal.channels, 6, **sizes),
-        VectorQuantizer(codebook(16, 6)),
+        VectorQuantizer(codebook(codebook_size=16, dim=6)),
         ConvDecoder(outputs, 6, **sizes),
         signal,
         likelihood,
@@ -115,7 +115,7 @@ def test_too_small_signals_and_odd_downsamplings_are_refused():
             assemble(Signal("image", 1), downsampling)
 
 
-LIKELIHOODS = [Categorical(levels=7), LogisticMixture(2), Gaussian(0.5, learned=True)]
+LIKELIHOODS = [Categorical(num_values=7), LogisticMixture(2), Gaussian(0.5, learned=True)]
 
 
 @pytest.mark.parametrize("likelihood", LIKELIHOODS, ids=repr)
@@ -148,7 +148,7 @@ def test_the_nats_reach_every_part():
 
 def test_a_likelihood_is_saved_with_the_model(tmp_path):
     signal = Signal("image", 3, (16, 16))
-    model = assemble(signal, likelihood=Categorical(levels=5))
+    model = assemble(signal, likelihood=Categorical(num_values=5))
     x = torch.rand(2, 3, 16, 16)
     save_model(model, tmp_path / "model")
     assert torch.equal(load_model(tmp_path / "model").nll(x), model.nll(x))

@@ -24,7 +24,7 @@ from smalti.signals import Signal
 
 
 def quantizer(codebook=EMACodebook):
-    return VectorQuantizer(codebook(16, 6))
+    return VectorQuantizer(codebook(codebook_size=16, dim=6))
 
 
 def assemble(signal, levels=2, quantizers=None, **options) -> HierarchicalAutoencoder:
@@ -186,15 +186,15 @@ def test_several_indices_a_position_and_rows_for_a_prior():
     grids = model.encode(x)
     assert model.grids == ((2, 2), (4, 4, 3))
     torch.testing.assert_close(model.decode(grids), model(x).x_hat.clamp(-1, 1))
-    row = model.join(grids)
+    row = model.pack(grids)
     assert row.shape == (2, 2 * 2 + 4 * 4 * 3)
-    assert all(torch.equal(a, b) for a, b in zip(model.split(row), grids, strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(model.unpack(row), grids, strict=True))
 
 
 def test_with_a_likelihood_the_reconstruction_costs_nats():
     signal = Signal("image", 1, (16, 16))
     sizes = {"hidden": 8, "residual_hidden": 4}
-    likelihood = Categorical(levels=8)
+    likelihood = Categorical(num_values=8)
     model = HierarchicalAutoencoder(
         [ConvEncoder(8, 6, downsampling=2, **sizes), ConvEncoder(1, 8, **sizes)],
         [quantizer(), quantizer()],
@@ -209,7 +209,7 @@ def test_with_a_likelihood_the_reconstruction_costs_nats():
     x_hat, _, losses = model(x)
     nll = model.nll(x)
     torch.testing.assert_close(losses["reconstruction"], nll.mean() / 256)
-    torch.testing.assert_close(model.nll(x, model.tokens(x)), nll)
+    torch.testing.assert_close(model.nll(x, model.encode_flat(x)), nll)
     torch.testing.assert_close(model.decode(model.encode(x)), x_hat.clamp(-1, 1))
     with pytest.raises(InputError, match="no likelihood"):
         assemble(signal).nll(x)

@@ -56,7 +56,7 @@ def test_there_is_a_run_and_an_outcome_for_each(made):
         run = folder / f"{one.method}-{one.bits}-bits-seed-{one.seed}"
         report = json.loads((run / "report.json").read_text())["figures"]
         assert one.figures["MSE/variance"] == report["reconstruction"]["mse_over_variance"]["value"]
-        assert one.figures["prior, nats an index"] > 0
+        assert one.figures["prior, nats per index"] > 0
         assert 1 <= one.figures["perplexity"] <= 2**one.bits
         assert one.curve[-1][0] >= STEPS - 1 and one.curve[-1][1] <= one.figures["seconds"]
 
@@ -101,7 +101,7 @@ def test_each_method_trains_at_its_rate(name, tmp_path):
     quantizer = recipe.tokenizer.quantizer
     assert quantizer.codebook_sizes == (8,) and quantizer.dim == 8
     if isinstance(quantizer, VectorQuantizer):
-        assert quantizer.revival.stop_after == 4 * STEPS // 5
+        assert quantizer.dead_code_reset.stop_after == 4 * STEPS // 5
 
 
 @pytest.mark.parametrize("bits", [1, 2, 5, 9, 10])
@@ -210,7 +210,7 @@ def test_the_command_compares_on_vectors_and_says_where_it_is(tmp_path, capsys, 
             ["--tokenizer.training.steps", "9"],
             "has no effect, smalti compare sets it: give --budget",
         ),
-        (["--tokenizer.quantizer.codebook.size=9"], "give --quantizers and --bits"),
+        (["--tokenizer.quantizer.codebook.codebook_size=9"], "give --quantizers and --bits"),
         (["--prior.training.steps", "9"], "--prior.training.steps has no effect"),
         (["--data", ""], "--data is empty"),
         (["--recipe", "nothing"], "nothing"),
@@ -266,7 +266,7 @@ def test_a_figure_that_a_report_lacks_and_a_log_that_is_gone_are_lines(made, tmp
     shutil.rmtree(copied / "fsq-3-bits-seed-1" / "logs")
     comparison = compared(copied, ["ema", "fsq"], bits=(3, 4), seeds=2)
     lines = "\n".join(comparison.missing)
-    assert "prior, nats an index of ema, 3 bits, seed 0: there are no tokens." in lines
+    assert "prior, nats per index of ema, 3 bits, seed 0: there are no tokens." in lines
     assert "usage of ema" in lines
     assert "seconds of fsq, 3 bits, seed 1" in lines
     assert math.isfinite(comparison.outcomes[0].figures["MSE/variance"])

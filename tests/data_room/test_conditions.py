@@ -8,12 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from smalti.artifacts import build, describe
-from smalti.conditions import GridsAbove, Label, TimeOfDay
+from smalti.conditions import CoarseTokens, Label, TimeOfDay
 from smalti.errors import InputError
 
 ANIMALS = Label(["cat", "dog", "fish", "0"])
 TIME = TimeOfDay()
-ABOVE = GridsAbove([300, 5], [(2, 1), (2, 3, 2)], ANIMALS)
+ABOVE = CoarseTokens([300, 5], [(2, 1), (2, 3, 2)], ANIMALS)
 
 
 @given(st.integers(0, 719))
@@ -95,14 +95,14 @@ def test_labels_have_names_that_differ(names):
 
 @pytest.mark.parametrize("given_above", [None, ANIMALS, TIME])
 def test_grids_above_joined_and_split_are_the_same(given_above):
-    above = GridsAbove([300, 5], [(2, 1), (2, 3, 2)], given_above)
+    above = CoarseTokens([300, 5], [(2, 1), (2, 3, 2)], given_above)
     generator = torch.Generator().manual_seed(0)
     grids = [torch.randint(300, (4, 2, 1), generator=generator), torch.randint(5, (4, 2, 3, 2))]
     value = None if given_above is None else given_above.draw(4, generator)
-    values = above.join(grids, value)
+    values = above.pack(grids, value)
     assert values.shape == (4, *above.shape) and values.dtype == above.dtype
     assert torch.equal(values[:, :2], grids[0].flatten(1).double())  # coarse to fine
-    split, rest = above.split(values)
+    split, rest = above.unpack(values)
     assert all(torch.equal(*pair) for pair in zip(split, grids, strict=True))
     if value is None:
         assert rest is None
@@ -121,7 +121,7 @@ def test_what_is_drawn_exists_and_has_features(condition):
 
 
 def test_features_of_grids_above_are_one_hot_and_those_of_what_they_were_given():
-    above = GridsAbove([2, 3], [(1,), (1, 2)], ANIMALS)
+    above = CoarseTokens([2, 3], [(1,), (1, 2)], ANIMALS)
     features = above(torch.tensor([[1, 0, 2, 3]], dtype=above.dtype))
     assert features.tolist() == [[0, 1] + [1, 0, 0] + [0, 0, 1] + [0, 0, 0, 1]]
 
@@ -136,7 +136,7 @@ def test_values_that_are_no_grids_above_are_refused_in_one_line(place, value):
         ABOVE.check(values)
     assert "\n" not in str(error.value)
     for wrong in (ABOVE.draw(2)[:, 1:], ABOVE.draw(2)[0], torch.zeros(2, *ABOVE.shape).bool()):
-        with pytest.raises(InputError, match="join"):
+        with pytest.raises(InputError, match="pack"):
             ABOVE.check(wrong)
 
 
@@ -146,7 +146,7 @@ def test_values_that_are_no_grids_above_are_refused_in_one_line(place, value):
 )
 def test_impossible_grids_above_are_refused(arguments):
     with pytest.raises(InputError) as error:
-        GridsAbove(*arguments)
+        CoarseTokens(*arguments)
     assert "\n" not in str(error.value)
 
 
@@ -158,10 +158,10 @@ def test_grids_that_are_not_those_above_are_not_joined():
         (right, None),
     ):
         with pytest.raises(InputError, match="coarse to fine") as error:
-            ABOVE.join(grids, value)
+            ABOVE.pack(grids, value)
         assert "\n" not in str(error.value)
     with pytest.raises(InputError, match="list all of them"):
-        GridsAbove([4], [(2,)], ABOVE)
+        CoarseTokens([4], [(2,)], ABOVE)
 
 
 @pytest.mark.parametrize("condition", [ANIMALS, TIME, ABOVE], ids=["label", "time", "grids"])

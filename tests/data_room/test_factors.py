@@ -1,4 +1,4 @@
-"""The factor grid: every combination once, what the levels say is what the pictures show."""
+"""The factor grid: every combination once, what the values say is what the pictures show."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from smalti.conditions import TimeOfDay
-from smalti.data import HeldOut
+from smalti.data import SplitFractions
 from smalti.errors import InputError
 from smalti.synthetic import Clocks, FactorGrid, render_clock
 from smalti.synthetic.clocks import THEMES, ClockStyle
@@ -16,54 +16,54 @@ FEW = {"sizes": 2, "positions": 3, "colours": 3}
 
 
 def _all(source):
-    """All pictures and levels, of all splits."""
+    """All pictures and values, of all splits."""
     splits = source.load()
-    x, levels = [], []
+    x, values = [], []
     for split in ("train", "validation", "test"):
         examples = getattr(splits, split)
         x.append(examples.__getitems__(range(len(examples))).x)
-        levels.append(source.levels(split, range(len(examples))))
-    return torch.cat(x), torch.cat(levels)
+        values.append(source.values(split, range(len(examples))))
+    return torch.cat(x), torch.cat(values)
 
 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_every_combination_is_there_once_and_looks_like_no_other(channels):
     source = FactorGrid(channels=channels, **FEW)
-    x, levels = _all(source)
+    x, values = _all(source)
     assert source.factors == {"shape": 3, "size": 2, "x": 3, "y": 3, "colour": 3}
     whole = torch.cartesian_prod(*map(torch.arange, source.factors.values()))
-    assert torch.equal(levels.unique(dim=0), whole)
+    assert torch.equal(values.unique(dim=0), whole)
     assert len(x) == len(whole) == len(x.unique(dim=0))
 
 
 def test_the_levels_are_what_the_pictures_show():
-    x, levels = _all(FactorGrid(**FEW))
+    x, values = _all(FactorGrid(**FEW))
     lit = (x - GROUND).abs().sum(dim=1)  # (N, H, W)
     lit = lit / lit.sum(dim=(1, 2), keepdim=True)
     axis = torch.arange(32.0)
     across, down = (lit.sum(dim=1) * axis).sum(dim=1), (lit.sum(dim=2) * axis).sum(dim=1)
     covered = (lit > 0).sum(dim=(1, 2)).float()
     hue = x[:, :, 16, 16]
-    names = dict(zip(("shape", "size", "x", "y", "colour"), levels.T, strict=True))
+    names = dict(zip(("shape", "size", "x", "y", "colour"), values.T, strict=True))
     for measured, name in ((across, "x"), (down, "y")):
-        places = torch.stack([measured[names[name] == level].mean() for level in range(3)])
+        places = torch.stack([measured[names[name] == value].mean() for value in range(3)])
         assert (places.diff() > 3).all()
-        for level in range(3):
-            assert (measured[names[name] == level] - places[level]).abs().max() < 2.5
+        for value in range(3):
+            assert (measured[names[name] == value] - places[value]).abs().max() < 2.5
     for shape in range(3):
         small, large = (covered[(names["shape"] == shape) & (names["size"] == s)] for s in (0, 1))
         assert large.min() > 2 * small.max()
     middle = (names["x"] == 1) & (names["y"] == 1)
-    for level in range(3):  # red, green, blue
-        assert (hue[middle & (names["colour"] == level)].argmax(dim=1) == level).all()
+    for value in range(3):  # red, green, blue
+        assert (hue[middle & (names["colour"] == value)].argmax(dim=1) == value).all()
 
 
 def test_shapes_of_one_size_are_told_by_how_much_of_their_square_they_fill():
-    x, levels = _all(FactorGrid(size=64, **FEW))
+    x, values = _all(FactorGrid(size=64, **FEW))
     lit = (x - GROUND).abs().sum(dim=1) > 0.5
-    large = (levels[:, 1:4] == torch.tensor([1, 1, 1])).all(dim=1)
+    large = (values[:, 1:4] == torch.tensor([1, 1, 1])).all(dim=1)
     square, disc, triangle = (
-        lit[large & (levels[:, 0] == shape)].float().sum(dim=(1, 2)).mean() for shape in range(3)
+        lit[large & (values[:, 0] == shape)].float().sum(dim=(1, 2)).mean() for shape in range(3)
     )
     assert disc / square == pytest.approx(torch.pi / 4, abs=0.06)
     assert triangle / square == pytest.approx(0.5, abs=0.06)
@@ -71,7 +71,7 @@ def test_shapes_of_one_size_are_told_by_how_much_of_their_square_they_fill():
 
 def test_the_splits_depend_on_the_seed_alone_and_batches_are_what_the_signal_says():
     one, same, other = (
-        FactorGrid(held_out=HeldOut(test=0.2, validation=0.1, seed=seed), **FEW)
+        FactorGrid(held_out=SplitFractions(test=0.2, validation=0.1, seed=seed), **FEW)
         for seed in (0, 0, 1)
     )
     splits = one.load()
@@ -80,9 +80,9 @@ def test_the_splits_depend_on_the_seed_alone_and_batches_are_what_the_signal_say
         batch = examples.__getitems__([0, 2])
         splits.signal.check(batch.x)
         splits.condition.check(batch.condition)
-    assert torch.equal(splits.test.conditions, one.levels("test", range(32))[:, 0])
+    assert torch.equal(splits.test.conditions, one.values("test", range(32))[:, 0])
     assert torch.equal(splits.test[3].x, same.load().test[3].x)
-    assert not torch.equal(one.levels("test", range(32)), other.levels("test", range(32)))
+    assert not torch.equal(one.values("test", range(32)), other.values("test", range(32)))
 
 
 def test_the_examples_of_a_split_are_those_that_are_loaded():
@@ -103,7 +103,7 @@ def test_numbers_out_of_range_are_refused(wrong):
 
 def test_a_grid_that_is_all_held_out_is_refused():
     with pytest.raises(InputError, match="lower the shares"):
-        FactorGrid(held_out=HeldOut(test=0.9, validation=0.9), **FEW).load()
+        FactorGrid(held_out=SplitFractions(test=0.9, validation=0.9), **FEW).load()
 
 
 def test_clocks_give_their_factors_too():
@@ -112,10 +112,10 @@ def test_clocks_give_their_factors_too():
     assert source.factors == {"hour": 12, "minute": 60, "theme": 4}
     for split in ("train", "test"):
         examples = getattr(splits, split)
-        levels = source.levels(split, range(20))
+        values = source.values(split, range(20))
         x, times = examples.__getitems__(range(20))
-        assert torch.equal(levels[:, 0] * TimeOfDay.hour + levels[:, 1], times.long())
-        for row, picture in zip(levels.tolist(), x, strict=True):
+        assert torch.equal(values[:, 0] * TimeOfDay.hour + values[:, 1], times.long())
+        for row, picture in zip(values.tolist(), x, strict=True):
             clock = render_clock(60 * row[0] + row[1], ClockStyle(THEMES[row[2]]), 32)
             pixels = torch.tensor(list(clock.tobytes())).view(32, 32, 3).permute(2, 0, 1)
             torch.testing.assert_close(picture, pixels / 127.5 - 1)

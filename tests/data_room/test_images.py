@@ -19,7 +19,7 @@ from huggingface_hub import HfApi, constants
 from jsonargparse import ArgumentParser
 from PIL import Image
 
-from smalti.data import HeldOut, Source
+from smalti.data import Source, SplitFractions
 from smalti.errors import InputError
 from smalti.modalities.image import Columns, Images
 
@@ -145,7 +145,7 @@ def test_parquet_files_are_split_by_their_names(tmp_path, no_network):
 
 
 def test_idx_files_with_the_split_of_mnist(no_network):
-    splits = Images(str(FASHION), 28, channels=1, held_out=HeldOut(validation=0.1)).load()
+    splits = Images(str(FASHION), 28, channels=1, held_out=SplitFractions(validation=0.1)).load()
     train, validation, test = map(len, splits[:3])
     assert (train + validation, test) == (200, 50)
     assert 10 <= validation <= 30
@@ -251,7 +251,7 @@ def test_paths_in_a_table_start_from_its_folder(tmp_path):
 
 def test_held_out_images_are_taken_from_training_only_and_by_seed():
     one, same, other = (
-        Images(str(EMOJI), 16, held_out=HeldOut(test=0.2, validation=0.25, seed=seed)).load()
+        Images(str(EMOJI), 16, held_out=SplitFractions(test=0.2, validation=0.25, seed=seed)).load()
         for seed in (0, 0, 1)
     )
     assert all(1 <= len(examples) <= 8 for examples in one[1:3])
@@ -265,7 +265,7 @@ def test_validation_never_comes_from_test(tmp_path):
     rows = _rows()
     _parquet(tmp_path / "train.parquet", rows[5:])
     _parquet(tmp_path / "test.parquet", rows[:5])
-    splits = Images(str(tmp_path), 16, held_out=HeldOut(validation=0.5)).load()
+    splits = Images(str(tmp_path), 16, held_out=SplitFractions(validation=0.5)).load()
     train, validation, test = map(len, splits[:3])
     assert (train + validation, test) == (15, 5)
     assert 4 <= validation <= 11
@@ -275,7 +275,7 @@ def test_validation_never_comes_from_test(tmp_path):
 @pytest.mark.parametrize("share", [0.0, 1.0, -0.5, 20])
 def test_a_share_lies_between_0_and_1(share):
     with pytest.raises(InputError, match="between 0 and 1"):
-        HeldOut(test=share)
+        SplitFractions(test=share)
 
 
 # Unreadable files

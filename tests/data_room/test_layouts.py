@@ -15,7 +15,7 @@ from PIL import Image
 
 from smalti.cli import main
 from smalti.commands.common import data_option
-from smalti.data import HeldOut
+from smalti.data import SplitFractions
 from smalti.data.layout import read_layout
 from smalti.errors import InputError
 from smalti.modalities.image import Images
@@ -191,7 +191,7 @@ def test_given_test_images_are_never_trained_on_and_all_is_said(tmp_path, caplog
     (tmp_path / "__MACOSX" / "train").mkdir(parents=True)
     (tmp_path / "__MACOSX" / "train" / "1.png").write_bytes(b"")
     with caplog.at_level(logging.INFO, "smalti.modalities.image.finding"):
-        splits = Images(str(tmp_path), 4, held_out=HeldOut(validation=0.2)).load()
+        splits = Images(str(tmp_path), 4, held_out=SplitFractions(validation=0.2)).load()
     assert sorted(_colours(splits.train) + _colours(splits.validation)) == list(range(10))
     assert _colours(splits.test) == [100, 102, 101, 103]
     assert splits.test.conditions.tolist() == [0, 0, 1, 1]

@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from smalti.data import HeldOut
+from smalti.data import SplitFractions
 from smalti.data.splitting import fingerprint, held_out
 from smalti.errors import InputError
 from smalti.modalities.image import Images
@@ -74,7 +74,7 @@ def test_a_label_of_one_image_has_it_in_training_with_every_seed(tmp_path):
     source = Images(str(tmp_path), 6)
     shares = []
     for seed in range(60):
-        source.held_out = HeldOut(seed=seed)
+        source.held_out = SplitFractions(seed=seed)
         splits = source.load()
         assert splits.train.conditions.unique().tolist() == [0, 1, 2, 3]
         assert 2 not in splits.test.conditions

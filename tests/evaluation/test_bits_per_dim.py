@@ -1,4 +1,4 @@
-"""Bits a dimension against cases in which they are known."""
+"""Bits per dimension against cases in which they are known."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Repeated(nn.Module):
 
 def perfect_tokenizer() -> DiscreteAutoencoder:
     """One that loses nothing of images of patches of four levels."""
-    codebook = GradientCodebook(LEVELS, 1)
+    codebook = GradientCodebook(codebook_size=LEVELS, dim=1)
     with torch.no_grad():
         codebook.weight.copy_(torch.linspace(-1, 1, LEVELS)[:, None])
     return DiscreteAutoencoder(
@@ -68,7 +68,7 @@ def test_patches_of_random_levels_cost_their_entropy():
     )
     assert figures["uniform"]["value"] == pytest.approx(2 / 4, rel=1e-5)
     assert figures["reconstruction"]["value"] == pytest.approx(0, abs=1e-5)
-    assert "of 24 values in 4 levels" in figures["uniform"]["protocol"]
+    assert "of 24 dimensions of 4 values" in figures["uniform"]["protocol"]
 
 
 def test_a_decoder_that_knows_nothing_costs_eight_bits_beside_the_tokens():
@@ -110,10 +110,10 @@ def test_the_report_has_the_bits_of_every_prior(prior):
         rate = report.figures["rate"]["prior"]["bits_per_image"]["value"]
         of_tokens = bits["prior"]["value"] - bits["reconstruction"]["value"]
         assert of_tokens == pytest.approx(rate / 256, rel=1e-4)
-    assert "Bits a dimension" in report.to_html()
+    assert "Bits per dimension" in report.to_html()
 
 
 def test_without_a_likelihood_the_report_has_no_bits_a_dimension():
     report = evaluate(tiny_model(prior=False), tiny_splits(), limits=Limits(classifier_steps=0))
     assert "bits_per_dim" not in report.figures
-    assert "Bits a dimension" not in report.to_html()
+    assert "Bits per dimension" not in report.to_html()

@@ -13,7 +13,7 @@ from tiny_models import LABELS, tiny_splits
 from small_autoencoders import assemble, linear_gaussian
 from smalti.data import Batch, Examples, Splits
 from smalti.evaluation import Limits, evaluate_latents
-from smalti.evaluation.latents import LatentMaterial, bound_figures, latent_figures
+from smalti.evaluation.latents import LatentEvaluationContext, bound_figures, latent_figures
 from smalti.reporting.figures import is_figure
 
 LIMITS = Limits(samples=12, classifier_steps=3, shown=4, batch_size=10, bounded=8, importance=5)
@@ -41,7 +41,7 @@ def test_bounds_of_a_model_with_the_true_posterior_are_its_likelihood():
     splits = Splits(Given(x), Given(x), Given(x), model.signal, None, None)
     limits = Limits(bounded=2000, importance=1)
     with torch.no_grad():
-        figures = bound_figures(LatentMaterial(model, splits, limits, 0), model)
+        figures = bound_figures(LatentEvaluationContext(model, splits, limits, 0), model)
     value = {name: figure["value"] for name, figure in figures.items()}
     nats = -marginal.log_prob(x.flatten(1)).mean().item()
     assert value["importance"] == pytest.approx(nats, abs=1e-3)
@@ -58,9 +58,9 @@ def test_a_dimension_that_does_not_move_is_not_active():
         last.weight[:3] *= torch.tensor([50.0, 0.0, 50.0])[:, None]
         last.weight[3:] = 0.0
         last.bias[3:] = -6.0
-    material = LatentMaterial(model, tiny_splits(), LIMITS, 0)
+    subject = LatentEvaluationContext(model, tiny_splits(), LIMITS, 0)
     with torch.no_grad():
-        figures = latent_figures(material)
+        figures = latent_figures(subject)
     assert figures["active_units"]["value"] == 2
     assert 0 < figures["information"]["value"] <= math.log(24) + 1e-6
 

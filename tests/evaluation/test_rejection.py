@@ -6,14 +6,14 @@ import torch
 from tiny_models import LABELS, tiny_histogram, tiny_model, tiny_splits
 
 from smalti.evaluation import Limits, evaluate
-from smalti.evaluation.rejection import surest
+from smalti.evaluation.rejection import top_fraction
 
 
 def test_the_surest_of_each_label_are_kept():
     labels = torch.arange(90) % 3
     scores = torch.rand(90)
     for share in (1.0, 0.5, 0.1):
-        kept = surest(scores, labels, share)
+        kept = top_fraction(scores, labels, share)
         gone = torch.ones(90, dtype=torch.bool)
         gone[kept] = False
         for label in range(3):
@@ -21,11 +21,11 @@ def test_the_surest_of_each_label_are_kept():
             assert (labels[kept] == label).sum() == round(30 * share)
             if share < 1:
                 assert scores[kept][labels[kept] == label].min() >= scores[own & gone].max()
-    assert torch.equal(surest(scores, labels, 1.0), torch.arange(90))
+    assert torch.equal(top_fraction(scores, labels, 1.0), torch.arange(90))
 
 
 def test_each_label_keeps_one_at_least():
-    kept = surest(torch.rand(5), torch.tensor([0, 1, 1, 1, 2]), 0.01)
+    kept = top_fraction(torch.rand(5), torch.tensor([0, 1, 1, 1, 2]), 0.01)
     assert kept.tolist()[0] == 0
     assert kept.tolist()[-1] == 4
     assert len(kept) == 3

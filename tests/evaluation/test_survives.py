@@ -188,7 +188,7 @@ def small(quantizer):
 
 
 def test_a_codebook_of_one_codeword_costs_nothing():
-    tokenizer = small(VectorQuantizer(EMACodebook(1, 4)))
+    tokenizer = small(VectorQuantizer(EMACodebook(codebook_size=1, dim=4)))
     prior = PixelCNN(1, tokenizer.grid, LABELS, hidden=8, layers=1).eval()
     model, splits = SimpleNamespace(tokenizer=tokenizer, prior=prior), tiny_splits(LABELS)
     histogram = Histogram(1, tokenizer.grid, LABELS)

@@ -60,9 +60,9 @@ def tiny_model(
     prior: bool = True,
     likelihood: Likelihood | None = None,
 ) -> SimpleNamespace:
-    """An untrained tokenizer of 4 px a token, and an untrained PixelCNN."""
+    """An untrained tokenizer of 4 px per token, and an untrained PixelCNN."""
     torch.manual_seed(0)
-    codebook = EMACodebook(K, 4)
+    codebook = EMACodebook(codebook_size=K, dim=4)
     tokenizer = DiscreteAutoencoder(
         ConvEncoder(1, 4, hidden=8, residual_hidden=4),
         VectorQuantizer(codebook),
@@ -84,4 +84,4 @@ def tiny_histogram(
     return histogram
 
 
-LABELS = Label(["left", "right", "both"])
+LABELS = Label(["left", "within_tolerance", "both"])

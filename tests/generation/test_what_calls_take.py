@@ -19,7 +19,7 @@ from smalti.autoencoders import (
     DiscreteAutoencoder,
     HierarchicalAutoencoder,
 )
-from smalti.conditions import GridsAbove, Label
+from smalti.conditions import CoarseTokens, Label
 from smalti.errors import InputError
 from smalti.generation import ContinuousModel, Model
 from smalti.priors import Cascade, Histogram, PixelCNN, PixelSNAIL
@@ -38,7 +38,7 @@ K = 8
 
 
 def coded(size=K):
-    return VectorQuantizer(EMACodebook(size, 4))
+    return VectorQuantizer(EMACodebook(codebook_size=size, dim=4))
 
 
 def network(signal=SIGNAL):
@@ -70,7 +70,7 @@ def levels():
         [ConvDecoder(8, 4, hidden=8, downsampling=2), ConvDecoder(1, 12, hidden=8)],
         SIGNAL,
     ).eval()
-    above = GridsAbove([K], [(2, 2)])
+    above = CoarseTokens([K], [(2, 2)])
     priors = [PixelCNN(K, (2, 2), hidden=8, layers=1)]
     priors += [PixelCNN(16, (4, 4), above, hidden=8, layers=1)]
     return Model(tokenizer, Cascade(priors))
@@ -236,10 +236,10 @@ def test_indices_of_a_hierarchy(levels):
             *((torch.tensor(1), bottom), (torch.tensor(1),), (top[:, :0], bottom[:, :0])),
         ):
             assert line(lambda d=decode, w=wrong: d(w))
-    rows = levels.tokens(X)
-    assert torch.equal(levels.decode(levels.apart(rows)), wanted)
+    rows = levels.encode_flat(X)
+    assert torch.equal(levels.decode(levels.unpack(rows)), wanted)
     for wrong in (rows[:, :-1], rows[0], rows[None]):
-        assert line(lambda w=wrong: levels.apart(w))
+        assert line(lambda w=wrong: levels.unpack(w))
 
 
 def test_latents(vae):
@@ -311,8 +311,8 @@ def test_numbers_of_samples_seeds_and_ways_to_draw(model, levels, vae):
             assert line(lambda k=top_k, a=a: a.sample(2, top_k=k))
         for top_p in (0, -0.5, 1.5, "0.5", True, math.nan, math.inf, [0.5]):
             assert line(lambda p=top_p, a=a: a.sample(2, top_p=p))
-        for scheme in ("none", None, 3, ["prior"], b"prior", ""):
-            assert line(lambda s=scheme, a=a: a.sample(2, scheme=s))
+        for prior in ("none", None, 3, ["learned"], b"learned", ""):
+            assert line(lambda s=prior, a=a: a.sample(2, prior=s))
 
 
 def test_conditions(model, levels):
@@ -329,7 +329,7 @@ def test_conditions(model, levels):
         *(torch.ones(2), torch.ones(2, 1, dtype=torch.int64), np.array([[1, 1]]), [math.nan] * 2),
     ):
         assert line(lambda w=wrong: model.sample(2, w, seed=0))
-    assert line(lambda: model.sample(2, "dog", scheme="uniform"))
+    assert line(lambda: model.sample(2, "dog", prior="uniform"))
     assert line(lambda: levels.sample(2, "dog"))
     assert line(lambda: ContinuousModel(assemble(SIGNAL)).sample(2, seed="dog"))
 
@@ -353,7 +353,7 @@ def test_known_tokens(model, levels):
 
     top, bottom = levels.encode(X[:2])
     bottom[:, 1:] = -1
-    rows = levels.tokenizer.join((top, bottom))
+    rows = levels.tokenizer.pack((top, bottom))
     wanted = levels.sample_indices(2, known=rows, seed=0)
     again = levels.sample_indices(2, known=(top.numpy(), bottom), seed=0)
     for one, other in zip(wanted, again, strict=True):
@@ -411,7 +411,7 @@ def test_a_model_of_nan_does_not_answer(vae):
     assert "diverged" in line(lambda: tokenizer.interpolate(X[0], X[1], 3))
     broken(tokenizer.decoder)
     assert "diverged" in line(lambda: Model(tokenizer).decode(q))
-    assert "diverged" in line(lambda: Model(tokenizer).sample(2, scheme="uniform"))
+    assert "diverged" in line(lambda: Model(tokenizer).sample(2, prior="uniform"))
     other = assemble(SIGNAL, variational=False)
     other.latent_covariance.fill_(math.nan)
     assert "diverged" in line(lambda: other.sample(2))
@@ -436,7 +436,7 @@ def test_threads_share_a_prior(kind, request):
     assert any(modes)
 
     def draw(seed):
-        return a.tokenizer.join(_grids(a.sample_indices(3, seed=seed)))
+        return a.tokenizer.pack(_grids(a.sample_indices(3, seed=seed)))
 
     wanted = [draw(seed) for seed in range(8)]
     got: dict[int, torch.Tensor] = {}
@@ -513,7 +513,7 @@ def test_tokenizers_of_other_quantizers_go_there_and_back(quantizer):
     assert tuple(indices.shape[1:]) == model.grid
     assert model.decode(indices).shape == X.shape
     assert model.decode(indices[:0]).shape == (0, 1, 16, 16)
-    assert model.sample(2, scheme="uniform").shape == (2, 1, 16, 16)
+    assert model.sample(2, prior="uniform").shape == (2, 1, 16, 16)
     assert line(lambda: model.decode(indices[0]))
 
 

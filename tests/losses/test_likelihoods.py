@@ -16,8 +16,8 @@ from smalti.losses.likelihoods import (
     Gaussian,
     LogisticMixture,
     bits_per_dim,
-    from_levels,
-    to_levels,
+    from_integers,
+    to_integers,
 )
 
 ALL = [
@@ -25,7 +25,7 @@ ALL = [
     Gaussian(0.9, learned=True),
     Bernoulli(),
     Categorical(),
-    Categorical(levels=5),
+    Categorical(num_values=5),
     LogisticMixture(3),
 ]
 DISCRETE = [likelihood for likelihood in ALL if likelihood.discrete]
@@ -33,7 +33,7 @@ DISCRETE = [likelihood for likelihood in ALL if likelihood.discrete]
 
 def values(likelihood) -> torch.Tensor:
     """All that a dimension can be, (L,)."""
-    return from_levels(torch.arange(likelihood.levels), likelihood.levels)
+    return from_integers(torch.arange(likelihood.num_values), likelihood.num_values)
 
 
 def drawn(likelihood, batch=2, c=3, size=(2, 3), spread=2.0):
@@ -92,7 +92,11 @@ def test_samples_are_as_frequent_as_they_are_probable(likelihood):
     log_p, _ = of_one_value(likelihood, h)
     many = h[None, :, None, None].expand(1, -1, 100, n // 100)
     sample = likelihood.sample(many, torch.Generator().manual_seed(0))
-    counts = to_levels(sample, likelihood.levels).flatten().bincount(minlength=likelihood.levels)
+    counts = (
+        to_integers(sample, likelihood.num_values)
+        .flatten()
+        .bincount(minlength=likelihood.num_values)
+    )
     assert torch.isin(sample, values(likelihood)).all()
     p = log_p.exp()
     deviation = (counts - n * p) / (n * p * (1 - p)).sqrt().clamp(min=1)
@@ -112,7 +116,7 @@ def test_dimensions_are_independent_and_a_seed_repeats_samples(likelihood):
     h, x = drawn(likelihood, c=2)
     nll, x_hat = likelihood(h, x)
     assert nll.shape == (2,)
-    torch.testing.assert_close(likelihood.show(h), x_hat)
+    torch.testing.assert_close(likelihood.point_estimate(h), x_hat)
     parts = [likelihood(h[..., i, j], x[..., i, j]).nll for i in range(2) for j in range(3)]
     torch.testing.assert_close(sum(parts), nll)
     of_channel = h.unflatten(1, (-1, 2))[:, :, :1].flatten(1, 2)
@@ -152,7 +156,7 @@ def test_a_uniform_distribution_costs_eight_bits():
 def test_the_bits_of_a_density_are_those_of_its_cells():
     """log2 of the probability of a cell, by the normal distribution function."""
     scale, h = 0.4, 0.1
-    v = from_levels(torch.tensor(140)).item()
+    v = from_integers(torch.tensor(140)).item()
     likelihood = Gaussian(scale)
     nll = likelihood(torch.full((1, 1, 1), h), torch.full((1, 1, 1), v)).nll.item()
     normal = torch.distributions.Normal(h, scale)
@@ -181,12 +185,12 @@ def test_the_gaussian_is_the_squared_error_and_a_learned_scale_its_root():
     )
 
 
-def test_levels_are_those_of_bytes():
+def test_integers_are_those_of_bytes():
     pixels = torch.arange(256, dtype=torch.uint8)
     x = pixels.float().div(127.5).sub(1)
-    assert torch.equal(to_levels(x), pixels.long())
-    torch.testing.assert_close(from_levels(pixels), x)
-    assert to_levels(torch.tensor([-1.5, 1.5])).tolist() == [0, 255]
+    assert torch.equal(to_integers(x), pixels.long())
+    torch.testing.assert_close(from_integers(pixels), x)
+    assert to_integers(torch.tensor([-1.5, 1.5])).tolist() == [0, 255]
 
 
 def test_expected_bits_of_random_black_and_white():

@@ -10,14 +10,14 @@ from torch.nn import functional as F
 
 from smalti.artifacts import load_model, save_model
 from smalti.errors import InputError
-from smalti.losses.likelihoods import PixelCNNLikelihood, from_levels
+from smalti.losses.likelihoods import PixelCNNLikelihood, from_integers
 
 L = 4
 
 
 def made(c=1, **options) -> PixelCNNLikelihood:
     """In float64, with weights so large that every path leaves its mark."""
-    options = {"levels": L, "hidden": 6, "layers": 3, **options}
+    options = {"num_values": L, "hidden": 6, "layers": 3, **options}
     likelihood = PixelCNNLikelihood(c, **options).double().eval()
     for parameter in likelihood.parameters():
         torch.nn.init.normal_(parameter, 0, 0.4)
@@ -27,7 +27,7 @@ def made(c=1, **options) -> PixelCNNLikelihood:
 def drawn(likelihood, batch=2, size=(3, 4)):
     c = likelihood.image_channels
     h = torch.randn(batch, likelihood.channels(c), *size, dtype=torch.float64)
-    return h, from_levels(torch.randint(L, (batch, c, *size)), L).double()
+    return h, from_integers(torch.randint(L, (batch, c, *size)), L).double()
 
 
 @pytest.mark.parametrize("c", [1, 3])
@@ -77,7 +77,7 @@ def test_the_logits_of_drawing_are_those_of_the_full_pass(c, options, monkeypatc
 
 
 def test_the_probabilities_of_all_images_sum_to_one():
-    likelihood = made(2, levels=3)
+    likelihood = made(2, num_values=3)
     images = torch.tensor(list(itertools.product([-1.0, 0.0, 1.0], repeat=4)))
     x = images.double().unflatten(1, (2, 1, 2))  # 81 images of two channels, two pixels
     h = torch.randn(1, 6, 1, 2, dtype=torch.float64).expand(81, -1, -1, -1)
@@ -85,7 +85,7 @@ def test_the_probabilities_of_all_images_sum_to_one():
 
 
 def test_samples_are_as_frequent_as_they_are_probable():
-    likelihood, n = made(2, levels=2), 20_000
+    likelihood, n = made(2, num_values=2), 20_000
     images = torch.tensor(list(itertools.product([-1.0, 1.0], repeat=4))).double()
     h = torch.randn(1, 6, 1, 2, dtype=torch.float64)
     p = (-likelihood(h.expand(16, -1, -1, -1), images.unflatten(1, (2, 1, 2))).nll).exp()
@@ -101,7 +101,7 @@ def test_the_mean_is_that_given_the_true_past():
     h, x = drawn(likelihood)
     nll, x_hat = likelihood(h, x)
     p = likelihood.logits(h, x).softmax(1)
-    mean = torch.einsum("k,bkcij->bcij", from_levels(torch.arange(L), L).double(), p)
+    mean = torch.einsum("k,bkcij->bcij", from_integers(torch.arange(L), L).double(), p)
     torch.testing.assert_close(x_hat, mean.float())
     k = ((x + 1) * (L - 1) / 2).round().long()
     expected = F.cross_entropy(likelihood.logits(h, x), k, reduction="none").flatten(1).sum(1)
@@ -115,7 +115,7 @@ def test_it_learns_what_h_says_and_what_the_pixels_before_say():
     x = torch.cat([x, -x])
     h = torch.zeros(4, 8, 5, 6)
     h[2:, 0] = 1
-    likelihood = PixelCNNLikelihood(2, levels=2, hidden=8, layers=2)
+    likelihood = PixelCNNLikelihood(2, num_values=2, hidden=8, layers=2)
     optimizer = torch.optim.Adam(likelihood.parameters(), 0.02)
     for _ in range(60):
         optimizer.zero_grad()
@@ -128,7 +128,7 @@ def test_it_learns_what_h_says_and_what_the_pixels_before_say():
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_gradients_are_finite_in_autocast(dtype):
-    likelihood = PixelCNNLikelihood(3, levels=256, hidden=8, layers=2)
+    likelihood = PixelCNNLikelihood(3, num_values=256, hidden=8, layers=2)
     h = (100 * torch.randn(2, 8, 4, 4)).requires_grad_()
     with torch.autocast("cpu", dtype=dtype, enabled=dtype != torch.float32):
         nll, _ = likelihood(h, torch.rand(2, 3, 4, 4) * 2 - 1)
@@ -140,7 +140,7 @@ def test_gradients_are_finite_in_autocast(dtype):
 
 
 def test_a_saved_one_is_the_same(tmp_path):
-    likelihood = PixelCNNLikelihood(1, levels=L, hidden=6, layers=2).eval()
+    likelihood = PixelCNNLikelihood(1, num_values=L, hidden=6, layers=2).eval()
     h, x = torch.randn(2, 6, 3, 3), torch.rand(2, 1, 3, 3)
     save_model(likelihood, tmp_path / "likelihood")
     loaded = load_model(tmp_path / "likelihood")
@@ -153,7 +153,7 @@ def test_a_saved_one_is_the_same(tmp_path):
     "wrong",
     [
         lambda: PixelCNNLikelihood(0),
-        lambda: PixelCNNLikelihood(1, levels=1),
+        lambda: PixelCNNLikelihood(1, num_values=1),
         lambda: PixelCNNLikelihood(1, layers=0),
         lambda: PixelCNNLikelihood(1, kernel_size=4),
         lambda: PixelCNNLikelihood(1).channels(3),

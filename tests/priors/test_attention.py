@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from smalti.conditions import GridsAbove, Label, TimeOfDay
+from smalti.conditions import CoarseTokens, Label, TimeOfDay
 from smalti.errors import InputError
 from smalti.nn.attention import CausalAttention
 from smalti.nn.gate import gate
@@ -12,7 +12,7 @@ from smalti.priors import PixelCNN, PixelSNAIL
 from walks import context_for, follows_the_full_pass, large, sees_the_past_and_nothing_else
 
 K = 5
-ABOVE = GridsAbove([4, 3], [(1, 2), (2, 2)], Label(["a", "b"]))
+ABOVE = CoarseTokens([4, 3], [(1, 2), (2, 2)], Label(["a", "b"]))
 GRIDS = [(4, 4), (3, 6), (6, 3), (1, 7), (7,), (4, 1), (1, 1), (1,)]
 
 

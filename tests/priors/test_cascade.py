@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from smalti.artifacts import load_model, save_model
-from smalti.conditions import GridsAbove, Label
+from smalti.conditions import CoarseTokens, Label
 from smalti.errors import InputError
 from smalti.priors import Cascade, PixelCNN, uniform_like
 
@@ -17,7 +17,7 @@ LABEL = Label(["a", "b"])
 
 
 def cascade(condition=None, sizes=(2, 3)) -> Cascade:
-    above = GridsAbove(sizes[:1], [(1, 2)], condition)
+    above = CoarseTokens(sizes[:1], [(1, 2)], condition)
     options = {"hidden": 4, "layers": 1}
     top = PixelCNN(sizes[0], (1, 2), condition, **options)
     return Cascade([top, PixelCNN(sizes[1], (2, 2), above, **options)]).eval()
@@ -41,9 +41,9 @@ def test_the_levels_add_up_and_each_is_its_prior_s():
     of_levels = prior.log_probs(every, context)
     torch.testing.assert_close(of_levels.sum(1), prior.log_prob(every, context))
     top, bottom = prior.levels
-    grids = prior.split(every)
+    grids = prior.unpack(every)
     torch.testing.assert_close(of_levels[:, 0], top.log_prob(grids[0], context))
-    given = bottom.condition.join(grids[:1], context)
+    given = bottom.condition.pack(grids[:1], context)
     torch.testing.assert_close(of_levels[:, 1], bottom.log_prob(grids[1], given))
 
 
@@ -84,8 +84,8 @@ def test_a_prior_of_other_levels_is_refused():
         Cascade([])
     for wrong in [
         PixelCNN(3, (2, 2), LABEL, hidden=4, layers=1),
-        PixelCNN(3, (2, 2), GridsAbove([2], [(2, 2)]), hidden=4, layers=1),
-        PixelCNN(3, (2, 2), GridsAbove([2], [(1, 2)], LABEL), hidden=4, layers=1),
+        PixelCNN(3, (2, 2), CoarseTokens([2], [(2, 2)]), hidden=4, layers=1),
+        PixelCNN(3, (2, 2), CoarseTokens([2], [(1, 2)], LABEL), hidden=4, layers=1),
     ]:
         with pytest.raises(InputError, match="The prior of level 1"):
             Cascade([top, wrong])

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from smalti.conditions import GridsAbove, Label, TimeOfDay
+from smalti.conditions import CoarseTokens, Label, TimeOfDay
 from smalti.priors import PixelCNN
 from smalti.priors.context import context_map
 from walks import follows_the_full_pass
@@ -23,7 +23,7 @@ LEVELS = [
 
 def made(grid, above, given=None):
     """A PixelCNN in float64 whose weights are large, so that every path leaves its mark."""
-    condition = GridsAbove([4] * len(above), above, given)
+    condition = CoarseTokens([4] * len(above), above, given)
     prior = PixelCNN(K, grid, condition, hidden=8, layers=3).double().eval()
     for parameter in prior.parameters():
         torch.nn.init.normal_(parameter, 0, 0.3)
@@ -50,7 +50,7 @@ def test_every_number_of_the_context_changes_the_logits(grid, above):
 
 @pytest.mark.parametrize("rows", [24, 30, 36])  # 2, 2.5 and 3 times those above
 def test_a_position_above_is_felt_below_it_and_not_far_away(rows):
-    above = GridsAbove([4], [(12, 1)])
+    above = CoarseTokens([4], [(12, 1)])
     s = context_map((rows, 3), above, 8)
     values = torch.zeros(2, *above.shape)
     values[1, 0] = 1
@@ -60,13 +60,13 @@ def test_a_position_above_is_felt_below_it_and_not_far_away(rows):
 
 
 def test_the_places_below_one_position_differ():
-    s = context_map((4, 4), GridsAbove([4], [(2, 2)]), 8)
+    s = context_map((4, 4), CoarseTokens([4], [(2, 2)]), 8)
     up = s.levels[0](torch.tensor([[[1, 2], [3, 0]]]))[0, :, :2, :2].flatten(1)  # (C, 4)
     assert torch.cdist(up.T, up.T).fill_diagonal_(1).min() > 1e-3
 
 
 def test_several_indices_of_a_position_above_are_told_apart():
-    s = context_map((2, 2), GridsAbove([4], [(2, 2, 2)]), 8)
+    s = context_map((2, 2), CoarseTokens([4], [(2, 2, 2)]), 8)
     indices = torch.tensor([[1, 2]]).expand(1, 2, 2, 2)
     assert not torch.allclose(s.levels[0](indices), s.levels[0](indices.flip(-1)))
 
@@ -74,13 +74,13 @@ def test_several_indices_of_a_position_above_are_told_apart():
 def test_it_learns_what_depends_on_the_grid_above():
     """Each index is that above it plus 0 or 1 by its column: only the grid above tells it."""
     torch.manual_seed(0)
-    above = GridsAbove([4], [(2, 2)])
+    above = CoarseTokens([4], [(2, 2)])
     prior = PixelCNN(K, (4, 4), above, hidden=16, layers=2)
     optimizer = torch.optim.Adam(prior.parameters(), 1e-2)
 
     def pairs(n):
         context = above.draw(n)
-        grids, _ = above.split(context)
+        grids, _ = above.unpack(context)
         below = grids[0].repeat_interleave(2, 1).repeat_interleave(2, 2)
         return below + torch.arange(4) % 2, context
 

@@ -1,9 +1,9 @@
-"""Several indices a position: the order they are read in, stepping, and that depth is learned."""
+"""Several indices per position: the order they are read in, stepping, and that depth is learned."""
 
 import pytest
 import torch
 
-from smalti.conditions import GridsAbove, Label
+from smalti.conditions import CoarseTokens, Label
 from smalti.errors import InputError
 from smalti.nn.embeddings import DepthEmbedding
 from smalti.priors import DepthPixelCNN, PixelCNN
@@ -12,7 +12,7 @@ from walks import context_for, follows_the_full_pass, large, sees_the_past_and_n
 K = 5
 GRIDS = [(3, 4, 2), (4, 2, 3), (1, 3, 4), (5, 2), (1, 3), (1, 1, 2)]
 LABEL = Label(["a", "b"])
-ABOVE = GridsAbove([4], [(2, 2)], LABEL)
+ABOVE = CoarseTokens([4], [(2, 2)], LABEL)
 
 
 def made(grid, condition=None):

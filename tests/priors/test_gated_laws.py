@@ -4,14 +4,14 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from smalti.conditions import GridsAbove, Label, TimeOfDay
+from smalti.conditions import CoarseTokens, Label, TimeOfDay
 from smalti.errors import InputError
 from smalti.priors import DepthPixelCNN, PixelCNN, PixelSNAIL
 from walks import context_for, large, walks_apart
 
 K = 5
 LABEL = Label(["a", "b"])
-ABOVE = GridsAbove([4, 3], [(1, 2), (2, 2)], LABEL)
+ABOVE = CoarseTokens([4, 3], [(1, 2), (2, 2)], LABEL)
 FAMILIES = {
     PixelCNN: ((3, 3), {"hidden": 8, "layers": 4}),
     PixelSNAIL: ((3, 3), {"hidden": 8, "blocks": 2, "layers": 2, "heads": 2}),

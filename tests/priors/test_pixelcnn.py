@@ -130,5 +130,5 @@ def test_an_impossible_kernel_is_refused(kernel_size):
 
 @pytest.mark.parametrize("family", [PixelCNN, PixelSNAIL])
 def test_several_indices_a_position_are_sent_to_the_prior_that_takes_them(family):
-    with pytest.raises(InputError, match="for several indices a position take DepthPixelCNN"):
+    with pytest.raises(InputError, match="for several indices per position take DepthPixelCNN"):
         family(K, (8, 8, 10))

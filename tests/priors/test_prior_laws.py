@@ -8,13 +8,13 @@ import torch
 from torch import nn
 
 from smalti.artifacts import load_model, save_model
-from smalti.conditions import GridsAbove, Label, TimeOfDay
+from smalti.conditions import CoarseTokens, Label, TimeOfDay
 from smalti.errors import InputError
 from smalti.priors import DepthPixelCNN, Histogram, PixelCNN, PixelSNAIL, Prior, Uniform
 
 K = 3
 LABEL = Label(["cat", "dog"])
-ABOVE = GridsAbove([4, 2], [(1, 1), (1, 2)], LABEL)
+ABOVE = CoarseTokens([4, 2], [(1, 1), (1, 2)], LABEL)
 
 
 def sharp(prior: Prior, seed: int = 0) -> Prior:
@@ -49,7 +49,7 @@ def context_of(prior, batch):
         return torch.arange(batch) % 2
     if isinstance(prior.condition, TimeOfDay):
         return 100.0 * (torch.arange(batch) % 2)
-    if isinstance(prior.condition, GridsAbove):
+    if isinstance(prior.condition, CoarseTokens):
         two = prior.condition.draw(2, torch.Generator().manual_seed(2))
         return two[torch.arange(batch) % 2]
     return None

@@ -19,8 +19,8 @@ SIZE, DIM, DECAY, EPS = 16, 3, 0.8, 1e-5
 
 
 def test_ema_equals_its_closed_form_with_accumulated_forwards():
-    codebook = EMACodebook(SIZE, DIM, DECAY, EPS)
-    quantizer = VectorQuantizer(codebook, revival=None, kmeans_iterations=0)
+    codebook = EMACodebook(codebook_size=SIZE, dim=DIM, decay=DECAY, eps=EPS)
+    quantizer = VectorQuantizer(codebook, dead_code_reset=None, kmeans_iterations=0)
     n = torch.ones(SIZE, dtype=torch.float64)
     m = codebook.weight.double()
     for _ in range(20):
@@ -41,7 +41,7 @@ def test_ema_equals_its_closed_form_with_accumulated_forwards():
 
 def test_ema_finds_the_means_of_clusters():
     centres = torch.tensor([[10.0, 0], [0, 10], [-10, 0], [0, -10]])
-    codebook = EMACodebook(4, 2, decay=0.5)
+    codebook = EMACodebook(codebook_size=4, dim=2, decay=0.5)
     codebook.replace(torch.arange(4), centres / 2)
     for _ in range(50):
         z = centres.repeat(100, 1) + 0.1 * torch.randn(400, 2)
@@ -52,7 +52,7 @@ def test_ema_finds_the_means_of_clusters():
 
 
 def test_a_replaced_codeword_survives_steps_in_which_nothing_falls_on_it():
-    codebook = EMACodebook(SIZE, DIM)
+    codebook = EMACodebook(codebook_size=SIZE, dim=DIM)
     for _ in range(300):  # all but the first die
         codebook.learn(torch.eye(SIZE)[0] * 50, torch.eye(SIZE)[0][:, None] * torch.ones(DIM) * 50)
     vector = torch.tensor([[5.0, -5.0, 5.0]])
@@ -65,7 +65,7 @@ def test_a_replaced_codeword_survives_steps_in_which_nothing_falls_on_it():
 
 @pytest.mark.parametrize("steps", [1, 100, 3000])
 def test_a_codeword_that_nothing_falls_on_stays_where_it_is(steps):
-    codebook = EMACodebook(SIZE, DIM, decay=0.9)
+    codebook = EMACodebook(codebook_size=SIZE, dim=DIM, decay=0.9)
     before = codebook.weight.clone()
     counts = 50 * torch.eye(SIZE)[0]
     for _ in range(steps):
@@ -80,7 +80,7 @@ def test_a_codeword_that_nothing_falls_on_stays_where_it_is(steps):
 
 def test_means_of_few_vectors_are_not_drawn_to_zero():
     # One vector a step for a thousand codewords: ε must not count beside n.
-    codebook = EMACodebook(1000, DIM)
+    codebook = EMACodebook(codebook_size=1000, dim=DIM)
     for _ in range(3000):
         hit = torch.zeros(1000)
         hit[torch.randint(1000, (1,))] = 1
@@ -95,7 +95,9 @@ def test_means_of_few_vectors_are_not_drawn_to_zero():
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
 def test_running_means_do_not_care_what_the_module_is_cast_to(dtype):
-    plain = VectorQuantizer(EMACodebook(SIZE, DIM, decay=0.999), kmeans_iterations=0)
+    plain = VectorQuantizer(
+        EMACodebook(codebook_size=SIZE, dim=DIM, decay=0.999), kmeans_iterations=0
+    )
     cast = copy.deepcopy(plain).to(dtype)
     for _ in range(50):
         z = (100 + torch.randn(300, DIM)).to(dtype)
@@ -109,7 +111,9 @@ def test_running_means_do_not_care_what_the_module_is_cast_to(dtype):
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_counts_of_a_hundred_thousand_neither_stall_nor_overflow(dtype):
-    quantizer = VectorQuantizer(EMACodebook(2, DIM), kmeans_iterations=0).to(dtype)
+    quantizer = VectorQuantizer(EMACodebook(codebook_size=2, dim=DIM), kmeans_iterations=0).to(
+        dtype
+    )
     z = torch.full((100_000, DIM), 5.0, dtype=dtype)
     for _ in range(3):
         quantizer(z)
@@ -123,10 +127,10 @@ def test_codebooks_made_where_half_precision_is_the_default_keep_their_statistic
     torch.set_default_dtype(torch.bfloat16)
     try:
         made = [
-            VectorQuantizer(EMACodebook(4, DIM)),
-            VectorQuantizer(GradientCodebook(4, DIM)),
-            VectorQuantizer(TransformedCodebook(4, DIM)),
-            MultiScaleQuantizer(VectorQuantizer(EMACodebook(4, DIM)), (1, 2, 4)),
+            VectorQuantizer(EMACodebook(codebook_size=4, dim=DIM)),
+            VectorQuantizer(GradientCodebook(codebook_size=4, dim=DIM)),
+            VectorQuantizer(TransformedCodebook(codebook_size=4, dim=DIM)),
+            MultiScaleQuantizer(VectorQuantizer(EMACodebook(codebook_size=4, dim=DIM)), (1, 2, 4)),
         ]
         for quantizer in made:
             z = torch.randn(4, 4, DIM)
@@ -138,7 +142,7 @@ def test_codebooks_made_where_half_precision_is_the_default_keep_their_statistic
 
 
 def test_a_replaced_codeword_is_moved_by_what_falls_on_it():
-    codebook = EMACodebook(SIZE, DIM, decay=0.9)
+    codebook = EMACodebook(codebook_size=SIZE, dim=DIM, decay=0.9)
     codebook.replace(torch.tensor([7]), torch.zeros(1, DIM))
     for _ in range(60):
         codebook.learn(torch.full((SIZE,), 9.0), torch.full((SIZE, DIM), 9.0))
@@ -146,7 +150,7 @@ def test_a_replaced_codeword_is_moved_by_what_falls_on_it():
 
 
 def test_vectors_that_overflow_do_not_poison_the_averages():
-    quantizer = VectorQuantizer(EMACodebook(SIZE, DIM), kmeans_iterations=0)
+    quantizer = VectorQuantizer(EMACodebook(codebook_size=SIZE, dim=DIM), kmeans_iterations=0)
     z = torch.randn(200, DIM)
     z[5] = torch.inf
     z[6] = torch.nan
@@ -161,7 +165,7 @@ def test_vectors_that_overflow_do_not_poison_the_averages():
 
 
 def test_k_means_leaves_out_vectors_that_overflow():
-    quantizer = VectorQuantizer(EMACodebook(4, DIM))
+    quantizer = VectorQuantizer(EMACodebook(codebook_size=4, dim=DIM))
     z = torch.randn(200, DIM)
     z[5] = torch.inf
     quantizer(z)
@@ -172,7 +176,10 @@ def test_k_means_leaves_out_vectors_that_overflow():
 
 def test_a_gradient_codebook_is_moved_by_the_optimizer_alone():
     quantizer = VectorQuantizer(
-        GradientCodebook(SIZE, DIM), StraightThrough(), revival=None, kmeans_iterations=0
+        GradientCodebook(codebook_size=SIZE, dim=DIM),
+        StraightThrough(),
+        dead_code_reset=None,
+        kmeans_iterations=0,
     )
     z = torch.randn(60, DIM)
     before = quantizer.codebook.weight.detach().clone()
@@ -191,10 +198,10 @@ def test_a_gradient_codebook_is_moved_by_the_optimizer_alone():
 @pytest.mark.parametrize(
     "mistake",
     [
-        lambda: EMACodebook(0, 3),
-        lambda: GradientCodebook(3, 0),
-        lambda: EMACodebook(3, 3, decay=1.0),
-        lambda: EMACodebook(3, 3, eps=0.0),
+        lambda: EMACodebook(codebook_size=0, dim=3),
+        lambda: GradientCodebook(codebook_size=3, dim=0),
+        lambda: EMACodebook(codebook_size=3, dim=3, decay=1.0),
+        lambda: EMACodebook(codebook_size=3, dim=3, eps=0.0),
     ],
 )
 def test_impossible_codebooks_are_told(mistake):

@@ -27,7 +27,7 @@ SIZE, DIM = 8, 4
 
 
 def vq(dim: int = DIM, codebook=GradientCodebook, size: int = SIZE, **options) -> VectorQuantizer:
-    return VectorQuantizer(codebook(size, dim), **options)
+    return VectorQuantizer(codebook(codebook_size=size, dim=dim), **options)
 
 
 def residual(depth: int = 3, **options) -> ResidualQuantizer:
@@ -64,7 +64,7 @@ NESTED: dict[str, tuple] = {
         (5, 6),
     ),
     "residual of Gumbel": (
-        lambda: ResidualQuantizer([GumbelQuantizer(SIZE, DIM) for _ in range(2)]),
+        lambda: ResidualQuantizer([GumbelQuantizer(codebook_size=SIZE, dim=DIM) for _ in range(2)]),
         (5, 6),
     ),
     "one codebook at falling scales": (
@@ -103,7 +103,7 @@ def test_decoding_the_encoding_is_the_evaluation_output(nested):
     assert torch.equal(output.indices, indices)
     assert torch.equal(output.quantized, quantizer.decode(indices))
     q = len(quantizer.codebook_sizes)
-    assert indices.shape == z.shape[: 1 if quantizer.whole_grids else -1] + (q,) * (q > 1) or (
+    assert indices.shape == z.shape[: 1 if quantizer.acts_on_grid else -1] + (q,) * (q > 1) or (
         z.ndim == 5 and indices.shape == (2, 5, q)
     )
     flat = indices.reshape(-1, q)
@@ -249,7 +249,11 @@ def test_it_compiles_and_exports(nested):
         lambda: [vq() for _ in range(6)],
         lambda: [vq()] * 6,
         lambda: [vq(codebook=EMACodebook), product(), residual(2)],
-        lambda: [ProjectedQuantizer(vq(2), DIM), vq(), GumbelQuantizer(SIZE, DIM)],
+        lambda: [
+            ProjectedQuantizer(vq(2), DIM),
+            vq(),
+            GumbelQuantizer(codebook_size=SIZE, dim=DIM),
+        ],
     ],
 )
 def test_the_input_gradient_of_a_stack_is_one_identity(stages):
@@ -345,7 +349,7 @@ def test_a_shared_codebook_learns_from_all_stages(codebook):
     z = torch.randn(300, DIM)
     output = quantizer(z)
     counts = torch.bincount(output.indices.flatten(), minlength=SIZE)
-    assert torch.equal(stage._notes.counts, counts.float())
+    assert torch.equal(stage._statistics.counts, counts.float())
     quantizer.update()
     assert int(stage.updates) == 1
 
@@ -354,7 +358,7 @@ def test_k_means_of_a_shared_codebook_sees_the_residuals_of_all_stages():
     quantizer = ResidualQuantizer([vq(codebook=EMACodebook)] * 4)
     z = torch.randn(3000, DIM)  # more than are kept for k-means
     quantizer(z)
-    notes = quantizer.stages[0]._notes
+    notes = quantizer.stages[0]._statistics
     assert [len(vectors) for vectors, _ in notes.vectors] == [750] * 4
     quantizer.update()
     assert len(quantizer.encode(z)[:, 0].unique()) > SIZE / 2
@@ -387,7 +391,7 @@ def test_dropout_drops_the_last_stages_of_whole_examples():
     assert torch.equal(dropped, dropped.cummax(-1).values)  # only ever the last ones
     assert torch.equal(output.quantized, quantizer.decode(output.indices))
     for i, stage in enumerate(quantizer.stages):
-        assert stage._notes.counts.sum() == (depth > i).sum()
+        assert stage._statistics.counts.sum() == (depth > i).sum()
     assert (quantizer.eval()(z).indices >= 0).all()
 
 

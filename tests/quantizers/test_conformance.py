@@ -37,7 +37,9 @@ def batches(n: int, *, length: int = 50) -> list[Tensor]:
 
 def pair(codebook, *, ours: dict | None = None, **theirs):
     """One of ours and one of theirs with the same codewords."""
-    mine = VectorQuantizer(codebook, **{"revival": None, "kmeans_iterations": 0, **(ours or {})})
+    mine = VectorQuantizer(
+        codebook, **{"dead_code_reset": None, "kmeans_iterations": 0, **(ours or {})}
+    )
     by_ema = isinstance(codebook, EMACodebook)
     options = {
         "rotation_trick": False,
@@ -75,7 +77,7 @@ def assert_alike(mine, peer, z: Tensor) -> None:
 
 
 def test_ema_over_twenty_steps():
-    mine, peer = pair(EMACodebook(SIZE, DIM, decay=0.8))
+    mine, peer = pair(EMACodebook(codebook_size=SIZE, dim=DIM, decay=0.8))
     for z in batches(20):
         assert_alike(mine, peer, z)
         mine.update()
@@ -85,7 +87,9 @@ def test_ema_over_twenty_steps():
 
 def test_ema_on_the_sphere_over_twenty_steps():
     mine, peer = pair(
-        EMACodebook(SIZE, DIM, decay=0.8), ours={"geometry": Spherical()}, use_cosine_sim=True
+        EMACodebook(codebook_size=SIZE, dim=DIM, decay=0.8),
+        ours={"geometry": Spherical()},
+        use_cosine_sim=True,
     )
     for z in batches(20):
         output, (quantized, indices, _) = mine(z), peer(z)
@@ -96,21 +100,23 @@ def test_ema_on_the_sphere_over_twenty_steps():
 
 
 def test_a_codebook_that_gradients_train():
-    mine, peer = pair(GradientCodebook(SIZE, DIM))
+    mine, peer = pair(GradientCodebook(codebook_size=SIZE, dim=DIM))
     for z in batches(3):
         assert_alike(mine, peer, z)
 
 
 def test_the_rotation_trick():
     mine, peer = pair(
-        GradientCodebook(SIZE, DIM), ours={"estimator": Rotation()}, rotation_trick=True
+        GradientCodebook(codebook_size=SIZE, dim=DIM),
+        ours={"estimator": Rotation()},
+        rotation_trick=True,
     )
     for z in batches(3):
         assert_alike(mine, peer, z)
 
 
 def test_evaluation():
-    mine, peer = pair(EMACodebook(SIZE, DIM))
+    mine, peer = pair(EMACodebook(codebook_size=SIZE, dim=DIM))
     mine.eval(), peer.eval()
     for z in batches(3):
         output, (quantized, indices, _) = mine(z), peer(z)
@@ -120,7 +126,7 @@ def test_evaluation():
 
 
 def test_masked_positions_move_no_codeword():
-    mine, peer = pair(EMACodebook(SIZE, DIM, decay=0.8))
+    mine, peer = pair(EMACodebook(codebook_size=SIZE, dim=DIM, decay=0.8))
     mask = torch.arange(50) < torch.tensor([[50], [20]])
     for z in batches(5):
         output, (_, indices, loss) = mine(z, mask), peer(z, mask=mask)
@@ -132,7 +138,7 @@ def test_masked_positions_move_no_codeword():
 
 def test_orthogonality():
     mine, peer = pair(
-        GradientCodebook(SIZE, DIM),
+        GradientCodebook(codebook_size=SIZE, dim=DIM),
         ours={"regularisers": [Orthogonality()]},
         orthogonal_reg_weight=1.0,
         commitment_weight=0.0,
@@ -144,8 +150,10 @@ def test_orthogonality():
 
 @pytest.mark.parametrize("shared", [False, True])
 def test_residual(shared):
-    codebooks = [EMACodebook(SIZE, DIM, 0.8) for _ in range(1 if shared else 3)]
-    stages = [VectorQuantizer(c, revival=None, kmeans_iterations=0) for c in codebooks]
+    codebooks = [
+        EMACodebook(codebook_size=SIZE, dim=DIM, decay=0.8) for _ in range(1 if shared else 3)
+    ]
+    stages = [VectorQuantizer(c, dead_code_reset=None, kmeans_iterations=0) for c in codebooks]
     mine = ResidualQuantizer(stages * 3 if shared else stages)
     peer = peers.ResidualVQ(
         dim=DIM, codebook_size=SIZE, num_quantizers=3, decay=0.8, rotation_trick=False
@@ -162,10 +170,10 @@ def test_residual(shared):
 
 
 @pytest.mark.parametrize("symmetric", [False, True])
-@pytest.mark.parametrize("levels", [[8, 5, 4, 3, 7, 6], [3, 3, 3, 3, 3, 3]])
-def test_finite_scalars(levels, symmetric):
-    mine = FiniteScalarQuantizer(levels, SymmetricBound() if symmetric else None)
-    peer = peers.FSQ(levels, preserve_symmetry=symmetric)
+@pytest.mark.parametrize("num_values", [[8, 5, 4, 3, 7, 6], [3, 3, 3, 3, 3, 3]])
+def test_finite_scalars(num_values, symmetric):
+    mine = FiniteScalarQuantizer(num_values, SymmetricBound() if symmetric else None)
+    peer = peers.FSQ(num_values, preserve_symmetry=symmetric)
     for z in batches(3):
         a, b = z.clone().requires_grad_(), z.clone().requires_grad_()
         output, (quantized, indices) = mine(a), peer(b)
@@ -208,7 +216,9 @@ def test_bits(spherical):
 
 def test_the_gradient_past_a_residual_stack_is_one_identity_not_four():
     peer = peers.ResidualVQ(dim=DIM, codebook_size=SIZE, num_quantizers=4, rotation_trick=False)
-    mine = ResidualQuantizer([VectorQuantizer(EMACodebook(SIZE, DIM)) for _ in range(4)])
+    mine = ResidualQuantizer(
+        [VectorQuantizer(EMACodebook(codebook_size=SIZE, dim=DIM)) for _ in range(4)]
+    )
     for quantizer, expected in ((mine, 1.0), (peer, 4.0)):
         z = batches(1)[0].requires_grad_()
         quantizer(z)[0].sum().backward()
@@ -216,7 +226,11 @@ def test_the_gradient_past_a_residual_stack_is_one_identity_not_four():
 
 
 def test_a_mask_of_all_positions_changes_no_commitment():
-    mine, peer = pair(EMACodebook(SIZE, DIM), ours={"geometry": Spherical()}, use_cosine_sim=True)
+    mine, peer = pair(
+        EMACodebook(codebook_size=SIZE, dim=DIM),
+        ours={"geometry": Spherical()},
+        use_cosine_sim=True,
+    )
     mine.eval()
     (z,) = batches(1)
     everything = torch.ones(z.shape[:-1], dtype=torch.bool)
@@ -231,7 +245,7 @@ def test_a_mask_of_all_positions_changes_no_commitment():
 
 
 def test_a_batch_without_a_valid_position_has_a_loss_of_zero():
-    mine, peer = pair(EMACodebook(SIZE, DIM))
+    mine, peer = pair(EMACodebook(codebook_size=SIZE, dim=DIM))
     (z,) = batches(1)
     nothing = torch.zeros(z.shape[:-1], dtype=torch.bool)
     assert mine(z, nothing).losses["commitment"] == 0
@@ -242,7 +256,7 @@ def test_a_batch_without_a_valid_position_has_a_loss_of_zero():
 
 
 def test_autocast_on_the_cpu_flips_no_index():
-    mine, peer = pair(EMACodebook(SIZE, DIM))
+    mine, peer = pair(EMACodebook(codebook_size=SIZE, dim=DIM))
     mine.eval(), peer.eval()
     z = 3 + torch.cat(batches(10, length=200))
     expected = mine.encode(z), peer(z)[1]
@@ -262,16 +276,18 @@ def test_a_small_first_batch_kills_no_codeword_that_is_used():
     gone = (before[0, used, None] != z.reshape(-1, DIM)).any(-1)
     assert gone.all() and (peer._codebook.embed != before).any(-1).float().mean() > 0.9
 
-    mine = VectorQuantizer(EMACodebook(SIZE, DIM, 0.8), kmeans_iterations=0)
+    mine = VectorQuantizer(EMACodebook(codebook_size=SIZE, dim=DIM, decay=0.8), kmeans_iterations=0)
     for _ in range(10):
         mine(z)
         mine.update()
-    assert mine.revival.dead(mine.shares).numel() < SIZE / 2
+    assert mine.dead_code_reset.dead(mine.shares).numel() < SIZE / 2
 
 
 def test_the_rotation_of_a_vector_of_no_length_has_a_small_gradient():
     mine, peer = pair(
-        GradientCodebook(SIZE, DIM), ours={"estimator": Rotation()}, rotation_trick=True
+        GradientCodebook(codebook_size=SIZE, dim=DIM),
+        ours={"estimator": Rotation()},
+        rotation_trick=True,
     )
     for quantizer in (mine, peer):
         z = torch.zeros(1, 3, DIM, requires_grad=True)

@@ -164,7 +164,10 @@ def test_where_codewords_are_drawn_only_the_nearest_are_rotated(geometry):
     for estimator in (Rotation(), StraightThrough()):
         torch.manual_seed(0)
         quantizer = VectorQuantizer(
-            EMACodebook(8, 3), estimator, geometry=geometry(), assignment=Stochastic(0.5)
+            EMACodebook(codebook_size=8, dim=3),
+            estimator,
+            geometry=geometry(),
+            assignment=Stochastic(0.5),
         )
         z = torch.randn(200, 3, requires_grad=True)
         output = quantizer(z)
@@ -182,7 +185,9 @@ def learned(estimator, assignment, codebook, steps: int = 200) -> tuple[float, f
     dim, errors = 8, []
     encoder = nn.Sequential(nn.Linear(dim, 32), nn.ReLU(), nn.Linear(32, dim))
     decoder = nn.Linear(dim, dim)
-    quantizer = VectorQuantizer(codebook(32, dim), estimator, assignment=assignment)
+    quantizer = VectorQuantizer(
+        codebook(codebook_size=32, dim=dim), estimator, assignment=assignment
+    )
     optimizer = torch.optim.Adam(nn.ModuleList([encoder, decoder, quantizer]).parameters(), 1e-2)
     for _ in range(steps):
         x = torch.randn(128, dim)
@@ -212,10 +217,10 @@ def test_no_estimator_diverges_with_an_assignment(estimator, codebook):
 @pytest.mark.parametrize(
     "stage",
     [
-        lambda: VectorQuantizer(EMACodebook(8, 3), assignment=Stochastic(0.5)),
-        lambda: GumbelQuantizer(8, 3),
+        lambda: VectorQuantizer(EMACodebook(codebook_size=8, dim=3), assignment=Stochastic(0.5)),
+        lambda: GumbelQuantizer(codebook_size=8, dim=3),
         lambda: ProjectedQuantizer(
-            VectorQuantizer(EMACodebook(8, 2), assignment=Stochastic(0.5)), 3
+            VectorQuantizer(EMACodebook(codebook_size=8, dim=2), assignment=Stochastic(0.5)), 3
         ),
     ],
 )

@@ -16,7 +16,7 @@ LEVELS = pytest.mark.parametrize(("bound", "size"), [*BOTH, (SYMMETRIC, 2)])
 
 
 def places(bound: ShiftedBound | SymmetricBound, size: int) -> torch.Tensor:
-    """The levels of a dimension, in order."""
+    """The values of a dimension, in order."""
     if bound is SYMMETRIC:
         return torch.linspace(-1, 1, size, dtype=torch.float64)
     return (torch.arange(size, dtype=torch.float64) - size // 2) / (size // 2)
@@ -43,7 +43,7 @@ def test_the_symmetric_form_is_that_of_the_paper(size):
 
 
 @pytest.mark.parametrize("size", [3, 5, 9])
-def test_both_forms_have_the_same_levels_where_their_number_is_odd(size):
+def test_both_forms_have_the_same_values_where_their_number_is_odd(size):
     indices = torch.arange(size)
     shifted, symmetric = (FiniteScalarQuantizer([size], bound) for bound in (SHIFTED, SYMMETRIC))
     assert torch.equal(shifted.decode(indices), symmetric.decode(indices))
@@ -64,7 +64,7 @@ def test_every_level_is_reached_and_none_beyond(bound, size):
 
 
 @pytest.mark.parametrize("size", [2, 4, 8])
-def test_an_even_number_of_levels_is_symmetric_in_the_symmetric_form(size):
+def test_an_even_number_of_values_is_symmetric_in_the_symmetric_form(size):
     quantizer = FiniteScalarQuantizer([size], SYMMETRIC)
     z = torch.randn(1000, 1)
     assert torch.equal(quantizer(-z).quantized, -quantizer(z).quantized)
@@ -72,23 +72,23 @@ def test_an_even_number_of_levels_is_symmetric_in_the_symmetric_form(size):
 
 
 @pytest.mark.parametrize(
-    ("levels", "bound"),
+    ("num_values", "bound"),
     [([8, 6, 5], SHIFTED), ([3, 7, 4, 5], SHIFTED), ([2, 8, 3, 2], SYMMETRIC), ([2], SYMMETRIC)],
 )
-def test_every_index_decodes_to_its_own_digits(levels, bound):
-    quantizer = FiniteScalarQuantizer(levels, bound)
+def test_every_index_decodes_to_its_own_digits(num_values, bound):
+    quantizer = FiniteScalarQuantizer(num_values, bound)
     (size,) = quantizer.codebook_sizes
-    assert size == math.prod(levels) and quantizer.dim == len(levels)
+    assert size == math.prod(num_values) and quantizer.dim == len(num_values)
     vectors = quantizer.decode(torch.arange(size))
-    digits = list(product(*(range(number) for number in reversed(levels))))  # last varies first
-    for i, number in enumerate(levels):
+    digits = list(product(*(range(number) for number in reversed(num_values))))  # last varies first
+    for i, number in enumerate(num_values):
         column = torch.tensor([word[-1 - i] for word in digits])
         expected = places(bound, number)[column]
         torch.testing.assert_close(vectors[:, i].double(), expected)
 
-    # Vectors that lie at the levels before the bound was applied come back as their indices.
-    size_ = torch.tensor(levels)
-    even = (1 - size_ % 2) / 2 if bound is SHIFTED else torch.zeros(len(levels))
+    # Vectors that lie at the values before the bound was applied come back as their indices.
+    size_ = torch.tensor(num_values)
+    even = (1 - size_ % 2) / 2 if bound is SHIFTED else torch.zeros(len(num_values))
     h = (size_ - 1) / 2 * (1.001 if bound is SHIFTED else 1)
     b = vectors * bound.half_width(size_)
     z = torch.atanh(((b + even) / h).clamp(-1 + 1e-6, 1 - 1e-6)) - torch.atanh(even / h)
@@ -155,7 +155,7 @@ def test_not_a_number_has_no_index_and_spoils_no_other(bound):
 @pytest.mark.parametrize(
     ("mistake", "told"),
     [
-        (lambda: FiniteScalarQuantizer([]), "levels are whole numbers"),
+        (lambda: FiniteScalarQuantizer([]), "num_values are whole numbers"),
         (lambda: FiniteScalarQuantizer([8, 1]), "at least 2"),
         (lambda: FiniteScalarQuantizer([8, 5.0]), "whole numbers"),
         (lambda: FiniteScalarQuantizer([8, 2]), "use SymmetricBound"),

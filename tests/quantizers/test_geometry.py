@@ -32,7 +32,7 @@ def trained(codebook, **options) -> VectorQuantizer:
 @pytest.mark.parametrize("codebook", [EMACodebook, GradientCodebook])
 @pytest.mark.parametrize("geometry", [Cosine, Spherical])
 def test_the_nearest_is_that_of_the_largest_cosine(codebook, geometry):
-    quantizer = trained(codebook(16, 4), geometry=geometry())
+    quantizer = trained(codebook(codebook_size=16, dim=4), geometry=geometry())
     z = torch.randn(200, 4)
     cosine = F.normalize(z, dim=1) @ F.normalize(quantizer.codebook.weight, dim=1).T
     assert torch.equal(quantizer.encode(z), cosine.argmax(1))
@@ -45,7 +45,7 @@ def test_the_nearest_is_that_of_the_largest_cosine(codebook, geometry):
 
 
 def test_on_the_sphere_the_commitment_is_twice_one_minus_the_cosine():
-    quantizer = trained(EMACodebook(16, 4), geometry=Spherical())
+    quantizer = trained(EMACodebook(codebook_size=16, dim=4), geometry=Spherical())
     z = torch.randn(200, 4)
     cosine = torch.cosine_similarity(z, quantizer(z).quantized, dim=1)
     masked = quantizer(z, torch.ones(200, dtype=torch.bool)).losses["commitment"]
@@ -54,7 +54,7 @@ def test_on_the_sphere_the_commitment_is_twice_one_minus_the_cosine():
 
 
 def test_the_cosine_start_has_the_length_of_the_vectors():
-    quantizer = VectorQuantizer(EMACodebook(8, 4), geometry=Cosine())
+    quantizer = VectorQuantizer(EMACodebook(codebook_size=8, dim=4), geometry=Cosine())
     quantizer(50 * F.normalize(torch.randn(500, 4), dim=1))
     quantizer.update()
     torch.testing.assert_close(quantizer.codebook.weight.norm(dim=1), torch.full((8,), 50.0))
@@ -98,7 +98,7 @@ def test_entropy_is_that_of_the_soft_assignments():
 
 
 def test_a_transformed_codebook_moves_as_a_whole():
-    codebook = TransformedCodebook(16, 4)
+    codebook = TransformedCodebook(codebook_size=16, dim=4)
     before = codebook.weight.detach().clone()
     codebook.weight[3].sum().backward()  # a gradient that one codeword got
     with torch.no_grad():
@@ -107,7 +107,7 @@ def test_a_transformed_codebook_moves_as_a_whole():
 
 
 def test_a_transformed_codebook_takes_other_words():
-    codebook = TransformedCodebook(16, 4)
+    codebook = TransformedCodebook(codebook_size=16, dim=4)
     torch.nn.init.normal_(codebook.map)
     before, words = codebook.weight.detach().clone(), torch.randn(3, 4)
     codebook.replace(torch.tensor([1, 5, 7]), words)

@@ -13,7 +13,9 @@ SIZE, DIM = 7, 4
 
 
 def quantizer(start: float = 0.8) -> GumbelQuantizer:
-    return GumbelQuantizer(SIZE, DIM, Annealing(start, 0.2, updates=10))
+    return GumbelQuantizer(
+        codebook_size=SIZE, dim=DIM, temperature=Annealing(start, 0.2, updates=10)
+    )
 
 
 def noise(*shape: int, seed: int = 3) -> torch.Tensor:
@@ -98,7 +100,7 @@ def test_the_temperature_falls_and_goes_on_after_loading(tmp_path):
         lambda: Annealing(0.0),
         lambda: Annealing(end=-1.0),
         lambda: Annealing(updates=0),
-        lambda: GumbelQuantizer(0, 3),
+        lambda: GumbelQuantizer(codebook_size=0, dim=3),
     ],
 )
 def test_mistakes_are_told(mistake):

@@ -17,6 +17,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from smalti.quantizers import (
     NSVQ,
+    DeadCodeReset,
     EMACodebook,
     GradientCodebook,
     MultiScaleQuantizer,
@@ -24,7 +25,6 @@ from smalti.quantizers import (
     ProjectedQuantizer,
     Quantizer,
     ResidualQuantizer,
-    Revival,
     Rotation,
     Spherical,
     TransformedCodebook,
@@ -43,7 +43,7 @@ class Scenario:
         dead: Whether most codewords start far from all vectors.
         masked: Whether the second process has nothing but masked vectors now and then.
         uneven: Whether the second process has fewer vectors than the first.
-        forwards: Forward passes a step, over which gradients and counts are accumulated.
+        forwards: Forward passes per step, over which gradients and counts are accumulated.
         noisy: Whether its forward pass is random.
     """
 
@@ -61,17 +61,22 @@ class Scenario:
 
 
 def vq(
-    kind: type = EMACodebook, dim: int = DIM, *, kmeans: int = 5, onto: str = "vectors", **parts
+    kind: type = EMACodebook, dim: int = DIM, *, kmeans: int = 5, strategy: str = "vectors", **parts
 ) -> VectorQuantizer:
-    revival = Revival(threshold=0.5, every=2, decay=0.5, onto=onto)
-    return VectorQuantizer(kind(SIZE, dim), revival=revival, kmeans_iterations=kmeans, **parts)
+    reset = DeadCodeReset(threshold=0.5, every=2, decay=0.5, strategy=strategy)
+    return VectorQuantizer(
+        kind(codebook_size=SIZE, dim=dim),
+        dead_code_reset=reset,
+        kmeans_iterations=kmeans,
+        **parts,
+    )
 
 
 SCENARIOS = {
     "EMA, k-means": Scenario(vq),
     "EMA, dead start": Scenario(lambda: vq(kmeans=0), dead=True),
     # Not against one process: halves of a codeword lie so near that rounding decides between them.
-    "EMA, split": Scenario(lambda: vq(kmeans=0, onto="codewords"), forwards=2),
+    "EMA, split": Scenario(lambda: vq(kmeans=0, strategy="codewords"), forwards=2),
     "EMA, accumulated": Scenario(vq, forwards=2),
     "EMA, masked and uneven": Scenario(vq, masked=True, uneven=True, forwards=2),
     "EMA, spherical": Scenario(lambda: vq(geometry=Spherical())),
@@ -90,7 +95,14 @@ SCENARIOS = {
     "residual, shared": Scenario(
         # Without draws, for they go by the order of the stages' vectors, which differs.
         lambda: ResidualQuantizer(
-            [VectorQuantizer(EMACodebook(SIZE, DIM), revival=None, kmeans_iterations=0)] * 2
+            [
+                VectorQuantizer(
+                    EMACodebook(codebook_size=SIZE, dim=DIM),
+                    dead_code_reset=None,
+                    kmeans_iterations=0,
+                )
+            ]
+            * 2
         )
     ),
     "residual, dropout, uneven": Scenario(
@@ -194,7 +206,7 @@ def test_two_processes_equal_one_with_both_batches(states, name):
 
 
 @pytest.mark.parametrize("name", SCENARIOS)
-def test_k_means_and_revival_took_place(states, name):
+def test_k_means_and_resets_took_place(states, name):
     first, last = states[0][name][0], states[0][name][-1]
     codebooks = [key for key in first if key.endswith(("codebook.weight", "codebook.table"))]
     assert codebooks

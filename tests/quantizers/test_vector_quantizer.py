@@ -15,7 +15,7 @@ BOTH = pytest.mark.parametrize("codebook", [GradientCodebook, EMACodebook])
 
 @BOTH
 def test_k_means_starts_it_at_the_first_update_with_data(codebook):
-    quantizer = VectorQuantizer(codebook(8, 3))
+    quantizer = VectorQuantizer(codebook(codebook_size=8, dim=3))
     random = quantizer.codebook.weight.detach().clone()
     z = 50 + torch.randn(3, 100, 3)
 
@@ -39,7 +39,9 @@ def test_k_means_starts_it_at_the_first_update_with_data(codebook):
 
 @BOTH
 def test_a_codebook_keeps_its_words_without_k_means(codebook):
-    quantizer = VectorQuantizer(codebook(8, 3), revival=None, kmeans_iterations=0)
+    quantizer = VectorQuantizer(
+        codebook(codebook_size=8, dim=3), dead_code_reset=None, kmeans_iterations=0
+    )
     before = quantizer.codebook.weight.detach().clone()
     quantizer(50 + torch.randn(100, 3))
     quantizer.update()
@@ -47,7 +49,7 @@ def test_a_codebook_keeps_its_words_without_k_means(codebook):
 
 
 def test_a_codebook_larger_than_the_first_batch_starts_on_its_vectors():
-    quantizer = VectorQuantizer(EMACodebook(100, 3))
+    quantizer = VectorQuantizer(EMACodebook(codebook_size=100, dim=3))
     z = 50 + torch.randn(30, 3)
     quantizer(z)
     quantizer.update()
@@ -55,7 +57,7 @@ def test_a_codebook_larger_than_the_first_batch_starts_on_its_vectors():
 
 
 def test_forgetting_the_update_is_warned_of_once():
-    quantizer = VectorQuantizer(EMACodebook(8, 3))
+    quantizer = VectorQuantizer(EMACodebook(codebook_size=8, dim=3))
     z = torch.randn(10, 3)
     for _ in range(FORGOTTEN - 1):
         quantizer(z)
@@ -72,26 +74,28 @@ def test_forgetting_the_update_is_warned_of_once():
 
 
 def test_forgetting_the_update_does_not_fill_the_memory():
-    quantizer = VectorQuantizer(EMACodebook(8, 3))
+    quantizer = VectorQuantizer(EMACodebook(codebook_size=8, dim=3))
     for _ in range(FORGOTTEN - 1):
         quantizer(torch.randn(100, 3))
-    kept = sum(len(vectors) for vectors, _ in quantizer._notes.vectors)
+    kept = sum(len(vectors) for vectors, _ in quantizer._statistics.vectors)
     assert kept < 64 * 8 + 100
 
 
 def test_without_draws_no_vector_is_kept():
-    quantizer = VectorQuantizer(EMACodebook(8, 3), revival=None, kmeans_iterations=0)
+    quantizer = VectorQuantizer(
+        EMACodebook(codebook_size=8, dim=3), dead_code_reset=None, kmeans_iterations=0
+    )
     quantizer(torch.randn(100, 3))
-    assert quantizer._notes.vectors == []
+    assert quantizer._statistics.vectors == []
 
 
 def test_what_a_resumed_run_needs_is_in_the_state():
-    names = set(VectorQuantizer(EMACodebook(8, 3)).state_dict())
+    names = set(VectorQuantizer(EMACodebook(codebook_size=8, dim=3)).state_dict())
     assert names == {"shares", "updates"} | {f"codebook.{n}" for n in ("weight", "counts", "sums")}
 
 
 def test_a_state_rounded_by_averaging_of_weights_does_no_harm():
-    quantizer = VectorQuantizer(EMACodebook(8, 3))
+    quantizer = VectorQuantizer(EMACodebook(codebook_size=8, dim=3))
     averaged = torch.optim.swa_utils.AveragedModel(
         quantizer, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(0.9), use_buffers=True
     )
@@ -106,7 +110,7 @@ def test_a_state_rounded_by_averaging_of_weights_does_no_harm():
 
 
 def test_gradients_reach_both_sides_through_nsvq():
-    quantizer = VectorQuantizer(GradientCodebook(8, 3), NSVQ())
+    quantizer = VectorQuantizer(GradientCodebook(codebook_size=8, dim=3), NSVQ())
     z = torch.randn(50, 3, requires_grad=True)
     output = quantizer(z)
     output.quantized.square().sum().backward()
@@ -117,7 +121,7 @@ def test_gradients_reach_both_sides_through_nsvq():
 
 
 def test_evaluation_is_plain_quantization_with_the_gradient_of_the_identity():
-    quantizer = VectorQuantizer(GradientCodebook(8, 3), NSVQ()).eval()
+    quantizer = VectorQuantizer(GradientCodebook(codebook_size=8, dim=3), NSVQ()).eval()
     z = torch.randn(50, 3, requires_grad=True)
     y = quantizer(z).quantized
     upstream = torch.randn(50, 3)
@@ -128,7 +132,7 @@ def test_evaluation_is_plain_quantization_with_the_gradient_of_the_identity():
 
 @BOTH
 def test_activation_checkpointing_changes_neither_gradient_nor_codebook(codebook):
-    quantizer = VectorQuantizer(codebook(8, 3), kmeans_iterations=0)
+    quantizer = VectorQuantizer(codebook(codebook_size=8, dim=3), kmeans_iterations=0)
     other = copy.deepcopy(quantizer)
     z = torch.randn(50, 3)
     gradients = []
@@ -149,7 +153,7 @@ def test_activation_checkpointing_changes_neither_gradient_nor_codebook(codebook
 
 
 def test_it_compiles_in_one_graph():
-    quantizer = VectorQuantizer(GradientCodebook(100, 5), NSVQ())
+    quantizer = VectorQuantizer(GradientCodebook(codebook_size=100, dim=5), NSVQ())
     compiled = torch.compile(quantizer, fullgraph=True, backend="eager")
     z, mask = torch.randn(4, 9, 5), torch.rand(4, 9) < 0.5
     for _ in range(3):
@@ -164,4 +168,4 @@ def test_it_compiles_in_one_graph():
 
 def test_negative_iterations_are_told():
     with pytest.raises(InputError, match="kmeans_iterations must be 0 or more, got -1"):
-        VectorQuantizer(EMACodebook(8, 3), kmeans_iterations=-1)
+        VectorQuantizer(EMACodebook(codebook_size=8, dim=3), kmeans_iterations=-1)

@@ -37,7 +37,7 @@ NONSENSE = """
 --tokenizer.commitment_warmup -1
 --tokenizer.loss_weights {a:\xa0.nan}
 --tokenizer.level_dropout 1
---tokenizer.quantizer.codebook.size 0
+--tokenizer.quantizer.codebook.codebook_size 0
 --tokenizer.quantizer.codebook.dim -8
 --tokenizer.quantizer.codebook.decay .nan
 --tokenizer.quantizer.codebook.eps .inf
@@ -125,7 +125,7 @@ def test_of_every_number_of_every_recipe(value):
     for base in (clocks_recipe, vae_recipe):
         for place, kind in fields.items():
             part = place.partition(".")[0]
-            if ".finer" in place or (
+            if ".fine_levels" in place or (
                 part in ("tokenizer", "prior", "autoencoder") and part not in base()
             ):
                 continue
@@ -162,12 +162,16 @@ def test_ranges_say_what_they_hold():
     ("options", "place"),
     [
         ("--prior null", "prior"),
-        ("--prior=null --prior.finer null", "prior"),
+        ("--prior=null --prior.fine_levels null", "prior"),
         (
-            "--tokenizer.quantizer.revival Revival --tokenizer.quantizer.revival null",
-            "tokenizer.quantizer.init_args.revival",
+            "--tokenizer.quantizer.dead_code_reset DeadCodeReset "
+            "--tokenizer.quantizer.dead_code_reset null",
+            "tokenizer.quantizer.init_args.dead_code_reset",
         ),
-        ("--tokenizer.quantizer.init_args.revival ~", "tokenizer.quantizer.init_args.revival"),
+        (
+            "--tokenizer.quantizer.init_args.dead_code_reset ~",
+            "tokenizer.quantizer.init_args.dead_code_reset",
+        ),
         ("--tokenizer.training.clip 3 --tokenizer.training.clip null", "tokenizer.training.clip"),
         (
             "--tokenizer.training.schedule Cosine --tokenizer.training.schedule=null",
@@ -184,7 +188,9 @@ def test_ranges_say_what_they_hold():
 def test_an_option_sets_whatever_may_be_null_to_null(tmp_path, options, place):
     fields = clocks_recipe()
     fields["tokenizer"]["training"]["clip"] = 1.0
-    fields["tokenizer"]["quantizer"]["init_args"]["revival"] = {"class_path": "Revival"}
+    fields["tokenizer"]["quantizer"]["init_args"]["dead_code_reset"] = {
+        "class_path": "DeadCodeReset"
+    }
     fields["prior"] |= {"examples": 8}
     fields["prior"]["training"] |= {"weight_ema": 0.9}
     recipe = str(write_recipe(tmp_path / "r.yaml", fields))
@@ -195,8 +201,8 @@ def test_the_last_word_counts(tmp_path):
     recipe = str(write_recipe(tmp_path / "r.yaml", clocks_recipe()))
     read = schema.read(recipe, ["--tokenizer.training.clip=null", "--tokenizer.training.clip=2"])
     assert read.tokenizer.training.clip == 2
-    again = schema.build(schema.read(recipe, ["--tokenizer.quantizer.revival=null"]))
-    assert again.tokenizer.quantizer.revival is None
+    again = schema.build(schema.read(recipe, ["--tokenizer.quantizer.dead_code_reset=null"]))
+    assert again.tokenizer.quantizer.dead_code_reset is None
 
 
 @pytest.mark.parametrize(
@@ -211,7 +217,7 @@ def test_the_last_word_counts(tmp_path):
         "tokenizer.training.optimizer",
         "prior.model",
         "frob",
-        "tokenizer.quantizer.codebook.size",
+        "tokenizer.quantizer.codebook.codebook_size",
         "tokenizer.training.clip.x",
     ],
 )

@@ -19,7 +19,7 @@ from tiny import clocks_recipe, vae_recipe
 ENDLESS = [
     ("tokenizer.training.batch_size", 10**9, "set tokenizer.training.batch_size to less"),
     ("prior.training.batch_size", 10**9, "set prior.training.batch_size to less"),
-    ("tokenizer.quantizer.init_args.codebook.init_args.size", 10**12, "A VectorQuantizer"),
+    ("tokenizer.quantizer.init_args.codebook.init_args.codebook_size", 10**12, "A VectorQuantizer"),
     ("tokenizer.network.hidden", 10**6, "DiscreteAutoencoder"),
     ("tokenizer.network.residual_blocks", 10**6, "1000, got 1000000"),
     ("prior.model.init_args.layers", 10**6, "1000, got 1000000"),
@@ -77,10 +77,12 @@ def test_what_a_step_keeps_is_what_autograd_keeps():
 
 
 def test_a_codebook_is_weighed_without_being_made():
-    small = VectorQuantizer(EMACodebook(64, 8))
+    small = VectorQuantizer(EMACodebook(codebook_size=64, dim=8))
     assert bytes_of(small) >= 4 * 64 * 8
     with pytest.raises(InputError, match="VectorQuantizer of such sizes needs at least"):
-        check_parts(lambda: {"quantizer": VectorQuantizer(EMACodebook(10**12, 64))})
+        check_parts(
+            lambda: {"quantizer": VectorQuantizer(EMACodebook(codebook_size=10**12, dim=64))}
+        )
     check_parts(lambda: 1 / 0)  # what is wrong otherwise shows when it is built
 
 

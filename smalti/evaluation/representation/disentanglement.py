@@ -1,6 +1,6 @@
 """Disentanglement: whether each latent dimension holds one factor of the data, and each factor one.
 
-The data were made from known factors v_1 … v_F, each of which takes a few levels, and z is what a
+The data were made from known factors v_1 … v_F, each of which takes a few values, and z is what a
 model makes of them. Both measures begin with a matrix (D, F) of what latent i says about factor j.
 
 **MIG** takes the mutual information I(z_i; v_j). A factor is disentangled if one latent says far
@@ -10,7 +10,7 @@ more about it than any other does:
 
 I is estimated by counting in bins of equal frequency. Of a stochastic encoder z is a *draw* from
 q(z | x), not its mean: the means of a collapsed dimension differ by next to nothing, and only the
-noise of the draw says so. Counting N examples overestimates I by about (bins − 1)(levels − 1)/2N.
+noise of the draw says so. Counting N examples overestimates I by about (bins − 1)(values − 1)/2N.
 
 **DCI** predicts the factors from the latents and asks which latents the prediction rests on. With
 the importances R_ij, and the entropies H_n of what is divided by its sum, to the base n:
@@ -20,7 +20,7 @@ the importances R_ij, and the entropies H_n of what is divided by its sum, to th
     informativeness  how well the factors are predicted for examples that the fit has not seen
 
 The predictor is additive: each latent in bins, one indicator a bin, and a ridge regression from all
-indicators of all latents to the indicators of the factor's levels,
+indicators of all latents to the indicators of the factor's values,
 
     1[v_j = l] ≈ Σ_i f_ijl(z_i),     R_ij = Σ_l Var f_ijl(z_i)
 
@@ -57,7 +57,7 @@ class DCI(NamedTuple):
     Attributes:
         disentanglement: In [0, 1]: 1 where each latent serves one factor only.
         completeness: In [0, 1]: 1 where each factor rests on one latent only.
-        informativeness: At most 1: the share of the variance of the levels' indicators that is
+        informativeness: At most 1: the share of the variance of the values' indicators that is
             explained in the half of the examples that was not fitted; 0 is no better than chance.
         importance: R (D, F), float64.
     """
@@ -73,7 +73,7 @@ def mutual_information_gap(z: Tensor, factors: Tensor, bins: int = 20) -> float:
 
     Arguments:
         z: (N, D), D at least 2; draws of a stochastic encoder.
-        factors: (N, F), int64: levels.
+        factors: (N, F), int64: values.
         bins: Of each latent, of equal frequency. Latents of fewer values have one for each.
 
     Raises:
@@ -110,9 +110,9 @@ def dci(z: Tensor, factors: Tensor, bins: int = 20) -> DCI:
         raise InputError("DCI compares factors, got one: give two or more.")
     binned = _binned(z, bins)
     x = _indicators(binned)
-    levels = [F.one_hot(column).double() for column in factors.T]
-    importance = torch.stack([_importance(x, y, binned.shape[1]) for y in levels], dim=1)
-    explained = [_explained(x[::2], y[::2], x[1::2], y[1::2]) for y in levels]
+    values = [F.one_hot(column).double() for column in factors.T]
+    importance = torch.stack([_importance(x, y, binned.shape[1]) for y in values], dim=1)
+    explained = [_explained(x[::2], y[::2], x[1::2], y[1::2]) for y in values]
 
     total = importance.sum().clamp_min(torch.finfo(torch.float64).tiny)
     weights = importance.sum(dim=1) / total
@@ -150,9 +150,9 @@ def _binned(z: Tensor, bins: int) -> Tensor:
     return torch.stack(columns, dim=1)
 
 
-def _shares(levels: Tensor) -> Tensor:
+def _shares(values: Tensor) -> Tensor:
     """How often each level of (N,) occurs, as shares of N."""
-    return levels.bincount().double() / len(levels)
+    return values.bincount().double() / len(values)
 
 
 def _entropy(shares: Tensor) -> Tensor:
@@ -181,7 +181,7 @@ def _fit(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _importance(x: Tensor, y: Tensor, latents: int) -> Tensor:
-    """R_·j (D,): the variance of each latent's part of the prediction of the levels y (N, L)."""
+    """R_·j (D,): the variance of each latent's part of the prediction of the values y (N, L)."""
     weights, mean_x, _ = _fit(x, y)
     x, weights = (
         rearrange(x - mean_x, "n (d b) -> n d b", d=latents),

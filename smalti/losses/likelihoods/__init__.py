@@ -2,10 +2,10 @@
 
 from smalti.losses.likelihoods.base import (
     Likelihood,
-    Scored,
+    LikelihoodOutput,
     bits_per_dim,
-    from_levels,
-    to_levels,
+    from_integers,
+    to_integers,
 )
 from smalti.losses.likelihoods.bernoulli import Bernoulli
 from smalti.losses.likelihoods.categorical import Categorical
@@ -20,8 +20,8 @@ __all__ = [
     "Likelihood",
     "LogisticMixture",
     "PixelCNNLikelihood",
-    "Scored",
+    "LikelihoodOutput",
     "bits_per_dim",
-    "from_levels",
-    "to_levels",
+    "from_integers",
+    "to_integers",
 ]

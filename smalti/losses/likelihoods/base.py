@@ -4,15 +4,16 @@
     x_hat  = E[x | h]                 what is shown as the reconstruction
 
 A distance between x̂ and x is no likelihood: only nats can be added to those of a prior, and only so
-do models of different kinds become comparable, in bits a dimension:
+do models of different kinds become comparable, in bits per dimension:
 
     bits/dim = nats / (D · log 2)     D = C·H·W dimensions of a signal
 
 Pixels are 8-bit values. A byte b stands for the value v = b / 127.5 − 1 in [-1, 1]; in general one
-of L levels k for v = 2k / (L − 1) − 1, the middle of a cell of width 2 / (L − 1). A *discrete*
-likelihood gives each level a probability: under the uniform one a value costs log2 L bits. A
-*density* is of a continuous value, and its nats have no zero; times the width of a cell it gives a
-byte the probability p(v) · 2/255, and so
+of L integers k stands for v = 2k / (L − 1) − 1, the middle of a cell of width 2 / (L − 1).
+
+A *discrete* likelihood gives each integer a probability: under the uniform one a value costs
+log2 L bits. A *density* is of a continuous value, and its nats have no zero; times the width of a
+cell it gives a byte the probability p(v) · 2/255, and so
 
     nats of 8-bit values = nats of the density + D · log(255 / 2)
 """
@@ -28,13 +29,20 @@ from torch import Tensor, nn
 
 from smalti.errors import InputError
 
-__all__ = ["Likelihood", "Scored", "bits_per_dim", "from_levels", "to_levels", "uniform"]
+__all__ = [
+    "Likelihood",
+    "LikelihoodOutput",
+    "bits_per_dim",
+    "from_integers",
+    "to_integers",
+    "uniform",
+]
 
 Number = TypeVar("Number", float, Tensor)
 
 
-class Scored(NamedTuple):
-    """What a likelihood says of signals.
+class LikelihoodOutput(NamedTuple):
+    """The log-likelihood of signals, and their reconstruction.
 
     Attributes:
         nll: (B,), −log p(x | h) in nats, summed over the dimensions.
@@ -52,35 +60,35 @@ class Likelihood(nn.Module, ABC):
     It is computed in float32 whatever the dtype of h is.
 
     Attributes:
-        levels: L, the number of values that a dimension can take; `None` for a density.
+        num_values: L, the number of values that a dimension can take; `None` for a density.
     """
 
-    levels: int | None = None
+    num_values: int | None = None
 
     @property
     def discrete(self) -> bool:
         """Whether nll is of probabilities, not of a density."""
-        return self.levels is not None
+        return self.num_values is not None
 
     @abstractmethod
     def channels(self, c: int) -> int:
         """D, the channels of h for a signal of c channels."""
 
     @abstractmethod
-    def forward(self, h: Tensor, x: Tensor) -> Scored:
+    def forward(self, h: Tensor, x: Tensor) -> LikelihoodOutput:
         """−log p(x | h) and E[x | h].
 
         Arguments:
             h: (B, channels(C), *size).
-            x: (B, C, *size) in [-1, 1]; a discrete likelihood takes the nearest level.
+            x: (B, C, *size) in [-1, 1]; a discrete likelihood takes the nearest of its L values.
 
         Raises:
             InputError: If the shapes do not fit.
         """
 
     @abstractmethod
-    def show(self, h: Tensor) -> Tensor:
-        """E[x | h], (B, C, *size); of an autoregressive likelihood a draw."""
+    def point_estimate(self, h: Tensor) -> Tensor:
+        """Returns E[x | h], (B, C, *size); of an autoregressive likelihood a draw."""
 
     @abstractmethod
     def sample(self, h: Tensor, generator: torch.Generator | None = None) -> Tensor:
@@ -112,7 +120,7 @@ class Likelihood(nn.Module, ABC):
 
 
 def bits_per_dim(nats: Number, dims: int) -> Number:
-    """Nats a signal → bits a dimension: of 8-bit values, 8 says that nothing is known.
+    """Nats per signal → bits per dimension: of 8-bit values, 8 says that nothing is known.
 
     Arguments:
         nats: −log p(x), or a bound on it, summed over the dimensions.
@@ -125,20 +133,22 @@ def bits_per_dim(nats: Number, dims: int) -> Number:
     return nats / (dims * math.log(2))
 
 
-def to_levels(x: Tensor, levels: int = 256) -> Tensor:
-    """Values in [-1, 1] → the nearest of L levels, int64 in [0, L).
+def to_integers(x: Tensor, num_values: int = 256) -> Tensor:
+    """Rounds values in [-1, 1] to the nearest of L integers, int64 in [0, L).
 
     Example:
-        >>> to_levels(torch.tensor([-1.0, 0.0, 1.0])).tolist(), to_levels(torch.ones(1), 4).tolist()
-        ([0, 128, 255], [3])
+        >>> to_integers(torch.tensor([-1.0, 0.0, 1.0])).tolist()
+        [0, 128, 255]
+        >>> to_integers(torch.ones(1), num_values=4).tolist()
+        [3]
     """
-    scaled = (x.float() + 1) * ((levels - 1) / 2)
-    return scaled.round().clamp(0, levels - 1).long()
+    scaled = (x.float() + 1) * ((num_values - 1) / 2)
+    return scaled.round().clamp(0, num_values - 1).long()
 
 
-def from_levels(k: Tensor, levels: int = 256) -> Tensor:
-    """The inverse of `to_levels`: levels in [0, L) → values in [-1, 1], float32."""
-    return k.float() * (2 / (levels - 1)) - 1
+def from_integers(k: Tensor, num_values: int = 256) -> Tensor:
+    """Inverts `to_integers`: integers in [0, L) to values in [-1, 1], float32."""
+    return k.float() * (2 / (num_values - 1)) - 1
 
 
 def uniform(like: Tensor, generator: torch.Generator | None) -> Tensor:

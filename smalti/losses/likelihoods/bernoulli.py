@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from smalti.artifacts import registered
-from smalti.losses.likelihoods.base import Likelihood, Scored, uniform
+from smalti.losses.likelihoods.base import Likelihood, LikelihoodOutput, uniform
 
 __all__ = ["Bernoulli"]
 
@@ -29,21 +29,21 @@ class Bernoulli(Likelihood):
         tensor([2.7726])
     """
 
-    levels = 2
+    num_values = 2
 
     def channels(self, c: int) -> int:
         """c: the logits."""
         return c
 
-    def forward(self, h: Tensor, x: Tensor) -> Scored:
+    def forward(self, h: Tensor, x: Tensor) -> LikelihoodOutput:
         """See `Likelihood.forward`; grey values are scored as random black and white."""
         self._check(h, x)
         h, t = h.float(), ((x.float() + 1) / 2).clamp(0, 1)
         nll = F.softplus(h) - t * h
-        return Scored(nll.flatten(1).sum(1), self.show(h))
+        return LikelihoodOutput(nll.flatten(1).sum(1), self.point_estimate(h))
 
-    def show(self, h: Tensor) -> Tensor:
-        """See `Likelihood.show`: 2σ(h) − 1."""
+    def point_estimate(self, h: Tensor) -> Tensor:
+        """See `Likelihood.point_estimate`: 2σ(h) − 1."""
         return torch.tanh(h.float() / 2)
 
     @torch.no_grad()

@@ -1,8 +1,8 @@
-"""The categorical likelihood: a softmax over all levels of each value.
+"""The categorical likelihood: a softmax over all values of each dimension.
 
     p(x_d = v_k) = softmax(h_d)_k        k = 0 … L − 1
 
-It knows nothing of the order of the levels and can take any shape, several peaks included; its
+It knows nothing of the order of the values and can take any shape, several peaks included; its
 price is L channels for each one of the signal. The VQ-VAE paper's bits/dim on CIFAR-10 are of
 L = 256.
 
@@ -19,20 +19,26 @@ from torch.nn import functional as F
 
 from smalti.artifacts import registered
 from smalti.errors import InputError
-from smalti.losses.likelihoods.base import Likelihood, Scored, from_levels, to_levels, uniform
+from smalti.losses.likelihoods.base import (
+    Likelihood,
+    LikelihoodOutput,
+    from_integers,
+    to_integers,
+    uniform,
+)
 
 __all__ = ["Categorical"]
 
 
 @registered
 class Categorical(Likelihood):
-    """An L-way softmax in each dimension: h holds the logits, level by level of all channels.
+    """An L-way softmax in each dimension: h holds the logits, value by value of all channels.
 
     Arguments:
-        levels: L; 256 for 8-bit values.
+        num_values: L; 256 for 8-bit values.
 
     Raises:
-        InputError: If there are fewer than two levels.
+        InputError: If there are fewer than two values.
 
     Example:
         >>> likelihood, x = Categorical(), torch.zeros(1, 3, 2, 2)
@@ -40,27 +46,29 @@ class Categorical(Likelihood):
         tensor([66.5421])
     """
 
-    levels: int
+    num_values: int
 
-    def __init__(self, levels: int = 256) -> None:
+    def __init__(self, num_values: int = 256) -> None:
         super().__init__()
-        if not 2 <= levels <= 256:
-            raise InputError(f"levels lie between 2 and 256, got {levels}: 256 for 8-bit values.")
-        self.levels = levels
+        if not 2 <= num_values <= 256:
+            raise InputError(
+                f"num_values lies between 2 and 256, got {num_values}: 256 for 8-bit values."
+            )
+        self.num_values = num_values
 
     def channels(self, c: int) -> int:
         """L · c: the logits."""
-        return self.levels * c
+        return self.num_values * c
 
-    def forward(self, h: Tensor, x: Tensor) -> Scored:
+    def forward(self, h: Tensor, x: Tensor) -> LikelihoodOutput:
         """See `Likelihood.forward`."""
         self._check(h, x)
         log_p = self._logits(h).log_softmax(1)
-        nll = F.nll_loss(log_p, to_levels(x, self.levels), reduction="none")
-        return Scored(nll.flatten(1).sum(1), self._mean(log_p.exp()))
+        nll = F.nll_loss(log_p, to_integers(x, self.num_values), reduction="none")
+        return LikelihoodOutput(nll.flatten(1).sum(1), self._mean(log_p.exp()))
 
-    def show(self, h: Tensor) -> Tensor:
-        """See `Likelihood.show`."""
+    def point_estimate(self, h: Tensor) -> Tensor:
+        """See `Likelihood.point_estimate`."""
         return self._mean(self._logits(h).softmax(1))
 
     @torch.no_grad()
@@ -68,14 +76,14 @@ class Categorical(Likelihood):
         """See `Likelihood.sample`."""
         cumulative = self._logits(h).softmax(1).cumsum(1)  # (B, L, C, *size)
         u = uniform(cumulative[:, :1], generator) * cumulative[:, -1:]
-        return from_levels((cumulative[:, :-1] <= u).sum(1), self.levels)
+        return from_integers((cumulative[:, :-1] <= u).sum(1), self.num_values)
 
     def _logits(self, h: Tensor) -> Tensor:
         """h (B, L · C, *size) → (B, L, C, *size)."""
-        return h.float().unflatten(1, (self.levels, -1))
+        return h.float().unflatten(1, (self.num_values, -1))
 
     def _mean(self, p: Tensor) -> Tensor:
         """p (B, L, C, *size) → Σ_k p_k v_k, (B, C, *size)."""
-        values = from_levels(torch.arange(self.levels, device=p.device), self.levels)
+        values = from_integers(torch.arange(self.num_values, device=p.device), self.num_values)
         with torch.autocast(p.device.type, enabled=False):
             return (values @ p.flatten(2)).view(len(p), *p.shape[2:])

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from smalti.artifacts import registered
 from smalti.errors import InputError
-from smalti.losses.likelihoods.base import Likelihood, Scored
+from smalti.losses.likelihoods.base import Likelihood, LikelihoodOutput
 
 __all__ = ["Gaussian"]
 
@@ -58,16 +58,16 @@ class Gaussian(Likelihood):
         """c: the means."""
         return c
 
-    def forward(self, h: Tensor, x: Tensor) -> Scored:
+    def forward(self, h: Tensor, x: Tensor) -> LikelihoodOutput:
         """See `Likelihood.forward`."""
         self._check(h, x)
         h, log_scale = h.float(), self.log_scale.float()
         z = (x.float() - h) * torch.exp(-log_scale)
         nll = z.square() / 2 + log_scale + math.log(2 * math.pi) / 2
-        return Scored(nll.flatten(1).sum(1), h)
+        return LikelihoodOutput(nll.flatten(1).sum(1), h)
 
-    def show(self, h: Tensor) -> Tensor:
-        """See `Likelihood.show`."""
+    def point_estimate(self, h: Tensor) -> Tensor:
+        """See `Likelihood.point_estimate`."""
         return h.float()
 
     @torch.no_grad()

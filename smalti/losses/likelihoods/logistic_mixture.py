@@ -1,7 +1,7 @@
-"""The discretised mixture of logistics: smooth over the levels, with few channels.
+"""The discretised mixture of logistics: smooth over the values, with few channels.
 
 A logistic variable of mean μ and scale s has the distribution function σ((x − μ)/s). What it gives
-the cell around the level v, of half width δ = 1/255, is the probability of v; the first cell and
+the cell around the value v, of half width δ = 1/255, is the probability of v; the first cell and
 the last reach to infinity:
 
     P(v) = σ(a) − σ(b)        a = (v + δ − μ)/s, ∞ at v = 1        b = (v − δ − μ)/s, −∞ at v = −1
@@ -17,7 +17,7 @@ The mean that is shown is that of the clipped logistic, which has a closed form,
 
     E[clip(x, −1, 1)] = s · (softplus((μ + 1)/s) − softplus((μ − 1)/s)) − 1
 
-and is less than half a cell, 1/255, off that over the levels.
+and is less than half a cell, 1/255, off that over the L values.
 
 References:
     PixelCNN++ (Salimans, Karpathy, Chen, Kingma, 2017), arXiv 1701.05517, section 2.1.
@@ -31,7 +31,13 @@ from torch.nn import functional as F
 
 from smalti.artifacts import registered
 from smalti.errors import InputError
-from smalti.losses.likelihoods.base import Likelihood, Scored, from_levels, to_levels, uniform
+from smalti.losses.likelihoods.base import (
+    Likelihood,
+    LikelihoodOutput,
+    from_integers,
+    to_integers,
+    uniform,
+)
 
 __all__ = ["LogisticMixture"]
 
@@ -59,7 +65,7 @@ class LogisticMixture(Likelihood):
         torch.Size([2])
     """
 
-    levels = 256
+    num_values = 256
 
     def __init__(self, components: int = 10) -> None:
         super().__init__()
@@ -71,20 +77,20 @@ class LogisticMixture(Likelihood):
         """3 M c: logits, means and log-scales."""
         return 3 * self.components * c
 
-    def forward(self, h: Tensor, x: Tensor) -> Scored:
+    def forward(self, h: Tensor, x: Tensor) -> LikelihoodOutput:
         """See `Likelihood.forward`."""
         self._check(h, x)
         logits, mean, log_scale = self._components(h)
-        k = to_levels(x)[:, None]  # (B, 1, C, *size)
-        v, rate = from_levels(k), torch.exp(-log_scale)
+        k = to_integers(x)[:, None]  # (B, 1, C, *size)
+        v, rate = from_integers(k), torch.exp(-log_scale)
         below = F.logsigmoid((v + HALF_CELL - mean) * rate).where(k < 255, 0.0)  # log σ(a)
         above = F.logsigmoid((mean - v + HALF_CELL) * rate).where(k > 0, 0.0)  # log σ(−b)
         inner = torch.log(-torch.expm1(-2 * HALF_CELL * rate)).where((k > 0) & (k < 255), 0.0)
         log_p = torch.logsumexp(logits.log_softmax(1) + below + above + inner, 1)
-        return Scored(-log_p.flatten(1).sum(1), self.show(h))
+        return LikelihoodOutput(-log_p.flatten(1).sum(1), self.point_estimate(h))
 
-    def show(self, h: Tensor) -> Tensor:
-        """See `Likelihood.show`."""
+    def point_estimate(self, h: Tensor) -> Tensor:
+        """See `Likelihood.point_estimate`."""
         logits, mean, log_scale = self._components(h)
         scale, rate = torch.exp(log_scale), torch.exp(-log_scale)
         clipped = scale * (F.softplus((mean + 1) * rate) - F.softplus((mean - 1) * rate)) - 1
@@ -92,14 +98,14 @@ class LogisticMixture(Likelihood):
 
     @torch.no_grad()
     def sample(self, h: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """See `Likelihood.sample`: levels, as values."""
+        """See `Likelihood.sample`: one of the 256 values."""
         logits, mean, log_scale = self._components(h)
         cumulative = logits.softmax(1).cumsum(1)
         u = uniform(cumulative[:, :1], generator) * cumulative[:, -1:]
         chosen = (cumulative[:, :-1] <= u).sum(1, keepdim=True)
         mean, log_scale = mean.gather(1, chosen), log_scale.gather(1, chosen)
         x = mean + log_scale.exp() * torch.logit(uniform(mean, generator), eps=1e-7)
-        return from_levels(to_levels(x[:, 0]))
+        return from_integers(to_integers(x[:, 0]))
 
     def _components(self, h: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """h → logits of π, μ and log s, each (B, M, C, *size)."""

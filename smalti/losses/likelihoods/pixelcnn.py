@@ -30,10 +30,10 @@ from torch import Tensor, nn
 
 from smalti.artifacts import registered
 from smalti.errors import InputError
-from smalti.losses.likelihoods.base import Likelihood, Scored, from_levels, to_levels
+from smalti.losses.likelihoods.base import Likelihood, LikelihoodOutput, from_integers, to_integers
 from smalti.losses.likelihoods.categorical import Categorical
 from smalti.nn.gated import check_stacks, features, for_relu, gated_layers
-from smalti.nn.stepping import Affine, GatedStacks, GridWalk, SkipHead, placed
+from smalti.nn.incremental_decoder import Affine, GatedStacks, IncrementalDecoder, SkipHead, to_hwbc
 
 __all__ = ["PixelCNNLikelihood"]
 
@@ -46,7 +46,7 @@ class PixelCNNLikelihood(Likelihood):
 
     Arguments:
         image_channels: C: 1 for grey images, 3 for colour.
-        levels: L, of the values: 256, or fewer of coarser ones.
+        num_values: L: 256, or fewer coarser ones.
         hidden: Channels of each stack, and of h.
         layers: Gated layers.
         kernel_size: Width of the convolutions, odd.
@@ -56,21 +56,21 @@ class PixelCNNLikelihood(Likelihood):
         InputError: If an argument is out of range.
 
     Example:
-        >>> likelihood = PixelCNNLikelihood(image_channels=1, levels=8, hidden=8, layers=2)
+        >>> likelihood = PixelCNNLikelihood(image_channels=1, num_values=8, hidden=8, layers=2)
         >>> h = torch.zeros(2, likelihood.channels(1), 4, 4)
         >>> x = likelihood.sample(h)
         >>> x.shape, likelihood(h, x).nll.shape
         (torch.Size([2, 1, 4, 4]), torch.Size([2]))
     """
 
-    levels: int
+    num_values: int
     past: Tensor
 
     def __init__(
         self,
         image_channels: int,
         *,
-        levels: int = 256,
+        num_values: int = 256,
         hidden: int = 32,
         layers: int = 5,
         kernel_size: int = 3,
@@ -84,8 +84,8 @@ class PixelCNNLikelihood(Likelihood):
             )
         check_stacks(hidden, layers, kernel_size, dropout)
         c, self.hidden = image_channels, hidden
-        self.image_channels, self.levels = image_channels, levels
-        self.softmax = Categorical(levels)
+        self.image_channels, self.num_values = image_channels, num_values
+        self.softmax = Categorical(num_values)
         self.embedding = nn.Conv2d(c, hidden, 1)
         self.layers = gated_layers(hidden, layers, kernel_size, dropout, vertical=True)
         self.skip = nn.Conv2d((1 + layers) * hidden, hidden, 1)
@@ -93,7 +93,7 @@ class PixelCNNLikelihood(Likelihood):
         self.second = nn.Conv2d(hidden, c * hidden, 1)  # f_c of all c
         self.coupling = nn.Parameter(torch.randn(c, hidden, c) / max(c - 1, 1) ** 0.5)  # U
         self.register_buffer("past", torch.ones(c, c).tril(-1)[:, None], persistent=False)
-        self.third = nn.Conv2d(c * hidden, c * levels, 1, groups=c)  # W_c
+        self.third = nn.Conv2d(c * hidden, c * num_values, 1, groups=c)  # W_c
         for_relu(self.skip, self.first, self.second)
 
     def channels(self, c: int) -> int:
@@ -116,10 +116,10 @@ class PixelCNNLikelihood(Likelihood):
         f = self.second(features(self.embedding(x), h, self.layers, self.skip, self.first))
         seen = torch.einsum("odc,bchw->bodhw", self.coupling * self.past, x)  # U_c x_<c
         logits = self.third((f + seen.flatten(1, 2)).relu())
-        return rearrange(logits, "b (c l) h w -> b l c h w", l=self.levels)
+        return rearrange(logits, "b (c l) h w -> b l c h w", l=self.num_values)
 
-    def forward(self, h: Tensor, x: Tensor) -> Scored:
-        """See `Likelihood.forward`; the values of x are those of their levels."""
+    def forward(self, h: Tensor, x: Tensor) -> LikelihoodOutput:
+        """See `Likelihood.forward`; x is rounded to the nearest of the L values."""
         if x.ndim != 4:
             raise InputError(
                 f"A PixelCNNLikelihood is of images (B, C, H, W), got {tuple(x.shape)}: choose "
@@ -128,11 +128,11 @@ class PixelCNNLikelihood(Likelihood):
         self._check(h, x)
         dtype = self.embedding.weight.dtype
         h = h if dtype == torch.float32 else h.to(dtype)  # autocast casts for float32 weights
-        v = from_levels(to_levels(x, self.levels), self.levels).to(h.dtype)
+        v = from_integers(to_integers(x, self.num_values), self.num_values).to(h.dtype)
         return self.softmax(self.logits(h, v).flatten(1, 2), v)
 
-    def show(self, h: Tensor) -> Tensor:
-        """A draw: see `Likelihood.show`."""
+    def point_estimate(self, h: Tensor) -> Tensor:
+        """A draw: see `Likelihood.point_estimate`."""
         return self.sample(h)
 
     @torch.no_grad()
@@ -141,21 +141,21 @@ class PixelCNNLikelihood(Likelihood):
         dtype = self.embedding.weight.dtype
         x = torch.empty(len(h), self.image_channels, *h.shape[2:], device=h.device, dtype=dtype)
         with torch.autocast(h.device.type, enabled=False):
-            s = placed(h.to(dtype), len(h))
+            s = to_hwbc(h.to(dtype), len(h))
             head = SkipHead(s, self.skip, self.first, self.second)
-            walk = GridWalk([GatedStacks(self.layers, s, head.outputs)], head)
+            decoder = IncrementalDecoder([GatedStacks(self.layers, s, head.outputs)], head)
             weight, bias = Affine.of(self.embedding)
             for i in range(h.shape[2]):
                 for j in range(h.shape[3]):
-                    x[:, :, i, j] = self._draw(walk.logits(), generator)
-                    walk.push(x[:, :, i, j] @ weight + bias)
+                    x[:, :, i, j] = self._draw(decoder.logits(), generator)
+                    decoder.push(x[:, :, i, j] @ weight + bias)
         return x.float()
 
     def _draw(self, f: Tensor, generator: torch.Generator | None) -> Tensor:
         """The values (B, C) of a pixel, channel after channel, from f (B, C · hidden)."""
         assert self.third.bias is not None
-        weight = rearrange(self.third.weight, "(c l) d 1 1 -> c d l", l=self.levels)
-        bias = rearrange(self.third.bias, "(c l) -> c l", l=self.levels)
+        weight = rearrange(self.third.weight, "(c l) d 1 1 -> c d l", l=self.num_values)
+        bias = rearrange(self.third.bias, "(c l) -> c l", l=self.num_values)
         x = f.new_empty(len(f), 0)
         for c, f_c in enumerate(f.chunk(self.image_channels, 1)):
             seen = x @ self.coupling[c, :, :c].T

@@ -26,7 +26,7 @@ from smalti.errors import InputError, first_line
 from smalti.modalities.image.decoding import Picture
 from smalti.modalities.image.idx import find_idx
 from smalti.modalities.image.parquet import parquet_rows
-from smalti.modalities.image.rows import Column, Piece, Rows, TableRows
+from smalti.modalities.image.rows import Column, Rows, Shard, TableRows
 from smalti.spelling import listed, readable
 
 __all__ = ["Found", "find", "logger"]
@@ -301,11 +301,11 @@ def _hub(name: str, columns: tuple[str | None, str | None]) -> Found:
     rows: dict[str, Rows] = {}
     for split, names in chosen.items():
         tables = [splits[each] for each in names]
-        pieces = [
-            Piece(f"{name} ({each})", len(table), table.select_columns)
+        shards = [
+            Shard(f"{name} ({each})", len(table), table.select_columns)
             for each, table in zip(names, tables, strict=True)
         ]
-        rows[split] = TableRows(pieces, tables[0].features, *columns)
+        rows[split] = TableRows(shards, tables[0].features, *columns)
     used = {split for names in chosen.values() for split in names}
     passed = Counter(
         {f"images of the split {split}": len(splits[split]) for split in words if split not in used}

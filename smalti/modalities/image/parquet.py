@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from smalti.counting import counted
 from smalti.errors import InputError, first_line
-from smalti.modalities.image.rows import Piece, Rows, TableRows, holds_images
+from smalti.modalities.image.rows import Rows, Shard, TableRows, holds_images
 from smalti.spelling import readable
 
 if TYPE_CHECKING:
@@ -35,15 +35,15 @@ def parquet_rows(files: list[Path], columns: tuple[str | None, str | None]) -> R
     Raises:
         InputError: If a file cannot be read, or is unlike the first.
     """
-    pieces, features = [], []
+    shards, features = [], []
     for file in files:
         with _reading(file):
             facts, schema = pq.read_metadata(file), pq.read_schema(file)
         _check_size(file, facts)
         length = facts.num_rows
         features.append(_features(file, schema))
-        pieces.append(Piece(readable(file), length, partial(_table, file)))
-    rows = TableRows(pieces, features[0], *columns, folder=files[0].parent)
+        shards.append(Shard(readable(file), length, partial(_table, file)))
+    rows = TableRows(shards, features[0], *columns, folder=files[0].parent)
     for file, other in zip(files, features, strict=True):
         if (
             not holds_images(other.get(rows.image_column))

@@ -16,7 +16,7 @@ from smalti.spelling import readable
 if TYPE_CHECKING:
     from datasets import Dataset, Features
 
-__all__ = ["ArrayRows", "Column", "Piece", "Rows", "TableRows", "holds_images"]
+__all__ = ["ArrayRows", "Column", "Shard", "Rows", "TableRows", "holds_images"]
 
 
 class Column(NamedTuple):
@@ -60,7 +60,7 @@ class ArrayRows(Rows):
         return None if self._labels is None else Column(self._labels.tolist(), None)
 
 
-class Piece(NamedTuple):
+class Shard(NamedTuple):
     """A table, or one of the files that a large table is stored in."""
 
     name: str
@@ -77,7 +77,7 @@ class TableRows(Rows):
         label_column: Name of the column of labels, or None.
 
     Arguments:
-        pieces: The tables.
+        shards: The tables.
         features: Their columns.
         image_column: Name of the column of images; None to find it.
         label_column: Name of the column of labels; None to find it, or to do without.
@@ -89,26 +89,26 @@ class TableRows(Rows):
 
     def __init__(
         self,
-        pieces: Sequence[Piece],
+        shards: Sequence[Shard],
         features: Features,
         image_column: str | None,
         label_column: str | None,
         folder: Path = Path(),
     ) -> None:
-        self._pieces, self._features, self._folder = pieces, features, folder
-        self.image_column = _image_column(features, image_column, pieces[0].name)
-        self.label_column = _label_column(features, label_column, pieces[0].name)
+        self._shards, self._features, self._folder = shards, features, folder
+        self.image_column = _image_column(features, image_column, shards[0].name)
+        self.label_column = _label_column(features, label_column, shards[0].name)
 
     def __len__(self) -> int:
-        return sum(piece.length for piece in self._pieces)
+        return sum(shard.length for shard in self._shards)
 
     def pictures(self) -> Iterator[Picture]:
-        for piece in self._pieces:
-            table = _as_images(piece, self.image_column)
+        for shard in self._shards:
+            table = _as_images(shard, self.image_column)
             first = 0
             for batch in table.iter(batch_size=256):
                 for row, stored in enumerate(batch[self.image_column], start=first):
-                    yield self._picture(stored or {}, f"row {row} of {piece.name}")
+                    yield self._picture(stored or {}, f"row {row} of {shard.name}")
                 first += len(batch[self.image_column])
 
     def _picture(self, stored: dict, name: str) -> Picture:
@@ -124,8 +124,8 @@ class TableRows(Rows):
             return None
         values = [
             value
-            for piece in self._pieces
-            for value in piece.load([self.label_column])[self.label_column]
+            for shard in self._shards
+            for value in shard.load([self.label_column])[self.label_column]
         ]
         if values and all(value is None for value in values):
             return None
@@ -138,17 +138,17 @@ class TableRows(Rows):
         return Column(values, None if names is None else tuple(map(str, names)))
 
 
-def _as_images(piece: Piece, column: str) -> Dataset:
+def _as_images(shard: Shard, column: str) -> Dataset:
     """A column of images, as paths and bytes."""
     from datasets import Image
 
     try:
-        return piece.load([column]).cast_column(column, Image(decode=False))
+        return shard.load([column]).cast_column(column, Image(decode=False))
     except InputError:
         raise
     except Exception as error:  # of metadata that say something else than the column holds
         raise InputError(
-            f"The column {readable(column)} of {piece.name} does not hold images as its metadata "
+            f"The column {readable(column)} of {shard.name} does not hold images as its metadata "
             f"say ({first_line(error)}): write the file again."
         ) from error
 

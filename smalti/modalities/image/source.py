@@ -22,7 +22,7 @@ from torch import Tensor
 from smalti.conditions import Label
 from smalti.data.base import Examples, Source, SplitName, Splits
 from smalti.data.manifest import SPLITS, Manifest, columns
-from smalti.data.splitting import HeldOut, held_out
+from smalti.data.splitting import SplitFractions, held_out
 from smalti.errors import InputError
 from smalti.modalities.image.augmentation import Augmentation
 from smalti.modalities.image.decoding import Crop, Notes, decode
@@ -87,7 +87,7 @@ class Images(Source):
         flip: bool = False,
         columns: Columns = Columns(),  # noqa: B008 (frozen)
         class_names: Sequence[str] | None = None,
-        held_out: HeldOut = HeldOut(),  # noqa: B008 (frozen)
+        held_out: SplitFractions = SplitFractions(),  # noqa: B008 (frozen)
         splits: Literal["names", "none"] = "names",
         range: Range | None = None,
     ) -> None:

@@ -15,13 +15,13 @@ LEVELS = (4, 5, 3)
 
 @pytest.fixture
 def factors() -> torch.Tensor:
-    """Every combination of the levels four times, shuffled."""
+    """Every combination of the values four times, shuffled."""
     grid = torch.cartesian_prod(*map(torch.arange, LEVELS)).repeat(4, 1)
     return grid[torch.randperm(len(grid))]
 
 
 def _rotated(factors: torch.Tensor) -> torch.Tensor:
-    """Two factors of as many levels, turned by 45°, and scaled by what √2 would give."""
+    """Two factors of as many values, turned by 45°, and scaled by what √2 would give."""
     a, b = factors.T
     return torch.stack([a + b, a - b], dim=1).float()
 

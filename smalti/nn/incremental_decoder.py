@@ -1,4 +1,4 @@
-"""Stepping through gated stacks: a position is computed once, from what was kept of those before.
+"""Incremental decoding of gated stacks: each position is computed once, from cached inputs.
 
 The full pass computes every layer at every position, so drawing index after index with it throws
 away all but one of the H·W positions of each pass. Here
@@ -13,12 +13,12 @@ So the cost of an index does not grow with the grid. Weights are laid out once a
 position sees in a cache is one contiguous stretch of memory, and results are written where the next
 step reads them.
 
-A `GridWalk` leads the features of both stacks through the parts of a model, `GatedStacks` and
-others, and a `SkipHead` makes the logits: every model of gated layers walks with these.
+An `IncrementalDecoder` passes the features of both stacks through the cached layers of a model,
+`GatedStacks` and others, and a `SkipHead` makes the logits.
 
 References:
-    Fast Generation for Convolutional Autoregressive Models (Ramachandran et al., 2017),
-    arXiv 1704.06001.
+    Fast Generation for Convolutional Autoregressive Models, P. Ramachandran et al., 2017, arXiv
+    1704.06001.
 """
 
 from __future__ import annotations
@@ -38,18 +38,26 @@ if TYPE_CHECKING:
 
     from smalti.nn.gated import GatedLayer
 
-__all__ = ["Affine", "GatedStacks", "GridPart", "GridWalk", "SkipHead", "matrix", "placed"]
+__all__ = [
+    "Affine",
+    "GatedStacks",
+    "LayerCache",
+    "IncrementalDecoder",
+    "SkipHead",
+    "matrix",
+    "to_hwbc",
+]
 
 
-class GridWalk:
-    """A walk over the positions (i, j) of grids (H, W), whose weights must stay as they are.
+class IncrementalDecoder:
+    """Decodes grids (H, W) position by position (i, j); the weights must not change meanwhile.
 
     Arguments:
-        parts: What the two stacks go through, first to last.
-        head: What makes the logits of what the parts put into it.
+        parts: The cached layers that both stacks pass, first to last.
+        head: Computes the logits from the outputs of the parts.
     """
 
-    def __init__(self, parts: Sequence[GridPart], head: SkipHead) -> None:
+    def __init__(self, parts: Sequence[LayerCache], head: SkipHead) -> None:
         self.parts, self.head = parts, head
         self.rows, self.columns, batch, channels = head.s.shape
         self.e = head.s.new_zeros(batch, channels)  # of the position before
@@ -60,11 +68,11 @@ class GridWalk:
         self._enter_position()
 
     def logits(self) -> Tensor:
-        """(B, K), of the position where the walk stands."""
+        """Returns the logits (B, K) of the current position."""
         return self.head.logits(self.j)
 
     def push(self, e: Tensor) -> None:
-        """Sets what is embedded there, (B, C), and goes on to the next position."""
+        """Sets the embedded index of the current position, (B, C), and moves to the next one."""
         self.e = self.row[self.j] = e
         self.j += 1
         if self.j == self.columns:
@@ -86,22 +94,22 @@ class GridWalk:
             h = part.step(self.i, self.j, h, self.e)
 
 
-class GridPart(ABC):
-    """A part of a model during a walk: what it keeps of earlier positions.
+class LayerCache(ABC):
+    """Abstract: layers of a model that cache the inputs of earlier positions.
 
     Shapes in the comments: B grids of (H, W), C channels.
     """
 
     @abstractmethod
     def enter_row(self, i: int, v: Tensor) -> Tensor:
-        """The vertical stack along row i, v (W, B, C) → v."""
+        """Runs the vertical stack along row i: v (W, B, C) to v."""
 
     @abstractmethod
     def step(self, i: int, j: int, h: Tensor, e: Tensor) -> Tensor:
-        """The horizontal stack at (i, j), h (B, C) → h, with e (B, C) the index before embedded."""
+        """Runs the horizontal stack at (i, j): h (B, C) to h; e (B, C) embeds the index before."""
 
 
-class GatedStacks(GridPart):
+class GatedStacks(LayerCache):
     """Gated layers: L of them, of kernels of width k, r = ⌊k/2⌋.
 
     Arguments:
@@ -130,7 +138,7 @@ class GatedStacks(GridPart):
         self.views = [self._views(j, outputs) for j in range(self.columns)]
 
     def _views(self, j: int, outputs: Sequence[Tensor]) -> list[_Views]:
-        """Where each layer reads and writes at column j; made once, as slicing costs its time."""
+        """Returns where each layer reads and writes at column j; made once, for speed."""
         at = [*self.left[:, :, j + self.reach], self.h]
         return [
             _Views(
@@ -144,7 +152,7 @@ class GatedStacks(GridPart):
         ]
 
     def enter_row(self, i: int, v: Tensor) -> Tensor:
-        """See `GridPart.enter_row`; `gates` along the row, and `above` for the row to come."""
+        """See `LayerCache.enter_row`; fills `gates` for the row, and `above` for the next one."""
         inside = slice(self.reach, self.reach + self.columns)
         for layer, weights in enumerate(self.weights):
             a = self.s[i] @ weights.context.weight + weights.context.bias  # (W, B, 2C)
@@ -157,12 +165,12 @@ class GatedStacks(GridPart):
         return v
 
     def _patches(self, layer: int) -> Tensor:
-        """What the vertical convolution of a layer sees from each position of the row."""
+        """Returns the inputs of the vertical convolution of a layer at each position of the row."""
         windows = self.above[layer].unfold(1, 2 * self.reach + 1, 1)  # (r + 1, W, B, C, k)
         return rearrange(windows, "rows w b c k -> w b (rows k c)")
 
     def step(self, i: int, j: int, h: Tensor, e: Tensor) -> Tensor:
-        """See `GridPart.step`; z, and `left` for the positions to come."""
+        """See `LayerCache.step`; writes z, and `left` for the next positions."""
         views = self.views[j]
         views[0].h.copy_(h)
         for weights, view in zip(self.weights, views, strict=True):
@@ -174,7 +182,7 @@ class GatedStacks(GridPart):
 
 
 class SkipHead:
-    """The logits of a position from the outputs z of all layers, which are kept side by side.
+    """Computes the logits of a position from the outputs z of all layers, kept side by side.
 
     Arguments:
         s: (H, W, B, C), the context map.
@@ -198,11 +206,11 @@ class SkipHead:
         self.skips = s.new_zeros(columns, batch, self.skip.shape[1])  # of s, along the row
 
     def enter_row(self, i: int) -> None:
-        """What s adds along row i."""
+        """Computes the part of the logits that s adds along row i."""
         torch.add(self.s[i] @ self.context.weight, self.context.bias, out=self.skips)
 
     def logits(self, j: int) -> Tensor:
-        """(B, K), at column j of the row."""
+        """Returns the logits (B, K) at column j of the row."""
         x = torch.addmm(self.skips[j], self.z, self.skip)
         x = torch.addmm(self.first.bias, x.relu_(), self.first.weight)
         return torch.addmm(self.second.bias, x.relu_(), self.second.weight)
@@ -226,7 +234,7 @@ class Affine(NamedTuple):
 
     @classmethod
     def of(cls, convolution: nn.Conv2d) -> Affine:
-        """The weights of a convolution."""
+        """Returns the weights of a convolution."""
         assert convolution.bias is not None
         return cls(matrix(convolution), convolution.bias.detach())
 
@@ -255,11 +263,11 @@ class _LayerWeights(NamedTuple):
 
 
 def matrix(convolution: nn.Conv2d) -> Tensor:
-    """The weight of a convolution for patches (rows, columns, channels) flattened: (in, out)."""
+    """Returns the weight of a convolution as a matrix (in, out), for flattened patches."""
     weight = convolution.weight.detach()
     return rearrange(weight, "out c rows k -> (rows k c) out").contiguous()
 
 
-def placed(x: Tensor, batch: int) -> Tensor:
-    """A map (B or 1, C, H, W) as (H, W, B, C), as a walk over B grids reads it."""
+def to_hwbc(x: Tensor, batch: int) -> Tensor:
+    """Rearranges a map (B or 1, C, H, W) to (H, W, B, C), as the decoder of B grids reads it."""
     return rearrange(x, "b c h w -> h w b c").expand(-1, -1, batch, -1).contiguous()

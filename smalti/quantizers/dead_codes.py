@@ -1,4 +1,4 @@
-"""Revival: codewords that nothing falls near are moved to where the vectors are.
+"""The reset of dead codewords: those that nothing falls near move to where the vectors are.
 
 A codeword that is nearest to no vector gets no gradient and no mean, so it stays where it is while
 the encoder moves on: it is dead, and a codebook can end with most of its codewords so. With u_k the
@@ -19,7 +19,7 @@ A dead codeword is put on a vector drawn at random from those that the encoder h
 or beside a codeword in use, drawn by u, with which it then shares what fell on that one. In many
 dimensions only the latter lives: there a vector is nearer to the mean of many others than to any
 single one. The threshold is relative to uniform use, so the same one serves every size of codebook
-and of batch; an absolute count would revive half of a large codebook at every step.
+and of batch; an absolute count would reset half of a large codebook at every step.
 """
 
 from typing import Literal
@@ -29,23 +29,23 @@ from torch import Tensor
 from smalti.artifacts import registered
 from smalti.errors import InputError
 
-__all__ = ["Revival"]
+__all__ = ["DeadCodeReset"]
 
 
 @registered
-class Revival:
+class DeadCodeReset:
     """When a codeword is dead, and how often to look for dead ones.
 
     Arguments:
-        threshold: The least share of vectors a codeword must get to live, as a multiple of 1/K; in
+        threshold: The share of vectors below which a codeword is dead, as a multiple of 1/K; in
             [0, 1).
-        every: Updates from one revival to the next, ≥ 1.
+        every: Updates from one reset to the next, ≥ 1.
         decay: ρ in (0, 1), the share of the old running share that is left when K more vectors
             have come, or at an update with more than K: the memory is of about 1 / (1 − ρ) times K
             vectors, and of as many updates at least.
-        onto: Where dead codewords go: "vectors", or "codewords", which splits those in use.
-        stop_after: The last update at which codewords are revived; None for no end. NSVQ needs a
-            last stretch of training without revival.
+        strategy: Where dead codewords go: "vectors", or "codewords", which splits those in use.
+        stop_after: The last update at which codewords are reset; None for no end. NSVQ needs a
+            last stretch of training without resets.
     """
 
     def __init__(
@@ -54,20 +54,22 @@ class Revival:
         every: int = 10,
         decay: float = 0.95,
         stop_after: int | None = None,
-        onto: Literal["vectors", "codewords"] = "vectors",
+        strategy: Literal["vectors", "codewords"] = "vectors",
     ) -> None:
         if not (0 <= threshold < 1 and every >= 1 and 0 < decay < 1):
             raise InputError(
-                f"Revival takes 0 ≤ threshold < 1, every ≥ 1 and 0 < decay < 1, got {threshold}, "
-                f"{every} and {decay}: the defaults are 0.1, 10 and 0.95."
+                f"DeadCodeReset takes 0 ≤ threshold < 1, every ≥ 1 and 0 < decay < 1, got "
+                f"{threshold}, {every} and {decay}: the defaults are 0.1, 10 and 0.95."
             )
-        if onto not in ("vectors", "codewords"):
-            raise InputError(f'Revival takes onto="vectors" or onto="codewords", got {onto!r}.')
+        if strategy not in ("vectors", "codewords"):
+            raise InputError(
+                f'DeadCodeReset takes strategy="vectors" or strategy="codewords", got {strategy!r}.'
+            )
         self.threshold, self.every = threshold, every
-        self.decay, self.stop_after, self.onto = decay, stop_after, onto
+        self.decay, self.stop_after, self.strategy = decay, stop_after, strategy
 
     def due(self, update: int) -> bool:
-        """Whether codewords are revived at this update, counted from 1."""
+        """Whether codewords are reset at this update, counted from 1."""
         return update % self.every == 0 and (self.stop_after is None or update <= self.stop_after)
 
     def kept(self, vectors: Tensor, size: int) -> Tensor:
@@ -79,7 +81,7 @@ class Revival:
 
         Example:
             >>> import torch
-            >>> Revival(decay=0.5).kept(torch.tensor(32.0), 64)  # twice makes one half
+            >>> DeadCodeReset(decay=0.5).kept(torch.tensor(32.0), 64)  # twice makes one half
             tensor(0.7071)
         """
         return self.decay ** (vectors / size).clamp(max=1.0)
@@ -98,6 +100,6 @@ class Revival:
 
     def __repr__(self) -> str:
         return (
-            f"Revival(threshold={self.threshold}, every={self.every}, decay={self.decay}, "
-            f"stop_after={self.stop_after}, onto={self.onto!r})"
+            f"DeadCodeReset(threshold={self.threshold}, every={self.every}, decay={self.decay}, "
+            f"stop_after={self.stop_after}, strategy={self.strategy!r})"
         )

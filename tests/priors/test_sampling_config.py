@@ -5,7 +5,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from smalti.priors import choose
+from smalti.errors import InputError
+from smalti.priors import sample_from_logits
 
 P = torch.tensor([0.1, 0.4, 0.05, 0.25, 0.2])
 
@@ -14,7 +15,7 @@ def shares(n=40_000, logits=None, **options):
     """How often each index is drawn."""
     logits = P.log() if logits is None else logits
     generator = torch.Generator().manual_seed(0)
-    drawn = choose(logits.expand(n, -1), generator=generator, **options)
+    drawn = sample_from_logits(logits.expand(n, -1), generator=generator, **options)
     return torch.bincount(drawn, minlength=len(logits)) / n
 
 
@@ -56,8 +57,8 @@ def test_top_p_keeps_the_fewest_whose_mass_reaches_p(p, kept):
 
 
 def test_of_equally_likely_ones_the_first_are_kept():
-    assert set(choose(torch.zeros(500, 6), top_k=2).tolist()) == {0, 1}
-    assert set(choose(torch.zeros(500, 6), top_p=0.5).tolist()) == {0, 1, 2}
+    assert set(sample_from_logits(torch.zeros(500, 6), top_k=2).tolist()) == {0, 1}
+    assert set(sample_from_logits(torch.zeros(500, 6), top_p=0.5).tolist()) == {0, 1, 2}
 
 
 def test_top_p_acts_on_what_temperature_and_top_k_left():
@@ -78,7 +79,9 @@ def test_what_has_no_probability_is_never_drawn(seed, k, p, temperature):
     generator = torch.Generator().manual_seed(seed)
     logits = torch.randn(2, 50, 8, generator=generator) * 3
     logits[..., ::2] = -torch.inf
-    drawn = choose(logits, temperature=temperature, top_k=k, top_p=p, generator=generator)
+    drawn = sample_from_logits(
+        logits, temperature=temperature, top_k=k, top_p=p, generator=generator
+    )
     assert drawn.shape == (2, 50) and drawn.dtype == torch.int64
     assert (drawn % 2 == 1).all()
 
@@ -87,3 +90,11 @@ def test_half_precision_logits_are_drawn_from_in_double():
     logits = P.log().bfloat16()
     expected = logits.double().softmax(-1).float()
     torch.testing.assert_close(shares(logits=logits), expected, atol=0.01, rtol=0)
+
+
+def test_a_temperature_beyond_int64_is_taken_and_beyond_float64_refused():
+    generator = torch.Generator().manual_seed(0)
+    drawn = sample_from_logits(torch.zeros(50, 4), temperature=2**64, generator=generator)
+    assert set(drawn.tolist()) == {0, 1, 2, 3}
+    with pytest.raises(InputError, match="finite"):
+        sample_from_logits(torch.zeros(1, 4), temperature=10**400)

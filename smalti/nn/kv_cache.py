@@ -1,8 +1,8 @@
-"""Stepping through attention: what it needs of earlier positions is kept.
+"""Key-value cache: incremental decoding of attention.
 
-Of each attention, the keys and values of all positions before stand in a cache with room for the
-whole grid: a position adds one pair, and looks at those there are. So a step costs the layers of
-one position, and what is looked at: it is linear in the number of positions seen.
+Each attention caches the keys and values of all earlier positions, with room for the whole grid. A
+position adds one pair and attends to those there are. So a step costs the layers of one position
+and the attention itself, which is linear in the number of positions seen.
 
 The pair of a position needs the index there. All that does not depend on it is computed when the
 position is entered, in one product for q, k, v and the gate; the index's part is added when the
@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from smalti.nn.stepping import Affine, GridPart, matrix
+from smalti.nn.incremental_decoder import Affine, LayerCache, matrix
 
 if TYPE_CHECKING:
     from smalti.nn.attention import CausalAttention
@@ -25,13 +25,13 @@ if TYPE_CHECKING:
 __all__ = ["AttentionCache"]
 
 
-class AttentionCache(GridPart):
-    """Causal attention with M heads of d channels, N = H·W positions.
+class AttentionCache(LayerCache):
+    """Caches the keys and values of causal attention: M heads of d channels, N = H·W positions.
 
     Arguments:
         attention: The layer.
-        t: (H, W, B, C), the map of places and the context.
-        output: Where its z goes, (B, C).
+        t: (H, W, B, C), the map of coordinates and context.
+        output: Receives its z, (B, C).
     """
 
     def __init__(self, attention: CausalAttention, t: Tensor, output: Tensor) -> None:
@@ -57,12 +57,12 @@ class AttentionCache(GridPart):
         self.pair = self.whole.unflatten(1, (2, *heads)).movedim(1, 0)  # (2, B, M, d)
 
     def enter_row(self, i: int, v: Tensor) -> Tensor:
-        """See `GridPart.enter_row`; v passes by."""
+        """See `LayerCache.enter_row`; v is returned unchanged."""
         torch.add(self.t[i] @ self.context.weight, self.context.bias, out=self.terms)
         return v
 
     def step(self, i: int, j: int, h: Tensor, e: Tensor) -> Tensor:
-        """See `GridPart.step`."""
+        """See `LayerCache.step`."""
         n = i * self.columns + j
         if n:
             torch.addmm(self.kv, e, self.index, out=self.whole)

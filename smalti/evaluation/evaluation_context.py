@@ -23,7 +23,7 @@ from smalti.data import Batch, Examples, Splits
 from smalti.errors import InputError
 from smalti.evaluation.batches import batches, choose
 from smalti.evaluation.classifier import Classifier, check_classes, train_classifier
-from smalti.evaluation.sampling import decoded, device_of, drawn, schemes
+from smalti.evaluation.sampling import decoded, device_of, drawn, priors_by_name
 from smalti.modalities.image.inception import Inception, load_inception
 from smalti.modalities.image.metrics import ReconstructionQuality
 from smalti.priors import Prior
@@ -34,7 +34,15 @@ from smalti.signals import Signal
 if TYPE_CHECKING:
     from smalti.generation import Model
 
-__all__ = ["Encoded", "Limits", "Material", "Seen", "TokenMaterial", "check_fits", "measuring"]
+__all__ = [
+    "Encoded",
+    "Limits",
+    "EvaluationContext",
+    "EncodedTestSet",
+    "TokenEvaluationContext",
+    "check_fits",
+    "measuring",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -45,10 +53,10 @@ class Limits:
 
     Arguments:
         test: Test examples at most; all where not given.
-        samples: Samples of each scheme for distances between sets.
+        samples: Samples of each prior for distances between sets.
         classifier_steps: Training steps of the classifier; 0 for no classifier and nothing that
             needs it.
-        shown: Samples of each scheme in the report.
+        shown: Samples of each prior in the report.
         batch_size: Images at a time.
         inception: Whether FID and KID are computed where the weights of Inception are there.
         bounded: Test examples for the importance-weighted likelihood of a VAE.
@@ -122,8 +130,8 @@ class Memo:
         return made
 
 
-class Seen(Protocol):
-    """What every kind of material knows of the test set after its way through the model."""
+class EncodedTestSet(Protocol):
+    """What every kind of subject knows of the test set after its way through the model."""
 
     @property
     def quality(self) -> ReconstructionQuality:
@@ -134,7 +142,7 @@ class Seen(Protocol):
         """(N,), on the CPU, or `None`."""
 
 
-class Material(ABC):
+class EvaluationContext(ABC):
     """Abstract: a model, the data it was learned from, and what is made of both to be measured.
 
     Arguments:
@@ -151,7 +159,7 @@ class Material(ABC):
 
     @property
     @abstractmethod
-    def encoded(self) -> Seen:
+    def encoded(self) -> EncodedTestSet:
         """Encodes and reconstructs the test set in one pass.
 
         Raises:
@@ -275,8 +283,8 @@ class Encoded(NamedTuple):
     nll: Tensor | None
 
 
-class TokenMaterial(Material):
-    """The material of a model with tokens.
+class TokenEvaluationContext(EvaluationContext):
+    """The subject of a model with tokens.
 
     Arguments:
         model: Its tokenizer and prior are expected in evaluation mode.
@@ -291,15 +299,15 @@ class TokenMaterial(Material):
     ) -> None:
         super().__init__(splits, limits, seed, device_of(model.tokenizer))
         self.tokenizer, self.prior = model.tokenizer, model.prior
-        self.schemes = schemes(model.prior, histogram)
+        self.priors = priors_by_name(model.prior, histogram)
 
     @property
     def conditional(self) -> list[str]:
-        """See `Material.conditional`."""
-        return [name for name, prior in self.schemes.items() if prior.condition]
+        """See `EvaluationContext.conditional`."""
+        return [name for name, prior in self.priors.items() if prior.condition]
 
     def reconstructed(self, chosen: Tensor) -> Iterator[Tensor]:
-        """See `Material.reconstructed`."""
+        """See `EvaluationContext.reconstructed`."""
         return self.decoded(self.encoded.indices[chosen])
 
     def sampled_sets(self) -> dict[str, Callable[[], Iterator[Tensor]]]:
@@ -308,7 +316,7 @@ class TokenMaterial(Material):
         def of(name: str) -> Callable[[], Iterator[Tensor]]:
             return lambda: self.decoded(self.sampled(name)[: self.compared])
 
-        return {name: of(name) for name in self.schemes}
+        return {name: of(name) for name in self.priors}
 
     def decoded(self, indices: Tensor) -> Iterator[Tensor]:
         """Images of token grids, in batches."""
@@ -332,8 +340,8 @@ class TokenMaterial(Material):
         logger.info("reconstructing %d test images", len(self.test))
         quality, indices, conditions, nll = ReconstructionQuality(), [], [], []
         for x, condition in self.images(self.splits.test, self.test):
-            indices.append(self.tokenizer.tokens(x))
-            quality.update(x, self.tokenizer.signals(indices[-1]))
+            indices.append(self.tokenizer.encode_flat(x))
+            quality.update(x, self.tokenizer.decode_flat(indices[-1]))
             conditions += [] if condition is None else [condition.cpu()]
             if self.tokenizer.likelihood is not None:
                 nll.append(self.tokenizer.nll(x, indices[-1]).cpu())
@@ -344,11 +352,11 @@ class TokenMaterial(Material):
             torch.cat(nll) if nll else None,
         )
 
-    def sampled(self, scheme: str) -> Tensor:
-        """Samples token grids of a scheme, the same conditions for all: to show, or to compare."""
+    def sampled(self, name: str) -> Tensor:
+        """Samples token grids from a prior, the same conditions for all: to show, or to compare."""
 
         def draw() -> Tensor:
-            logger.info("drawing %d samples of the scheme %s", self.drawn_of_each, scheme)
-            return self.drawn(self.schemes[scheme], self.drawn_of_each, self.contexts)
+            logger.info("drawing %d samples from the prior %s", self.drawn_of_each, name)
+            return self.drawn(self.priors[name], self.drawn_of_each, self.contexts)
 
-        return self.kept(f"sampled/{scheme}", draw)
+        return self.kept(f"sampled/{name}", draw)
