@@ -35,7 +35,7 @@ from smalti.modalities.image.pixels import Pixels
 from smalti.priors import PixelCNN
 from smalti.quantizers import EMACodebook, GradientCodebook, VectorQuantizer, codebook_usage
 from smalti.signals import Signal
-from smalti.training.batches import StepSampler
+from smalti.training.batch_order import StepSampler
 from smalti.training.cpu import make_fast
 
 K, D, HIDDEN = 512, 64, 64

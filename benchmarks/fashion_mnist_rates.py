@@ -19,7 +19,7 @@ import torch
 from smalti.artifacts import load_model
 from smalti.recipes import schema
 from smalti.runs import fit
-from smalti.training.batches import evaluation_loader
+from smalti.training.batch_order import evaluation_loader
 
 
 def validation_error(rate: float, batch: int, images: int, data: list[str]) -> float:

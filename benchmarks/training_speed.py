@@ -27,7 +27,7 @@ from smalti.modalities.image.pixels import Pixels
 from smalti.quantizers import EMACodebook, VectorQuantizer
 from smalti.signals import Signal
 from smalti.training import Hardware, TokenizerObjective, TokenizerStage, Training, train
-from smalti.training.batches import StepSampler
+from smalti.training.batch_order import StepSampler
 from smalti.training.cpu import make_fast
 
 

@@ -36,7 +36,7 @@ from smalti.modalities.image import Images
 from smalti.modalities.image.pixels import Pixels
 from smalti.signals import Signal
 from smalti.training import ContinuousObjective
-from smalti.training.batches import StepSampler
+from smalti.training.batch_order import StepSampler
 from smalti.training.cpu import make_fast
 
 D, FEATURES, HIDDEN = 16, 16, 32

@@ -29,7 +29,7 @@ from smalti.errors import InputError
 from smalti.files import atomic_file, write_text
 from smalti.outputs import MARK, check_file, output
 from smalti.training import Cosine
-from smalti.training.batches import StepSampler
+from smalti.training.batch_order import StepSampler
 from smalti.training.cpu import make_fast
 
 __all__ = ["Options", "Rows", "fit", "options", "save", "say", "summary"]

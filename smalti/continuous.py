@@ -29,7 +29,7 @@ from smalti.losses.likelihoods import Gaussian
 from smalti.recipes.schema import AutoencoderRecipe, Recipe
 from smalti.signals import Signal
 from smalti.training import ContinuousObjective, ContinuousStage, train
-from smalti.training.batches import evaluation_loader
+from smalti.training.batch_order import evaluation_loader
 from smalti.training.processes import is_first, wait_for_all
 
 __all__ = ["build", "build_objective", "fit", "summarise", "dry_run"]

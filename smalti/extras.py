@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from types import ModuleType
 
@@ -77,7 +78,7 @@ class _Loader(SourceFileLoader):
             raise explained(error, module.__name__) from error.__cause__
 
 
-class _Finder:
+class _Finder(MetaPathFinder):
     """Finds modules as Python does, and has `_Loader` load those of smalti."""
 
     @classmethod

@@ -101,14 +101,13 @@ class Run:
 
     def read_config(self) -> dict[str, Any]:
         """Reads the resolved configuration."""
-        damaged = f"{self.config} is damaged: restore it, or fit to another --out."
         try:
             config = safe_yaml.read(self.config)
         except InputError as error:
-            raise InputError(damaged) from error
-        if not isinstance(config, dict) or "data" not in config:
-            raise InputError(damaged)
-        return config
+            raise InputError(
+                f"{self.config} is damaged: restore it, or fit to another --out."
+            ) from error
+        return config if isinstance(config, dict) else {}
 
     def priors(self, levels: int) -> list[Path]:
         """Returns the folder of the prior of each level, coarse to fine."""

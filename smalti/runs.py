@@ -63,7 +63,7 @@ from smalti.training import (
     check_hardware,
     train,
 )
-from smalti.training.batches import evaluation_loader
+from smalti.training.batch_order import evaluation_loader
 from smalti.training.cpu import make_fast
 from smalti.training.processes import is_first, wait_for_all
 from smalti.training.threads import settle_threads

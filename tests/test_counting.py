@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import smalti
-from smalti.commands.pictures import Pictures
+from smalti.commands.picture_output import Pictures
 from smalti.counting import counted
 
 ALONE = re.compile(r"\{(?:len\([^{}]*\)|n)\} (?:images|labels|examples|names|tensors)\b")

@@ -14,7 +14,7 @@ from PIL import Image
 import smalti
 from smalti.cli import COMMANDS, main
 from smalti.errors import InputError
-from smalti.modalities.image.files import read_partial_image
+from smalti.modalities.image.image_files import read_partial_image
 from smalti.recipes import schema
 from smalti.signals import Signal
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import re
 import tomllib
@@ -125,7 +124,3 @@ def test_the_packages_of_each_extra_are_those_of_the_project():
         names = [Requirement(text).name for text in project["optional-dependencies"][extra]]
         modules = [IMPORTED_AS.get(name, name.replace("-", "_")) for name in names]
         assert sorted(set(modules) - {"smalti"}) == sorted(packages)
-
-
-def test_smalti_leaves_the_import_caches_of_python_usable():
-    importlib.invalidate_caches()  # asks all that find modules, smalti's own too

@@ -19,7 +19,7 @@ from mistakes import mistake
 from smalti.artifacts import load_model, save_model
 from smalti.cli import main
 from smalti.commands.evaluate import check_report
-from smalti.commands.pictures import Pictures
+from smalti.commands.picture_output import Pictures
 from smalti.comparison import Comparison, Outcome
 from smalti.errors import InputError
 from smalti.evaluation.report import Picture, Report

@@ -18,7 +18,7 @@ from jsonargparse import ArgumentError, ArgumentParser
 from torch import Tensor
 
 from smalti.errors import InputError
-from smalti.modalities.image.files import read_images
+from smalti.modalities.image.image_files import read_images
 from smalti.recipes.safe_yaml import WITHIN_BOUNDS
 from smalti.runs import examples_of
 from smalti.spelling import as_text, readable

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from smalti.commands.common import call
-from smalti.commands.pictures import Pictures
+from smalti.commands.picture_output import Pictures
 from smalti.errors import InputError
 from smalti.generation import ContinuousModel, load
 from smalti.latents import read_latents

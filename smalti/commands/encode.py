@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from smalti.commands.common import call, range_of
 from smalti.generation import ContinuousModel, load
 from smalti.latents import write_latents
-from smalti.modalities.image.files import read_images
+from smalti.modalities.image.image_files import read_images
 from smalti.outputs import output
 from smalti.tokens import TokenGrids, write_tokens
 

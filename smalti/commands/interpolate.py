@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from smalti.commands.common import call, named_images
-from smalti.commands.pictures import Pictures
+from smalti.commands.picture_output import Pictures
 from smalti.counting import counted
 from smalti.errors import InputError
 from smalti.generation import load

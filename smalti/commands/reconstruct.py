@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import torch
 
 from smalti.commands.common import call, range_of
-from smalti.commands.pictures import Pictures
+from smalti.commands.picture_output import Pictures
 from smalti.errors import InputError
 from smalti.generation import load
-from smalti.modalities.image.files import read_images
+from smalti.modalities.image.image_files import read_images
 from smalti.modalities.image.metrics import psnr
 
 __all__ = ["run"]

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from smalti.commands.common import call, range_of
-from smalti.commands.pictures import Pictures
+from smalti.commands.picture_output import Pictures
 from smalti.errors import InputError
 from smalti.generation import ContinuousModel, Model, load
-from smalti.modalities.image.files import read_partial_image
+from smalti.modalities.image.image_files import read_partial_image
 
 __all__ = ["run"]
 

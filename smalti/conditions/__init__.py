@@ -1,7 +1,7 @@
 """Conditions: what the samples of a prior are asked to be."""
 
-from smalti.conditions.base import Condition
 from smalti.conditions.coarse_tokens import CoarseTokens
+from smalti.conditions.condition import Condition
 from smalti.conditions.label import Label
 from smalti.conditions.time_of_day import TimeOfDay
 

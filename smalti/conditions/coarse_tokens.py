@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from smalti.artifacts import registered
-from smalti.conditions.base import Condition
+from smalti.conditions.condition import Condition
 from smalti.errors import InputError
 
 __all__ = ["CoarseTokens"]

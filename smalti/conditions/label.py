@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from smalti.artifacts import registered
-from smalti.conditions.base import Condition, check_shape
+from smalti.conditions.condition import Condition, check_shape
 from smalti.counting import counted
 from smalti.errors import InputError
 from smalti.spelling import as_text, label_name, listed, readable

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from smalti.artifacts import registered
-from smalti.conditions.base import Condition, check_shape
+from smalti.conditions.condition import Condition, check_shape
 from smalti.errors import InputError
 
 __all__ = ["TimeOfDay"]

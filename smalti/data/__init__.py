@@ -1,6 +1,6 @@
 """Data: what is the same for all kinds: sources, their splits, and examples."""
 
-from smalti.data.base import Batch, Examples, FactorizedSource, Source, SplitName, Splits
+from smalti.data.source import Batch, Examples, FactorizedSource, Source, SplitName, Splits
 from smalti.data.splitting import SplitFractions
 
 __all__ = [

@@ -18,8 +18,8 @@ import torch
 from torch import Tensor
 
 from smalti.conditions import Label
-from smalti.data.base import Batch, Examples, Splits
 from smalti.data.manifest import SPLITS, Manifest, columns, essential
+from smalti.data.source import Batch, Examples, Splits
 from smalti.data.splitting import SIZE, fingerprint
 
 __all__ = ["Comparison", "describe", "merge", "select"]

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from smalti.data.base import Batch, Examples
+from smalti.data.source import Batch, Examples
 
 __all__ = ["batches", "choose", "pieces"]
 

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from smalti.quantizers import count_indices, perplexity
-from smalti.quantizers.base import check_indices
+from smalti.quantizers.quantizer import check_indices
 from smalti.reporting.figures import Figure, figure, number
 
 __all__ = ["codebook_figures", "codeword_counts"]

@@ -23,7 +23,7 @@ from smalti.data import Batch, Examples, Splits
 from smalti.errors import InputError
 from smalti.evaluation.batches import batches, choose
 from smalti.evaluation.classifier import Classifier, check_classes, train_classifier
-from smalti.evaluation.sampling import decoded, device_of, drawn, priors_by_name
+from smalti.evaluation.samples import decoded, device_of, drawn, priors_by_name
 from smalti.modalities.image.inception import Inception, load_inception
 from smalti.modalities.image.metrics import ReconstructionQuality
 from smalti.priors import Prior

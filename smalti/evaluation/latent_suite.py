@@ -25,7 +25,7 @@ from smalti.data import Splits
 from smalti.errors import InputError
 from smalti.evaluation.curves import plot_dimensions
 from smalti.evaluation.evaluation_context import Limits, check_fits, measuring
-from smalti.evaluation.latents import LatentEvaluationContext, bound_figures, latent_figures
+from smalti.evaluation.latent_context import LatentEvaluationContext, bound_figures, latent_figures
 from smalti.evaluation.report import Picture, Report
 from smalti.evaluation.sections import (
     data_facts,

@@ -17,7 +17,7 @@ from smalti.arguments import a_number, a_whole_number
 from smalti.artifacts import load_model
 from smalti.autoencoders import ContinuousAutoencoder
 from smalti.errors import InputError
-from smalti.generation.inputs import check_room, generator_of, pieces
+from smalti.generation.checks import check_room, generator_of, pieces
 from smalti.runs import Run
 from smalti.signals import Signal
 

@@ -26,7 +26,7 @@ from smalti.autoencoders import Tokenizer
 from smalti.conditions import Condition
 from smalti.counting import counted
 from smalti.errors import InputError
-from smalti.generation.inputs import BATCH, check_room, generator_of, pieces
+from smalti.generation.checks import BATCH, check_room, generator_of, pieces
 from smalti.priors import Cascade, Histogram, Prior, Uniform
 from smalti.runs import Run, load_prior
 from smalti.signals import Signal

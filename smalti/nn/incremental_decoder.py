@@ -36,7 +36,7 @@ from smalti.nn.gate import gate
 if TYPE_CHECKING:
     from torch import nn
 
-    from smalti.nn.gated import GatedLayer
+    from smalti.nn.gated_layers import GatedLayer
 
 __all__ = [
     "Affine",

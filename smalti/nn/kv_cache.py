@@ -20,7 +20,7 @@ from torch.nn import functional as F
 from smalti.nn.incremental_decoder import Affine, LayerCache, matrix
 
 if TYPE_CHECKING:
-    from smalti.nn.attention import CausalAttention
+    from smalti.nn.causal_attention import CausalAttention
 
 __all__ = ["AttentionCache"]
 

@@ -1,12 +1,12 @@
 """Priors: distributions over grids of indices. Integers in, integers out."""
 
-from smalti.priors.attention import PixelSNAIL
 from smalti.priors.autoregressive import AutoregressivePrior, Stepper
 from smalti.priors.base import Prior, TractablePrior
 from smalti.priors.cascade import Cascade, uniform_like
 from smalti.priors.depth import DepthPixelCNN
 from smalti.priors.empirical import Histogram, Uniform
 from smalti.priors.pixelcnn import PixelCNN
+from smalti.priors.pixelsnail import PixelSNAIL
 from smalti.priors.sampling import SamplingConfig, sample_from_logits
 
 __all__ = [

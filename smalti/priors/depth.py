@@ -36,10 +36,10 @@ from smalti.artifacts import registered
 from smalti.conditions import Condition
 from smalti.errors import InputError
 from smalti.nn.embeddings import DepthEmbedding
-from smalti.nn.gated import for_relu
+from smalti.nn.gated_layers import for_relu
 from smalti.nn.incremental_decoder import IncrementalDecoder
 from smalti.priors.autoregressive import Stepper
-from smalti.priors.gated import GatedPrior
+from smalti.priors.gated_prior import GatedPrior
 
 __all__ = ["DepthHead", "DepthPixelCNN", "DepthStepper"]
 

@@ -29,8 +29,8 @@ from torch import Tensor, nn
 
 from smalti.artifacts import registered
 from smalti.conditions import Condition
-from smalti.nn.gated import for_relu
-from smalti.priors.gated import GatedPrior, rows_and_columns
+from smalti.nn.gated_layers import for_relu
+from smalti.priors.gated_prior import GatedPrior, rows_and_columns
 from smalti.priors.incremental import GridStepper
 
 __all__ = ["PixelCNN"]

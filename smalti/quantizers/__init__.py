@@ -1,7 +1,6 @@
 """Quantizers: vectors (..., D) to indices and back."""
 
 from smalti.quantizers.assignment import Assignment, Nearest, Stochastic
-from smalti.quantizers.base import Quantized, Quantizer
 from smalti.quantizers.binary_spherical import BinarySphericalQuantizer
 from smalti.quantizers.codebooks import Codebook, EMACodebook, GradientCodebook, TransformedCodebook
 from smalti.quantizers.dead_codes import DeadCodeReset
@@ -26,6 +25,7 @@ from smalti.quantizers.lookup_free import LookupFreeQuantizer
 from smalti.quantizers.multiscale import MultiScaleQuantizer
 from smalti.quantizers.product import ProductQuantizer
 from smalti.quantizers.projected import ProjectedQuantizer, ScaledQuantizer
+from smalti.quantizers.quantizer import Quantized, Quantizer
 from smalti.quantizers.regularisers import Entropy, Orthogonality, Regulariser
 from smalti.quantizers.residual import ResidualQuantizer
 from smalti.quantizers.search import nearest

@@ -31,7 +31,10 @@ import torch
 from torch import Tensor
 
 from smalti.errors import InputError
-from smalti.quantizers.base import (
+from smalti.quantizers.entropies import bit_entropy, entropy_deficit
+from smalti.quantizers.estimators import straight_through
+from smalti.quantizers.means import masked_mean, mean_square
+from smalti.quantizers.quantizer import (
     Quantized,
     Quantizer,
     check_indices,
@@ -39,9 +42,6 @@ from smalti.quantizers.base import (
     prepare_input,
     whole,
 )
-from smalti.quantizers.entropies import bit_entropy, entropy_deficit
-from smalti.quantizers.estimators import straight_through
-from smalti.quantizers.means import masked_mean, mean_square
 
 __all__ = ["BinaryQuantizer"]
 

@@ -26,8 +26,8 @@ import torch
 from torch import Tensor, nn
 
 from smalti.errors import InputError
-from smalti.quantizers.base import Quantized, Quantizer
 from smalti.quantizers.estimators import Estimator, StraightThrough, straight_through
+from smalti.quantizers.quantizer import Quantized, Quantizer
 
 __all__ = ["ComposedQuantizer", "SummedQuantizer", "combine", "distinct", "flat"]
 

@@ -35,7 +35,8 @@ from torch import Tensor
 
 from smalti.artifacts import registered
 from smalti.errors import InputError
-from smalti.quantizers.base import (
+from smalti.quantizers.estimators import straight_through
+from smalti.quantizers.quantizer import (
     Quantized,
     Quantizer,
     check_indices,
@@ -44,7 +45,6 @@ from smalti.quantizers.base import (
     prepare_input,
     whole,
 )
-from smalti.quantizers.estimators import straight_through
 
 __all__ = ["Bound", "FiniteScalarQuantizer", "ShiftedBound", "SymmetricBound"]
 

@@ -33,7 +33,8 @@ from torch.nn import functional as F
 
 from smalti.artifacts import registered
 from smalti.errors import InputError
-from smalti.quantizers.base import (
+from smalti.quantizers.means import masked_mean
+from smalti.quantizers.quantizer import (
     Quantized,
     Quantizer,
     check_indices,
@@ -42,7 +43,6 @@ from smalti.quantizers.base import (
     prepare_input,
     whole,
 )
-from smalti.quantizers.means import masked_mean
 from smalti.quantizers.unit_vectors import shortened
 
 __all__ = ["Annealing", "GumbelQuantizer"]

@@ -37,7 +37,6 @@ from torch.nn import functional as F
 from smalti.artifacts import registered
 from smalti.errors import InputError
 from smalti.nn.precision import KeepsFloat32
-from smalti.quantizers.base import Quantized, Quantizer, check_vectors, prepare_input, settled
 from smalti.quantizers.composed import (
     Losses,
     SummedQuantizer,
@@ -50,6 +49,7 @@ from smalti.quantizers.composed import (
 )
 from smalti.quantizers.estimators import Estimator
 from smalti.quantizers.means import mean_square
+from smalti.quantizers.quantizer import Quantized, Quantizer, check_vectors, prepare_input, settled
 
 __all__ = ["MultiScaleQuantizer"]
 

@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 
 from smalti.artifacts import registered
-from smalti.quantizers.base import Quantized, Quantizer, check_mask, check_vectors
 from smalti.quantizers.composed import (
     ComposedQuantizer,
     check_per_vector,
@@ -23,6 +22,7 @@ from smalti.quantizers.composed import (
     flat,
     unflat,
 )
+from smalti.quantizers.quantizer import Quantized, Quantizer, check_mask, check_vectors
 
 __all__ = ["ProductQuantizer"]
 

@@ -20,8 +20,8 @@ from torch.nn import functional as F
 
 from smalti.artifacts import registered
 from smalti.errors import InputError
-from smalti.quantizers.base import Quantized, Quantizer, prepare_input
 from smalti.quantizers.composed import ComposedQuantizer
+from smalti.quantizers.quantizer import Quantized, Quantizer, prepare_input
 
 __all__ = ["ProjectedQuantizer", "ScaledQuantizer"]
 

@@ -32,7 +32,6 @@ from torch import Tensor
 
 from smalti.artifacts import registered
 from smalti.errors import InputError
-from smalti.quantizers.base import Quantized, Quantizer, prepare_input, settled
 from smalti.quantizers.composed import (
     Losses,
     SummedQuantizer,
@@ -46,6 +45,7 @@ from smalti.quantizers.composed import (
 )
 from smalti.quantizers.estimators import Estimator
 from smalti.quantizers.means import mean_square
+from smalti.quantizers.quantizer import Quantized, Quantizer, prepare_input, settled
 
 __all__ = ["ResidualQuantizer"]
 

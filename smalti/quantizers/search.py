@@ -39,7 +39,7 @@ from smalti.errors import InputError
 from smalti.quantizers.exact import exact_nearest
 from smalti.quantizers.native import native_nearest
 from smalti.quantizers.screening import Part, can_screen
-from smalti.quantizers.threads import alone, spread
+from smalti.quantizers.search_threads import alone, spread
 from smalti.quantizers.tiles import GROUP, TILE, frame_of, in_tiles
 
 # A build of torch without CUDA never needs Triton, which takes its time to import.

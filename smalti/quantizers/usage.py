@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from smalti.errors import InputError
-from smalti.quantizers.base import check_indices
+from smalti.quantizers.quantizer import check_indices
 
 __all__ = ["codebook_usage", "count_indices", "perplexity", "usage"]
 

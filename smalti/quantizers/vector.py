@@ -28,7 +28,13 @@ from smalti.artifacts import registered
 from smalti.errors import InputError
 from smalti.nn.precision import KeepsFloat32
 from smalti.quantizers.assignment import Assignment, Nearest
-from smalti.quantizers.base import (
+from smalti.quantizers.codebooks import Codebook
+from smalti.quantizers.collectives import broadcast
+from smalti.quantizers.dead_codes import DeadCodeReset
+from smalti.quantizers.estimators import Estimator, StraightThrough, straight_through
+from smalti.quantizers.geometry import Euclidean, Geometry
+from smalti.quantizers.means import mean_square
+from smalti.quantizers.quantizer import (
     Quantized,
     Quantizer,
     check_indices,
@@ -37,12 +43,6 @@ from smalti.quantizers.base import (
     prepare_input,
     whole,
 )
-from smalti.quantizers.codebooks import Codebook
-from smalti.quantizers.collectives import broadcast
-from smalti.quantizers.dead_codes import DeadCodeReset
-from smalti.quantizers.estimators import Estimator, StraightThrough, straight_through
-from smalti.quantizers.geometry import Euclidean, Geometry
-from smalti.quantizers.means import mean_square
 from smalti.quantizers.regularisers import Regulariser
 from smalti.quantizers.search import some_nearest
 from smalti.quantizers.statistics import BatchStatistics, ReducedStatistics, recomputing

@@ -27,8 +27,8 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 
 from smalti.conditions import TimeOfDay
-from smalti.data.base import Batch, Examples, FactorizedSource, SplitName, Splits
 from smalti.data.progress import progress
+from smalti.data.source import Batch, Examples, FactorizedSource, SplitName, Splits
 from smalti.errors import InputError
 from smalti.memory import check_memory
 from smalti.modalities.image.pixels import Pixels, to_float

@@ -26,8 +26,8 @@ from torch import Tensor
 from smalti.conditions import Label
 from smalti.counting import counted
 from smalti.data import SplitFractions
-from smalti.data.base import Examples, FactorizedSource, SplitName, Splits
 from smalti.data.progress import progress
+from smalti.data.source import Examples, FactorizedSource, SplitName, Splits
 from smalti.errors import InputError
 from smalti.modalities.image.pixels import Pixels
 from smalti.signals import Signal

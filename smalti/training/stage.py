@@ -22,7 +22,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from smalti.checksums import own
 from smalti.errors import InputError
-from smalti.training.batches import StepSampler, evaluation_loader, training_loader
+from smalti.training.batch_order import StepSampler, evaluation_loader, training_loader
 from smalti.training.schedules import Constant, Schedule
 
 __all__ = ["Stage", "Training"]

@@ -18,7 +18,7 @@ from smalti import runs
 from smalti.building import build_tokenizer
 from smalti.cli import main
 from smalti.comparison import METHODS, Comparison, Outcome, gaussian, head_to_head
-from smalti.comparison.gaussian import bound
+from smalti.comparison.gaussian_source import bound
 from smalti.errors import InputError
 from smalti.quantizers import VectorQuantizer
 from smalti.recipes import schema
@@ -118,7 +118,7 @@ def test_every_method_has_as_many_codewords_as_the_rate_allows(bits):
 
 def test_no_method_passes_the_bound_and_codebooks_come_near():
     comparison = gaussian(list(METHODS), bits=[6], seeds=1, steps=20)
-    found = {one.method: one.figures["MSE a dimension"] for one in comparison.outcomes}
+    found = {one.method: one.figures["MSE per dimension"] for one in comparison.outcomes}
     assert all(value > bound(6) for value in found.values())
     assert max(found["ema"], found["ste"], found["nsvq"]) < 1  # 1 is what a single codeword has
     assert all(len(one.curve) == 20 for one in comparison.outcomes)
@@ -132,7 +132,7 @@ def test_on_gaussian_vectors_dead_codewords_live_again():
 def test_the_gaussian_comparison_repeats_itself():
     first, second = (gaussian(["ema", "nsvq"], bits=[4], seeds=2, steps=5) for _ in range(2))
     for one, other in zip(first.outcomes, second.outcomes, strict=True):
-        assert one.figures["MSE a dimension"] == other.figures["MSE a dimension"]
+        assert one.figures["MSE per dimension"] == other.figures["MSE per dimension"]
         assert one.figures["perplexity"] == other.figures["perplexity"]
     assert first.outcomes[0].figures != first.outcomes[2].figures  # another seed
 

@@ -18,7 +18,7 @@ from PIL import Image
 
 from smalti.errors import InputError
 from smalti.modalities.image import Images, read_image
-from smalti.modalities.image.files import read_images, read_partial_image
+from smalti.modalities.image.image_files import read_images, read_partial_image
 from smalti.signals import Signal
 
 

@@ -213,14 +213,6 @@ def test_one_file_is_read_in_the_range_of_models(tmp_path):
     assert read_image(path, (8, 8), 1).shape == (1, 8, 8)
 
 
-def test_of_a_file_with_several_frames_the_first_is_taken_and_said(tmp_path, caplog):
-    more = [Image.new("L", (24, 16), 200)]
-    Image.new("L", (24, 16), 90).save(tmp_path / "a.gif", save_all=True, append_images=more)
-    x = read_image(tmp_path / "a.gif", (16, 24), 1)
-    assert bool((((x + 1) * 127.5).round() == 90).all())
-    assert "a.gif has several frames, of which the first is taken" in caplog.text
-
-
 @pytest.mark.parametrize("name", ["nothing.png", "broken.png", "."])
 def test_one_file_that_cannot_be_read_is_an_input_error(tmp_path, name):
     (tmp_path / "broken.png").write_bytes(_file(PLAIN)[:60])

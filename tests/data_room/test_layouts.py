@@ -217,7 +217,7 @@ def test_given_test_images_are_never_trained_on_and_all_is_said(tmp_path, caplog
 def test_packed_files_are_named_among_what_is_passed_over(tmp_path, caplog):
     _set(tmp_path)
     (tmp_path / "test.zip").write_bytes(b"PK")
-    with caplog.at_level(logging.INFO, "smalti.data.finding"):
+    with caplog.at_level(logging.INFO, "smalti.modalities.image.finding"):
         Images(str(tmp_path), 4).load()
     assert "passed over: .zip files, which are not unpacked (1)" in caplog.messages
 

@@ -20,7 +20,7 @@ from smalti.errors import InputError
 from smalti.generation import Model
 from smalti.modalities.image import Images, file_decoding, read_image
 from smalti.modalities.image.decoding import Picture, decode
-from smalti.modalities.image.files import read_images, read_partial_image
+from smalti.modalities.image.image_files import read_images, read_partial_image
 from smalti.modalities.image.pixel_range import UnknownRange
 from smalti.runs import Run
 from smalti.signals import Signal

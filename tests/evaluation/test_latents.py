@@ -13,7 +13,7 @@ from tiny_models import LABELS, tiny_splits
 from small_autoencoders import assemble, linear_gaussian
 from smalti.data import Batch, Examples, Splits
 from smalti.evaluation import Limits, evaluate_latents
-from smalti.evaluation.latents import LatentEvaluationContext, bound_figures, latent_figures
+from smalti.evaluation.latent_context import LatentEvaluationContext, bound_figures, latent_figures
 from smalti.reporting.figures import is_figure
 
 LIMITS = Limits(samples=12, classifier_steps=3, shown=4, batch_size=10, bounded=8, importance=5)

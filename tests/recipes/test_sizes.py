@@ -10,7 +10,7 @@ import torch
 
 from smalti import estimates, memory, runs
 from smalti.errors import InputError
-from smalti.generation.inputs import check_room
+from smalti.generation.checks import check_room
 from smalti.quantizers import EMACodebook, VectorQuantizer
 from smalti.recipes import schema
 from smalti.recipes.sizes import bytes_of, check_parts

@@ -6,7 +6,7 @@ from itertools import islice
 
 import pytest
 
-from smalti.training.batches import StepSampler
+from smalti.training.batch_order import StepSampler
 
 
 def take(count: int, **options) -> list[list[int]]:

@@ -14,14 +14,14 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from smalti.artifacts import registered
-from smalti.losses.likelihoods.base import Likelihood, LikelihoodOutput, uniform
+from smalti.losses.likelihoods.likelihood import Likelihood, LikelihoodOutput, uniform
 
 __all__ = ["Bernoulli"]
 
 
 @registered
 class Bernoulli(Likelihood):
-    """One coin a dimension: h is its logit.
+    """One coin per dimension: h is its logit.
 
     Example:
         >>> white = torch.ones(1, 1, 2, 2)

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from smalti.artifacts import registered
 from smalti.errors import InputError
-from smalti.losses.likelihoods.base import Likelihood, LikelihoodOutput
+from smalti.losses.likelihoods.likelihood import Likelihood, LikelihoodOutput
 
 __all__ = ["Gaussian"]
 

@@ -31,7 +31,7 @@ from torch.nn import functional as F
 
 from smalti.artifacts import registered
 from smalti.errors import InputError
-from smalti.losses.likelihoods.base import (
+from smalti.losses.likelihoods.likelihood import (
     Likelihood,
     LikelihoodOutput,
     from_integers,

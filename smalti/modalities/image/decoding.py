@@ -121,8 +121,6 @@ def read_image(
         raise InputError(
             f"{name} cannot be read as an image ({reason(error)}): replace it."
         ) from error
-    if statistics.animated:
-        logger.warning("%s has several frames, of which the first is taken.", name)
     if 0 < statistics.highest < HALF:
         logger.warning(
             "%s has 16 bits, of which 65535 is taken for white: its largest is %d.",

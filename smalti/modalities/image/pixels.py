@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from smalti.data.base import Batch, Examples
+from smalti.data.source import Batch, Examples
 
 __all__ = ["Pixels", "to_float"]
 

@@ -20,8 +20,8 @@ import torch
 from torch import Tensor
 
 from smalti.conditions import Label
-from smalti.data.base import Examples, Source, SplitName, Splits
 from smalti.data.manifest import SPLITS, Manifest, columns
+from smalti.data.source import Examples, Source, SplitName, Splits
 from smalti.data.splitting import SplitFractions, held_out
 from smalti.errors import InputError
 from smalti.modalities.image.augmentation import Augmentation

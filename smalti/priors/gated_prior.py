@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from smalti.conditions import Condition
 from smalti.errors import InputError
 from smalti.nn.embeddings import DepthEmbedding
-from smalti.nn.gated import check_stacks, features, gated_layers
+from smalti.nn.gated_layers import check_stacks, features, gated_layers
 from smalti.nn.incremental_decoder import GatedStacks, LayerCache, SkipHead, to_hwbc
 from smalti.priors.autoregressive import AutoregressivePrior
 from smalti.priors.context import context_map

@@ -26,14 +26,14 @@ from torch import Tensor, nn
 from smalti.artifacts import registered
 from smalti.conditions import Condition
 from smalti.errors import InputError
-from smalti.nn.attention import CausalAttention
-from smalti.nn.gated import GatedLayer, check_dropout, for_relu
+from smalti.nn.causal_attention import CausalAttention
+from smalti.nn.gated_layers import GatedLayer, check_dropout, for_relu
 from smalti.nn.incremental_decoder import GatedStacks, LayerCache, SkipHead, to_hwbc
 from smalti.nn.kv_cache import AttentionCache
 from smalti.nn.masked import shift_down, shift_right
 from smalti.priors.autoregressive import AutoregressivePrior
 from smalti.priors.context import context_map
-from smalti.priors.gated import rows_and_columns
+from smalti.priors.gated_prior import rows_and_columns
 from smalti.priors.incremental import GridStepper
 
 __all__ = ["PixelSNAIL", "SnailBlock"]

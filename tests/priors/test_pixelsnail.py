@@ -6,7 +6,7 @@ from torch.nn import functional as F
 
 from smalti.conditions import CoarseTokens, Label, TimeOfDay
 from smalti.errors import InputError
-from smalti.nn.attention import CausalAttention
+from smalti.nn.causal_attention import CausalAttention
 from smalti.nn.gate import gate
 from smalti.priors import PixelCNN, PixelSNAIL
 from walks import context_for, follows_the_full_pass, large, sees_the_past_and_nothing_else

@@ -36,7 +36,7 @@ __all__ = ["bound", "gaussian"]
 DIM, BATCH, RATE = 128, 1024, 3e-3
 VALIDATION, TEST = 4096, 65_536  # vectors
 POINTS = 20  # of a curve
-DISTORTION = "MSE a dimension"
+DISTORTION = "MSE per dimension"
 FIGURES = (DISTORTION, "usage", "perplexity", "seconds")
 
 

@@ -3,12 +3,12 @@
     loss = reconstruction + beta(step) · Σ_d max(kl_d, λ) / dims
 
 For a VAE the reconstruction is −log p(x | z) and kl_d are the nats that latent dimension d holds,
-both a dimension of the signal (of which there are `dims`); with beta = 1 and λ = 0 the loss is then
-the negative ELBO. Other weights make the beta-VAE: above 1, latents are pressed to be independent
-and to hold little; beta may also rise linearly from 0 (warm-up), so that latents are of use to the
-decoder before they are paid for. Free bits leave the first λ nats of each latent dimension unpaid
-and without gradient, on the mean over the batch. Without beta nothing but the weight of one term
-changes: beta-VAE is an objective and not a model.
+both per dimension of the signal (of which there are `dims`); with beta = 1 and λ = 0 the loss is
+then the negative ELBO. Other weights make the beta-VAE: above 1, latents are pressed to be
+independent and to hold little; beta may also rise linearly from 0 (warm-up), so that latents are of
+use to the decoder before they are paid for. Free bits leave the first λ nats of each latent
+dimension unpaid and without gradient, on the mean over the batch. Without beta nothing but the
+weight of one term changes: beta-VAE is an objective and not a model.
 
 A plain autoencoder has no KL: its loss is −log p(x | z), or without a likelihood that between x_hat
 and x.
@@ -32,7 +32,7 @@ from smalti.autoencoders import ContinuousAutoencoder, LatentReconstruction
 from smalti.data import Batch
 from smalti.errors import InputError
 from smalti.losses import MSE, ReconstructionLoss
-from smalti.training.signals import SignalStage
+from smalti.training.signal_stage import SignalStage
 
 __all__ = ["ContinuousObjective", "ContinuousStage"]
 

@@ -27,7 +27,7 @@ from smalti.errors import InputError
 from smalti.evaluation.bits import bits_figure
 from smalti.evaluation.evaluation_context import EvaluationContext, Limits
 from smalti.evaluation.representation import active_units, gaussian_information
-from smalti.evaluation.sampling import device_of
+from smalti.evaluation.samples import device_of
 from smalti.modalities.image.metrics import ReconstructionQuality
 from smalti.reporting.figures import Figure, figure, number
 

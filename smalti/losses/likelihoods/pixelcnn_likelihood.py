@@ -3,8 +3,8 @@
     p(x | h) = Π_ij Π_c p(x_ijc | x_ij,<c, x_<ij, h)        pixels ij in reading order
 
 The decoder's output h is not yet the signal but what is known of each pixel before any is seen. Two
-gated stacks of a PixelCNN see the pixels before (see `smalti.nn.gated`); h is their context map,
-added to the gate of each layer and to the skips:
+gated stacks of a PixelCNN see the pixels before (see `smalti.nn.gated_layers`); h is their context
+map, added to the gate of each layer and to the skips:
 
     v⁰ = e, shifted down by a row        h⁰ = e, shifted right by a column        e = E x + b
     f  = 1×1 convolutions of the skips of all layers and h
@@ -30,9 +30,14 @@ from torch import Tensor, nn
 
 from smalti.artifacts import registered
 from smalti.errors import InputError
-from smalti.losses.likelihoods.base import Likelihood, LikelihoodOutput, from_integers, to_integers
 from smalti.losses.likelihoods.categorical import Categorical
-from smalti.nn.gated import check_stacks, features, for_relu, gated_layers
+from smalti.losses.likelihoods.likelihood import (
+    Likelihood,
+    LikelihoodOutput,
+    from_integers,
+    to_integers,
+)
+from smalti.nn.gated_layers import check_stacks, features, for_relu, gated_layers
 from smalti.nn.incremental_decoder import Affine, GatedStacks, IncrementalDecoder, SkipHead, to_hwbc
 
 __all__ = ["PixelCNNLikelihood"]

@@ -23,7 +23,7 @@ from smalti.autoencoders import Tokenizer
 from smalti.data import Batch
 from smalti.errors import InputError
 from smalti.losses import ReconstructionLoss
-from smalti.training.signals import SignalStage
+from smalti.training.signal_stage import SignalStage
 
 __all__ = ["TokenizerObjective", "TokenizerStage"]
 
