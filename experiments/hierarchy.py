@@ -83,7 +83,7 @@ def build(
 
 def encoded(model: Tokenizer, x: Tensor) -> tuple[Tensor, ...]:
     """The grids of images x, coarse to fine."""
-    return model.unpack(torch.cat([model.encode_flat(part) for part in x.split(250)]))
+    return model.layout.unpack(torch.cat([model.encode_flat(part) for part in x.split(250)]))
 
 
 def bits_of_coarse(

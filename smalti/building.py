@@ -68,12 +68,13 @@ def build_prior(recipe: PriorRecipe, tokenizer: Tokenizer, splits: Splits, level
     Raises:
         InputError: If it is of a kind that is not trained, or an argument is out of range.
     """
-    sizes = [quantizer.codebook_sizes[0] for quantizer in tokenizer.levels]
+    layout = tokenizer.layout
+    sizes = [of_level[0] for of_level in layout.codebook_sizes]
     condition: Condition | None = splits.condition if recipe.conditional else None
     if level:
-        condition = CoarseTokens(sizes[:level], tokenizer.grids[:level], condition)
+        condition = CoarseTokens(sizes[:level], layout.shapes[:level], condition)
     try:
-        return level_config(recipe, level).model(sizes[level], tokenizer.grids[level], condition)
+        return level_config(recipe, level).model(sizes[level], layout.shapes[level], condition)
     except TypeError as error:
         raise InputError(
             f"The recipe's prior cannot be built ({error}): choose one that learns, e.g. PixelCNN."

@@ -113,8 +113,8 @@ def check_tokens(recipe: Recipe, tokenizer: Tokenizer, splits: Splits, run: Path
     """
     if recipe.prior is None:
         return
-    positions = sum(map(math.prod, tokenizer.grids))
-    size = max(tokenizer.codebook_sizes)
+    positions = tokenizer.layout.positions
+    size = tokenizer.layout.largest
     examples = recipe.prior.examples or len(splits.train)
     if not splits.train.endless:
         examples = min(examples, len(splits.train))
@@ -161,7 +161,7 @@ def dry_run(recipe: Recipe, splits: Splits) -> list[tuple[nn.Module, Training]]:
         x_hat, _, losses = tokenizer.eval()(x)
     build_objective(chosen)(x, x_hat, losses, step=0)
     check_step(lambda: tokenizer(x), tokenizer, chosen.training, recipe, "tokenizer")
-    tokens = tokenizer.unpack(tokenizer.encode_flat(x))
+    tokens = tokenizer.layout.unpack(tokenizer.encode_flat(x))
     tokenizer.train()
     trained: list[tuple[nn.Module, Training]] = [(tokenizer, chosen.training)]
     if recipe.prior is not None:

@@ -295,15 +295,15 @@ def _cache_tokens(run: Run, recipe: Recipe, splits: Splits, made: MadeFrom) -> N
         contexts = [view.context for view in views if view.context is not None]
         yield (
             "train",
-            _token_grids(
-                [torch.cat(grids) for grids in zip(*(view.levels for view in views), strict=True)],
+            TokenGrids(
+                tuple(torch.cat(grids) for grids in zip(*(v.levels for v in views), strict=True)),
                 torch.cat(contexts) if contexts else None,
             ),
         )
         yield "validation", encode_examples(tokenizer, splits.validation)
         yield "test", encode_examples(tokenizer, splits.test)
 
-    write_cache(run.tokens, grids(), tokenizer.codebook_sizes, made_by, others)
+    write_cache(run.tokens, grids(), tokenizer.layout, made_by, others)
 
 
 def encode_examples(tokenizer: Tokenizer, examples: Examples, augment: Any = None) -> TokenGrids:
@@ -313,11 +313,7 @@ def encode_examples(tokenizer: Tokenizer, examples: Examples, augment: Any = Non
     for batch in evaluation_loader(examples, 256):
         x = augment(batch.x) if augment else batch.x
         tokens.append(tokenizer.encode_flat(x.to(device)).cpu())
-    return _token_grids(tokenizer.unpack(torch.cat(tokens)), examples.conditions)
-
-
-def _token_grids(levels: Sequence[Tensor], context: Tensor | None) -> TokenGrids:
-    return TokenGrids(levels[0], context, tuple(levels[1:]))
+    return TokenGrids(tokenizer.layout.unpack(torch.cat(tokens)), examples.conditions)
 
 
 def load_prior(run: Run, tokenizer: Tokenizer) -> Any:

@@ -14,7 +14,7 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,6 +27,7 @@ from torch import Tensor
 
 from smalti.errors import InputError
 from smalti.files import atomic_file, atomic_folder, read_bytes, regular, sha256, write_text
+from smalti.layout import Layout
 from smalti.npz import DAMAGED, check_claim, listed, mark_npz, names_in, read_npz
 from smalti.outputs import KEY, MARK, check_file
 
@@ -51,19 +52,12 @@ class TokenGrids(NamedTuple):
     """Indices of N signals, and what belongs to them.
 
     Attributes:
-        indices: (N, *grid), of the one grid or the coarsest.
+        levels: The indices of each level, (N, *grid), coarse to fine; most tokenizers have one.
         context: The conditions (N,), or None.
-        fine_levels: Indices of the finer levels of a hierarchy, (N, *grid) each, coarse to fine.
     """
 
-    indices: Tensor
+    levels: tuple[Tensor, ...]
     context: Tensor | None = None
-    fine_levels: tuple[Tensor, ...] = ()
-
-    @property
-    def levels(self) -> tuple[Tensor, ...]:
-        """The indices of all levels, coarse to fine."""
-        return (self.indices, *self.fine_levels)
 
 
 def write_tokens(
@@ -132,13 +126,13 @@ def read_tokens(path: str | Path) -> TokenGrids:
         raise InputError(
             f"{path} holds no whole token grids ({reason}): write it with smalti encode."
         ) from error
-    return TokenGrids(levels[0], context, tuple(levels[1:]))
+    return TokenGrids(tuple(levels), context)
 
 
 def write_cache(
     folder: Path,
     splits: Iterable[tuple[str, TokenGrids]],
-    codebook_sizes: Sequence[int],
+    layout: Layout,
     tokenizer: str,
     made_from: Mapping[str, str] | None = None,
 ) -> None:
@@ -147,31 +141,29 @@ def write_cache(
     Arguments:
         folder: The cache, which is replaced as a whole.
         splits: Name and token grids of each.
-        codebook_sizes: K of each index.
+        layout: Of the tokens.
         tokenizer: The checksum of the tokenizer that made them.
         made_from: Checksums of what else they were made from, by name; see `cache_made_from`.
     """
-    largest = max(codebook_sizes)
+    largest = layout.largest
     with atomic_folder(folder) as temporary:
         counts: dict[str, int] = {}
         shards: dict[str, dict[str, str]] = {}
-        grids: list[list[int]] = []
+        grids = list(map(list, layout.shapes))
         for name, tokens in splits:
             shards[name] = {}
-            for number, start in enumerate(range(0, len(tokens.indices), SHARD)):
+            for number, start in enumerate(range(0, len(tokens.levels[0]), SHARD)):
                 part = slice(start, start + SHARD)
                 context = None if tokens.context is None else tokens.context[part]
-                finer = tuple(grid[part] for grid in tokens.fine_levels)
-                shard = TokenGrids(tokens.indices[part], context, finer)
+                shard = TokenGrids(tuple(grid[part] for grid in tokens.levels), context)
                 file = temporary / f"{name}-{number:05d}.parquet"
                 write_tokens(file, shard, largest)
                 shards[name][file.name] = sha256(file)
-            counts[name] = len(tokens.indices)
-            grids = [list(grid.shape[1:]) for grid in tokens.levels]
+            counts[name] = len(tokens.levels[0])
         manifest = {
             "tokenizer": tokenizer,
             **({"grid": grids[0]} if len(grids) == 1 else {"grids": grids}),
-            "codebook_sizes": list(codebook_sizes),
+            "codebook_sizes": list(layout.sizes),
             "dtype": np.dtype(_smallest(largest)).name,
             "order": "row-major over the grid, the indices of a position one after another",
             "splits": counts,
@@ -202,15 +194,15 @@ def read_cache(folder: Path, split: str) -> TokenGrids:
             f"again."
         ) from error
     shards = [read_tokens(folder / name) for name in sorted(files)]
-    found = sum(len(shard.indices) for shard in shards)
+    found = sum(len(shard.levels[0]) for shard in shards)
     if found != wanted:
         raise InputError(
             f"{folder} should hold {wanted} token grids of the split {split!r}, got {found}: "
             f"delete it and fit again."
         )
     contexts = [shard.context for shard in shards if shard.context is not None]
-    indices, *finer = (torch.cat(level) for level in zip(*(s.levels for s in shards), strict=True))
-    return TokenGrids(indices, torch.cat(contexts) if contexts else None, tuple(finer))
+    levels = (torch.cat(level) for level in zip(*(s.levels for s in shards), strict=True))
+    return TokenGrids(tuple(levels), torch.cat(contexts) if contexts else None)
 
 
 def cached_tokenizer(folder: Path) -> str | None:

@@ -81,12 +81,12 @@ def test_known_tokens_of_every_level_stay(model):
     given = torch.zeros(1, *model.signal.size, dtype=torch.bool)
     given[:, :8] = True
     known = model.known_tokens(x, given)
-    top, bottom = model.tokenizer.unpack(known)
+    top, bottom = model.layout.unpack(known)
     assert (top[:, 0] >= 0).all()
     assert (top[:, 1] == -1).all()
     assert (bottom[:, :2] >= 0).all()
     assert (bottom[:, 2:] == -1).all()
-    drawn = model.tokenizer.pack(model.sample_indices(2, known=known, seed=0))
+    drawn = model.layout.pack(model.sample_indices(2, known=known, seed=0))
     assert torch.equal(torch.where(known >= 0, known, drawn), drawn)
 
 
@@ -104,7 +104,7 @@ def test_an_array_a_level_and_prefixes_on_the_command_line(run, model, tmp_path,
     read = read_tokens(tokens)
     assert [tuple(grid.shape) for grid in read.levels] == [(1, 2, 2), (1, 4, 4)]
     if suffix == "npz":
-        np.savez(tmp_path / "top.npz", indices=read.indices.numpy())
+        np.savez(tmp_path / "top.npz", indices=read.levels[0].numpy())
         assert main(["decode", str(run), str(tmp_path / "top.npz"), "--out", out]) == 0
         prefix = ["reconstruct", str(run), *files, "--convert", "--levels", "1"]
         assert main([*prefix, "--out", str(tmp_path / "prefix")]) == 0
@@ -127,7 +127,7 @@ def test_the_report_says_what_each_level_holds(run):
 @pytest.mark.parametrize(
     ("change", "line"),
     [
-        (lambda r: r["prior"].pop("fine_levels"), "got 2 levels and 1 priors"),
+        (lambda r: r["prior"].pop("fine_levels"), "got 2 levels and 1 prior"),
         (lambda r: r["tokenizer"]["network"].update(downsampling=4), "finer than the one before"),
     ],
 )

@@ -39,7 +39,7 @@ def test_a_run_without_a_prior_goes_from_end_to_end(tmp_path):
     image, out = tmp_path / "image.png", tmp_path / "tokens.npz"
     Image.new("RGB" if model.signal.channels == 3 else "L", (16, 16)).save(image)
     assert main(["encode", str(run), str(image), "--out", str(out)]) == 0
-    tokens = read_tokens(out).indices
+    tokens = read_tokens(out).levels[0]
     assert tokens.shape[1:] == indices.shape[1:] and tokens.max() > 2**32
 
 

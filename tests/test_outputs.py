@@ -29,7 +29,7 @@ from smalti.outputs import output, written_by_smalti
 from smalti.tokens import TokenGrids, write_tokens
 from tiny import clocks_recipe, vae_recipe, write_recipe
 
-GRIDS = TokenGrids(torch.randint(9, (3, 2, 2)))
+GRIDS = TokenGrids((torch.randint(9, (3, 2, 2)),))
 
 
 def write_png(path, overwrite=False):

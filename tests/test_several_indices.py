@@ -66,7 +66,7 @@ def test_a_model_samples_encodes_and_decodes(run):
     model = smalti.load(folder)
     x = torch.rand(2, 3, 16, 16) * 2 - 1
     indices = model.encode(x)
-    assert indices.shape == (2, 4, 4, depth) == (2, *model.grid)
+    assert indices.shape == (2, 4, 4, depth) == (2, *model.layout.shape)
     assert model.decode(indices).shape == x.shape
     for prior in ("learned", "histogram", "uniform"):
         assert model.sample_indices(3, prior=prior, seed=0).shape == (3, 4, 4, depth)

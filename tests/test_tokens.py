@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from smalti.errors import InputError
+from smalti.layout import Layout
 from smalti.tokens import (
     TokenGrids,
     cache_made_from,
@@ -33,10 +34,10 @@ def test_round_trip(tmp_path, suffix, codebook_size, grid, conditional):
     indices.view(-1)[0] = codebook_size - 1
     context = torch.rand(7) if conditional else None
     path = tmp_path / f"tokens{suffix}"
-    write_tokens(path, TokenGrids(indices, context), codebook_size)
+    write_tokens(path, TokenGrids((indices,), context), codebook_size)
     read = read_tokens(path)
-    assert torch.equal(read.indices, indices)
-    assert read.indices.dtype == torch.int64
+    assert torch.equal(read.levels[0], indices)
+    assert read.levels[0].dtype == torch.int64
     if context is None:
         assert read.context is None
     else:
@@ -45,17 +46,17 @@ def test_round_trip(tmp_path, suffix, codebook_size, grid, conditional):
 
 def test_the_smallest_type_is_used(tmp_path):
     indices = torch.randint(256, (1000, 64))
-    write_tokens(tmp_path / "a.parquet", TokenGrids(indices), 256)
+    write_tokens(tmp_path / "a.parquet", TokenGrids((indices,)), 256)
     assert (tmp_path / "a.parquet").stat().st_size < 1.3 * indices.numel()
 
 
 def test_a_cache_is_complete_when_its_manifest_is_there(tmp_path):
-    train = TokenGrids(torch.randint(9, (5, 2, 2)), torch.arange(5))
+    train = TokenGrids((torch.randint(9, (5, 2, 2)),), torch.arange(5))
     assert cached_tokenizer(tmp_path) is None
-    write_cache(tmp_path, [("train", train)], (9,), "abc")
+    write_cache(tmp_path, [("train", train)], Layout(((2, 2),), ((9,),)), "abc")
     assert cached_tokenizer(tmp_path) == "abc"
     assert json.loads((tmp_path / "tokens.json").read_text())["splits"] == {"train": 5}
-    assert torch.equal(read_cache(tmp_path, "train").indices, train.indices)
+    assert torch.equal(read_cache(tmp_path, "train").levels[0], train.levels[0])
     assert torch.equal(read_cache(tmp_path, "train").context, train.context)
     (tmp_path / "tokens.json").write_text('{"tokenizer": "ab')
     assert cached_tokenizer(tmp_path) is None
@@ -63,17 +64,19 @@ def test_a_cache_is_complete_when_its_manifest_is_there(tmp_path):
 
 def test_a_cache_of_several_indices_a_position(tmp_path):
     indices = torch.randint(300, (5, 2, 2, 3))
-    write_cache(tmp_path, [("test", TokenGrids(indices))], (300, 300, 300), "abc")
+    write_cache(
+        tmp_path, [("test", TokenGrids((indices,)))], Layout(((2, 2),), ((300, 300, 300),)), "abc"
+    )
     manifest = json.loads((tmp_path / "tokens.json").read_text())
     assert (manifest["grid"], manifest["codebook_sizes"]) == ([2, 2, 3], [300, 300, 300])
     assert manifest["dtype"] == "uint16"
-    assert torch.equal(read_cache(tmp_path, "test").indices, indices)
+    assert torch.equal(read_cache(tmp_path, "test").levels[0], indices)
 
 
 @pytest.mark.parametrize("suffix", [".npz", ".parquet"])
 def test_a_damaged_file_is_one_clear_line(tmp_path, suffix):
     path = tmp_path / f"tokens{suffix}"
-    write_tokens(path, TokenGrids(torch.zeros(50, 2, 2, dtype=torch.int64)), 9)
+    write_tokens(path, TokenGrids((torch.zeros(50, 2, 2, dtype=torch.int64),)), 9)
     path.write_bytes(path.read_bytes()[:-40])
     with pytest.raises(InputError, match="no whole token grids") as caught:
         read_tokens(path)
@@ -85,7 +88,7 @@ def test_a_damaged_file_is_one_clear_line(tmp_path, suffix):
 def test_a_level_that_is_missing_is_named(tmp_path, suffix, lost):
     path = tmp_path / f"tokens{suffix}"
     finer = (torch.zeros(5, 4, 4, dtype=torch.int64), torch.zeros(5, 8, 8, dtype=torch.int64))
-    write_tokens(path, TokenGrids(torch.zeros(5, 2, 2, dtype=torch.int64), fine_levels=finer), 9)
+    write_tokens(path, TokenGrids((torch.zeros(5, 2, 2, dtype=torch.int64), *finer)), 9)
     assert len(read_tokens(path).levels) == 3
     if suffix == ".npz":
         with np.load(path) as arrays:
@@ -102,7 +105,9 @@ def test_missing_files_and_other_formats_are_refused(tmp_path):
     with pytest.raises(InputError, match=r"\.npz or \.parquet"):
         read_tokens(tmp_path / "tokens.csv")
     with pytest.raises(InputError, match=r"\.npz or \.parquet"):
-        write_tokens(tmp_path / "tokens.csv", TokenGrids(torch.zeros(1, 2, dtype=torch.int64)), 2)
+        write_tokens(
+            tmp_path / "tokens.csv", TokenGrids((torch.zeros(1, 2, dtype=torch.int64),)), 2
+        )
     with pytest.raises(InputError, match="no whole tokens of the split"):
         read_cache(tmp_path, "test")
 
@@ -111,8 +116,10 @@ def test_missing_files_and_other_formats_are_refused(tmp_path):
 def test_one_flipped_bit_in_a_cache_is_noticed(tmp_path, name):
     """Wherever it is: also where the file can still be read, and holds other tokens."""
     cache = tmp_path / "cache"
-    grids = TokenGrids(torch.randint(9, (40, 3, 3)))
-    write_cache(cache, [("test", grids)], (9,), "abc", made_from={"data": "def"})
+    grids = TokenGrids((torch.randint(9, (40, 3, 3)),))
+    write_cache(
+        cache, [("test", grids)], Layout(((3, 3),), ((9,),)), "abc", made_from={"data": "def"}
+    )
     assert cache_made_from(cache) == {"data": "def"}
     whole = (cache / name).read_bytes()
     for place in range(0, len(whole), 7):
@@ -125,7 +132,7 @@ def test_one_flipped_bit_in_a_cache_is_noticed(tmp_path, name):
         with pytest.raises(InputError, match="no whole tokens of the split 'test'"):
             read_cache(cache, "test")
     (cache / name).write_bytes(whole)
-    assert torch.equal(read_cache(cache, "test").indices, grids.indices)
+    assert torch.equal(read_cache(cache, "test").levels[0], grids.levels[0])
 
 
 def _says_the_same(one: bytes, other: bytes) -> bool:
@@ -153,7 +160,7 @@ ROWS = [[0, 1, 2, 3], [4, 5, 6, 7]]
 )
 def test_lists_of_whatever_integers_are_read(tmp_path, type_):
     pq.write_table(lists(ROWS, type_), tmp_path / "a.parquet", row_group_size=1)
-    read = read_tokens(tmp_path / "a.parquet").indices
+    read = read_tokens(tmp_path / "a.parquet").levels[0]
     assert read.dtype == torch.int64
     assert read.tolist() == [[[0, 1], [2, 3]], [[4, 5], [6, 7]]]
 
@@ -201,7 +208,7 @@ def test_columns_of_one_name_are_refused(tmp_path):
 def test_other_columns_and_arrays_are_passed_over(tmp_path):
     table = lists(ROWS, name=["a", "b"], indices_text=["c", "d"])
     pq.write_table(table, tmp_path / "a.parquet")
-    assert read_tokens(tmp_path / "a.parquet").fine_levels == ()
+    assert len(read_tokens(tmp_path / "a.parquet").levels) == 1
     np.savez(tmp_path / "a.npz", indices=np.zeros((2, 2, 2), int), names=np.array(["a", None]))
     assert read_tokens(tmp_path / "a.npz").context is None
 
@@ -213,7 +220,7 @@ GRID = np.arange(8).reshape(2, 2, 2)
 @pytest.mark.parametrize("order", ["C", "F"])
 def test_arrays_of_whatever_integers_are_read(tmp_path, dtype, order):
     np.savez(tmp_path / "a.npz", indices=np.asarray(GRID, dtype, order))
-    assert read_tokens(tmp_path / "a.npz").indices.tolist() == GRID.tolist()
+    assert read_tokens(tmp_path / "a.npz").levels[0].tolist() == GRID.tolist()
     context = np.array([0, 1], ">i2")
     np.savez_compressed(tmp_path / "b.npz", indices=GRID, context=context)
     assert read_tokens(tmp_path / "b.npz").context.tolist() == [0, 1]
@@ -295,5 +302,5 @@ def test_a_pipe_or_a_folder_in_the_place_of_tokens_is_one_line(tmp_path, suffix)
 def test_indices_beyond_the_codebook_are_not_written_as_others(tmp_path):
     for index, size in ((256, 256), (-1, 256), (9, 9)):
         with pytest.raises(InputError, match="are from 0 to"):
-            write_tokens(tmp_path / "a.npz", TokenGrids(torch.tensor([[index]])), size)
+            write_tokens(tmp_path / "a.npz", TokenGrids((torch.tensor([[index]]),)), size)
     assert not (tmp_path / "a.npz").exists()

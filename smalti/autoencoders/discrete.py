@@ -33,6 +33,7 @@ from smalti.autoencoders.padding import crop, pad
 from smalti.autoencoders.paths import line
 from smalti.autoencoders.tokenizer import Tokenizer
 from smalti.errors import InputError
+from smalti.layout import Layout
 from smalti.losses.likelihoods import Likelihood
 from smalti.quantizers import Quantizer
 from smalti.signals import Signal
@@ -106,21 +107,15 @@ class DiscreteAutoencoder(Tokenizer):
         return tuple(-(-length // self.downsampling) for length in self.signal.size)
 
     @property
-    def token_grid(self) -> tuple[int, ...]:
-        """Shape of all the indices of one signal: `grid`, and Q where there are several; of a
-        quantizer of whole grids one row (L,)."""
-        sizes = self.quantizer.codebook_sizes
-        if self.quantizer.acts_on_grid:
-            return (len(sizes),)
-        return (*self.grid, len(sizes)) if len(sizes) > 1 else self.grid
-
-    @property
     def levels(self) -> tuple[Quantizer, ...]:
         return (self.quantizer,)
 
     @property
-    def grids(self) -> tuple[tuple[int, ...], ...]:
-        return (self.token_grid,)
+    def layout(self) -> Layout:
+        sizes = self.quantizer.codebook_sizes
+        if self.quantizer.acts_on_grid:
+            return Layout((() if len(sizes) > 1 else (1,),), (sizes,))
+        return Layout((self.grid,), (sizes,))
 
     def encode_flat(self, x: Tensor) -> Tensor:
         return self.encode(x)

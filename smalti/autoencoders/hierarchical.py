@@ -45,6 +45,7 @@ from smalti.autoencoders.paths import line
 from smalti.autoencoders.tokenizer import Tokenizer
 from smalti.counting import counted
 from smalti.errors import InputError
+from smalti.layout import Layout
 from smalti.losses.likelihoods import Likelihood
 from smalti.nn import layers
 from smalti.quantizers import Quantizer
@@ -133,13 +134,10 @@ class HierarchicalAutoencoder(Tokenizer):
         return tuple(self.quantizers)  # type: ignore[arg-type]
 
     @property
-    def grids(self) -> tuple[tuple[int, ...], ...]:
-        """The shapes of the indices of one signal, coarse to fine; empty where any size goes."""
+    def layout(self) -> Layout:
         coarsest = tuple(-(-length // self.downsampling) for length in self.signal.size)
-        return tuple(
-            (*(length * factor for length in coarsest), *_trailing(quantizer))
-            for factor, quantizer in zip(self._upsamplings(), self.levels, strict=True)
-        )
+        grids = (tuple(length * factor for length in coarsest) for factor in self._upsamplings())
+        return Layout(tuple(grids), tuple(quantizer.codebook_sizes for quantizer in self.levels))
 
     def forward(self, x: Tensor) -> HierarchicalReconstruction:
         """Reconstructs x (B, C, *size), with the quantizers' gradients and losses."""
@@ -191,7 +189,7 @@ class HierarchicalAutoencoder(Tokenizer):
                 an index is out of range, or the result is not finite.
         """
         grids = self._checked_grids(indices)
-        if size is None and tuple(grids[0].shape[1:]) == self.grids[0]:
+        if size is None and tuple(grids[0].shape[1:]) == self.layout.shapes[0]:
             size = self.signal.size
         dims = 1 + self.signal.spatial_dims
         whole = tuple(length * self.downsampling for length in grids[0].shape[1:dims])
@@ -201,10 +199,10 @@ class HierarchicalAutoencoder(Tokenizer):
         return check_result(x_hat, "The decoder").clamp(self.signal.low, self.signal.high)
 
     def encode_flat(self, x: Tensor) -> Tensor:
-        return self.pack(self.encode(x))
+        return self.layout.pack(self.encode(x))
 
     def decode_flat(self, tokens: Tensor) -> Tensor:
-        return self.decode(self.unpack(tokens))
+        return self.decode(self.layout.unpack(tokens))
 
     @torch.no_grad()
     def interpolate(self, x_a: Tensor, x_b: Tensor, steps: int) -> Tensor:
@@ -222,7 +220,7 @@ class HierarchicalAutoencoder(Tokenizer):
         grids = (
             self.encode(x)
             if tokens is None
-            else self.unpack(as_integers(tokens, "Tokens").to(x.device))
+            else self.layout.unpack(as_integers(tokens, "Tokens").to(x.device))
         )
         return self.likelihood(self._outputs(grids, tuple(x.shape[2:])), x).nll
 
@@ -294,19 +292,21 @@ class HierarchicalAutoencoder(Tokenizer):
         grids = [as_integers(grid, "Indices").to(where) for grid in indices]
         dims = 1 + self.signal.spatial_dims
         if not grids[0].ndim or 0 in grids[0].shape[1:]:
+            wanted = ", ".join(map(str, self.layout.shapes[0]))
             raise InputError(
-                f"The coarsest grid has the shape (B, {', '.join(map(str, self.grids[0]))}), got "
+                f"The coarsest grid has the shape (B, {wanted}), got "
                 f"{tuple(grids[0].shape)}: give a batch of grids, one x of them as x[None]."
             )
         coarsest = grids[0].shape[1:dims]
         for level, (grid, factor) in enumerate(zip(grids, self._upsamplings(), strict=False)):
             trailing = _trailing(self.levels[level])
-            wanted = (len(grids[0]), *(length * factor for length in coarsest), *trailing)
-            if tuple(grid.shape) != wanted or len(wanted) != dims + len(trailing):
+            expected = (len(grids[0]), *(length * factor for length in coarsest), *trailing)
+            if tuple(grid.shape) != expected or len(expected) != dims + len(trailing):
+                shapes = ", ".join(map(str, self.layout.shapes))
                 raise InputError(
                     f"Level {level} of {len(self.levels)} has the grid {tuple(grid.shape)}, which "
                     f"does not go with the coarsest, {tuple(grids[0].shape)}: for the model's own "
-                    f"size the shapes are {', '.join(map(str, self.grids))} after the batch."
+                    f"size the shapes are {shapes} after the batch."
                 )
         return grids
 

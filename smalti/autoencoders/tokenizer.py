@@ -2,23 +2,20 @@
 
 A tokenizer with one grid gives a tensor of indices, one with several a tuple of them, coarse to
 fine. What stands above both kinds, and a prior, sees one tensor in both cases, the *tokens*: the
-one grid (B, *grid), or several laid side by side as one row (B, P). `pack` makes them of grids,
-`unpack` takes them apart again.
+one grid (B, *grid), or several laid side by side as one row (B, L). The tokenizer's `Layout` makes
+them of grids, and grids of them.
 """
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from smalti.artifacts import Pretrained
 from smalti.autoencoders.inputs import as_batch, as_pair
-from smalti.errors import InputError
+from smalti.layout import Layout
 from smalti.losses.likelihoods import Likelihood
 from smalti.quantizers import Quantizer
 from smalti.signals import Signal
@@ -46,8 +43,8 @@ class Tokenizer(nn.Module, Pretrained, ABC):
 
     @property
     @abstractmethod
-    def grids(self) -> tuple[tuple[int, ...], ...]:
-        """The shapes of the indices of one signal, coarse to fine, a trailing Q included."""
+    def layout(self) -> Layout:
+        """How the tokens of one signal are laid out."""
 
     @abstractmethod
     def encode(self, x: Tensor) -> Any:
@@ -59,7 +56,7 @@ class Tokenizer(nn.Module, Pretrained, ABC):
 
     @abstractmethod
     def encode_flat(self, x: Tensor) -> Tensor:
-        """Signals x (B, C, *size) → their tokens, (B, *grid) or (B, P)."""
+        """Signals x (B, C, *size) → their tokens, (B, *grid) or (B, L)."""
 
     @abstractmethod
     def decode_flat(self, tokens: Tensor) -> Tensor:
@@ -108,35 +105,7 @@ class Tokenizer(nn.Module, Pretrained, ABC):
         """Stacks two signals (C, *size) to one batch of two; see `as_batch`."""
         return as_pair(x_a, x_b, self.signal, self)
 
-    @property
-    def codebook_sizes(self) -> tuple[int, ...]:
-        """K of all codebooks, level by level."""
-        return tuple(size for quantizer in self.levels for size in quantizer.codebook_sizes)
-
     def update(self) -> None:
         """The codebooks' own updates, once after each step of the optimizer."""
         for quantizer in dict.fromkeys(self.levels):  # one that two levels share learns once
             quantizer.update()
-
-    def pack(self, grids: Sequence[Tensor]) -> Tensor:
-        """The grids of B signals → tokens: of one grid (B, *grid), of several (B, P)."""
-        if len(grids) != len(self.levels):
-            raise InputError(
-                f"This model has {len(self.levels)} grid(s) of tokens, got {len(grids)}: give all, "
-                f"coarse to fine."
-            )
-        if len(self.levels) == 1:
-            return grids[0]
-        return torch.cat([grid.flatten(1) for grid in grids], 1)
-
-    def unpack(self, indices: Tensor) -> tuple[Tensor, ...]:
-        """The inverse of `pack`, of signals of the model's size."""
-        if len(self.levels) == 1:
-            return (indices,)
-        if indices.ndim != 2 or indices.shape[1] != sum(map(math.prod, self.grids)):
-            raise InputError(
-                f"Tokens of this model are rows (B, {sum(map(math.prod, self.grids))}), got the "
-                f"shape {tuple(indices.shape)}: give what `encode_flat` or `pack` gave."
-            )
-        parts = indices.split([math.prod(grid) for grid in self.grids], 1)
-        return tuple(part.unflatten(1, grid) for part, grid in zip(parts, self.grids, strict=True))

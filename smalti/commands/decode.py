@@ -44,11 +44,11 @@ def decode(
         return
     levels = read_tokens(tokens).levels
     grids = tuple(tuple(grid.shape[1:]) for grid in levels)
-    if grids != model.grids[: len(grids)]:
-        held, wanted = (", ".join(map(str, shapes)) for shapes in (grids, model.grids))
+    if grids != model.layout.shapes[: len(grids)]:
+        held, wanted = (", ".join(map(str, shapes)) for shapes in (grids, model.layout.shapes))
         raise InputError(
             f"{tokens} holds grids {held}, this model's are {wanted}: use the run that they were "
             f"made with."
         )
     pictures = Pictures(out, len(levels[0]), columns=columns, overwrite=overwrite)
-    pictures.write(model.decode(levels if len(model.grids) > 1 else levels[0]))
+    pictures.write(model.decode(levels if model.layout.levels > 1 else levels[0]))

@@ -47,8 +47,7 @@ def encode(
         write_latents(path, z, overwrite)
         print(f"{path}: latents {tuple(z.shape)}")
         return
-    indices, *finer = model.tokenizer.unpack(model.encode_flat(x))
-    grids = TokenGrids(indices, fine_levels=tuple(finer))
-    write_tokens(path, grids, model.codebook_size, overwrite)
-    shapes = ", ".join(str(tuple(grid.shape)) for grid in (indices, *finer))
-    print(f"{path}: indices {shapes}, each below {model.codebook_size}")
+    levels = model.layout.unpack(model.encode_flat(x))
+    write_tokens(path, TokenGrids(levels), model.layout.largest, overwrite)
+    shapes = ", ".join(str(tuple(grid.shape)) for grid in levels)
+    print(f"{path}: indices {shapes}, each below {model.layout.largest}")

@@ -53,9 +53,9 @@ def levels(subject: TokenEvaluationContext, report: Report) -> None:
 
 @torch.no_grad()
 def prefix(tokenizer: Tokenizer, tokens: Tensor, n: int) -> Tensor:
-    """Images (B, C, H, W) from the first n levels of tokens (B, P)."""
+    """Images (B, C, H, W) from the first n levels of tokens (B, L)."""
     device = next(tokenizer.parameters()).device
-    return tokenizer.decode(tokenizer.unpack(tokens.to(device))[:n])
+    return tokenizer.decode(tokenizer.layout.unpack(tokens.to(device))[:n])
 
 
 def _quality(subject: TokenEvaluationContext, level: int) -> dict[str, Figure]:
@@ -67,7 +67,7 @@ def _quality(subject: TokenEvaluationContext, level: int) -> dict[str, Figure]:
         assert piece is not None
         x_hat = prefix(subject.tokenizer, subject.encoded.indices[piece], level + 1)
         quality.update(subject.test_images(piece), x_hat)
-    shape = "×".join(map(str, subject.tokenizer.grids[level]))
+    shape = "×".join(map(str, subject.tokenizer.layout.shapes[level]))
     measured = quality.figures(
         f"N = {len(numbers)} of the test set; level {level} ({shape}) and those above it decoded"
     )

@@ -129,9 +129,9 @@ def evaluate(
 def _describe(subject: TokenEvaluationContext, report: Report) -> None:
     """The summary and the facts."""
     splits, tokenizer, prior = subject.splits, subject.tokenizer, subject.prior
-    positions = sum(map(math.prod, tokenizer.grids))
-    grid_size = " + ".join("×".join(map(str, shape)) for shape in tokenizer.grids)
-    sizes = set(tokenizer.codebook_sizes)
+    positions = tokenizer.layout.positions
+    grid_size = " + ".join("×".join(map(str, shape)) for shape in tokenizer.layout.shapes)
+    sizes = set(tokenizer.layout.sizes)
     report.summary = (
         f"{images_in_bits(splits)}, become {grid_size} = {counted(positions, 'token')}"
         + ("." if len(sizes) > 1 else f" out of {counted(sizes.pop(), 'codeword')}.")
@@ -155,16 +155,16 @@ def _codebook(subject: TokenEvaluationContext, report: Report) -> None:
     """How the codewords are used."""
     tokenizer = subject.tokenizer
     with report.attempt("Use of the codebook", "codebook"):
-        grids = tokenizer.unpack(subject.encoded.indices)
+        grids = tokenizer.layout.unpack(subject.encoded.indices)
         used = [
             counts
             for indices, quantizer in zip(grids, tokenizer.levels, strict=True)
             for counts in codeword_counts(indices, quantizer.codebook_sizes)
         ]
         report.figures["codebook"] = codebook_figures(
-            used, subject.test_set, tokenizer.codebook_sizes
+            used, subject.test_set, tokenizer.layout.sizes
         )
-        for place, (counts, size) in enumerate(zip(used, tokenizer.codebook_sizes, strict=True)):
+        for place, (counts, size) in enumerate(zip(used, tokenizer.layout.sizes, strict=True)):
             of = f" of codebook {place}" if len(used) > 1 else ""
             with report.attempt(f"Picture of how codewords{of} are used"):
                 report.pictures[f"codebook/{place}"] = Picture(
@@ -200,7 +200,7 @@ def _bits(subject: TokenEvaluationContext, report: Report) -> None:
         nll = subject.encoded.nll
         assert nll is not None
         rates = {"uniform": 0.0}
-        for quantizer, shape in zip(tokenizer.levels, tokenizer.grids, strict=True):
+        for quantizer, shape in zip(tokenizer.levels, tokenizer.layout.shapes, strict=True):
             sizes = quantizer.codebook_sizes
             rates["uniform"] += uniform_nats(sizes, math.prod(shape) // len(sizes))
         for name, figures in report.figures.get("rate", {}).items():

@@ -27,6 +27,7 @@ from smalti.conditions import Condition
 from smalti.counting import counted
 from smalti.errors import InputError
 from smalti.generation.checks import BATCH, check_room, generator_of, pieces
+from smalti.layout import Layout
 from smalti.priors import Cascade, Histogram, Prior, Uniform
 from smalti.runs import Run, load_prior
 from smalti.signals import Signal
@@ -103,21 +104,9 @@ class Model:
         return self.tokenizer.signal
 
     @property
-    def grids(self) -> tuple[tuple[int, ...], ...]:
-        """Shapes of the indices of one signal, coarse to fine; most models have one."""
-        return self.tokenizer.grids
-
-    @property
-    def grid(self) -> tuple[int, ...]:
-        """Shape of the tokens of one signal, as a prior sees them: the grid, or a row (P,)."""
-        if len(self.grids) == 1:
-            return self.grids[0]
-        return (sum(map(math.prod, self.grids)),)
-
-    @property
-    def codebook_size(self) -> int:
-        """K, of the largest codebook."""
-        return max(self.tokenizer.codebook_sizes)
+    def layout(self) -> Layout:
+        """How the tokens of one signal are laid out."""
+        return self.tokenizer.layout
 
     @property
     def condition(self) -> Condition | None:
@@ -146,8 +135,9 @@ class Model:
         Raises:
             InputError: If they are no such grids, or the model gives what is not finite.
         """
-        if len(self.grids) == 1 or not isinstance(indices, list | tuple) or not indices:
-            if isinstance(indices, tuple) or len(self.grids) > 1:
+        several = self.layout.levels > 1
+        if not several or not isinstance(indices, list | tuple) or not indices:
+            if isinstance(indices, tuple) or several:
                 return self.tokenizer.decode(indices)  # which says what is wrong
             parts: Sequence[Any] = pieces(indices, "Indices")
         else:
@@ -162,12 +152,12 @@ class Model:
         return torch.cat([self.tokenizer.decode(part) for part in parts])
 
     def encode_flat(self, x: Tensor) -> Tensor:
-        """Signals (B, C, *size) → tokens as a prior sees them, (B, *grid) or rows (B, P)."""
+        """Signals (B, C, *size) → tokens as a prior sees them, (B, *grid) or rows (B, L)."""
         return torch.cat([self.tokenizer.encode_flat(part) for part in pieces(x, "The signals")])
 
     def unpack(self, tokens: Tensor) -> Any:
         """Tokens as `encode` gives indices: of a hierarchy a tuple of grids, coarse to fine."""
-        grids = self.tokenizer.unpack(tokens)
+        grids = self.layout.unpack(tokens)
         return grids if len(grids) > 1 else grids[0]
 
     def interpolate(self, x_a: Tensor, x_b: Tensor, steps: int = 8) -> Tensor:
@@ -228,7 +218,7 @@ class Model:
             part = slice(start, min(start + BATCH, n))
             grids.append(
                 chosen.sample(
-                    (part.stop - start, *self.grid),
+                    (part.stop - start, *self.layout.shape),
                     None if context is None else context[part],
                     known=None if known is None else known[part],
                     generator=generator,
@@ -266,16 +256,16 @@ class Model:
                     f"The {self.run.tokens} are of another tokenizer: give the same "
                     f"smalti fit again, which makes them anew."
                 )
-            histogram = Histogram(self.codebook_size, self.grid, self.condition)
+            histogram = Histogram(self.layout.largest, self.layout.shape, self.condition)
             cached = read_cache(self.run.tokens, "train")
             context = None if self.condition is None else cached.context
-            histogram.fit(self.tokenizer.pack(cached.levels), context)
+            histogram.fit(self.layout.pack(cached.levels), context)
             return histogram
         raise InputError(f"There is no prior {name!r}: choose one of {', '.join(PRIORS)}.")
 
     def known_tokens(self, x: Tensor, given: Tensor) -> Tensor:
         """The tokens of partly given images, -1 where a token's patch holds a pixel that is not
-        given; of a hierarchy as rows (B, P).
+        given; of a hierarchy as rows (B, L).
 
         Arguments:
             x: (B, C, H, W) in the signal's range.
@@ -297,28 +287,28 @@ class Model:
         padding = [side for length in reversed(x.shape[2:]) for side in (0, -length % coarsest)]
         missing = F.pad((~given).float(), padding)[:, None]
         levels = []
-        for grid in self.tokenizer.unpack(self.encode_flat(x)):
+        for grid in self.layout.unpack(self.encode_flat(x)):
             whole = F.max_pool2d(missing, missing.shape[2] // grid.shape[1])[:, 0] == 0
             if grid.ndim > whole.ndim:
                 whole = whole[..., None]
             levels.append(torch.where(whole, grid, -1))
-        return self.tokenizer.pack(levels)
+        return self.layout.pack(levels)
 
     def _known(self, known: Any, n: int) -> Tensor:
         """Converts the known tokens of `sample` to (n, *grid)."""
         if isinstance(known, tuple):
             grids = [as_integers(grid, "known") for grid in known]
             shapes = tuple(tuple(grid.shape[1:]) for grid in grids)
-            if shapes != self.grids or len({len(grid) for grid in grids}) > 1:
+            if shapes != self.layout.shapes or len({len(grid) for grid in grids}) > 1:
+                got = ", ".join(str(tuple(grid.shape)) for grid in grids) or "none"
                 raise InputError(
-                    f"The grids of known tokens have the shapes {self.grids} after the batch, got "
-                    f"{', '.join(str(tuple(grid.shape)) for grid in grids) or 'none'}: give those "
-                    f"of all levels, coarse to fine."
+                    f"The grids of known tokens have the shapes {self.layout.shapes} after the "
+                    f"batch, got {got}: give those of all levels, coarse to fine."
                 )
-            known = self.tokenizer.pack(grids)
+            known = self.layout.pack(grids)
         known = as_integers(known, "known")
-        if tuple(known.shape[1:]) != self.grid or len(known) not in (1, n):
-            wanted = ", ".join(map(str, self.grid))
+        if tuple(known.shape[1:]) != self.layout.shape or len(known) not in (1, n):
+            wanted = ", ".join(map(str, self.layout.shape))
             raise InputError(
                 f"known must have the shape ({n}, {wanted}), or (1, {wanted}) for all, got "
                 f"{tuple(known.shape)}: give one grid a sample, with -1 where to fill in."
@@ -378,9 +368,10 @@ def _words(condition: Any, n: int) -> list[str]:
 
 def _uniform(tokenizer: Tokenizer) -> Prior:
     """Every index of every level equally likely."""
+    layout = tokenizer.layout
     levels = [
-        Uniform(max(quantizer.codebook_sizes), grid)
-        for quantizer, grid in zip(tokenizer.levels, tokenizer.grids, strict=True)
+        Uniform(max(sizes), shape)
+        for sizes, shape in zip(layout.codebook_sizes, layout.shapes, strict=True)
     ]
     return levels[0] if len(levels) == 1 else Cascade(levels)
 
@@ -389,8 +380,9 @@ def _belong_together(prior: Prior, tokenizer: Tokenizer) -> bool:
     """Whether the prior of each level is over indices such as the level's."""
     priors = prior.levels if isinstance(prior, Cascade) else (prior,)
     ours = [(level.grid, {level.codebook_size}) for level in priors]
+    layout = tokenizer.layout
     theirs = [
-        (grid, set(quantizer.codebook_sizes))
-        for quantizer, grid in zip(tokenizer.levels, tokenizer.grids, strict=True)
+        (shape, set(sizes))
+        for sizes, shape in zip(layout.codebook_sizes, layout.shapes, strict=True)
     ]
     return ours == theirs

@@ -4,7 +4,7 @@
 
 Each prior is learned by itself: the coarsest is conditioned on c, if on anything, and every finer
 one on all the grids above it (`CoarseTokens`). Together they are one prior over rows that hold the
-indices of all levels side by side, (B, P), coarse to fine.
+indices of all levels side by side, (B, L), coarse to fine.
 
 References:
     Generating Diverse High-Fidelity Images with VQ-VAE-2 (Razavi, van den Oord, Vinyals, 2019),
@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from smalti.artifacts import registered
 from smalti.conditions import CoarseTokens
 from smalti.errors import InputError
+from smalti.layout import Layout
 from smalti.priors.base import Prior, TractablePrior
 from smalti.priors.empirical import Uniform
 from smalti.priors.sampling import SamplingConfig
@@ -30,9 +31,9 @@ __all__ = ["Cascade", "uniform_like"]
 
 @registered
 class Cascade(TractablePrior):
-    """The priors of all levels as one, over rows of indices (B, P).
+    """The priors of all levels as one, over rows of indices (B, L).
 
-    Its `codebook_size` is the largest of the levels'.
+    Its `codebook_size` is the largest of the levels', and `layout` says how their indices lie.
 
     Arguments:
         priors: Coarse to fine, each with a likelihood. Those of the finer levels are conditioned on
@@ -52,9 +53,12 @@ class Cascade(TractablePrior):
     def __init__(self, priors: Sequence[TractablePrior]) -> None:
         if not priors:
             raise InputError("A cascade takes the prior of each level, got none: give at least 1.")
-        positions = sum(prior.positions for prior in priors)
-        largest = max(prior.codebook_size for prior in priors)
-        super().__init__(largest, (positions,), priors[0].condition)
+        layout = Layout(
+            tuple(prior.grid for prior in priors),
+            tuple((prior.codebook_size,) for prior in priors),
+        )
+        super().__init__(layout.largest, layout.shape, priors[0].condition)
+        self.layout = layout
         for level, prior in enumerate(priors[1:], 1):
             _check(level, prior, priors[:level])
         self.priors = nn.ModuleList(priors)
@@ -64,18 +68,11 @@ class Cascade(TractablePrior):
         """The priors, coarse to fine."""
         return tuple(self.priors)  # type: ignore[arg-type]
 
-    def unpack(self, rows: Tensor) -> tuple[Tensor, ...]:
-        """Rows (B, P) → the grids of the levels, (B, *grid_l) each."""
-        parts = rows.split([prior.positions for prior in self.levels], 1)
-        return tuple(
-            part.unflatten(1, prior.grid) for part, prior in zip(parts, self.levels, strict=True)
-        )
-
     def log_probs(self, indices: Tensor, context: Tensor | None = None) -> Tensor:
         """log p of each level given those above, in nats, (B, L); their sum is `log_prob`.
 
         Arguments:
-            indices: (B, P).
+            indices: (B, L).
             context: (B,) values of the condition, or None for an unconditional cascade.
 
         Raises:
@@ -89,14 +86,14 @@ class Cascade(TractablePrior):
         return torch.stack(list(self._levels_log_prob(indices, context))).sum(0)
 
     def _levels_log_prob(self, indices: Tensor, context: Tensor | None) -> Iterator[Tensor]:
-        grids = self.unpack(indices)
+        grids = self.layout.unpack(indices)
         for level, prior in enumerate(self.levels):
             yield prior.log_prob(grids[level], _given(prior, grids[:level], context))
 
     def _sample(
         self, batch: int, context: Tensor | None, known: Tensor | None, config: SamplingConfig
     ) -> Tensor:
-        wanted = None if known is None else self.unpack(known)
+        wanted = None if known is None else self.layout.unpack(known)
         grids: list[Tensor] = []
         for level, prior in enumerate(self.levels):
             grids.append(
@@ -110,7 +107,7 @@ class Cascade(TractablePrior):
                     generator=config.generator,
                 )
             )
-        return torch.cat([grid.flatten(1) for grid in grids], 1)
+        return self.layout.pack(grids)
 
 
 def uniform_like(prior: Prior) -> TractablePrior:

@@ -57,7 +57,7 @@ def test_decoding_what_was_encoded_is_the_reconstruction(signal, levels):
     model, x = assemble(signal, levels), batch(signal)
     grids = model.encode(x)
     x_hat, indices, _ = model(x)
-    assert tuple(tuple(grid.shape[1:]) for grid in grids) == model.grids
+    assert tuple(tuple(grid.shape[1:]) for grid in grids) == model.layout.shapes
     assert all(torch.equal(a, b) for a, b in zip(grids, indices, strict=True))
     torch.testing.assert_close(model.decode(grids), x_hat.clamp(-1, 1))
     assert x_hat.shape == x.shape
@@ -66,7 +66,7 @@ def test_decoding_what_was_encoded_is_the_reconstruction(signal, levels):
 def test_each_level_is_as_much_finer_as_its_encoder_says():
     model = assemble(Signal("image", 3, (30, 20)), levels=3)
     assert model.downsampling == 16
-    assert model.grids == ((2, 2), (4, 4), (8, 8))
+    assert model.layout.shapes == ((2, 2), (4, 4), (8, 8))
 
 
 def test_a_prefix_decodes_as_if_the_finer_levels_were_none():
@@ -110,7 +110,7 @@ def test_one_level_is_a_vq_vae():
     assert torch.equal(ours, theirs)
     assert losses == wanted
     assert torch.equal(model.decode(model.encode(x)), plain.decode(plain.encode(x)))
-    assert model.grids == (plain.grid,)
+    assert model.layout.shapes == (plain.grid,)
 
 
 @pytest.mark.parametrize("level_dropout", [0.0, 0.5])
@@ -176,7 +176,7 @@ def test_a_saved_model_is_the_same_model(tmp_path):
     loaded, x = load_model(tmp_path / "model"), batch(signal)
     assert torch.equal(loaded(x).x_hat, model(x).x_hat)
     assert loaded.level_dropout == 0.3
-    assert loaded.grids == model.grids
+    assert loaded.layout.shapes == model.layout.shapes
 
 
 def test_several_indices_a_position_and_rows_for_a_prior():
@@ -184,11 +184,11 @@ def test_several_indices_a_position_and_rows_for_a_prior():
     residual = ResidualQuantizer([quantizer(), quantizer(), quantizer()])
     model, x = assemble(signal, quantizers=[quantizer(), residual]), batch(signal)
     grids = model.encode(x)
-    assert model.grids == ((2, 2), (4, 4, 3))
+    assert model.layout.shapes == ((2, 2), (4, 4, 3))
     torch.testing.assert_close(model.decode(grids), model(x).x_hat.clamp(-1, 1))
-    row = model.pack(grids)
+    row = model.layout.pack(grids)
     assert row.shape == (2, 2 * 2 + 4 * 4 * 3)
-    assert all(torch.equal(a, b) for a, b in zip(model.unpack(row), grids, strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(model.layout.unpack(row), grids, strict=True))
 
 
 def test_with_a_likelihood_the_reconstruction_costs_nats():

@@ -353,7 +353,7 @@ def test_known_tokens(model, levels):
 
     top, bottom = levels.encode(X[:2])
     bottom[:, 1:] = -1
-    rows = levels.tokenizer.pack((top, bottom))
+    rows = levels.layout.pack((top, bottom))
     wanted = levels.sample_indices(2, known=rows, seed=0)
     again = levels.sample_indices(2, known=(top.numpy(), bottom), seed=0)
     for one, other in zip(wanted, again, strict=True):
@@ -436,7 +436,7 @@ def test_threads_share_a_prior(kind, request):
     assert any(modes)
 
     def draw(seed):
-        return a.tokenizer.pack(_grids(a.sample_indices(3, seed=seed)))
+        return a.layout.pack(_grids(a.sample_indices(3, seed=seed)))
 
     wanted = [draw(seed) for seed in range(8)]
     got: dict[int, torch.Tensor] = {}
@@ -510,7 +510,7 @@ def test_tokenizers_of_other_quantizers_go_there_and_back(quantizer):
     decoder = ConvDecoder(1, made.dim, hidden=8, residual_hidden=4)
     model = Model(DiscreteAutoencoder(encoder, made, decoder, SIGNAL).eval())
     indices = model.encode(X)
-    assert tuple(indices.shape[1:]) == model.grid
+    assert tuple(indices.shape[1:]) == model.layout.shape
     assert model.decode(indices).shape == X.shape
     assert model.decode(indices[:0]).shape == (0, 1, 16, 16)
     assert model.sample(2, prior="uniform").shape == (2, 1, 16, 16)

@@ -41,7 +41,7 @@ def test_the_levels_add_up_and_each_is_its_prior_s():
     of_levels = prior.log_probs(every, context)
     torch.testing.assert_close(of_levels.sum(1), prior.log_prob(every, context))
     top, bottom = prior.levels
-    grids = prior.unpack(every)
+    grids = prior.layout.unpack(every)
     torch.testing.assert_close(of_levels[:, 0], top.log_prob(grids[0], context))
     given = bottom.condition.pack(grids[:1], context)
     torch.testing.assert_close(of_levels[:, 1], bottom.log_prob(grids[1], given))
