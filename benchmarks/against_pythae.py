@@ -30,11 +30,10 @@ from pythae.trainers import BaseTrainerConfig
 from torch import Tensor, nn
 
 from smalti.autoencoders import ConvDecoder, ConvEncoder, DiscreteAutoencoder
-from smalti.modalities.image import Images
+from smalti.modalities.image import Image, Images
 from smalti.modalities.image.pixels import Pixels
 from smalti.priors import PixelCNN
 from smalti.quantizers import EMACodebook, GradientCodebook, VectorQuantizer, codebook_usage
-from smalti.signals import Signal
 from smalti.training.batch_order import StepSampler
 from smalti.training.cpu import make_fast
 
@@ -71,9 +70,7 @@ def ours(ema: bool) -> nn.Module:
     codebook = (
         EMACodebook(codebook_size=K, dim=D) if ema else GradientCodebook(codebook_size=K, dim=D)
     )
-    return DiscreteAutoencoder(
-        encoder, VectorQuantizer(codebook), decoder, Signal("image", 1, (28, 28))
-    )
+    return DiscreteAutoencoder(encoder, VectorQuantizer(codebook), decoder, Image(1, (28, 28)))
 
 
 def theirs(ema: bool) -> nn.Module:

@@ -23,9 +23,9 @@ import torch
 
 from smalti.autoencoders import ConvDecoder, ConvEncoder, DiscreteAutoencoder
 from smalti.losses import MSE
+from smalti.modalities.image import Image
 from smalti.modalities.image.pixels import Pixels
 from smalti.quantizers import EMACodebook, VectorQuantizer
-from smalti.signals import Signal
 from smalti.training import Hardware, TokenizerObjective, TokenizerStage, Training, train
 from smalti.training.batch_order import StepSampler
 from smalti.training.cpu import make_fast
@@ -38,7 +38,7 @@ def make() -> DiscreteAutoencoder:
         ConvEncoder(1, 64, hidden=64),
         VectorQuantizer(EMACodebook(codebook_size=512, dim=64)),
         ConvDecoder(1, 64, hidden=64),
-        Signal("image", 1, (28, 28)),
+        Image(1, (28, 28)),
     )
 
 

@@ -32,9 +32,8 @@ from smalti.autoencoders import (
     VectorEncoder,
 )
 from smalti.losses.likelihoods import Bernoulli
-from smalti.modalities.image import Images
+from smalti.modalities.image import Image, Images
 from smalti.modalities.image.pixels import Pixels
-from smalti.signals import Signal
 from smalti.training import ContinuousObjective
 from smalti.training.batch_order import StepSampler
 from smalti.training.cpu import make_fast
@@ -77,7 +76,7 @@ class Decoder(BaseDecoder):
 def ours(seed: int) -> VariationalAutoencoder:
     """smalti's VAE."""
     encoder, decoder = networks(seed)
-    return VariationalAutoencoder(encoder, decoder, Bernoulli(), Signal("image", 1, (28, 28)))
+    return VariationalAutoencoder(encoder, decoder, Bernoulli(), Image(1, (28, 28)))
 
 
 def theirs(seed: int) -> VAE:
@@ -90,7 +89,7 @@ def theirs(seed: int) -> VAE:
 def as_ours(model: VAE) -> VariationalAutoencoder:
     """pythae's trained networks in smalti's VAE."""
     return VariationalAutoencoder(
-        model.encoder.network, model.decoder.network, Bernoulli(), Signal("image", 1, (28, 28))
+        model.encoder.network, model.decoder.network, Bernoulli(), Image(1, (28, 28))
     )
 
 

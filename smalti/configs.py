@@ -31,7 +31,6 @@ from smalti import ranges
 from smalti.counting import counted
 from smalti.errors import InputError, first_line
 from smalti.files import read_bytes
-from smalti.signals import Signal
 
 __all__ = ["Weights", "bounded", "check", "classes", "first_difference", "read_config", "sizes"]
 
@@ -160,8 +159,6 @@ class _Check:
     def _class(self, fields: dict[str, Any]) -> tuple[type, dict[str, Any]]:
         arguments = dict(fields)
         name = arguments.pop("class", None)
-        if name == "Signal":
-            return Signal, arguments
         if not isinstance(name, str) or name not in self.registry:
             names = ", ".join(sorted(self.registry))
             raise InputError(
@@ -356,7 +353,7 @@ def _plain(value: Any, wanted: Any, path: str) -> None:
 
 def _in_range(cls: type, name: str, value: Any, path: str) -> None:
     """Raises `InputError` if a number is outside of the range of its argument."""
-    allowed = ranges.range_of(cls.__name__, name)
+    allowed = ranges.range_of(cls, name)
     # By the same word a class of a user's may mean anything.
     if cls.__module__.partition(".")[0] == "smalti" and allowed != ranges.Range():
         try:

@@ -128,7 +128,6 @@ RANGES: dict[str, Range] = {
     "Signal.size": LENGTH,
     "Signal.low": VALUE,
     "Signal.high": VALUE,
-    "Signal.rate": LENGTH,
     "Clocks.size": Range(16, 1024),
     "Images.size": Range(1, 2**16),
     "seed": Range(0, LARGEST_INTEGER),
@@ -170,9 +169,18 @@ RANGES: dict[str, Range] = {
 }
 
 
-def range_of(owner: str, name: str) -> Range:
-    """Returns the range of the argument `name` of the class `owner`."""
-    return RANGES.get(f"{owner}.{name}") or RANGES.get(name) or Range()
+def range_of(owner: type | str, name: str) -> Range:
+    """Returns the range of the argument `name` of a class, or of the nearest that it inherits from.
+
+    Example:
+        >>> class Signal: ...
+        >>> class Pulse(Signal): ...
+        >>> range_of(Pulse, "low") == range_of("Signal", "low")
+        True
+    """
+    names = [owner] if isinstance(owner, str) else [cls.__name__ for cls in owner.__mro__]
+    own = next((RANGES[key] for cls in names if (key := f"{cls}.{name}") in RANGES), None)
+    return own or RANGES.get(name) or Range()
 
 
 def check(what: str, value: Any, allowed: Range) -> None:

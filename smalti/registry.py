@@ -23,7 +23,6 @@ from torch import nn
 
 from smalti import configs
 from smalti.errors import InputError, first_line
-from smalti.signals import Signal
 
 __all__ = ["build", "describe", "import_own_classes", "instantiate", "registered", "registry"]
 
@@ -60,8 +59,6 @@ def describe(value: Any, _known: dict[int, int] | None = None) -> Any:
     known = {} if _known is None else _known  # the numbers of modules, in order of appearance
     if value is None or isinstance(value, bool | int | float | str):
         return value
-    if isinstance(value, Signal):
-        return {"class": "Signal", **value.to_dict()}
     if isinstance(value, list | tuple):
         return [describe(item, known) for item in value]
     if type(value).__name__ in registry:
@@ -92,12 +89,13 @@ def build(config: Any) -> Any:
 
 
 def import_own_classes() -> None:
-    """Imports smalti's own classes, so that they are in the registry.
+    """Imports smalti's own classes, and others' kinds of data, so that they are in the registry.
 
     They lie above this module, so they are named and not imported at the top.
     """
     for room in ("autoencoders", "priors", "quantizers", "losses", "conditions"):
         importlib.import_module(f"smalti.{room}")
+    importlib.import_module("smalti.modalities.base").import_modalities()
 
 
 def instantiate(config: Any, known: list[Any]) -> Any:
@@ -119,8 +117,6 @@ def instantiate(config: Any, known: list[Any]) -> Any:
     fields = dict(config)
     name = fields.pop("class")
     place = len(known)
-    if name == "Signal":
-        return Signal.from_dict(fields)
     if issubclass(registry[name], nn.Module):
         known.append(None)  # its number comes before those of its arguments
     arguments = {key: instantiate(item, known) for key, item in fields.items()}

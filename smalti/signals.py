@@ -1,15 +1,27 @@
-"""What a model was trained on: the kind of signal, its channels, size and range.
+"""What a model takes and gives: the layout of a signal, and the values that it may have.
 
-Every tokenizer stores a `Signal` and checks its input against it, so that a grey image given to a
-model of colour images, or bytes given in place of [-1, 1], is an error with one line and not a
-wrong result.
+Every autoencoder stores its `Signal` and checks its input against it, so that a signal of one
+channel given to a model of three, or bytes given in place of [-1, 1], is an error with one line and
+not a wrong result. Each kind of data defines its own signals, in its room of `smalti.modalities`:
+
+    @registered
+    @dataclass(frozen=True)
+    class Pulse(Bounded):
+        noun, plural = "pulse", "pulses"
+        spatial_dims = 1
+        channels: int
+        size: tuple[int, ...] = ()
+        low: float = -1.0
+        high: float = 1.0
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, ClassVar
 
 from smalti.errors import InputError
 from smalti.ranges import check, range_of
@@ -17,82 +29,117 @@ from smalti.ranges import check, range_of
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["Signal"]
+__all__ = ["Bounded", "Signal"]
+
+
+class Signal(ABC):
+    """Abstract: a kind of signal. A batch of it has the shape (B, channels, *size).
+
+    A concrete signal is a registered, frozen dataclass, whose arguments a saved model holds. It
+    calls `check_fields` in its `__post_init__`; `Bounded` does.
+
+    Attributes:
+        noun: What one is called, "image".
+        plural: What several are called, "images".
+        spatial_dims: How many dimensions its grid has: 0, 1 or 2.
+        forms: What signals with so many channels are called, "grey" for 1.
+        channels: Values at each place of the grid.
+        size: The lengths of the grid; an empty tuple where any size goes, or where it has none.
+    """
+
+    noun: ClassVar[str]
+    plural: ClassVar[str]
+    spatial_dims: ClassVar[int]
+    forms: ClassVar[Mapping[int, str]] = {}
+
+    channels: int
+    size: tuple[int, ...]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of one signal, (channels, *size)."""
+        return (self.channels, *self.size)
+
+    @abstractmethod
+    def check(self, x: Tensor) -> None:
+        """Raises `InputError` unless `x` is a batch of this signal."""
+
+    @abstractmethod
+    def finish(self, h: Tensor) -> Tensor:
+        """Makes of a decoder's output what the user sees: values that this signal may have."""
+
+    def check_fields(self) -> None:
+        """Raises `InputError` for channels and a size that no signal has, or a number far out."""
+        numbers = (self.channels, *self.size)
+        if not all(isinstance(n, int) and not isinstance(n, bool) and n > 0 for n in numbers):
+            raise InputError(
+                f"The channels and the size of a signal are whole numbers from 1 on, got "
+                f"{self.channels} and {self.size}: correct them."
+            )
+        if len(self.size) not in (0, self.spatial_dims):
+            raise InputError(
+                f"The size of {self.plural} has {self.spatial_dims} numbers, or none where any "
+                f"size goes, got {self.size}: give as many."
+            )
+        for field in fields(self):  # type: ignore[arg-type]
+            value = getattr(self, field.name)
+            check(f"The {field.name} of a signal", value, range_of(type(self), field.name))
+
+    def check_layout(self, x: Tensor) -> None:
+        """Raises `InputError` unless `x` has the shape of a batch of this signal."""
+        wanted = f"(B, {self.channels}, {', '.join(map(str, self.size)) or '*size'})"
+        if x.ndim != 2 + self.spatial_dims:
+            one = f"a single {self.noun} x is x[None]"
+            mend = one if x.ndim == 1 + self.spatial_dims else "give it these dimensions"
+            raise InputError(
+                f"A batch of {self.plural} has the shape {wanted}, got {tuple(x.shape)}: {mend}."
+            )
+        if x.shape[1] != self.channels:
+            trained = self.forms.get(self.channels, f"{self.channels} channel(s)")
+            raise InputError(
+                f"The model was trained on {self.plural} with {self.channels} channel(s), "
+                f"got {x.shape[1]}: convert them to {trained} first."
+            )
+        if self.size and tuple(x.shape[2:]) != tuple(self.size):
+            raise InputError(
+                f"The model was trained on {self.plural} of size {_times(self.size)}, "
+                f"got {_times(x.shape[2:])}: resize or crop them first."
+            )
+        if 0 in x.shape[1:]:
+            raise InputError(
+                f"A batch of {self.plural} has the shape {wanted}, got {tuple(x.shape)} without a "
+                f"value: give {self.plural} of at least one value each way."
+            )
 
 
 @dataclass(frozen=True)
-class Signal:
-    """A kind of signal with its layout: a batch of it has the shape (B, channels, *size).
+class Bounded(Signal, ABC):
+    """Abstract: a signal of floating-point values between two ends.
 
     Arguments:
-        kind: `"image"` or `"audio"`.
-        channels: 1 for grey images and mono sound, 3 for colour.
-        size: (H, W) of an image, (T,) of a sound; an empty tuple where any size goes.
+        channels: Values at each place of the grid.
+        size: The lengths of the grid; an empty tuple where any size goes.
         low: Lowest value.
         high: Highest value.
-        rate: Samples per second, for sound.
     """
 
-    kind: str
     channels: int
     size: tuple[int, ...] = ()
     low: float = -1.0
     high: float = 1.0
-    rate: int | None = None
 
     def __post_init__(self) -> None:
         """Raises `InputError` for what no signal is."""
-        numbers = (self.channels, *self.size, *([] if self.rate is None else [self.rate]))
-        whole = all(isinstance(n, int) and not isinstance(n, bool) and n > 0 for n in numbers)
-        if self.kind not in ("image", "audio") or not whole:
-            raise InputError(
-                f"A signal is an image or audio whose channels, size and rate are whole numbers "
-                f"from 1 on, got {self.kind!r} with {self.channels}, {self.size} and {self.rate}: "
-                f"correct them."
-            )
-        if len(self.size) not in (0, self.spatial_dims):
-            raise InputError(
-                f"The size of {self.kind} has {self.spatial_dims} numbers, or none where any size "
-                f"goes, got {self.size}: give as many."
-            )
         if not -math.inf < self.low < self.high < math.inf:
             raise InputError(
                 f"The values of a signal lie between two finite numbers, got {self.low} to "
                 f"{self.high}: give two, the lower first."
             )
-        for name, value in asdict(self).items():
-            check(f"The {name} of a signal", value, range_of("Signal", name))
-
-    @property
-    def spatial_dims(self) -> int:
-        """2 for images, 1 for sound."""
-        return 1 if self.kind == "audio" else 2
+        self.check_fields()
 
     def check(self, x: Tensor) -> None:
         """Raises `InputError` unless `x` is a batch of this signal, floating and within range."""
-        wanted = f"(B, {self.channels}, {', '.join(map(str, self.size)) or '*size'})"
-        if x.ndim != 2 + self.spatial_dims:
-            one = f"a single {self.kind} x is x[None]"
-            mend = one if x.ndim == 1 + self.spatial_dims else "give it these dimensions"
-            raise InputError(
-                f"A batch of {self.kind}s has the shape {wanted}, got {tuple(x.shape)}: {mend}."
-            )
-        if x.shape[1] != self.channels:
-            trained = "grey" if self.channels == 1 else "colour"
-            raise InputError(
-                f"The model was trained on {self.kind}s with {self.channels} channel(s), "
-                f"got {x.shape[1]}: convert them to {trained} first."
-            )
-        if self.size and tuple(x.shape[2:]) != tuple(self.size):
-            raise InputError(
-                f"The model was trained on {self.kind}s of size {_times(self.size)}, "
-                f"got {_times(x.shape[2:])}: resize or crop them first."
-            )
-        if min(x.shape[2:]) < 1:
-            raise InputError(
-                f"A batch of {self.kind}s has the shape {wanted}, got {tuple(x.shape)} without a "
-                f"value: give {self.kind}s of at least one value each way."
-            )
+        self.check_layout(x)
         if not x.is_floating_point():
             middle, half = (self.high + self.low) / 2, (self.high - self.low) / 2
             scaled = f"x.float() * {2 * half:g} / 255 - {half - middle:g}"
@@ -104,7 +151,7 @@ class Signal:
         if x.numel() and bool(x.isnan().any()):
             raise InputError(
                 f"The model takes values in [{self.low}, {self.high}], got NaN: correct or leave "
-                f"out those {self.kind}s."
+                f"out those {self.plural}."
             )
         if x.numel() and not bool(((x >= self.low - slack) & (x <= self.high + slack)).all()):
             raise InputError(
@@ -112,14 +159,9 @@ class Signal:
                 f"[{x.min().item():.4g}, {x.max().item():.4g}]: scale them first."
             )
 
-    def to_dict(self) -> dict[str, Any]:
-        """The fields as JSON can hold them."""
-        return {**asdict(self), "size": list(self.size)}
-
-    @classmethod
-    def from_dict(cls, fields: dict[str, Any]) -> Signal:
-        """The inverse of `to_dict`."""
-        return cls(**{**fields, "size": tuple(fields["size"])})
+    def finish(self, h: Tensor) -> Tensor:
+        """Clips to the range of the values."""
+        return h.clamp(self.low, self.high)
 
 
 def _times(size: tuple[int, ...]) -> str:

@@ -16,6 +16,7 @@ from smalti.autoencoders import (
     VectorEncoder,
 )
 from smalti.losses.likelihoods import Gaussian, Likelihood
+from smalti.modalities.image import Image
 from smalti.signals import Signal
 
 __all__ = ["Affine", "assemble", "linear_gaussian"]
@@ -62,7 +63,7 @@ def linear_gaussian(
 
     The columns of W are orthogonal, so that the true posterior has independent dimensions.
     """
-    signal = Signal("image", 1, (1, 3), low=-9.0, high=9.0)
+    signal = Image(1, (1, 3), low=-9.0, high=9.0)
     model = VariationalAutoencoder(Affine(3, 4), Affine(2, 3, (1, 1, 3)), Gaussian(scale), signal)
     w = torch.tensor([[0.8, 0.3], [0.6, -0.4], [0.0, 0.5]])
     b = torch.tensor([0.1, -0.2, 0.3])

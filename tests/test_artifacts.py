@@ -21,8 +21,8 @@ from smalti.artifacts import (
 )
 from smalti.autoencoders import ConvDecoder, ConvEncoder, DiscreteAutoencoder
 from smalti.errors import InputError
+from smalti.modalities.image import Image
 from smalti.quantizers import EMACodebook, GradientCodebook, VectorQuantizer
-from smalti.signals import Signal
 
 
 def tokenizer(codebook=EMACodebook, **options) -> DiscreteAutoencoder:
@@ -30,7 +30,7 @@ def tokenizer(codebook=EMACodebook, **options) -> DiscreteAutoencoder:
         ConvEncoder(1, 8, hidden=8),
         VectorQuantizer(codebook(codebook_size=16, dim=8)),
         ConvDecoder(1, 8, hidden=8),
-        Signal("image", channels=1, size=(12, 8), **options),
+        Image(channels=1, size=(12, 8), **options),
     ).eval()
 
 

@@ -19,16 +19,16 @@ import torch
 from smalti import artifacts, configs
 from smalti.artifacts import describe, load_model, registered, registry, save_model
 from smalti.errors import InputError
+from smalti.modalities.image import Image
 from smalti.priors import PixelCNN
 from smalti.ranges import Range, check, range_of
 from smalti.registry import import_own_classes
-from smalti.signals import Signal
 
-IMAGE = Signal("image", 1, (12, 8))
+IMAGE = Image(1, (12, 8))
 HOSTILE = [
     *(-1, 0, 2**31, 10**12, 2**62, 2**80, 1e308, -0.5, 1.5, 1e-300, True, "x", None, [], {}),
     *([10**12] * 2, [-1, 0], [[[]]], {"class": []}, {"class": "os.system"}, {"same": 0}),
-    *({"same": -1}, {"same": "x"}, {"class": "Nearest"}, {"class": "Signal"}),
+    *({"same": -1}, {"same": "x"}, {"class": "Nearest"}, {"class": "Image"}),
 ]
 
 
@@ -90,7 +90,7 @@ def models():
             [make("ConvEncoder", 1, 8, **fine), make("ConvEncoder", 8, 8, **coarse)],
             [vectors(), vectors()],
             [make("ConvDecoder", 8, 8, **coarse), make("ConvDecoder", 1, 16, **fine)],
-            Signal("image", 1, (16, 16)),
+            Image(1, (16, 16)),
         )
     )
     label = make("Label", ["a", "b"])
@@ -188,7 +188,7 @@ def test_a_config_with_any_hostile_value_is_one_line_or_an_equal_model(tmp_path)
     [
         (("class",), ["DiscreteAutoencoder"], "not in the registry"),
         (("signal",), 5, "signal is 5, and it must be a Signal"),
-        (("signal", "size"), [12, 12, 12], "size of image has 2 numbers"),
+        (("signal", "size"), [12, 12, 12], "size of images has 2 numbers"),
         (("signal", "channels"), 3, "no signal .* can go through it"),
         (("signal", "low"), 7, "two finite numbers"),
         (("encoder", "hidden"), -8, r"encoder\.ConvEncoder\.hidden is at least 1, got -8:"),
@@ -241,11 +241,11 @@ def standing():
     return found
 
 
-@pytest.mark.parametrize("name", ["Signal", *sorted(OWN)])
+@pytest.mark.parametrize("name", sorted(OWN))
 def test_an_argument_of_any_class_has_a_range_and_must_lie_in_it(name):
-    cls = {**OWN, "Signal": Signal}[name]
+    cls = OWN[name]
     for argument, listed in numbers(cls):
-        allowed = range_of(name, argument)
+        allowed = range_of(cls, argument)
         assert allowed != Range(), f"{name}.{argument} has no range in smalti.ranges"
         default = inspect.signature(cls).parameters[argument].default
         check(argument, () if default is inspect.Parameter.empty else default, allowed)
@@ -260,12 +260,11 @@ def test_an_argument_of_any_class_has_a_range_and_must_lie_in_it(name):
 @pytest.mark.parametrize(
     ("path", "value", "line"),
     [
-        (("signal", "size"), [10**12, 8], r"Signal\.size is at most 4294967296, got 10{12}"),
-        (("signal", "size"), [-12, 8], r"Signal\.size is at least 1, got -12"),
-        (("signal", "channels"), 0, r"Signal\.channels is at least 1, got 0"),
-        (("signal", "high"), 1e12, r"Signal\.high is at most 4294967296, got 10{12}"),
-        (("signal", "low"), -1e12, r"Signal\.low is at least -4294967296, got -10{12}"),
-        (("signal", "rate"), 10**12, r"Signal\.rate is at most 4294967296, got 10{12}"),
+        (("signal", "size"), [10**12, 8], r"Image\.size is at most 4294967296, got 10{12}"),
+        (("signal", "size"), [-12, 8], r"Image\.size is at least 1, got -12"),
+        (("signal", "channels"), 0, r"Image\.channels is at least 1, got 0"),
+        (("signal", "high"), 1e12, r"Image\.high is at most 4294967296, got 10{12}"),
+        (("signal", "low"), -1e12, r"Image\.low is at least -4294967296, got -10{12}"),
         (
             ("quantizer", "dead_code_reset", "stop_after"),
             -1,

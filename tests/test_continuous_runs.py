@@ -16,8 +16,8 @@ from smalti.artifacts import load_model
 from smalti.autoencoders import Autoencoder, VariationalAutoencoder
 from smalti.cli import main
 from smalti.losses.likelihoods import Gaussian
+from smalti.modalities.image.signal import Image as ImageSignal
 from smalti.recipes import schema
-from smalti.signals import Signal
 from smalti.synthetic import Clocks
 from smalti.training.callbacks import Progress
 from tiny import clocks_recipe, vae_recipe, write_recipe
@@ -85,7 +85,7 @@ def test_an_interrupted_fit_ends_with_the_same_weights(run, tmp_path, monkeypatc
 def test_both_kinds_have_the_likelihood_of_their_recipe(model):
     options = ["--autoencoder.model", model, "--data.size", "28"]
     recipe = schema.build(schema.read("vae-fashion-mnist", options)).autoencoder
-    built = continuous.build(recipe, Signal("image", 1, (28, 28)))
+    built = continuous.build(recipe, ImageSignal(1, (28, 28)))
     assert isinstance(built.likelihood, Gaussian)
 
 

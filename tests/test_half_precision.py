@@ -20,6 +20,7 @@ from smalti.losses.likelihoods import (
     LogisticMixture,
     PixelCNNLikelihood,
 )
+from smalti.modalities.image import Image
 from smalti.priors import DepthPixelCNN, Histogram, PixelCNN, PixelSNAIL
 from smalti.quantizers import (
     NSVQ,
@@ -33,11 +34,10 @@ from smalti.quantizers import (
     ResidualQuantizer,
     VectorQuantizer,
 )
-from smalti.signals import Signal
 
 DTYPES = pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
-SIGNAL = Signal("image", channels=3, size=(16, 16))
-SMALL = Signal("image", channels=3, size=(8, 8))
+SIGNAL = Image(channels=3, size=(16, 16))
+SMALL = Image(channels=3, size=(8, 8))
 SCALES = ((1, 1), (2, 2), (4, 4))
 
 

@@ -15,8 +15,8 @@ import smalti
 from smalti.cli import COMMANDS, main
 from smalti.errors import InputError
 from smalti.modalities.image.image_files import read_partial_image
+from smalti.modalities.image.signal import Image as ImageSignal
 from smalti.recipes import schema
-from smalti.signals import Signal
 
 PACKAGE = Path(smalti.__file__).parent
 COMMAND = re.compile(r"smalti ([a-z]+)(?= |,|\)|:|\.|$|\})")
@@ -132,7 +132,7 @@ def test_an_image_to_complete_is_brought_to_size_with_its_transparency(tmp_path)
     image = Image.new("RGBA", (32, 32), (255, 0, 0, 255))
     image.paste((0, 0, 255, 0), (0, 16, 32, 32))  # the lower half is to be made
     image.save(tmp_path / "a.png")
-    signal = Signal("image", 3, (8, 8))
+    signal = ImageSignal(3, (8, 8))
     with pytest.raises(InputError, match="--convert"):
         read_partial_image(tmp_path / "a.png", signal, None)
     x, given = read_partial_image(tmp_path / "a.png", signal, None, convert=True)

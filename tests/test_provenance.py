@@ -21,9 +21,9 @@ from smalti.data import Source, Splits
 from smalti.data.manifest import read_manifest
 from smalti.errors import InputError
 from smalti.modalities.image.pixels import Pixels
+from smalti.modalities.image.signal import Image as ImageSignal
 from smalti.recipes import allowed_classes, schema
 from smalti.runs import Run, data_of, examples_of, fit
-from smalti.signals import Signal
 from tiny import clocks_recipe, vae_recipe
 
 SIZE = 16
@@ -440,7 +440,7 @@ class Noise(Source):
         generator = torch.Generator().manual_seed(Noise.seed)
         pixels = torch.randint(256, (24, 3, SIZE, SIZE), generator=generator, dtype=torch.uint8)
         parts = [Pixels(part, None) for part in pixels.split(8)]
-        return Splits(*parts, Signal("image", 3, (SIZE, SIZE)), None, None)
+        return Splits(*parts, ImageSignal(3, (SIZE, SIZE)), None, None)
 
     def examples(self, split):
         return getattr(self.load(), split)

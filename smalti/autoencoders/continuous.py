@@ -275,7 +275,7 @@ class ContinuousAutoencoder(KeepsFloat32, Pretrained, ABC):
         x_hat = self._decoded(to_weights(z, self))
         if self.likelihood is not None:
             x_hat = self.likelihood.point_estimate(x_hat)
-        return check_result(x_hat, "The decoder").clamp(self.signal.low, self.signal.high)
+        return self.signal.finish(check_result(x_hat, "The decoder"))
 
     def _encoded(self, x: Tensor) -> Tensor:
         """x (B, C, *size) → what the encoder gives, in float32."""
@@ -304,11 +304,12 @@ class Autoencoder(ContinuousAutoencoder):
 
     Example:
         >>> from smalti.autoencoders import ConvDecoder, ConvEncoder
+        >>> from smalti.modalities.image import Image
         >>> grid = (7, 7)
         >>> model = Autoencoder(
         ...     VectorEncoder(ConvEncoder(1, 4, hidden=8), grid, 16),
         ...     VectorDecoder(ConvDecoder(1, 4, hidden=8), grid, 16),
-        ...     Signal("image", channels=1, size=(28, 26)),
+        ...     Image(channels=1, size=(28, 26)),
         ... ).eval()
         >>> z = model.encode(torch.zeros(2, 1, 28, 26))
         >>> z.shape, model.decode(z).shape

@@ -73,12 +73,13 @@ class DiscreteAutoencoder(Tokenizer):
 
     Example:
         >>> from smalti.autoencoders import ConvDecoder, ConvEncoder
+        >>> from smalti.modalities.image import Image
         >>> from smalti.quantizers import EMACodebook, VectorQuantizer
         >>> model = DiscreteAutoencoder(
         ...     ConvEncoder(3, 16, hidden=32),
         ...     VectorQuantizer(EMACodebook(codebook_size=64, dim=16)),
         ...     ConvDecoder(3, 16, hidden=32),
-        ...     Signal("image", channels=3, size=(30, 20)),
+        ...     Image(channels=3, size=(30, 20)),
         ... ).eval()
         >>> indices = model.encode(torch.zeros(2, 3, 30, 20))
         >>> indices.shape, model.decode(indices).shape
@@ -184,7 +185,7 @@ class DiscreteAutoencoder(Tokenizer):
         x_hat = self._outputs(self.quantizer.decode(indices), checked_size(size, largest))
         if self.likelihood is not None:
             x_hat = self.likelihood.point_estimate(x_hat)
-        return check_result(x_hat, "The decoder").clamp(self.signal.low, self.signal.high)
+        return self.signal.finish(check_result(x_hat, "The decoder"))
 
     @torch.no_grad()
     def interpolate(self, x_a: Tensor, x_b: Tensor, steps: int) -> Tensor:

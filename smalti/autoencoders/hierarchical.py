@@ -92,12 +92,13 @@ class HierarchicalAutoencoder(Tokenizer):
 
     Example:
         >>> from smalti.autoencoders import ConvDecoder, ConvEncoder
+        >>> from smalti.modalities.image import Image
         >>> from smalti.quantizers import EMACodebook, VectorQuantizer
         >>> model = HierarchicalAutoencoder(
         ...     [ConvEncoder(32, 16, hidden=32, downsampling=2), ConvEncoder(3, 32, hidden=32)],
         ...     [VectorQuantizer(EMACodebook(codebook_size=64, dim=16)) for _ in range(2)],
         ...     [ConvDecoder(32, 16, hidden=32, downsampling=2), ConvDecoder(3, 48, hidden=32)],
-        ...     Signal("image", channels=3, size=(32, 32)),
+        ...     Image(channels=3, size=(32, 32)),
         ... ).eval()
         >>> top, bottom = model.encode(torch.zeros(2, 3, 32, 32))
         >>> top.shape, bottom.shape, model.decode((top,)).shape
@@ -196,7 +197,7 @@ class HierarchicalAutoencoder(Tokenizer):
         x_hat = self._outputs(grids, checked_size(size, whole))
         if self.likelihood is not None:
             x_hat = self.likelihood.point_estimate(x_hat)
-        return check_result(x_hat, "The decoder").clamp(self.signal.low, self.signal.high)
+        return self.signal.finish(check_result(x_hat, "The decoder"))
 
     def encode_flat(self, x: Tensor) -> Tensor:
         return self.layout.pack(self.encode(x))

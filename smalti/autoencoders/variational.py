@@ -87,12 +87,13 @@ class VariationalAutoencoder(ContinuousAutoencoder):
     Example:
         >>> from smalti.autoencoders import ConvDecoder, ConvEncoder, VectorDecoder, VectorEncoder
         >>> from smalti.losses.likelihoods import Gaussian
+        >>> from smalti.modalities.image import Image
         >>> grid, dim = (7, 7), 16
         >>> model = VariationalAutoencoder(
         ...     VectorEncoder(ConvEncoder(1, 4, hidden=8), grid, 2 * dim),
         ...     VectorDecoder(ConvDecoder(1, 4, hidden=8), grid, dim),
         ...     Gaussian(),
-        ...     Signal("image", channels=1, size=(28, 28)),
+        ...     Image(channels=1, size=(28, 28)),
         ... ).eval()
         >>> x = torch.zeros(2, 1, 28, 28)
         >>> model.encode(x).shape, model.elbo(x).shape, model.sample(3).shape

@@ -29,6 +29,7 @@ from smalti.modalities.image.inception import Inception, inception_distances, in
 from smalti.modalities.image.metrics import WINDOW
 from smalti.modalities.image.pictures import grid
 from smalti.reporting.figures import Figure, figure, number
+from smalti.signals import Bounded
 from smalti.synthetic.clock_reader import ClockReader
 from smalti.synthetic.clock_reading import TOLERANCE, minutes_off
 
@@ -66,11 +67,13 @@ WORDS = {
 
 def data_facts(splits: Splits) -> dict[str, str]:
     """The data, in words."""
+    signal = splits.signal
+    values = f", values in [{signal.low:g}, {signal.high:g}]" if isinstance(signal, Bounded) else ""
     facts = {
         "Data": (
             f"{'endless' if splits.train.endless else number(len(splits.train))} training, "
             f"{number(len(splits.validation))} validation and {number(len(splits.test))} test "
-            f"images, values in [{splits.signal.low:g}, {splits.signal.high:g}]"
+            f"images{values}"
         )
     }
     if isinstance(splits.condition, Label):

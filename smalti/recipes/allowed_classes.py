@@ -1,7 +1,8 @@
 """Which classes a recipe may name: a stranger's recipe imports nothing that could do harm.
 
-Beside smalti's own classes these are the optimizers of torch and the loggers of Lightning; a module
-of the user's own is allowed by name, with `--allow MODULE` or `allow`.
+Beside smalti's own classes and the kinds of data of installed packages these are the optimizers of
+torch and the loggers of Lightning; a module of the user's own is allowed by name, with `--allow
+MODULE` or `allow`.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from contextlib import contextmanager
 from jsonargparse import _common, set_parsing_settings
 
 from smalti.errors import InputError, first_line
+from smalti.modalities.base import import_modalities
 
 __all__ = ["allow", "only_allowed"]
 
@@ -53,7 +55,9 @@ def only_allowed() -> Iterator[None]:
     Its settings are those of the whole process, and others may use it: they are put back.
     """
     before = dict(_common.parsing_settings)
-    set_parsing_settings(import_path_denylist=["*"], import_path_allowlist=[*KNOWN, *_by_the_user])
+    sources = [source for room in import_modalities() for source in room.sources()]
+    allowed = [*KNOWN, *_by_the_user, *(source.__module__ for source in sources)]
+    set_parsing_settings(import_path_denylist=["*"], import_path_allowlist=allowed)
     try:
         yield
     finally:

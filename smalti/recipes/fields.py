@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Literal
 
-import smalti.modalities.image
 import smalti.synthetic  # noqa: F401 - the sources that a recipe may name
 from smalti.conditions import Condition
 from smalti.counting import counted

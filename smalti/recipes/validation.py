@@ -51,7 +51,7 @@ def _check_fields(owner: type, fields: Mapping[str, Any], place: str) -> None:
             raise InputError(f"{where} cannot be null: give it a value, or leave it out.")
         known = owner.__module__.partition(".")[0] in ("smalti", "torch")
         # By the same word a class of the user's may mean anything.
-        check(where, _numbers(value), range_of(owner.__name__, name) if known else Range())
+        check(where, _numbers(value), range_of(owner, name) if known else Range())
 
 
 def _plain(fields: Any) -> Mapping[str, Any]:

@@ -32,7 +32,7 @@ from smalti.data.source import Batch, Examples, FactorizedSource, SplitName, Spl
 from smalti.errors import InputError
 from smalti.memory import check_memory
 from smalti.modalities.image.pixels import Pixels, to_float
-from smalti.signals import Signal
+from smalti.modalities.image.signal import Image as ImageSignal
 
 __all__ = ["THEMES", "ClockStyle", "Clocks", "Theme", "render_clock"]
 
@@ -213,7 +213,7 @@ class Clocks(FactorizedSource):
             train=train if self.length is None else train.rendered(self.length),
             validation=validation.rendered(self.validation),
             test=test.rendered(self.test),
-            signal=Signal("image", self.channels, (self.size, self.size)),
+            signal=ImageSignal(self.channels, (self.size, self.size)),
             condition=TIME,
             augment=None,
         )

@@ -30,7 +30,7 @@ from smalti.data.progress import progress
 from smalti.data.source import Examples, FactorizedSource, SplitName, Splits
 from smalti.errors import InputError
 from smalti.modalities.image.pixels import Pixels
-from smalti.signals import Signal
+from smalti.modalities.image.signal import Image as ImageSignal
 
 __all__ = ["SHAPES", "FactorGrid", "render_shape"]
 
@@ -140,7 +140,7 @@ class FactorGrid(FactorizedSource):
             train=examples.take(rows["train"]),
             validation=examples.take(rows["validation"]),
             test=examples.take(rows["test"]),
-            signal=Signal("image", self.channels, (self.size, self.size)),
+            signal=ImageSignal(self.channels, (self.size, self.size)),
             condition=condition,
             augment=None,
         )

@@ -10,12 +10,14 @@ from smalti.artifacts import describe, load_model, save_model
 from smalti.autoencoders.paths import line
 from smalti.errors import InputError
 from smalti.losses.likelihoods import Categorical, Gaussian, LogisticMixture
+from smalti.modalities.image import Image
 from smalti.signals import Signal
+from wave_signal import Wave
 
 SIGNALS = [
-    Signal("image", 1, (28, 28)),
-    Signal("image", 3, (17, 23)),
-    Signal("audio", 2, (101,), rate=8000),
+    Image(1, (28, 28)),
+    Image(3, (17, 23)),
+    Wave(2, (101,)),
 ]
 
 
@@ -112,8 +114,8 @@ def test_an_autoencoder_draws_from_the_gaussian_of_its_training_latents():
 
 
 def test_padding_reflects_and_is_cropped():
-    small = assemble(Signal("image", 1, (6, 7)))
-    large = assemble(Signal("image", 1, (8, 8)))
+    small = assemble(Image(1, (6, 7)))
+    large = assemble(Image(1, (8, 8)))
     large.load_state_dict(small.state_dict())
     x = torch.rand(2, 1, 6, 7)
     padded = torch.nn.functional.pad(x, (0, 1, 0, 2), mode="reflect")
@@ -124,7 +126,7 @@ def test_padding_reflects_and_is_cropped():
 
 def test_mistakes_are_one_line():
     with pytest.raises(InputError, match="of one size, got none"):
-        assemble(Signal("image", 1))
+        assemble(Image(1))
     model = assemble(SIGNALS[0])
     with pytest.raises(InputError, match=r"have the shape \(B, 5\), got \(2, 6\)"):
         model.decode(torch.zeros(2, 6))

@@ -9,8 +9,10 @@ from smalti.artifacts import build, describe, load_model, save_model
 from smalti.autoencoders import ConvDecoder, ConvEncoder, DiscreteAutoencoder
 from smalti.errors import InputError
 from smalti.losses.likelihoods import Categorical, Gaussian, LogisticMixture
+from smalti.modalities.image import Image
 from smalti.quantizers import EMACodebook, GradientCodebook, VectorQuantizer
 from smalti.signals import Signal
+from wave_signal import Wave
 
 
 def assemble(
@@ -28,11 +30,11 @@ def assemble(
 
 
 SIGNALS = [
-    Signal("image", 1, (28, 28)),
-    Signal("image", 3, (32, 20)),
-    Signal("image", 3, (17, 23)),
-    Signal("audio", 1, (160,), rate=8000),
-    Signal("audio", 2, (101,), rate=8000),
+    Image(1, (28, 28)),
+    Image(3, (32, 20)),
+    Image(3, (17, 23)),
+    Wave(1, (160,)),
+    Wave(2, (101,)),
 ]
 
 
@@ -58,7 +60,7 @@ def test_decoding_the_indices_is_the_reconstruction(signal):
 
 def test_padding_reflects_and_is_cropped():
     """A size that does not divide is treated as the reflected, larger signal would be."""
-    model = assemble(Signal("image", 1))
+    model = assemble(Image(1))
     x = torch.rand(1, 1, 6, 7)
     padded = torch.nn.functional.pad(x, (0, 1, 0, 2), mode="reflect")
     assert torch.equal(model.encode(x), model.encode(padded))
@@ -76,7 +78,7 @@ def test_a_way_starts_and_ends_with_the_reconstructions():
 
 
 def test_every_part_gets_a_gradient():
-    model = assemble(Signal("image", 1, (16, 16)), codebook=GradientCodebook).train()
+    model = assemble(Image(1, (16, 16)), codebook=GradientCodebook).train()
     x_hat, _, losses = model(torch.rand(2, 1, 16, 16))
     (x_hat.square().mean() + sum(losses.values())).backward()
     without = [name for name, p in model.named_parameters() if p.grad is None or not p.grad.any()]
@@ -96,11 +98,11 @@ def test_every_part_gets_a_gradient():
 )
 def test_other_signals_are_refused(x, line):
     with pytest.raises(InputError, match=line):
-        assemble(Signal("image", 3, (16, 16))).encode(x)
+        assemble(Image(3, (16, 16))).encode(x)
 
 
 def test_indices_out_of_range_are_refused():
-    model = assemble(Signal("image", 3, (16, 16)))
+    model = assemble(Image(3, (16, 16)))
     with pytest.raises(InputError, match="between 0 and 15"):
         model.decode(torch.full((1, 4, 4), 16))
     with pytest.raises(InputError, match="have the shape"):
@@ -109,10 +111,10 @@ def test_indices_out_of_range_are_refused():
 
 def test_too_small_signals_and_odd_downsamplings_are_refused():
     with pytest.raises(InputError, match="too small"):
-        assemble(Signal("image", 1), 8).encode(torch.zeros(1, 1, 3, 16))
+        assemble(Image(1), 8).encode(torch.zeros(1, 1, 3, 16))
     for downsampling in (0, 1, 3, 12):
         with pytest.raises(InputError, match="power of two"):
-            assemble(Signal("image", 1), downsampling)
+            assemble(Image(1), downsampling)
 
 
 LIKELIHOODS = [Categorical(num_values=7), LogisticMixture(2), Gaussian(0.5, learned=True)]
@@ -138,7 +140,7 @@ def test_with_a_likelihood_the_reconstruction_costs_nats(signal, likelihood):
 
 
 def test_the_nats_reach_every_part():
-    signal = Signal("image", 1, (16, 16))
+    signal = Image(1, (16, 16))
     model = assemble(signal, codebook=GradientCodebook, likelihood=Gaussian(learned=True)).train()
     losses = model(torch.rand(2, 1, 16, 16)).losses
     sum(losses.values()).backward()
@@ -147,7 +149,7 @@ def test_the_nats_reach_every_part():
 
 
 def test_a_likelihood_is_saved_with_the_model(tmp_path):
-    signal = Signal("image", 3, (16, 16))
+    signal = Image(3, (16, 16))
     model = assemble(signal, likelihood=Categorical(num_values=5))
     x = torch.rand(2, 3, 16, 16)
     save_model(model, tmp_path / "model")
@@ -155,11 +157,11 @@ def test_a_likelihood_is_saved_with_the_model(tmp_path):
 
 
 def test_a_model_saved_before_there_were_likelihoods_can_be_built():
-    config = describe(assemble(Signal("image", 3, (16, 16))))
+    config = describe(assemble(Image(3, (16, 16))))
     del config["likelihood"]
     assert build(config).likelihood is None
 
 
 def test_without_a_likelihood_there_are_no_nats():
     with pytest.raises(InputError, match="has no likelihood"):
-        assemble(Signal("image", 1, (8, 8))).nll(torch.zeros(1, 1, 8, 8))
+        assemble(Image(1, (8, 8))).nll(torch.zeros(1, 1, 8, 8))

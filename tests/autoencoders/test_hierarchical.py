@@ -14,13 +14,14 @@ from smalti.autoencoders import (
 )
 from smalti.errors import InputError
 from smalti.losses.likelihoods import Categorical
+from smalti.modalities.image import Image
 from smalti.quantizers import (
     EMACodebook,
     GradientCodebook,
     ResidualQuantizer,
     VectorQuantizer,
 )
-from smalti.signals import Signal
+from wave_signal import Wave
 
 
 def quantizer(codebook=EMACodebook):
@@ -45,9 +46,9 @@ def batch(signal, n=2):
 
 
 SIGNALS = [
-    Signal("image", 3, (32, 16)),
-    Signal("image", 1, (19, 30)),
-    Signal("audio", 1, (101,), rate=8000),
+    Image(3, (32, 16)),
+    Image(1, (19, 30)),
+    Wave(1, (101,)),
 ]
 
 
@@ -64,14 +65,14 @@ def test_decoding_what_was_encoded_is_the_reconstruction(signal, levels):
 
 
 def test_each_level_is_as_much_finer_as_its_encoder_says():
-    model = assemble(Signal("image", 3, (30, 20)), levels=3)
+    model = assemble(Image(3, (30, 20)), levels=3)
     assert model.downsampling == 16
     assert model.layout.shapes == ((2, 2), (4, 4), (8, 8))
 
 
 def test_a_prefix_decodes_as_if_the_finer_levels_were_none():
     """-1 is no codeword: the same as leaving the level out."""
-    signal = Signal("image", 3, (32, 32))
+    signal = Image(3, (32, 32))
     model = assemble(signal, levels=3)
     grids = model.encode(batch(signal))
     for n in (1, 2):
@@ -83,7 +84,7 @@ def test_a_prefix_decodes_as_if_the_finer_levels_were_none():
 
 def test_the_coarse_level_is_a_condition_of_the_finer_one():
     """Other codewords at the top, and the bottom says something else about the same picture."""
-    signal = Signal("image", 1, (32, 32))
+    signal = Image(1, (32, 32))
     model, x = assemble(signal), batch(signal, 8)
     top, bottom = model.encode(x)
     with torch.no_grad():
@@ -100,7 +101,7 @@ def test_the_coarse_level_is_a_condition_of_the_finer_one():
 
 
 def test_one_level_is_a_vq_vae():
-    signal = Signal("image", 3, (18, 14))
+    signal = Image(3, (18, 14))
     model = assemble(signal, levels=1)
     parts = (model.encoders[0], model.quantizers[0], model.decoders[0])
     plain = DiscreteAutoencoder(*parts, signal).eval()
@@ -115,7 +116,7 @@ def test_one_level_is_a_vq_vae():
 
 @pytest.mark.parametrize("level_dropout", [0.0, 0.5])
 def test_every_part_gets_a_gradient(level_dropout):
-    signal = Signal("image", 1, (16, 16))
+    signal = Image(1, (16, 16))
     quantizers = [quantizer(GradientCodebook) for _ in range(2)]
     model = assemble(signal, quantizers=quantizers, level_dropout=level_dropout).train()
     x_hat, _, losses = model(batch(signal, 16))
@@ -125,7 +126,7 @@ def test_every_part_gets_a_gradient(level_dropout):
 
 
 def test_losses_are_the_sums_over_the_levels():
-    signal = Signal("image", 1, (16, 16))
+    signal = Image(1, (16, 16))
     model = assemble(signal, quantizers=[quantizer(GradientCodebook) for _ in range(2)])
     x = batch(signal)
     told = []
@@ -138,7 +139,7 @@ def test_losses_are_the_sums_over_the_levels():
 
 
 def test_levels_are_dropped_from_the_finest_and_only_in_training():
-    signal = Signal("image", 1, (16, 16))
+    signal = Image(1, (16, 16))
     model = assemble(signal, levels=3, level_dropout=0.5).train()
     with torch.no_grad():
         _, indices, _ = model(batch(signal, 400))
@@ -154,7 +155,7 @@ def test_levels_are_dropped_from_the_finest_and_only_in_training():
 
 
 def test_update_moves_each_codebook_once(monkeypatch):
-    signal = Signal("image", 1, (16, 16))
+    signal = Image(1, (16, 16))
     shared = quantizer()
     model = assemble(signal, quantizers=[shared, shared])
     calls = []
@@ -170,7 +171,7 @@ def test_update_moves_each_codebook_once(monkeypatch):
 
 
 def test_a_saved_model_is_the_same_model(tmp_path):
-    signal = Signal("image", 3, (20, 16))
+    signal = Image(3, (20, 16))
     model = assemble(signal, levels=3, level_dropout=0.3)
     save_model(model, tmp_path / "model")
     loaded, x = load_model(tmp_path / "model"), batch(signal)
@@ -180,7 +181,7 @@ def test_a_saved_model_is_the_same_model(tmp_path):
 
 
 def test_several_indices_a_position_and_rows_for_a_prior():
-    signal = Signal("image", 1, (16, 16))
+    signal = Image(1, (16, 16))
     residual = ResidualQuantizer([quantizer(), quantizer(), quantizer()])
     model, x = assemble(signal, quantizers=[quantizer(), residual]), batch(signal)
     grids = model.encode(x)
@@ -192,7 +193,7 @@ def test_several_indices_a_position_and_rows_for_a_prior():
 
 
 def test_with_a_likelihood_the_reconstruction_costs_nats():
-    signal = Signal("image", 1, (16, 16))
+    signal = Image(1, (16, 16))
     sizes = {"hidden": 8, "residual_hidden": 4}
     likelihood = Categorical(num_values=8)
     model = HierarchicalAutoencoder(
@@ -216,7 +217,7 @@ def test_with_a_likelihood_the_reconstruction_costs_nats():
 
 
 def test_what_does_not_fit_is_refused():
-    signal = Signal("image", 1, (16, 16))
+    signal = Image(1, (16, 16))
     model = assemble(signal)
     top, bottom = model.encode(batch(signal))
     for grids, line in [

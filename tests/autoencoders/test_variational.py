@@ -11,7 +11,7 @@ from smalti.autoencoders import Posterior
 from smalti.autoencoders.variational import kl_to_normal
 from smalti.errors import InputError
 from smalti.losses.likelihoods import Gaussian
-from smalti.signals import Signal
+from smalti.modalities.image import Image
 
 
 def test_the_kl_is_that_of_torch():
@@ -70,7 +70,7 @@ def test_the_gradient_of_the_reparameterised_elbo_is_that_of_its_closed_form():
 
 
 def test_the_losses_are_the_terms_of_the_elbo():
-    model = assemble(Signal("image", 3, (17, 23)), likelihood=Gaussian(0.3))
+    model = assemble(Image(3, (17, 23)), likelihood=Gaussian(0.3))
     x = torch.rand(4, 3, 17, 23) * 2 - 1
     torch.manual_seed(5)
     losses = model(x).losses
@@ -84,7 +84,7 @@ def test_the_losses_are_the_terms_of_the_elbo():
 
 
 def test_under_autocast_the_losses_are_in_float32():
-    model = assemble(Signal("image", 1, (8, 8)))
+    model = assemble(Image(1, (8, 8)))
     with torch.autocast("cpu", torch.bfloat16):
         found = model(torch.rand(2, 1, 8, 8))
     assert {found.z.dtype, found.kl.dtype, found.x_hat.dtype} == {torch.float32}
@@ -92,7 +92,7 @@ def test_under_autocast_the_losses_are_in_float32():
 
 
 def test_a_seed_decides_the_bounds():
-    model = assemble(Signal("image", 1, (8, 8)))
+    model = assemble(Image(1, (8, 8)))
     x = torch.rand(2, 1, 8, 8)
     for bound in (model.elbo, lambda x, g: model.log_likelihood(x, 3, g)):
         one, other = (bound(x, torch.Generator().manual_seed(7)) for _ in range(2))
@@ -101,9 +101,9 @@ def test_a_seed_decides_the_bounds():
 
 
 def test_mistakes_are_one_line():
-    model = assemble(Signal("image", 1, (8, 8)))
+    model = assemble(Image(1, (8, 8)))
     with pytest.raises(InputError, match="at least one sample, got 0"):
         model.log_likelihood(torch.zeros(1, 1, 8, 8), 0)
-    model.encoder = assemble(Signal("image", 1, (8, 8)), variational=False).encoder
+    model.encoder = assemble(Image(1, (8, 8)), variational=False).encoder
     with pytest.raises(InputError, match="takes 10 numbers, got an encoder that gives 5"):
         model.encode(torch.zeros(1, 1, 8, 8))

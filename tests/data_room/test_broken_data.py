@@ -19,7 +19,7 @@ from PIL import Image
 from smalti.errors import InputError
 from smalti.modalities.image import Images, read_image
 from smalti.modalities.image.image_files import read_images, read_partial_image
-from smalti.signals import Signal
+from smalti.modalities.image.signal import Image as ImageSignal
 
 
 def _png(colour: int) -> bytes:
@@ -204,7 +204,7 @@ def test_a_pipe_a_device_or_a_folder_in_the_place_of_an_image_is_no_image(tmp_pa
     os.mkfifo(tmp_path / "pipe.png")
     (tmp_path / "folder.png").mkdir()
     (tmp_path / "itself.png").symlink_to(tmp_path / "itself.png")
-    signal = Signal("image", 3, (4, 4))
+    signal = ImageSignal(3, (4, 4))
     for path in (*tmp_path.iterdir(), "/dev/zero", "a\0b.png"):
         for read in (
             lambda path: read_image(path, None, 3),

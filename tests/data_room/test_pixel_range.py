@@ -22,8 +22,8 @@ from smalti.modalities.image import Images, file_decoding, read_image
 from smalti.modalities.image.decoding import Picture, decode
 from smalti.modalities.image.image_files import read_images, read_partial_image
 from smalti.modalities.image.pixel_range import UnknownRange
+from smalti.modalities.image.signal import Image as ImageSignal
 from smalti.runs import Run
-from smalti.signals import Signal
 
 STEPS = np.arange(24).reshape(4, 6)
 RAMP = torch.from_numpy((STEPS / 23 * 255).round())  # what every ramp from black to white becomes
@@ -124,7 +124,7 @@ def test_what_is_not_known_is_asked_for_in_one_line_and_then_right(kind, tmp_pat
     assert (_read(content, chosen=right)[0, 0] - RAMP).abs().max() <= 1
 
     # And so for a single file, which a model is given, in the range of its data.
-    path, grey = tmp_path / "a.tif", Signal("image", 1, (4, 6))
+    path, grey = tmp_path / "a.tif", ImageSignal(1, (4, 6))
     path.write_bytes(content)
     if kind != "14 bits in 16":  # of one file alone, these can be dark
         with pytest.raises(UnknownRange, match="a.tif.*nothing says") as error:
@@ -227,7 +227,7 @@ def test_turned_images_stand_upright_whatever_their_format(kind, orientation, tm
     path = tmp_path / f"a.{kind}"
     stored.save(path, kind, exif=exif, quality=100)
     channels = 3 if kind == "WEBP" else 1
-    x = read_images([path], Signal("image", channels, (32, 48)))  # refused if of another size
+    x = read_images([path], ImageSignal(channels, (32, 48)))  # refused if of another size
     assert (x[0, 0] - torch.from_numpy(np.array(upright)) / 127.5 + 1).abs().mean() < 0.02
 
 
@@ -263,7 +263,7 @@ def test_a_bomb_is_refused_by_the_size_that_it_claims(kind, side, tmp_path):
         path.write_bytes(_claims(kind, side))
         for read in (
             lambda: read_image(path, (4, 4), 1),
-            lambda: read_images([path], Signal("image", 1, (4, 4))),
+            lambda: read_images([path], ImageSignal(1, (4, 4))),
         ):
             with pytest.raises(InputError, match="bomb.img cannot be read .*claims more than"):
                 read()

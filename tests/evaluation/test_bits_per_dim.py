@@ -14,9 +14,9 @@ from smalti.evaluation import Limits, evaluate
 from smalti.evaluation.bits import bits_figure, tokenizer_bits, uniform_nats
 from smalti.evaluation.rate import nats_per_image
 from smalti.losses.likelihoods import Bernoulli, Categorical, Gaussian
+from smalti.modalities.image import Image
 from smalti.priors import Uniform
 from smalti.quantizers import GradientCodebook, VectorQuantizer
-from smalti.signals import Signal
 
 LEVELS = 4
 
@@ -50,7 +50,7 @@ def perfect_tokenizer() -> DiscreteAutoencoder:
         Patches(),
         VectorQuantizer(codebook),
         Repeated(),
-        Signal("image", 1, (6, 4)),
+        Image(1, (6, 4)),
         Categorical(LEVELS),
     ).eval()
 

@@ -17,10 +17,10 @@ from smalti.conditions import Label, TimeOfDay
 from smalti.data import Batch
 from smalti.errors import InputError
 from smalti.evaluation import Limits, Report, evaluate, evaluate_latents, suite
+from smalti.modalities.image import Image
 from smalti.priors import Histogram, PixelCNN
 from smalti.quantizers import EMACodebook, LookupFreeQuantizer, VectorQuantizer
 from smalti.reporting.figures import is_figure
-from smalti.signals import Signal
 
 LIMITS = Limits(samples=12, classifier_steps=3, shown=4, batch_size=10, inception=False)
 
@@ -181,7 +181,7 @@ def test_one_label_is_no_task_for_a_classifier():
 
 
 def small(quantizer):
-    signal = Signal("image", 1, (16, 16))
+    signal = Image(1, (16, 16))
     encoder = ConvEncoder(1, quantizer.dim, hidden=8, residual_hidden=4)
     decoder = ConvDecoder(1, quantizer.dim, hidden=8, residual_hidden=4)
     return DiscreteAutoencoder(encoder, quantizer, decoder, signal).eval()

@@ -12,9 +12,9 @@ from smalti.autoencoders import ConvDecoder, ConvEncoder, DiscreteAutoencoder
 from smalti.conditions import Condition, Label, TimeOfDay
 from smalti.data import Batch, Examples, Splits
 from smalti.losses.likelihoods import Likelihood
+from smalti.modalities.image import Image
 from smalti.priors import Histogram, PixelCNN
 from smalti.quantizers import EMACodebook, VectorQuantizer
-from smalti.signals import Signal
 
 __all__ = ["LABELS", "K", "Stripes", "tiny_histogram", "tiny_model", "tiny_splits"]
 
@@ -49,9 +49,7 @@ def tiny_splits(condition: Condition | None = None, side: int = 16, test: int = 
     examples = {
         name: Stripes(n, side, condition, seed) for seed, (name, n) in enumerate(sizes.items())
     }
-    return Splits(
-        **examples, signal=Signal("image", 1, (side, side)), condition=condition, augment=None
-    )
+    return Splits(**examples, signal=Image(1, (side, side)), condition=condition, augment=None)
 
 
 def tiny_model(
@@ -67,7 +65,7 @@ def tiny_model(
         ConvEncoder(1, 4, hidden=8, residual_hidden=4),
         VectorQuantizer(codebook),
         ConvDecoder(likelihood.channels(1) if likelihood else 1, 4, hidden=8, residual_hidden=4),
-        Signal("image", 1, (side, side)),
+        Image(1, (side, side)),
         likelihood,
     )
     learned = PixelCNN(K, tokenizer.grid, condition, hidden=8, layers=2) if prior else None

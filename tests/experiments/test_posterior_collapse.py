@@ -9,7 +9,7 @@ import posterior_collapse
 import pytest
 import torch
 
-from smalti.signals import Signal
+from smalti.modalities.image import Image
 
 DATA = "tests/data/fashion-mnist"
 
@@ -35,7 +35,7 @@ def test_it_repeats_and_every_figure_is_in_its_range(tmp_path, monkeypatch):
 
 def test_a_decoder_that_ignores_its_latents_takes_nothing_from_them():
     case = posterior_collapse.CASES[0]
-    model = posterior_collapse.build(case, Signal("image", 1, (12, 12))).eval()
+    model = posterior_collapse.build(case, Image(1, (12, 12))).eval()
     x = posterior_collapse.coarse(2 * torch.rand(6, 1, 12, 12) - 1)
     assert abs(posterior_collapse.of_vae(model, x, seed=0)["gain"]) > 1e-5
     torch.nn.init.zeros_(model.decoder.linear.weight)

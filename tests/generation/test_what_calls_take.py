@@ -22,6 +22,7 @@ from smalti.autoencoders import (
 from smalti.conditions import CoarseTokens, Label
 from smalti.errors import InputError
 from smalti.generation import ContinuousModel, Model
+from smalti.modalities.image import Image
 from smalti.priors import Cascade, Histogram, PixelCNN, PixelSNAIL
 from smalti.quantizers import (
     EMACodebook,
@@ -30,9 +31,8 @@ from smalti.quantizers import (
     ProductQuantizer,
     VectorQuantizer,
 )
-from smalti.signals import Signal
 
-SIGNAL = Signal("image", 1, (16, 16))
+SIGNAL = Image(1, (16, 16))
 LABELS = Label(["cat", "dog", "7"])
 K = 8
 

@@ -32,7 +32,7 @@ from smalti.modalities.image.labels import labelled_alike, read_labels
 from smalti.modalities.image.pixel_range import ImageStatistics, Range, check_range
 from smalti.modalities.image.pixels import Pixels
 from smalti.modalities.image.rows import Rows
-from smalti.signals import Signal
+from smalti.modalities.image.signal import Image
 
 __all__ = ["Columns", "Images"]
 
@@ -144,7 +144,7 @@ class Images(Source):
         move = self.crop == "random"
         return Splits(
             **{split: part.examples for split, part in parts.items()},
-            signal=Signal("image", self.channels, self.size),
+            signal=Image(self.channels, self.size),
             condition=condition,
             augment=Augmentation(self.flip, move) if self.flip or move else None,
             manifest=_manifest([parts[split] for split in SPLITS], condition, left_out),

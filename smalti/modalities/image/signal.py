@@ -1,0 +1,34 @@
+"""The signal of images."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+from smalti.registry import registered
+from smalti.signals import Bounded
+
+__all__ = ["Image"]
+
+
+@registered
+@dataclass(frozen=True)
+class Image(Bounded):
+    """An image: a batch of it has the shape (B, channels, H, W).
+
+    Arguments:
+        channels: 1 for grey images, 3 for colour.
+        size: (H, W); an empty tuple where any size goes.
+        low: Black.
+        high: White.
+
+    Example:
+        >>> Image(3, (32, 24)).shape
+        (3, 32, 24)
+    """
+
+    noun: ClassVar[str] = "image"
+    plural: ClassVar[str] = "images"
+    spatial_dims: ClassVar[int] = 2
+    forms: ClassVar[Mapping[int, str]] = {1: "grey", 3: "colour"}
