@@ -23,18 +23,18 @@ everything = time.process_time() - start
 from smalti.artifacts import load_model, save_model  # noqa: E402
 from smalti.autoencoders import ConvDecoder, ConvEncoder, DiscreteAutoencoder  # noqa: E402
 from smalti.conditions import Label  # noqa: E402
+from smalti.modalities.image import Image  # noqa: E402
 from smalti.priors import PixelCNN  # noqa: E402
 from smalti.quantizers import EMACodebook, VectorQuantizer  # noqa: E402
-from smalti.signals import Signal  # noqa: E402
 
 SIZE, DIM = 16, 4
 
 torch.manual_seed(0)
-signal = Signal("image", 1, (8, 8))
+signal = Image(1, (8, 8))
 sizes = {"hidden": 8, "residual_hidden": 4}
 tokenizer = DiscreteAutoencoder(
     ConvEncoder(1, DIM, **sizes),
-    VectorQuantizer(EMACodebook(SIZE, DIM)),
+    VectorQuantizer(EMACodebook(codebook_size=SIZE, dim=DIM)),
     ConvDecoder(1, DIM, **sizes),
     signal,
 )
