@@ -74,7 +74,8 @@ class SummedQuantizer(ComposedQuantizer, ABC):
         """A stage's answer to residuals r; its output has the gradient that the sum may use."""
         learns = learns_from_output(stage)
         output = stage(r.detach() if learns else r, mask)
-        return output if learns else output._replace(quantized=output.quantized.detach())
+        # Not `_replace`, which torch.compile of torch 2.7 does not follow.
+        return output if learns else Quantized(output.quantized.detach(), *output[1:])
 
     def _reaches(self, stage: Quantizer) -> bool:
         """Whether the estimator's gradient is to reach the codewords of a stage."""
