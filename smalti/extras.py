@@ -66,8 +66,8 @@ def explained(error: ModuleNotFoundError, module: str = "This") -> ModuleNotFoun
 
 def watch_imports() -> None:
     """Has the modules of smalti imported so that a missing extra is named; of others, nothing."""
-    if _Finder not in sys.meta_path:
-        sys.meta_path.insert(0, _Finder)
+    if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
+        sys.meta_path.insert(0, _Finder())
 
 
 class _Loader(SourceFileLoader):
@@ -81,9 +81,8 @@ class _Loader(SourceFileLoader):
 class _Finder(MetaPathFinder):
     """Finds modules as Python does, and has `_Loader` load those of smalti."""
 
-    @classmethod
     def find_spec(
-        cls, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+        self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
         if not name.startswith("smalti."):
             return None

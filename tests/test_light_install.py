@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import re
+import sys
 import tomllib
 from pathlib import Path
 
@@ -116,6 +118,15 @@ def test_a_package_of_no_extra_is_said_to_be_missing_as_python_says_it():
     assert smalti.extras.explained(error) is error
     error = ModuleNotFoundError("No module named 'lightning.gone'", name="lightning.gone")
     assert smalti.extras.explained(error) is error
+
+
+def test_the_imports_of_others_are_left_as_they_are():
+    smalti.extras.watch_imports()
+    ours = [finder for finder in sys.meta_path if type(finder).__module__ == "smalti.extras"]
+    assert len(ours) == 1
+    assert ours[0].find_spec("json") is None
+    assert ours[0].find_spec("smalti_of_somebody") is None
+    importlib.invalidate_caches()
 
 
 def test_the_packages_of_each_extra_are_those_of_the_project():
