@@ -1,1 +1,36 @@
-"""What reports are made of: figures with their protocols."""
+"""What reports are made of: figures with their protocols, blocks, sections, and measurements."""
+
+from smalti.reporting.blocks import (
+    Block,
+    FigureTable,
+    Listing,
+    Picture,
+    Player,
+    Plot,
+    SideBySide,
+    Table,
+    Text,
+)
+from smalti.reporting.figures import Figure, display, figure
+from smalti.reporting.measurement import Comparison, Measurement, Subject
+from smalti.reporting.section import Card, Section
+
+__all__ = [
+    "Block",
+    "Card",
+    "Comparison",
+    "Figure",
+    "FigureTable",
+    "Listing",
+    "Measurement",
+    "Picture",
+    "Player",
+    "Plot",
+    "Section",
+    "SideBySide",
+    "Subject",
+    "Table",
+    "Text",
+    "display",
+    "figure",
+]

@@ -7,9 +7,19 @@ measured on, how many examples that were, the range of values, and what exactly 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any, NotRequired, TypedDict
 
-__all__ = ["Figure", "display", "figure", "finite", "is_figure", "number", "undefined"]
+__all__ = [
+    "Figure",
+    "display",
+    "figure",
+    "finite",
+    "is_figure",
+    "number",
+    "protocols",
+    "undefined",
+]
 
 DECIMALS = {
     "share": 1,
@@ -93,6 +103,14 @@ def display(measured: Figure, unit_shown: bool = True) -> str:
     decimals = min(DECIMALS.get(unit, 2), max(0, 3 - math.floor(math.log10(max(abs(value), 1)))))
     number = f"{value:,.{decimals}f}".replace(",", NARROW_SPACE)
     return f"{number}{NARROW_SPACE}{unit}" if unit_shown else number
+
+
+def protocols(figures: Mapping[str, Any]) -> list[str]:
+    """Returns the different protocols of nested figures, in their order."""
+    if is_figure(figures):
+        return [figures["protocol"]]
+    found = [protocol for branch in figures.values() for protocol in protocols(branch)]
+    return list(dict.fromkeys(found))
 
 
 def number(n: int) -> str:

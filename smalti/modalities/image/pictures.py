@@ -9,6 +9,7 @@ looks right on white and on black.
 
 from __future__ import annotations
 
+import io
 import math
 from pathlib import Path
 
@@ -23,7 +24,7 @@ from smalti.errors import InputError
 from smalti.files import atomic_file
 from smalti.outputs import MARK, check_file
 
-__all__ = ["grid", "save_png", "to_image", "to_uint8"]
+__all__ = ["grid", "save_png", "to_image", "to_png", "to_uint8"]
 
 MODES = ("1", "L", "LA", "I;16", "P", "RGB", "RGBA")  # of Pillow's, that PNG holds
 VISIBLE = 64  # px: the shorter side that a picture is enlarged to at least, where no scale is given
@@ -122,10 +123,26 @@ def save_png(image: Image.Image, path: str | Path, overwrite: bool = False) -> N
     if path.suffix.lower() != ".png":
         raise InputError(f"Pictures are written as PNG, got {path.name}: name it {path.stem}.png.")
     check_file(path, overwrite)
+    with atomic_file(path) as temporary:
+        image.save(temporary, format="PNG", pnginfo=_mark())
+
+
+def to_png(image: Image.Image) -> bytes:
+    """Returns the content of a small PNG file of a picture; it bears smalti's mark.
+
+    Example:
+        >>> to_png(to_image(torch.zeros(1, 4, 4)))[1:4]
+        b'PNG'
+    """
+    buffer = io.BytesIO()
+    image.save(buffer, format="PNG", optimize=True, pnginfo=_mark())
+    return buffer.getvalue()
+
+
+def _mark() -> PngInfo:
     mark = PngInfo()
     mark.add_text("Software", MARK)
-    with atomic_file(path) as temporary:
-        image.save(temporary, format="PNG", pnginfo=mark)
+    return mark
 
 
 def _image(sheet: Tensor) -> Image.Image:
