@@ -14,8 +14,9 @@ from it as it is. What stands in here is the Gaussian of the mean and covariance
 training data had (ex-post density estimation).
 
 References:
-    Reducing the Dimensionality of Data with Neural Networks (Hinton, Salakhutdinov, 2006).
-    From Variational to Deterministic Autoencoders (Ghosh et al., 2019), arXiv 1903.12436, on
+    Reducing the Dimensionality of Data with Neural Networks, G. E. Hinton and R. R. Salakhutdinov,
+    2006.
+    From Variational to Deterministic Autoencoders, P. Ghosh et al., 2019, arXiv 1903.12436, on
     drawing from an autoencoder.
 """
 
@@ -92,7 +93,7 @@ class VectorEncoder(nn.Module):
         self.linear = nn.Linear(inner.dim * math.prod(grid), dim)  # type: ignore[arg-type, operator]
 
     def forward(self, x: Tensor) -> Tensor:
-        """x (B, C, *size) → (B, dim)."""
+        """Maps x (B, C, *size) to (B, dim)."""
         return self.linear(rearrange(self.inner(x), "b e ... -> b (e ...)"))
 
 
@@ -112,7 +113,7 @@ class VectorDecoder(nn.Module):
         self.linear = nn.Linear(dim, inner.dim * math.prod(grid))  # type: ignore[arg-type, operator]
 
     def forward(self, z: Tensor) -> Tensor:
-        """z (B, D) → (B, C, *size)."""
+        """Maps z (B, D) to (B, C, *size)."""
         return self.inner(self.linear(z).unflatten(1, (-1, *self.grid)))
 
 
@@ -162,7 +163,7 @@ class ContinuousAutoencoder(KeepsFloat32, Pretrained, ABC):
 
     @abstractmethod
     def encode(self, x: Tensor) -> Tensor:
-        """Signals x (B, C, *size) → latents (B, D).
+        """Encodes signals x (B, C, *size) to latents (B, D).
 
         Raises:
             InputError: If x is not a batch of the signal that the model was trained on.
@@ -170,7 +171,7 @@ class ContinuousAutoencoder(KeepsFloat32, Pretrained, ABC):
 
     @abstractmethod
     def decode(self, z: Tensor) -> Tensor:
-        """Latents (B, D) → signals (B, C, *size), clipped to the signal's range.
+        """Decodes latents (B, D) to signals (B, C, *size), clipped to the signal's range.
 
         Raises:
             InputError: If z has another shape.
@@ -178,7 +179,7 @@ class ContinuousAutoencoder(KeepsFloat32, Pretrained, ABC):
 
     @abstractmethod
     def draw(self, n: int, generator: torch.Generator | None = None) -> Tensor:
-        """n latents (n, D) of the distribution that samples are made from.
+        """Draws n latents (n, D) of the distribution that samples are made from.
 
         Arguments:
             n: How many.
@@ -188,12 +189,12 @@ class ContinuousAutoencoder(KeepsFloat32, Pretrained, ABC):
     @property
     @abstractmethod
     def spread(self) -> tuple[Tensor, Tensor]:
-        """Mean and standard deviation, (D,) each, of what `draw` draws."""
+        """Returns mean and standard deviation, (D,) each, of what `draw` draws."""
 
     @property
     @abstractmethod
     def order(self) -> Tensor:
-        """(D,) int64: the latent dimensions, the one that holds most first."""
+        """Returns (D,) int64: the latent dimensions, the one that holds most first."""
 
     @torch.no_grad()
     def sample(self, n: int, generator: torch.Generator | None = None) -> Tensor:
@@ -206,7 +207,7 @@ class ContinuousAutoencoder(KeepsFloat32, Pretrained, ABC):
         return self.decode(self.draw(n, a_generator(generator)))
 
     def interpolate(self, x_a: Tensor, x_b: Tensor, steps: int) -> Tensor:
-        """The way from one signal to another, along the straight line between their latents.
+        """Decodes points on the straight line between the latents of two signals.
 
         Arguments:
             x_a: (C, *size).
@@ -223,7 +224,7 @@ class ContinuousAutoencoder(KeepsFloat32, Pretrained, ABC):
         return self.decode(line(z_a, z_b, steps))
 
     def traverse(self, x: Tensor, dims: Tensor, steps: int, reach: float = 3.0) -> Tensor:
-        """What changes as one latent dimension changes and the others stay.
+        """Decodes latents in which one dimension changes and the others stay.
 
         Arguments:
             x: (C, *size), where the others come from.
@@ -278,11 +279,11 @@ class ContinuousAutoencoder(KeepsFloat32, Pretrained, ABC):
         return self.signal.finish(check_result(x_hat, "The decoder"))
 
     def _encoded(self, x: Tensor) -> Tensor:
-        """x (B, C, *size) → what the encoder gives, in float32."""
+        """Runs the encoder on x (B, C, *size), in float32."""
         return self.encoder(pad(x, self.downsampling)).float()
 
     def _decoded(self, z: Tensor) -> Tensor:
-        """z (B, D) → what the decoder gives, of the signal's size, in float32."""
+        """Runs the decoder on z (B, D); its output has the signal's size, in float32."""
         if z.ndim != 2 or z.shape[1] != self.dim:
             raise InputError(
                 f"Latents have the shape (B, {self.dim}), got {tuple(z.shape)}: "
@@ -350,7 +351,7 @@ class Autoencoder(ContinuousAutoencoder):
         return self._shown(z)
 
     def draw(self, n: int, generator: torch.Generator | None = None) -> Tensor:
-        """z ~ N(latent_mean, latent_covariance), (n, D)."""
+        """Draws z ~ N(latent_mean, latent_covariance), (n, D)."""
         noise = torch.randn(n, self.dim, generator=generator).to(self.latent_mean)
         # In half precision there are no eigenvectors; and NaN has none at all.
         covariance = check_result(self.latent_covariance.float(), "The spread of the latents")
@@ -359,10 +360,10 @@ class Autoencoder(ContinuousAutoencoder):
 
     @property
     def spread(self) -> tuple[Tensor, Tensor]:
-        """`latent_mean`, and the roots of the diagonal of `latent_covariance`."""
+        """Returns `latent_mean`, and the roots of the diagonal of `latent_covariance`."""
         return self.latent_mean, self.latent_covariance.diagonal().sqrt()
 
     @property
     def order(self) -> Tensor:
-        """The latent dimensions, the one that varies most first."""
+        """Returns the latent dimensions, the one that varies most first."""
         return self.latent_covariance.diagonal().argsort(descending=True)

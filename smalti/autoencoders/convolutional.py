@@ -9,7 +9,7 @@ blocks follows at the coarsest resolution, and the decoder mirrors it with trans
               → [transposed conv4 ×2, ReLU] × log2(downsampling) → x_hat
 
 References:
-    Neural Discrete Representation Learning (van den Oord et al., 2017),
+    Neural Discrete Representation Learning, A. van den Oord, O. Vinyals and K. Kavukcuoglu, 2017,
     arXiv 1711.00937, section 4.1.
 """
 
@@ -68,7 +68,7 @@ class ConvEncoder(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """x (B, C, *size) → z_e (B, D, *grid); `downsampling` must divide `size`."""
+        """Maps x (B, C, *size) to z_e (B, D, *grid); `downsampling` must divide `size`."""
         return self.inner(self.down(x))
 
 
@@ -106,12 +106,12 @@ class ConvDecoder(nn.Module):
         del self.up[-1]  # the signal itself is not rectified
 
     def forward(self, z_q: Tensor) -> Tensor:
-        """z_q (B, D, *grid) → x_hat (B, C, *size)."""
+        """Maps z_q (B, D, *grid) to x_hat (B, C, *size)."""
         return self.up(self.inner(z_q))
 
 
 def _widths(hidden: int, downsampling: int) -> list[int]:
-    """Channels after each halving: half of `hidden` while the resolution is fine, then `hidden`."""
+    """Returns the channels after each halving: half of `hidden` at first, then `hidden`."""
     halvings = downsampling.bit_length() - 1
     if downsampling < 2 or downsampling != 1 << halvings:
         raise InputError(

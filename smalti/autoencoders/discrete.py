@@ -15,7 +15,8 @@ With a likelihood the decoder gives h, from which the likelihood makes a distrib
 and the loss of the reconstruction is −log p(x | z_q), in nats per dimension.
 
 References:
-    Neural Discrete Representation Learning (van den Oord et al., 2017), arXiv 1711.00937.
+    Neural Discrete Representation Learning, A. van den Oord, O. Vinyals and K. Kavukcuoglu, 2017,
+    arXiv 1711.00937.
 """
 
 from __future__ import annotations
@@ -104,7 +105,7 @@ class DiscreteAutoencoder(Tokenizer):
 
     @property
     def grid(self) -> tuple[int, ...]:
-        """Shape of the indices of one signal, without a trailing Q; empty if any size goes."""
+        """Returns the shape of the grid of one signal, without a trailing Q; empty for any size."""
         return tuple(-(-length // self.downsampling) for length in self.signal.size)
 
     @property
@@ -136,7 +137,7 @@ class DiscreteAutoencoder(Tokenizer):
 
     @torch.no_grad()
     def encode(self, x: Tensor) -> Tensor:
-        """Signals x (B, C, *size) → indices (B, *grid) or (B, *grid, Q).
+        """Encodes signals x (B, C, *size) to indices (B, *grid) or (B, *grid, Q).
 
         Raises:
             InputError: If x is not a batch of the signal that the model was trained on.
@@ -145,7 +146,7 @@ class DiscreteAutoencoder(Tokenizer):
 
     @torch.no_grad()
     def decode(self, indices: Tensor, size: tuple[int, ...] | None = None) -> Tensor:
-        """Indices → signals (B, C, *size), clipped to the signal's range.
+        """Decodes indices to signals (B, C, *size), clipped to the signal's range.
 
         Arguments:
             indices: (B, *grid) or (B, *grid, Q), integers of any type, each below its codebook's
@@ -205,10 +206,10 @@ class DiscreteAutoencoder(Tokenizer):
         return self.likelihood(h, x).nll
 
     def _vectors(self, x: Tensor) -> Tensor:
-        """x (B, C, *size) → z_e (B, *grid, D): the one place where the layout changes."""
+        """Computes z_e (B, *grid, D) of x (B, C, *size); only here the layout changes."""
         return rearrange(self.encoder(pad(x, self.downsampling)), "b d ... -> b ... d")
 
     def _outputs(self, z_q: Tensor, size: tuple[int, ...] | None) -> Tensor:
-        """z_q (B, *grid, D) → x_hat (B, C, *size), or h (B, likelihood.channels(C), *size)."""
+        """Runs the decoder on z_q (B, *grid, D): x_hat (B, C, *size), or h of a likelihood."""
         h = self.decoder(to_weights(rearrange(z_q, "b ... d -> b d ..."), self.decoder))
         return h if size is None else crop(h, size)

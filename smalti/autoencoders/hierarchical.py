@@ -23,8 +23,8 @@ blurred reconstructions. With `level_dropout=0` it is the paper's training, and 
 be looked at.
 
 References:
-    Generating Diverse High-Fidelity Images with VQ-VAE-2 (Razavi, van den Oord, Vinyals, 2019),
-    arXiv 1906.00446, section 3.1.
+    Generating Diverse High-Fidelity Images with VQ-VAE-2, A. Razavi, A. van den Oord and O.
+    Vinyals, 2019, arXiv 1906.00446, section 3.1.
 """
 
 from __future__ import annotations
@@ -165,7 +165,7 @@ class HierarchicalAutoencoder(Tokenizer):
 
     @torch.no_grad()
     def encode(self, x: Tensor) -> tuple[Tensor, ...]:
-        """Signals x (B, C, *size) → the indices of each level, coarse to fine.
+        """Encodes signals x (B, C, *size) to the indices of each level, coarse to fine.
 
         Raises:
             InputError: If x is not a batch of the signal that the model was trained on.
@@ -174,7 +174,7 @@ class HierarchicalAutoencoder(Tokenizer):
 
     @torch.no_grad()
     def decode(self, indices: Sequence[Tensor], size: tuple[int, ...] | None = None) -> Tensor:
-        """Indices of all levels, or of the coarser ones alone → signals, clipped to their range.
+        """Decodes indices of all levels, or of the coarser ones alone, to signals in their range.
 
         Arguments:
             indices: Of the first 1 … L levels, each (B, *grid_l) or (B, *grid_l, Q), integers
@@ -226,7 +226,7 @@ class HierarchicalAutoencoder(Tokenizer):
         return self.likelihood(self._outputs(grids, tuple(x.shape[2:])), x).nll
 
     def _outputs(self, grids: Sequence[Tensor], size: tuple[int, ...] | None) -> Tensor:
-        """Indices of the first levels → x_hat (B, C, *size), or h of a likelihood."""
+        """Decodes indices of the first levels to x_hat (B, C, *size), or h of a likelihood."""
         d: Tensor | None = None
         for level, quantizer in enumerate(self.levels):
             if level < len(grids):
@@ -239,14 +239,14 @@ class HierarchicalAutoencoder(Tokenizer):
         return d if size is None else crop(d, size)
 
     def _features(self, x: Tensor) -> list[Tensor]:
-        """x (B, C, *size) → h_1 … h_L."""
+        """Runs the encoders on x (B, C, *size): h_1 … h_L."""
         features = [pad(x, self.downsampling)]
         for encoder in reversed(self.encoders):
             features.append(encoder(features[-1]))
         return features[:0:-1]
 
     def _indices(self, features: Sequence[Tensor]) -> tuple[Tensor, ...]:
-        """h_1 … h_L → the indices of each level."""
+        """Quantizes h_1 … h_L to the indices of each level."""
         d: Tensor | None = None
         indices = []
         for level, (h, quantizer) in enumerate(zip(features, self.levels, strict=True)):
@@ -257,17 +257,17 @@ class HierarchicalAutoencoder(Tokenizer):
         return tuple(indices)
 
     def _vectors(self, level: int, h: Tensor, d: Tensor | None) -> Tensor:
-        """h_l and d_l, (B, ·, *grid_l) → z_l (B, *grid_l, D_l)."""
+        """Projects h_l and d_l, (B, ·, *grid_l), to z_l (B, *grid_l, D_l)."""
         z = h if d is None else self.joins[level - 1](torch.cat([h, d], 1))
         return rearrange(z, "b d ... -> b ... d")
 
     def _decoded(self, level: int, z_q: Tensor, d: Tensor | None) -> Tensor:
-        """q_l (B, *grid_l, D_l) and d_l → d_{l+1}, or of the finest level the signal."""
+        """Decodes q_l (B, *grid_l, D_l) and d_l to d_{l+1}, or at the finest level the signal."""
         q = to_weights(rearrange(z_q, "b ... d -> b d ..."), self.decoders[level])
         return self.decoders[level](q if d is None else torch.cat([d, q], 1))
 
     def _kept(self, x: Tensor) -> Tensor | None:
-        """How many levels each signal keeps, (B,); None where all keep all."""
+        """Returns how many levels each signal keeps, (B,); None where all keep all."""
         levels = len(self.levels)
         if not self.training or self.level_dropout == 0 or levels == 1:
             return None
@@ -276,7 +276,7 @@ class HierarchicalAutoencoder(Tokenizer):
         return torch.where(dropped, prefix, levels)
 
     def _upsamplings(self) -> list[int]:
-        """Positions of each grid for one of the coarsest, along each dimension."""
+        """Returns how many positions of each grid lie along one of the coarsest, per dimension."""
         return [math.prod(self.factors[:level]) for level in range(len(self.factors))]
 
     def _checked_grids(self, indices: Sequence[Tensor]) -> list[Tensor]:
@@ -313,7 +313,7 @@ class HierarchicalAutoencoder(Tokenizer):
 
 
 def _trailing(quantizer: Quantizer) -> tuple[int, ...]:
-    """(Q,) of several indices per position, else ()."""
+    """Returns (Q,) of several indices per position, else ()."""
     several = len(quantizer.codebook_sizes)
     return (several,) if several > 1 else ()
 

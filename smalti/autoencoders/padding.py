@@ -36,7 +36,7 @@ def pad(x: Tensor, downsampling: int) -> Tensor:
 
 
 def crop(x: Tensor, size: tuple[int, ...]) -> Tensor:
-    """The near side of x (B, C, *larger), of the given size.
+    """Crops x (B, C, *larger) to the given size, at the near side.
 
     Example:
         >>> import torch

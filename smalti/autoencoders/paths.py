@@ -17,7 +17,7 @@ __all__ = ["line"]
 
 
 def line(z_a: Tensor, z_b: Tensor, steps: int) -> Tensor:
-    """`steps` points from z_a to z_b, both (*shape): (steps, *shape).
+    """Returns `steps` points from z_a to z_b, both (*shape): (steps, *shape).
 
     Raises:
         InputError: If there are fewer than two steps.

@@ -39,32 +39,32 @@ class Tokenizer(nn.Module, Pretrained, ABC):
     @property
     @abstractmethod
     def levels(self) -> tuple[Quantizer, ...]:
-        """The quantizer of each grid, coarse to fine."""
+        """Returns the quantizer of each grid, coarse to fine."""
 
     @property
     @abstractmethod
     def layout(self) -> Layout:
-        """How the tokens of one signal are laid out."""
+        """Returns how the tokens of one signal are laid out."""
 
     @abstractmethod
     def encode(self, x: Tensor) -> Any:
-        """Signals x (B, C, *size) → indices, (B, *grid) or a tuple of such, coarse to fine."""
+        """Encodes signals x (B, C, *size) to indices (B, *grid), or a tuple, coarse to fine."""
 
     @abstractmethod
     def decode(self, indices: Any, size: tuple[int, ...] | None = None) -> Tensor:
-        """Indices, or of a hierarchy a prefix of the tuple → signals (B, C, *size)."""
+        """Decodes indices, or of a hierarchy a prefix of the tuple, to signals (B, C, *size)."""
 
     @abstractmethod
     def encode_flat(self, x: Tensor) -> Tensor:
-        """Signals x (B, C, *size) → their tokens, (B, *grid) or (B, L)."""
+        """Encodes signals x (B, C, *size) to one tensor of tokens, (B, *grid) or (B, P)."""
 
     @abstractmethod
     def decode_flat(self, tokens: Tensor) -> Tensor:
-        """Tokens → signals (B, C, *size), clipped to their range."""
+        """Decodes one tensor of tokens to signals (B, C, *size), clipped to their range."""
 
     @abstractmethod
     def nll(self, x: Tensor, tokens: Tensor | None = None) -> Tensor:
-        """−log p(x | tokens) in nats, summed over the dimensions of each signal, (B,).
+        """Computes −log p(x | tokens) in nats, summed over the dimensions of each signal, (B,).
 
         Arguments:
             x: (B, C, *size).
@@ -76,7 +76,7 @@ class Tokenizer(nn.Module, Pretrained, ABC):
 
     @abstractmethod
     def interpolate(self, x_a: Tensor, x_b: Tensor, steps: int) -> Tensor:
-        """The way from one signal to another: encoder outputs are mixed, quantized, and decoded.
+        """Mixes the encoder outputs of two signals, quantizes the mixtures, and decodes them.
 
         Arguments:
             x_a: (C, *size).
@@ -106,6 +106,6 @@ class Tokenizer(nn.Module, Pretrained, ABC):
         return as_pair(x_a, x_b, self.signal, self)
 
     def update(self) -> None:
-        """The codebooks' own updates, once after each step of the optimizer."""
+        """Updates the codebooks; to be called once after each step of the optimizer."""
         for quantizer in dict.fromkeys(self.levels):  # one that two levels share learns once
             quantizer.update()

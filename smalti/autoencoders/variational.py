@@ -21,8 +21,9 @@ Many draws give a tighter bound, which rises to log p(x) with their number K (im
     log p(x) ≥ E log 1/K Σ_k p(x, z_k) / q(z_k | x)
 
 References:
-    Auto-Encoding Variational Bayes (Kingma, Welling, 2013), arXiv 1312.6114.
-    Importance Weighted Autoencoders (Burda, Grosse, Salakhutdinov, 2015), arXiv 1509.00519.
+    Auto-Encoding Variational Bayes, D. P. Kingma and M. Welling, 2013, arXiv 1312.6114.
+    Importance Weighted Autoencoders, Y. Burda, R. Grosse and R. Salakhutdinov, 2015, arXiv
+    1509.00519.
 """
 
 from __future__ import annotations
@@ -58,7 +59,7 @@ class Posterior(NamedTuple):
 
 
 def kl_to_normal(posterior: Posterior) -> Tensor:
-    """KL(q(z_d | x) ‖ N(0, 1)) in nats, (B, D): the sum over d is KL(q(z | x) ‖ N(0, I)).
+    """Computes KL(q(z_d | x) ‖ N(0, 1)) in nats, (B, D); the sum over d is that of q(z | x).
 
     Example:
         >>> kl_to_normal(Posterior(torch.ones(1, 1), torch.zeros(1, 1)))
@@ -110,11 +111,11 @@ class VariationalAutoencoder(ContinuousAutoencoder):
 
     @property
     def dims(self) -> int:
-        """C · H · W: the values of one signal."""
+        """Returns C · H · W, the number of values of one signal."""
         return self.signal.channels * math.prod(self.signal.size)
 
     def posterior(self, x: Tensor) -> Posterior:
-        """q(z | x) of signals x (B, C, *size).
+        """Returns q(z | x) of signals x (B, C, *size).
 
         Raises:
             InputError: If the encoder gives another number of values than 2 D.
@@ -153,21 +154,21 @@ class VariationalAutoencoder(ContinuousAutoencoder):
         return self._shown(z)
 
     def draw(self, n: int, generator: torch.Generator | None = None) -> Tensor:
-        """z ~ N(0, I), (n, D)."""
+        """Draws z ~ N(0, I), (n, D)."""
         return torch.randn(n, self.dim, generator=generator).to(self.latent_mean)
 
     @property
     def spread(self) -> tuple[Tensor, Tensor]:
-        """0 and 1, those of the prior."""
+        """Returns 0 and 1, those of the prior."""
         return torch.zeros_like(self.latent_mean), torch.ones_like(self.latent_mean)
 
     @property
     def order(self) -> Tensor:
-        """The latent dimensions, the one with the largest KL first."""
+        """Returns the latent dimensions, the one with the largest KL first."""
         return self.latent_kl.argsort(descending=True)
 
     def elbo(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """The lower bound of log p(x), (B,) nats, with one draw for the expectation.
+        """Computes the lower bound of log p(x), (B,) nats, with one draw for the expectation.
 
         Arguments:
             x: (B, C, *size).
@@ -181,7 +182,7 @@ class VariationalAutoencoder(ContinuousAutoencoder):
     def log_likelihood(
         self, x: Tensor, samples: int, generator: torch.Generator | None = None
     ) -> Tensor:
-        """The importance-weighted lower bound of log p(x), (B,) nats.
+        """Computes the importance-weighted lower bound of log p(x), (B,) nats.
 
         Arguments:
             x: (B, C, *size).
@@ -203,7 +204,7 @@ class VariationalAutoencoder(ContinuousAutoencoder):
 
 
 def _draw(posterior: Posterior, generator: torch.Generator | None = None) -> Tensor:
-    """z = mean + exp(½ log_variance) · ε, (B, D)."""
+    """Draws z = mean + exp(½ log_variance) · ε, (B, D)."""
     mean, log_variance = posterior
     if generator is None:
         noise = torch.randn_like(mean)
@@ -213,7 +214,7 @@ def _draw(posterior: Posterior, generator: torch.Generator | None = None) -> Ten
 
 
 def _log_ratio(z: Tensor, posterior: Posterior) -> Tensor:
-    """log p(z) − log q(z | x), (B,)."""
+    """Computes log p(z) − log q(z | x), (B,)."""
     mean, log_variance = posterior
     standardised = (z - mean) * torch.exp(-log_variance / 2)
     return (standardised.square() + log_variance - z.square()).sum(1) / 2

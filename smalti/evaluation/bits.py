@@ -12,7 +12,8 @@ the same data cost, and can be compared as far as both are of the same values: 8
 coarser.
 
 References:
-    Neural Discrete Representation Learning (van den Oord et al., 2017), arXiv 1711.00937.
+    Neural Discrete Representation Learning, A. van den Oord, O. Vinyals and K. Kavukcuoglu, 2017,
+    arXiv 1711.00937.
 """
 
 from __future__ import annotations

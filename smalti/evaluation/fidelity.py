@@ -16,10 +16,10 @@ much:
 * reconstructions of test images: what the tokenizer allows, however good the prior.
 
 References:
-    GANs Trained by a Two Time-Scale Update Rule Converge to a Local Nash Equilibrium
-    (Heusel et al., 2017), arXiv 1706.08500.
-    Effectively Unbiased FID and Inception Score and where to find them (Chong & Forsyth, 2020),
-    arXiv 1911.07023.
+    GANs Trained by a Two Time-Scale Update Rule Converge to a Local Nash Equilibrium, M. Heusel et
+    al., 2017, arXiv 1706.08500.
+    Effectively Unbiased FID and Inception Score and where to find them, M. J. Chong and D. Forsyth,
+    2020, arXiv 1911.07023.
 """
 
 from __future__ import annotations

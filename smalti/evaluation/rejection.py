@@ -10,8 +10,8 @@ other seeds. The Fréchet distance is biased by the number of examples, so the s
 for every s, out of more samples the smaller s is.
 
 References:
-    Generating Diverse High-Fidelity Images with VQ-VAE-2 (Razavi, van den Oord, Vinyals, 2019),
-    arXiv 1906.00446, section 3.4.
+    Generating Diverse High-Fidelity Images with VQ-VAE-2, A. Razavi, A. van den Oord and O.
+    Vinyals, 2019, arXiv 1906.00446, section 3.4.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ class ConvLayers(NamedTuple):
 
 
 def layers(spatial_dims: int) -> ConvLayers:
-    """The convolution and transposed convolution over `spatial_dims` dimensions.
+    """Returns the convolution and transposed convolution over `spatial_dims` dimensions.
 
     Raises:
         InputError: If `spatial_dims` is neither 1 nor 2.
@@ -39,8 +39,8 @@ class ResidualBlock(nn.Module):
     """The residual block of the VQ-VAE paper: x + conv1(relu(conv3(relu(x)))).
 
     References:
-        Neural Discrete Representation Learning (van den Oord et al., 2017), arXiv 1711.00937,
-        section 4.1.
+        Neural Discrete Representation Learning, A. van den Oord, O. Vinyals and K. Kavukcuoglu,
+        2017, arXiv 1711.00937, section 4.1.
 
     Arguments:
         channels: C of the input and output, (B, C, *size).
@@ -59,7 +59,7 @@ class ResidualBlock(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C, *size) → (B, C, *size)."""
+        """Maps (B, C, *size) to (B, C, *size)."""
         return x + self.branch(x)
 
 

@@ -14,9 +14,9 @@ before i. One more pair (k, v) is learned and stands before the first position, 
 has something to attend to and no other has to attend to an index.
 
 References:
-    PixelSNAIL: An Improved Autoregressive Generative Model (Chen, Mishra, Rohaninejad, Abbeel,
-    2017), arXiv 1712.09763.
-    Attention Is All You Need (Vaswani et al., 2017), arXiv 1706.03762 (several heads).
+    PixelSNAIL: An Improved Autoregressive Generative Model, X. Chen, N. Mishra, M. Rohaninejad and
+    P. Abbeel, 2017, arXiv 1712.09763.
+    Attention Is All You Need, A. Vaswani et al., 2017, arXiv 1706.03762 (several heads).
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class CausalAttention(nn.Module):
         self.dropout = Dropout(dropout)
 
     def forward(self, h: Tensor, e: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
-        """h, e (B, C, H, W) and t (B or 1, C, H, W) → the next h, and z (B, C, H, W)."""
+        """Computes the next h, and z (B, C, H, W), from h, e and t (B or 1, C, H, W)."""
         q, k, v, a = (self.own(h) + self.context(t)).split(self.widths, 1)
         kv = rearrange(torch.cat([k, v], 1) + self.index(e), "b c h w -> b (h w) c")
         # Moved on by one, so that the pair of j stands where attention up to i itself may see it.
@@ -74,7 +74,7 @@ class CausalAttention(nn.Module):
 
 
 def _attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """Each position of q to those of k and v up to its own number, all (B, M, N, d).
+    """Attends from each position of q to k and v up to its own number, all (B, M, N, d).
 
     On a CPU never in half precision: torch's gradient takes eight times as long in it there, for a
     grid of 49, and its forward pass no less.

@@ -4,7 +4,7 @@ PyTorch's own draws its masks bit by bit on a CPU, which took a fifth of a train
 PixelCNN; a mask from uniform numbers takes a fourth of that.
 
 References:
-    Dropout: A Simple Way to Prevent Neural Networks from Overfitting (Srivastava et al., 2014).
+    Dropout: A Simple Way to Prevent Neural Networks from Overfitting, N. Srivastava et al., 2014.
 """
 
 from __future__ import annotations

@@ -35,9 +35,9 @@ class DepthEmbedding(nn.Embedding):
         self.register_buffer("offsets", codebook_size * torch.arange(depth), persistent=False)
 
     def forward(self, indices: Tensor) -> Tensor:
-        """Indices (..., Q), int64 in [0, K) → (..., Q, C)."""
+        """Embeds indices (..., Q), int64 in [0, K), to (..., Q, C)."""
         return super().forward(indices + self.offsets)
 
     def table(self, d: int) -> Tensor:
-        """(K, C), of the indices at place d."""
+        """Returns the table (K, C) of the indices at place d."""
         return self.weight[d * self.codebook_size :][: self.codebook_size]

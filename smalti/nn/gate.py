@@ -1,8 +1,8 @@
 """The gate of gated convolutions: one half of the channels decides how much of the other passes.
 
 References:
-    Conditional Image Generation with PixelCNN Decoders (van den Oord et al., 2016),
-    arXiv 1606.05328.
+    Conditional Image Generation with PixelCNN Decoders, A. van den Oord et al., 2016, arXiv
+    1606.05328.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ __all__ = ["gate"]
 
 
 def gate(x: Tensor, dim: int) -> Tensor:
-    """tanh of the first half along `dim` times σ of the second: (…, 2C, …) → (…, C, …).
+    """Multiplies tanh of the first half along `dim` by σ of the second: (…, 2C, …) to (…, C, …).
 
     Example:
         >>> gate(torch.tensor([[1.0, 0.0], [0.0, 100.0]]), dim=1)

@@ -10,8 +10,8 @@ the position before, and s a map of what is known from elsewhere:
 The link L gives h what v has seen, and s reaches both. The outputs z of all layers make the logits.
 
 References:
-    Conditional Image Generation with PixelCNN Decoders (van den Oord et al., 2016),
-    arXiv 1606.05328.
+    Conditional Image Generation with PixelCNN Decoders, A. van den Oord et al., 2016, arXiv
+    1606.05328.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class GatedLayer(nn.Module):
         self.dropout = Dropout(dropout)
 
     def forward(self, v: Tensor, h: Tensor, s: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """v, h (B, C, H, W) and s (B or 1, C, H, W) → the next v and h, and z (B, C, H, W)."""
+        """Computes the next v and h, and z (B, C, H, W), from v, h and s (B or 1, C, H, W)."""
         a = self.context(s)
         if self.vertical is not None:
             a = a + self.vertical(v)
@@ -102,7 +102,7 @@ def check_stacks(
 def gated_layers(
     hidden: int, layers: int, kernel_size: int, dropout: float, vertical: bool
 ) -> nn.ModuleList:
-    """Both stacks of a PixelCNN, layer by layer.
+    """Builds both stacks of a PixelCNN, layer by layer.
 
     Arguments:
         hidden: Channels of each stack, C.
@@ -120,7 +120,7 @@ def gated_layers(
 def features(
     e: Tensor, s: Tensor, layers: nn.ModuleList, skip: nn.Conv2d, first: nn.Conv2d
 ) -> Tensor:
-    """What the layers know at each position of those before it, (B, C, H, W).
+    """Computes the features (B, C, H, W) at each position, from the positions before it.
 
     Arguments:
         e: (B, C, H, W), what is at each position.

@@ -12,10 +12,10 @@ is given an input shifted by one, `shift_down` for a vertical stack, so that row
 in row i − 1, and `shift_right` for a horizontal one. No weight is multiplied by a mask's zeros.
 
 References:
-    Pixel Recurrent Neural Networks (van den Oord, Kalchbrenner, Kavukcuoglu, 2016),
+    Pixel Recurrent Neural Networks, A. van den Oord, N. Kalchbrenner and K. Kavukcuoglu, 2016,
     arXiv 1601.06759.
-    Conditional Image Generation with PixelCNN Decoders (van den Oord et al., 2016),
-    arXiv 1606.05328.
+    Conditional Image Generation with PixelCNN Decoders, A. van den Oord et al., 2016, arXiv
+    1606.05328.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class VerticalConv2d(nn.Conv2d):
         self.reach = kernel_size // 2
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) → (B, D, H, W)."""
+        """Maps (B, C, H, W) to (B, D, H, W)."""
         padded = F.pad(x, (self.reach, self.reach, self.reach, 0))
         return F.conv2d(padded, self.weight, self.bias)
 
@@ -65,12 +65,12 @@ class HorizontalConv2d(nn.Conv2d):
         self.reach = kernel_size // 2
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) → (B, D, H, W)."""
+        """Maps (B, C, H, W) to (B, D, H, W)."""
         return F.conv2d(F.pad(x, (self.reach, 0)), self.weight, self.bias)
 
 
 def shift_down(x: Tensor) -> Tensor:
-    """Row i of the result is row i − 1 of x (B, C, H, W), row 0 is zero.
+    """Shifts x (B, C, H, W) down by a row: row i is row i − 1 of x, row 0 is zero.
 
     Example:
         >>> import torch
@@ -81,7 +81,7 @@ def shift_down(x: Tensor) -> Tensor:
 
 
 def shift_right(x: Tensor) -> Tensor:
-    """Column j of the result is column j − 1 of x (B, C, H, W), column 0 is zero.
+    """Shifts x (B, C, H, W) right by a column: column j is column j − 1 of x, column 0 is zero.
 
     Example:
         >>> import torch

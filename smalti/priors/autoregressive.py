@@ -30,7 +30,7 @@ class Stepper(ABC):
 
     @abstractmethod
     def logits(self) -> Tensor:
-        """(B, K), of p(q_i | q_<i, context) at the position i where the stepper stands."""
+        """Returns the logits (B, K) of p(q_i | q_<i, context) at the current position i."""
 
     @abstractmethod
     def push(self, indices: Tensor) -> None:
@@ -44,14 +44,14 @@ class AutoregressivePrior(TractablePrior):
 
     @abstractmethod
     def logits(self, indices: Tensor, context: Tensor | None = None) -> Tensor:
-        """Logits (B, *grid, K) of every position, given the indices (B, *grid) before it.
+        """Returns logits (B, *grid, K) of every position, given the indices (B, *grid) before it.
 
         The arguments are not checked: `log_prob`, `loss` and `sample` do that.
         """
 
     @abstractmethod
     def start(self, batch: int, context: Tensor | None = None) -> Stepper:
-        """A stepper at the first position of `batch` grids, with context (B,) if it takes one.
+        """Returns a stepper at the first position of `batch` grids, with context (B,) if any.
 
         Its logits are those of evaluation mode.
         """

@@ -79,12 +79,12 @@ class Prior(nn.Module, Pretrained, ABC):
 
     @property
     def positions(self) -> int:
-        """Number of indices in one grid."""
+        """Returns the number of indices in one grid."""
         return int(torch.Size(self.grid).numel())
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
+        """Returns the device of the weights."""
         tensors = (*self.parameters(), *self.buffers())
         return tensors[0].device if tensors else torch.device("cpu")
 
@@ -151,7 +151,7 @@ class Prior(nn.Module, Pretrained, ABC):
         """Samples with checked arguments, by the view that `in_evaluation` gives."""
 
     def _check_shape(self, shape: Sequence[int]) -> int:
-        """The number of samples."""
+        """Returns the number of samples."""
         whole = tuple(shape) if isinstance(shape, list | tuple) else None
         if not whole or whole[1:] != self.grid:
             got = whole if whole is not None else f"a {type(shape).__name__}"
@@ -162,7 +162,7 @@ class Prior(nn.Module, Pretrained, ABC):
         return a_whole_number(whole[0], "The number of samples", 0)
 
     def _check_indices(self, indices: Any, name: str = "indices", lowest: int = 0) -> Tensor:
-        """The indices as int64 on the prior's device."""
+        """Returns the indices as int64 on the prior's device."""
         indices = as_integers(indices, name)
         if not indices.ndim or tuple(indices.shape[1:]) != self.grid:
             raise InputError(
@@ -179,7 +179,7 @@ class Prior(nn.Module, Pretrained, ABC):
         return indices.to(self.device)
 
     def _check_context(self, context: Any, batch: int) -> Tensor | None:
-        """The context on the prior's device."""
+        """Returns the context on the prior's device."""
         if self.condition is None:
             if context is not None:
                 shape = tuple(as_tensor(context, "The context").shape)
@@ -209,7 +209,7 @@ class TractablePrior(Prior):
     """A prior whose likelihood can be computed: its loss is −log p in nats per index."""
 
     def log_prob(self, indices: Tensor, context: Tensor | None = None) -> Tensor:
-        """log p(indices | context) of each grid in nats, (B,).
+        """Computes log p(indices | context) of each grid in nats, (B,).
 
         Arguments:
             indices: (B, *grid), integers in [0, K).
@@ -223,7 +223,7 @@ class TractablePrior(Prior):
 
     @abstractmethod
     def _log_prob(self, indices: Tensor, context: Tensor | None) -> Tensor:
-        """`log_prob` of checked arguments."""
+        """Computes `log_prob` of checked arguments."""
 
     def loss(self, indices: Tensor, context: Tensor | None = None) -> Tensor:
         """Returns −log p(indices | context), the mean in nats per index; see `Prior.loss`."""
@@ -232,7 +232,7 @@ class TractablePrior(Prior):
 
 @contextlib.contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode for the length of a block; each submodule's mode is then as it was before.
+    """Sets evaluation mode for the length of a block, and restores each submodule's mode.
 
     Example:
         >>> model = nn.Sequential(nn.Dropout(), nn.Dropout().eval())

@@ -7,8 +7,8 @@ one on all the grids above it (`CoarseTokens`). Together they are one prior over
 indices of all levels side by side, (B, L), coarse to fine.
 
 References:
-    Generating Diverse High-Fidelity Images with VQ-VAE-2 (Razavi, van den Oord, Vinyals, 2019),
-    arXiv 1906.00446, section 3.2.
+    Generating Diverse High-Fidelity Images with VQ-VAE-2, A. Razavi, A. van den Oord and O.
+    Vinyals, 2019, arXiv 1906.00446, section 3.2.
 """
 
 from __future__ import annotations
@@ -65,11 +65,11 @@ class Cascade(TractablePrior):
 
     @property
     def levels(self) -> tuple[TractablePrior, ...]:
-        """The priors, coarse to fine."""
+        """Returns the priors, coarse to fine."""
         return tuple(self.priors)  # type: ignore[arg-type]
 
     def log_probs(self, indices: Tensor, context: Tensor | None = None) -> Tensor:
-        """log p of each level given those above, in nats, (B, L); their sum is `log_prob`.
+        """Computes log p of each level given those above, in nats, (B, L); the sum is `log_prob`.
 
         Arguments:
             indices: (B, L).
@@ -111,14 +111,14 @@ class Cascade(TractablePrior):
 
 
 def uniform_like(prior: Prior) -> TractablePrior:
-    """The uniform prior over the same grids: of a cascade, over each level's own codebook."""
+    """Returns the uniform prior over the same grids, with each level's own codebook."""
     if isinstance(prior, Cascade):
         return Cascade([Uniform(level.codebook_size, level.grid) for level in prior.levels])
     return Uniform(prior.codebook_size, prior.grid)
 
 
 def _given(prior: Prior, above: Sequence[Tensor], context: Tensor | None) -> Tensor | None:
-    """What a level's prior is given: the context, or the grids above and what they were given."""
+    """Returns the context of a level's prior: the coarser grids and the context, or that alone."""
     if not isinstance(prior.condition, CoarseTokens):
         return None if prior.condition is None else context
     return prior.condition.pack(above, None if prior.condition.base_condition is None else context)

@@ -15,8 +15,8 @@ makes of each position ⌈H/h⌉ × ⌈W/w⌉, each by a matrix of its own, so t
 position above differ; where that is more than H × W, the nearest ones are taken.
 
 References:
-    Generating Diverse High-Fidelity Images with VQ-VAE-2 (Razavi, van den Oord, Vinyals, 2019),
-    arXiv 1906.00446 (residual convolutions over the embedded grid above).
+    Generating Diverse High-Fidelity Images with VQ-VAE-2, A. Razavi, A. van den Oord and O.
+    Vinyals, 2019, arXiv 1906.00446 (residual convolutions over the embedded grid above).
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ BLOCKS = 2  # residual blocks over a grid above: they see two positions around
 def context_map(
     shape: tuple[int, int], condition: Condition | None, channels: int
 ) -> ContextMap | GridsContextMap:
-    """The module that makes a map (B, C, H, W) of values of a condition; of None, (1, C, H, W).
+    """Builds the module that maps values of a condition to (B, C, H, W); None to (1, C, H, W).
 
     Arguments:
         shape: (H, W).
@@ -82,7 +82,7 @@ class ContextMap(nn.Module):
         )
 
     def forward(self, values: Tensor | None) -> Tensor:
-        """Values (B,) of the condition → (B, C, H, W); None → (1, C, H, W)."""
+        """Maps values (B,) of the condition to (B, C, H, W), and None to (1, C, H, W)."""
         place = self.place(self.coordinates)[None]  # (1, H, W, parts · width)
         if self.condition is None or self.value is None:
             hidden = place
@@ -114,7 +114,7 @@ class GridsContextMap(nn.Module):
         )
 
     def forward(self, values: Tensor) -> Tensor:
-        """Values (B, *shape) of the condition → (B, C, H, W)."""
+        """Maps values (B, *shape) of the condition to (B, C, H, W)."""
         grids, given = self.condition.unpack(values)
         s = self.vector(given)
         for level, grid in zip(self.levels, grids, strict=True):
@@ -144,7 +144,7 @@ class GridMap(nn.Module):
         self.up = nn.ConvTranspose2d(channels, channels, ratio, stride=ratio)
 
     def forward(self, indices: Tensor) -> Tensor:
-        """Indices (B, *grid), int64 → (B, C, H, W)."""
+        """Maps indices (B, *grid), int64, to (B, C, H, W)."""
         e = self.embedding(indices.reshape(-1, *self.above)).sum(-2)
         x = self.up(self.residual(rearrange(e, "b h w c -> b c h w")))
         return (
@@ -153,14 +153,14 @@ class GridMap(nn.Module):
 
 
 def _coordinates(shape: tuple[int, int]) -> Tensor:
-    """(H, W, P): features of the row beside features of the column."""
+    """Returns (H, W, P): features of the row beside features of the column."""
     rows, columns = (_axis(length) for length in shape)
     grid = (*shape, -1)
     return torch.cat([rows[:, None].expand(grid), columns[None].expand(grid)], -1)
 
 
 def _axis(length: int, harmonics: int = 16) -> Tensor:
-    """(length, P): 2x − 1 and cos πmx, m = 1 …, of places x in (0, 1)."""
+    """Returns (length, P): 2x − 1 and cos πmx, m = 1 …, of places x in (0, 1)."""
     x = (torch.arange(length)[:, None] + 0.5) / length
     m = torch.arange(1, min(length - 1, harmonics) + 1)  # a whole basis up to 17 positions
     return torch.cat([2 * x - 1, torch.cos(math.pi * m * x)], 1)

@@ -19,8 +19,8 @@ well. A sum of embeddings already holds all indices before d, and this costs thr
 products per index.
 
 References:
-    Autoregressive Image Generation using Residual Quantization (Lee et al., 2022),
-    arXiv 2203.01941 (positions first, then depth).
+    Autoregressive Image Generation using Residual Quantization, D. Lee et al., 2022, arXiv
+    2203.01941 (positions first, then depth).
 """
 
 from __future__ import annotations
@@ -90,14 +90,14 @@ class DepthPixelCNN(GatedPrior):
         for_relu(self.skip, self.first)
 
     def logits(self, indices: Tensor, context: Tensor | None = None) -> Tensor:
-        """Logits (B, *grid, K); see `AutoregressivePrior.logits`."""
+        """Returns logits (B, *grid, K); see `AutoregressivePrior.logits`."""
         u = self.second(self.features(indices, context)).permute(0, 2, 3, 1)  # (B, H, W, 2C)
         q = indices.reshape(-1, *self.shape, self.depth)
         return self.head(u, q).reshape(*indices.shape, self.codebook_size)
 
     @torch.no_grad()
     def start(self, batch: int, context: Tensor | None = None) -> DepthStepper:
-        """A stepper: the stacks go on once per position, the head once per index."""
+        """Returns a stepper: the stacks run once per position, the head once per index."""
         decoder = IncrementalDecoder(*self.parts(batch, context, self.second))
         return DepthStepper(decoder, self.embedding, self.head)
 
@@ -121,7 +121,7 @@ class DepthHead(nn.Module):
         for_relu(self.mix)
 
     def forward(self, u: Tensor, indices: Tensor) -> Tensor:
-        """u (..., D) and indices (..., Q) → logits (..., Q, K)."""
+        """Computes logits (..., Q, K) from u (..., D) and indices (..., Q)."""
         c = self.embedding(indices[..., :-1]).cumsum(-2)  # (..., Q − 1, D)
         x = u[..., None, :] + F.pad(c, (0, 0, 1, 0))
         y = self.mixed(x + self.bias)
@@ -129,7 +129,7 @@ class DepthHead(nn.Module):
         return torch.stack([output(y_d) for output, y_d in depths], -2)
 
     def mixed(self, x: Tensor) -> Tensor:
-        """y (..., D) of x before its ReLU."""
+        """Returns y (..., D) of x before its ReLU."""
         x = x.relu()
         return x + self.mix(x).relu()
 
@@ -155,7 +155,7 @@ class DepthStepper(Stepper):
 
     @torch.no_grad()
     def logits(self) -> Tensor:
-        """(B, K); see `Stepper.logits`."""
+        """Returns (B, K); see `Stepper.logits`."""
         y = self.head.mixed(self.x + self.head.bias[self.d])
         return self.head.outputs[self.d](y)
 
@@ -173,7 +173,7 @@ class DepthStepper(Stepper):
 
 
 def _one_size(codebook_size: int | Sequence[int], grid: Sequence[int]) -> int:
-    """K of all codebooks."""
+    """Returns K of all codebooks."""
     if not 2 <= len(grid) <= 3 or grid[-1] < 2:
         raise InputError(
             f"A DepthPixelCNN takes grids (H, W, Q) or (T, Q) of Q ≥ 2 indices per position, got "

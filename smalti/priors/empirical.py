@@ -13,8 +13,8 @@ that the next grid is a new one, kept in [1/(N + 1), N/(N + 1)] so that neither 
 Samples come from p̂ alone.
 
 References:
-    The Population Frequencies of Species and the Estimation of Population Parameters (Good, 1953),
-    Biometrika 40.
+    The Population Frequencies of Species and the Estimation of Population Parameters, I. J. Good,
+    1953, Biometrika 40.
 """
 
 from __future__ import annotations
@@ -138,7 +138,7 @@ class Histogram(KeepsFloat32, TractablePrior):
         self._seen = []
 
     def has_seen(self, indices: Tensor) -> Tensor:
-        """Which of the grids (B, *grid) it was fitted to, whatever their context: (B,) bool."""
+        """Returns which grids (B, *grid) it was fitted to, whatever their context: (B,) bool."""
         number = self._distinct().number
         return torch.tensor([key in number for key in self._keys(self._check_indices(indices))])
 
@@ -180,7 +180,7 @@ class Histogram(KeepsFloat32, TractablePrior):
         return grids[drawn].to(self.device, torch.int64)
 
     def _draw(self, rows: Tensor, n: int, config: SamplingConfig) -> Tensor:
-        """n of the stored grids `rows`, as rows (n,)."""
+        """Draws n of the stored grids `rows`, as rows (n,)."""
         if not len(rows):
             raise InputError(
                 "No grid seen in training has this context and these known indices: "
@@ -211,7 +211,7 @@ class Histogram(KeepsFloat32, TractablePrior):
         )
 
     def _groups(self, context: Tensor | None, batch: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """For each value of a context (batch, *shape): who has it, and the rows to count."""
+        """Yields for each value of a context (batch, *shape) who has it, and the rows to count."""
         if context is None:
             yield torch.arange(batch), torch.arange(len(self.grids))
             return
@@ -226,7 +226,7 @@ class Histogram(KeepsFloat32, TractablePrior):
             yield (value_of == number).nonzero()[:, 0], near.nonzero()[:, 0]
 
     def _distinct(self) -> _Seen:
-        """The distinct grids among the stored ones, found when first needed."""
+        """Returns the distinct grids among the stored ones, found when first needed."""
         if not self._seen:
             number: dict[bytes, int] = {}
             of_row, first = [], []
@@ -249,7 +249,7 @@ class _Seen(NamedTuple):
 
 
 def _make_room(module: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
-    """Before loading: gives the buffers as many rows as are about to be loaded."""
+    """Gives the buffers as many rows as are about to be loaded."""
     assert isinstance(module, Histogram)
     module._seen = []
     for name in ("grids", "contexts"):

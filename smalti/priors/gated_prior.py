@@ -65,7 +65,7 @@ class GatedPrior(AutoregressivePrior):
         self.first = nn.Conv2d(hidden, hidden, 1)
 
     def features(self, indices: Tensor, context: Tensor | None) -> Tensor:
-        """Indices (B, *grid) → features (B, C, H, W) of those at the positions before each."""
+        """Computes features (B, C, H, W) at each position from the indices (B, *grid) before."""
         q = indices.reshape(-1, *self.shape, self.depth)
         # (B, C, H, W), but with the channels last in memory, where convolutions are fastest.
         e = self.embedding(q).sum(-2).permute(0, 3, 1, 2)
@@ -81,7 +81,7 @@ class GatedPrior(AutoregressivePrior):
 
 
 def rows_and_columns(prior: str, grid: Sequence[int]) -> tuple[int, int]:
-    """(H, W) of a grid with one index a position; a 1-D grid counts as one row.
+    """Returns (H, W) of a grid with one index per position; a 1-D grid counts as one row.
 
     Arguments:
         prior: The class that it is for.

@@ -30,7 +30,7 @@ class GridStepper(Stepper):
 
     @torch.no_grad()
     def logits(self) -> Tensor:
-        """(B, K); see `Stepper.logits`."""
+        """Returns (B, K); see `Stepper.logits`."""
         return self.decoder.logits()
 
     @torch.no_grad()

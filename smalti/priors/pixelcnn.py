@@ -43,8 +43,8 @@ class PixelCNN(GatedPrior):
     From a position it sees `layers · (kernel_size // 2) + 1` rows up, and as many columns aside.
 
     References:
-        Conditional Image Generation with PixelCNN Decoders (van den Oord et al., 2016),
-        arXiv 1606.05328.
+        Conditional Image Generation with PixelCNN Decoders, A. van den Oord et al., 2016, arXiv
+        1606.05328.
 
     Arguments:
         codebook_size: K.
@@ -83,11 +83,11 @@ class PixelCNN(GatedPrior):
         for_relu(self.skip, self.first)
 
     def logits(self, indices: Tensor, context: Tensor | None = None) -> Tensor:
-        """Logits (B, *grid, K); see `AutoregressivePrior.logits`."""
+        """Returns logits (B, *grid, K); see `AutoregressivePrior.logits`."""
         logits = self.second(self.features(indices, context))  # (B, K, H, W)
         return logits.permute(0, 2, 3, 1).reshape(*indices.shape, self.codebook_size)
 
     @torch.no_grad()
     def start(self, batch: int, context: Tensor | None = None) -> GridStepper:
-        """A stepper that computes at each position what is new there, and no more."""
+        """Returns a stepper that computes each position once."""
         return GridStepper(self.embedding, *self.parts(batch, context, self.second))

@@ -46,8 +46,8 @@ class PixelSNAIL(AutoregressivePrior):
     Every index can see all before it, however far away. A 1-D grid counts as one row.
 
     References:
-        PixelSNAIL: An Improved Autoregressive Generative Model (Chen, Mishra, Rohaninejad, Abbeel,
-        2017), arXiv 1712.09763.
+        PixelSNAIL: An Improved Autoregressive Generative Model, X. Chen, N. Mishra, M. Rohaninejad
+        and P. Abbeel, 2017, arXiv 1712.09763.
 
     Arguments:
         codebook_size: K.
@@ -96,7 +96,7 @@ class PixelSNAIL(AutoregressivePrior):
         for_relu(self.skip, self.first)
 
     def logits(self, indices: Tensor, context: Tensor | None = None) -> Tensor:
-        """Logits (B, *grid, K); see `AutoregressivePrior.logits`."""
+        """Returns logits (B, *grid, K); see `AutoregressivePrior.logits`."""
         # (B, C, H, W), but with the channels last in memory, where convolutions are fastest.
         e = self.embedding(indices.reshape(-1, *self.shape)).permute(0, 3, 1, 2)
         s, t = self.maps(context)
@@ -110,14 +110,14 @@ class PixelSNAIL(AutoregressivePrior):
         return logits.permute(0, 2, 3, 1).reshape(*indices.shape, self.codebook_size)
 
     def maps(self, context: Tensor | None) -> tuple[Tensor, Tensor]:
-        """s and t, (B, C, H, W), of values (B, *shape) of the condition; of none, (1, C, H, W)."""
+        """Computes s and t, (B or 1, C, H, W), from values (B, *shape) of the condition, if any."""
         s = self.context_map(context)
         place = self.row[:, None] + self.column  # (H, W, C)
         return s, s + place.permute(2, 0, 1)
 
     @torch.no_grad()
     def start(self, batch: int, context: Tensor | None = None) -> GridStepper:
-        """A stepper that computes at each position what is new there, and no more."""
+        """Returns a stepper that computes each position once."""
         s, t = (to_hwbc(each, batch) for each in self.maps(context))
         head = SkipHead(s, self.skip, self.first, self.second)
         outputs, parts = iter(head.outputs), list[LayerCache]()
@@ -152,7 +152,7 @@ class SnailBlock(nn.Module):
     def forward(
         self, v: Tensor, h: Tensor, e: Tensor, s: Tensor, t: Tensor
     ) -> tuple[Tensor, Tensor, list[Tensor]]:
-        """v, h, e (B, C, H, W) and s, t (B or 1, C, H, W) → the next v and h, and all z."""
+        """Computes the next v and h, and all z, from v, h, e (B, C, H, W) and s, t (B or 1, …)."""
         zs = []
         for layer in self.layers:
             v, h, z = layer(v, h, s)

@@ -37,7 +37,7 @@ class Assignment(ABC):
 
     @abstractmethod
     def __call__(self, z: Tensor, codebook: Tensor) -> Tensor:
-        """The codeword of each vector: (..., D) and (K, D) to indices (...), int64."""
+        """Returns the codeword of each vector: (..., D) and (K, D) to indices (...), int64."""
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}()"

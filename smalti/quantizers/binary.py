@@ -82,7 +82,7 @@ class BinaryQuantizer(Quantizer):
 
     @abstractmethod
     def latent(self, z_e: Tensor) -> Tensor:
-        """u (..., D), of the encoder's vectors (..., D), float32: what the losses compare."""
+        """Computes u (..., D), which the losses compare, from vectors (..., D), float32."""
 
     def forward(self, z: Tensor, mask: Tensor | None = None) -> Quantized:
         """Quantizes z, with the gradient of the latent.
@@ -122,7 +122,7 @@ class BinaryQuantizer(Quantizer):
         return f"{self.bits}, inverse_temperature={self.inverse_temperature}, group={self.group}"
 
     def _corner(self, positive: Tensor) -> Tensor:
-        """z_q (..., D), float32."""
+        """Returns z_q (..., D), float32."""
         return torch.where(positive, self.radius, -self.radius).float()
 
     def _losses(self, u: Tensor, z_q: Tensor, mask: Tensor | None) -> dict[str, Tensor]:
@@ -135,6 +135,6 @@ class BinaryQuantizer(Quantizer):
 
 
 def _to_index(positive: Tensor) -> Tensor:
-    """The index (...), int64, of bits (..., D), the first of them least significant."""
+    """Returns the index (...), int64, of bits (..., D), the first of them least significant."""
     place = torch.arange(positive.shape[-1], device=positive.device)
     return (positive.long() << place).sum(-1)

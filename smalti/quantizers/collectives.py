@@ -14,17 +14,17 @@ __all__ = ["broadcast", "process_count", "process_index", "sum_over_processes"]
 
 
 def process_count() -> int:
-    """The number of processes that train together: 1 where torch.distributed is not in use."""
+    """Returns how many processes train together: 1 without torch.distributed."""
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
 def process_index() -> int:
-    """The place of this process among them, from 0."""
+    """Returns the number of this process among them, from 0."""
     return dist.get_rank() if process_count() > 1 else 0
 
 
 def sum_over_processes(parts: list[Tensor]) -> list[Tensor]:
-    """The sum of each tensor over all processes, in one operation; float32, on one device."""
+    """Sums each tensor over all processes, in one operation; float32, on one device."""
     if process_count() == 1:
         return parts
     flat = torch.cat([part.reshape(-1) for part in parts])
@@ -34,7 +34,7 @@ def sum_over_processes(parts: list[Tensor]) -> list[Tensor]:
 
 
 def broadcast(tensor: Tensor) -> Tensor:
-    """The first process's tensor, on all of them."""
+    """Returns the first process's tensor, on all of them."""
     if process_count() > 1:
         tensor = tensor.contiguous()
         dist.broadcast(tensor, src=0)

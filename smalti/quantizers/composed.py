@@ -71,7 +71,7 @@ class SummedQuantizer(ComposedQuantizer, ABC):
                 )
 
     def _quantize(self, stage: Quantizer, r: Tensor, mask: Tensor | None) -> Quantized:
-        """A stage's answer to residuals r; its output has the gradient that the sum may use."""
+        """Quantizes residuals r by one stage, with the gradient that the sum may use."""
         learns = learns_from_output(stage)
         output = stage(r.detach() if learns else r, mask)
         # Not `_replace`, which torch.compile of torch 2.7 does not follow.
@@ -84,7 +84,7 @@ class SummedQuantizer(ComposedQuantizer, ABC):
         )
 
     def _output(self, z_e: Tensor, z_q: Tensor) -> Tensor:
-        """y: the estimator's, and past it the gradient of stages that learn from their output."""
+        """Returns the estimator's y, plus the gradient of stages that learn from their output."""
         if self.training and not self.estimator.needs_commitment:
             return self.estimator(z_e, z_q, None)
         y = self.estimator(z_e, z_q, None) if self.training else straight_through(z_e, z_q)
@@ -104,17 +104,17 @@ def _draws(quantizer: Quantizer) -> bool:
 
 
 def flat(quantizer: Quantizer, indices: Tensor) -> Tensor:
-    """Its indices with an axis of Q also where it has but one: (..., Q)."""
+    """Returns its indices with an axis of Q also where it has but one: (..., Q)."""
     return indices[..., None] if len(quantizer.codebook_sizes) == 1 else indices
 
 
 def unflat(quantizer: Quantizer, indices: Tensor) -> Tensor:
-    """The inverse of `flat`."""
+    """Inverts `flat`."""
     return indices[..., 0] if len(quantizer.codebook_sizes) == 1 else indices
 
 
 def filled(indices: Tensor, count: int) -> Tensor:
-    """Any prefix (..., q) of the indices of a vector, filled up to (..., Q) with -1.
+    """Fills any prefix (..., q) of the indices of a vector up to (..., Q) with -1.
 
     Raises:
         InputError: If they are no integers, or more than Q.
@@ -131,7 +131,7 @@ def filled(indices: Tensor, count: int) -> Tensor:
 
 
 def distinct(quantizers: Iterable[Quantizer]) -> tuple[nn.ModuleList, tuple[int, ...]]:
-    """Each object once, and which of them stands at each place."""
+    """Returns each object once, and which of them stands at each place."""
     objects: list[Quantizer] = []
     order = []
     for quantizer in quantizers:
@@ -143,7 +143,7 @@ def distinct(quantizers: Iterable[Quantizer]) -> tuple[nn.ModuleList, tuple[int,
 
 
 def combine(weighted: Iterable[tuple[float, Losses]]) -> Losses:
-    """The weighted sum of each term; where a term is missing it counts as 0."""
+    """Adds up each loss, weighted; a loss that is missing counts as 0."""
     total: Losses = {}
     for weight, losses in weighted:
         for name, loss in losses.items():

@@ -87,7 +87,7 @@ class DeadCodeReset:
         return self.decay ** (vectors / size).clamp(max=1.0)
 
     def dead(self, shares: Tensor) -> Tensor:
-        """The dead codewords, the least used first.
+        """Returns the dead codewords, the least used first.
 
         Arguments:
             shares: Running shares u (K,).

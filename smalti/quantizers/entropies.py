@@ -28,7 +28,7 @@ SURE = 1e30  # what an infinite logit counts as: no entropy, and ∞ · 0 would 
 
 
 def bit_entropy(logits: Tensor) -> Tensor:
-    """h(a), in nats, of the logits a of any shape; exact and with a finite gradient for every a.
+    """Computes h(a) in nats of logits a of any shape; exact, with finite gradients.
 
     Example:
         >>> bit_entropy(torch.tensor([0.0, 1000.0]))
@@ -39,7 +39,7 @@ def bit_entropy(logits: Tensor) -> Tensor:
 
 
 def entropy_deficit(logits: Tensor, mask: Tensor | None, group: int) -> Tensor:
-    """Σ_G KL(p̄_G ‖ uniform), in nats: how far the mean of p is from using all words alike.
+    """Computes Σ_G KL(p̄_G ‖ uniform) in nats: how unevenly the words are used.
 
     Arguments:
         logits: a (..., d), float32, finite.
@@ -64,14 +64,14 @@ def entropy_deficit(logits: Tensor, mask: Tensor | None, group: int) -> Tensor:
 
 
 def _divergence(p: Tensor) -> Tensor:
-    """Σ_G KL(p_G ‖ uniform) of the distributions p (G, K)."""
+    """Returns Σ_G KL(p_G ‖ uniform) of the distributions p (G, K)."""
     ratio = p * p.shape[1]
     # Clamped, for where p is 0 its logarithm has no finite gradient.
     return (p * ratio.clamp(min=torch.finfo(p.dtype).tiny).log()).sum()
 
 
 def _mean_probabilities(logits: Tensor, share: Tensor) -> Tensor:
-    """p̄ (G, 2^g) of the logits (N, G, g), each vector with its share (N,)."""
+    """Returns p̄ (G, 2^g) of the logits (N, G, g), each vector with its share (N,)."""
     half = logits.shape[-1] // 2
     a = _joint(logits[..., :half]) * share[:, None, None]
     b = _joint(logits[..., half:])
@@ -79,7 +79,7 @@ def _mean_probabilities(logits: Tensor, share: Tensor) -> Tensor:
 
 
 def _joint(logits: Tensor) -> Tensor:
-    """The probabilities (N, G, 2^h) of all words of h bits, of their logits (N, G, h)."""
+    """Returns the probabilities (N, G, 2^h) of all words of h bits, of their logits (N, G, h)."""
     p = logits.new_ones(*logits.shape[:-1], 1)
     for bit in logits.unbind(-1):
         pair = torch.stack((-bit, bit), -1).sigmoid()  # (N, G, 2)

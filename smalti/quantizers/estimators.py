@@ -44,7 +44,7 @@ LARGEST_SCALE = 100.0  # λ of the rotation
 
 
 def straight_through(z_e: Tensor, z_q: Tensor) -> Tensor:
-    """z_q in value, exactly, with the gradient of z_e: y = sg(z_q) + z_e − sg(z_e).
+    """Returns exactly z_q with the gradient of z_e: y = sg(z_q) + z_e − sg(z_e).
 
     It may share the memory of z_q.
     """
@@ -96,7 +96,7 @@ class Estimator(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, z_e: Tensor, z_q: Tensor, codebook: Tensor | None) -> Tensor:
-        """The output y (..., D), in training.
+        """Computes the output y (..., D), in training.
 
         Arguments:
             z_e: The encoder's vectors (..., D), float32.
@@ -132,7 +132,7 @@ class NSVQ(Estimator):
 
     References:
         NSVQ: Noise Substitution in Vector Quantization for Machine Learning, M. H. Vali and T.
-            Bäckström, 2022, IEEE Access 10, doi 10.1109/ACCESS.2022.3147670.
+        Bäckström, 2022, IEEE Access 10, doi 10.1109/ACCESS.2022.3147670.
     """
 
     needs_commitment = False

@@ -58,11 +58,11 @@ class Bound(ABC):
 
     @abstractmethod
     def half_width(self, num_values: Tensor) -> Tensor:
-        """w (D,), float32, of the values L (D,), int64: value n lies at (n − w) / w."""
+        """Returns w (D,), float32, of L (D,), int64: value n lies at (n − w) / w."""
 
     @abstractmethod
     def __call__(self, z: Tensor, num_values: Tensor) -> Tensor:
-        """b (..., D), from about −w up, of z (..., D), float32, and the values L (D,), int64."""
+        """Bounds z (..., D), float32: b (..., D), from about −w up, for L (D,), int64, values."""
 
 
 @registered
@@ -202,19 +202,19 @@ class FiniteScalarQuantizer(Quantizer):
         return f"{list(self.num_values)}, {type(self.bound).__name__}"
 
     def _nearest(self, b: Tensor) -> Tensor:
-        """The values n (..., D), int64, of b (..., D)."""
+        """Returns the values n (..., D), int64, of b (..., D)."""
         n = torch.floor(b + (self.bound.half_width(self._num_values) + 0.5)).long()
         # From 1001 values on, ε alone would be a value more; and NaN is no number at all.
         return n.clamp(min=torch.zeros_like(self._num_values), max=self._num_values - 1)
 
     def _place(self, n: Tensor) -> Tensor:
-        """z_q (..., D), float32, of the values n (..., D)."""
+        """Returns z_q (..., D), float32, of the values n (..., D)."""
         w = self.bound.half_width(self._num_values)
         return (n - w) / w
 
 
 def _check_num_values(num_values: tuple[int, ...], bound: Bound) -> int:
-    """The number of codewords.
+    """Returns the number of codewords.
 
     Raises:
         InputError: If there is none, or a value is not a number that the bound can take.

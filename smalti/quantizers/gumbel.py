@@ -71,7 +71,7 @@ class Annealing:
         self.start, self.end, self.updates = start, end, updates
 
     def at(self, update: Tensor) -> Tensor:
-        """τ after so many updates: () int64 to () float32."""
+        """Returns τ after so many updates: () int64 to () float32."""
         return self.start * (self.end / self.start) ** (update / self.updates).clamp(max=1.0)
 
     def __repr__(self) -> str:
@@ -93,9 +93,9 @@ class GumbelQuantizer(Quantizer):
 
     References:
         Categorical Reparameterization with Gumbel-Softmax, E. Jang, S. Gu and B. Poole, 2016, arXiv
-            1611.01144.
+        1611.01144.
         The Concrete Distribution: A Continuous Relaxation of Discrete Random Variables, C. J.
-            Maddison, A. Mnih and Y. W. Teh, 2016, arXiv 1611.00712.
+        Maddison, A. Mnih and Y. W. Teh, 2016, arXiv 1611.00712.
 
     Example:
         >>> quantizer = GumbelQuantizer(
@@ -129,7 +129,7 @@ class GumbelQuantizer(Quantizer):
 
     @property
     def temperature(self) -> Tensor:
-        """τ now, ()."""
+        """Returns the current τ, ()."""
         return self.schedule.at(self.updates)
 
     def forward(self, z: Tensor, mask: Tensor | None = None) -> Quantized:
@@ -172,11 +172,11 @@ class GumbelQuantizer(Quantizer):
 
 
 def _gumbel(like: Tensor) -> Tensor:
-    """Noise −ln(−ln U), since an exponential variable is −ln U."""
+    """Draws noise −ln(−ln U), since an exponential variable is −ln U."""
     return -torch.empty_like(like).exponential_().clamp(min=1e-30).log()
 
 
 def _kl_to_uniform(logits: Tensor) -> Tensor:
-    """Σ_k q_k ln(K q_k): (..., K) to (...)."""
+    """Computes Σ_k q_k ln(K q_k): (..., K) to (...)."""
     log_q = torch.log_softmax(logits, dim=-1)
     return (log_q.exp() * (log_q + math.log(logits.shape[-1]))).sum(dim=-1)

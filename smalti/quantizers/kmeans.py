@@ -24,7 +24,7 @@ __all__ = ["kmeans"]
 def kmeans(
     vectors: Tensor, size: int, iterations: int = 10, generator: torch.Generator | None = None
 ) -> Tensor:
-    """K centroids of N vectors, in float32.
+    """Computes K centroids of N vectors, in float32.
 
     With fewer vectors than centroids each vector is one, and the others are copies of them with a
     little noise.
@@ -62,7 +62,7 @@ def kmeans(
 
 
 def _iterate(vectors: Tensor, centroids: Tensor, generator: torch.Generator | None) -> Tensor:
-    """One of Lloyd's iterations: centroids (K, D) to (K, D)."""
+    """Makes one of Lloyd's iterations: centroids (K, D) to (K, D)."""
     index = some_nearest(vectors, centroids)  # (N,)
     counts = torch.bincount(index, minlength=len(centroids))
     sums = torch.zeros_like(centroids).index_add_(0, index, vectors)
@@ -76,7 +76,7 @@ def _iterate(vectors: Tensor, centroids: Tensor, generator: torch.Generator | No
 
 
 def _draw(weights: Tensor, n: int, generator: torch.Generator | None) -> Tensor:
-    """n different places, drawn with probabilities in proportion to the weights (N,)."""
+    """Draws n different places in proportion to the weights (N,)."""
     # The n first arrivals of N Poisson processes: exact, and without multinomial's limit on N.
     noise = torch.empty(weights.shape).exponential_(generator=generator).to(weights.device)
     return (weights / noise.clamp(min=1e-30)).topk(n).indices

@@ -9,7 +9,7 @@ __all__ = ["masked_mean", "mean_square", "shares"]
 
 
 def masked_mean(values: Tensor, mask: Tensor | None) -> Tensor:
-    """The mean over the elements of the valid positions, 0 if there are none.
+    """Averages over the elements of the valid positions; 0 if there are none.
 
     Arguments:
         values: (..., D), one row a position; what the invalid ones hold must be finite.
@@ -27,7 +27,7 @@ def masked_mean(values: Tensor, mask: Tensor | None) -> Tensor:
 
 
 def mean_square(r: Tensor, mask: Tensor | None) -> Tensor:
-    """The mean of r² over the elements of the valid positions, 0 if there are none.
+    """Averages r² over the elements of the valid positions; 0 if there are none.
 
     Arguments:
         r: (..., D), one row a position; what the invalid ones hold must be finite.
@@ -71,7 +71,7 @@ class _SquaredLengths(torch.autograd.Function):
 
 
 def shares(values: Tensor, mask: Tensor | None) -> Tensor:
-    """The share (N,) of each of N rows in the mean over the valid ones; 0 if there are none.
+    """Returns the share (N,) of each row in the mean over the valid ones; 0 if there are none.
 
     Arguments:
         values: (..., D), N rows in all.

@@ -69,8 +69,8 @@ class MultiScaleQuantizer(KeepsFloat32, SummedQuantizer):
 
     References:
         Visual Autoregressive Modeling: Scalable Image Generation via Next-Scale Prediction, K.
-            Tian, Y. Jiang, Z. Yuan, B. Peng and L. Wang, 2024, arXiv 2404.02905. The extra
-            convolutions after upsampling are in its algorithms 1 and 2.
+        Tian, Y. Jiang, Z. Yuan, B. Peng and L. Wang, 2024, arXiv 2404.02905. The extra convolutions
+        after upsampling are in its algorithms 1 and 2.
 
     Example:
         >>> from smalti.quantizers import EMACodebook, VectorQuantizer
@@ -151,7 +151,7 @@ class MultiScaleQuantizer(KeepsFloat32, SummedQuantizer):
         return torch.cat(indices, dim=-1)
 
     def decode(self, indices: Tensor) -> Tensor:
-        """The grids of indices (..., l), the first l ≤ L of each, to (..., *grid, D).
+        """Decodes the grids of indices (..., l), the first l ≤ L of each, to (..., *grid, D).
 
         An index of -1 contributes nothing.
 
@@ -173,7 +173,7 @@ class MultiScaleQuantizer(KeepsFloat32, SummedQuantizer):
         return f"scales={self.scales}"
 
     def _pool(self, s: int, x: Tensor, weight: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        """↓_s: the means (..., *scale, D) of x over the valid positions, and which cells have any.
+        """Averages x to (..., *scale, D) over the valid positions; returns which cells have any.
 
         Arguments:
             weight: 1 where valid, 0 where not, (..., *grid, 1).
@@ -186,7 +186,7 @@ class MultiScaleQuantizer(KeepsFloat32, SummedQuantizer):
         return mean, valid[..., 0]
 
     def _raise(self, s: int, e: Tensor) -> Tensor:
-        """φ_s(↑ e): (..., *scale, D) to (..., *grid, D)."""
+        """Upsamples and convolves, φ_s(↑ e): (..., *scale, D) to (..., *grid, D)."""
         h = self._resize(f"up_{s}", e)
         if not len(self.phi):
             return h
@@ -207,7 +207,7 @@ class MultiScaleQuantizer(KeepsFloat32, SummedQuantizer):
         return x
 
     def _row(self, indices: Tensor) -> Tensor:
-        """The indices of a scale, (..., *scale, Q), in a row."""
+        """Flattens the indices of a scale, (..., *scale, Q), to a row."""
         return indices.flatten(-1 - len(self.grid))
 
     def _losses(self, inner: Losses, z_e: Tensor, f: Tensor, mask: Tensor | None) -> Losses:
@@ -238,7 +238,7 @@ def _convolution(dim: int, axes: int) -> nn.Module:
 
 
 def _convolve(x: Tensor, phi: nn.Module) -> Tensor:
-    """In float32 also where the module is not: (B, D, *grid) to the same."""
+    """Convolves (B, D, *grid) in float32, also where the module is not."""
     if isinstance(phi, nn.Conv1d):
         return F.conv1d(x, phi.weight.float(), padding=1)
     assert isinstance(phi, nn.Conv2d)
@@ -250,12 +250,12 @@ def _eye(n: int) -> Tensor:
 
 
 def _area(large: int, small: int) -> Tensor:
-    """The matrix (small, large) of means over areas."""
+    """Returns the matrix (small, large) of means over areas."""
     return F.interpolate(_eye(large)[None], size=small, mode="area")[0].T.contiguous()
 
 
 def _bicubic(small: int, large: int) -> Tensor:
-    """The matrix (large, small) of bicubic interpolation, one axis of it."""
+    """Returns the matrix (large, small) of bicubic interpolation, one axis of it."""
     lines = _eye(small)[None, :, None]  # (1, small, 1, small)
     return F.interpolate(lines, size=(1, large), mode="bicubic")[0, :, 0].T.contiguous()
 

@@ -96,7 +96,7 @@ def _prepare(library: ctypes.CDLL, codewords: Tensor, *made: Tensor) -> None:
 
 
 def _filled(x: Tensor) -> Tensor:
-    """Vectors (N, D) in float32, beside each other, with zeros up to a multiple of STEP."""
+    """Copies vectors (N, D) to float32 side by side, zeros up to a multiple of STEP."""
     return F.pad(x.float(), (0, -x.shape[1] % STEP)).contiguous()
 
 

@@ -39,7 +39,7 @@ class ProductQuantizer(ComposedQuantizer):
 
     References:
         Product Quantization for Nearest Neighbor Search, H. Jégou, M. Douze and C. Schmid, 2011,
-            IEEE TPAMI 33(1), doi 10.1109/TPAMI.2010.57.
+        IEEE TPAMI 33(1), doi 10.1109/TPAMI.2010.57.
 
     Example:
         >>> from smalti.quantizers import EMACodebook, VectorQuantizer
@@ -80,7 +80,7 @@ class ProductQuantizer(ComposedQuantizer):
         return unflat(self, torch.cat(indices, dim=-1))
 
     def decode(self, indices: Tensor) -> Tensor:
-        """The vectors of indices (..., q), the first q ≤ Q of each, to (..., D).
+        """Decodes indices (..., q), the first q ≤ Q of each, to vectors (..., D).
 
         A part without an index, or with -1, is 0.
 

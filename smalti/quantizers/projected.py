@@ -94,7 +94,7 @@ class ScaledQuantizer(ComposedQuantizer):
 
     References:
         Residual stages of shrinking scale: vector-quantize-pytorch, P. Wang, 2023,
-            github.com/lucidrains/vector-quantize-pytorch, `ResidualFSQ`.
+        github.com/lucidrains/vector-quantize-pytorch, `ResidualFSQ`.
 
     Example:
         >>> from smalti.quantizers import EMACodebook, VectorQuantizer
@@ -130,7 +130,7 @@ class ScaledQuantizer(ComposedQuantizer):
         return self.inner.decode(indices) * self.scale
 
     def _scaled(self, z: Tensor) -> Tensor:
-        """z / s (..., D); what is finite stays so, as the largest number there is."""
+        """Divides z (..., D) by s; what is finite stays so, as the largest number there is."""
         most = torch.finfo(torch.float32).max
         return torch.where(z.isfinite(), (z / self.scale).clamp(-most, most), z)
 

@@ -1,4 +1,4 @@
-"""What every quantizer is: a map from vectors to a finite set and back.
+"""The base of every quantizer: a map from vectors to a finite set and back.
 
 A quantizer splits R^D into cells and gives each cell a number and a point that stands for it:
 
@@ -36,7 +36,7 @@ __all__ = [
 
 
 class Quantized(NamedTuple):
-    """What a quantizer's forward pass gives.
+    """The output of a quantizer's forward pass.
 
     Attributes:
         quantized: (..., D), in the dtype of z, with the estimator's gradient; 0 where masked, and
@@ -64,7 +64,7 @@ class Quantizer(nn.Module, ABC):
         dim: D.
         learns_from_output: Whether it has parameters that the gradient of its output trains, past
             its estimator. A sum of quantizers then passes that gradient on to it.
-        draws: Whether codewords are drawn at random in training, and need not be the nearest.
+        draws: Whether codewords are drawn at random in training, so that they need not be nearest.
         acts_on_grid: Whether it takes grids (..., *grid, D) and not single vectors, so that its
             indices are (..., Q) for each grid.
     """
@@ -79,7 +79,7 @@ class Quantizer(nn.Module, ABC):
     def forward(self, z: Tensor, mask: Tensor | None = None) -> Quantized:
         """Quantizes z.
 
-        It never changes the codebook: in training it only notes what `update` will need.
+        It never changes the codebook: in training it only records what `update` will need.
 
         Arguments:
             z: Vectors (..., D), floating-point.
@@ -152,7 +152,7 @@ def check_indices(indices: Tensor, codebook_size: int) -> None:
 
 
 def prepare_input(z: Tensor, dim: int, mask: Tensor | None = None) -> Tensor:
-    """z (..., D) in float32, and 0 where masked, whatever is there.
+    """Converts z (..., D) to float32, with 0 where masked, whatever is there.
 
     Raises:
         InputError: If z or the mask has the wrong shape or dtype.
@@ -181,7 +181,7 @@ def settled(z: Tensor, mask: Tensor | None, y: Tensor) -> Tensor:
 def make_output(
     z: Tensor, mask: Tensor | None, y: Tensor, indices: Tensor, losses: dict[str, Tensor]
 ) -> Quantized:
-    """What a quantizer of single vectors gives for z: y in its dtype, masked positions set apart.
+    """Builds the output of a quantizer of single vectors from y, its indices and losses.
 
     A vector that is not finite has no codeword: its output is NaN, its index -1.
 

@@ -37,7 +37,7 @@ class Regulariser(ABC):
 
     @abstractmethod
     def __call__(self, z_e: Tensor, codebook: Tensor, mask: Tensor | None) -> Tensor:
-        """The loss, a scalar.
+        """Computes the loss, a scalar.
 
         Arguments:
             z_e: The encoder's vectors (..., D), float32, with their gradient; 0 where masked.

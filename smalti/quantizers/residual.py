@@ -66,11 +66,11 @@ class ResidualQuantizer(SummedQuantizer):
 
     References:
         SoundStream: An End-to-End Neural Audio Codec, N. Zeghidour, A. Luebs, A. Omran, J. Skoglund
-            and M. Tagliasacchi, 2021, arXiv 2107.03312.
+        and M. Tagliasacchi, 2021, arXiv 2107.03312.
         Autoregressive Image Generation using Residual Quantization, D. Lee, C. Kim, S. Kim, M. Cho
-            and W.-S. Han, 2022, arXiv 2203.01941.
+        and W.-S. Han, 2022, arXiv 2203.01941.
         High-Fidelity Audio Compression with Improved RVQGAN, R. Kumar, P. Seetharaman, A. Luebs, I.
-            Kumar and K. Kumar, 2023, arXiv 2306.06546.
+        Kumar and K. Kumar, 2023, arXiv 2306.06546.
 
     Example:
         >>> from smalti.quantizers import EMACodebook, VectorQuantizer
@@ -142,7 +142,7 @@ class ResidualQuantizer(SummedQuantizer):
         return self._joined(indices)
 
     def decode(self, indices: Tensor) -> Tensor:
-        """The vectors of indices (..., q), the first q ≤ Q of each, to (..., D).
+        """Decodes indices (..., q), the first q ≤ Q of each, to vectors (..., D).
 
         An index of -1 contributes nothing.
 
@@ -165,7 +165,7 @@ class ResidualQuantizer(SummedQuantizer):
         return [self.stages[place] for place in self.order]  # type: ignore[misc]
 
     def _depth(self, z: Tensor) -> Tensor | None:
-        """How many stages each example keeps, (B,) or (); None for all."""
+        """Returns how many stages each example keeps, (B,) or (); None for all."""
         if not self.training or self.dropout == 0:
             return None
         examples, stages = z.shape[:-1][:1], len(self.order)
@@ -189,7 +189,7 @@ class ResidualQuantizer(SummedQuantizer):
 
 
 def _kept(depth: Tensor | None, number: int, mask: Tensor | None, z: Tensor) -> Tensor | None:
-    """The vectors that stage `number` sees: (...) bool, or None for all."""
+    """Returns the vectors that stage `number` sees: (...) bool, or None for all."""
     if depth is None:
         return mask
     batch = z.shape[:-1]

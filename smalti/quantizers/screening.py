@@ -173,7 +173,7 @@ class _Screen:
         self.longest, self.error = torch.stack(lengths).amax(), torch.stack(errors).amax()
 
     def near(self, z: Tensor, beaten: Tensor) -> Tensor:
-        """Which groups may hold the nearest codeword of each row (R, D): (R, G), bool."""
+        """Returns which groups may hold the nearest codeword of each row (R, D): (R, G), bool."""
         rounded = z.bfloat16()
         each = [partial(_clipped_maxima, rounded, *tile) for tile in self.coarse]
         maxima = _over_tiles(each, len(z))  # max ŝ (R, G)
@@ -204,7 +204,7 @@ def _maxima(z: Tensor, tile: Tile) -> Tensor:
 
 
 def _clipped_maxima(z: Tensor, codewords: Tensor, offset: Tensor) -> Tensor:
-    """max(ŝ, 0) over each group of codewords: (R, D) to (R, T / GROUP)."""
+    """Returns max(ŝ, 0) over each group of codewords: (R, D) to (R, T / GROUP)."""
     linear = fused_linear(torch.bfloat16)
     assert linear is not None, "can_screen has seen to it"
     scores = linear(z, codewords, offset, "relu", [], "")

@@ -63,7 +63,7 @@ UNSURE = 1024  # vectors that are searched in float64 at a time
 
 @torch.no_grad()
 def nearest(z: Tensor, codebook: Tensor) -> Tensor:
-    """The index of the nearest codeword, by Euclidean distance.
+    """Finds the index of the nearest codeword, by Euclidean distance.
 
     Its distance is the smallest there is, up to the rounding of float32 (for arguments in float64
     up to 1 in 2³⁰), wherever vectors and codewords lie, whatever their dtypes and also under
@@ -93,7 +93,7 @@ def nearest(z: Tensor, codebook: Tensor) -> Tensor:
 
 @torch.no_grad()
 def some_nearest(z: Tensor, codebook: Tensor) -> Tensor:
-    """As `nearest`, but an index to gather by, 0, also where no codeword is the nearest: (...)."""
+    """Works like `nearest`, but gives 0, an index to gather by, where none is nearest: (...)."""
     if codebook.ndim != 2 or not len(codebook) or z.shape[-1:] != codebook.shape[1:]:
         raise InputError(
             f"nearest takes vectors (..., D) and a codebook (K, D) with K > 0, got the shapes "

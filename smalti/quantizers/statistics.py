@@ -1,10 +1,10 @@
-"""What the forward passes of a step note for the update of the codebook, over all processes.
+"""Statistics of the forward passes of a step, for the update of the codebook, over all processes.
 
 A forward pass must not change the codebook: the backward pass still needs it, gradients may be
-accumulated over several forward passes, and another process sees other vectors. So it only notes
-how many vectors fell on each codeword, their sum, and where the vectors themselves are. The update
-then sums the notes over all processes. Activation checkpointing runs a forward pass a second time,
-inside the backward pass: what is computed there is noted already.
+accumulated over several forward passes, and another process sees other vectors. So it only
+records how many vectors fell on each codeword, their sum, and references to the vectors. The update
+then sums the statistics over all processes. Activation checkpointing runs a forward pass a second
+time, inside the backward pass: that one is recorded already.
 
 A draw of single vectors, for k-means and for the reset of dead codewords, goes over the vectors
 of all processes, numbered through in the order of the processes. Each process makes the same random
@@ -30,7 +30,7 @@ def recomputing() -> bool:
 
 @dataclass
 class BatchStatistics:
-    """The notes of one process since the last update.
+    """Statistics of one process since the last update.
 
     Arguments:
         size: K.
@@ -52,7 +52,7 @@ class BatchStatistics:
 
     @torch.no_grad()
     def add(self, z: Tensor, indices: Tensor, mask: Tensor | None) -> None:
-        """Notes one forward pass.
+        """Records one forward pass.
 
         Arguments:
             z: Vectors (N, D), float32, 0 where masked.
@@ -78,7 +78,7 @@ class BatchStatistics:
                 self.vectors = [_thinned(*kept, 2) for kept in self.vectors]
 
     def reduce(self, weight: Tensor) -> "ReducedStatistics":
-        """The sum of the notes over all processes, which must all call it.
+        """Sums the statistics over all processes, which must all call it.
 
         Arguments:
             weight: The codewords (K, D), for their shape and device.
@@ -103,11 +103,11 @@ class BatchStatistics:
 
 @dataclass
 class ReducedStatistics:
-    """What fell on the codebook in one step of training, over all processes.
+    """Statistics of one step of training, summed over all processes.
 
     Arguments:
         counts: Vectors on each codeword (K,).
-        sums: Their sums (K, D); (0, D) if they were not noted.
+        sums: Their sums (K, D); (0, D) if they were not recorded.
         facts: The number of vectors of each process, and the seed of draws.
         vectors: This process's own vectors, with their masks.
     """
@@ -119,15 +119,15 @@ class ReducedStatistics:
 
     @property
     def empty(self) -> bool:
-        """Whether no process noted anything."""
+        """Whether no process recorded anything."""
         return not bool(self.counts.any())
 
     def generator(self) -> torch.Generator:
-        """Random numbers on the CPU, the same on all processes."""
+        """Returns random numbers on the CPU, the same on all processes."""
         return torch.Generator().manual_seed(int(self.facts[-1]))
 
     def draw(self, n: int) -> Tensor:
-        """n different vectors of all processes, or as many as there are: (≤ n, D), equal on all.
+        """Draws n different vectors of all processes, or all there are: (≤ n, D), equal on all.
 
         Every process must call it.
         """
@@ -144,7 +144,7 @@ class ReducedStatistics:
 
 
 def _thinned(z: Tensor, mask: Tensor | None, stride: int) -> tuple[Tensor, Tensor | None]:
-    """One of `stride` vectors; a copy, that what it is part of can be freed."""
+    """Returns one of `stride` vectors; a copy, so that the rest can be freed."""
     if stride == 1:
         return z, mask
     return z[::stride].clone(), None if mask is None else mask[::stride].clone()

@@ -95,7 +95,7 @@ class Tile(NamedTuple):
 def in_tiles(
     codewords: Tensor, start: int, size: int = TILE, radius: float = torch.inf
 ) -> Iterator[Tile]:
-    """Codewords (K, D), of which the first has the index `start`, tile by tile of `size` ≥ 1.
+    """Yields codewords (K, D), the first with the index `start`, in tiles of `size` ≥ 1.
 
     Those longer than the radius are left out like padding.
     """

@@ -72,7 +72,7 @@ PRECISIONS = {
 
 @torch.no_grad()
 def fused_nearest(z: Tensor, codebook: Tensor, precision: str = "tf32x3") -> tuple[Tensor, Tensor]:
-    """The index of the nearest codeword by Euclidean distance, and its score.
+    """Finds the index of the nearest codeword by Euclidean distance, and its score.
 
     Of equally near codewords the one with the lowest index is chosen. Vectors that are not finite
     get 0, and codewords that are not finite are never the nearest, unless there are no others. The
@@ -154,7 +154,7 @@ def _fused_nearest(z: Tensor, codebook: Tensor, precision: str) -> tuple[Tensor,
 
 
 def _frame(codebook: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Centre (D,), scale, radius and least far length, as in `tiles.Frame`, all on the device."""
+    """Returns centre (D,), scale, radius and least far length on the device; see `tiles.Frame`."""
     wide = codebook.double()
     sample = wide[:: triton.cdiv(len(wide), SAMPLE)]
     median = torch.where(sample.isfinite(), sample, torch.nan).nanmedian(0).values.nan_to_num(0.0)
@@ -197,7 +197,7 @@ def _search(  # type: ignore[no-untyped-def]  # noqa: ANN202, PLR0913 - pointers
     PRODUCT: tl.constexpr,
     WIDEN: tl.constexpr,
 ):
-    """The best of the codewords [span·j, span·(j + 1)) for the vectors [R·i, R·(i + 1))."""
+    """Finds the best of the codewords [span·j, span·(j + 1)) for vectors [R·i, R·(i + 1))."""
     row = tl.program_id(0).to(tl.int64) * R + tl.arange(0, R)
     first = tl.program_id(1) * span
     last = tl.minimum(first + span, size)
@@ -247,7 +247,7 @@ def _settle(  # type: ignore[no-untyped-def]  # noqa: ANN202, PLR0913 - pointers
     T: tl.constexpr,
     TIE: tl.constexpr,
 ):
-    """The first of the nearest codewords of one vector, by distances in float64."""
+    """Finds the first of the nearest codewords of one vector, by distances in float64."""
     row = tl.program_id(0).to(tl.int64)
     if tl.load(sure + row) == 0:
         least = tl.full((), float("inf"), tl.float64)
@@ -274,7 +274,7 @@ def _distances(  # type: ignore[no-untyped-def]  # noqa: ANN202
     DEPTH: tl.constexpr,
     T: tl.constexpr,
 ):
-    """‖z − e‖² of one vector and T codewords, ∞ where it is not a number."""
+    """Returns ‖z − e‖² of one vector and T codewords, ∞ where it is not a number."""
     column = (start + tl.arange(0, T)).to(tl.int64)
     distance = tl.zeros((T,), tl.float64)
     for part in range(0, D, DEPTH):

@@ -21,7 +21,7 @@ LARGEST_TABLE = 2**27  # codewords: a count of each takes 1 GB
 
 
 def count_indices(indices: Tensor, codebook_size: int) -> Tensor:
-    """How often each index occurs: (...) integers to (K,) int64; -1 is not counted.
+    """Counts how often each index occurs: (...) integers to (K,) int64; skips -1.
 
     Counts of several batches may be added. Of a codebook without a table, such as the 2^36 words of
     36 bits, no table of counts fits in memory either: use `codebook_usage`, which counts the
@@ -45,7 +45,7 @@ def count_indices(indices: Tensor, codebook_size: int) -> Tensor:
 
 
 def usage(counts: Tensor, codebook_size: int | None = None) -> float:
-    """The share of codewords with a count above 0: (K,) to a number in [0, 1].
+    """Returns the share of codewords with a count above 0: (K,) to a number in [0, 1].
 
     Arguments:
         counts: Of each codeword, or of those alone that occur.
@@ -60,7 +60,7 @@ def usage(counts: Tensor, codebook_size: int | None = None) -> float:
 
 
 def perplexity(counts: Tensor) -> float:
-    """The exponential of the entropy of the counts: (K,) to a number in [1, K].
+    """Returns the exponential of the entropy of the counts: (K,) to a number in [1, K].
 
     It is 1 where nothing was counted.
 

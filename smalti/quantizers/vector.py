@@ -186,7 +186,7 @@ class VectorQuantizer(KeepsFloat32, Quantizer):
             self._reset_dead(step, self.dead_code_reset)
 
     def codewords(self) -> Tensor:
-        """What indices stand for: (K, D), float32, with the codebook's gradient."""
+        """Returns the codewords (K, D), projected, float32, with the codebook's gradient."""
         return self.geometry.project(self.codebook.weight.float())
 
     @torch.no_grad()
@@ -277,7 +277,7 @@ class VectorQuantizer(KeepsFloat32, Quantizer):
 
 
 def _kept(size: int) -> int:
-    """The most vectors that k-means starts from: 64 per codeword, which settles the means well."""
+    """Returns how many vectors k-means starts from at most: 64 per codeword settle it well."""
     return max(4 * size, min(64 * size, 2**18))
 
 

@@ -6,8 +6,8 @@ An exponential moving average that leaves out the division has a share of γⁿ 
 for ever, which are as good as random: a twentieth after 1,500 steps at γ = 0.998.
 
 References:
-    Adam: A Method for Stochastic Optimization (Kingma, Ba, 2014), arXiv 1412.6980, section 3: the
-    same correction, of gradients.
+    Adam: A Method for Stochastic Optimization, D. P. Kingma and J. Ba, 2014, arXiv 1412.6980,
+    section 3: the same correction, of gradients.
 """
 
 from __future__ import annotations

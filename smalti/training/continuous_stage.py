@@ -14,12 +14,12 @@ A plain autoencoder has no KL: its loss is −log p(x | z), or without a likelih
 and x.
 
 References:
-    beta-VAE: Learning Basic Visual Concepts with a Constrained Variational Framework (Higgins et
-    al., 2017).
-    Generating Sentences from a Continuous Space (Bowman et al., 2015), arXiv 1511.06349, on the
-    warm-up.
-    Improved Variational Inference with Inverse Autoregressive Flow (Kingma et al., 2016), arXiv
-    1606.04934, appendix C.8, on free bits.
+    beta-VAE: Learning Basic Visual Concepts with a Constrained Variational Framework, I. Higgins et
+    al., 2017.
+    Generating Sentences from a Continuous Space, S. R. Bowman et al., 2015, arXiv 1511.06349, on
+    the warm-up.
+    Improved Variational Inference with Inverse Autoregressive Flow, D. P. Kingma et al., 2016,
+    arXiv 1606.04934, appendix C.8, on free bits.
 """
 
 from __future__ import annotations

@@ -39,8 +39,8 @@ class Cosine(Schedule):
     """A linear warm-up, then half a cosine down to `final`.
 
     References:
-        SGDR: Stochastic Gradient Descent with Warm Restarts (Loshchilov, Hutter, 2016), arXiv
-        1608.03983.
+        SGDR: Stochastic Gradient Descent with Warm Restarts, I. Loshchilov and F. Hutter, 2016,
+        arXiv 1608.03983.
 
     Arguments:
         warmup: Optimizer steps until the full rate.

@@ -9,8 +9,8 @@ terms, such as entropies, and each must be given its weight. A model with a like
 reconstruction term itself: −log p(x | z_q) in nats per dimension.
 
 References:
-    Neural Discrete Representation Learning (van den Oord et al., 2017), arXiv 1711.00937, equation
-    3.
+    Neural Discrete Representation Learning, A. van den Oord, O. Vinyals and K. Kavukcuoglu, 2017,
+    arXiv 1711.00937, equation 3.
 """
 
 from __future__ import annotations

@@ -28,10 +28,10 @@ R_ij is the variance that latent i explains, as the decrease of impurity is in t
 paper, but with a solution in closed form and nothing random. A latent may say it in any curve.
 
 References:
-    Isolating Sources of Disentanglement in Variational Autoencoders (Chen et al., 2018),
+    Isolating Sources of Disentanglement in Variational Autoencoders, R. T. Q. Chen et al., 2018,
     arXiv 1802.04942.
-    A Framework for the Quantitative Evaluation of Disentangled Representations (Eastwood &
-    Williams, 2018), ICLR.
+    A Framework for the Quantitative Evaluation of Disentangled Representations, C. Eastwood and C.
+    K. I. Williams, 2018, ICLR.
 """
 
 from __future__ import annotations

@@ -19,9 +19,10 @@ continuous model. Where that ceiling is reached (all N codes differ), the sum of
 the single positions is a bound from above that N does not limit as soon.
 
 References:
-    Importance Weighted Autoencoders (Burda et al., 2015), arXiv 1509.00519: active units.
-    ELBO surgery: yet another way to carve up the variational evidence lower bound (Hoffman &
-    Johnson, 2016), NIPS workshop.
+    Importance Weighted Autoencoders, Y. Burda, R. Grosse and R. Salakhutdinov, 2015, arXiv
+    1509.00519: active units.
+    ELBO surgery: yet another way to carve up the variational evidence lower bound, M. D. Hoffman
+    and M. J. Johnson, 2016, NIPS workshop.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ whether the classes can be told apart by hyperplanes, the neighbours whether wha
 together.
 
 References:
-    Understanding intermediate layers using linear classifier probes (Alain & Bengio, 2016),
+    Understanding intermediate layers using linear classifier probes, G. Alain and Y. Bengio, 2016,
     arXiv 1610.01644.
 """
 

@@ -7,7 +7,7 @@ price is L channels for each one of the signal. The VQ-VAE paper's bits/dim on C
 L = 256.
 
 References:
-    Pixel Recurrent Neural Networks (van den Oord, Kalchbrenner, Kavukcuoglu, 2016),
+    Pixel Recurrent Neural Networks, A. van den Oord, N. Kalchbrenner and K. Kavukcuoglu, 2016,
     arXiv 1601.06759, section 3.4.
 """
 

@@ -7,8 +7,8 @@ else is in the objective. With a learned σ, one number for all dimensions, the 
 squared error, and no weight is left to be chosen.
 
 References:
-    Simple and Effective VAE Training with Calibrated Decoders (Rybkin, Daniilidis, Levine, 2021),
-    arXiv 2006.13202.
+    Simple and Effective VAE Training with Calibrated Decoders, O. Rybkin, K. Daniilidis and S.
+    Levine, 2021, arXiv 2006.13202.
 """
 
 from __future__ import annotations

@@ -20,7 +20,9 @@ The mean that is shown is that of the clipped logistic, which has a closed form,
 and is less than half a cell, 1/255, off that over the L values.
 
 References:
-    PixelCNN++ (Salimans, Karpathy, Chen, Kingma, 2017), arXiv 1701.05517, section 2.1.
+    PixelCNN++: Improving the PixelCNN with Discretized Logistic Mixture Likelihood and Other
+    Modifications, T. Salimans, A. Karpathy, X. Chen and D. P. Kingma, 2017, arXiv 1701.05517,
+    section 2.1.
 """
 
 from __future__ import annotations

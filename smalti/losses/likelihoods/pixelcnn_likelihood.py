@@ -17,9 +17,10 @@ Such a likelihood can model the signal without h, up to what its reach hides fro
 a study of posterior collapse needs: how much does h still say when the decoder could do without it?
 
 References:
-    Conditional Image Generation with PixelCNN Decoders (van den Oord et al., 2016),
-    arXiv 1606.05328, section 2.4.
-    PixelVAE: A Latent Variable Model for Natural Images (Gulrajani et al., 2016), arXiv 1611.05013.
+    Conditional Image Generation with PixelCNN Decoders, A. van den Oord et al., 2016, arXiv
+    1606.05328, section 2.4.
+    PixelVAE: A Latent Variable Model for Natural Images, I. Gulrajani et al., 2016, arXiv
+    1611.05013.
 """
 
 from __future__ import annotations

@@ -6,9 +6,9 @@ package `torch-fidelity` is installed (the extra `smalti[fid]`) and its weights 
 keeps downloads, both distances are computed through torchmetrics.
 
 References:
-    GANs Trained by a Two Time-Scale Update Rule Converge to a Local Nash Equilibrium
-    (Heusel et al., 2017), arXiv 1706.08500.
-    Demystifying MMD GANs (Bińkowski et al., 2018), arXiv 1801.01401.
+    GANs Trained by a Two Time-Scale Update Rule Converge to a Local Nash Equilibrium, M. Heusel et
+    al., 2017, arXiv 1706.08500.
+    Demystifying MMD GANs, M. Bińkowski et al., 2018, arXiv 1801.01401.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ are equal, for their variance is 0. PSNR and SSIM are given on [0, 1] with a
 data range of 1: a data range of 2 on such images would raise SSIM by 0.04 to 0.10 for nothing.
 
 References:
-    Image quality assessment: from error visibility to structural similarity (Wang et al., 2004):
+    Image quality assessment: from error visibility to structural similarity, Z. Wang et al., 2004:
     the window is a Gaussian of σ = 1.5 over 11 × 11 pixels.
 """
 
