@@ -1,4 +1,4 @@
-"""Encoders, decoders, and what is assembled from them."""
+"""Encoders, decoders, and the autoencoders assembled from them."""
 
 from smalti.autoencoders.continuous import (
     Autoencoder,

@@ -60,7 +60,7 @@ __all__ = [
 
 
 class LatentReconstruction(NamedTuple):
-    """What a forward pass gives.
+    """The output of a forward pass.
 
     Attributes:
         x_hat: (B, C, *size), the reconstruction.
@@ -78,7 +78,7 @@ class LatentReconstruction(NamedTuple):
 
 @registered
 class VectorEncoder(nn.Module):
-    """An encoder of grids and a linear map: x (B, C, *size) → (B, dim).
+    """Encodes signals with an encoder of grids and a linear map: x (B, C, *size) to (B, dim).
 
     Arguments:
         inner: (B, C, *size) → (B, E, *grid), with the attributes `dim` (E) and `downsampling`.

@@ -43,7 +43,7 @@ __all__ = ["DiscreteAutoencoder", "Reconstruction"]
 
 
 class Reconstruction(NamedTuple):
-    """What a forward pass gives.
+    """The output of a forward pass.
 
     Attributes:
         x_hat: (B, C, *size), the reconstruction.

@@ -55,7 +55,7 @@ __all__ = ["HierarchicalAutoencoder", "HierarchicalReconstruction"]
 
 
 class HierarchicalReconstruction(NamedTuple):
-    """What a forward pass gives.
+    """The output of a forward pass.
 
     Attributes:
         x_hat: (B, C, *size), the reconstruction.

@@ -1,4 +1,4 @@
-"""Tokenizers: what turns signals into grids of indices, one or several, and back.
+"""Tokenizers: models that turn signals into one or several grids of indices, and back.
 
 A tokenizer with one grid gives a tensor of indices, one with several a tuple of them, coarse to
 fine. What stands above both kinds, and a prior, sees one tensor in both cases, the *tokens*: the
@@ -24,7 +24,7 @@ __all__ = ["Tokenizer"]
 
 
 class Tokenizer(nn.Module, Pretrained, ABC):
-    """Abstract: signals → indices → signals.
+    """Abstract tokenizer: encodes signals to indices and decodes them.
 
     Attributes:
         signal: What it is trained on.

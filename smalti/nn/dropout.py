@@ -16,7 +16,7 @@ __all__ = ["Dropout"]
 
 
 class Dropout(nn.Dropout):
-    """`torch.nn.Dropout`, but quick on a CPU.
+    """Works like `torch.nn.Dropout`, but faster on a CPU.
 
     Example:
         >>> Dropout(0.5).eval()(torch.ones(3))

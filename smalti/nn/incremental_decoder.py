@@ -110,7 +110,7 @@ class LayerCache(ABC):
 
 
 class GatedStacks(LayerCache):
-    """Gated layers: L of them, of kernels of width k, r = ⌊k/2⌋.
+    """Caches the inputs of L gated layers with kernels of width k, r = ⌊k/2⌋.
 
     Arguments:
         layers: Of the class `GatedLayer`.

@@ -1,4 +1,4 @@
-"""The context map of a prior: what its condition means at each position of the grid, (B, C, H, W).
+"""The context map of a prior: features of its condition at each position, (B, C, H, W).
 
 Of a label or a time c, it is m(c, ij): for a clock, whether a hand at this angle passes here. m is
 a small network of features of the condition and features of the position, whose first layer
@@ -59,7 +59,7 @@ def context_map(
 
 
 class ContextMap(nn.Module):
-    """m(c, ij): a value of a condition → a map of what it means at each position.
+    """Maps values of a condition to features m(c, ij) of each position of the grid.
 
     Arguments:
         shape: (H, W).
@@ -96,7 +96,7 @@ class ContextMap(nn.Module):
 
 
 class GridsContextMap(nn.Module):
-    """m(c, ij) + Σ_l u_l(g_l)_ij: the context map of grids above, of what they were given too.
+    """Maps the grids above, and their own condition, to m(c, ij) + Σ_l u_l(g_l)_ij.
 
     Arguments:
         shape: (H, W), of the grid below.
@@ -123,7 +123,7 @@ class GridsContextMap(nn.Module):
 
 
 class GridMap(nn.Module):
-    """u(g): a grid above → features at each position of the grid below.
+    """Maps a grid above to features u(g) at each position of the grid below.
 
     Arguments:
         codebook_size: K of the grid above.

@@ -103,7 +103,7 @@ class DepthPixelCNN(GatedPrior):
 
 
 class DepthHead(nn.Module):
-    """The Q distributions of a position, of its features u and the indices before each.
+    """Computes the Q distributions of a position from its features u and the indices before each.
 
     Arguments:
         codebook_size: K.

@@ -1,4 +1,4 @@
-"""The two priors to set beside a learned one: the uniform one, and the histogram of what was seen.
+"""Two priors to compare a learned one with: the uniform one, and the histogram of training grids.
 
     uniform      p(q) = K^−n, n positions             nothing is known about the grids
     histogram    p̂(q | c) = count(q, c) / N(c)        only the grids of the training set exist
@@ -40,7 +40,7 @@ LOGITS_AT_ONCE = 1 << 24  # what sampling whole grids may hold: 128 MiB of float
 
 @registered
 class Uniform(TractablePrior):
-    """Every index equally likely: an index costs log K nats.
+    """The uniform prior: all indices are equally likely, and each costs log K nats.
 
     Arguments:
         codebook_size: K.

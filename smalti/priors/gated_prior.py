@@ -1,4 +1,4 @@
-"""Priors of gated convolutions: what a PixelCNN over positions consists of, but for its last layer.
+"""Priors of gated convolutions: all of a PixelCNN over positions but its last layer.
 
 A position holds Q indices, and is embedded as the sum of theirs. The stacks (see
 `smalti.priors.pixelcnn`) give C features of all positions before each. What the distribution at a

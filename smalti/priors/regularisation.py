@@ -1,4 +1,4 @@
-"""How strongly a prior is regularised, so that it does not learn its training set by heart.
+"""Regularisation of a prior, so that it does not memorise its training set.
 
 Three means, none of which a sampled prior sees:
 
@@ -26,7 +26,7 @@ __all__ = ["Regularisation", "advised"]
 
 
 class Regularisation(NamedTuple):
-    """Amounts of the three means.
+    """Strengths of dropout, token noise and weight decay.
 
     Attributes:
         dropout: Probability that an output of a gate is dropped.

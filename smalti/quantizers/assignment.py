@@ -45,7 +45,7 @@ class Assignment(ABC):
 
 @registered
 class Nearest(Assignment):
-    """To the nearest codeword."""
+    """Assigns each vector to its nearest codeword."""
 
     nearest = True
 
@@ -55,7 +55,7 @@ class Nearest(Assignment):
 
 @registered
 class Stochastic(Assignment):
-    """To a codeword drawn at random, near ones more often.
+    """Assigns each vector to a codeword drawn at random, near ones more often.
 
     Randomness is torch's global one on the device of the vectors.
 

@@ -1,4 +1,4 @@
-"""What several processes must do together.
+"""Collective operations of the processes that train together.
 
 Each of them sees its own part of a batch, and all of them must end with the same codebook, bit for
 bit. Sums over all processes are the same on each, so a codebook stays equal if it is moved by such

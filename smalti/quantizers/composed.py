@@ -35,7 +35,7 @@ Losses = dict[str, Tensor]
 
 
 class ComposedQuantizer(Quantizer, ABC):
-    """Abstract quantizer that only passes on to others."""
+    """Abstract quantizer made of others, which do the work."""
 
     def update(self) -> None:
         # modules() gives each object once, however often and however deep it stands in here.

@@ -34,7 +34,7 @@ __all__ = ["DeadCodeReset"]
 
 @registered
 class DeadCodeReset:
-    """When a codeword is dead, and how often to look for dead ones.
+    """Says which codewords are dead, when to look for them, and where they move.
 
     Arguments:
         threshold: The share of vectors below which a codeword is dead, as a multiple of 1/K; in

@@ -1,4 +1,4 @@
-"""Estimators: what stands in for the gradient of quantization.
+"""Estimators: what replaces the gradient of quantization, which is zero almost everywhere.
 
 The step from z_e to its codeword e has no useful derivative. With g = ∂L/∂y for the quantizer's
 output y, an estimator settles what the encoder (g_z) and the codebook (g_e) learn from g:
@@ -56,7 +56,7 @@ def straight_through(z_e: Tensor, z_q: Tensor) -> Tensor:
 
 
 class _Past(torch.autograd.Function):
-    """The same without arithmetic on all elements, which a compiler leaves out by itself."""
+    """Computes `straight_through` without arithmetic; a compiler drops that by itself."""
 
     generate_vmap_rule = True
 

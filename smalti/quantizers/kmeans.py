@@ -1,4 +1,4 @@
-"""k-means: codewords that lie where the vectors are, before training pulls at them.
+"""k-means: starts the codewords where the vectors are, before training moves them.
 
 Lloyd's iterations lower the mean squared distance from N vectors to K centroids: each vector goes
 to its nearest centroid, each centroid to the mean of its vectors. They start here from a random

@@ -46,7 +46,7 @@ def mean_square(r: Tensor, mask: Tensor | None) -> Tensor:
 
 
 class _SquaredLengths(torch.autograd.Function):
-    """‖r‖² of each row: (..., D) to (...), without all r² in memory, in neither direction."""
+    """‖r‖² of each row: (..., D) to (...), without holding all r², forwards or backwards."""
 
     generate_vmap_rule = True
 

@@ -1,4 +1,4 @@
-"""Product quantization: the parts of a vector are quantized apart.
+"""Product quantization: each part of a vector is quantized by itself.
 
     z_e = (z_1, …, z_P)        z_q = (q_1(z_1), …, q_P(z_P))
 

@@ -1,4 +1,4 @@
-"""Residual quantization: each stage quantizes what the stages before it left over.
+"""Residual quantization: each stage quantizes the error of the stages before it.
 
     r_0 = z_e      e_i = stage_i(r_{i−1})      r_i = r_{i−1} − sg(e_i)      z_q = e_1 + … + e_Q
 

@@ -51,16 +51,16 @@ def test_every_figure_has_its_protocol_and_every_picture_its_words(labelled):
 
 def test_all_that_labels_allow_is_there(labelled):
     report, *_ = labelled
-    schemes = ["uniform", "histogram", "prior"]
-    assert list(report.figures["rate"]) == schemes
-    assert list(report.figures["frechet"]) == ["train", "reconstructions", *schemes]
+    priors = ["uniform", "histogram", "prior"]
+    assert list(report.figures["rate"]) == priors
+    assert list(report.figures["frechet"]) == ["train", "reconstructions", *priors]
     assert set(report.figures["conditional_accuracy"]) == {
         "test",
         "reconstructions",
         "histogram",
         "prior",
     }
-    assert list(report.under("samples")) == schemes
+    assert list(report.under("samples")) == priors
     shown = [report.pictures[name].image for name in ("samples/prior", "likely")]
     assert shown[0].size == shown[1].size and shown[0].tobytes() != shown[1].tobytes()
     assert [picture.caption for picture in report.under("labels").values()] == list(LABELS.names)

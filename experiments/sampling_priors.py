@@ -1,6 +1,6 @@
-"""Sampling schemes: what a prior must know before what it draws looks like the data.
+"""Sampling from priors: what a prior must know before what it draws looks like the data.
 
-    python experiments/sampling_schemes.py --data /usr/share/datasets/fashion-mnist
+    python experiments/sampling_priors.py --data /usr/share/datasets/fashion-mnist
 
 The claim: to generate with a VQ-VAE one needs a learned prior. Indices drawn uniformly decode to
 noise, and the histogram of the training grids only gives back what was seen.
@@ -39,11 +39,11 @@ from smalti.evaluation.rate import nats_per_image
 from smalti.modalities.image import Images
 from smalti.priors import Histogram, TractablePrior, Uniform
 
-NAME = "sampling_schemes"
+NAME = "sampling_priors"
 STEPS = 700
 CACHED = 20_000  # training grids
 SIZES = (10, 100, 1000, CACHED)  # of histograms
-MEASURED = 2000  # test images, and samples of each scheme
+MEASURED = 2000  # test images, and samples of each prior
 SHOWN = 8
 MEASURES = {
     "nats": "−log p of test grids, nats per index",
@@ -52,7 +52,7 @@ MEASURES = {
 }
 
 
-def schemes(grids: Tensor, steps: int, seed: int) -> dict[str, TractablePrior]:
+def priors(grids: Tensor, steps: int, seed: int) -> dict[str, TractablePrior]:
     """Every way to draw, by name, from the training grids (N, H, W)."""
     shape = tuple(grids.shape[1:])
     found: dict[str, TractablePrior] = {"uniform": Uniform(CODEBOOK, shape)}
@@ -79,7 +79,7 @@ def measure(
     seen: tuple[Classifier, Gaussian],
     seed: int,
 ) -> tuple[dict[str, float], Tensor]:
-    """The figures of one scheme, and images (SHOWN, C, H, W) of it."""
+    """The figures of one prior, and images (SHOWN, C, H, W) of it."""
     classifier, reference = seen
     generator = torch.Generator().manual_seed(seed)
     grids = prior.sample(tuple(test.shape), generator=generator)
@@ -94,7 +94,7 @@ def measure(
 
 
 def run(chosen: Options) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Figures of every scheme and seed, and images of the first seed."""
+    """Figures of every prior and seed, and images of the first seed."""
     splits = Images(chosen.data, 28, channels=1).load()
     tested = choose(splits.test, MEASURED, seed=0)
     x = splits.test.__getitems__(tested).x
@@ -114,16 +114,16 @@ def run(chosen: Options) -> tuple[dict[str, Any], dict[str, Tensor]]:
         reconstructions = [model.decode(part) for part in test.split(250)]
         references = {
             "seed": seed,
-            "scheme": "reconstructions",
+            "prior": "reconstructions",
             "frechet": frechet_distance(
                 gaussian(features_of(classifier, reconstructions)), seen[1]
             ),
             "novelty": novelty(test[:500], training),
         }
         rows.append(references)
-        for name, prior in schemes(training, chosen.budget, seed).items():
+        for name, prior in priors(training, chosen.budget, seed).items():
             figures, images = measure(prior, model, training, test, seen, seed)
-            rows.append({"seed": seed, "scheme": name, **figures})
+            rows.append({"seed": seed, "prior": name, **figures})
             say(f"seed {seed}: {name}: {figures}")
             if seed == 0:
                 shown[name] = images
@@ -137,28 +137,28 @@ def _generator(seed: int) -> torch.Generator:
 
 
 def summaries(rows: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    """Mean and standard deviation over the seeds, by scheme."""
+    """Mean and standard deviation over the seeds, by prior."""
     return {
-        scheme: {
-            name: summary([row[name] for row in rows if row["scheme"] == scheme])
+        prior: {
+            name: summary([row[name] for row in rows if row["prior"] == prior])
             for name in MEASURES
-            if all(name in row for row in rows if row["scheme"] == scheme)
+            if all(name in row for row in rows if row["prior"] == prior)
         }
-        for scheme in dict.fromkeys(row["scheme"] for row in rows)
+        for prior in dict.fromkeys(row["prior"] for row in rows)
     }
 
 
 def findings(rows: Sequence[dict[str, Any]]) -> dict[str, bool]:
     """What holds with every seed."""
-    scheme = {(row["scheme"], row["seed"]): row for row in rows}
+    by_prior = {(row["prior"], row["seed"]): row for row in rows}
     seeds = sorted({row["seed"] for row in rows})
-    histograms = [name for name in dict.fromkeys(r["scheme"] for r in rows) if "histogram" in name]
+    histograms = [name for name in dict.fromkeys(r["prior"] for r in rows) if "histogram" in name]
 
     def all_seeds(figure: str, less: str, more: str, factor: float = 1.0) -> bool:
-        return all(scheme[less, s][figure] < factor * scheme[more, s][figure] for s in seeds)
+        return all(by_prior[less, s][figure] < factor * by_prior[more, s][figure] for s in seeds)
 
     return {
-        "uniform indices are farther from the data than any other scheme": all(
+        "uniform indices are farther from the data than any other prior": all(
             all_seeds("frechet", other, "uniform") for other in [*histograms, "prior"]
         ),
         "the prior's likelihood is the highest": all(
@@ -171,17 +171,17 @@ def findings(rows: Sequence[dict[str, Any]]) -> dict[str, bool]:
             "nats", histograms[-1], "uniform", factor=0.99
         ),
         "the histogram draws nothing new": all(
-            scheme[histograms[-1], s]["novelty"] == 0 for s in seeds
+            by_prior[histograms[-1], s]["novelty"] == 0 for s in seeds
         ),
         "the prior's samples are at least nine tenths as novel as test grids": all(
-            scheme["prior", s]["novelty"] > 0.9 * scheme["reconstructions", s]["novelty"]
+            by_prior["prior", s]["novelty"] > 0.9 * by_prior["reconstructions", s]["novelty"]
             for s in seeds
         ),
     }
 
 
 def draw(record: dict[str, Any], shown: dict[str, Tensor]) -> Figure:
-    """Bars of the measures, and samples of every scheme."""
+    """Bars of the measures, and samples of every prior."""
     figure = Figure(figsize=(13.5, 5), layout="constrained")
     left, right = figure.subfigures(1, 2, width_ratios=[2.6, 1], squeeze=False)[0]
     names = [name for name in record["summary"] if name != "reconstructions"] + ["reconstructions"]
