@@ -74,8 +74,12 @@ class SummedQuantizer(ComposedQuantizer, ABC):
         """Quantizes residuals r by one stage, with the gradient that the sum may use."""
         learns = learns_from_output(stage)
         output = stage(r.detach() if learns else r, mask)
-        # Not `_replace`, which torch.compile of torch 2.7 does not follow.
-        return output if learns else Quantized(output.quantized.detach(), *output[1:])
+        # Not `_replace`, and no slice: torch.compile of torch 2.7 follows neither.
+        return (
+            output
+            if learns
+            else Quantized(output.quantized.detach(), output.indices, output.losses)
+        )
 
     def _reaches(self, stage: Quantizer) -> bool:
         """Whether the estimator's gradient is to reach the codewords of a stage."""

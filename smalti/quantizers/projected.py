@@ -62,7 +62,7 @@ class ProjectedQuantizer(ComposedQuantizer):
     def forward(self, z: Tensor, mask: Tensor | None = None) -> Quantized:
         with torch.autocast(z.device.type, enabled=False):
             output = self.inner(self._down(prepare_input(z, self.dim, mask)), mask)
-            return Quantized(self._up(output.quantized).to(z.dtype), *output[1:])
+            return Quantized(self._up(output.quantized).to(z.dtype), output.indices, output.losses)
 
     @torch.no_grad()
     def encode(self, z: Tensor) -> Tensor:
