@@ -85,7 +85,7 @@ def loss_of(model: nn.Module, x: Tensor) -> Tensor:
     """Each library's own loss."""
     if isinstance(model, VQVAE):
         return model({"data": x}).loss
-    x_hat, _, losses = model(x)
+    x_hat, _, losses, _ = model(x)
     commitment = 0.25 * losses.pop("commitment")
     return (x_hat - x).square().mean() + commitment + sum(losses.values())
 

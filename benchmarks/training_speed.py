@@ -53,7 +53,7 @@ def bare(examples: Pixels, batch: int, steps: int) -> None:
     optimizer = adam(model.parameters())
     for indices in itertools.islice(StepSampler(len(examples), batch, seed=0), steps):
         x = examples.__getitems__(indices).x
-        x_hat, _, losses = model(x)
+        x_hat, _, losses, _ = model(x)
         loss = (x_hat - x).square().mean() + 0.25 * losses["commitment"]
         optimizer.zero_grad()
         loss.backward()

@@ -88,7 +88,7 @@ def run(chosen: Options) -> dict[str, Any]:
                 model: DiscreteAutoencoder = model,
                 terms: TokenizerObjective = terms,
             ) -> Tensor:
-                x_hat, _, losses = model(x)
+                x_hat, _, losses, _ = model(x)
                 return terms(x, x_hat, losses, step)["loss"]
 
             fit(

@@ -30,7 +30,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
-from smalti.autoencoders import Autoencoder, ContinuousAutoencoder, VariationalAutoencoder
+from smalti.autoencoders import (
+    ContinuousAutoencoder,
+    PlainAutoencoder,
+    VariationalAutoencoder,
+)
 from smalti.data import FactorizedSource, Splits
 from smalti.evaluation.batches import choose
 from smalti.evaluation.representation import active_units, dci, mutual_information_gap
@@ -96,7 +100,7 @@ def build(beta: float | None, signal: Signal) -> ContinuousAutoencoder:
     shape = (signal.channels, *signal.size)
     decoder = Decoder(shape, DIM)
     if beta is None:
-        return Autoencoder(Encoder(math.prod(shape), DIM), decoder, signal)
+        return PlainAutoencoder(Encoder(math.prod(shape), DIM), decoder, signal)
     encoder = Encoder(math.prod(shape), 2 * DIM)
     return VariationalAutoencoder(encoder, decoder, Gaussian(SIGMA), signal)
 

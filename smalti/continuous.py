@@ -14,10 +14,10 @@ from torch import Tensor
 
 from smalti.artifacts import save_model
 from smalti.autoencoders import (
-    Autoencoder,
     ContinuousAutoencoder,
     ConvDecoder,
     ConvEncoder,
+    PlainAutoencoder,
     VariationalAutoencoder,
     VectorDecoder,
     VectorEncoder,
@@ -55,9 +55,9 @@ def build(recipe: AutoencoderRecipe, signal: Signal) -> ContinuousAutoencoder:
         return VectorDecoder(ConvDecoder(channels, network.residual_hidden, **sizes), grid, dim)
 
     likelihood = recipe.likelihood
-    if recipe.model == "Autoencoder":
+    if recipe.model == "PlainAutoencoder":
         outputs = signal.channels if likelihood is None else likelihood.channels(signal.channels)
-        return Autoencoder(encoder(dim), decoder(outputs), signal, likelihood)
+        return PlainAutoencoder(encoder(dim), decoder(outputs), signal, likelihood)
     likelihood = likelihood or Gaussian(learned=True)
     return VariationalAutoencoder(
         encoder(2 * dim), decoder(likelihood.channels(signal.channels)), likelihood, signal

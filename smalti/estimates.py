@@ -158,8 +158,8 @@ def dry_run(recipe: Recipe, splits: Splits) -> list[tuple[nn.Module, Training]]:
     check_parts(lambda: build_tokenizer(chosen, splits.signal))
     tokenizer = build_tokenizer(chosen, splits.signal)
     with torch.no_grad():
-        x_hat, _, losses = tokenizer.eval()(x)
-    build_objective(chosen)(x, x_hat, losses, step=0)
+        output = tokenizer.eval()(x)
+    build_objective(chosen)(x, output.x_hat, output.losses, step=0)
     check_step(lambda: tokenizer(x), tokenizer, chosen.training, recipe, "tokenizer")
     tokens = tokenizer.layout.unpack(tokenizer.encode_flat(x))
     tokenizer.train()

@@ -74,12 +74,12 @@ class Layout:
 
     @property
     def levels(self) -> int:
-        """How many there are."""
+        """Returns how many there are."""
         return len(self.grids)
 
     @property
     def shapes(self) -> tuple[tuple[int, ...], ...]:
-        """The shapes of the indices of each level, without the batch."""
+        """Returns the shapes of the indices of each level, without the batch."""
         return tuple(
             (*grid, len(sizes)) if len(sizes) > 1 else grid
             for grid, sizes in zip(self.grids, self.codebook_sizes, strict=True)
@@ -87,26 +87,26 @@ class Layout:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """The shape of the tokens of one signal."""
+        """Returns the shape of the tokens of one signal."""
         return self.shapes[0] if self.levels == 1 else (self.positions,)
 
     @property
     def positions(self) -> int:
-        """L, the number of tokens of one signal."""
+        """Returns L, the number of tokens of one signal."""
         return sum(map(math.prod, self.shapes))
 
     @property
     def sizes(self) -> tuple[int, ...]:
-        """K of all codebooks, level by level."""
+        """Returns K of all codebooks, level by level."""
         return tuple(itertools.chain(*self.codebook_sizes))
 
     @property
     def largest(self) -> int:
-        """K of the largest codebook."""
+        """Returns K of the largest codebook."""
         return max(self.sizes)
 
     def pack(self, grids: Sequence[Tensor]) -> Tensor:
-        """The indices of all levels of B signals → tokens (B, *shape).
+        """Packs the indices of all levels of B signals in tokens (B, *shape).
 
         Raises:
             InputError: If there are more or fewer grids than levels.
@@ -121,7 +121,7 @@ class Layout:
         return torch.cat([grid.flatten(1) for grid in grids], 1)
 
     def unpack(self, tokens: Tensor) -> tuple[Tensor, ...]:
-        """Tokens (B, *shape) → the indices of each level, (B, *shapes[level]).
+        """Unpacks tokens (B, *shape) to the indices of each level, (B, *shapes[level]).
 
         Raises:
             InputError: If tokens of several levels are no rows of L.
@@ -139,7 +139,7 @@ class Layout:
         )
 
     def size_at(self, i: int) -> int:
-        """K of the codebook of token i, in the order of the flat tokens.
+        """Returns K of the codebook of token i, in the order of the flat tokens.
 
         Raises:
             IndexError: If i is negative, or L or more.
@@ -153,7 +153,7 @@ class Layout:
         raise AssertionError("unreachable: i is below the number of positions")
 
     def coordinates(self) -> Tensor:
-        """Where each token lies, (L, P) int64, which priors embed.
+        """Returns where each token lies, (L, P) int64, which priors embed.
 
         A row is (level, position along each dimension of the grid, depth). Where levels have
         different numbers of dimensions, what a level lacks is 0.

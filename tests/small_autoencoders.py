@@ -7,10 +7,10 @@ from torch import nn
 
 from smalti.artifacts import registered
 from smalti.autoencoders import (
-    Autoencoder,
     ContinuousAutoencoder,
     ConvDecoder,
     ConvEncoder,
+    PlainAutoencoder,
     VariationalAutoencoder,
     VectorDecoder,
     VectorEncoder,
@@ -36,7 +36,7 @@ def assemble(
     decoder = VectorDecoder(ConvDecoder(channels, 3, **sizes), grid, dim)
     if variational:
         return VariationalAutoencoder(encoder, decoder, likelihood, signal).eval()
-    return Autoencoder(encoder, decoder, signal, likelihood).eval()
+    return PlainAutoencoder(encoder, decoder, signal, likelihood).eval()
 
 
 @registered

@@ -82,7 +82,7 @@ def models():
     decoder = make("VectorDecoder", decoder, (3, 2), 6)
     found.append(make("VariationalAutoencoder", encoder, decoder, make("Gaussian"), IMAGE))
     encoder = make("VectorEncoder", inner[0], (3, 2), 6)
-    found.append(make("Autoencoder", encoder, decoder, IMAGE))
+    found.append(make("PlainAutoencoder", encoder, decoder, IMAGE))
     fine, coarse = small, {**small, "downsampling": 2}
     found.append(
         make(

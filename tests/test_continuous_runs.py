@@ -13,7 +13,7 @@ import smalti
 from mistakes import mistake
 from smalti import continuous, runs
 from smalti.artifacts import load_model
-from smalti.autoencoders import Autoencoder, VariationalAutoencoder
+from smalti.autoencoders import PlainAutoencoder, VariationalAutoencoder
 from smalti.cli import main
 from smalti.losses.likelihoods import Gaussian
 from smalti.modalities.image.signal import Image as ImageSignal
@@ -81,7 +81,7 @@ def test_an_interrupted_fit_ends_with_the_same_weights(run, tmp_path, monkeypatc
         assert torch.equal(tensor, again.state_dict()[name]), name
 
 
-@pytest.mark.parametrize("model", ["Autoencoder", "VariationalAutoencoder"])
+@pytest.mark.parametrize("model", ["PlainAutoencoder", "VariationalAutoencoder"])
 def test_both_kinds_have_the_likelihood_of_their_recipe(model):
     options = ["--autoencoder.model", model, "--data.size", "28"]
     recipe = schema.build(schema.read("vae-fashion-mnist", options)).autoencoder
@@ -91,7 +91,10 @@ def test_both_kinds_have_the_likelihood_of_their_recipe(model):
 
 @pytest.mark.parametrize(
     ("overrides", "kind"),
-    [(["--autoencoder.model", "Autoencoder"], Autoencoder), (["--autoencoder.beta", "4"], None)],
+    [
+        (["--autoencoder.model", "PlainAutoencoder"], PlainAutoencoder),
+        (["--autoencoder.beta", "4"], None),
+    ],
 )
 def test_one_option_makes_a_plain_autoencoder_or_a_beta_vae(tmp_path, overrides, kind):
     recipe = write_recipe(tmp_path / "tiny.yaml", vae_recipe())
@@ -211,7 +214,7 @@ def test_mistakes(run, capsys, tmp_path, files, monkeypatch, words, line):
             **vae,
             "autoencoder": {
                 **vae["autoencoder"],
-                "model": "Autoencoder",
+                "model": "PlainAutoencoder",
                 "likelihood": {"class_path": "Gaussian"},
                 "reconstruction": {"class_path": "MSE"},
             },

@@ -13,6 +13,7 @@ from smalti.autoencoders import (
     Tokenizer,
 )
 from smalti.conditions import TimeOfDay
+from smalti.generation.traversal import traverse
 from smalti.losses.likelihoods import (
     Bernoulli,
     Categorical,
@@ -21,7 +22,7 @@ from smalti.losses.likelihoods import (
     PixelCNNLikelihood,
 )
 from smalti.modalities.image import Image
-from smalti.priors import DepthPixelCNN, Histogram, PixelCNN, PixelSNAIL
+from smalti.priors import DepthPixelCNN, GaussianPrior, Histogram, PixelCNN, PixelSNAIL
 from smalti.quantizers import (
     NSVQ,
     BinarySphericalQuantizer,
@@ -91,7 +92,7 @@ def test_tokenizers_in_any_precision(name, dtype, tmp_path):
     optimizer = torch.optim.SGD(model.parameters(), 1e-3)
     for _ in range(2):
         x = (2 * torch.rand(4, 3, 16, 16) - 1).to(dtype)
-        x_hat, _, losses = model(x)
+        x_hat, _, losses, _ = model(x)
         if model.likelihood is None:
             losses["reconstruction"] = (x_hat - x).square().mean()
         sum(losses.values()).backward()
@@ -130,8 +131,10 @@ def test_continuous_autoencoders_in_any_precision(variational, likelihood, dtype
     model.summarise(z, None)
     assert model.latent_covariance.dtype == torch.float32
     torch.testing.assert_close(model.latent_mean, z.float().mean(0))
-    results = [model.decode(z), model.sample(2), model.interpolate(x[0], x[1], 3)]
-    results.append(model.traverse(x[0], torch.tensor([0, 1]), 3))
+    prior = GaussianPrior.of(*model.latent_distribution)
+    drawn = prior.sample(2)
+    results = [model.decode(z), model.decode(drawn), model.interpolate(x[0], x[1], 3)]
+    results.append(traverse(model, prior, x[0], torch.tensor([0, 1]), 3))
     if variational:
         results += [model.elbo(x), model.log_likelihood(x, 2)]
     assert all(result.isfinite().all() for result in results)

@@ -1,15 +1,11 @@
-"""Encoders, decoders, and the autoencoders assembled from them."""
+"""Autoencoders: signals to latents and back, and the encoders and decoders inside."""
 
-from smalti.autoencoders.continuous import (
-    Autoencoder,
-    ContinuousAutoencoder,
-    LatentReconstruction,
-    VectorDecoder,
-    VectorEncoder,
-)
+from smalti.autoencoders.base import Autoencoder, Reconstruction
+from smalti.autoencoders.continuous import ContinuousAutoencoder, VectorDecoder, VectorEncoder
 from smalti.autoencoders.convolutional import ConvDecoder, ConvEncoder
-from smalti.autoencoders.discrete import DiscreteAutoencoder, Reconstruction
-from smalti.autoencoders.hierarchical import HierarchicalAutoencoder, HierarchicalReconstruction
+from smalti.autoencoders.discrete import DiscreteAutoencoder
+from smalti.autoencoders.hierarchical import HierarchicalAutoencoder
+from smalti.autoencoders.plain import PlainAutoencoder
 from smalti.autoencoders.tokenizer import Tokenizer
 from smalti.autoencoders.variational import Posterior, VariationalAutoencoder
 
@@ -20,8 +16,7 @@ __all__ = [
     "ConvEncoder",
     "DiscreteAutoencoder",
     "HierarchicalAutoencoder",
-    "HierarchicalReconstruction",
-    "LatentReconstruction",
+    "PlainAutoencoder",
     "Posterior",
     "Reconstruction",
     "Tokenizer",

@@ -3,77 +3,34 @@
     z = encoder(x)          (B, D)
     x_hat = decoder(z)      (B, C, *size)
 
-With a likelihood the decoder gives h, which makes a distribution of the signal: p(x | z) =
-likelihood(h), x_hat = E[x | h].
-
 They share encoders and decoders with the VQ-VAE: a `VectorEncoder` flattens the grid of vectors
 that such an encoder gives and maps it linearly to z, a `VectorDecoder` goes the other way.
 
-A plain autoencoder learns nothing about how its latents are distributed, so nothing can be drawn
-from it as it is. What stands in here is the Gaussian of the mean and covariance that the latents of
-training data had (ex-post density estimation).
-
-References:
-    Reducing the Dimensionality of Data with Neural Networks, G. E. Hinton and R. R. Salakhutdinov,
-    2006.
-    From Variational to Deterministic Autoencoders, P. Ghosh et al., 2019, arXiv 1903.12436, on
-    drawing from an autoencoder.
+How the latents of training data lie, their mean and covariance and what each dimension holds, is
+saved with the model. Which distribution new latents are drawn from follows from the kind of model,
+see `latent_distribution`; they are drawn by `smalti.priors.GaussianPrior`.
 """
 
 from __future__ import annotations
 
 import math
-from abc import ABC, abstractmethod
-from typing import NamedTuple
+from abc import abstractmethod
+from typing import Any
 
 import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from smalti.arguments import (
-    a_generator,
-    a_number,
-    a_whole_number,
-    as_floats,
-    as_integers,
-    as_tensor,
-    check_finite,
-    check_result,
-    to_weights,
-)
-from smalti.artifacts import Pretrained, registered
-from smalti.autoencoders.inputs import as_batch, as_pair
+from smalti.arguments import as_floats, check_finite, check_result, to_weights
+from smalti.artifacts import registered
+from smalti.autoencoders.base import Autoencoder
 from smalti.autoencoders.padding import crop, pad
 from smalti.autoencoders.paths import line
 from smalti.errors import InputError
-from smalti.losses.likelihoods import Likelihood
 from smalti.nn.precision import KeepsFloat32
 from smalti.signals import Signal
 
-__all__ = [
-    "Autoencoder",
-    "ContinuousAutoencoder",
-    "LatentReconstruction",
-    "VectorDecoder",
-    "VectorEncoder",
-]
-
-
-class LatentReconstruction(NamedTuple):
-    """The output of a forward pass.
-
-    Attributes:
-        x_hat: (B, C, *size), the reconstruction.
-        z: (B, D), the latents.
-        losses: Unweighted scalars, in nats per dimension of the signal, such as "kl".
-        kl: (D,), nats that each latent dimension holds, the mean over the batch; `None` where
-            latents have no distribution.
-    """
-
-    x_hat: Tensor
-    z: Tensor
-    losses: dict[str, Tensor]
-    kl: Tensor | None
+__all__ = ["ContinuousAutoencoder", "VectorDecoder", "VectorEncoder"]
 
 
 @registered
@@ -117,8 +74,8 @@ class VectorDecoder(nn.Module):
         return self.inner(self.linear(z).unflatten(1, (-1, *self.grid)))
 
 
-class ContinuousAutoencoder(KeepsFloat32, Pretrained, ABC):
-    """Abstract: signals to vectors and back, with a distribution to draw vectors from.
+class ContinuousAutoencoder(KeepsFloat32, Autoencoder):
+    """Abstract: signals to vectors and back.
 
     Sizes that the downsampling does not divide are padded by reflection on the far side, and the
     reconstruction is cropped back.
@@ -130,7 +87,6 @@ class ContinuousAutoencoder(KeepsFloat32, Pretrained, ABC):
 
     Attributes:
         dim: D.
-        likelihood: p(x | h) of the decoder's output h, if it has one.
         latent_mean: (D,), of the latents of training data, see `summarise`.
         latent_covariance: (D, D), likewise.
         latent_kl: (D,), nats that each dimension holds; zeros where latents have no distribution.
@@ -140,7 +96,6 @@ class ContinuousAutoencoder(KeepsFloat32, Pretrained, ABC):
     """
 
     in_float32 = ("latent_mean", "latent_covariance", "latent_kl")
-    likelihood: Likelihood | None
     latent_mean: Tensor
     latent_covariance: Tensor
     latent_kl: Tensor
@@ -157,103 +112,34 @@ class ContinuousAutoencoder(KeepsFloat32, Pretrained, ABC):
         self.register_buffer("latent_covariance", zeros.new_ones(self.dim).diag())
         self.register_buffer("latent_kl", zeros.clone())
 
-    @abstractmethod
-    def forward(self, x: Tensor) -> LatentReconstruction:
-        """Reconstructs x (B, C, *size), with gradients and losses."""
-
-    @abstractmethod
-    def encode(self, x: Tensor) -> Tensor:
-        """Encodes signals x (B, C, *size) to latents (B, D).
-
-        Raises:
-            InputError: If x is not a batch of the signal that the model was trained on.
-        """
-
-    @abstractmethod
-    def decode(self, z: Tensor) -> Tensor:
-        """Decodes latents (B, D) to signals (B, C, *size), clipped to the signal's range.
-
-        Raises:
-            InputError: If z has another shape.
-        """
-
-    @abstractmethod
-    def draw(self, n: int, generator: torch.Generator | None = None) -> Tensor:
-        """Draws n latents (n, D) of the distribution that samples are made from.
-
-        Arguments:
-            n: How many.
-            generator: On the CPU; torch's global one if there is none.
-        """
+    @property
+    def layout(self) -> None:
+        """Returns `None`: latents are real numbers."""
 
     @property
     @abstractmethod
-    def spread(self) -> tuple[Tensor, Tensor]:
-        """Returns mean and standard deviation, (D,) each, of what `draw` draws."""
+    def latent_distribution(self) -> tuple[Tensor, Tensor]:
+        """Returns mean (D,) and covariance (D, D) of the Gaussian of new latents."""
 
     @property
     @abstractmethod
     def order(self) -> Tensor:
         """Returns (D,) int64: the latent dimensions, the one that holds most first."""
 
-    @torch.no_grad()
-    def sample(self, n: int, generator: torch.Generator | None = None) -> Tensor:
-        """Draws n new signals (n, C, *size).
+    def update(self) -> None:
+        """Does nothing: all that is learned is learned by gradients."""
 
-        Raises:
-            InputError: If n is negative or no whole number.
-        """
-        n = a_whole_number(n, "The number of samples", 0)
-        return self.decode(self.draw(n, a_generator(generator)))
-
-    def interpolate(self, x_a: Tensor, x_b: Tensor, steps: int) -> Tensor:
-        """Decodes points on the straight line between the latents of two signals.
-
-        Arguments:
-            x_a: (C, *size).
-            x_b: (C, *size).
-            steps: Signals on the way, both ends included.
-
-        Returns:
-            (steps, C, *size): from the reconstruction of x_a to that of x_b.
-
-        Raises:
-            InputError: If the two are not signals that the model was trained on.
-        """
-        z_a, z_b = self.encode(as_pair(x_a, x_b, self.signal, self))
+    def interpolate(self, x_a: Any, x_b: Any, steps: int) -> Tensor:
+        """See `Autoencoder.interpolate`."""
+        z_a, z_b = self.encode(self.as_pair(x_a, x_b))
         return self.decode(line(z_a, z_b, steps))
 
-    def traverse(self, x: Tensor, dims: Tensor, steps: int, reach: float = 3.0) -> Tensor:
-        """Decodes latents in which one dimension changes and the others stay.
-
-        Arguments:
-            x: (C, *size), where the others come from.
-            dims: (R,), which dimensions; see `order`.
-            steps: Values of each dimension.
-            reach: How far to each side of the mean, in standard deviations of `spread`.
-
-        Returns:
-            (R, steps, C, *size).
-
-        Raises:
-            InputError: If x is not a signal that the model was trained on, or reach is not above 0.
-        """
-        reach = a_number(reach, "The reach of a traversal", "3 is usual")
-        if not 0 < reach < math.inf:
-            raise InputError(f"The reach of a traversal is above 0, got {reach:g}: 3 is usual.")
-        dims = as_integers(dims, "The dimensions")
-        if dims.ndim != 1 or bool(((dims < 0) | (dims >= self.dim)).any()):
-            raise InputError(
-                f"The dimensions are a row of numbers from 0 to {self.dim - 1}, got "
-                f"{dims.tolist()}: take some of `order`."
-            )
-        (z,) = self.encode(as_tensor(x, "The signal")[None])
-        mean, deviation = self.spread
-        values = line(mean - reach * deviation, mean + reach * deviation, steps)  # (steps, D)
-        varied = z.expand(len(dims), steps, -1).clone()
-        for row, d in zip(varied, dims.tolist(), strict=True):
-            row[:, d] = values[:, d]
-        return self.decode(varied.flatten(0, 1)).unflatten(0, (len(dims), steps))
+    @torch.no_grad()
+    def nll(self, x: Tensor, latents: Any = None) -> Tensor:
+        """See `Autoencoder.nll`; latents are those that `encode` gives if they are not given."""
+        likelihood, x = self.needed_likelihood(), self.as_batch(x)
+        z = self.encode(x) if latents is None else as_floats(latents, "Latents")
+        return likelihood(self._decoded(to_weights(z, self)), x).nll
 
     @torch.no_grad()
     def summarise(self, z: Tensor, kl: Tensor | None) -> None:
@@ -269,14 +155,35 @@ class ContinuousAutoencoder(KeepsFloat32, Pretrained, ABC):
         if kl is not None:
             self.latent_kl.copy_(kl)
 
-    def _shown(self, z: Tensor) -> Tensor:
-        """Decodes latents of any floating-point type to signals, clipped to their range."""
-        z = as_floats(z, "Latents")
+    @torch.no_grad()
+    def decode(self, latents: Any, size: tuple[int, ...] | None = None) -> Tensor:
+        """Decodes latents (B, D) to signals (B, C, *size), clipped to the signal's range.
+
+        With a likelihood it is the mean of p(x | z) that is shown.
+
+        Raises:
+            InputError: If the latents have another shape, or a size is given that is not the
+                signal's own, or the result is not finite.
+        """
+        if size is not None and tuple(size) != tuple(self.signal.size):
+            raise InputError(
+                f"A latent vector is of a signal of the size {self.signal.size}, got {size}: leave "
+                f"it out."
+            )
+        z = as_floats(latents, "Latents")
         check_finite(z.float(), "Latents")
         x_hat = self._decoded(to_weights(z, self))
         if self.likelihood is not None:
             x_hat = self.likelihood.point_estimate(x_hat)
         return self.signal.finish(check_result(x_hat, "The decoder"))
+
+    def _refuse(self, mask: Tensor | None) -> None:
+        """Raises `InputError` for a mask."""
+        if mask is not None:
+            raise InputError(
+                f"A {type(self).__name__} takes signals as a whole, got a mask: leave it out, or "
+                f"train on signals of one size."
+            )
 
     def _encoded(self, x: Tensor) -> Tensor:
         """Runs the encoder on x (B, C, *size), in float32."""
@@ -290,80 +197,3 @@ class ContinuousAutoencoder(KeepsFloat32, Pretrained, ABC):
                 f"give one vector a signal."
             )
         return crop(self.decoder(to_weights(z, self.decoder)), self.signal.size).float()
-
-
-@registered
-class Autoencoder(ContinuousAutoencoder):
-    """The plain autoencoder: its one loss is that of the reconstruction.
-
-    Arguments:
-        encoder: (B, C, *size) → (B, D), with the attribute `downsampling`.
-        decoder: (B, D) → (B, C, *size), or with a likelihood (B, likelihood.channels(C), *size),
-            with the attribute `dim` (D).
-        signal: What the model is trained on.
-        likelihood: p(x | h) of the decoder's output h; the output is the signal itself if None.
-
-    Example:
-        >>> from smalti.autoencoders import ConvDecoder, ConvEncoder
-        >>> from smalti.modalities.image import Image
-        >>> grid = (7, 7)
-        >>> model = Autoencoder(
-        ...     VectorEncoder(ConvEncoder(1, 4, hidden=8), grid, 16),
-        ...     VectorDecoder(ConvDecoder(1, 4, hidden=8), grid, 16),
-        ...     Image(channels=1, size=(28, 26)),
-        ... ).eval()
-        >>> z = model.encode(torch.zeros(2, 1, 28, 26))
-        >>> z.shape, model.decode(z).shape
-        (torch.Size([2, 16]), torch.Size([2, 1, 28, 26]))
-    """
-
-    def __init__(
-        self,
-        encoder: nn.Module,
-        decoder: nn.Module,
-        signal: Signal,
-        likelihood: Likelihood | None = None,
-    ) -> None:
-        super().__init__(encoder, decoder, signal)
-        self.likelihood = likelihood
-
-    def forward(self, x: Tensor) -> LatentReconstruction:
-        """See `ContinuousAutoencoder.forward`.
-
-        Returns:
-            With a likelihood, `losses` are "reconstruction" = −log p(x | z), in nats per dimension.
-        """
-        z = self._encoded(x)
-        h = self._decoded(z)
-        if self.likelihood is None:
-            return LatentReconstruction(h, z, {}, None)
-        nll, x_hat = self.likelihood(h, x)
-        return LatentReconstruction(x_hat, z, {"reconstruction": nll.mean() / x[0].numel()}, None)
-
-    @torch.no_grad()
-    def encode(self, x: Tensor) -> Tensor:
-        """See `ContinuousAutoencoder.encode`."""
-        return check_result(self._encoded(as_batch(x, self.signal, self)), "The encoder")
-
-    @torch.no_grad()
-    def decode(self, z: Tensor) -> Tensor:
-        """See `ContinuousAutoencoder.decode`."""
-        return self._shown(z)
-
-    def draw(self, n: int, generator: torch.Generator | None = None) -> Tensor:
-        """Draws z ~ N(latent_mean, latent_covariance), (n, D)."""
-        noise = torch.randn(n, self.dim, generator=generator).to(self.latent_mean)
-        # In half precision there are no eigenvectors; and NaN has none at all.
-        covariance = check_result(self.latent_covariance.float(), "The spread of the latents")
-        values, vectors = torch.linalg.eigh(covariance)
-        return self.latent_mean + (noise.float() * values.clamp_min(0).sqrt() @ vectors.T).to(noise)
-
-    @property
-    def spread(self) -> tuple[Tensor, Tensor]:
-        """Returns `latent_mean`, and the roots of the diagonal of `latent_covariance`."""
-        return self.latent_mean, self.latent_covariance.diagonal().sqrt()
-
-    @property
-    def order(self) -> Tensor:
-        """Returns the latent dimensions, the one that varies most first."""
-        return self.latent_covariance.diagonal().argsort(descending=True)

@@ -21,15 +21,15 @@ References:
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import torch
 from einops import rearrange
 from torch import Tensor, nn
 
 from smalti.arguments import as_integers, check_result, to_weights
 from smalti.artifacts import registered
+from smalti.autoencoders.base import Reconstruction
 from smalti.autoencoders.inputs import checked_size, device_of
+from smalti.autoencoders.masks import check_mask, keep_padding, mask_of_grid
 from smalti.autoencoders.padding import crop, pad
 from smalti.autoencoders.paths import line
 from smalti.autoencoders.tokenizer import Tokenizer
@@ -39,22 +39,7 @@ from smalti.losses.likelihoods import Likelihood
 from smalti.quantizers import Quantizer
 from smalti.signals import Signal
 
-__all__ = ["DiscreteAutoencoder", "Reconstruction"]
-
-
-class Reconstruction(NamedTuple):
-    """The output of a forward pass.
-
-    Attributes:
-        x_hat: (B, C, *size), the reconstruction.
-        indices: (B, *grid), or (B, *grid, Q) of a composed quantizer, int64.
-        losses: Unweighted scalars of the quantizer, such as "commitment"; with a likelihood also
-            "reconstruction", −log p(x | z_q) in nats per dimension.
-    """
-
-    x_hat: Tensor
-    indices: Tensor
-    losses: dict[str, Tensor]
+__all__ = ["DiscreteAutoencoder"]
 
 
 @registered
@@ -125,12 +110,14 @@ class DiscreteAutoencoder(Tokenizer):
     def decode_flat(self, tokens: Tensor) -> Tensor:
         return self.decode(tokens)
 
-    def forward(self, x: Tensor) -> Reconstruction:
-        """Reconstructs x (B, C, *size), with the quantizer's gradient and losses."""
-        z_q, indices, losses = self.quantizer(self._vectors(x))
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Reconstruction:
+        """See `Autoencoder.forward`; losses are the quantizer's, and that of the likelihood."""
+        of_grid = None if mask is None else self._mask_of_grid(mask, x)
+        z_q, indices, losses = self.quantizer(self._vectors(x), of_grid)
         h = self._outputs(z_q, tuple(x.shape[2:]))
         if self.likelihood is None:
-            return Reconstruction(h, indices, losses)
+            x_hat = h if mask is None else keep_padding(h, x, mask)
+            return Reconstruction(x_hat, indices, losses)
         nll, x_hat = self.likelihood(h, x)
         nats = nll.mean() / x[0].numel()
         return Reconstruction(x_hat, indices, {**losses, "reconstruction": nats})
@@ -194,16 +181,22 @@ class DiscreteAutoencoder(Tokenizer):
         return self.decode(self.quantizer.encode(line(z_a, z_b, steps)))
 
     @torch.no_grad()
-    def nll(self, x: Tensor, tokens: Tensor | None = None) -> Tensor:
-        if self.likelihood is None:
+    def nll(self, x: Tensor, latents: Tensor | None = None) -> Tensor:
+        likelihood, x = self.needed_likelihood(), self.as_batch(x)
+        indices = self.encode(x) if latents is None else as_integers(latents, "Tokens").to(x.device)
+        h = self._outputs(self.quantizer.decode(indices), tuple(x.shape[2:]))
+        return likelihood(h, x).nll
+
+    def _mask_of_grid(self, mask: Tensor, x: Tensor) -> Tensor:
+        """The mask of the positions of the grid, (B, *grid)."""
+        check_mask(mask, x)
+        if self.likelihood is not None or self.quantizer.acts_on_grid:
+            what = self.likelihood or self.quantizer
             raise InputError(
-                "The tokenizer has no likelihood, so that its reconstructions cost no nats: train "
-                "it with one, e.g. Categorical."
+                f"A {type(what).__name__} takes signals as a whole, got a mask: leave it out, or "
+                f"train on signals of one size."
             )
-        x = self.as_batch(x)
-        tokens = self.encode(x) if tokens is None else as_integers(tokens, "Tokens").to(x.device)
-        h = self._outputs(self.quantizer.decode(tokens), tuple(x.shape[2:]))
-        return self.likelihood(h, x).nll
+        return mask_of_grid(mask, self.downsampling)
 
     def _vectors(self, x: Tensor) -> Tensor:
         """Computes z_e (B, *grid, D) of x (B, C, *size); only here the layout changes."""

@@ -31,7 +31,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from einops import rearrange
@@ -39,7 +39,9 @@ from torch import Tensor, nn
 
 from smalti.arguments import as_integers, check_result, to_weights
 from smalti.artifacts import registered
+from smalti.autoencoders.base import Reconstruction
 from smalti.autoencoders.inputs import checked_size, device_of
+from smalti.autoencoders.masks import check_mask, keep_padding, mask_of_grid
 from smalti.autoencoders.padding import crop, pad
 from smalti.autoencoders.paths import line
 from smalti.autoencoders.tokenizer import Tokenizer
@@ -51,23 +53,7 @@ from smalti.nn import layers
 from smalti.quantizers import Quantizer
 from smalti.signals import Signal
 
-__all__ = ["HierarchicalAutoencoder", "HierarchicalReconstruction"]
-
-
-class HierarchicalReconstruction(NamedTuple):
-    """The output of a forward pass.
-
-    Attributes:
-        x_hat: (B, C, *size), the reconstruction.
-        indices: Of each level, coarse to fine, (B, *grid_l) or (B, *grid_l, Q), int64; -1 where
-            the level was dropped.
-        losses: Unweighted scalars of the quantizers, such as "commitment", summed over the levels;
-            with a likelihood also "reconstruction", −log p(x | q_1 … q_L) in nats per dimension.
-    """
-
-    x_hat: Tensor
-    indices: tuple[Tensor, ...]
-    losses: dict[str, Tensor]
+__all__ = ["HierarchicalAutoencoder"]
 
 
 @registered
@@ -140,8 +126,9 @@ class HierarchicalAutoencoder(Tokenizer):
         grids = (tuple(length * factor for length in coarsest) for factor in self._upsamplings())
         return Layout(tuple(grids), tuple(quantizer.codebook_sizes for quantizer in self.levels))
 
-    def forward(self, x: Tensor) -> HierarchicalReconstruction:
-        """Reconstructs x (B, C, *size), with the quantizers' gradients and losses."""
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Reconstruction:
+        """See `Autoencoder.forward`; losses are summed over the levels."""
+        of_grids = None if mask is None else self._masks_of_grids(mask, x)
         features = self._features(x)
         kept = self._kept(x)
         d: Tensor | None = None
@@ -149,10 +136,11 @@ class HierarchicalAutoencoder(Tokenizer):
         losses: dict[str, Tensor] = {}
         for level, (h, quantizer) in enumerate(zip(features, self.levels, strict=True)):
             z = self._vectors(level, h, d)
-            mask = None
+            counts = None if of_grids is None else of_grids[level]
             if kept is not None and level:
-                mask = (kept > level).view(-1, *[1] * (z.ndim - 2)).expand(z.shape[:-1])
-            z_q, found, terms = quantizer(z, mask)
+                whole = (kept > level).view(-1, *[1] * (z.ndim - 2)).expand(z.shape[:-1])
+                counts = whole if counts is None else counts & whole
+            z_q, found, terms = quantizer(z, counts)
             d = self._decoded(level, z_q, d)
             indices.append(found)
             losses |= {name: losses.get(name, 0) + term for name, term in terms.items()}
@@ -161,7 +149,9 @@ class HierarchicalAutoencoder(Tokenizer):
         if self.likelihood is not None:
             nll, x_hat = self.likelihood(x_hat, x)
             losses["reconstruction"] = nll.mean() / x[0].numel()
-        return HierarchicalReconstruction(x_hat, tuple(indices), losses)
+        elif mask is not None:
+            x_hat = keep_padding(x_hat, x, mask)
+        return Reconstruction(x_hat, tuple(indices), losses)
 
     @torch.no_grad()
     def encode(self, x: Tensor) -> tuple[Tensor, ...]:
@@ -211,19 +201,25 @@ class HierarchicalAutoencoder(Tokenizer):
         return self.decode(self._indices([line(h[0], h[1], steps) for h in features]))
 
     @torch.no_grad()
-    def nll(self, x: Tensor, tokens: Tensor | None = None) -> Tensor:
-        if self.likelihood is None:
-            raise InputError(
-                "The tokenizer has no likelihood, so that its reconstructions cost no nats: train "
-                "it with one, e.g. Categorical."
-            )
-        x = self.as_batch(x)
+    def nll(self, x: Tensor, latents: Tensor | None = None) -> Tensor:
+        likelihood, x = self.needed_likelihood(), self.as_batch(x)
         grids = (
             self.encode(x)
-            if tokens is None
-            else self.layout.unpack(as_integers(tokens, "Tokens").to(x.device))
+            if latents is None
+            else self.layout.unpack(as_integers(latents, "Tokens").to(x.device))
         )
-        return self.likelihood(self._outputs(grids, tuple(x.shape[2:])), x).nll
+        return likelihood(self._outputs(grids, tuple(x.shape[2:])), x).nll
+
+    def _masks_of_grids(self, mask: Tensor, x: Tensor) -> list[Tensor]:
+        """The mask of the positions of each grid, (B, *grid_l), coarse to fine."""
+        check_mask(mask, x)
+        if self.likelihood is not None:
+            raise InputError(
+                f"A {type(self.likelihood).__name__} takes signals as a whole, got a mask: leave "
+                f"it out, or train on signals of one size."
+            )
+        coarsest = self.downsampling
+        return [mask_of_grid(mask, coarsest // up, coarsest) for up in self._upsamplings()]
 
     def _outputs(self, grids: Sequence[Tensor], size: tuple[int, ...] | None) -> Tensor:
         """Decodes indices of the first levels to x_hat (B, C, *size), or h of a likelihood."""

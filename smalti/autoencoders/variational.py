@@ -29,15 +29,15 @@ References:
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from smalti.arguments import check_result
 from smalti.artifacts import registered
-from smalti.autoencoders.continuous import ContinuousAutoencoder, LatentReconstruction
-from smalti.autoencoders.inputs import as_batch
+from smalti.autoencoders.base import Reconstruction
+from smalti.autoencoders.continuous import ContinuousAutoencoder
 from smalti.counting import counted
 from smalti.errors import InputError
 from smalti.losses.likelihoods import Likelihood
@@ -97,8 +97,8 @@ class VariationalAutoencoder(ContinuousAutoencoder):
         ...     Image(channels=1, size=(28, 28)),
         ... ).eval()
         >>> x = torch.zeros(2, 1, 28, 28)
-        >>> model.encode(x).shape, model.elbo(x).shape, model.sample(3).shape
-        (torch.Size([2, 16]), torch.Size([2]), torch.Size([3, 1, 28, 28]))
+        >>> model.encode(x).shape, model.elbo(x).shape
+        (torch.Size([2, 16]), torch.Size([2]))
     """
 
     likelihood: Likelihood
@@ -129,38 +129,30 @@ class VariationalAutoencoder(ContinuousAutoencoder):
             )
         return Posterior(*encoded.chunk(2, dim=1))
 
-    def forward(self, x: Tensor) -> LatentReconstruction:
-        """Reconstructs x (B, C, *size) from one draw of its posterior.
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Reconstruction:
+        """Reconstructs x (B, C, *size) from one draw of its posterior; see `Autoencoder.forward`.
 
         Returns:
             `losses` are "reconstruction" = −log p(x | z) and "kl", the two terms of the negative
             ELBO, in nats per dimension of the signal.
         """
+        self._refuse(mask)
         posterior = self.posterior(x)
         z = _draw(posterior)
         nll, x_hat = self.likelihood(self._decoded(z), x)
         kl = kl_to_normal(posterior).mean(0)
         losses = {"reconstruction": nll.mean() / self.dims, "kl": kl.sum() / self.dims}
-        return LatentReconstruction(x_hat, z, losses, kl)
+        return Reconstruction(x_hat, z, losses, kl)
 
     @torch.no_grad()
-    def encode(self, x: Tensor) -> Tensor:
-        """See `ContinuousAutoencoder.encode`; the latents are the means of the posteriors."""
-        return check_result(self.posterior(as_batch(x, self.signal, self)).mean, "The encoder")
-
-    @torch.no_grad()
-    def decode(self, z: Tensor) -> Tensor:
-        """See `ContinuousAutoencoder.decode`; what is shown is the mean of p(x | z)."""
-        return self._shown(z)
-
-    def draw(self, n: int, generator: torch.Generator | None = None) -> Tensor:
-        """Draws z ~ N(0, I), (n, D)."""
-        return torch.randn(n, self.dim, generator=generator).to(self.latent_mean)
+    def encode(self, x: Any) -> Tensor:
+        """See `Autoencoder.encode`; the latents are the means of the posteriors, (B, D)."""
+        return check_result(self.posterior(self.as_batch(x)).mean, "The encoder")
 
     @property
-    def spread(self) -> tuple[Tensor, Tensor]:
-        """Returns 0 and 1, those of the prior."""
-        return torch.zeros_like(self.latent_mean), torch.ones_like(self.latent_mean)
+    def latent_distribution(self) -> tuple[Tensor, Tensor]:
+        """Returns 0 and the identity: the prior is N(0, I)."""
+        return torch.zeros_like(self.latent_mean), torch.eye(self.dim).to(self.latent_mean)
 
     @property
     def order(self) -> Tensor:

@@ -29,6 +29,7 @@ from smalti.evaluation.evaluation_context import EvaluationContext, Limits
 from smalti.evaluation.representation import active_units, gaussian_information
 from smalti.evaluation.samples import device_of
 from smalti.modalities.image.metrics import ReconstructionQuality
+from smalti.priors import GaussianPrior
 from smalti.reporting.figures import Figure, figure, number
 
 __all__ = ["EncodedLatents", "LatentEvaluationContext", "bound_figures", "latent_figures"]
@@ -97,7 +98,8 @@ class LatentEvaluationContext(EvaluationContext):
 
         def draw() -> Tensor:
             generator = torch.Generator().manual_seed(self.seed)
-            return self.autoencoder.draw(self.drawn_of_each, generator).cpu()
+            prior = GaussianPrior.of(*self.autoencoder.latent_distribution)
+            return prior.sample(self.drawn_of_each, generator=generator).cpu()
 
         return self.kept("drawn", draw)
 

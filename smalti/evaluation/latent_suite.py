@@ -37,7 +37,9 @@ from smalti.evaluation.sections import (
     reconstructions,
     training_curves,
 )
+from smalti.generation.traversal import traverse
 from smalti.modalities.image.pictures import grid
+from smalti.priors import GaussianPrior
 from smalti.reporting.figures import number
 from smalti.synthetic.clock_reader import ClockReader
 
@@ -132,7 +134,8 @@ def _latents(subject: LatentEvaluationContext, report: Report) -> None:
         (x,) = subject.test_images(subject.order[:1])
         order = _held(subject).argsort(descending=True)[:TRAVERSED]
         reach = 3.0
-        rows = model.traverse(x, order, STEPS, reach).flatten(0, 1)
+        prior = GaussianPrior.of(*model.latent_distribution)
+        rows = traverse(model, prior, x, order, STEPS, reach).flatten(0, 1)
         report.pictures["latents/traversals"] = Picture(
             grid(rows, columns=STEPS),
             f"One latent dimension a row, from −{reach:g} to {reach:g} standard deviations of the "

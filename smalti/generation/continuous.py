@@ -13,11 +13,13 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from smalti.arguments import a_number, a_whole_number
+from smalti.arguments import a_whole_number
 from smalti.artifacts import load_model
 from smalti.autoencoders import ContinuousAutoencoder
 from smalti.errors import InputError
 from smalti.generation.checks import check_room, generator_of, pieces
+from smalti.generation.traversal import traverse
+from smalti.priors import GaussianPrior
 from smalti.runs import Run
 from smalti.signals import Signal
 
@@ -64,6 +66,11 @@ class ContinuousModel:
         return self
 
     @property
+    def prior(self) -> GaussianPrior:
+        """What latents are drawn from."""
+        return GaussianPrior.of(*self.autoencoder.latent_distribution)
+
+    @property
     def device(self) -> torch.device:
         """Where it lies."""
         return self.autoencoder.latent_mean.device
@@ -98,17 +105,10 @@ class ContinuousModel:
         Raises:
             InputError: If n, seed or temperature is out of its range.
         """
-        temperature = a_number(temperature, "The temperature", "try 0.8")
-        if not 0 <= temperature < math.inf:
-            raise InputError(
-                f"The temperature is at least 0 and finite, got {temperature}: try 0.8."
-            )
         generator = generator_of(n, seed)
         n = a_whole_number(n, "The number of samples")
         check_room(n, self.signal.channels * math.prod(self.signal.size), "samples")
-        z = self.autoencoder.draw(n, generator)
-        mean, _ = self.autoencoder.spread
-        return self.decode(mean + temperature * (z - mean))
+        return self.decode(self.prior.sample(n, temperature=temperature, generator=generator))
 
     def interpolate(self, x_a: Tensor, x_b: Tensor, steps: int = 8) -> Tensor:
         """From one signal (C, *size) to another: (steps, C, *size)."""
@@ -135,4 +135,5 @@ class ContinuousModel:
         steps = a_whole_number(steps, "steps")
         values = self.signal.channels * math.prod(self.signal.size)
         check_room(steps * (rows or self.dim), values, "signals")
-        return self.autoencoder.traverse(x, self.autoencoder.order[:rows], steps, reach)
+        order = self.autoencoder.order[:rows]
+        return traverse(self.autoencoder, self.prior, x, order, steps, reach)

@@ -5,6 +5,7 @@ from smalti.priors.base import Prior, TractablePrior
 from smalti.priors.cascade import Cascade, uniform_like
 from smalti.priors.depth import DepthPixelCNN
 from smalti.priors.empirical import Histogram, Uniform
+from smalti.priors.gaussian_prior import GaussianPrior
 from smalti.priors.pixelcnn import PixelCNN
 from smalti.priors.pixelsnail import PixelSNAIL
 from smalti.priors.sampling import SamplingConfig, sample_from_logits
@@ -14,6 +15,7 @@ __all__ = [
     "Cascade",
     "SamplingConfig",
     "DepthPixelCNN",
+    "GaussianPrior",
     "Histogram",
     "PixelCNN",
     "PixelSNAIL",

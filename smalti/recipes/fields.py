@@ -141,7 +141,7 @@ class AutoencoderRecipe:
 
     Arguments:
         training: Steps, batches, optimizer, schedule.
-        model: VariationalAutoencoder, or Autoencoder for a plain one.
+        model: VariationalAutoencoder, or PlainAutoencoder for a plain one.
         dim: D, latent dimensions.
         network: Size of encoder and decoder.
         likelihood: p(x | z). If not given, a VAE's is Gaussian with a learned scale, and a plain
@@ -153,7 +153,7 @@ class AutoencoderRecipe:
     """
 
     training: Training
-    model: Literal["VariationalAutoencoder", "Autoencoder"] = "VariationalAutoencoder"
+    model: Literal["VariationalAutoencoder", "PlainAutoencoder"] = "VariationalAutoencoder"
     dim: int = 32
     network: Network = field(default_factory=Network)
     likelihood: Likelihood | None = None
@@ -166,10 +166,11 @@ class AutoencoderRecipe:
         if self.dim < 1:
             raise InputError(f"An autoencoder needs a dim of at least 1, got {self.dim}.")
         _check_one_loss("An autoencoder", self.likelihood, self.reconstruction)
-        if self.reconstruction is not None and self.model != "Autoencoder":
+        if self.reconstruction is not None and self.model != "PlainAutoencoder":
             raise InputError(
                 f"A VAE has a likelihood in the place of a reconstruction loss, got "
-                f"{type(self.reconstruction).__name__}: set likelihood, or model to Autoencoder."
+                f"{type(self.reconstruction).__name__}: set likelihood, or model to "
+                f"PlainAutoencoder."
             )
 
 

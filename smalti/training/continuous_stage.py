@@ -28,7 +28,7 @@ import math
 
 from torch import Tensor
 
-from smalti.autoencoders import ContinuousAutoencoder, LatentReconstruction
+from smalti.autoencoders import ContinuousAutoencoder, Reconstruction
 from smalti.data import Batch
 from smalti.errors import InputError
 from smalti.losses import MSE, ReconstructionLoss
@@ -72,7 +72,7 @@ class ContinuousObjective:
             return self.last_beta
         return self.last_beta * step / self.beta_warmup
 
-    def __call__(self, x: Tensor, found: LatentReconstruction, step: int) -> dict[str, Tensor]:
+    def __call__(self, x: Tensor, found: Reconstruction, step: int) -> dict[str, Tensor]:
         """The terms by name, and their weighted sum as "loss"; "kl" is without free bits."""
         if found.kl is None:
             reconstruction = found.losses.get("reconstruction")

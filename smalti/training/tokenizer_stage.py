@@ -90,8 +90,10 @@ class TokenizerStage(SignalStage[Tokenizer, TokenizerObjective]):
     def objective(self, batch: Batch) -> dict[str, Tensor]:
         """See `Stage.objective`."""
         x = self.signals(batch)
-        x_hat, _, losses = self.model(x)
-        return self.terms(x, x_hat, losses, self.step_or(self.terms.commitment_warmup))
+        output = self.model(x)
+        return self.terms(
+            x, output.x_hat, output.losses, self.step_or(self.terms.commitment_warmup)
+        )
 
     def after_step(self) -> None:
         """The codebook's own update: EMA, k-means start, resets of dead codewords."""

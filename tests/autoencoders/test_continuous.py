@@ -7,10 +7,13 @@ import torch
 
 from small_autoencoders import assemble
 from smalti.artifacts import describe, load_model, save_model
+from smalti.autoencoders import ContinuousAutoencoder
 from smalti.autoencoders.paths import line
 from smalti.errors import InputError
+from smalti.generation.traversal import traverse
 from smalti.losses.likelihoods import Categorical, Gaussian, LogisticMixture
 from smalti.modalities.image import Image
+from smalti.priors import GaussianPrior
 from smalti.signals import Signal
 from wave_signal import Wave
 
@@ -19,6 +22,11 @@ SIGNALS = [
     Image(3, (17, 23)),
     Wave(2, (101,)),
 ]
+
+
+def prior_of(model: ContinuousAutoencoder) -> GaussianPrior:
+    """What new latents are drawn from."""
+    return GaussianPrior.of(*model.latent_distribution)
 
 
 def signals(signal: Signal, n: int) -> torch.Tensor:
@@ -33,9 +41,10 @@ def test_shapes(signal, variational):
     z = model.encode(x)
     assert z.shape == (3, 5)
     assert model.decode(z).shape == model(x).x_hat.shape == x.shape
-    assert model.sample(4).shape == (4, *x.shape[1:])
     assert model.interpolate(x[0], x[1], 6).shape == (6, *x.shape[1:])
-    assert model.traverse(x[0], model.order[:2], 7).shape == (2, 7, *x.shape[1:])
+    prior = prior_of(model)
+    assert model.decode(prior.sample(4)).shape == (4, *x.shape[1:])
+    assert traverse(model, prior, x[0], model.order[:2], 7).shape == (2, 7, *x.shape[1:])
 
 
 @pytest.mark.parametrize("variational", [False, True])
@@ -54,7 +63,7 @@ def test_with_a_likelihood_a_plain_autoencoder_pays_in_nats_a_dimension():
     found = model(x)
     nats = -torch.distributions.Normal(found.x_hat, scale).log_prob(x).mean()
     torch.testing.assert_close(found.losses, {"reconstruction": nats})
-    torch.testing.assert_close(model.decode(found.z), found.x_hat.clamp(-1, 1))
+    torch.testing.assert_close(model.decode(found.latents), found.x_hat.clamp(-1, 1))
     assert assemble(SIGNALS[1], variational=False)(x).losses == {}
 
 
@@ -67,7 +76,9 @@ def test_a_saved_model_is_the_same_model(tmp_path, variational):
     x = signals(SIGNALS[0], 2)
     assert torch.equal(loaded.encode(x), model.encode(x))
     assert describe(loaded) == describe(model)
-    a, b = (m.sample(2, torch.Generator().manual_seed(1)) for m in (model, loaded))
+    a, b = (
+        prior_of(m).sample(2, generator=torch.Generator().manual_seed(1)) for m in (model, loaded)
+    )
     assert torch.equal(a, b)
     assert torch.equal(loaded.order, model.order)
 
@@ -94,7 +105,7 @@ def test_a_way_starts_and_ends_with_the_reconstructions(variational):
 def test_a_traversal_changes_one_dimension():
     model = assemble(SIGNALS[0])
     (x,) = signals(SIGNALS[0], 1)
-    rows = model.traverse(x, torch.tensor([3, 0]), 3, reach=2.0)
+    rows = traverse(model, prior_of(model), x, torch.tensor([3, 0]), 3, reach=2.0)
     for row, d in zip(rows, (3, 0), strict=True):
         z = model.encode(x[None]).repeat(3, 1)
         z[:, d] = torch.tensor([-2.0, 0.0, 2.0])
@@ -105,11 +116,11 @@ def test_an_autoencoder_draws_from_the_gaussian_of_its_training_latents():
     model = assemble(SIGNALS[0], dim=2, variational=False)
     mix = torch.tensor([[2.0, 0.0], [1.0, 0.5]])
     model.summarise(torch.randn(50_000, 2) @ mix.T + torch.tensor([3.0, -1.0]), None)
-    z = model.draw(50_000, torch.Generator().manual_seed(0))
+    prior = prior_of(model)
+    z = prior.sample(50_000, generator=torch.Generator().manual_seed(0))
     torch.testing.assert_close(z.mean(0), torch.tensor([3.0, -1.0]), atol=0.05, rtol=0)
     torch.testing.assert_close(torch.cov(z.T), mix @ mix.T, atol=0.1, rtol=0)
-    mean, deviation = model.spread
-    torch.testing.assert_close(deviation, torch.tensor([2.0, 1.25**0.5]), atol=0.05, rtol=0)
+    torch.testing.assert_close(prior.deviation, torch.tensor([2.0, 1.25**0.5]), atol=0.05, rtol=0)
     assert model.order.tolist() == [0, 1]
 
 
@@ -131,7 +142,7 @@ def test_mistakes_are_one_line():
     with pytest.raises(InputError, match=r"have the shape \(B, 5\), got \(2, 6\)"):
         model.decode(torch.zeros(2, 6))
     with pytest.raises(InputError, match="above 0, got -2: 3 is usual"):
-        model.traverse(torch.zeros(1, 28, 28), torch.tensor([0]), 3, reach=-2.0)
+        traverse(model, prior_of(model), torch.zeros(1, 28, 28), torch.tensor([0]), 3, -2.0)
     with pytest.raises(InputError, match="of size 28×28, got 20×28"):
         model.encode(torch.zeros(1, 1, 20, 28))
     with pytest.raises(InputError, match="steps=1"):

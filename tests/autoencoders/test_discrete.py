@@ -79,7 +79,7 @@ def test_a_way_starts_and_ends_with_the_reconstructions():
 
 def test_every_part_gets_a_gradient():
     model = assemble(Image(1, (16, 16)), codebook=GradientCodebook).train()
-    x_hat, _, losses = model(torch.rand(2, 1, 16, 16))
+    x_hat, _, losses, _ = model(torch.rand(2, 1, 16, 16))
     (x_hat.square().mean() + sum(losses.values())).backward()
     without = [name for name, p in model.named_parameters() if p.grad is None or not p.grad.any()]
     assert without == []
@@ -126,7 +126,7 @@ def test_with_a_likelihood_the_reconstruction_costs_nats(signal, likelihood):
     """Those of the decoder's output under the likelihood, a dimension; its mean is shown."""
     model = assemble(signal, likelihood=likelihood)
     x = torch.rand(2, signal.channels, *signal.size) * 2 - 1
-    x_hat, indices, losses = model(x)
+    x_hat, indices, losses, _ = model(x)
     assert x_hat.shape == x.shape
 
     z_q = model.quantizer.decode(indices).movedim(-1, 1)

@@ -87,7 +87,7 @@ def test_under_autocast_the_losses_are_in_float32():
     model = assemble(Image(1, (8, 8)))
     with torch.autocast("cpu", torch.bfloat16):
         found = model(torch.rand(2, 1, 8, 8))
-    assert {found.z.dtype, found.kl.dtype, found.x_hat.dtype} == {torch.float32}
+    assert {found.latents.dtype, found.kl.dtype, found.x_hat.dtype} == {torch.float32}
     assert {loss.dtype for loss in found.losses.values()} == {torch.float32}
 
 

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from smalti.autoencoders import LatentReconstruction
+from smalti.autoencoders import Reconstruction
 from smalti.errors import InputError
 from smalti.losses import L1
 from smalti.training import ContinuousObjective
@@ -15,12 +15,12 @@ from smalti.training import ContinuousObjective
 DIMS = 16
 
 
-def found(kl: torch.Tensor | None) -> LatentReconstruction:
+def found(kl: torch.Tensor | None) -> Reconstruction:
     x_hat = torch.full((2, 1, 4, 4), 3.0)
     if kl is None:
-        return LatentReconstruction(x_hat, torch.zeros(2, 3), {}, None)
+        return Reconstruction(x_hat, torch.zeros(2, 3), {}, None)
     losses = {"reconstruction": torch.tensor(5.0), "kl": kl.sum() / DIMS}
-    return LatentReconstruction(x_hat, torch.zeros(2, 3), losses, kl)
+    return Reconstruction(x_hat, torch.zeros(2, 3), losses, kl)
 
 
 def test_beta_rises_over_the_warmup():

@@ -1,0 +1,163 @@
+"""Autoencoders: signals to latents and back.
+
+    latents = encoder(x)        x_hat = decoder(latents)
+
+All are used alike. What tells them apart is what their latents are, which `layout` says: integers
+that lie in grids, which a tokenizer has, or, where there is no layout, one vector of real numbers
+per signal. With a likelihood the decoder gives h, which makes a distribution of the signal:
+p(x | latents) = likelihood(h), x_hat = E[x | h].
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any, NamedTuple
+
+from torch import Tensor, nn
+
+from smalti.artifacts import Pretrained
+from smalti.autoencoders.inputs import as_batch, as_pair
+from smalti.errors import InputError
+from smalti.layout import Layout
+from smalti.losses.likelihoods import Likelihood
+from smalti.signals import Signal
+
+__all__ = ["Autoencoder", "Reconstruction"]
+
+
+class Reconstruction(NamedTuple):
+    """The output of a forward pass.
+
+    Attributes:
+        x_hat: (B, C, *size), the reconstruction. Where a mask is False it is x itself.
+        latents: What was decoded: indices (B, *shape), int64, of a hierarchy a tuple of them,
+            coarse to fine, with -1 where a mask or a dropped level left them out; or vectors
+            (B, D).
+        losses: Unweighted scalars, such as "commitment" or "kl"; with a likelihood also
+            "reconstruction", −log p(x | latents) in nats per dimension.
+        kl: (D,), nats that each latent dimension holds, the mean over the batch; `None` where
+            latents have no distribution.
+    """
+
+    x_hat: Tensor
+    latents: Any
+    losses: dict[str, Tensor]
+    kl: Tensor | None = None
+
+
+class Autoencoder(nn.Module, Pretrained, ABC):
+    """Abstract autoencoder: encodes signals to latents and decodes them.
+
+    Attributes:
+        signal: What it is trained on. `encode` checks its input against it.
+        downsampling: Signal positions per position of the coarsest grid, along each dimension.
+        likelihood: p(x | h) of the decoder's output h, if it has one.
+    """
+
+    signal: Signal
+    downsampling: int
+    likelihood: Likelihood | None
+
+    @property
+    @abstractmethod
+    def layout(self) -> Layout | None:
+        """Returns how the tokens of one signal lie; `None` where latents are real numbers."""
+
+    @abstractmethod
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Reconstruction:
+        """Reconstructs x (B, C, *size), with gradients and losses.
+
+        Arguments:
+            x: A batch of signals.
+            mask: (B, *size) bool, False where x is padding that no signal has: no index, no
+                statistic and no loss comes of it.
+
+        Raises:
+            InputError: If the mask is of another shape, or the model takes signals as a whole.
+        """
+
+    @abstractmethod
+    def encode(self, x: Any) -> Any:
+        """Encodes signals x (B, C, *size) to latents.
+
+        Raises:
+            InputError: If x is not a batch of the signal that the model was trained on.
+        """
+
+    @abstractmethod
+    def decode(self, latents: Any, size: tuple[int, ...] | None = None) -> Tensor:
+        """Decodes latents to signals (B, C, *size), clipped to the signal's range.
+
+        Arguments:
+            latents: As `encode` gives them.
+            size: What to crop to. Default: the signal's own size where the latents are of that
+                size, else the whole.
+
+        Raises:
+            InputError: If the latents do not fit, or the result is not finite.
+        """
+
+    @abstractmethod
+    def update(self) -> None:
+        """Has what learns without gradients learn, once after each step of the optimizer."""
+
+    @abstractmethod
+    def interpolate(self, x_a: Any, x_b: Any, steps: int) -> Tensor:
+        """Decodes points on the straight line between the encoder outputs of two signals.
+
+        Arguments:
+            x_a: (C, *size).
+            x_b: (C, *size).
+            steps: Signals on the way, both ends included.
+
+        Returns:
+            (steps, C, *size): from the reconstruction of x_a to that of x_b.
+
+        Raises:
+            InputError: If the two are not signals that the model was trained on.
+        """
+
+    @abstractmethod
+    def nll(self, x: Tensor, latents: Any = None) -> Tensor:
+        """Computes −log p(x | latents) in nats, summed over the dimensions of each signal, (B,).
+
+        Arguments:
+            x: (B, C, *size).
+            latents: Those of x, where they are known already; of a hierarchy as one row.
+
+        Raises:
+            InputError: If the model has no likelihood, or x is not a batch of its signal.
+        """
+
+    def as_batch(self, x: Any) -> Tensor:
+        """Moves a batch of signals to the device and the type of the weights.
+
+        Arguments:
+            x: (B, C, *size), of any floating-point type: a tensor, an array or nested lists.
+
+        Raises:
+            InputError: If it is no batch of the signal that the model was trained on.
+        """
+        return as_batch(x, self.signal, self)
+
+    def as_pair(self, x_a: Any, x_b: Any) -> Tensor:
+        """Stacks two signals (C, *size) to one batch of two; see `as_batch`."""
+        return as_pair(x_a, x_b, self.signal, self)
+
+    def needed_likelihood(self) -> Likelihood:
+        """Returns the likelihood.
+
+        Raises:
+            InputError: If there is none.
+        """
+        if self.likelihood is None:
+            raise InputError(
+                f"The {self.noun} has no likelihood, so that its reconstructions cost no nats: "
+                f"train it with one, e.g. Categorical."
+            )
+        return self.likelihood
+
+    @property
+    def noun(self) -> str:
+        """Returns what a user calls it."""
+        return "autoencoder" if self.layout is None else "tokenizer"

@@ -1,0 +1,50 @@
+"""Masks over signals: which positions of a batch hold a signal, and which are padding.
+
+Signals of different lengths share a batch when the shorter ones are padded. A mask (B, *size) is
+True where a signal is. A position of a grid counts where any of its signal positions does.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from smalti.errors import InputError
+
+__all__ = ["check_mask", "keep_padding", "mask_of_grid"]
+
+
+def check_mask(mask: Tensor, x: Tensor) -> None:
+    """Raises `InputError` unless a mask is bool and of the size of x (B, C, *size)."""
+    wanted = (len(x), *x.shape[2:])
+    if mask.dtype != torch.bool or tuple(mask.shape) != wanted:
+        raise InputError(
+            f"The mask must be bool of the shape {wanted}, got {mask.dtype} of the shape "
+            f"{tuple(mask.shape)}: True marks where the signals are."
+        )
+
+
+def mask_of_grid(mask: Tensor, downsampling: int, multiple: int | None = None) -> Tensor:
+    """Maps a mask (B, *size) to (B, *grid): True where any position of a patch is.
+
+    Arguments:
+        mask: Of the signals.
+        downsampling: Signal positions per position of the grid, along each dimension.
+        multiple: What signals are padded to a multiple of; the downsampling if not given. What is
+            padded counts where the edge that it continues does.
+
+    Example:
+        >>> mask_of_grid(torch.tensor([[True, True, True, False, False]]), 2)
+        tensor([[ True,  True, False]])
+    """
+    for dim in range(1, mask.ndim):
+        missing = -mask.shape[dim] % (multiple or downsampling)
+        edge = mask.narrow(dim, mask.shape[dim] - 1, 1)
+        mask = torch.cat([mask, edge.repeat_interleave(missing, dim)], dim)
+        mask = mask.unflatten(dim, (-1, downsampling)).any(dim + 1)
+    return mask
+
+
+def keep_padding(x_hat: Tensor, x: Tensor, mask: Tensor) -> Tensor:
+    """Returns x_hat where the mask is True, else x: a loss between the two is nothing there."""
+    return torch.where(mask[:, None], x_hat, x.to(x_hat.dtype))

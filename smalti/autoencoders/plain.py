@@ -1,0 +1,94 @@
+"""The plain autoencoder, which only has to reconstruct.
+
+    z = encoder(x)        x_hat = decoder(z)        loss: between x_hat and x
+
+It learns nothing about how its latents are distributed, so nothing can be drawn from it as it is.
+What stands in is the Gaussian of the mean and covariance that the latents of training data had
+(ex-post density estimation).
+
+References:
+    Reducing the Dimensionality of Data with Neural Networks, G. E. Hinton and R. R. Salakhutdinov,
+    2006.
+    From Variational to Deterministic Autoencoders, P. Ghosh et al., 2019, arXiv 1903.12436, on
+    drawing from an autoencoder.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from smalti.arguments import check_result
+from smalti.artifacts import registered
+from smalti.autoencoders.base import Reconstruction
+from smalti.autoencoders.continuous import ContinuousAutoencoder
+from smalti.losses.likelihoods import Likelihood
+from smalti.signals import Signal
+
+__all__ = ["PlainAutoencoder"]
+
+
+@registered
+class PlainAutoencoder(ContinuousAutoencoder):
+    """An encoder and a decoder, whose one loss is that of the reconstruction.
+
+    Arguments:
+        encoder: (B, C, *size) → (B, D), with the attribute `downsampling`.
+        decoder: (B, D) → (B, C, *size), or with a likelihood (B, likelihood.channels(C), *size),
+            with the attribute `dim` (D).
+        signal: What the model is trained on.
+        likelihood: p(x | h) of the decoder's output h; the output is the signal itself if None.
+
+    Raises:
+        InputError: If the signal has no size.
+
+    Example:
+        >>> from smalti.autoencoders import ConvDecoder, ConvEncoder, VectorDecoder, VectorEncoder
+        >>> from smalti.modalities.image import Image
+        >>> grid = (7, 7)
+        >>> model = PlainAutoencoder(
+        ...     VectorEncoder(ConvEncoder(1, 4, hidden=8), grid, 16),
+        ...     VectorDecoder(ConvDecoder(1, 4, hidden=8), grid, 16),
+        ...     Image(channels=1, size=(28, 26)),
+        ... ).eval()
+        >>> z = model.encode(torch.zeros(2, 1, 28, 26))
+        >>> z.shape, model.decode(z).shape
+        (torch.Size([2, 16]), torch.Size([2, 1, 28, 26]))
+    """
+
+    def __init__(
+        self,
+        encoder: nn.Module,
+        decoder: nn.Module,
+        signal: Signal,
+        likelihood: Likelihood | None = None,
+    ) -> None:
+        super().__init__(encoder, decoder, signal)
+        self.likelihood = likelihood
+
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Reconstruction:
+        """See `Autoencoder.forward`; it has losses with a likelihood alone."""
+        self._refuse(mask)
+        z = self._encoded(x)
+        h = self._decoded(z)
+        if self.likelihood is None:
+            return Reconstruction(h, z, {})
+        nll, x_hat = self.likelihood(h, x)
+        return Reconstruction(x_hat, z, {"reconstruction": nll.mean() / x[0].numel()})
+
+    @torch.no_grad()
+    def encode(self, x: Any) -> Tensor:
+        """See `Autoencoder.encode`: latents are (B, D)."""
+        return check_result(self._encoded(self.as_batch(x)), "The encoder")
+
+    @property
+    def latent_distribution(self) -> tuple[Tensor, Tensor]:
+        """Returns `latent_mean` and `latent_covariance`: as the latents of training data lie."""
+        return self.latent_mean, self.latent_covariance
+
+    @property
+    def order(self) -> Tensor:
+        """Returns the latent dimensions, the one that varies most first."""
+        return self.latent_covariance.diagonal().argsort(descending=True)

@@ -1,0 +1,135 @@
+"""The Gaussian over latent vectors of real numbers.
+
+    p(z) = N(mean, covariance)
+
+It is what new latents of a continuous autoencoder are drawn from: N(0, I) of a VAE, which was
+trained towards it, and that of the latents of training data of a plain autoencoder. A draw is
+
+    z = mean + temperature · V √Λ ε,        covariance = V Λ Vᵀ,   ε ~ N(0, I)
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Self
+
+import torch
+from torch import Tensor, nn
+
+from smalti.arguments import a_generator, a_number, a_whole_number, as_floats, check_result
+from smalti.artifacts import Pretrained, registered
+from smalti.errors import InputError
+from smalti.nn.precision import KeepsFloat32
+
+__all__ = ["GaussianPrior"]
+
+
+@registered
+class GaussianPrior(KeepsFloat32, nn.Module, Pretrained):
+    """N(mean, covariance) over latents (B, D); N(0, I) until it is told otherwise.
+
+    Arguments:
+        dim: D.
+
+    Attributes:
+        mean: (D,).
+        covariance: (D, D).
+        condition: None: it takes no condition.
+
+    Example:
+        >>> GaussianPrior(3).sample(2, generator=torch.Generator().manual_seed(0)).shape
+        torch.Size([2, 3])
+        >>> GaussianPrior(2).log_prob(torch.zeros(1, 2)).exp() * 2 * math.pi
+        tensor([1.0000])
+    """
+
+    in_float32 = ("mean", "covariance")
+    mean: Tensor
+    covariance: Tensor
+    condition = None
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.dim = a_whole_number(dim, "The dim of a Gaussian", 1)
+        self.register_buffer("mean", torch.zeros(dim))
+        self.register_buffer("covariance", torch.eye(dim))
+
+    @classmethod
+    def of(cls, mean: Tensor, covariance: Tensor) -> Self:
+        """Returns the Gaussian of a mean (D,) and a covariance (D, D)."""
+        made = cls(len(mean)).to(mean.device)
+        made.mean.copy_(mean)
+        made.covariance.copy_(covariance)
+        return made.eval()
+
+    @property
+    def deviation(self) -> Tensor:
+        """Returns (D,), the standard deviation of each dimension."""
+        return self.covariance.diagonal().sqrt()
+
+    def loss(self, latents: Tensor, context: None = None, mask: None = None) -> Tensor:
+        """Computes −log p(z) in nats per dimension, a scalar: the mean over latents (B, D)."""
+        return -self.log_prob(latents, context).sum() / max(latents.numel(), 1)
+
+    def log_prob(self, latents: Tensor, context: None = None) -> Tensor:
+        """Computes log p(z) of latents (B, D) in nats, (B,).
+
+        Raises:
+            InputError: If they have another shape, a context is given, or the covariance has no
+                inverse.
+        """
+        self._refuse(context)
+        z = as_floats(latents, "Latents").to(self.mean)
+        if z.ndim != 2 or z.shape[1] != self.dim:
+            raise InputError(
+                f"Latents have the shape (B, {self.dim}), got {tuple(z.shape)}: give one vector "
+                f"per signal."
+            )
+        factor, info = torch.linalg.cholesky_ex(self.covariance)
+        if int(info):
+            raise InputError(
+                "The latents of training data lie in fewer dimensions than they have, so that "
+                "they have no density: train the autoencoder with fewer dimensions."
+            )
+        standard = torch.linalg.solve_triangular(factor, (z - self.mean).T, upper=False)
+        volume = factor.diagonal().log().sum() + self.dim / 2 * math.log(2 * math.pi)
+        return -standard.square().sum(0) / 2 - volume
+
+    def sample(
+        self,
+        n: int,
+        context: None = None,
+        *,
+        temperature: float = 1.0,
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
+        """Draws n latents (n, D).
+
+        Arguments:
+            n: How many.
+            context: None.
+            temperature: Scale of how far latents lie from the mean: below 1 for likelier, above 1
+                for more varied ones.
+            generator: On the CPU; torch's global one if there is none.
+
+        Raises:
+            InputError: If n or the temperature is out of range, or the covariance is not finite.
+        """
+        self._refuse(context)
+        n = a_whole_number(n, "The number of samples", 0)
+        temperature = a_number(temperature, "The temperature", "try 0.8")
+        if not 0 <= temperature < math.inf:
+            raise InputError(
+                f"The temperature is at least 0 and finite, got {temperature}: try 0.8."
+            )
+        noise = torch.randn(n, self.dim, generator=a_generator(generator)).to(self.mean)
+        covariance = check_result(self.covariance, "The spread of the latents")
+        if not torch.equal(covariance, torch.eye(self.dim).to(covariance)):
+            values, vectors = torch.linalg.eigh(covariance)
+            noise = noise * values.clamp_min(0).sqrt() @ vectors.T
+        z = self.mean + noise
+        return self.mean + temperature * (z - self.mean)
+
+    def _refuse(self, context: object) -> None:
+        if context is not None:
+            raise InputError("A continuous model knows no conditions, got a context: leave it out.")
