@@ -98,6 +98,7 @@ def models():
     coarse = make("PixelCNN", 16, (2, 2), hidden=8, layers=2)
     finer = make("PixelCNN", 16, (4, 4), above, hidden=8, layers=2)
     found += [
+        make("GaussianPrior", 6),
         make("Cascade", [coarse, finer]),
         make("PixelCNN", 16, (3, 2), make("TimeOfDay"), hidden=8, layers=2),
         make("DepthPixelCNN", (16, 16), (3, 2, 2), hidden=8, layers=2),
