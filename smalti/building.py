@@ -6,6 +6,8 @@ for the priors, on the tokenizer. Continuous autoencoders are built in `smalti.c
 
 from __future__ import annotations
 
+import copy
+
 from smalti.autoencoders import (
     ConvDecoder,
     ConvEncoder,
@@ -70,7 +72,8 @@ def build_prior(recipe: PriorRecipe, tokenizer: Tokenizer, splits: Splits, level
     """
     layout = tokenizer.layout
     sizes = [of_level[0] for of_level in layout.codebook_sizes]
-    condition: Condition | None = splits.condition if recipe.conditional else None
+    # Its own, which it puts in training and evaluation mode with the rest of it.
+    condition: Condition | None = copy.deepcopy(splits.condition) if recipe.conditional else None
     if level:
         condition = CoarseTokens(sizes[:level], layout.shapes[:level], condition)
     try:

@@ -21,7 +21,6 @@ from torch import Tensor, nn
 from smalti import continuous
 from smalti.autoencoders import Tokenizer
 from smalti.building import build_objective, build_prior, build_tokenizer, level_config
-from smalti.conditions import CoarseTokens
 from smalti.counting import counted
 from smalti.data import Splits
 from smalti.errors import InputError
@@ -94,8 +93,6 @@ def context_of_one(prior: Prior) -> Tensor | None:
     condition = prior.condition
     if condition is None:
         return None
-    if isinstance(condition, CoarseTokens):
-        return torch.zeros(1, *condition.shape, dtype=condition.dtype)
     return condition.draw(1, torch.Generator().manual_seed(0))
 
 

@@ -106,6 +106,9 @@ def models():
         make("Histogram", 16, (3, 2), label),
         make("Uniform", 16, (3, 2)),
     ]
+    optional = make("OptionalCondition", make("Label", ["a", "b"]), 0.1)
+    both = make("Conditions", [optional, make("TimeOfDay")])
+    found.insert(-2, make("PixelCNN", 16, (3, 2), both, hidden=8, layers=2))
     found[-2].fit(torch.randint(16, (5, 3, 2)), torch.tensor([0, 1, 1, 0, 1]))
     return found
 
@@ -234,7 +237,7 @@ def numbers(cls):
 def standing():
     """The config of a model for each class, and where the class stands in it."""
     found = {}
-    for config in map(describe, models()):
+    for config in map(describe, [*models(), make("Layout", ((2, 2),), ((16,),))]):
         for path in [(), *places(config)]:
             inner = reduce(getitem, path, config)
             if isinstance(inner, dict) and "class" in inner:

@@ -54,7 +54,7 @@ def test_each_level_has_its_tokens_and_its_prior(run, model):
     assert [tuple(grid.shape) for grid in cached.levels] == [(48, 2, 2), (48, 4, 4)]
     assert isinstance(model.prior, Cascade)
     top, bottom = model.prior.levels
-    assert bottom.condition == CoarseTokens([16], [(2, 2)], top.condition)
+    assert bottom.condition.equals(CoarseTokens([16], [(2, 2)], top.condition))
     assert list(Run(run).curves()) == ["tokenizer", "prior-0", "prior-1"]
 
 

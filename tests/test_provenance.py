@@ -92,7 +92,7 @@ def images(examples) -> torch.Tensor:
 
 
 def same(a: Splits, b: Splits) -> bool:
-    return a.condition == b.condition and all(
+    return a.condition.equals(b.condition) and all(
         torch.equal(images(x), images(y)) and torch.equal(x.conditions, y.conditions)
         for x, y in zip(a[:3], b[:3], strict=True)
     )
@@ -255,7 +255,7 @@ def test_numbers_of_test_images_stay_those_of_the_same_images(made):
     add(made)
     assert torch.equal(images(examples_of(made.run, "test")), before)
     shutil.rmtree(made.data / "a")
-    with pytest.raises(InputError, match="of the .* test images of .* are missing"):
+    with pytest.raises(InputError, match="of .* test images of .* are missing"):
         examples_of(made.run, "test")
 
 

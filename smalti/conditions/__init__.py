@@ -1,8 +1,20 @@
 """Conditions: what the samples of a prior are asked to be."""
 
+from smalti.conditions.base import Condition, Context, ContextSizes, IndexGrid
 from smalti.conditions.coarse_tokens import CoarseTokens
-from smalti.conditions.condition import Condition
 from smalti.conditions.label import Label
+from smalti.conditions.optional import OptionalCondition
+from smalti.conditions.several import Conditions
 from smalti.conditions.time_of_day import TimeOfDay
 
-__all__ = ["Condition", "CoarseTokens", "Label", "TimeOfDay"]
+__all__ = [
+    "CoarseTokens",
+    "Condition",
+    "Conditions",
+    "Context",
+    "ContextSizes",
+    "IndexGrid",
+    "Label",
+    "OptionalCondition",
+    "TimeOfDay",
+]

@@ -5,15 +5,13 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from smalti.artifacts import registered
-from smalti.conditions.condition import Condition, check_shape
+from smalti.conditions.base import Condition, Context, ContextSizes, check_name, check_shape
 from smalti.counting import counted
 from smalti.errors import InputError
 from smalti.spelling import as_text, label_name, listed, readable
@@ -22,9 +20,8 @@ __all__ = ["Label"]
 
 
 @registered
-@dataclass(frozen=True)
 class Label(Condition):
-    """One of K classes; a value is an integer in [0, K).
+    """One of K classes; a value is an integer in [0, K), its context vector the one-hot one.
 
     Text stands for the name that it is, in whatever way its accents are stored, or else in another
     case; or else for the number of a label, unless that label's name or all names are numbers
@@ -32,40 +29,57 @@ class Label(Condition):
 
     Arguments:
         names: The K names, all different.
+        name: The word for it, where there are several kinds of label.
 
     Raises:
-        InputError: If there are no names, or a name comes twice.
+        InputError: If there are no names, a name comes twice, or `name` cannot be an option.
 
     Example:
         >>> label = Label(["cat", "dog"])
         >>> label.parse("dog"), label.parse("0"), label.format(1)
         (1, 0, 'dog')
-        >>> label(torch.tensor([1, 0]))
+        >>> label(torch.tensor([1, 0])).vector
         tensor([[0., 1.],
                 [1., 0.]])
     """
 
-    names: Sequence[str]
+    dtype = torch.int64
 
-    name: ClassVar[str] = "label"
-    dtype: ClassVar[torch.dtype] = torch.int64
-
-    def __post_init__(self) -> None:
-        names = tuple(as_text(str(name)) for name in self.names)
-        if not names or len(set(names)) < len(names):
+    def __init__(self, names: Sequence[str], name: str = "label") -> None:
+        super().__init__()
+        self.names = tuple(as_text(str(each)) for each in names)
+        if not self.names or len(set(self.names)) < len(self.names):
             raise InputError(
                 f"Labels need at least one name and no name twice, got "
-                f"{counted(len(names), 'name')} of which {len(set(names))} differ: rename them."
+                f"{counted(len(self.names), 'name')} of which {len(set(self.names))} differ: "
+                f"rename them."
             )
-        object.__setattr__(self, "names", names)
+        self.name = check_name(name)
+
+    @property
+    def dim(self) -> int:
+        """K."""
+        return len(self.names)
 
     @property
     def shape(self) -> tuple[int, ...]:
         return ()
 
     @property
-    def dim(self) -> int:
-        return len(self.names)
+    def sizes(self) -> ContextSizes:
+        return ContextSizes(vector=self.dim)
+
+    @property
+    def null(self) -> Tensor:
+        return torch.tensor(-1)
+
+    @property
+    def optional(self) -> bool:
+        return False
+
+    @property
+    def help(self) -> str:
+        return f"one of {listed(self.names, 5)}; by name or number"
 
     def parse(self, text: str) -> int:
         text = label_name(text)
@@ -106,8 +120,19 @@ class Label(Condition):
     def draw(self, n: int, generator: torch.Generator | None = None) -> Tensor:
         return torch.randint(self.dim, (n,), generator=generator)
 
-    def __call__(self, values: Tensor) -> Tensor:
-        return F.one_hot(values.long(), self.dim).float()
+    def distance(self, values: Tensor, others: Tensor) -> Tensor:
+        return torch.where(values == others, 0.0, torch.inf)
+
+    def matches(self, asked: Tensor, got: Tensor) -> Tensor:
+        return asked == got
+
+    def without(self, values: Tensor) -> Tensor:
+        return values
+
+    def forward(self, values: Tensor) -> Context:
+        values = values.long()
+        one_hot = F.one_hot(values.clamp(min=0), self.dim).float()
+        return Context(vector=one_hot * (values >= 0)[:, None])
 
     def _some(self, text: str) -> str:
         """Names to offer to who typed `text`: the closest, else the first few."""

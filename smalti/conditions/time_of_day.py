@@ -1,49 +1,82 @@
-"""Times of day, on the 12-hour dial."""
+"""Times of day, on the 12-hour dial.
+
+A time t, in minutes, is told to networks by cos jθ and sin jθ for the first harmonics j of both
+hands' angles, θ_hour = 2π t / 720 and θ_minute = 2π t / 60. So 11:59 lies beside 12:00, as it does
+on the dial, and times a few minutes apart are told apart as well as hours are.
+"""
 
 from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from smalti.artifacts import registered
-from smalti.conditions.condition import Condition, check_shape
+from smalti.conditions.base import Condition, Context, ContextSizes, check_name, check_shape
 from smalti.errors import InputError
 
 __all__ = ["TimeOfDay"]
 
 
 @registered
-@dataclass(frozen=True)
 class TimeOfDay(Condition):
     """A time on the 12-hour dial; a value is in minutes, in [0, 720).
+
+    What is at most 5 minutes off shows the time that was asked for.
+
+    Arguments:
+        name: The word for it, where there are several times.
+
+    Raises:
+        InputError: If `name` cannot be an option.
 
     Example:
         >>> time = TimeOfDay()
         >>> time.parse("10:10"), time.parse("22:10"), time.format(610), time.format(0)
         (610, 610, '10:10', '12:00')
-        >>> time(torch.tensor([0.0, 180.0])).shape
+        >>> time(torch.tensor([0.0, 180.0])).vector.shape
         torch.Size([2, 64])
     """
 
-    name: ClassVar[str] = "time"
-    dtype: ClassVar[torch.dtype] = torch.float32
+    dtype = torch.float32
 
     dial: ClassVar[int] = 720  # minutes once around for the hour hand
     hour: ClassVar[int] = 60  # minutes once around for the minute hand
     harmonics: ClassVar[int] = 16
+
+    tolerance: ClassVar[float] = 5.0  # minutes
+
+    def __init__(self, name: str = "time") -> None:
+        super().__init__()
+        self.name = check_name(name)
+
+    @property
+    def dim(self) -> int:
+        """The number of features of a time."""
+        return 2 * 2 * self.harmonics
 
     @property
     def shape(self) -> tuple[int, ...]:
         return ()
 
     @property
-    def dim(self) -> int:
-        return 2 * 2 * self.harmonics
+    def sizes(self) -> ContextSizes:
+        return ContextSizes(vector=self.dim)
+
+    @property
+    def null(self) -> Tensor:
+        return torch.tensor(-1.0)
+
+    @property
+    def optional(self) -> bool:
+        return False
+
+    @property
+    def help(self) -> str:
+        return "hours and minutes, e.g. 10:10"
 
     def parse(self, text: str) -> int:
         match = re.fullmatch(r"([0-9]{1,2}):([0-9]{2})", text.strip())
@@ -61,6 +94,8 @@ class TimeOfDay(Condition):
 
     def check(self, values: Tensor) -> None:
         check_shape("Times", values)
+        if values.dtype == torch.bool:
+            raise InputError("Times are minutes, got bool: convert them to float32.")
         wrong = values[~((values >= 0) & (values < self.dial))]  # so that NaN is wrong too
         if len(wrong):
             raise InputError(
@@ -71,8 +106,19 @@ class TimeOfDay(Condition):
     def draw(self, n: int, generator: torch.Generator | None = None) -> Tensor:
         return torch.randint(self.dial, (n,), generator=generator).to(self.dtype)
 
-    def __call__(self, values: Tensor) -> Tensor:
+    def distance(self, values: Tensor, others: Tensor) -> Tensor:
+        apart = (values - others).abs()
+        return torch.minimum(apart, self.dial - apart)
+
+    def matches(self, asked: Tensor, got: Tensor) -> Tensor:
+        return self.distance(asked, got) <= self.tolerance
+
+    def without(self, values: Tensor) -> Tensor:
+        return values
+
+    def forward(self, values: Tensor) -> Context:
         turns = values.double()[:, None] / values.new_tensor([self.dial, self.hour]).double()
         j = torch.arange(1, self.harmonics + 1, device=values.device)
         theta = (2 * math.pi * turns[:, :, None] * j).flatten(1)  # (B, hands · harmonics)
-        return torch.cat([theta.cos(), theta.sin()], dim=1).float()
+        features = torch.cat([theta.cos(), theta.sin()], dim=1).float()
+        return Context(vector=features * (values >= 0)[:, None])

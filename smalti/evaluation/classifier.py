@@ -99,7 +99,7 @@ def train_classifier(
     Raises:
         InputError: If its weights do not stay finite.
     """
-    assert splits.condition is not None
+    assert isinstance(splits.condition, Label)
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)  # all that is drawn is drawn on the CPU
         classifier = Classifier(splits.signal.channels, splits.condition.dim).to(device).train()

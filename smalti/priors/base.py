@@ -8,8 +8,9 @@ there is to know about the grids. It sees integers and a codebook size, never an
     log_prob  log p(q | context), where it can be computed
     sample    q ~ p(q | context), or q ~ p(q | known indices, context)
 
-The context of a grid is a raw value of the prior's condition: a label, a time, or the grids above
-it in a hierarchy, as one row of numbers. The prior asks its condition for features.
+The context of a grid is given as a raw value of the prior's condition: a label, a time, or the
+grids above it in a hierarchy, as one row of numbers. The condition is a module of the prior, and
+makes of values the vectors and grids that its network is conditioned on.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from torch import Tensor, nn
 
 from smalti.arguments import a_whole_number, as_integers, as_tensor
 from smalti.artifacts import Pretrained
-from smalti.conditions import Condition
+from smalti.conditions import Condition, Context
 from smalti.errors import InputError
 from smalti.priors.sampling import SamplingConfig
 
@@ -76,6 +77,10 @@ class Prior(nn.Module, Pretrained, ABC):
         self.codebook_size = codebook_size
         self.grid = tuple(grid)
         self.condition = condition
+
+    def context_of(self, values: Tensor | None) -> Context:
+        """Returns what the network is conditioned on, of values (B, *shape) of the condition."""
+        return Context() if self.condition is None else self.condition(values)
 
     @property
     def positions(self) -> int:

@@ -130,10 +130,11 @@ def _check(level: int, prior: TractablePrior, above: Sequence[TractablePrior]) -
     grids = tuple(coarser.grid for coarser in above)
     sizes = tuple(coarser.codebook_size for coarser in above)
     condition = prior.condition
+    base = condition.base_condition if isinstance(condition, CoarseTokens) else None
     if (
         not isinstance(condition, CoarseTokens)
         or (condition.grids, condition.codebook_sizes) != (grids, sizes)
-        or condition.base_condition not in (None, above[0].condition)
+        or not (base is None or base.equals(above[0].condition))
     ):
         raise InputError(
             f"The prior of level {level} is conditioned on {condition}: give it CoarseTokens of "

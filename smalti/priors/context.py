@@ -1,11 +1,12 @@
 """The context map of a prior: features of its condition at each position, (B, C, H, W).
 
-Of a label or a time c, it is m(c, ij): for a clock, whether a hand at this angle passes here. m is
-a small network of features of the condition and features of the position, whose first layer
-multiplies the two: a hand's direction times a position is the distance along the hand, which a sum
-could not give. Without a condition the same path gives a learned sense of place.
+Of a vector c, such as that of a label or a time, it is m(c, ij): for a clock, whether a hand at
+this angle passes here. m is a small network of features of the condition and features of the
+position, whose first layer multiplies the two: a hand's direction times a position is the distance
+along the hand, which a sum could not give. Without a condition the same path gives a learned sense
+of place.
 
-Of grids g_1 … g_L above, in a hierarchy, it is
+Of a context that has grids g_1 … g_L as well, those above in a hierarchy, it is
 
     s_ij = m(c, ij) + Σ_l u_l(g_l)_ij
 
@@ -29,7 +30,8 @@ from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from smalti.conditions import CoarseTokens, Condition
+from smalti.conditions import Condition, Context, ContextSizes
+from smalti.errors import InputError
 from smalti.nn.blocks import ResidualStack
 from smalti.nn.embeddings import DepthEmbedding
 
@@ -41,83 +43,91 @@ BLOCKS = 2  # residual blocks over a grid above: they see two positions around
 def context_map(
     shape: tuple[int, int], condition: Condition | None, channels: int
 ) -> ContextMap | GridsContextMap:
-    """Builds the module that maps values of a condition to (B, C, H, W); None to (1, C, H, W).
+    """Builds the module that maps a context to (B, C, H, W), and an empty one to (1, C, H, W).
 
     Arguments:
         shape: (H, W).
-        condition: What kind of value, if any.
+        condition: What gives the context, if anything.
         channels: C.
 
+    Raises:
+        InputError: If it gives a sequence, of which this makes no map.
+
     Example:
+        >>> from smalti.conditions import CoarseTokens
         >>> above = CoarseTokens([16], [(2, 2)])
-        >>> context_map((4, 4), above, 8)(above.draw(3)).shape
+        >>> context_map((4, 4), above, 8)(above(above.draw(3))).shape
         torch.Size([3, 8, 4, 4])
     """
-    if isinstance(condition, CoarseTokens):
-        return GridsContextMap(shape, condition, channels)
-    return ContextMap(shape, condition, channels)
+    sizes = ContextSizes() if condition is None else condition.sizes
+    if sizes.sequence:
+        assert condition is not None
+        raise InputError(
+            f"A convolutional prior takes vectors and grids, got the sequence of a "
+            f"{condition.name}: choose a prior with attention to sequences."
+        )
+    if sizes.map:
+        return GridsContextMap(shape, sizes, channels)
+    return ContextMap(shape, sizes.vector, channels)
 
 
 class ContextMap(nn.Module):
-    """Maps values of a condition to features m(c, ij) of each position of the grid.
+    """Maps a vector c to features m(c, ij) of each position of the grid.
 
     Arguments:
         shape: (H, W).
-        condition: What kind of value, if any.
+        features: V, of the vector; 0 where there is none.
         channels: C.
     """
 
     coordinates: Tensor
 
-    def __init__(self, shape: tuple[int, int], condition: Condition | None, channels: int) -> None:
+    def __init__(self, shape: tuple[int, int], features: int, channels: int) -> None:
         super().__init__()
-        self.condition = condition
         self.register_buffer("coordinates", _coordinates(shape), persistent=False)
         width = 2 * channels
-        parts = 1 if condition is None else 2
+        parts = 2 if features else 1
         self.place = nn.Linear(self.coordinates.shape[-1], parts * width)
-        self.value = None if condition is None else nn.Linear(condition.dim, parts * width)
+        self.value = nn.Linear(features, parts * width) if features else None
         self.mlp = nn.Sequential(
             nn.SiLU(), nn.Linear(width, width), nn.SiLU(), nn.Linear(width, channels)
         )
 
-    def forward(self, values: Tensor | None) -> Tensor:
-        """Maps values (B,) of the condition to (B, C, H, W), and None to (1, C, H, W)."""
+    def forward(self, context: Context) -> Tensor:
+        """Maps a context with a vector (B, V) to (B, C, H, W), without one to (1, C, H, W)."""
         place = self.place(self.coordinates)[None]  # (1, H, W, parts · width)
-        if self.condition is None or self.value is None:
+        if self.value is None:
             hidden = place
         else:
-            assert values is not None
-            features = self.condition(values).to(self.coordinates)
-            value = self.value(features)[:, None, None]  # (B, 1, 1, parts · width)
+            assert context.vector is not None
+            value = self.value(context.vector.to(self.coordinates))
+            value = value[:, None, None]  # (B, 1, 1, parts · width)
             (place, factor), (value, other) = place.chunk(2, -1), value.chunk(2, -1)
             hidden = place + value + factor * other
         return self.mlp(hidden).permute(0, 3, 1, 2)
 
 
 class GridsContextMap(nn.Module):
-    """Maps the grids above, and their own condition, to m(c, ij) + Σ_l u_l(g_l)_ij.
+    """Maps a vector and the grids above to m(c, ij) + Σ_l u_l(g_l)_ij.
 
     Arguments:
         shape: (H, W), of the grid below.
-        condition: The grids above.
+        sizes: Of the context.
         channels: C.
     """
 
-    def __init__(self, shape: tuple[int, int], condition: CoarseTokens, channels: int) -> None:
+    def __init__(self, shape: tuple[int, int], sizes: ContextSizes, channels: int) -> None:
         super().__init__()
-        self.condition = condition
-        self.vector = ContextMap(shape, condition.base_condition, channels)
+        self.vector = ContextMap(shape, sizes.vector, channels)
         self.levels = nn.ModuleList(
-            GridMap(size, grid, shape, channels)
-            for size, grid in zip(condition.codebook_sizes, condition.grids, strict=True)
+            GridMap(size, grid, shape, channels) for size, grid in sizes.map
         )
 
-    def forward(self, values: Tensor) -> Tensor:
-        """Maps values (B, *shape) of the condition to (B, C, H, W)."""
-        grids, given = self.condition.unpack(values)
-        s = self.vector(given)
-        for level, grid in zip(self.levels, grids, strict=True):
+    def forward(self, context: Context) -> Tensor:
+        """Maps a context with grids (B, *grid) to (B, C, H, W)."""
+        assert context.map is not None
+        s = self.vector(context)
+        for level, grid in zip(self.levels, context.map, strict=True):
             s = s + level(grid)
         return s
 
@@ -144,8 +154,9 @@ class GridMap(nn.Module):
         self.up = nn.ConvTranspose2d(channels, channels, ratio, stride=ratio)
 
     def forward(self, indices: Tensor) -> Tensor:
-        """Maps indices (B, *grid), int64, to (B, C, H, W)."""
-        e = self.embedding(indices.reshape(-1, *self.above)).sum(-2)
+        """Maps indices (B, *grid), int64, -1 where none is given, to (B, C, H, W)."""
+        indices = indices.reshape(-1, *self.above)
+        e = (self.embedding(indices.clamp(min=0)) * (indices >= 0)[..., None]).sum(-2)
         x = self.up(self.residual(rearrange(e, "b h w c -> b c h w")))
         return (
             x if x.shape[2:] == self.shape else F.interpolate(x, self.shape, mode="nearest-exact")

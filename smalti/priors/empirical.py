@@ -27,11 +27,12 @@ import torch
 from torch import Tensor, nn
 
 from smalti.artifacts import registered
-from smalti.conditions import Condition, Label, TimeOfDay
+from smalti.conditions import Condition
 from smalti.errors import InputError
 from smalti.nn.precision import KeepsFloat32
 from smalti.priors.base import TractablePrior
 from smalti.priors.sampling import SamplingConfig
+from smalti.spelling import readable
 
 __all__ = ["Histogram", "Uniform"]
 
@@ -73,8 +74,9 @@ class Uniform(TractablePrior):
 class Histogram(KeepsFloat32, TractablePrior):
     """The empirical distribution over whole grids, given to it by `fit`.
 
-    With labels, only the grids of the same label count; with times, those at most `minutes` away on
-    the dial, or the nearest where there is none; with grids above, only those below the very same.
+    With a condition, only grids of the same value count, by its distance: with labels, those of the
+    same label; with times, those at most `minutes` away on the dial, or the nearest where there is
+    none; with grids above, only those below the very same.
     Temperature, top-k and top-p act on whole grids. Known indices are completed by the grids that
     agree with all of them.
 
@@ -202,12 +204,11 @@ class Histogram(KeepsFloat32, TractablePrior):
 
     def _unseen(self, value: Tensor) -> str:
         """Says that no grid was seen with a context."""
-        what = "this context"
-        if isinstance(self.condition, Label):
-            what = f"the label {self.condition.format(int(value))!r}"
+        assert self.condition is not None
+        name, text = self.condition.name, readable(self.condition.format(value.tolist()))
         return (
-            f"No grid seen in training has {what}, and a histogram gives those alone: sample "
-            f"labels that were seen, or from a learned prior."
+            f"No grid seen in training has the {name} {text[:80]!r}, and a histogram gives those "
+            f"alone: ask for what was seen, or sample from a learned prior."
         )
 
     def _groups(self, context: Tensor | None, batch: int) -> Iterator[tuple[Tensor, Tensor]]:
@@ -218,11 +219,11 @@ class Histogram(KeepsFloat32, TractablePrior):
         contexts = self.contexts.cpu()
         values, value_of = context.cpu().unique(dim=0, return_inverse=True)
         for number, value in enumerate(values):
-            near = (contexts == value).view(len(contexts), value.numel()).all(1)
-            if isinstance(self.condition, TimeOfDay) and len(contexts):
-                apart = (contexts - value).abs()
-                apart = torch.minimum(apart, self.condition.dial - apart)
-                near = apart <= max(self.minutes, float(apart.min()))
+            near = torch.zeros(0, dtype=torch.bool)
+            if len(contexts):
+                assert self.condition is not None
+                apart = self.condition.distance(contexts, value[None])
+                near = (apart <= max(self.minutes, float(apart.min()))) & apart.isfinite()
             yield (value_of == number).nonzero()[:, 0], near.nonzero()[:, 0]
 
     def _distinct(self) -> _Seen:

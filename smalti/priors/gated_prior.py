@@ -18,6 +18,7 @@ from smalti.nn.embeddings import DepthEmbedding
 from smalti.nn.gated_layers import check_stacks, features, gated_layers
 from smalti.nn.incremental_decoder import GatedStacks, LayerCache, SkipHead, to_hwbc
 from smalti.priors.autoregressive import AutoregressivePrior
+from smalti.priors.base import in_evaluation
 from smalti.priors.context import context_map
 
 __all__ = ["GatedPrior", "rows_and_columns"]
@@ -67,15 +68,17 @@ class GatedPrior(AutoregressivePrior):
     def features(self, indices: Tensor, context: Tensor | None) -> Tensor:
         """Computes features (B, C, H, W) at each position from the indices (B, *grid) before."""
         q = indices.reshape(-1, *self.shape, self.depth)
+        s = self.context_map(self.context_of(context))
         # (B, C, H, W), but with the channels last in memory, where convolutions are fastest.
         e = self.embedding(q).sum(-2).permute(0, 3, 1, 2)
-        return features(e, self.context_map(context), self.layers, self.skip, self.first)
+        return features(e, s, self.layers, self.skip, self.first)
 
     def parts(
         self, batch: int, context: Tensor | None, last: nn.Conv2d
     ) -> tuple[list[LayerCache], SkipHead]:
         """Returns the cached layers and the head, which ends in the 1×1 convolution `last`."""
-        s = to_hwbc(self.context_map(context), batch)
+        view = in_evaluation(self)
+        s = to_hwbc(view.context_map(view.context_of(context)), batch)
         head = SkipHead(s, self.skip, self.first, last)
         return [GatedStacks(self.layers, s, head.outputs)], head
 
@@ -92,7 +95,7 @@ def rows_and_columns(prior: str, grid: Sequence[int]) -> tuple[int, int]:
     """
     if len(grid) > 2:
         raise InputError(
-            f"A {prior} takes grids (H, W) or (T,), got {tuple(grid)}: for several indices a "
+            f"A {prior} takes grids (H, W) or (T,), got {tuple(grid)}: for several indices per "
             f"position take DepthPixelCNN."
         )
     rows, columns = (1, 1, *grid)[-2:]

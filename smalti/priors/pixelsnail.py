@@ -32,6 +32,7 @@ from smalti.nn.incremental_decoder import GatedStacks, LayerCache, SkipHead, to_
 from smalti.nn.kv_cache import AttentionCache
 from smalti.nn.masked import shift_down, shift_right
 from smalti.priors.autoregressive import AutoregressivePrior
+from smalti.priors.base import in_evaluation
 from smalti.priors.context import context_map
 from smalti.priors.gated_prior import rows_and_columns
 from smalti.priors.incremental import GridStepper
@@ -111,14 +112,14 @@ class PixelSNAIL(AutoregressivePrior):
 
     def maps(self, context: Tensor | None) -> tuple[Tensor, Tensor]:
         """Computes s and t, (B or 1, C, H, W), from values (B, *shape) of the condition, if any."""
-        s = self.context_map(context)
+        s = self.context_map(self.context_of(context))
         place = self.row[:, None] + self.column  # (H, W, C)
         return s, s + place.permute(2, 0, 1)
 
     @torch.no_grad()
     def start(self, batch: int, context: Tensor | None = None) -> GridStepper:
         """Returns a stepper that computes each position once."""
-        s, t = (to_hwbc(each, batch) for each in self.maps(context))
+        s, t = (to_hwbc(each, batch) for each in in_evaluation(self).maps(context))
         head = SkipHead(s, self.skip, self.first, self.second)
         outputs, parts = iter(head.outputs), list[LayerCache]()
         for block in (cast("SnailBlock", block) for block in self.blocks):

@@ -54,7 +54,7 @@ def test_a_position_above_is_felt_below_it_and_not_far_away(rows):
     s = context_map((rows, 3), above, 8)
     values = torch.zeros(2, *above.shape)
     values[1, 0] = 1
-    moved = s(values).diff(dim=0).abs().amax((0, 1, 3))  # of each row below
+    moved = s(above(values)).diff(dim=0).abs().amax((0, 1, 3))  # of each row below
     assert moved[: rows // 12].min() > 0
     assert (moved[3 * rows // 12 :] == 0).all()  # two residual blocks of 3×3 see two around
 

@@ -178,7 +178,7 @@ def test_saved_and_loaded_it_is_the_same(prior, tmp_path):
     assert torch.equal(loaded.log_prob(grids, context), prior.log_prob(grids, context))
     assert torch.equal(draw(loaded, 9), draw(prior, 9))
     assert (loaded.grid, loaded.codebook_size) == (prior.grid, prior.codebook_size)
-    assert type(prior).from_pretrained(str(tmp_path / "prior")).condition == prior.condition
+    assert prior.condition is None or prior.condition.equals(loaded.condition)
 
 
 def one_line(raised):

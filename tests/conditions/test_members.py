@@ -7,8 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from smalti.artifacts import build, describe
-from smalti.conditions import CoarseTokens, Label, TimeOfDay
+from smalti.conditions import CoarseTokens, Conditions, Label, OptionalCondition, TimeOfDay
 from smalti.errors import InputError
 
 ANIMALS = Label(["cat", "dog", "fish", "0"])
@@ -43,7 +42,7 @@ def test_minutes_off_the_dial_are_refused(value):
 
 
 def test_features_of_times_go_around_the_dial_and_tell_all_minutes_apart():
-    features = TIME(torch.arange(720))
+    features = TIME(torch.arange(720)).vector
     assert features.shape == (720, TIME.dim)
     assert features.dtype == torch.float32
     step = (features - features.roll(1, 0)).norm(dim=1)  # the last step leads over 12 o'clock
@@ -53,7 +52,7 @@ def test_features_of_times_go_around_the_dial_and_tell_all_minutes_apart():
 
 
 def test_features_of_labels_are_one_hot():
-    torch.testing.assert_close(ANIMALS(torch.arange(4)), torch.eye(4))
+    torch.testing.assert_close(ANIMALS(torch.arange(4)).vector, torch.eye(4))
 
 
 def test_a_name_comes_before_a_number():
@@ -110,20 +109,18 @@ def test_grids_above_joined_and_split_are_the_same(given_above):
         assert torch.equal(rest, value) and rest.dtype == value.dtype
 
 
-@pytest.mark.parametrize("condition", [ANIMALS, TIME, ABOVE], ids=["label", "time", "grids"])
-def test_what_is_drawn_exists_and_has_features(condition):
-    values = condition.draw(50, torch.Generator().manual_seed(0))
-    assert values.shape == (50, *condition.shape) and values.dtype == condition.dtype
-    condition.check(values)
-    features = condition(values)
-    assert features.shape == (50, condition.dim) and features.dtype == torch.float32
-    assert len(features.unique(dim=0)) == len(values.unique(dim=0))
-
-
-def test_features_of_grids_above_are_one_hot_and_those_of_what_they_were_given():
+def test_grids_above_are_a_map_beside_the_vector_of_their_own_condition():
     above = CoarseTokens([2, 3], [(1,), (1, 2)], ANIMALS)
-    features = above(torch.tensor([[1, 0, 2, 3]], dtype=above.dtype))
-    assert features.tolist() == [[0, 1] + [1, 0, 0] + [0, 0, 1] + [0, 0, 0, 1]]
+    context = above(torch.tensor([[1, 0, 2, 3]], dtype=above.dtype))
+    assert [grid.tolist() for grid in context.map] == [[[1]], [[[0, 2]]]]
+    assert context.vector.tolist() == [[0, 0, 0, 1]]
+    assert CoarseTokens([2], [(1,)])(torch.ones(3, 1)).vector is None
+
+
+def test_what_is_at_most_five_minutes_off_shows_the_time():
+    asked = torch.tensor([0.0, 0.0, 0.0, 610.0])
+    assert TIME.matches(asked, torch.tensor([5.0, 715.0, 714.9, 616.0])).tolist() == [1, 1, 0, 0]
+    assert ANIMALS.matches(torch.tensor([1, 1]), torch.tensor([1, 2])).tolist() == [1, 0]
 
 
 @pytest.mark.parametrize(
@@ -164,6 +161,58 @@ def test_grids_that_are_not_those_above_are_not_joined():
         CoarseTokens([4], [(2,)], ABOVE)
 
 
-@pytest.mark.parametrize("condition", [ANIMALS, TIME, ABOVE], ids=["label", "time", "grids"])
-def test_conditions_are_saved_as_json(condition):
-    assert build(describe(condition)) == condition
+def test_several_conditions_are_a_mapping_of_names():
+    colour, both = Label(["red", "blue"], "colour"), Conditions([ANIMALS, TIME])
+    assert Conditions([ANIMALS, colour]).name == "label and colour"
+    values = {"label": torch.tensor([1, 3]), "time": torch.tensor([0.5, 719.0])}
+    rows = both.pack(values)
+    assert rows.tolist() == [[1, 0.5], [3, 719]]
+    found = both.unpack(rows)
+    assert all(torch.equal(found[name], values[name]) for name in values)
+    assert found["label"].dtype == torch.int64
+    vector = torch.cat([ANIMALS(values["label"]).vector, TIME(values["time"]).vector], 1)
+    assert torch.equal(both(rows).vector, vector)
+    near, far = torch.tensor([[1, 4.5], [3, 719]]), torch.tensor([[1, 6.5], [2, 719]])
+    assert both.matches(rows, near.double()).all()
+    assert not both.matches(rows, far.double()).any()
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: Conditions([]),
+        lambda: Conditions([ANIMALS, ANIMALS]),
+        lambda: Label(["a"], "two words"),
+        lambda: Label(["a"], "--seed"),
+        lambda: OptionalCondition(ANIMALS, 0.0),
+        lambda: OptionalCondition(ANIMALS, 1.0),
+        lambda: OptionalCondition(OptionalCondition(ANIMALS)),
+        lambda: Conditions([ANIMALS, TIME]).pack({"label": torch.tensor([1])}),
+        lambda: Conditions([ANIMALS, TIME]).parse("label=dog"),
+        lambda: Conditions([ANIMALS, TIME]).parse("label=dog, time=10:10, label=cat"),
+        lambda: Conditions([ANIMALS, TIME]).parse("dog"),
+        lambda: Conditions([ANIMALS, TIME]).check(torch.tensor([[0.5, 3]])),
+        lambda: ABOVE.parse("1 2 3"),
+    ],
+)
+def test_impossible_conditions_are_refused_in_one_line(make):
+    with pytest.raises(InputError) as error:
+        make()
+    assert "\n" not in str(error.value)
+
+
+def test_a_share_is_left_out_in_training_and_none_in_evaluation():
+    condition = OptionalCondition(ANIMALS, 0.25)
+    values = ANIMALS.draw(4000, torch.Generator().manual_seed(0))
+    dropped = (condition.train()(values).vector.sum(1) == 0).double().mean()
+    assert abs(dropped - 0.25) < 0.03
+    assert torch.equal(condition.eval()(values).vector, ANIMALS(values).vector)
+
+
+def test_of_several_only_what_may_be_left_out_is():
+    both = Conditions([OptionalCondition(ANIMALS), TIME])
+    assert both.optional
+    assert both.without(torch.tensor([[2.0, 30.0]])).tolist() == [[-1, 30]]
+    above = CoarseTokens([4], [(2,)], both)
+    assert above.without(torch.tensor([[3.0, 0.0, 2.0, 30.0]])).tolist() == [[3, 0, -1, 30]]
+    assert not CoarseTokens([4], [(2,)], ANIMALS).optional

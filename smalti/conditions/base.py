@@ -1,0 +1,229 @@
+"""Conditions: what an example is asked to be, as a number and as what a network can use.
+
+A data set gives each example a *value*: a class label, a time, or both. In a hierarchy of grids,
+those above are a value too, for the prior of the grid below. A condition reads a value from text
+and writes it, refuses values that do not exist, and says whether something shows what was asked. As
+a module it makes of values the `Context` that networks are conditioned on:
+
+    vector      (B, V)      what holds of the whole example, such as a one-hot label
+    sequence    (B, T, F)   one after another, such as words, and `mask` (B, T): which are there
+    map         grids of indices (B, h, w), of which each place belongs to one of the example
+
+`null` is the value that stands for "none given". Its vector is zero, which is that of no other
+value. Classifier-free guidance compares a prior with itself given null, so it needs a prior that
+was trained with that too, see `OptionalCondition`.
+
+References:
+    Classifier-Free Diffusion Guidance (Ho, Salimans, 2022), arXiv 2207.12598.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from abc import ABC, abstractmethod
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from smalti.errors import InputError
+from smalti.registry import describe
+
+__all__ = [
+    "Condition",
+    "Context",
+    "ContextSizes",
+    "IndexGrid",
+    "check_columns",
+    "check_name",
+    "check_shape",
+    "from_columns",
+    "row_of",
+    "to_columns",
+    "width",
+]
+
+
+class Context(NamedTuple):
+    """What a network is conditioned on; a part that a condition does not give is None.
+
+    Attributes:
+        vector: (B, V), float32.
+        sequence: (B, T, F), float32.
+        mask: (B, T), bool: which elements of the sequence are there.
+        map: Grids of indices (B, *grid), int64, -1 where none is given.
+    """
+
+    vector: Tensor | None = None
+    sequence: Tensor | None = None
+    mask: Tensor | None = None
+    map: tuple[Tensor, ...] | None = None
+
+
+class IndexGrid(NamedTuple):
+    """A grid of a context map.
+
+    Attributes:
+        codebook_size: K; indices are in [0, K).
+        grid: Its shape, (H, W) or (T,), or (H, W, Q) of Q indices per position.
+    """
+
+    codebook_size: int
+    grid: tuple[int, ...]
+
+
+class ContextSizes(NamedTuple):
+    """The sizes of a context, by which a network is built.
+
+    Attributes:
+        vector: V; 0 where there is no vector.
+        sequence: F; 0 where there is no sequence.
+        map: Each grid of the map.
+    """
+
+    vector: int = 0
+    sequence: int = 0
+    map: tuple[IndexGrid, ...] = ()
+
+
+class Condition(nn.Module, ABC):
+    """A kind of value that examples carry.
+
+    Attributes:
+        name: The word for it, in messages and on the command line: `"label"` or `"time"`.
+        dtype: The dtype of a tensor of values.
+    """
+
+    name: str
+    dtype: torch.dtype
+
+    @property
+    @abstractmethod
+    def shape(self) -> tuple[int, ...]:
+        """The shape of one value: () of a number."""
+
+    @property
+    @abstractmethod
+    def sizes(self) -> ContextSizes:
+        """The sizes of the contexts that `forward` gives."""
+
+    @property
+    @abstractmethod
+    def null(self) -> Tensor:
+        """The value (*shape) that stands for "none given"."""
+
+    @property
+    @abstractmethod
+    def optional(self) -> bool:
+        """Whether it may be left out, at least in part; see `without`."""
+
+    @property
+    @abstractmethod
+    def help(self) -> str:
+        """One line on what to write, for the command line."""
+
+    @abstractmethod
+    def parse(self, text: str) -> Any:
+        """Returns the value that `text` names: a number, or a list of numbers.
+
+        Raises:
+            InputError: If there is no such value.
+        """
+
+    @abstractmethod
+    def format(self, value: Any) -> str:
+        """Returns the text of a value, a number or a row: `parse(format(value)) == value`."""
+
+    @abstractmethod
+    def check(self, values: Tensor) -> None:
+        """Raises `InputError` unless `values` (B, *shape) all exist.
+
+        Null is a value only of a condition that may be left out.
+        """
+
+    @abstractmethod
+    def draw(self, n: int, generator: torch.Generator | None = None) -> Tensor:
+        """Draws n values (n, *shape), all that exist being equally likely."""
+
+    @abstractmethod
+    def distance(self, values: Tensor, others: Tensor) -> Tensor:
+        """How far apart values (B, *shape) and others are, (B,): 0 of equal ones.
+
+        Infinite where they differ and nothing lies between them, as of two labels.
+        """
+
+    @abstractmethod
+    def matches(self, asked: Tensor, got: Tensor) -> Tensor:
+        """Whether examples that show `got` (B, *shape) show what was asked for, (B,) bool."""
+
+    @abstractmethod
+    def without(self, values: Tensor) -> Tensor:
+        """Returns values (B, *shape) with null for whatever may be left out."""
+
+    @abstractmethod
+    def forward(self, values: Tensor) -> Context:
+        """Returns the context of checked values (B, *shape); of null too."""
+
+    def is_null(self, values: Tensor) -> Tensor:
+        """Which of values (B, *shape) are null, (B,) bool."""
+        same = values == self.null.to(values)
+        return same.flatten(1).all(1) if self.shape else same
+
+    def equals(self, other: object) -> bool:
+        """Whether another condition is of the same class, with the same arguments."""
+        return isinstance(other, Condition) and describe(self) == describe(other)
+
+    def __repr__(self) -> str:
+        """One line, for messages."""
+        arguments = getattr(self, "_arguments", {})
+        return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in arguments.items())})"
+
+
+def check_shape(what: str, values: Tensor) -> None:
+    """Raises `InputError` unless `values` is one row (B,)."""
+    if values.ndim != 1:
+        raise InputError(f"{what} have the shape (B,), got {tuple(values.shape)}: flatten them.")
+
+
+def check_name(name: str) -> str:
+    """Returns the name of a condition, which is an option of the command line too.
+
+    Raises:
+        InputError: If it cannot be one.
+    """
+    if not isinstance(name, str) or not re.fullmatch(r"[a-z][a-z0-9_]{0,39}", name):
+        raise InputError(
+            f"The name of a condition is a word of small letters, digits and _, got {name!r}: "
+            f"write it as on the command line, e.g. colour."
+        )
+    return name
+
+
+def width(condition: Condition) -> int:
+    """The number of columns that values of a condition take in a row of several."""
+    return math.prod(condition.shape)
+
+
+def to_columns(values: Tensor) -> Tensor:
+    """Values (B, *shape) → columns (B, S), float64, which is exact for indices and minutes."""
+    return (values.flatten(1) if values.ndim > 1 else values[:, None]).to(torch.float64)
+
+
+def from_columns(condition: Condition, columns: Tensor) -> Tensor:
+    """Columns (B, S) → values (B, *shape) of a condition, in its dtype."""
+    return columns.reshape(len(columns), *condition.shape).to(condition.dtype)
+
+
+def check_columns(condition: Condition, columns: Tensor) -> None:
+    """Raises `InputError` unless columns (B, S) hold values of a condition that exist."""
+    values = from_columns(condition, columns)
+    exact = condition.dtype.is_floating_point or bool((to_columns(values) == columns).all())
+    condition.check(values if exact else columns.reshape(len(columns), *condition.shape))
+
+
+def row_of(value: Any) -> list[float]:
+    """Returns one value, a number or a row, as a list of numbers."""
+    if isinstance(value, Tensor):
+        value = value.tolist()
+    return list(value) if isinstance(value, list | tuple) else [value]
