@@ -26,7 +26,7 @@ from smalti.losses import MSE
 from smalti.modalities.image import Image
 from smalti.modalities.image.pixels import Pixels
 from smalti.quantizers import EMACodebook, VectorQuantizer
-from smalti.training import Hardware, TokenizerObjective, TokenizerStage, Training, train
+from smalti.training import AutoencoderStage, Hardware, TokenizerObjective, Training, train
 from smalti.training.batch_order import StepSampler
 from smalti.training.cpu import make_fast
 
@@ -67,7 +67,7 @@ def lightning(examples: Pixels, batch: int, steps: int) -> None:
         steps=steps, batch_size=batch, optimizer=adam, validate_every=10**9, save_every=250
     )
     objective = TokenizerObjective(MSE())
-    stage = TokenizerStage(make(), training, examples, examples, seed=0, objective=objective)
+    stage = AutoencoderStage(make(), training, examples, examples, seed=0, objective=objective)
     with tempfile.TemporaryDirectory() as folder:
         train(stage, "tokenizer", Path(folder), Hardware(accelerator="cpu", precision="32-true"))
 

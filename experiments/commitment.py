@@ -88,8 +88,7 @@ def run(chosen: Options) -> dict[str, Any]:
                 model: DiscreteAutoencoder = model,
                 terms: TokenizerObjective = terms,
             ) -> Tensor:
-                x_hat, _, losses, _ = model(x)
-                return terms(x, x_hat, losses, step)["loss"]
+                return terms(x, model(x), step)["loss"]
 
             fit(
                 model,

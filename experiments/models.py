@@ -75,8 +75,7 @@ def _train(
     objective = TokenizerObjective(MSE())
 
     def loss(x: Tensor, step: int) -> Tensor:
-        x_hat, _, losses, _ = model(x)
-        return objective(x, x_hat, losses, step)["loss"]
+        return objective(x, model(x), step)["loss"]
 
     fit(model, loss, splits.train, steps=steps, seed=seed, after=model.update)
 

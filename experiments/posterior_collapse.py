@@ -153,8 +153,7 @@ def train(case: Case, splits: Splits, steps: int, seed: int) -> nn.Module:
         if isinstance(model, VariationalAutoencoder):
             assert case.objective is not None
             return case.objective(x, model(x), step)["loss"]
-        x_hat, _, losses, _ = model(x)
-        return terms(x, x_hat, losses, step)["loss"]
+        return terms(x, model(x), step)["loss"]
 
     update = model.quantizer.update if isinstance(model, DiscreteAutoencoder) else None
     fit(model, loss, splits.train, steps=steps, seed=seed, after=update, batch_size=BATCH)

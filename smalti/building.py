@@ -1,7 +1,7 @@
-"""What a recipe says, built: tokenizer, objective and priors.
+"""What a recipe says, built: autoencoder, objective and priors.
 
 A recipe names a network and sizes; what they come to depends on the signal, on the likelihood and,
-for the priors, on the tokenizer. Continuous autoencoders are built in `smalti.continuous`.
+for the priors, on the tokenizer.
 """
 
 from __future__ import annotations
@@ -9,26 +9,40 @@ from __future__ import annotations
 import copy
 
 from smalti.autoencoders import (
+    Autoencoder,
+    ContinuousAutoencoder,
     ConvDecoder,
     ConvEncoder,
     DiscreteAutoencoder,
     HierarchicalAutoencoder,
+    PlainAutoencoder,
     Tokenizer,
+    VariationalAutoencoder,
+    VectorDecoder,
+    VectorEncoder,
 )
 from smalti.conditions import CoarseTokens, Condition
 from smalti.data import Splits
 from smalti.errors import InputError
 from smalti.losses import MSE
+from smalti.losses.likelihoods import Gaussian
 from smalti.priors import Prior
-from smalti.recipes.schema import FinePrior, PriorRecipe, TokenizerRecipe
+from smalti.recipes.schema import AutoencoderRecipe, FinePrior, PriorRecipe, TokenizerRecipe
 from smalti.signals import Signal
-from smalti.training import TokenizerObjective
+from smalti.training import ContinuousObjective, Objective, TokenizerObjective
 
-__all__ = ["build_objective", "build_prior", "build_tokenizer", "level_config"]
+__all__ = ["build_autoencoder", "build_objective", "build_prior", "build_tokenizer", "level_config"]
+
+
+def build_autoencoder(recipe: TokenizerRecipe | AutoencoderRecipe, signal: Signal) -> Autoencoder:
+    """Builds the tokenizer or the continuous autoencoder of a recipe for a signal."""
+    if isinstance(recipe, AutoencoderRecipe):
+        return _continuous(recipe, signal)
+    return build_tokenizer(recipe, signal)
 
 
 def build_tokenizer(recipe: TokenizerRecipe, signal: Signal) -> Tokenizer:
-    """The tokenizer of a recipe for a signal: hierarchical where it has finer levels."""
+    """Builds the tokenizer of a recipe for a signal: hierarchical where it has finer levels."""
     network, likelihood = recipe.network, recipe.likelihood
     sizes = {
         **network.inside,
@@ -54,8 +68,39 @@ def build_tokenizer(recipe: TokenizerRecipe, signal: Signal) -> Tokenizer:
     return DiscreteAutoencoder(encoders[0], quantizers[0], decoders[0], signal, likelihood)
 
 
-def build_objective(recipe: TokenizerRecipe) -> TokenizerObjective:
-    """The loss of a recipe's tokenizer."""
+def _continuous(recipe: AutoencoderRecipe, signal: Signal) -> ContinuousAutoencoder:
+    """Builds the continuous autoencoder of a recipe."""
+    network, dim = recipe.network, recipe.dim
+    grid = tuple(-(-length // network.downsampling) for length in signal.size)
+    sizes = {
+        **network.inside,
+        "downsampling": network.downsampling,
+        "spatial_dims": signal.spatial_dims,
+    }
+
+    def encoder(outputs: int) -> VectorEncoder:
+        inner = ConvEncoder(signal.channels, network.residual_hidden, **sizes)
+        return VectorEncoder(inner, grid, outputs)
+
+    def decoder(channels: int) -> VectorDecoder:
+        return VectorDecoder(ConvDecoder(channels, network.residual_hidden, **sizes), grid, dim)
+
+    likelihood = recipe.likelihood
+    if recipe.model == "PlainAutoencoder":
+        outputs = signal.channels if likelihood is None else likelihood.channels(signal.channels)
+        return PlainAutoencoder(encoder(dim), decoder(outputs), signal, likelihood)
+    likelihood = likelihood or Gaussian(learned=True)
+    return VariationalAutoencoder(
+        encoder(2 * dim), decoder(likelihood.channels(signal.channels)), likelihood, signal
+    )
+
+
+def build_objective(recipe: TokenizerRecipe | AutoencoderRecipe) -> Objective:
+    """Builds the loss of a recipe's tokenizer or continuous autoencoder."""
+    if isinstance(recipe, AutoencoderRecipe):
+        return ContinuousObjective(
+            recipe.beta, recipe.beta_warmup, recipe.free_bits, recipe.reconstruction
+        )
     return TokenizerObjective(
         recipe.reconstruction or MSE(),
         recipe.commitment_weight,

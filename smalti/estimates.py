@@ -18,9 +18,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from smalti import continuous
 from smalti.autoencoders import Tokenizer
-from smalti.building import build_objective, build_prior, build_tokenizer, level_config
+from smalti.building import build_autoencoder, build_objective, build_prior, level_config
 from smalti.counting import counted
 from smalti.data import Splits
 from smalti.errors import InputError
@@ -144,31 +143,33 @@ def dry_run(recipe: Recipe, splits: Splits) -> list[tuple[nn.Module, Training]]:
     """
     check_report(recipe, splits.signal)
     x = splits.train.__getitems__([0]).x
-    if (continued := recipe.autoencoder) is not None:
-        check_parts(lambda: continuous.build(continued, splits.signal))
-        autoencoder = continuous.dry_run(continued, splits)
-        training = continued.training
-        check_step(lambda: autoencoder(x), autoencoder, training, recipe, "autoencoder")
-        return [(autoencoder, training)]
-    chosen = recipe.tokenizer
-    assert chosen is not None
-    check_parts(lambda: build_tokenizer(chosen, splits.signal))
-    tokenizer = build_tokenizer(chosen, splits.signal)
+    chosen = recipe.trained
+    check_parts(lambda: build_autoencoder(chosen, splits.signal))
+    model = build_autoencoder(chosen, splits.signal)
     with torch.no_grad():
-        output = tokenizer.eval()(x)
-    build_objective(chosen)(x, output.x_hat, output.losses, step=0)
-    check_step(lambda: tokenizer(x), tokenizer, chosen.training, recipe, "tokenizer")
-    tokens = tokenizer.layout.unpack(tokenizer.encode_flat(x))
-    tokenizer.train()
-    trained: list[tuple[nn.Module, Training]] = [(tokenizer, chosen.training)]
-    if recipe.prior is not None:
-        if recipe.prior.examples is None and splits.train.endless:
-            raise InputError(
-                "Endless data cannot be turned into tokens whole: set prior.examples to a number."
-            )
-        for level in range(len(tokenizer.levels)):
-            trained.append(_tried_prior(recipe, tokenizer, splits, level, tokens[level]))
+        output = model.eval()(x)
+        build_objective(chosen)(x, output, step=0)
+    check_step(lambda: model(x), model, chosen.training, recipe, recipe.stage)
+    trained: list[tuple[nn.Module, Training]] = [(model, chosen.training)]
+    if isinstance(model, Tokenizer) and recipe.prior is not None:
+        trained += _tried_priors(recipe, model, splits, x)
+    model.train()
     return trained
+
+
+def _tried_priors(
+    recipe: Recipe, tokenizer: Tokenizer, splits: Splits, x: Tensor
+) -> list[tuple[nn.Module, Training]]:
+    """Returns the priors of all levels and how they are trained, after the loss of one grid."""
+    assert recipe.prior is not None
+    if recipe.prior.examples is None and splits.train.endless:
+        raise InputError(
+            "Endless data cannot be turned into tokens whole: set prior.examples to a number."
+        )
+    grids = tokenizer.layout.unpack(tokenizer.encode_flat(x))
+    return [
+        _tried_prior(recipe, tokenizer, splits, level, grid) for level, grid in enumerate(grids)
+    ]
 
 
 def _tried_prior(

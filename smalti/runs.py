@@ -24,10 +24,10 @@ import yaml
 from jsonargparse import Namespace
 from torch import Tensor, nn
 
-from smalti import automatic, continuous, estimates
+from smalti import automatic, estimates
 from smalti.artifacts import checksum, load_model, save_model
-from smalti.autoencoders import Tokenizer
-from smalti.building import build_objective, build_prior, build_tokenizer, level_config
+from smalti.autoencoders import ContinuousAutoencoder, Tokenizer
+from smalti.building import build_autoencoder, build_objective, build_prior, level_config
 from smalti.checksums import own
 from smalti.conditions import CoarseTokens
 from smalti.counting import counted
@@ -46,7 +46,7 @@ from smalti.provenance import (
     load_data,
 )
 from smalti.recipes import schema
-from smalti.recipes.schema import Recipe, TokenizerRecipe
+from smalti.recipes.schema import Recipe
 from smalti.run_directory import Run
 from smalti.tokens import (
     TokenGrids,
@@ -56,8 +56,8 @@ from smalti.tokens import (
     write_cache,
 )
 from smalti.training import (
+    AutoencoderStage,
     PriorStage,
-    TokenizerStage,
     Tokens,
     Training,
     check_hardware,
@@ -71,6 +71,8 @@ from smalti.training.threads import settle_threads
 __all__ = ["Run", "data_of", "examples_of", "fit", "load_prior", "parts"]
 
 logger = logging.getLogger(__name__)
+
+SUMMARISED = 10_000  # training examples whose latents are summarised
 
 
 def fit(
@@ -114,21 +116,9 @@ def fit(
     write_text(run.config, schema.dump(config))  # not before: a mistake claims no folder
     splits, made = _recorded(run, config, splits)
     settle_threads(recipe.hardware, run.folder / "state")
-    if recipe.autoencoder is not None:
-        wanted = made.model("autoencoder")
-        if run.autoencoder.exists():
-            check_model(run.autoencoder, wanted)
-        else:
-            continuous.fit(run.folder, recipe, splits, run.autoencoder, wanted)
-        return run, splits
-    assert recipe.tokenizer is not None
-    if run.tokenizer.exists():
-        after = f", {run.tokens} and {run.prior}" if run.prior.exists() else ""
-        check_model(run.tokenizer, made.model("tokenizer"), after)
-    else:
-        _fit_tokenizer(run, recipe, recipe.tokenizer, splits, made)
+    _fit_autoencoder(run, recipe, splits, made)
     if recipe.prior is not None:
-        folders = run.priors(len(recipe.tokenizer.downsamplings))
+        folders = run.priors(recipe.levels)
         for folder_of_prior in folders:
             if folder_of_prior.exists():
                 check_model(folder_of_prior, made.prior(checksum(run.tokenizer)))
@@ -251,12 +241,17 @@ def _try_out(recipe: Recipe, splits: Splits) -> list[tuple[nn.Module, Training]]
     return trained
 
 
-def _fit_tokenizer(
-    run: Run, recipe: Recipe, chosen: TokenizerRecipe, splits: Splits, made: MadeFrom
-) -> None:
+def _fit_autoencoder(run: Run, recipe: Recipe, splits: Splits, made: MadeFrom) -> None:
+    """Trains the tokenizer or the continuous autoencoder of a recipe, unless it is there."""
+    name, chosen = recipe.stage, recipe.trained
+    folder, wanted = run.folder / name, made.model(name)
+    if folder.exists():
+        after = f", {run.tokens} and {run.prior}" if run.prior.exists() else ""
+        check_model(folder, wanted, after)
+        return
     torch.manual_seed(recipe.seed)
-    stage = TokenizerStage(
-        build_tokenizer(chosen, splits.signal),
+    stage = AutoencoderStage(
+        build_autoencoder(chosen, splits.signal),
         chosen.training,
         splits.train,
         splits.validation,
@@ -265,11 +260,30 @@ def _fit_tokenizer(
         augment=splits.augment,
         workers=recipe.hardware.workers,
     )
-    stage.made_from = made.model("tokenizer")
-    train(stage, "tokenizer", run.folder, recipe.hardware)
+    stage.made_from = wanted
+    train(stage, name, run.folder, recipe.hardware)
     if is_first():
-        save_model(stage.model, run.tokenizer, made_from=own(stage.made_from))
+        if isinstance(stage.model, ContinuousAutoencoder):
+            model = stage.model.to(recipe.hardware.device())
+            summarise(model, splits.train.drawn(SUMMARISED, recipe.seed))
+        save_model(stage.model.cpu(), folder, made_from=own(stage.made_from))
     wait_for_all()
+
+
+@torch.no_grad()
+def summarise(autoencoder: ContinuousAutoencoder, examples: Examples) -> None:
+    """Has an autoencoder take note of how the latents of examples lie.
+
+    What samples are drawn from, and in what order dimensions are traversed, follows from it.
+    """
+    latents: list[Tensor] = []
+    kl: list[Tensor] = []
+    for batch in evaluation_loader(examples, 256):
+        x = batch.x.to(autoencoder.latent_mean.device)
+        z, of_each = autoencoder.describe(x)
+        latents.append(z)
+        kl += [] if of_each is None else [of_each]
+    autoencoder.summarise(torch.cat(latents), torch.cat(kl).mean(0) if kl else None)
 
 
 def _cache_tokens(run: Run, recipe: Recipe, splits: Splits, made: MadeFrom) -> None:

@@ -11,9 +11,10 @@ from PIL import Image
 
 import smalti
 from mistakes import mistake
-from smalti import continuous, runs
+from smalti import runs
 from smalti.artifacts import load_model
 from smalti.autoencoders import PlainAutoencoder, VariationalAutoencoder
+from smalti.building import build_autoencoder
 from smalti.cli import main
 from smalti.losses.likelihoods import Gaussian
 from smalti.modalities.image.signal import Image as ImageSignal
@@ -85,7 +86,7 @@ def test_an_interrupted_fit_ends_with_the_same_weights(run, tmp_path, monkeypatc
 def test_both_kinds_have_the_likelihood_of_their_recipe(model):
     options = ["--autoencoder.model", model, "--data.size", "28"]
     recipe = schema.build(schema.read("vae-fashion-mnist", options)).autoencoder
-    built = continuous.build(recipe, ImageSignal(1, (28, 28)))
+    built = build_autoencoder(recipe, ImageSignal(1, (28, 28)))
     assert isinstance(built.likelihood, Gaussian)
 
 

@@ -121,6 +121,13 @@ class ContinuousAutoencoder(KeepsFloat32, Autoencoder):
     def latent_distribution(self) -> tuple[Tensor, Tensor]:
         """Returns mean (D,) and covariance (D, D) of the Gaussian of new latents."""
 
+    @abstractmethod
+    def describe(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Returns the latents of x, (B, D), and the nats that each dimension holds, (B, D).
+
+        The second is `None` where latents have no distribution.
+        """
+
     @property
     @abstractmethod
     def order(self) -> Tensor:

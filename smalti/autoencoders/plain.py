@@ -83,6 +83,10 @@ class PlainAutoencoder(ContinuousAutoencoder):
         """See `Autoencoder.encode`: latents are (B, D)."""
         return check_result(self._encoded(self.as_batch(x)), "The encoder")
 
+    def describe(self, x: Tensor) -> tuple[Tensor, None]:
+        """See `ContinuousAutoencoder.describe`."""
+        return self.encode(x), None
+
     @property
     def latent_distribution(self) -> tuple[Tensor, Tensor]:
         """Returns `latent_mean` and `latent_covariance`: as the latents of training data lie."""

@@ -149,6 +149,12 @@ class VariationalAutoencoder(ContinuousAutoencoder):
         """See `Autoencoder.encode`; the latents are the means of the posteriors, (B, D)."""
         return check_result(self.posterior(self.as_batch(x)).mean, "The encoder")
 
+    @torch.no_grad()
+    def describe(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """See `ContinuousAutoencoder.describe`."""
+        posterior = self.posterior(x)
+        return posterior.mean, kl_to_normal(posterior)
+
     @property
     def latent_distribution(self) -> tuple[Tensor, Tensor]:
         """Returns 0 and the identity: the prior is N(0, I)."""

@@ -21,6 +21,7 @@ import torch
 from jsonargparse import ArgumentParser
 from torch import Tensor
 
+from smalti.autoencoders import Reconstruction
 from smalti.comparison.methods import Method, method
 from smalti.comparison.outcomes import Comparison, Outcome
 from smalti.comparison.plan import announced, plan
@@ -92,8 +93,8 @@ def _learned(
     for step in range(1, steps + 1):
         x = torch.randn(BATCH, DIM, generator=source)
         start = time.perf_counter()
-        y, _, losses = quantizer(x)
-        loss = objective(x, y, losses, step)["loss"]
+        output = Reconstruction(*quantizer(x))
+        loss = objective(x, output, step)["loss"]
         if not loss.isfinite():
             raise InputError(
                 f"The training of {chosen.summary} at {bits} bits has diverged, at step {step} the "

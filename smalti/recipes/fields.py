@@ -271,6 +271,23 @@ class Recipe:
     evaluation: Evaluation = field(default_factory=Evaluation)
     seed: int = 0
 
+    @property
+    def stage(self) -> str:
+        """Returns the name of the first stage, which is that of its folder."""
+        return "autoencoder" if self.tokenizer is None else "tokenizer"
+
+    @property
+    def trained(self) -> TokenizerRecipe | AutoencoderRecipe:
+        """Returns what is learned first."""
+        trained = self.autoencoder if self.tokenizer is None else self.tokenizer
+        assert trained is not None  # __post_init__ has checked
+        return trained
+
+    @property
+    def levels(self) -> int:
+        """Returns how many levels of tokens there are; 0 of a continuous autoencoder."""
+        return 0 if self.tokenizer is None else len(self.tokenizer.downsamplings)
+
     def __post_init__(self) -> None:
         if (self.tokenizer is None) == (self.autoencoder is None):
             given = "neither" if self.tokenizer is None else "both"

@@ -70,7 +70,8 @@ class Watch(Callback):
             Diverged: If one is not finite.
         """
         assert isinstance(pl_module, Stage)
-        name = first_not_finite(pl_module.model.state_dict())
+        name = first_not_finite(pl_module.state_dict())
+        name = None if name is None else name.removeprefix("model.")
         if not _all(trainer, name is None):
             raise self.diverged(f"weights are not finite ({name or 'elsewhere'})", trainer)
 

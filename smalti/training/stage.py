@@ -46,6 +46,8 @@ class Training:
         keep_best: Whether the result is the state of the lowest validation loss, not the last.
         patience: Validations in a row without a loss below the lowest, after which the training
             ends before its last step; none to take all steps.
+        adversary_optimizer: Of the objective's adversary, if it has one; like `optimizer` if not
+            given.
     """
 
     steps: int
@@ -59,6 +61,7 @@ class Training:
     save_every: int = 250
     keep_best: bool = False
     patience: int | None = None
+    adversary_optimizer: Callable[[Iterable[nn.Parameter]], Optimizer] | None = None
 
     def __post_init__(self) -> None:
         for name, least in {

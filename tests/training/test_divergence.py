@@ -17,7 +17,7 @@ from smalti.errors import InputError
 from smalti.evaluation.classifier import train_classifier
 from smalti.priors import PixelCNN
 from smalti.recipes import schema
-from smalti.training import PriorStage, TokenizerStage
+from smalti.training import AutoencoderStage, PriorStage
 from smalti.training.divergence import Diverged
 from tiny import clocks_recipe, vae_recipe, write_recipe
 
@@ -81,7 +81,9 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
-@pytest.mark.parametrize(("part", "stage"), [("tokenizer", TokenizerStage), ("prior", PriorStage)])
+@pytest.mark.parametrize(
+    ("part", "stage"), [("tokenizer", AutoencoderStage), ("prior", PriorStage)]
+)
 def test_the_last_good_state_is_kept_and_goes_on(tmp_path, monkeypatch, part, stage, value):
     config = schema.parsed(clocks_recipe())  # 12 steps, a state every 4
     run, whole = tmp_path / "run", tmp_path / "whole"

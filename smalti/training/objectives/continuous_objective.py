@@ -1,4 +1,4 @@
-"""Training a continuous autoencoder.
+"""What the training of a continuous autoencoder minimises.
 
     loss = reconstruction + beta(step) · Σ_d max(kl_d, λ) / dims
 
@@ -28,16 +28,15 @@ import math
 
 from torch import Tensor
 
-from smalti.autoencoders import ContinuousAutoencoder, Reconstruction
-from smalti.data import Batch
+from smalti.autoencoders import Reconstruction
 from smalti.errors import InputError
 from smalti.losses import MSE, ReconstructionLoss
-from smalti.training.signal_stage import SignalStage
+from smalti.training.objectives.objective import Objective
 
-__all__ = ["ContinuousObjective", "ContinuousStage"]
+__all__ = ["ContinuousObjective"]
 
 
-class ContinuousObjective:
+class ContinuousObjective(Objective):
     """The weights of the loss terms, as a function of the optimizer step.
 
     Arguments:
@@ -57,6 +56,7 @@ class ContinuousObjective:
         free_bits: float = 0.0,
         reconstruction: ReconstructionLoss | None = None,
     ) -> None:
+        super().__init__()
         if min(beta, beta_warmup, free_bits) < 0:
             raise InputError(
                 f"beta, beta_warmup and free_bits are at least 0, got {beta}, {beta_warmup} and "
@@ -72,21 +72,20 @@ class ContinuousObjective:
             return self.last_beta
         return self.last_beta * step / self.beta_warmup
 
-    def __call__(self, x: Tensor, found: Reconstruction, step: int) -> dict[str, Tensor]:
-        """The terms by name, and their weighted sum as "loss"; "kl" is without free bits."""
-        if found.kl is None:
-            reconstruction = found.losses.get("reconstruction")
+    @property
+    def warmup(self) -> int:
+        """Returns the steps over which beta rises."""
+        return self.beta_warmup
+
+    def forward(self, x: Tensor, output: Reconstruction, step: int) -> dict[str, Tensor]:
+        """See `Objective.forward`; "kl" is without free bits."""
+        if output.kl is None:
+            reconstruction = output.losses.get("reconstruction")
             if reconstruction is None:
-                reconstruction = self.reconstruction(found.x_hat, x)
+                reconstruction = self.reconstruction(output.x_hat, x)
             return {"loss": reconstruction, "reconstruction": reconstruction}
-        paid = found.kl.clamp_min(self.floor).sum() / x[0].numel()
-        return {"loss": found.losses["reconstruction"] + self.beta(step) * paid, **found.losses}
+        paid = output.kl.clamp_min(self.floor).sum() / x[0].numel()
+        return {"loss": output.losses["reconstruction"] + self.beta(step) * paid, **output.losses}
 
-
-class ContinuousStage(SignalStage[ContinuousAutoencoder, ContinuousObjective]):
-    """Trains a `ContinuousAutoencoder`; for the arguments see `SignalStage`."""
-
-    def objective(self, batch: Batch) -> dict[str, Tensor]:
-        """See `Stage.objective`."""
-        x = self.signals(batch)
-        return self.terms(x, self.model(x), self.step_or(self.terms.beta_warmup))
+    def adversary(self, x: Tensor, output: Reconstruction, step: int) -> None:
+        """See `Objective.adversary`: there is none."""

@@ -1,4 +1,4 @@
-"""Training a discrete autoencoder.
+"""What the training of a discrete autoencoder minimises.
 
     loss = reconstruction(x_hat, x) + codebook + beta(step) · commitment + Σ_i w_i · further_i
 
@@ -19,16 +19,15 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from smalti.autoencoders import Tokenizer
-from smalti.data import Batch
+from smalti.autoencoders import Reconstruction
 from smalti.errors import InputError
 from smalti.losses import ReconstructionLoss
-from smalti.training.signal_stage import SignalStage
+from smalti.training.objectives.objective import Objective
 
-__all__ = ["TokenizerObjective", "TokenizerStage"]
+__all__ = ["TokenizerObjective"]
 
 
-class TokenizerObjective:
+class TokenizerObjective(Objective):
     """The weights of the loss terms, as a function of the optimizer step.
 
     Arguments:
@@ -45,6 +44,7 @@ class TokenizerObjective:
         commitment_warmup: int = 0,
         weights: Mapping[str, float] | None = None,
     ) -> None:
+        super().__init__()
         self.reconstruction = reconstruction
         self.commitment_weight, self.commitment_warmup = commitment_weight, commitment_warmup
         self.weights = dict(weights or {})
@@ -55,20 +55,23 @@ class TokenizerObjective:
             return self.commitment_weight
         return self.commitment_weight * step / self.commitment_warmup
 
-    def __call__(
-        self, x: Tensor, x_hat: Tensor, losses: dict[str, Tensor], step: int
-    ) -> dict[str, Tensor]:
-        """The terms by name, and their weighted sum as "loss".
+    @property
+    def warmup(self) -> int:
+        """Returns the steps over which beta rises."""
+        return self.commitment_warmup
+
+    def forward(self, x: Tensor, output: Reconstruction, step: int) -> dict[str, Tensor]:
+        """See `Objective.forward`.
 
         A term "reconstruction" among the losses takes the place of reconstruction(x_hat, x).
 
         Raises:
             InputError: If a term has no weight, or a weight no term.
         """
-        losses = dict(losses)
+        losses = dict(output.losses)
         reconstruction = losses.pop("reconstruction", None)
         if reconstruction is None:
-            reconstruction = self.reconstruction(x_hat, x)
+            reconstruction = self.reconstruction(output.x_hat, x)
         weights = {"commitment": self.beta(step), "codebook": 1.0, **self.weights}
         terms = {*losses, "commitment", "codebook"}
         if weights.keys() != terms:
@@ -80,21 +83,5 @@ class TokenizerObjective:
         weighted = [weights[name] * value for name, value in losses.items()]
         return {"loss": reconstruction + sum(weighted), "reconstruction": reconstruction, **losses}
 
-
-class TokenizerStage(SignalStage[Tokenizer, TokenizerObjective]):
-    """Trains a `Tokenizer`; after each optimizer step its quantizers update their codebooks.
-
-    For the arguments see `SignalStage`.
-    """
-
-    def objective(self, batch: Batch) -> dict[str, Tensor]:
-        """See `Stage.objective`."""
-        x = self.signals(batch)
-        output = self.model(x)
-        return self.terms(
-            x, output.x_hat, output.losses, self.step_or(self.terms.commitment_warmup)
-        )
-
-    def after_step(self) -> None:
-        """The codebook's own update: EMA, k-means start, resets of dead codewords."""
-        self.model.update()
+    def adversary(self, x: Tensor, output: Reconstruction, step: int) -> None:
+        """See `Objective.adversary`: there is none."""
