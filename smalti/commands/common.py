@@ -1,4 +1,4 @@
-"""What the subcommands share: parsers made from signatures, and pictures in."""
+"""What the subcommands share: parsers made from signatures, and signals read from files."""
 
 from __future__ import annotations
 
@@ -8,17 +8,18 @@ import logging
 import re
 import sys
 from argparse import HelpFormatter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import NoneType
 from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
 import docstring_parser
+import torch
 from jsonargparse import ArgumentError, ArgumentParser
 from torch import Tensor
 
 from smalti.errors import InputError
-from smalti.modalities.image.image_files import read_images
+from smalti.modalities.base import modality_of
 from smalti.recipes.safe_yaml import WITHIN_BOUNDS
 from smalti.runs import examples_of
 from smalti.spelling import as_text, readable
@@ -27,7 +28,15 @@ from smalti.training.processes import is_first
 if TYPE_CHECKING:
     from smalti.generation import ContinuousModel, Model
 
-__all__ = ["call", "data_option", "data_place", "named_images", "printed", "range_of"]
+__all__ = [
+    "call",
+    "data_option",
+    "data_place",
+    "named_signals",
+    "printed",
+    "read_files",
+    "source_of",
+]
 
 T = TypeVar("T")
 
@@ -128,48 +137,63 @@ class _Printer(logging.Handler):
             print(line, flush=True)
 
 
-def named_images(
+def read_files(
+    model: Model | ContinuousModel, files: Sequence[str | Path], convert: bool
+) -> Tensor:
+    """Reads files as a model takes them: (B, C, *size).
+
+    Arguments:
+        model: That takes them.
+        files: At least one.
+        convert: As of `Modality.read`.
+
+    Raises:
+        InputError: If one cannot be read, or is not of the model's signal.
+    """
+    modality, source = modality_of(model.signal), source_of(model)
+    return torch.stack([modality.read(file, model.signal, convert, source) for file in files])
+
+
+def named_signals(
     model: Model | ContinuousModel, names: Sequence[str], convert: bool, data: str | None = None
 ) -> Iterator[Tensor]:
-    """The image (C, H, W) of each name: a file, or the number of a test image of the run's data.
+    """The signal (C, *size) of each name: a file, or the number of a test example of the run's data.
 
     Arguments:
         model: That takes them.
         names: Of files, or numbers.
-        convert: As of `read_images`.
+        convert: As of `Modality.read`.
         data: Where the run's data lie now, if they were moved; see `data_place`.
 
     Raises:
-        InputError: If a file cannot be read, or there are not so many test images; or if `data` is
-            given, and no number.
+        InputError: If a file cannot be read, or there are not so many test examples; or if `data`
+            is given, and no number.
     """
     assert model.run is not None
+    noun, plural = model.signal.noun, model.signal.plural
     place = data_place(data)
     if place is not None and not any(name.isdecimal() for name in names):
         raise InputError(
-            f"No image of the run's data is asked for, got --data {readable(place)}: leave it out, "
-            f"or give the number of a test image."
+            f"No {noun} of the run's data is asked for, got --data {readable(place)}: leave it "
+            f"out, or give the number of a test {noun}."
         )
     test = None
     for name in names:
         if not name.isdecimal():
-            yield from read_images([name], model.signal, convert, range_of(model))
+            yield from read_files(model, [name], convert)
             continue
         if test is None:
             test = examples_of(model.run, "test", place)
         if int(name) >= len(test):
             raise InputError(
-                f"There are {len(test)} test images, numbered from 0, got {name}: choose a smaller "
-                f"number."
+                f"There are {len(test)} test {plural}, numbered from 0, got {name}: choose a "
+                f"smaller number."
             )
         yield from test[int(name)].x
 
 
-def range_of(model: Model | ContinuousModel) -> tuple[float, float] | None:
-    """Returns the range of pixel values that the run's data were read with, if one was given."""
+def source_of(model: Model | ContinuousModel) -> Mapping[str, Any] | None:
+    """Returns the arguments of the source that the run's data were read with."""
     data = {} if model.run is None else model.run.read_config().get("data")
     arguments = data.get("init_args") if isinstance(data, dict) else None
-    chosen = arguments.get("range") if isinstance(arguments, dict) else None
-    if not isinstance(chosen, list) or len(chosen) != 2:
-        return None
-    return float(chosen[0]), float(chosen[1])
+    return arguments if isinstance(arguments, dict) else None

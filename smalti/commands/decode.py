@@ -1,11 +1,11 @@
-"""`smalti decode`: token indices or latents to images."""
+"""`smalti decode`: token indices or latents to signals."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from smalti.commands.common import call
-from smalti.commands.picture_output import Pictures
+from smalti.commands.signal_output import SignalOutput
 from smalti.errors import InputError
 from smalti.generation import ContinuousModel, load
 from smalti.latents import read_latents
@@ -23,24 +23,31 @@ def decode(
     folder: str,
     tokens: str,
     *,
-    out: str = "decoded.png",
+    out: str | None = None,
     columns: int | None = None,
     overwrite: bool = False,
 ) -> None:
-    """Turns token indices, or the latents of a continuous model, into images.
+    """Turns token indices, or the latents of a continuous model, into signals.
 
     Arguments:
         folder: The run directory.
         tokens: A .npz or .parquet file with `indices` (N, *grid), or a .npz with `latents` (N, D).
             Of a hierarchy with `indices_1` … of the finer levels, as many as are to be used.
-        out: A .png for one picture of all, or a folder for a file each.
-        columns: Images per row in the picture.
+        out: A .png for one picture of all (decoded.png if not given), or a folder for a file each.
+        columns: Signals per row in the picture.
         overwrite: Replace what smalti did not write, too.
     """
     model = load(folder)
+
+    def place(count: int) -> SignalOutput:
+        return SignalOutput(
+            model.signal, out, count, usual="decoded", columns=columns, overwrite=overwrite
+        )
+
     if isinstance(model, ContinuousModel):
         z = read_latents(tokens)
-        Pictures(out, len(z), columns=columns, overwrite=overwrite).write(model.decode(z))
+        output = place(len(z))
+        output.write(model.decode(z))
         return
     levels = read_tokens(tokens).levels
     grids = tuple(tuple(grid.shape[1:]) for grid in levels)
@@ -50,5 +57,5 @@ def decode(
             f"{tokens} holds grids {held}, this model's are {wanted}: use the run that they were "
             f"made with."
         )
-    pictures = Pictures(out, len(levels[0]), columns=columns, overwrite=overwrite)
-    pictures.write(model.decode(levels if model.layout.levels > 1 else levels[0]))
+    output = place(len(levels[0]))
+    output.write(model.decode(levels if model.layout.levels > 1 else levels[0]))

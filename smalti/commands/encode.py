@@ -1,13 +1,12 @@
-"""`smalti encode`: images to token indices or latents."""
+"""`smalti encode`: files to token indices or latents."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from smalti.commands.common import call, range_of
+from smalti.commands.common import call, read_files
 from smalti.generation import ContinuousModel, load
 from smalti.latents import write_latents
-from smalti.modalities.image.image_files import read_images
 from smalti.outputs import output
 from smalti.tokens import TokenGrids, write_tokens
 
@@ -27,21 +26,21 @@ def encode(
     convert: bool = False,
     overwrite: bool = False,
 ) -> None:
-    """Turns images into token indices, or with a continuous model into latents.
+    """Turns files into token indices, or with a continuous model into latents.
 
     Arguments:
         folder: The run directory.
-        files: Image files.
+        files: Files of the kind that the run was learned from.
         out: A .npz or .parquet file with `indices` (N, *grid), in the order of the files, and
             `indices_1` … of the finer levels of a hierarchy; latents are written to a .npz, as
             `latents` (N, D).
-        convert: Resize and crop images of another size, turn colour grey for a grey model.
+        convert: Make files fit the model, though they lose by it (size, colour …).
         overwrite: Replace what smalti did not write, too.
     """
     model = load(folder)
     suffixes = (".npz",) if isinstance(model, ContinuousModel) else (".npz", ".parquet")
     path = output(out, suffixes, overwrite=overwrite)
-    x = read_images(files, model.signal, convert, range_of(model))
+    x = read_files(model, files, convert)
     if isinstance(model, ContinuousModel):
         z = model.encode(x)
         write_latents(path, z, overwrite)

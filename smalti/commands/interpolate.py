@@ -1,11 +1,11 @@
-"""`smalti interpolate`: the way from one image to another."""
+"""`smalti interpolate`: the way from one signal to another."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from smalti.commands.common import call, named_images
-from smalti.commands.picture_output import Pictures
+from smalti.commands.common import call, named_signals
+from smalti.commands.signal_output import SignalOutput
 from smalti.counting import counted
 from smalti.errors import InputError
 from smalti.generation import load
@@ -23,29 +23,38 @@ def interpolate(  # noqa: PLR0913 - the options of the command
     files: list[str],
     *,
     steps: int = 9,
-    out: str = "interpolation.png",
+    out: str | None = None,
     columns: int | None = None,
     data: str | None = None,
     convert: bool = False,
     overwrite: bool = False,
 ) -> None:
-    """Mixes two images in the latent space, and decodes what lies between them.
+    """Mixes two signals in the latent space, and decodes what lies between them.
 
     A model with tokens mixes the vectors before they are quantized.
 
     Arguments:
         folder: The run directory.
-        files: Two images, each a file or the number of a test image of the run's data.
-        steps: Images on the way, both ends included.
-        out: A .png for one picture of all, or a folder for a file each.
-        columns: Images per row in the picture; all in one row if not given.
+        files: Two files, or numbers of test examples of the run's data.
+        steps: Signals on the way, both ends included.
+        out: A .png for one picture of all (interpolation.png if not given), or a folder for a file
+            each.
+        columns: Signals per row in the picture; all in one row if not given.
         data: Where the run's data lie now, if they were moved.
-        convert: Resize and crop images of another size, turn colour grey for a grey model.
+        convert: Make files fit the model, though they lose by it (size, colour …).
         overwrite: Replace what smalti did not write, too.
     """
     if len(files) != 2:
-        raise InputError(f"A way has two ends, got {counted(len(files), 'image')}: give two.")
-    pictures = Pictures(out, steps, columns=columns, inputs=files, overwrite=overwrite)
+        raise InputError(f"A way has two ends, got {counted(len(files), 'signal')}: give two.")
     model = load(folder)
-    x_a, x_b = named_images(model, files, convert, data)
-    pictures.write(model.interpolate(x_a, x_b, steps), columns=steps)
+    output = SignalOutput(
+        model.signal,
+        out,
+        steps,
+        usual="interpolation",
+        columns=columns,
+        inputs=files,
+        overwrite=overwrite,
+    )
+    x_a, x_b = named_signals(model, files, convert, data)
+    output.write(model.interpolate(x_a, x_b, steps), columns=steps)

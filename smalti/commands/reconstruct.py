@@ -1,17 +1,18 @@
-"""`smalti reconstruct`: images beside what the model makes of them."""
+"""`smalti reconstruct`: signals beside what the model makes of them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 import torch
+from torch import Tensor
 
-from smalti.commands.common import call, range_of
-from smalti.commands.picture_output import Pictures
+from smalti.commands.common import call, read_files
+from smalti.commands.signal_output import SignalOutput
 from smalti.errors import InputError
 from smalti.generation import load
-from smalti.modalities.image.image_files import read_images
-from smalti.modalities.image.metrics import psnr
+from smalti.modalities.base import Modality, modality_of
+from smalti.reporting.figures import display
 
 __all__ = ["run"]
 
@@ -25,24 +26,33 @@ def reconstruct(  # noqa: PLR0913 - the options of the command
     folder: str,
     files: list[str],
     *,
-    out: str = "reconstructions.png",
+    out: str | None = None,
     convert: bool = False,
     levels: int | None = None,
     overwrite: bool = False,
 ) -> None:
-    """Writes images above their reconstructions, and says how close they are.
+    """Writes signals above their reconstructions, and says how close they are.
 
     Arguments:
         folder: The run directory.
-        files: Image files.
-        out: A .png for one picture (originals above reconstructions), or a folder for a file each.
-        convert: Resize and crop images of another size, turn colour grey for a grey model.
+        files: Files of the kind that the run was learned from.
+        out: A .png for one picture, originals above reconstructions (reconstructions.png if not
+            given), or a folder for a file each.
+        convert: Make files fit the model, though they lose by it (size, colour …).
         levels: Of a hierarchy, how many levels are decoded, from the coarsest; all if not given.
         overwrite: Replace what smalti did not write, too.
     """
-    pictures = Pictures(out, len(files), columns=len(files), inputs=files, overwrite=overwrite)
     model = load(folder)
-    x = read_images(files, model.signal, convert, range_of(model))
+    output = SignalOutput(
+        model.signal,
+        out,
+        len(files),
+        usual="reconstructions",
+        columns=len(files),
+        inputs=files,
+        overwrite=overwrite,
+    )
+    x = read_files(model, files, convert)
     indices = model.encode(x)
     if levels is not None:
         most = len(indices) if isinstance(indices, tuple) else 1
@@ -52,6 +62,18 @@ def reconstruct(  # noqa: PLR0913 - the options of the command
             raise InputError(f"This model has {has}, got --levels {levels}: {mend}.")
         indices = indices[:levels]
     x_hat = model.decode(indices)
+    modality = modality_of(model.signal)
     for file, original, reconstruction in zip(files, x, x_hat, strict=True):
-        print(f"{file}: PSNR {psnr(reconstruction[None], original[None]):.2f} dB")
-    pictures.write(torch.cat([x, x_hat]) if pictures.single else x_hat)
+        print(f"{file}: {_closeness(modality, original[None], reconstruction[None])}")
+    output.write(torch.cat([x, x_hat]) if output.single else x_hat)
+
+
+def _closeness(modality: Modality, x: Tensor, x_hat: Tensor) -> str:
+    """Says how close a reconstruction is, by the first figure of each metric."""
+    words = []
+    for metric in modality.metrics():
+        metric.update(x, x_hat)
+        figures = metric.figures("")
+        key = next(key for key in (*metric.cards, *figures) if key in figures)
+        words.append(f"{metric.names[key]} {display(figures[key])}")
+    return ", ".join(words)

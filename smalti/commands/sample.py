@@ -1,4 +1,4 @@
-"""`smalti sample`: new images from a run."""
+"""`smalti sample`: new signals from a run."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from smalti.commands.common import call, range_of
-from smalti.commands.picture_output import Pictures
+from smalti.commands.common import call, source_of
+from smalti.commands.signal_output import SignalOutput
 from smalti.errors import InputError
 from smalti.generation import ContinuousModel, Model, load
-from smalti.modalities.image.image_files import read_partial_image
+from smalti.modalities.base import modality_of
 
 __all__ = ["run"]
 
@@ -23,7 +23,7 @@ def run(words: Sequence[str]) -> None:
 def sample(  # noqa: PLR0913 - the options of the command
     folder: str,
     *,
-    out: str = "samples.png",
+    out: str | None = None,
     n: int = 16,
     time: str | None = None,
     label: str | None = None,
@@ -38,48 +38,50 @@ def sample(  # noqa: PLR0913 - the options of the command
     columns: int | None = None,
     overwrite: bool = False,
 ) -> None:
-    """Makes new images with a run's prior and decoder.
+    """Makes new signals with a run's prior and decoder.
 
     A continuous model has neither conditions nor tokens: it takes n, temperature and seed alone.
 
     Arguments:
         folder: The run directory.
-        out: A .png for one picture of all, or a folder for a file each.
+        out: A .png for one picture of all (samples.png if not given), or a folder for a file each.
         n: How many.
-        time: Time that the clocks show, e.g. 10:10.
+        time: Time of day to show, e.g. 10:10.
         label: Class to draw, by name or number.
-        complete: An image of which a part is given: its transparent pixels are filled in, or, where
-            it has none, the half that `keep` does not name.
-        keep: Half that is given of an opaque image: top (if not said otherwise), bottom, left or
-            right. Refused with an image that has transparent pixels.
-        convert: Resize and crop the image to complete, turn colour grey for a grey model.
+        complete: A file of which a part is given: what it marks as missing is filled in, or, where
+            it marks nothing, what `keep` does not name.
+        keep: Part that is given of a file that marks nothing as missing; which there
+            are depends on the kind of data, e.g. top.
+        convert: Make the file to complete fit the model, though it loses by it (size, colour …).
         prior: learned, histogram (token grids seen in training) or uniform.
         temperature: Below 1 for likelier, above 1 for more varied samples.
         top_k: Draw from the k likeliest indices only.
         top_p: Draw from the likeliest indices that hold this share of the probability.
         seed: Makes the result repeatable.
-        columns: Images per row in the picture.
+        columns: Signals per row in the picture.
         overwrite: Replace what smalti did not write, too.
     """
     if complete is None and (keep is not None or convert):
         option = "--convert" if keep is None else f"--keep {keep}"
         raise InputError(
-            f"There is no image to complete, got {option}: leave it out, or give --complete IMAGE."
+            f"There is no file to complete, got {option}: leave it out, or give --complete FILE."
         )
-    inputs = [] if complete is None else [complete]
-    pictures = Pictures(out, n, columns=columns, inputs=inputs, overwrite=overwrite)
     model = load(folder)
+    inputs = [] if complete is None else [complete]
+    output = SignalOutput(
+        model.signal, out, n, usual="samples", columns=columns, inputs=inputs, overwrite=overwrite
+    )
     if isinstance(model, ContinuousModel):
         _check_plain(time=time, label=label, complete=complete, top_k=top_k, top_p=top_p)
         if prior != "learned":
             raise InputError(
                 f"A continuous model has one prior, got --prior {prior}: leave it out."
             )
-        pictures.write(model.sample(n, seed=seed, temperature=temperature))
+        output.write(model.sample(n, seed=seed, temperature=temperature))
         return
     condition = _condition(model, time=time, label=label)
     known = None if complete is None else _known(model, complete, keep, convert)
-    images = model.sample(
+    samples = model.sample(
         n,
         condition,
         prior=prior,
@@ -89,7 +91,7 @@ def sample(  # noqa: PLR0913 - the options of the command
         top_k=top_k,
         top_p=top_p,
     )
-    pictures.write(images)
+    output.write(samples)
 
 
 def _check_plain(**given: object) -> None:
@@ -121,8 +123,9 @@ def _condition(model: Model, **given: str | None) -> str | None:
 
 
 def _known(model: Model, path: str, keep: str | None, convert: bool) -> Tensor:
-    image, given = read_partial_image(path, model.signal, keep, convert, range_of(model))
-    known = model.known_tokens(image[None], given[None])
+    modality, signal = modality_of(model.signal), model.signal
+    x, given = modality.read_partial(path, signal, keep, convert, source_of(model))
+    known = model.known_tokens(x[None], given[None])
     if bool((known < 0).all()):
-        raise InputError(f"No token of {path} is wholly given: give a larger part of the image.")
+        raise InputError(f"No token of {path} is wholly given: give a larger part of the file.")
     return known

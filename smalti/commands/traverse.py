@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from smalti.commands.common import call, named_images
-from smalti.commands.picture_output import Pictures
+from smalti.commands.common import call, named_signals
+from smalti.commands.signal_output import SignalOutput
 from smalti.counting import counted
 from smalti.errors import InputError
 from smalti.generation import ContinuousModel, load
@@ -25,23 +25,24 @@ def traverse(  # noqa: PLR0913 - the options of the command
     rows: int | None = None,
     steps: int = 9,
     reach: float = 3.0,
-    out: str = "traversals.png",
+    out: str | None = None,
     data: str | None = None,
     convert: bool = False,
     overwrite: bool = False,
 ) -> None:
-    """Changes one latent dimension of an image at a time: one row each, the one that holds most
+    """Changes one latent dimension of a signal at a time: one row each, the one that holds most
     first.
 
     Arguments:
         folder: The run directory.
-        file: An image file, or the number of a test image of the run's data.
+        file: A file, or the number of a test example of the run's data.
         rows: How many dimensions; all if not given.
         steps: Values of each.
         reach: How far to each side, in standard deviations of the prior.
-        out: A .png for one picture of all, or a folder for a file each.
+        out: A .png for one picture of all (traversals.png if not given), or a folder for a file
+            each.
         data: Where the run's data lie now, if they were moved.
-        convert: Resize and crop an image of another size, turn colour grey for a grey model.
+        convert: Make the file fit the model, though it loses by it (size, colour …).
         overwrite: Replace what smalti did not write, too.
     """
     model = load(folder)
@@ -57,8 +58,10 @@ def traverse(  # noqa: PLR0913 - the options of the command
             f"{model.dim}."
         )
     count = (model.dim if rows is None else rows) * steps
-    pictures = Pictures(out, count, inputs=[file], overwrite=overwrite)
-    (x,) = named_images(model, [file], convert, data)
-    pictures.write(model.traverse(x, rows, steps, reach).flatten(0, 1), columns=steps)
+    output = SignalOutput(
+        model.signal, out, count, usual="traversals", inputs=[file], overwrite=overwrite
+    )
+    (x,) = named_signals(model, [file], convert, data)
+    output.write(model.traverse(x, rows, steps, reach).flatten(0, 1), columns=steps)
     dims = ", ".join(str(d) for d in model.autoencoder.order[:rows].tolist())
     print(f"dimensions, row by row: {dims}")

@@ -1,0 +1,117 @@
+"""Signals that a command writes: all shown in one file, or each in a file of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from torch import Tensor
+
+from smalti.counting import counted
+from smalti.errors import InputError
+from smalti.files import atomic_file
+from smalti.modalities.base import modality_of
+from smalti.outputs import check_file, output
+from smalti.signals import Signal
+
+__all__ = ["SignalOutput"]
+
+LONGEST = 240  # bytes of a name, its suffix left out
+
+
+class SignalOutput:
+    """Where the signals of a command go, checked before they are made.
+
+    Arguments:
+        signal: What they are.
+        out: A file to show all in, such as a .png, or a folder for a file each.
+        count: How many there will be.
+        usual: The name, without a suffix, of the file to show all in where `out` is None.
+        columns: Signals in a row, where all are in one file; None for the modality's choice.
+        inputs: Files that they are made from: as many as signals, or one for all. Where there are
+            as many, files in a folder have their names, with a number before each where two are
+            alike.
+        overwrite: Whether files that smalti did not write may be replaced.
+
+    Raises:
+        InputError: If `out` is empty or of another kind, there are no columns, an input would be
+            overwritten, or a file that smalti did not write.
+    """
+
+    def __init__(
+        self,
+        signal: Signal,
+        out: str | None,
+        count: int,
+        *,
+        usual: str,
+        columns: int | None = None,
+        inputs: Sequence[str] = (),
+        overwrite: bool = False,
+    ) -> None:
+        if columns is not None and columns < 1:
+            raise InputError(
+                f"A sheet has at least 1 column, got --columns {columns}: give 1 or more."
+            )
+        self.signal, self.modality = signal, modality_of(signal)
+        sheet, self.suffix = self.modality.shown_as, self.modality.suffixes[0]
+        out = f"{usual}{sheet}" if out is None else out
+        # Inputs come first: they are never overwritten, also where that is asked for.
+        self.path = output(out, (sheet,), folder=True, overwrite=True)
+        self.single = (
+            self.path.suffix.lower() == sheet and not self.path.is_dir() and out[-1] != "/"
+        )
+        self.columns, self.overwrite = columns, overwrite
+        self._names = _names(inputs) if len(inputs) == count else None
+        sources = {Path(file).resolve() for file in inputs}
+        for file in self._there(count):
+            if file.resolve() in sources:
+                raise InputError(
+                    f"{file} is an input and would be overwritten: choose another --out."
+                )
+            check_file(file, overwrite)
+
+    def write(self, x: Tensor, columns: int | None = None) -> None:
+        """Writes signals (B, C, *size), and says where.
+
+        Arguments:
+            x: As many as were announced, or another number where they go to one file.
+            columns: Signals in a row, where the user has not chosen.
+        """
+        counted_x = counted(len(x), self.signal.noun, self.signal.plural)
+        if self.single:
+            block = self.modality.render(x, "", self.columns or columns)
+            check_file(self.path, self.overwrite)
+            with atomic_file(self.path) as temporary:
+                temporary.write_bytes(block.files()[self.modality.shown_as])
+            print(f"{self.path}: {counted_x} in one picture")
+            return
+        for number, one in enumerate(x):
+            name = f"{number:05d}" if self._names is None else self._names[number]
+            self.modality.write(one, self.path / f"{name}{self.suffix}", self.overwrite)
+        print(f"{self.path}/: {counted_x}")
+
+    def _there(self, count: int) -> Iterator[Path]:
+        """Yields the files to be written that exist already."""
+        if self.single:
+            yield self.path
+        elif self.path.is_dir():
+            names = None if self._names is None else {name + self.suffix for name in self._names}
+            for file in self.path.iterdir():
+                if file.name in names if names is not None else self._is_number(file, count):
+                    yield file
+
+    def _is_number(self, file: Path, count: int) -> bool:
+        stem = file.stem
+        if file.suffix != self.suffix or not (stem.isascii() and stem.isdecimal()):
+            return False
+        return len(stem) <= 12 and int(stem) < count and stem == f"{int(stem):05d}"
+
+
+def _names(inputs: Sequence[str]) -> list[str]:
+    """Returns a name for each input, all different even without upper and lower case."""
+    names = [Path(file).stem for file in inputs]
+    alike = len({name.casefold() for name in names}) < len(names)
+    if alike or any(len(name.encode(errors="replace")) > LONGEST for name in names):
+        return [f"{number:05d}-{name[:50]}" for number, name in enumerate(names)]
+    return names
