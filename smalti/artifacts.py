@@ -38,6 +38,7 @@ from smalti.registry import (
 
 __all__ = [
     "Pretrained",
+    "argument",
     "build",
     "checksum",
     "describe",
@@ -88,6 +89,18 @@ def made_from(folder: str | Path) -> dict[str, str]:
         InputError: If the config is missing, is damaged, or was edited.
     """
     return dict(_whole(Path(folder))[0].get(MADE_FROM, {}))
+
+
+def argument(folder: str | Path, name: str) -> Any:
+    """Builds one argument of a saved model, such as its signal, without the model.
+
+    Raises:
+        InputError: If the config is missing, is damaged, was edited, or has no such argument.
+    """
+    config = _whole(Path(folder))[0]
+    if name not in config:
+        raise InputError(f"{folder} has no {name}, got a {config.get('class')}: copy it again.")
+    return build(config[name])
 
 
 def checksum(folder: str | Path) -> str:

@@ -7,8 +7,9 @@ import pytest
 import torch
 
 import smalti
-from smalti.commands.picture_output import Pictures
+from smalti.commands.signal_output import SignalOutput
 from smalti.counting import counted
+from smalti.modalities.image import Image
 
 ALONE = re.compile(r"\{(?:len\([^{}]*\)|n)\} (?:images|labels|examples|names|tensors)\b")
 
@@ -24,7 +25,9 @@ def test_a_count_agrees_with_its_noun(n, words):
 def test_what_a_command_wrote_is_counted(count, tmp_path, capsys):
     noun = "1 image" if count == 1 else "2 images"
     for out, line in (("a.png", f"{noun} in one picture\n"), ("a", f"/: {noun}\n")):
-        Pictures(str(tmp_path / out), count).write(torch.zeros(count, 1, 4, 4))
+        SignalOutput(Image(1), str(tmp_path / out), count, usual="a").write(
+            torch.zeros(count, 1, 4, 4)
+        )
         assert capsys.readouterr().out.endswith(line)
 
 

@@ -19,16 +19,18 @@ from mistakes import mistake
 from smalti.artifacts import load_model, save_model
 from smalti.cli import main
 from smalti.commands.evaluate import check_report
-from smalti.commands.picture_output import Pictures
+from smalti.commands.signal_output import SignalOutput
 from smalti.comparison import Comparison, Outcome
 from smalti.errors import InputError
 from smalti.evaluation.report import Picture, Report
 from smalti.latents import write_latents
 from smalti.modalities.image.pictures import save_png
+from smalti.modalities.image.signal import Image as ImageSignal
 from smalti.outputs import output, written_by_smalti
 from smalti.tokens import TokenGrids, write_tokens
 from tiny import clocks_recipe, vae_recipe, write_recipe
 
+GREY = ImageSignal(1, (8, 8))
 GRIDS = TokenGrids((torch.randint(9, (3, 2, 2)),))
 
 
@@ -142,6 +144,7 @@ def idle(monkeypatch, tmp_path):
 
     for name in ("sample", "reconstruct", "interpolate"):
         monkeypatch.setattr(f"smalti.commands.{name}.load", load)
+        monkeypatch.setattr(f"smalti.commands.{name}.signal_of", lambda folder: GREY)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -200,7 +203,7 @@ def test_a_tilde_is_the_home_folder_in_every_form(monkeypatch, tmp_path):
     assert output("~", folder=True) == tmp_path
     assert output("./~", folder=True) == Path("~")
     for out in ("~/shots", "~/sheet.png"):
-        Pictures(out, 2).write(torch.zeros(2, 1, 8, 8))
+        SignalOutput(GREY, out, 2, usual="a").write(torch.zeros(2, 1, 8, 8))
     assert sorted(file.name for file in (tmp_path / "shots").iterdir()) == [
         "00000.png",
         "00001.png",
@@ -211,20 +214,24 @@ def test_a_tilde_is_the_home_folder_in_every_form(monkeypatch, tmp_path):
 
 def test_images_of_one_stem_have_files_of_their_own(tmp_path):
     inputs = ["a/x.png", "b/x.png", "c/X.jpg", "d/y.png"]
-    Pictures(f"{tmp_path}/one", 4, inputs=inputs).write(torch.zeros(4, 1, 8, 8))
+    SignalOutput(GREY, f"{tmp_path}/one", 4, usual="a", inputs=inputs).write(
+        torch.zeros(4, 1, 8, 8)
+    )
     names = sorted(file.name for file in (tmp_path / "one").iterdir())
     assert names == ["00000-x.png", "00001-x.png", "00002-X.png", "00003-y.png"]
-    Pictures(f"{tmp_path}/two", 2, inputs=["a/x.png", "b/y.png"]).write(torch.zeros(2, 1, 8, 8))
+    SignalOutput(GREY, f"{tmp_path}/two", 2, usual="a", inputs=["a/x.png", "b/y.png"]).write(
+        torch.zeros(2, 1, 8, 8)
+    )
     assert sorted(file.name for file in (tmp_path / "two").iterdir()) == ["x.png", "y.png"]
-    Pictures(f"{tmp_path}/two.png/", 1).write(torch.zeros(1, 1, 8, 8))
+    SignalOutput(GREY, f"{tmp_path}/two.png/", 1, usual="a").write(torch.zeros(1, 1, 8, 8))
     assert (tmp_path / "two.png" / "00000.png").is_file()
 
 
 def test_other_files_in_a_folder_stay(tmp_path):
     for name in ("99999.png", "001.png", "00000.jpg", "1.png"):
         (tmp_path / name).write_text("mine")
-    Pictures(str(tmp_path), 2).write(torch.zeros(2, 1, 8, 8))
-    Pictures(str(tmp_path), 2).write(torch.zeros(2, 1, 8, 8))
+    SignalOutput(GREY, str(tmp_path), 2, usual="a").write(torch.zeros(2, 1, 8, 8))
+    SignalOutput(GREY, str(tmp_path), 2, usual="a").write(torch.zeros(2, 1, 8, 8))
     for name in ("99999.png", "001.png", "00000.jpg", "1.png"):
         assert (tmp_path / name).read_text() == "mine"
 
@@ -233,7 +240,7 @@ def test_an_input_is_not_overwritten_even_when_asked(tmp_path):
     write_png(tmp_path / "a.png")
     for out in (str(tmp_path / "a.png"), str(tmp_path)):
         with pytest.raises(InputError, match="is an input and would be overwritten"):
-            Pictures(out, 1, inputs=[str(tmp_path / "a.png")], overwrite=True)
+            SignalOutput(GREY, out, 1, usual="a", inputs=[str(tmp_path / "a.png")], overwrite=True)
 
 
 def test_overwrite_is_an_option_of_every_command_that_writes(capsys):

@@ -18,10 +18,13 @@ import torch
 from jsonargparse import ArgumentError, ArgumentParser
 from torch import Tensor
 
+from smalti.artifacts import argument
 from smalti.errors import InputError
+from smalti.generation import load
 from smalti.modalities.base import modality_of
 from smalti.recipes.safe_yaml import WITHIN_BOUNDS
-from smalti.runs import examples_of
+from smalti.runs import Run, examples_of
+from smalti.signals import Signal
 from smalti.spelling import as_text, readable
 from smalti.training.processes import is_first
 
@@ -35,6 +38,7 @@ __all__ = [
     "named_signals",
     "printed",
     "read_files",
+    "signal_of",
     "source_of",
 ]
 
@@ -157,7 +161,7 @@ def read_files(
 def named_signals(
     model: Model | ContinuousModel, names: Sequence[str], convert: bool, data: str | None = None
 ) -> Iterator[Tensor]:
-    """The signal (C, *size) of each name: a file, or the number of a test example of the run's data.
+    """The signal (C, *size) of each name: a file, or the number of a test example of the data.
 
     Arguments:
         model: That takes them.
@@ -190,6 +194,19 @@ def named_signals(
                 f"smaller number."
             )
         yield from test[int(name)].x
+
+
+def signal_of(folder: str) -> Signal:
+    """Returns the signal of a run's model, which is not loaded for it.
+
+    Raises:
+        InputError: If there is no run, it has no model yet, or that is damaged.
+    """
+    run = Run.existing(folder)
+    saved = next((path for path in (run.tokenizer, run.autoencoder) if path.exists()), None)
+    signal = load(folder).signal if saved is None else argument(saved, "signal")
+    assert isinstance(signal, Signal)
+    return signal
 
 
 def source_of(model: Model | ContinuousModel) -> Mapping[str, Any] | None:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from smalti import recipes, runs
 from smalti.commands.common import data_option, printed
 from smalti.commands.evaluate import check_report, report
+from smalti.data.source import FOUND
 from smalti.errors import InputError
 from smalti.outputs import output
 from smalti.recipes import schema
@@ -54,7 +55,7 @@ def run(words: Sequence[str]) -> int:
     folder = output(f"runs/{recipes.find(recipe).stem}" if out is None else out, folder=True)
     check_report(folder, overwrite)
     config = schema.read(recipe, [*rest, *data_option(data)])
-    with printed("smalti.modalities.image.finding"):
+    with printed(FOUND):
         finished, splits = runs.fit(config, folder, changed_data=changed)
     return report(finished, splits, overwrite) if is_first() else 0
 

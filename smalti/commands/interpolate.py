@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from smalti.commands.common import call, named_signals
+from smalti.commands.common import call, named_signals, signal_of
 from smalti.commands.signal_output import SignalOutput
 from smalti.counting import counted
 from smalti.errors import InputError
@@ -46,9 +46,8 @@ def interpolate(  # noqa: PLR0913 - the options of the command
     """
     if len(files) != 2:
         raise InputError(f"A way has two ends, got {counted(len(files), 'signal')}: give two.")
-    model = load(folder)
     output = SignalOutput(
-        model.signal,
+        signal_of(folder),
         out,
         steps,
         usual="interpolation",
@@ -56,5 +55,6 @@ def interpolate(  # noqa: PLR0913 - the options of the command
         inputs=files,
         overwrite=overwrite,
     )
+    model = load(folder)
     x_a, x_b = named_signals(model, files, convert, data)
     output.write(model.interpolate(x_a, x_b, steps), columns=steps)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from smalti.commands.common import call, read_files
+from smalti.commands.common import call, read_files, signal_of
 from smalti.commands.signal_output import SignalOutput
 from smalti.errors import InputError
 from smalti.generation import load
@@ -42,9 +42,8 @@ def reconstruct(  # noqa: PLR0913 - the options of the command
         levels: Of a hierarchy, how many levels are decoded, from the coarsest; all if not given.
         overwrite: Replace what smalti did not write, too.
     """
-    model = load(folder)
     output = SignalOutput(
-        model.signal,
+        signal_of(folder),
         out,
         len(files),
         usual="reconstructions",
@@ -52,6 +51,7 @@ def reconstruct(  # noqa: PLR0913 - the options of the command
         inputs=files,
         overwrite=overwrite,
     )
+    model = load(folder)
     x = read_files(model, files, convert)
     indices = model.encode(x)
     if levels is not None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from smalti.commands.common import call, source_of
+from smalti.commands.common import call, signal_of, source_of
 from smalti.commands.signal_output import SignalOutput
 from smalti.errors import InputError
 from smalti.generation import ContinuousModel, Model, load
@@ -66,11 +66,17 @@ def sample(  # noqa: PLR0913 - the options of the command
         raise InputError(
             f"There is no file to complete, got {option}: leave it out, or give --complete FILE."
         )
-    model = load(folder)
     inputs = [] if complete is None else [complete]
     output = SignalOutput(
-        model.signal, out, n, usual="samples", columns=columns, inputs=inputs, overwrite=overwrite
+        signal_of(folder),
+        out,
+        n,
+        usual="samples",
+        columns=columns,
+        inputs=inputs,
+        overwrite=overwrite,
     )
+    model = load(folder)
     if isinstance(model, ContinuousModel):
         _check_plain(time=time, label=label, complete=complete, top_k=top_k, top_p=top_p)
         if prior != "learned":

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 __all__ = ["Batch", "Examples", "FactorizedSource", "Source", "SplitName", "Splits"]
 
 
+FOUND = "smalti.data.found"  # the logger of what sources have found, which `smalti fit` prints
 SplitName = Literal["train", "validation", "test"]
 
 

@@ -11,7 +11,7 @@ from smalti.arguments import a_seed, a_whole_number, as_tensor
 from smalti.errors import InputError
 from smalti.memory import check_memory
 
-__all__ = ["BATCH", "check_room", "generator_of", "pieces"]
+__all__ = ["BATCH", "check_room", "generator_of", "keep_given", "pieces"]
 
 BATCH = 256  # signals at a time
 
@@ -40,6 +40,25 @@ def check_room(n: int, values: int, what: str) -> None:
         what: They are, in the plural.
     """
     check_memory(4 * n * values, f"A batch of {n:,} {what}", "make fewer at a time")
+
+
+def keep_given(indices: Tensor, given: Tensor) -> Tensor:
+    """Puts -1 in the place of the indices whose patch is not wholly given.
+
+    Arguments:
+        indices: (B, *grid), or (B, *grid, Q).
+        given: (B, *size), bool, of a size that the grid divides.
+
+    Example:
+        >>> keep_given(torch.tensor([[5, 6]]), torch.tensor([[True, True, True, False]]))
+        tensor([[ 5, -1]])
+    """
+    grid = indices.shape[1 : given.ndim]
+    patches = [n for g, length in zip(grid, given.shape[1:], strict=True) for n in (g, length // g)]
+    whole = given.reshape(len(given), *patches)
+    for dim in reversed(range(2, whole.ndim, 2)):
+        whole = whole.all(dim)
+    return torch.where(whole.reshape(*whole.shape, *[1] * (indices.ndim - whole.ndim)), indices, -1)
 
 
 def pieces(batch: Any, what: str) -> tuple[Tensor, ...]:

@@ -26,7 +26,7 @@ from smalti.autoencoders import Tokenizer
 from smalti.conditions import Condition
 from smalti.counting import counted
 from smalti.errors import InputError
-from smalti.generation.checks import BATCH, check_room, generator_of, pieces
+from smalti.generation.checks import BATCH, check_room, generator_of, keep_given, pieces
 from smalti.layout import Layout
 from smalti.priors import Cascade, Histogram, Prior, Uniform
 from smalti.runs import Run, load_prior
@@ -264,13 +264,12 @@ class Model:
         raise InputError(f"There is no prior {name!r}: choose one of {', '.join(PRIORS)}.")
 
     def known_tokens(self, x: Tensor, given: Tensor) -> Tensor:
-        """The tokens of partly given images, -1 where a token's patch holds a pixel that is not
+        """The tokens of partly given signals, -1 where a token's patch holds a value that is not
         given; of a hierarchy as rows (B, L).
 
         Arguments:
-            x: (B, C, H, W) in the signal's range.
-            given: (B, H, W), True where the pixel is given; the others should hold something
-                smooth.
+            x: (B, C, *size) in the signal's range.
+            given: (B, *size), True where the signal is given; the rest should be something smooth.
 
         Raises:
             InputError: If x is no batch of the signal, or `given` is not bool of its size.
@@ -280,18 +279,15 @@ class Model:
         if given.dtype != torch.bool or given.shape != (len(x), *x.shape[2:]):
             raise InputError(
                 f"given must be bool of the shape {(len(x), *x.shape[2:])}, got {given.dtype} of "
-                f"the shape {tuple(given.shape)}: True marks the pixels that are given."
+                f"the shape {tuple(given.shape)}: True marks what is given."
             )
         given = given.to(self.device)
         coarsest = self.tokenizer.downsampling
         padding = [side for length in reversed(x.shape[2:]) for side in (0, -length % coarsest)]
-        missing = F.pad((~given).float(), padding)[:, None]
+        given = F.pad(given, padding, value=True)
         levels = []
         for grid in self.layout.unpack(self.encode_flat(x)):
-            whole = F.max_pool2d(missing, missing.shape[2] // grid.shape[1])[:, 0] == 0
-            if grid.ndim > whole.ndim:
-                whole = whole[..., None]
-            levels.append(torch.where(whole, grid, -1))
+            levels.append(keep_given(grid, given))
         return self.layout.pack(levels)
 
     def _known(self, known: Any, n: int) -> Tensor:

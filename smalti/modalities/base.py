@@ -21,38 +21,37 @@ from __future__ import annotations
 import importlib
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, cast
+from typing import Any, ClassVar, Protocol, cast
 
+import torch
 from torch import Tensor, nn
 
-from smalti.data import Source
+from smalti.data import Batch, Source
 from smalti.errors import InputError, first_line
+from smalti.reporting.blocks import Block
 from smalti.reporting.figures import Figure
+from smalti.reporting.measurement import Measurement
 from smalti.signals import Signal
 
-if TYPE_CHECKING:
-    from smalti.reporting.blocks import Block
-    from smalti.reporting.measurement import Measurement
-
-__all__ = ["Metric", "Modality", "import_modalities", "modality_of"]
+__all__ = ["Classifier", "Metric", "Modality", "import_modalities", "modality_of"]
 
 GROUP = "smalti.modalities"  # of entry points
 BUILT_IN = ("smalti.modalities.image",)
 
 
 class Metric(ABC):
-    """Abstract: measures how faithful reconstructions are, batch by batch.
+    """Abstract: measures reconstructions batch by batch.
 
     Attributes:
-        titles: What each figure is called in a report, by its key.
-        missing: Why a figure is not among `figures`, by its key.
+        names: What each of its figures is called in a table, by key, in order.
+        cards: Of the figures at the top of a report: what they are in words, and how to read them.
     """
 
-    titles: ClassVar[Mapping[str, str]]
-    missing: dict[str, str]
+    names: ClassVar[Mapping[str, str]]
+    cards: ClassVar[Mapping[str, tuple[str, str]]]
 
     @abstractmethod
     def update(self, x: Tensor, x_hat: Tensor) -> None:
@@ -60,11 +59,43 @@ class Metric(ABC):
 
     @abstractmethod
     def figures(self, measured_on: str) -> dict[str, Figure]:
-        """Returns the figures of all that was taken in, by key.
+        """Returns figures of all that was taken in, by key.
 
         Arguments:
             measured_on: The set and its N, for the protocols.
         """
+
+    @abstractmethod
+    def missing(self) -> dict[str, str]:
+        """Returns why of each of its figures that such signals do not have."""
+
+
+class Classifier(nn.Module, ABC):
+    """Abstract: a network that tells classes apart; its features are compared, too.
+
+    Attributes:
+        head: Features (B, F) → logits (B, classes).
+    """
+
+    head: nn.Linear
+
+    @abstractmethod
+    def features(self, x: Tensor) -> Tensor:
+        """Signals (B, C, *size) → (B, F): what the last layer sees."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Signals (B, C, *size) → logits (B, classes)."""
+        return self.head(self.features(x))
+
+    @torch.no_grad()
+    def accuracy(self, batches: Iterable[Batch]) -> float:
+        """Measures the share of signals whose class it says as `condition` does."""
+        right = total = 0
+        for x, labels in batches:
+            assert labels is not None
+            right += int((self(x).argmax(1) == labels).sum())
+            total += len(x)
+        return right / total
 
 
 class Modality(ABC):
@@ -72,13 +103,13 @@ class Modality(ABC):
 
     Attributes:
         signal: The class of its signals.
-        suffixes: Of the files that it reads and writes, that of a new file first.
-        headline: The key of the figure that stands where there is room for one.
+        suffixes: Of the files that it reads, that of those it writes first.
+        shown_as: The suffix of the file that `render` makes of several signals.
     """
 
     signal: ClassVar[type[Signal]]
     suffixes: ClassVar[tuple[str, ...]]
-    headline: ClassVar[str]
+    shown_as: ClassVar[str]
 
     @abstractmethod
     def read(
@@ -139,50 +170,34 @@ class Modality(ABC):
         """
 
     @abstractmethod
-    def render(self, x: Tensor, caption: str = "", columns: int | None = None) -> Block:
-        """Shows signals (B, C, *size).
-
-        Arguments:
-            x: In the signal's range.
-            caption: What they are.
-            columns: Signals in a row; None for the modality's choice.
-        """
-
-    @abstractmethod
-    def compare(
-        self, x: Tensor, x_hat: Tensor, caption: str = "", columns: int | None = None
-    ) -> Block:
-        """Shows signals x, each with its reconstruction x_hat, both (B, C, *size)."""
-
-    @abstractmethod
-    def metrics(self) -> list[Metric]:
-        """Makes new metrics of reconstructions; the key of each figure is that of one of them."""
-
-    @abstractmethod
-    def known(self, tokens: Tensor, given: Tensor, grid: tuple[int, ...]) -> Tensor:
-        """Returns the tokens of one level, -1 where they are of what is not given.
-
-        Arguments:
-            tokens: (B, *grid), or (B, *grid, Q), of the whole signals.
-            given: (B, *size), True where the signal is given, of any size that the grid divides.
-            grid: The grid of the level.
-        """
-
-    @abstractmethod
-    def classifier(self, signal: Signal, classes: int) -> nn.Module:
-        """Makes a network that classifies: signals (B, C, *size) to logits (B, classes).
-
-        It has `features(x)`, (B, M), what its last layer sees: the space in which sets of signals
-        are compared.
-        """
-
-    @abstractmethod
-    def measurements(self) -> list[Measurement]:
-        """Makes the measurements that only this kind of data has."""
-
-    @abstractmethod
     def describe(self, signal: Signal) -> str:
-        """Says what a signal is, with its size and the bits of one that is not compressed."""
+        """Says what an example is and how many bits it takes, as the beginning of a sentence."""
+
+    @abstractmethod
+    def render(self, x: Tensor, caption: str, columns: int | None = None) -> Block:
+        """Shows signals x (B, C, *size).
+
+        Arguments:
+            x: Finite values, or it raises `InputError`.
+            caption: What they are, in words.
+            columns: How many in a row.
+        """
+
+    @abstractmethod
+    def compare(self, x: Tensor, x_hat: Tensor, caption: str) -> Block:
+        """Shows signals x and their reconstructions x_hat, both (B, C, *size), in pairs."""
+
+    @abstractmethod
+    def metrics(self) -> Sequence[Metric]:
+        """Returns new metrics of reconstructions."""
+
+    @abstractmethod
+    def classifier(self, signal: Signal, classes: int) -> Classifier | None:
+        """Returns a new network to train on labels; `None` if there is none for such signals."""
+
+    @abstractmethod
+    def measurements(self) -> Sequence[Measurement]:
+        """Returns what can be measured of this kind of data alone."""
 
 
 class _Room(Protocol):

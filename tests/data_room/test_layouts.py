@@ -190,7 +190,7 @@ def test_given_test_images_are_never_trained_on_and_all_is_said(tmp_path, caplog
     (tmp_path / ".hidden.png").write_bytes(b"")
     (tmp_path / "__MACOSX" / "train").mkdir(parents=True)
     (tmp_path / "__MACOSX" / "train" / "1.png").write_bytes(b"")
-    with caplog.at_level(logging.INFO, "smalti.modalities.image.finding"):
+    with caplog.at_level(logging.INFO, "smalti.data.found"):
         splits = Images(str(tmp_path), 4, held_out=SplitFractions(validation=0.2)).load()
     assert sorted(_colours(splits.train) + _colours(splits.validation)) == list(range(10))
     assert _colours(splits.test) == [100, 102, 101, 103]
@@ -217,7 +217,7 @@ def test_given_test_images_are_never_trained_on_and_all_is_said(tmp_path, caplog
 def test_packed_files_are_named_among_what_is_passed_over(tmp_path, caplog):
     _set(tmp_path)
     (tmp_path / "test.zip").write_bytes(b"PK")
-    with caplog.at_level(logging.INFO, "smalti.modalities.image.finding"):
+    with caplog.at_level(logging.INFO, "smalti.data.found"):
         Images(str(tmp_path), 4).load()
     assert "passed over: .zip files, which are not unpacked (1)" in caplog.messages
 
@@ -254,7 +254,7 @@ def test_nothing_but_ordinary_files_is_opened(tmp_path, caplog):
     (tmp_path / "train" / "a" / "folder.png").mkdir()
     # A link that comes first in the alphabet takes nothing from the folder that it leads to.
     (tmp_path / "again").symlink_to(tmp_path / "train")
-    with caplog.at_level(logging.INFO, "smalti.modalities.image.finding"):
+    with caplog.at_level(logging.INFO, "smalti.data.found"):
         splits = Images(str(tmp_path), 4).load()
     assert sum(map(len, splits[:3])) == 14
     assert "pipes, sockets or devices (5)" in caplog.text
@@ -283,7 +283,7 @@ def test_folders_that_cannot_be_read_are_counted(tmp_path, caplog, monkeypatch):
         return scan(path)
 
     monkeypatch.setattr(os, "scandir", refuse)
-    with caplog.at_level(logging.INFO, "smalti.modalities.image.finding"):
+    with caplog.at_level(logging.INFO, "smalti.data.found"):
         Images(str(tmp_path), 4).load()
     assert "folders that cannot be read (1)" in caplog.text
 
@@ -297,7 +297,7 @@ def test_names_that_are_no_utf_8_and_accents_stored_in_two_ways(tmp_path, caplog
         _write(tmp_path, {f"{name}/{i}{k}.png": 10 * i + k for k in range(3)})
     bad = os.fsdecode(b"caf\xe9")
     _write(tmp_path, {f"{bad}/{bad}{k}.png": k for k in range(3)})
-    with caplog.at_level(logging.INFO, "smalti.modalities.image.finding"):
+    with caplog.at_level(logging.INFO, "smalti.data.found"):
         splits = Images(str(tmp_path), 4).load()
     assert splits.condition.names == ("caf\\xe9", "hiver", composed)
     together = torch.cat([examples.conditions for examples in splits[:3]])
@@ -342,7 +342,7 @@ def test_pictures_without_an_ending_and_folders_without_end(tmp_path, caplog):
     _write(tmp_path, {f"{i}.png": i for i in range(5)})
     (tmp_path / "test").mkdir()
     tmp_path.joinpath(*["a"] * 150).mkdir(parents=True)
-    with caplog.at_level(logging.INFO, "smalti.modalities.image.finding"):
+    with caplog.at_level(logging.INFO, "smalti.data.found"):
         assert sum(map(len, Images(str(tmp_path), 4).load()[:3])) == 5
     assert "folders that lie 100 deep (1)" in caplog.text and "empty folders (1)" in caplog.text
 

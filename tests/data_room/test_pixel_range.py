@@ -14,7 +14,7 @@ import torch
 from jsonargparse import ArgumentParser
 from PIL import Image, ImageCms
 
-from smalti.commands.common import range_of
+from smalti.commands.common import source_of
 from smalti.data import Source
 from smalti.errors import InputError
 from smalti.generation import Model
@@ -144,9 +144,9 @@ def test_the_range_is_a_field_of_recipes_and_belongs_to_a_run(tmp_path):
     (tmp_path / "config.yaml").write_text(parser.dump(config))
     source = parser.instantiate(config).data
     assert (source.range, source.splits) == ((0, 4095), "none")
-    assert range_of(Model(None, run=Run(tmp_path))) == (0, 4095)
+    assert source_of(Model(None, run=Run(tmp_path)))["range"] == [0, 4095]
     (tmp_path / "config.yaml").write_text(parser.dump(parser.parse_args(words)))
-    assert range_of(Model(None, run=Run(tmp_path))) is None
+    assert source_of(Model(None, run=Run(tmp_path)))["range"] is None
 
 
 def test_one_range_holds_for_a_whole_set():
@@ -210,7 +210,7 @@ def test_of_several_frames_the_first_is_taken_and_that_is_said(kind, tmp_path, c
         path = tmp_path / f"{i}.{kind.lower()}"
         image = Image.fromarray(RAMP.byte().numpy() // (i + 1))
         path.write_bytes(animated(image))
-    with caplog.at_level("INFO", "smalti.modalities.image.finding"):
+    with caplog.at_level("INFO", "smalti.data.found"):
         Images(str(tmp_path), 4, channels=1).load()
     assert "4 with several frames, of which the first is taken" in caplog.text
 

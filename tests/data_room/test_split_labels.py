@@ -31,7 +31,7 @@ def _write(folder, names) -> None:
 def _loaded(path, caplog, **options):
     """The splits, and the lines of what was found and passed over."""
     caplog.clear()
-    with caplog.at_level(logging.INFO, "smalti.modalities.image.finding"):
+    with caplog.at_level(logging.INFO, "smalti.data.found"):
         splits = Images(str(path), 4, **options).load()
     return splits, " | ".join(caplog.messages)
 

@@ -22,6 +22,7 @@ from smalti.counting import counted
 from smalti.data.file_tree import Parts, walk
 from smalti.data.layout import read_layout
 from smalti.data.names import parse_name
+from smalti.data.source import FOUND
 from smalti.errors import InputError, first_line
 from smalti.modalities.image.decoding import Picture
 from smalti.modalities.image.idx import find_idx
@@ -31,7 +32,7 @@ from smalti.spelling import listed, readable
 
 __all__ = ["Found", "find", "logger"]
 
-logger = logging.getLogger(__name__)  # `smalti fit` prints what it says
+logger = logging.getLogger(FOUND)
 
 IMAGES = {
     *(".avif", ".bmp", ".gif", ".ico", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm"),

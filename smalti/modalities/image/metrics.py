@@ -13,17 +13,21 @@ are equal, for their variance is 0. PSNR and SSIM are given on [0, 1] with a
 data range of 1: a data range of 2 on such images would raise SSIM by 0.04 to 0.10 for nothing.
 
 References:
-    Image quality assessment: from error visibility to structural similarity, Z. Wang et al., 2004:
+    Image quality assessment: from error visibility to structural similarity (Wang et al., 2004):
     the window is a Gaussian of σ = 1.5 over 11 × 11 pixels.
 """
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 from torchmetrics.functional.image.psnr import peak_signal_noise_ratio
 from torchmetrics.functional.image.ssim import structural_similarity_index_measure
 
+from smalti.modalities.base import Metric
 from smalti.reporting.figures import Figure, figure, undefined
 
 __all__ = ["WINDOW", "ReconstructionQuality", "psnr"]
@@ -42,7 +46,7 @@ def psnr(x_hat: Tensor, x: Tensor) -> float:
     return _psnr(*_unit(x_hat, x)).mean().item()
 
 
-class ReconstructionQuality:
+class ReconstructionQuality(Metric):
     """Measures reconstructions batch by batch.
 
     Example:
@@ -52,6 +56,17 @@ class ReconstructionQuality:
         >>> round(quality.figures("test set")["mse_over_variance"]["value"], 6)
         1.0
     """
+
+    names: ClassVar[Mapping[str, str]] = {
+        "mse": "MSE",
+        "mse_over_variance": "MSE / variance",
+        "psnr": "PSNR",
+        "ssim": "SSIM",
+    }
+    cards: ClassVar[Mapping[str, tuple[str, str]]] = {
+        "psnr": ("PSNR of reconstructions", ""),
+        "mse_over_variance": ("MSE / variance", "0 is perfect, 1 a flat grey"),
+    }
 
     def __init__(self) -> None:
         self.images = self.values = 0
@@ -112,6 +127,12 @@ class ReconstructionQuality:
                 f"mean over images",
             )
         return figures
+
+    def missing(self) -> dict[str, str]:
+        """Says why there is no SSIM, where there is none."""
+        if self.ssim:
+            return {}
+        return {"ssim": f"its window needs images of at least {WINDOW} × {WINDOW} pixels."}
 
     def _mean_psnr(self, measured_on: str) -> Figure:
         psnr = torch.cat(self.psnr).double()
