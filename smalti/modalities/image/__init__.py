@@ -24,7 +24,7 @@ PLACES = {"Columns": "source", "Images": "source", "read_image": "decoding"}
 
 def modality() -> Modality:
     """Makes what smalti knows of images."""
-    from smalti.modalities.image.modality import ImageModality
+    from smalti.modalities.image.image_modality import ImageModality
 
     return ImageModality()
 
