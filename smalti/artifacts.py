@@ -94,13 +94,12 @@ def made_from(folder: str | Path) -> dict[str, str]:
 def argument(folder: str | Path, name: str) -> Any:
     """Builds one argument of a saved model, such as its signal, without the model.
 
+    None where it has no such argument.
+
     Raises:
-        InputError: If the config is missing, is damaged, was edited, or has no such argument.
+        InputError: If the config is missing, is damaged, or was edited.
     """
-    config = _whole(Path(folder))[0]
-    if name not in config:
-        raise InputError(f"{folder} has no {name}, got a {config.get('class')}: copy it again.")
-    return build(config[name])
+    return build(_whole(Path(folder))[0].get(name))
 
 
 def checksum(folder: str | Path) -> str:

@@ -147,7 +147,7 @@ def test_a_half_to_keep_of_a_transparent_image_is_refused(run, tmp_path, capsys)
 def test_what_says_how_to_complete_is_refused_without_an_image(run, capsys):
     for words in (["--keep", "left"], ["--keep", "middle"], ["--keep", "top"], ["--convert"]):
         line = mistake(capsys, "sample", str(run), *words)
-        assert "no image to complete" in line and " ".join(words) in line
+        assert "no file to complete" in line and " ".join(words) in line
 
 
 def test_a_run_directory_has_a_name(capsys):

@@ -203,10 +203,9 @@ def signal_of(folder: str) -> Signal:
         InputError: If there is no run, it has no model yet, or that is damaged.
     """
     run = Run.existing(folder)
-    saved = next((path for path in (run.tokenizer, run.autoencoder) if path.exists()), None)
-    signal = load(folder).signal if saved is None else argument(saved, "signal")
-    assert isinstance(signal, Signal)
-    return signal
+    saved = [path for path in (run.tokenizer, run.autoencoder) if path.exists()]
+    signal = argument(saved[0], "signal") if saved else None
+    return signal if isinstance(signal, Signal) else load(folder).signal  # which says what is wrong
 
 
 def source_of(model: Model | ContinuousModel) -> Mapping[str, Any] | None:
