@@ -1,8 +1,8 @@
 """Turns each "auto" of a recipe into a number, which the run's config.yaml then says.
 
-It stands for the dropout of a prior, for its token noise and for its weight decay, of every level.
-The numbers follow from how much data there is (`smalti.priors.regularisation`). A run that goes on
-has those that it began with.
+It stands for the dropout of a prior, for its token noise and for its weight decay, of every level,
+and for the views of each example and how far they are moved. The numbers follow from how much data
+there is (`smalti.priors.regularisation`). A run that goes on has those that it began with.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 from jsonargparse import Namespace
 
 from smalti.priors import Prior
-from smalti.priors.regularisation import advised
+from smalti.priors.regularisation import SHIFT, advised, advised_views
 from smalti.training import Training
 
 __all__ = ["AUTO", "settled", "without"]
@@ -22,8 +22,12 @@ AUTO = "auto"
 
 
 def without(config: Namespace) -> Namespace:
-    """Returns the configuration with 0 for every "auto", so that it can be built."""
+    """Returns the configuration with 0 for every "auto", so that it can be built; one view."""
     config = config.clone()
+    if config.prior is not None and config.prior.views == AUTO:
+        config.prior.views = 1
+    if config.prior is not None and config.prior.shift == AUTO:
+        config.prior.shift = 0.0
     for _, _, fields, name in _left_open(config):
         fields[name] = 0.0
     return config
@@ -34,6 +38,7 @@ def settled(
     trained: Sequence[tuple[Prior, Training]],
     examples: int,
     there: Mapping[str, Any],
+    movable: bool,
 ) -> Namespace:
     """Returns the configuration with a number for every "auto".
 
@@ -42,19 +47,38 @@ def settled(
         trained: The prior of each level, and how it will be trained.
         examples: That become tokens.
         there: The configuration of the run that goes on; empty for a new one.
+        movable: Whether an example still shows the same where it is moved a little.
     """
     config = config.clone()
+    _settle_views(config, trained[0][1], examples, there.get("prior") or {}, movable)
     for level, means, fields, name in list(_left_open(config)):
         prior, training = trained[level]
-        seen = training.steps * training.batch_size * training.accumulate
         advice = advised(
             sum(parameter.numel() for parameter in prior.parameters()),
             examples * prior.positions,
-            seen / (examples * config.prior.views),
+            _passes(training, examples * config.prior.views),
         )
         old = _of_run(there, level).get(means)
         fields[name] = old if isinstance(old, int | float) else getattr(advice, means)
     return config
+
+
+def _settle_views(
+    config: Namespace, training: Training, examples: int, there: Mapping[str, Any], movable: bool
+) -> None:
+    """Puts numbers in place of "auto" for the views of each example, and how far they are moved."""
+    prior, shift = config.prior, 0.0
+    if prior.views == AUTO:
+        advice = advised_views(_passes(training, examples)) if movable else 1
+        prior.views = there.get("views", advice)
+        shift = SHIFT if movable and prior.views > 1 else 0.0
+    if prior.shift == AUTO:  # views that somebody counts are augmented as the data say
+        prior.shift = there.get("shift", shift)
+
+
+def _passes(training: Training, examples: int) -> float:
+    """Returns how often a training goes over so many examples."""
+    return training.steps * training.batch_size * training.accumulate / examples
 
 
 def _left_open(config: Namespace) -> Iterator[tuple[int, str, Namespace, str]]:

@@ -114,9 +114,10 @@ def check_tokens(recipe: Recipe, tokenizer: Tokenizer, splits: Splits, run: Path
     examples = recipe.prior.examples or len(splits.train)
     if not splits.train.endless:
         examples = min(examples, len(splits.train))
-    tokens = examples * recipe.prior.views * positions
-    views = counted(recipe.prior.views, "view", commas=True)
-    what = f"A set of tokens of {counted(examples, 'example', commas=True)} in {views}"
+    views = int(recipe.prior.views)
+    tokens = examples * views * positions
+    seen = counted(views, "view", commas=True)
+    what = f"A set of tokens of {counted(examples, 'example', commas=True)} in {seen}"
     mend = "set prior.examples or prior.views to less"
     check_memory(8 * tokens, what, mend)
     check_disk(tokens * min(1.0, math.log2(max(size, 2)) / 8) / 10, run, what, mend)

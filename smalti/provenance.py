@@ -55,7 +55,9 @@ def identities(config: Mapping[str, Any]) -> dict[str, str]:
     parts = {"tokenizer": config.get("tokenizer"), "autoencoder": config.get("autoencoder")}
     made = {name: identity([common, part]) for name, part in parts.items() if part}
     if prior:
-        made["tokens"] = identity([common, prior.get("examples"), prior.get("views")])
+        made["tokens"] = identity(
+            [common, *(prior.get(name) for name in ("examples", "views", "shift"))]
+        )
         made["prior"] = identity([common, prior])
     return made
 

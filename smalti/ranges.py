@@ -144,6 +144,7 @@ RANGES: dict[str, Range] = {
     "warmup": WARMUP,
     "final": NOT_NEGATIVE,
     "token_noise": DROPOUT,
+    "shift": DROPOUT,
     "commitment_weight": NOT_NEGATIVE,
     "commitment_warmup": WARMUP,
     "loss_weights": NOT_NEGATIVE,

@@ -108,10 +108,10 @@ def fit(
     recipe = schema.build(automatic.without(config))
     splits = load_data(run.folder, data, recipe.data, splits, changed=changed_data)
     trained = _try_out(recipe, splits)
-    if isinstance(tokenizer := trained[0][0], Tokenizer):
-        estimates.check_tokens(recipe, tokenizer, splits, run.folder)
     config = _settled(run, config, recipe, splits, trained)
     recipe = schema.build(config)
+    if isinstance(tokenizer := trained[0][0], Tokenizer):
+        estimates.check_tokens(recipe, tokenizer, splits, run.folder)
     check_hardware(recipe.hardware)
     write_text(run.config, schema.dump(config))  # not before: a mistake claims no folder
     splits, made = _recorded(run, config, splits)
@@ -224,7 +224,7 @@ def _settled(
     if not splits.train.endless:
         examples = min(examples, len(splits.train))
     there = run.read_config() if run.config.is_file() else {}
-    return automatic.settled(config, priors, examples, there)
+    return automatic.settled(config, priors, examples, there, splits.shift is not None)
 
 
 def _try_out(recipe: Recipe, splits: Splits) -> list[tuple[nn.Module, Training]]:
@@ -301,11 +301,15 @@ def _cache_tokens(run: Run, recipe: Recipe, splits: Splits, made: MadeFrom) -> N
     if prior.examples is not None:
         train_set = train_set.drawn(prior.examples, recipe.seed)
 
+    def augment(x: Tensor) -> Tensor:
+        x = x if splits.augment is None else splits.augment(x)
+        return x if splits.shift is None or not prior.shift else splits.shift(x, float(prior.shift))
+
     def grids() -> Iterator[tuple[str, TokenGrids]]:
         torch.manual_seed(recipe.seed)
         views = [encode_examples(tokenizer, train_set)]
-        for _ in range(prior.views - 1):
-            views.append(encode_examples(tokenizer, train_set, splits.augment))
+        for _ in range(int(prior.views) - 1):
+            views.append(encode_examples(tokenizer, train_set, augment))
         contexts = [view.context for view in views if view.context is not None]
         yield (
             "train",

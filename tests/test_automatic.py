@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
+
+import numpy as np
 import pytest
 import torch
 import yaml
+from PIL import Image
 
 from smalti import recipes, runs
 from smalti.errors import InputError
 from smalti.priors import DepthPixelCNN, PixelCNN, PixelSNAIL, Uniform
-from smalti.priors.regularisation import MOST, advised
+from smalti.priors.regularisation import MOST, advised, advised_views
 from smalti.recipes import schema
 from smalti.runs import Run
+from smalti.tokens import read_cache
 from smalti.training import PriorStage, Tokens, Training
 from tiny import clocks_recipe
 
@@ -39,6 +45,7 @@ def test_recipes_mirror_nothing_and_those_for_any_images_leave_the_amounts_to_th
                 amounts = prior.model.init_args.dropout, prior.token_noise, prior.weight_decay
                 assert amounts == ("auto", "auto", "auto"), name
                 assert prior.training.keep_best and prior.training.patience, name
+            assert (config.prior.views, config.prior.shift) == ("auto", "auto"), name
 
 
 def test_the_less_there_is_the_more_a_prior_is_held_back():
@@ -47,6 +54,62 @@ def test_the_less_there_is_the_more_a_prior_is_held_back():
     assert given == sorted(given)
     assert given[-1] == MOST
     assert advised(10**6, 10**6, 100) == advised(10**6, 10**5, 10) == advised(10**7, 10**6, 10)
+
+
+def test_only_few_examples_get_more_views():
+    def views(name: str, examples: int) -> int:
+        training = schema.read(name, ["--data.path", "anywhere"]).prior.training
+        return advised_views(training.steps * training.batch_size / examples)
+
+    # Garments and emoji of docs/figures.md, whose figures are of one view.
+    assert (views("images32", 7695), views("images64", 1900)) == (1, 1)
+    assert [views("images32", n) for n in (2400, 1200, 473, 100)] == [1, 7, 25, 32]
+
+
+def photographs(folder: Path, n: int = 24) -> dict:
+    """A recipe for n pictures of noise in two folders, which leaves the views open."""
+    generator = np.random.default_rng(0)
+    for number in range(n):
+        file = folder / "ab"[number % 2] / f"{number}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        pixels = generator.integers(0, 256, (16, 16, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(file)
+    recipe = left_open()
+    recipe["data"] = {"class_path": "Images", "init_args": {"path": str(folder), "size": 16}}
+    recipe["prior"] |= {"views": "auto", "shift": "auto"}
+    recipe["prior"]["training"] |= {"steps": 30, "batch_size": 64}
+    return recipe
+
+
+def test_few_images_are_seen_moved_and_a_run_goes_on_with_as_many_views(tmp_path):
+    config = schema.parsed(photographs(tmp_path / "images"))
+    run, splits = runs.fit(config, tmp_path / "run")
+    prior, n = run.read_config()["prior"], len(splits.train)
+    assert (prior["views"], prior["shift"]) == (advised_views(30 * 64 / n), 1 / 16)
+    assert prior["views"] > 1
+    grids = read_cache(run.tokens, "train").indices
+    assert len(grids) == prior["views"] * n
+    first, *others = grids.split(n)
+    assert all(not torch.equal(view, first) for view in others)  # no copies
+    assert len(read_cache(run.tokens, "test").indices) == len(splits.test)
+
+    weights = (run.prior / "model.safetensors").read_bytes()
+    shutil.rmtree(run.prior)
+    shutil.rmtree(run.tokens)
+    runs.fit(config, tmp_path / "run")  # the same words: the same run, and the same views
+    assert (run.prior / "model.safetensors").read_bytes() == weights
+    assert run.read_config()["prior"] == prior
+
+
+def test_nothing_is_moved_that_shows_something_else_then_or_that_somebody_counted(tmp_path):
+    clocks = left_open()
+    clocks["prior"] |= {"views": "auto", "shift": "auto"}
+    counted = photographs(tmp_path / "images")
+    counted["prior"]["views"] = 2
+    for name, recipe, views in (("clocks", clocks, 1), ("counted", counted, 2)):
+        run, _ = runs.fit(schema.parsed(recipe), tmp_path / name)
+        prior = run.read_config()["prior"]
+        assert (prior["views"], prior["shift"]) == (views, 0), name
 
 
 def test_the_numbers_are_written_and_a_run_goes_on_with_them(tmp_path):

@@ -135,6 +135,10 @@ class Splits(NamedTuple):
     manifest: Manifest | None = None
     """What each example is, and in which order; `None` where the source does not say."""
 
+    shift: Callable[[Tensor, float], Tensor] | None = None
+    """Moves each of a batch x at random, by at most a share of its size; `None` where it would show
+    something else then."""
+
 
 class Source(ABC):
     """Where examples come from. Its constructor only checks what it is given; `load` works."""

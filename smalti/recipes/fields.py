@@ -206,27 +206,35 @@ class PriorRecipe:
         conditional: Whether it is conditioned on the label or time, where the data have one.
         examples: How many training examples become tokens; all if not given. Endless data need it.
         views: How many times each is turned into tokens: first as it is, then randomly augmented.
+        shift: Share of its size by which an image of those further views is moved at most.
         fine_levels: Of a hierarchical tokenizer, the priors of its finer levels, coarse to fine.
         token_noise: Probability in training that an index which the prior sees, not one that it
             predicts, is replaced at random.
         weight_decay: Of all weights but biases, as of AdamW; if not given, the optimizer's own.
 
-    The dropout of the model, token_noise and weight_decay can be "auto": a number is then chosen by
-    how much data there is, and stands in the run's config.yaml.
+    The dropout of the model, token_noise, weight_decay, views and shift can be "auto": a number is
+    then chosen by how much data there is, and stands in the run's config.yaml.
     """
 
     model: Callable[[int, tuple[int, ...], Condition | None], Prior]
     training: Training
     conditional: bool = True
     examples: int | None = None
-    views: int = 1
+    views: int | Literal["auto"] = 1
     fine_levels: list[FinePrior] | None = None
     token_noise: Amount = 0.0
     weight_decay: Amount | None = None
+    shift: Amount = 0.0
 
     def __post_init__(self) -> None:
         _check_amounts(self.token_noise, self.weight_decay)
-        if self.views < 1 or (self.examples is not None and self.examples < 1):
+        if self.shift != "auto" and not 0 <= self.shift < 1:
+            raise InputError(
+                f"shift is at least 0 and below 1, got {self.shift}: take 0.0625, or auto."
+            )
+        if (self.views != "auto" and self.views < 1) or (
+            self.examples is not None and self.examples < 1
+        ):
             raise InputError(
                 f"A prior needs at least one view and one example, got views={self.views} and "
                 f"examples={self.examples}."

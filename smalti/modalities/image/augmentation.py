@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-__all__ = ["Augmentation"]
+__all__ = ["Augmentation", "moved"]
 
 REACH = 1 / 8  # share of its size that an image is moved by at most
 
@@ -19,8 +19,7 @@ class Augmentation:
 
     Arguments:
         flip: Whether to exchange left and right, in half the cases.
-        move: Whether to move by up to 1/8 of the size, any whole number of pixels being equally
-            likely; what comes in at the edge is the reflection of what is there.
+        move: Whether to move by up to 1/8 of the size, as `moved` does.
 
     Example:
         >>> x = torch.arange(3.0).expand(2, 1, 2, 3)
@@ -36,12 +35,20 @@ class Augmentation:
         if self.flip:
             mirrored = (torch.rand(len(x)) < 0.5).to(x.device)
             x = torch.where(mirrored[:, None, None, None], x.flip(-1), x)
-        return _moved(x) if self.move else x
+        return moved(x, REACH) if self.move else x
 
 
-def _moved(x: Tensor) -> Tensor:
+def moved(x: Tensor, reach: float) -> Tensor:
+    """Moves each image of a batch by itself, any whole number of pixels being equally likely.
+
+    What comes in at the edge is the reflection of what is there.
+
+    Arguments:
+        x: (B, C, H, W).
+        reach: Share of its size that an image is moved by at most, in [0, 1).
+    """
     n, _, height, width = x.shape
-    up, left = int(REACH * height), int(REACH * width)
+    up, left = int(reach * height), int(reach * width)
     padded = F.pad(x, (left, left, up, up), mode="reflect")
 
     i = torch.randint(2 * up + 1, (n, 1)) + torch.arange(height)  # (B, H): rows to take

@@ -24,7 +24,7 @@ from smalti.data.manifest import SPLITS, Manifest, columns
 from smalti.data.source import Examples, Source, SplitName, Splits
 from smalti.data.splitting import SplitFractions, held_out
 from smalti.errors import InputError
-from smalti.modalities.image.augmentation import Augmentation
+from smalti.modalities.image.augmentation import Augmentation, moved
 from smalti.modalities.image.decoding import Crop, Notes, decode
 from smalti.modalities.image.finding import find
 from smalti.modalities.image.finding import logger as found_logger
@@ -148,6 +148,7 @@ class Images(Source):
             condition=condition,
             augment=Augmentation(self.flip, move) if self.flip or move else None,
             manifest=_manifest([parts[split] for split in SPLITS], condition, left_out),
+            shift=moved,
         )
 
     def _decoded(self, stored: _Stored, left_out: list[tuple[str, str]]) -> _Part:
