@@ -87,11 +87,11 @@ def test_few_images_are_seen_moved_and_a_run_goes_on_with_as_many_views(tmp_path
     prior, n = run.read_config()["prior"], len(splits.train)
     assert (prior["views"], prior["shift"]) == (advised_views(30 * 64 / n), 1 / 16)
     assert prior["views"] > 1
-    grids = read_cache(run.tokens, "train").indices
+    grids = read_cache(run.tokens, "train").levels[0]
     assert len(grids) == prior["views"] * n
     first, *others = grids.split(n)
     assert all(not torch.equal(view, first) for view in others)  # no copies
-    assert len(read_cache(run.tokens, "test").indices) == len(splits.test)
+    assert len(read_cache(run.tokens, "test").levels[0]) == len(splits.test)
 
     weights = (run.prior / "model.safetensors").read_bytes()
     shutil.rmtree(run.prior)
