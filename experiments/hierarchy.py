@@ -39,7 +39,7 @@ from smalti.autoencoders.tokenizer import Tokenizer
 from smalti.conditions import CoarseTokens
 from smalti.data import Splits
 from smalti.evaluation.batches import choose
-from smalti.evaluation.rate import nats_per_image
+from smalti.evaluation.measurements.rate import mean_nats
 from smalti.modalities.image import Images
 from smalti.priors import PixelCNN
 from smalti.training import Tokens
@@ -91,7 +91,7 @@ def bits_of_coarse(
 ) -> float:
     """Bits per image of the first level under a PixelCNN."""
     prior = pixelcnn(grids[0], steps, seed, codebook)
-    return nats_per_image(prior, test[0]) / math.log(2)
+    return mean_nats(prior, test[0]) / math.log(2)
 
 
 def bits_of_fine(
@@ -114,7 +114,7 @@ def bits_of_fine(
         return prior.loss(wanted.unflatten(1, prior.grid), given.to(above.dtype))
 
     fit(prior, loss, Tokens(joined), steps=steps, seed=seed)
-    return nats_per_image(prior, test[1], above.pack(test[:1])) / math.log(2)
+    return mean_nats(prior, test[1], above.pack(test[:1])) / math.log(2)
 
 
 def run(chosen: Options) -> tuple[dict[str, Any], dict[str, Tensor]]:

@@ -35,7 +35,8 @@ from torch import Tensor
 from smalti.autoencoders import DiscreteAutoencoder, VariationalAutoencoder
 from smalti.data import Examples
 from smalti.evaluation.batches import choose
-from smalti.evaluation.classifier import Classifier, train_classifier
+from smalti.evaluation.classifier import train_classifier
+from smalti.modalities.base import Classifier
 from smalti.modalities.image import Images
 
 NAME = "interpolation"

@@ -44,9 +44,9 @@ from smalti.autoencoders import (
 )
 from smalti.autoencoders.variational import kl_to_normal
 from smalti.data import Batch, Splits
-from smalti.evaluation.classifier import Classifier, train_classifier
-from smalti.evaluation.codebook import codeword_counts
-from smalti.evaluation.rate import nats_per_image
+from smalti.evaluation.classifier import train_classifier
+from smalti.evaluation.measurements.codebook_usage import codeword_counts
+from smalti.evaluation.measurements.rate import mean_nats
 from smalti.evaluation.representation import (
     active_units,
     code_entropy_bound,
@@ -62,6 +62,7 @@ from smalti.losses.likelihoods import (
     from_integers,
     to_integers,
 )
+from smalti.modalities.base import Classifier
 from smalti.modalities.image import Images
 from smalti.priors import PixelCNN
 from smalti.quantizers import EMACodebook, VectorQuantizer, perplexity
@@ -197,7 +198,7 @@ def of_tokenizer(
         "information": code_information(indices),
         "information_bound": code_entropy_bound(indices),
         "gain": wrong - right,
-        "bits": bits_per_dim(right + nats_per_image(prior, indices), dims),
+        "bits": bits_per_dim(right + mean_nats(prior, indices), dims),
         "perplexity": perplexity(codeword_counts(indices, (CODEBOOK,))[0]),
         "reconstruction": bits_per_dim(right, dims),
     }

@@ -33,9 +33,10 @@ from torch import Tensor
 
 from smalti.autoencoders import DiscreteAutoencoder
 from smalti.evaluation.batches import batches, choose
-from smalti.evaluation.classifier import Classifier, train_classifier
-from smalti.evaluation.fidelity import Gaussian, features_of, frechet_distance, gaussian
-from smalti.evaluation.rate import nats_per_image
+from smalti.evaluation.classifier import train_classifier
+from smalti.evaluation.measurements.frechet import Gaussian, features_of, frechet_distance, gaussian
+from smalti.evaluation.measurements.rate import mean_nats
+from smalti.modalities.base import Classifier
 from smalti.modalities.image import Images
 from smalti.priors import Histogram, TractablePrior, Uniform
 
@@ -86,7 +87,7 @@ def measure(
     images = [model.decode(part) for part in grids.split(250)]
     of_samples = gaussian(features_of(classifier, images))
     figures = {
-        "nats": nats_per_image(prior, test) / test[0].numel(),
+        "nats": mean_nats(prior, test) / test[0].numel(),
         "frechet": frechet_distance(of_samples, reference),
         "novelty": novelty(grids[:500], training),
     }

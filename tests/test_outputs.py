@@ -22,11 +22,12 @@ from smalti.commands.evaluate import check_report
 from smalti.commands.signal_output import SignalOutput
 from smalti.comparison import Comparison, Outcome
 from smalti.errors import InputError
-from smalti.evaluation.report import Picture, Report
+from smalti.evaluation import Report, file_names
 from smalti.latents import write_latents
-from smalti.modalities.image.pictures import save_png
+from smalti.modalities.image.pictures import save_png, to_png
 from smalti.modalities.image.signal import Image as ImageSignal
 from smalti.outputs import output, written_by_smalti
+from smalti.reporting import Picture, Section
 from smalti.tokens import TokenGrids, write_tokens
 from tiny import clocks_recipe, vae_recipe, write_recipe
 
@@ -119,7 +120,9 @@ def test_tokens_to_which_a_user_added_are_the_users(tmp_path):
 
 
 def test_a_report_never_replaces_a_picture_of_the_user(tmp_path):
-    report = Report("clocks", pictures={"samples/prior": Picture(Image.new("L", (4, 4)), "")})
+    section = Section("Samples", "samples")
+    section.blocks["samples/prior"] = Picture(to_png(Image.new("L", (4, 4))), "")
+    report = Report("clocks", sections=[section])
     report.save_pictures(tmp_path)
     report.save_pictures(tmp_path)
     of_the_user(tmp_path / "samples-prior.png")
@@ -315,7 +318,7 @@ def test_every_picture_of_a_report_has_a_name_that_is_checked(recipe, tmp_path, 
     out = tmp_path / "run"
     assert main(["fit", str(write_recipe(tmp_path / "tiny.yaml", recipe)), "--out", str(out)]) == 0
     names = [file.name for file in (out / "samples").iterdir()]
-    assert len(names) > 4 and all(map(Report.PICTURES.fullmatch, names))
+    assert len(names) > 4 and all(map(file_names().fullmatch, names))
     shutil.rmtree(out / "data")
     for file in (out / "samples").iterdir():
         Image.open(file).save(file)  # which leaves out the mark

@@ -11,7 +11,7 @@ from typing import Any
 from smalti.commands.common import call, data_place
 from smalti.data import Splits
 from smalti.errors import InputError
-from smalti.evaluation import Limits, Report, evaluate, evaluate_latents
+from smalti.evaluation import Limits, Report, evaluate, file_names
 from smalti.files import read_bytes
 from smalti.generation import ContinuousModel, Model, load
 from smalti.outputs import KEY, check_file, check_place, is_unmarked_png
@@ -64,8 +64,9 @@ def check_report(folder: Path, overwrite: bool) -> None:
         raise InputError(f"{samples} is a file, and the pictures go to a folder of it: move it.")
     check_place(samples / "file")
     before_marks = pictures_before_marks(folder)
+    names = file_names()
     for file in samples.iterdir():
-        if Report.PICTURES.fullmatch(file.name):
+        if names.fullmatch(file.name):
             check_file(file, overwrite or (before_marks and is_unmarked_png(file)))
 
 
@@ -103,13 +104,10 @@ def report(run: Run, splits: Splits, overwrite: bool = False) -> int:
         "seed": recipe.seed,
         "title": run.folder.name,
     }
-    if isinstance(model, ContinuousModel):
-        made = evaluate_latents(model, splits, **shared)
-    else:
-        histogram, why = _histogram(model)
-        made = evaluate(model, splits, histogram, **shared)
-        if why:
-            made.leave_out("Histogram of the training tokens", why, "rate/histogram")
+    histogram, why = _histogram(model)
+    made = evaluate(model, splits, histogram, **shared)
+    if why:
+        made.leave_out("Histogram of the training tokens", why, "rate/histogram")
     made.made_from = parts(run)
     # The pictures first: it is by the report that those of an earlier version are known.
     made.save_pictures(run.samples, overwrite or pictures_before_marks(run.folder))
@@ -124,9 +122,9 @@ def report(run: Run, splits: Splits, overwrite: bool = False) -> int:
     return int(bool(made.failed))
 
 
-def _histogram(model: Model) -> tuple[Prior | None, str]:
+def _histogram(model: Model | ContinuousModel) -> tuple[Prior | None, str]:
     """Returns the histogram of the tokens of a run, or why there is none."""
-    if model.prior is None:
+    if isinstance(model, ContinuousModel) or model.prior is None:
         return None, ""
     try:
         return model.prior_named("histogram"), ""

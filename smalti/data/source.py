@@ -30,6 +30,7 @@ from smalti.signals import Signal
 
 if TYPE_CHECKING:
     from smalti.data.manifest import Manifest
+    from smalti.reporting import Measurement
 
 __all__ = ["Batch", "Examples", "FactorizedSource", "Source", "SplitName", "Splits"]
 
@@ -138,6 +139,9 @@ class Splits(NamedTuple):
     shift: Callable[[Tensor, float], Tensor] | None = None
     """Moves each of a batch x at random, by at most a share of its size; `None` where it would show
     something else then."""
+
+    measurements: tuple[Measurement, ...] = ()
+    """What can be measured of a model of these data alone."""
 
 
 class Source(ABC):

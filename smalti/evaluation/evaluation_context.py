@@ -1,4 +1,4 @@
-"""What the measurements share: test images, their tokens or latents, samples, the classifier.
+"""What measurements share: the test set, its latents, samples, the classifier.
 
 Each is made once, and when first asked for; one that cannot be made tells whoever asks for it why
 (see `Memo`), and hinders nothing else. Every draw is made from a generator of its own with
@@ -9,42 +9,42 @@ from __future__ import annotations
 
 import logging
 import math
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
 
+from smalti.autoencoders import (
+    Autoencoder,
+    ContinuousAutoencoder,
+    Tokenizer,
+    VariationalAutoencoder,
+)
+from smalti.autoencoders.inputs import device_of
+from smalti.autoencoders.variational import kl_to_normal
 from smalti.conditions import Label
 from smalti.data import Batch, Examples, Splits
 from smalti.errors import InputError
-from smalti.evaluation.batches import batches, choose
-from smalti.evaluation.classifier import Classifier, check_classes, train_classifier
-from smalti.evaluation.samples import decoded, device_of, drawn, priors_by_name
-from smalti.modalities.image.inception import Inception, load_inception
-from smalti.modalities.image.metrics import ReconstructionQuality
-from smalti.priors import Prior
+from smalti.evaluation.batches import batches, choose, pieces
+from smalti.evaluation.classifier import check_classes, train_classifier
+from smalti.modalities.base import Classifier, Metric, modality_of
+from smalti.priors import GaussianPrior, Prior, uniform_like
 from smalti.priors.base import evaluating
+from smalti.reporting import Comparison, Measurement
 from smalti.reporting.figures import number
 from smalti.signals import Signal
 
 if TYPE_CHECKING:
-    from smalti.generation import Model
+    from smalti.generation import ContinuousModel, Model
 
-__all__ = [
-    "Encoded",
-    "Limits",
-    "EvaluationContext",
-    "EncodedTestSet",
-    "TokenEvaluationContext",
-    "check_fits",
-    "measuring",
-]
+__all__ = ["EncodedTestSet", "EvaluationContext", "Limits", "check_fits", "measuring"]
 
 logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -57,8 +57,9 @@ class Limits:
         classifier_steps: Training steps of the classifier; 0 for no classifier and nothing that
             needs it.
         shown: Samples of each prior in the report.
-        batch_size: Images at a time.
-        inception: Whether FID and KID are computed where the weights of Inception are there.
+        batch_size: Examples at a time.
+        downloaded: Whether what needs the weights of a network of others is measured, where these
+            are there.
         bounded: Test examples for the importance-weighted likelihood of a VAE.
         importance: Draws for each of them.
     """
@@ -68,7 +69,7 @@ class Limits:
     classifier_steps: int = 1500
     shown: int = 36
     batch_size: int = 250
-    inception: bool = True
+    downloaded: bool = True
     bounded: int = 250
     importance: int = 100
 
@@ -95,9 +96,6 @@ def check_fits(signal: Signal, splits: Splits) -> None:
     """Raises `InputError` unless the data are such signals as a model was trained on."""
     if len(splits.test):
         signal.check(splits.test.__getitems__([0]).x)
-
-
-T = TypeVar("T")
 
 
 class Memo:
@@ -130,54 +128,109 @@ class Memo:
         return made
 
 
-class EncodedTestSet(Protocol):
-    """What every kind of subject knows of the test set after its way through the model."""
+class EncodedTestSet(NamedTuple):
+    """The test set after its way through the model.
 
-    @property
-    def quality(self) -> ReconstructionQuality:
-        """Of its reconstructions."""
-
-    @property
-    def conditions(self) -> Tensor | None:
-        """(N,), on the CPU, or `None`."""
-
-
-class EvaluationContext(ABC):
-    """Abstract: a model, the data it was learned from, and what is made of both to be measured.
-
-    Arguments:
-        splits: The data.
-        limits: How much is measured.
-        seed: Of every draw.
-        device: Where the model lies.
+    Attributes:
+        metrics: Of its reconstructions.
+        latents: Tokens (N, *shape), or latent vectors (N, D), of a VAE the means of the posteriors;
+            on the CPU.
+        log_variance: (N, D), of a VAE.
+        nll: −log p(x | its latents) in nats, (N,), of tokens where the model has a likelihood, of a
+            VAE for one draw of the latents.
+        conditions: (N,), on the CPU, or `None`.
     """
 
-    def __init__(self, splits: Splits, limits: Limits, seed: int, device: torch.device) -> None:
-        self.splits, self.limits, self.seed, self.device = splits, limits, seed, device
+    metrics: Sequence[Metric]
+    latents: Tensor
+    log_variance: Tensor | None
+    nll: Tensor | None
+    conditions: Tensor | None
+
+
+class EvaluationContext:
+    """A model, the data it was learned from, and what is made of both to be measured.
+
+    Arguments:
+        model: Expected in evaluation mode.
+        splits: The data.
+        histogram: A fitted histogram of tokens, or `None`.
+        limits: How much is measured.
+        seed: Of every draw.
+        measurements: All that are taken: whether one compares samples decides how many are drawn.
+
+    Attributes:
+        autoencoder: From signals to latents and back.
+        tokenizer: The same where latents are tokens, else `None`.
+        prior: The learned prior over tokens, if there is one.
+        priors: All priors over tokens, by name: none without a learned one to compare with.
+        words: What each set is called in a sentence.
+        titles: What each set is called over a picture or in a table.
+    """
+
+    def __init__(
+        self,
+        model: Model | ContinuousModel,
+        splits: Splits,
+        histogram: Prior | None,
+        limits: Limits,
+        seed: int,
+        measurements: Sequence[Measurement] = (),
+    ) -> None:
+        whole: Any = getattr(model, "tokenizer", None) or getattr(model, "autoencoder", None)
+        self.autoencoder: Autoencoder = whole
+        self.tokenizer = whole if isinstance(whole, Tokenizer) else None
+        self.prior: Prior | None = getattr(model, "prior", None) if self.tokenizer else None
+        self.splits, self.limits, self.seed = splits, limits, seed
+        self.measurements = measurements
+        self.modality = modality_of(splits.signal)
+        self.device = device_of(self.autoencoder)
+        self.priors = _priors(self.prior, histogram)
         self.test = choose(splits.test, limits.test, seed)
-        self.kept = Memo()
+        self.words, self.titles = _words(splits.signal), _titles(splits.signal)
+        if self.tokenizer is None:
+            self.titles["prior"] = "Samples"
+        self._memo = Memo()
 
     @property
-    @abstractmethod
-    def encoded(self) -> EncodedTestSet:
-        """Encodes and reconstructs the test set in one pass.
+    def tokens(self) -> Tokenizer:
+        """The model of tokens.
 
         Raises:
-            InputError: If it is empty.
+            InputError: If its latents are vectors.
         """
-
-    @abstractmethod
-    def reconstructed(self, chosen: Tensor) -> Iterator[Tensor]:
-        """Reconstructions, in batches, of the measured test examples of these numbers."""
-
-    @abstractmethod
-    def sampled_sets(self) -> dict[str, Callable[[], Iterator[Tensor]]]:
-        """Maps each kind of samples to what gives `compared` of them, in batches."""
+        if self.tokenizer is None:
+            raise InputError("the latents of this model are no tokens.")
+        return self.tokenizer
 
     @property
-    @abstractmethod
-    def conditional(self) -> list[str]:
-        """The kinds of samples that were asked to show the first of `contexts`."""
+    def vectors(self) -> ContinuousAutoencoder:
+        """The model of latent vectors.
+
+        Raises:
+            InputError: If its latents are tokens.
+        """
+        if not isinstance(self.autoencoder, ContinuousAutoencoder):
+            raise InputError("the latents of this model are tokens.")
+        return self.autoencoder
+
+    @property
+    def gaussian(self) -> GaussianPrior:
+        """What latent vectors are drawn from."""
+        return GaussianPrior.of(*self.vectors.latent_distribution)
+
+    def kept(self, name: str, make: Callable[[], T]) -> T:
+        """Makes what several measurements need once, with draws that depend on the seed alone.
+
+        Raises:
+            Exception: What `make` raised, again for each that asks.
+        """
+
+        def seeded() -> T:
+            with measuring(self.seed):
+                return make()
+
+        return self._memo(name, seeded)
 
     @property
     def test_set(self) -> str:
@@ -186,20 +239,27 @@ class EvaluationContext(ABC):
         drawn = f" of {number(whole)}, drawn at random" if len(self.test) < whole else ""
         return f"test set, N = {number(len(self.test))}{drawn}"
 
-    def images(self, examples: Examples, chosen: Sequence[int]) -> Iterator[Batch]:
+    def batches(self, examples: Examples, chosen: Sequence[int]) -> Iterator[Batch]:
         """The chosen examples in batches, on the model's device."""
         return batches(examples, chosen, self.limits.batch_size, self.device)
 
-    def test_images(self, chosen: Tensor) -> Tensor:
-        """Those of the test examples that are measured with these numbers (n,): (n, C, H, W)."""
+    def test_examples(self, chosen: Tensor) -> Tensor:
+        """Those of the test examples that are measured with these numbers (n,): (n, C, *size)."""
         self.check_test()
         numbers = [self.test[i] for i in chosen.tolist()]
-        return torch.cat([batch.x for batch in self.images(self.splits.test, numbers)])
+        return torch.cat([batch.x for batch in self.batches(self.splits.test, numbers)])
+
+    def test_batches(self) -> Iterator[Tensor]:
+        """All test examples that are measured, batch by batch."""
+        return (batch.x for batch in self.batches(self.splits.test, self.test))
 
     def check_test(self) -> None:
         """Raises `InputError` if nothing is there to be measured."""
         if not len(self.test):
-            raise InputError("The test set is empty: give test images to measure the model with.")
+            raise InputError(
+                f"The test set is empty: give test {self.splits.signal.plural} to measure the "
+                f"model with."
+            )
 
     @property
     def order(self) -> Tensor:
@@ -214,149 +274,219 @@ class EvaluationContext(ABC):
     @property
     def drawn_of_each(self) -> int:
         """Samples of each kind: to show, or to compare."""
-        try:
-            compares = self.classifier is not None or isinstance(self.inception, Inception)
-        except Exception:  # said where the classifier is what is asked for
-            compares = True
-        return max(self.limits.shown, self.compared) if compares else self.limits.shown
+        compares = (m.compares(self) for m in self.measurements if isinstance(m, Comparison))
+        return max(self.limits.shown, self.compared) if any(compares) else self.limits.shown
+
+    @property
+    def conditions(self) -> Tensor | None:
+        """Of the test examples that are measured, (N,), on the CPU."""
+        return self.encoded.conditions
 
     @property
     def contexts(self) -> Tensor | None:
         """Conditions for samples, as they occur in the test set."""
-        if self.encoded.conditions is None:
+        if self.conditions is None:
             return None
         longest = max(self.limits.shown, self.compared)
-        return self.encoded.conditions[self.order.repeat(math.ceil(longest / len(self.order)))]
-
-    def sets(self) -> dict[str, Callable[[], Iterator[Tensor]]]:
-        """Maps each set to compare with the test set to what gives `compared` images of it."""
-
-        def train() -> Iterator[Tensor]:
-            chosen = choose(self.splits.train, self.compared, self.seed)
-            return (batch.x for batch in self.images(self.splits.train, chosen))
-
-        return {
-            "train": train,
-            "reconstructions": lambda: self.reconstructed(self.order[: self.compared]),
-            **self.sampled_sets(),
-        }
+        return self.conditions[self.order.repeat(math.ceil(longest / len(self.order)))]
 
     @property
-    def classifier(self) -> Classifier | None:
-        """A classifier of the data's labels; `None` without labels, or where none is wanted."""
-        return self.kept("classifier", self._trained_classifier)
+    def encoded(self) -> EncodedTestSet:
+        """Encodes and reconstructs the test set in one pass.
 
-    def _trained_classifier(self) -> Classifier | None:
-        if not isinstance(self.splits.condition, Label) or not self.limits.classifier_steps:
-            return None
-        check_classes(self.splits)
-        logger.info("training a classifier for %d steps", self.limits.classifier_steps)
-        with torch.enable_grad():
-            return train_classifier(
-                self.splits, self.limits.classifier_steps, self.seed, self.device
-            )
+        Raises:
+            InputError: If it is empty.
+        """
+        return self.kept("encoded", self._encoded)
 
-    @property
-    def inception(self) -> Inception | str:
-        """The Inception network, or why it cannot be had."""
-        return self.kept(
-            "inception",
-            lambda: (
-                load_inception(self.device) if self.limits.inception else "it was switched off."
-            ),
+    def _encoded(self) -> EncodedTestSet:
+        self.check_test()
+        signals = self.splits.signal.plural
+        logger.info("reconstructing %d test %s", len(self.test), signals)
+        generator = torch.Generator().manual_seed(self.seed)
+        metrics = self.modality.metrics()
+        parts: dict[str, list[Tensor]] = {}
+        for x, condition in self.batches(self.splits.test, self.test):
+            latents = self.encode(x)
+            x_hat = self.decode(latents)
+            for metric in metrics:
+                metric.update(x, x_hat)
+            made = {
+                "latents": latents,
+                "conditions": condition,
+                **self._bounds(x, latents, generator),
+            }
+            for name, part in made.items():
+                if part is not None:
+                    parts.setdefault(name, []).append(part.cpu())
+        whole = {name: torch.cat(tensors) for name, tensors in parts.items()}
+        return EncodedTestSet(
+            metrics,
+            whole["latents"],
+            whole.get("log_variance"),
+            whole.get("nll"),
+            whole.get("conditions"),
         )
 
+    def _bounds(self, x: Tensor, latents: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
+        """Nats of signals given their latents, where the model knows them."""
+        if self.tokenizer is not None and self.tokenizer.likelihood is not None:
+            return {"nll": self.tokenizer.nll(x, latents)}
+        if isinstance(self.autoencoder, VariationalAutoencoder):
+            posterior = self.autoencoder.posterior(x)
+            elbo = self.autoencoder.elbo(x, generator)
+            nll = -elbo - kl_to_normal(posterior).sum(1)
+            return {"nll": nll, "log_variance": posterior.log_variance}
+        return {}
 
-class Encoded(NamedTuple):
-    """The test set after its way through the tokenizer.
+    def encode(self, x: Tensor) -> Tensor:
+        """Signals (B, C, *size) → latents, as they stand in `encoded`."""
+        return self.vectors.encode(x) if self.tokenizer is None else self.tokenizer.encode_flat(x)
 
-    Attributes:
-        quality: Of its reconstructions.
-        indices: (N, *grid), or rows (N, P) of a hierarchy, on the CPU.
-        conditions: (N,), on the CPU, or `None`.
-        nll: −log p(image | its tokens) in nats, (N,), where the tokenizer has a likelihood.
-    """
+    def decode(self, latents: Tensor) -> Tensor:
+        """Latents of a batch → signals (B, C, *size)."""
+        if self.tokenizer is None:
+            return self.vectors.decode(latents)
+        return self.tokenizer.decode_flat(latents)
 
-    quality: ReconstructionQuality
-    indices: Tensor
-    conditions: Tensor | None
-    nll: Tensor | None
+    def decoded(self, latents: Tensor) -> Iterator[Tensor]:
+        """Signals of latents (N, …), in batches."""
+        for part in latents.split(self.limits.batch_size):
+            yield self.decode(part.to(self.device))
 
+    def reconstructed(self, chosen: Tensor) -> Iterator[Tensor]:
+        """Reconstructions, in batches, of the measured test examples of these numbers."""
+        return self.decoded(self.encoded.latents[chosen])
 
-class TokenEvaluationContext(EvaluationContext):
-    """The subject of a model with tokens.
-
-    Arguments:
-        model: Its tokenizer and prior are expected in evaluation mode.
-        splits: The data.
-        histogram: A fitted histogram, or `None`.
-        limits: How much is measured.
-        seed: Of every draw.
-    """
-
-    def __init__(
-        self, model: Model, splits: Splits, histogram: Prior | None, limits: Limits, seed: int
-    ) -> None:
-        super().__init__(splits, limits, seed, device_of(model.tokenizer))
-        self.tokenizer, self.prior = model.tokenizer, model.prior
-        self.priors = priors_by_name(model.prior, histogram)
+    @property
+    def kinds(self) -> list[str]:
+        """The kinds of samples: by prior, or those of a model of vectors, which draws by itself."""
+        return ["prior"] if self.tokenizer is None else list(self.priors)
 
     @property
     def conditional(self) -> list[str]:
-        """See `EvaluationContext.conditional`."""
+        """The kinds of samples that were asked to show the first of `contexts`."""
         return [name for name, prior in self.priors.items() if prior.condition]
 
-    def reconstructed(self, chosen: Tensor) -> Iterator[Tensor]:
-        """See `EvaluationContext.reconstructed`."""
-        return self.decoded(self.encoded.indices[chosen])
+    def sampled(self, kind: str) -> Tensor:
+        """Latents of samples, the same conditions for all kinds: to show, or to compare."""
 
-    def sampled_sets(self) -> dict[str, Callable[[], Iterator[Tensor]]]:
-        """Maps each kind of samples to what gives `compared` of them, in batches."""
+        def draw() -> Tensor:
+            logger.info("drawing %d samples of the kind %s", self.drawn_of_each, kind)
+            if self.tokenizer is None:
+                generator = torch.Generator().manual_seed(self.seed)
+                return self.gaussian.sample(self.drawn_of_each, generator=generator).cpu()
+            return self.drawn(self.priors[kind], self.drawn_of_each, self.contexts)
 
-        def of(name: str) -> Callable[[], Iterator[Tensor]]:
-            return lambda: self.decoded(self.sampled(name)[: self.compared])
-
-        return {name: of(name) for name in self.priors}
-
-    def decoded(self, indices: Tensor) -> Iterator[Tensor]:
-        """Images of token grids, in batches."""
-        return decoded(self.tokenizer, indices, self.limits.batch_size)
+        return self.kept(f"sampled/{kind}", draw)
 
     def drawn(
         self, prior: Prior, n: int, context: Tensor | None, top_p: float | None = None
     ) -> Tensor:
-        """n grids of a prior, (n, *grid), for the first n of the context."""
+        """Tokens of n samples of a prior, (n, *shape) on the CPU, at temperature 1.
+
+        Arguments:
+            prior: A conditional prior gets the context, another does not.
+            n: How many.
+            context: (n,) or more, or `None`.
+            top_p: As of `Prior.sample`.
+        """
         generator = torch.Generator().manual_seed(self.seed)
-        context = context[:n] if context is not None else None
-        return drawn(prior, n, context, generator, self.limits.batch_size, top_p)
+        context = None if context is None or prior.condition is None else context[:n]
+        grids = []
+        for numbers, condition in pieces(torch.arange(n), context, size=self.limits.batch_size):
+            assert numbers is not None
+            shape = (len(numbers), *prior.grid)
+            grids.append(prior.sample(shape, condition, top_p=top_p, generator=generator).cpu())
+        return torch.cat(grids)
+
+    def sets(self) -> dict[str, Callable[[], Iterator[Tensor]]]:
+        """Maps each set to compare with the test set to what gives `compared` signals of it."""
+
+        def train() -> Iterator[Tensor]:
+            chosen = choose(self.splits.train, self.compared, self.seed)
+            return (batch.x for batch in self.batches(self.splits.train, chosen))
+
+        def samples(kind: str) -> Callable[[], Iterator[Tensor]]:
+            return lambda: self.decoded(self.sampled(kind)[: self.compared])
+
+        return {
+            "train": train,
+            "reconstructions": lambda: self.reconstructed(self.order[: self.compared]),
+            **{kind: samples(kind) for kind in self.kinds},
+        }
 
     @property
-    def encoded(self) -> Encoded:
-        """Encodes and reconstructs the test set in one pass."""
-        return self.kept("encoded", self._encoded)
+    def classifier(self) -> Classifier:
+        """A classifier of the data's labels, trained when first asked for.
 
-    def _encoded(self) -> Encoded:
-        self.check_test()
-        logger.info("reconstructing %d test images", len(self.test))
-        quality, indices, conditions, nll = ReconstructionQuality(), [], [], []
-        for x, condition in self.images(self.splits.test, self.test):
-            indices.append(self.tokenizer.encode_flat(x))
-            quality.update(x, self.tokenizer.decode_flat(indices[-1]))
-            conditions += [] if condition is None else [condition.cpu()]
-            if self.tokenizer.likelihood is not None:
-                nll.append(self.tokenizer.nll(x, indices[-1]).cpu())
-        return Encoded(
-            quality,
-            torch.cat(indices).cpu(),
-            torch.cat(conditions) if conditions else None,
-            torch.cat(nll) if nll else None,
+        Raises:
+            InputError: If the data have no labels, or too few examples, or none is wanted.
+        """
+        return self.kept("classifier", self._trained_classifier)
+
+    def _trained_classifier(self) -> Classifier:
+        steps = self.limits.classifier_steps
+        if not isinstance(self.splits.condition, Label):
+            raise InputError("the data have no labels to train a classifier on.")
+        if self.compared < 2:
+            plural = self.splits.signal.plural
+            raise InputError(f"it takes at least two {plural} of each kind to compare.")
+        if not steps:
+            raise InputError("the classifier was switched off.")
+        check_classes(self.splits)
+        logger.info("training a classifier for %d steps", steps)
+        with torch.enable_grad():
+            return train_classifier(self.splits, steps, self.seed, self.device)
+
+    def features(self, name: str, batches: Callable[[], Iterator[Tensor]]) -> Tensor:
+        """What the classifier sees of a set of signals, (N, F) on the CPU.
+
+        Arguments:
+            name: Of the set, of `sets` or "test".
+            batches: Gives it.
+        """
+        classifier = self.classifier
+        return self.kept(
+            f"features/{name}",
+            lambda: torch.cat([classifier.features(batch).cpu() for batch in batches()]),
         )
 
-    def sampled(self, name: str) -> Tensor:
-        """Samples token grids from a prior, the same conditions for all: to show, or to compare."""
 
-        def draw() -> Tensor:
-            logger.info("drawing %d samples from the prior %s", self.drawn_of_each, name)
-            return self.drawn(self.priors[name], self.drawn_of_each, self.contexts)
+def _priors(prior: Prior | None, histogram: Prior | None) -> dict[str, Prior]:
+    """The priors over tokens by name; none if there is no learned one to compare with.
 
-        return self.kept(f"sampled/{name}", draw)
+    All go through the same decoder, so what differs in the samples is the prior alone.
+
+        uniform      every index drawn evenly, apart from the others: what comes of noise
+        histogram    a whole grid seen in training: the best that the tokenizer can do, nothing new
+        prior        the learned prior: new grids
+    """
+    if prior is None:
+        return {}
+    found: dict[str, Prior] = {"uniform": uniform_like(prior)}
+    if histogram is not None:
+        found["histogram"] = histogram
+    return {**found, "prior": prior}
+
+
+def _words(signal: Signal) -> dict[str, str]:
+    return {
+        "train": f"training {signal.plural}",
+        "test": f"test {signal.plural}",
+        "reconstructions": "reconstructions",
+        "uniform": "samples of the uniform prior",
+        "histogram": "samples of the histogram",
+        "prior": "samples of the learned prior",
+    }
+
+
+def _titles(signal: Signal) -> dict[str, str]:
+    return {
+        "train": f"Training {signal.plural}",
+        "test": f"Test {signal.plural}",
+        "reconstructions": "Reconstructions",
+        "uniform": "Uniform",
+        "histogram": "Histogram",
+        "prior": "Learned prior",
+    }

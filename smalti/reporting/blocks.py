@@ -212,11 +212,13 @@ class SideBySide(Block):
     Arguments:
         blocks: By the ends of the names of their files.
         titles: Of those blocks that have one, by the same.
+        heading: Over all of them.
         narrow: Whether they stay narrow where there are few of them.
     """
 
     blocks: Mapping[str, Block]
     titles: Mapping[str, str] = field(default_factory=dict)
+    heading: str = ""
     narrow: bool = False
 
     def to_html(self) -> str:
@@ -228,7 +230,8 @@ class SideBySide(Block):
             for name, block in self.blocks.items()
         )
         inner = "\n".join(shown)
-        return f'<div class="side{" narrow" if self.narrow else ""}">\n{inner}\n</div>'
+        above = f"<h4>{escape(self.heading)}</h4>\n" if self.heading else ""
+        return f'{above}<div class="side{" narrow" if self.narrow else ""}">\n{inner}\n</div>'
 
     def files(self) -> dict[str, bytes]:
         """See `Block.files`."""

@@ -21,7 +21,7 @@ from torch.nn import functional as F
 from smalti.conditions import TimeOfDay
 from smalti.synthetic.clock_reader import ClockReader, minutes_apart
 
-__all__ = ["STEP", "TOLERANCE", "asked_times", "framed", "minutes_off"]
+__all__ = ["STEP", "TOLERANCE", "asked_times", "framed", "minutes_off", "within_tolerance"]
 
 STEP = 5  # minutes between two times that are asked for
 TOLERANCE = 5  # minutes: how far off a clock may be read to count as right
@@ -42,6 +42,11 @@ def minutes_off(reader: ClockReader, images: Iterable[Tensor], times: Tensor) ->
     """
     read = torch.cat([reader.read(batch.cpu()) for batch in images])
     return minutes_apart(read, times.cpu()).float()
+
+
+def within_tolerance(off: Tensor) -> Tensor:
+    """Says which of so many minutes off count as read right, (N,) bool."""
+    return off <= TOLERANCE
 
 
 def framed(images: Tensor, marked: Tensor, width: int = 2) -> Tensor:

@@ -208,6 +208,9 @@ class Clocks(FactorizedSource):
         self.validation, self.test, self.seed = validation, test, seed
 
     def load(self) -> Splits:
+        # Here, for the reader of clocks draws its templates with this module.
+        from smalti.synthetic.clock_measurement import ReadingOfClocks
+
         train, validation, test = (EndlessClocks(self, split) for split in range(3))
         return Splits(
             train=train if self.length is None else train.rendered(self.length),
@@ -216,6 +219,7 @@ class Clocks(FactorizedSource):
             signal=ImageSignal(self.channels, (self.size, self.size)),
             condition=TIME,
             augment=None,
+            measurements=(ReadingOfClocks(),),
         )
 
     def examples(self, split: SplitName) -> Examples:

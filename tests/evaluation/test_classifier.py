@@ -4,8 +4,9 @@ import torch
 from tiny_models import LABELS, tiny_splits
 
 from smalti.evaluation.batches import batches
-from smalti.evaluation.classifier import Classifier, train_classifier
-from smalti.evaluation.fidelity import features_of
+from smalti.evaluation.classifier import train_classifier
+from smalti.evaluation.measurements.frechet import features_of
+from smalti.modalities.image.classifier import ImageClassifier
 
 
 def test_it_learns_to_tell_three_kinds_apart():
@@ -26,7 +27,7 @@ def test_the_seed_alone_decides_and_the_global_generator_is_left_as_it_was():
 
 
 def test_large_and_narrow_images_are_scaled_down_to_the_same_features():
-    classifier = Classifier(channels=3, classes=2).eval()
+    classifier = ImageClassifier(channels=3, classes=2).eval()
     for size in [(96, 48), (32, 20), (9, 9)]:
         images = [torch.zeros(2, 3, *size), torch.ones(1, 3, *size)]
         assert features_of(classifier, images).shape == (3, 64)

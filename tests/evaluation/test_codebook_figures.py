@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from smalti.evaluation.codebook import codebook_figures, codeword_counts
+from smalti.evaluation.measurements.codebook_usage import codebook_figures, codeword_counts
 
 
 def test_half_of_the_codewords_evenly_used():

@@ -5,8 +5,7 @@ import math
 
 import pytest
 
-from smalti.evaluation.report import protocols
-from smalti.reporting.figures import display, figure, finite
+from smalti.reporting.figures import display, figure, finite, protocols
 
 
 @pytest.mark.parametrize("value", [math.inf, -math.inf, math.nan])

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from smalti.evaluation.fidelity import Gaussian, frechet_distance, gaussian
+from smalti.evaluation.measurements.frechet import Gaussian, frechet_distance, gaussian
 
 
 def normal(mean, covariance):

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from smalti.evaluation.fidelity import frechet_distance, gaussian
+from smalti.evaluation.measurements.frechet import frechet_distance, gaussian
 from smalti.modalities.image import inception
 from smalti.modalities.image.inception import (
     Inception,

@@ -12,8 +12,9 @@ from tiny_models import LABELS, tiny_splits
 
 from small_autoencoders import assemble, linear_gaussian
 from smalti.data import Batch, Examples, Splits
-from smalti.evaluation import Limits, evaluate_latents
-from smalti.evaluation.latent_context import LatentEvaluationContext, bound_figures, latent_figures
+from smalti.evaluation import EvaluationContext, Limits, evaluate
+from smalti.evaluation.measurements.bounds import bound_figures
+from smalti.evaluation.measurements.latent_dimensions import latent_figures
 from smalti.reporting.figures import is_figure
 
 LIMITS = Limits(samples=12, classifier_steps=3, shown=4, batch_size=10, bounded=8, importance=5)
@@ -35,13 +36,17 @@ class Given(Examples):
         return None
 
 
+def context(model, splits, limits):
+    return EvaluationContext(SimpleNamespace(autoencoder=model), splits, None, limits, 0)
+
+
 def test_bounds_of_a_model_with_the_true_posterior_are_its_likelihood():
     model, marginal = linear_gaussian()
     x = marginal.sample((2000,)).view(-1, 1, 1, 3)
     splits = Splits(Given(x), Given(x), Given(x), model.signal, None, None)
     limits = Limits(bounded=2000, importance=1)
     with torch.no_grad():
-        figures = bound_figures(LatentEvaluationContext(model, splits, limits, 0), model)
+        figures = bound_figures(context(model, splits, limits), model)
     value = {name: figure["value"] for name, figure in figures.items()}
     nats = -marginal.log_prob(x.flatten(1)).mean().item()
     assert value["importance"] == pytest.approx(nats, abs=1e-3)
@@ -58,7 +63,7 @@ def test_a_dimension_that_does_not_move_is_not_active():
         last.weight[:3] *= torch.tensor([50.0, 0.0, 50.0])[:, None]
         last.weight[3:] = 0.0
         last.bias[3:] = -6.0
-    subject = LatentEvaluationContext(model, tiny_splits(), LIMITS, 0)
+    subject = context(model, tiny_splits(), LIMITS)
     with torch.no_grad():
         figures = latent_figures(subject)
     assert figures["active_units"]["value"] == 2
@@ -69,15 +74,16 @@ def test_a_dimension_that_does_not_move_is_not_active():
 def test_all_that_a_continuous_model_allows_is_there(variational):
     splits = tiny_splits(LABELS)
     model = assemble(splits.signal, variational=variational)
-    report = evaluate_latents(SimpleNamespace(autoencoder=model), splits, limits=LIMITS, title="S")
+    report = evaluate(SimpleNamespace(autoencoder=model), splits, limits=LIMITS, title="S")
     assert ("bounds" in report.figures) == variational
     assert ("Likelihood" in report.missing) != variational
     assert list(report.figures["frechet"]) == ["train", "reconstructions", "prior"]
     assert set(report.figures["conditional_accuracy"]) == {"test", "reconstructions"}
-    assert set(report.under("latents")) == {"dimensions", "interpolations", "traversals"}
+    pictures = {"latents-dimensions.png", "latents-interpolations.png", "latents-traversals.png"}
+    assert pictures < report.files().keys()
     found = [f for group in report.figures.values() for f in group.values() if is_figure(f)]
     assert all("N = " in figure["protocol"] for figure in found)
     page = Page(report.to_html())
-    assert page.tags.count("img") == len(report.pictures)
-    again = evaluate_latents(SimpleNamespace(autoencoder=model), splits, limits=LIMITS, title="S")
+    assert page.tags.count("img") == len(report.files())
+    again = evaluate(SimpleNamespace(autoencoder=model), splits, limits=LIMITS, title="S")
     assert again.figures == report.figures

@@ -6,7 +6,7 @@ import torch
 from tiny_models import LABELS, tiny_histogram, tiny_model, tiny_splits
 
 from smalti.evaluation import Limits, evaluate
-from smalti.evaluation.rejection import top_fraction
+from smalti.evaluation.measurements.rejection import top_fraction
 
 
 def test_the_surest_of_each_label_are_kept():
@@ -33,12 +33,12 @@ def test_each_label_keeps_one_at_least():
 
 def test_the_report_has_the_curve():
     splits, model = tiny_splits(LABELS), tiny_model(LABELS)
-    limits = Limits(samples=24, classifier_steps=3, shown=4, inception=False)
+    limits = Limits(samples=24, classifier_steps=3, shown=4, downloaded=False)
     histogram = tiny_histogram(model, splits, LABELS)
     report = evaluate(model, splits, histogram, limits=limits)
     assert list(report.figures["rejection"]) == ["1", "0.5", "0.25"]
     for figures in report.figures["rejection"].values():
         assert 0 <= figures["accuracy"]["value"] <= 1
         assert figures["frechet"]["value"] >= 0
-    assert {"rejection-curve", "rejection/1", "rejection/0.25"} <= report.pictures.keys()
-    assert "Keeping the surest samples" in report.to_html()
+    assert {"rejection-curve.png", "rejection-1.png", "rejection-0.25.png"} <= report.files().keys()
+    assert "Rejection sampling" in report.to_html()

@@ -7,9 +7,20 @@ from html.parser import HTMLParser
 import pytest
 import torch
 
-from smalti.evaluation import Picture, Report
-from smalti.modalities.image.pictures import grid
-from smalti.reporting.figures import figure
+from smalti.evaluation import Report
+from smalti.modalities.image.pictures import grid, to_png
+from smalti.reporting import (
+    FigureTable,
+    Listing,
+    Picture,
+    Player,
+    Plot,
+    Section,
+    SideBySide,
+    Table,
+    Text,
+    figure,
+)
 
 VOID = {"meta", "img", "br", "link", "input", "hr"}
 
@@ -20,12 +31,14 @@ class Page(HTMLParser):
     def __init__(self, text):
         super().__init__()
         self.open, self.tags, self.addresses, self.texts = [], [], [], []
+        self.captions = []
         self.feed(text)
         assert not self.open
 
     def handle_starttag(self, tag, attrs):
         self.tags.append(tag)
         self.addresses += [value for name, value in attrs if name in ("src", "href", "srcset")]
+        self.captions += [value for name, value in attrs if name == "alt"]
         if tag not in VOID:
             self.open.append(tag)
 
@@ -38,28 +51,35 @@ class Page(HTMLParser):
 
 @pytest.fixture
 def report():
-    image = grid(torch.zeros(1, 1, 8, 8))
     values = {"mse": 0.01, "mse_over_variance": 0.04, "psnr": float("inf")}
-    return Report(
-        "A <b>title</b>",
-        "A summary.",
-        {"Data": "8 images"},
-        {
-            "reconstruction": {
-                name: figure(v, "", "test set, N = 8") for name, v in values.items()
-            },
-            "codebook": {"usage": figure(1, "share", "K = 8")},
-        },
-        {"reconstructions": Picture(image, 'Say "pairs"')},
-        {"Samples": "no prior was learned.", "FID and KID": "no weights."},
-    )
+    figures = {name: figure(v, "", "test set, N = 8") for name, v in values.items()}
+    png = to_png(grid(torch.zeros(1, 1, 8, 8)))
+    made = Report("A <b>title</b>")
+    section = Section("Reconstructions", "reconstruction", "Reconstructions", figures)
+    section.lead, section.facts["Data"] = "A summary.", "8 images"
+    section.blocks = {
+        "reconstructions": Picture(png, 'Say "pairs"'),
+        "text": Text("a < b"),
+        "table": Table(("Set", "MSE"), {"Test": [figures["mse"], None]}, notes=["test set"]),
+        "figures": FigureTable({"PSNR": figures["psnr"]}),
+        "side": SideBySide({"0": Plot(png, "over steps", captioned=False)}, {"0": "First"}),
+        "list": Listing({"cat": Picture(png, "cats")}, {"cat": "cat"}),
+        "heard": Player(b"RIFF", "audio/wav", ".wav", "a beat"),
+    }
+    made.add(section)
+    made.add(Section("Use", "codebook", "Tokens", {"usage": figure(1, "share", "K = 8")}))
+    made.leave_out("Samples", "no prior was learned.")
+    made.leave_out("FID and KID", "no weights.")
+    made.not_applicable["Levels"] = "there is one."
+    return made
 
 
 def test_the_page_is_well_formed_and_needs_nothing_else(report):
     page = Page(report.to_html())
     assert not {"script", "link", "iframe"} & set(page.tags)
     assert page.addresses
-    assert all(address.startswith("data:image/png;base64,") for address in page.addresses)
+    kinds = ("data:image/png;base64,", "data:audio/wav;base64,")
+    assert all(address.startswith(kinds) for address in page.addresses)
     assert not re.search(r"url\(|@import|https?://", report.to_html())
 
 
@@ -67,7 +87,7 @@ def test_text_is_escaped(report):
     html = report.to_html()
     assert "<b>title</b>" not in html
     assert "A &lt;b&gt;title" in html
-    assert 'alt="Say &#34;pairs&#34;"' in html
+    assert 'alt="Say &quot;pairs&quot;"' in html
 
 
 def test_what_is_missing_is_said_with_its_reason(report):
@@ -82,6 +102,7 @@ def test_json_is_strict_and_complete(report):
     assert content["figures"]["reconstruction"]["psnr"]["note"] == "infinite"
     assert content["figures"]["codebook"]["usage"]["value"] == 1
     assert content["missing"] == report.missing
+    assert content["not_applicable"] == {"Levels": "there is one."}
     assert content["title"] == report.title
 
 
@@ -89,5 +110,7 @@ def test_saving_writes_both_and_each_picture(report, tmp_path):
     report.save(tmp_path)
     report.save_pictures(tmp_path / "samples")
     assert {path.name for path in tmp_path.iterdir()} == {"report.html", "report.json", "samples"}
-    assert [path.name for path in (tmp_path / "samples").iterdir()] == ["reconstructions.png"]
+    written = {path.name: path.read_bytes() for path in (tmp_path / "samples").iterdir()}
+    assert set(written) == {"reconstructions.png", "side-0.png", "list-cat.png", "heard.wav"}
+    assert written == report.files()
     assert (tmp_path / "report.html").read_text(encoding="utf-8") == report.to_html()

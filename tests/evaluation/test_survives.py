@@ -16,13 +16,15 @@ from smalti.autoencoders import ConvDecoder, ConvEncoder, DiscreteAutoencoder
 from smalti.conditions import Label, TimeOfDay
 from smalti.data import Batch
 from smalti.errors import InputError
-from smalti.evaluation import Limits, Report, evaluate, evaluate_latents, suite
+from smalti.evaluation import Limits, Report, evaluate
+from smalti.evaluation.measurements import codebook_usage
 from smalti.modalities.image import Image
 from smalti.priors import GaussianPrior, Histogram, PixelCNN
 from smalti.quantizers import EMACodebook, LookupFreeQuantizer, VectorQuantizer
 from smalti.reporting.figures import is_figure
+from smalti.synthetic import MEASUREMENTS
 
-LIMITS = Limits(samples=12, classifier_steps=3, shown=4, batch_size=10, inception=False)
+LIMITS = Limits(samples=12, classifier_steps=3, shown=4, batch_size=10, downloaded=False)
 
 
 class Given(Stripes):
@@ -80,7 +82,7 @@ def test_labels_without_training_images_cost_the_histogram_alone(unseen):
     # A grid below a label that was never seen costs what the uniform code takes.
     assert report.figures["rate"]["histogram"]["nats_per_image"]["value"] > 0
     assert "prior" in report.figures["conditional_accuracy"]
-    assert {"samples/prior", "samples/uniform", "likely"} <= report.pictures.keys()
+    assert {"samples-prior.png", "samples-uniform.png", "likely.png"} <= report.files().keys()
 
 
 def empty(splits, *names):
@@ -101,15 +103,16 @@ def test_an_empty_split_leaves_out_what_it_was_for(names):
     assert ("frechet" in report.figures) == (names == ("validation",))
     if "test" in names:
         assert "test set is empty" in report.missing["Quality of reconstructions"]
-    assert list(report.under("labels")) == ["0", "1", "2"]  # they need no data
+    labels = [name for name in report.files() if name.startswith("labels")]
+    assert labels == ["labels-0.png", "labels-1.png", "labels-2.png"]  # they need no data
 
 
 def test_an_empty_test_set_of_a_continuous_model():
     splits = empty(tiny_splits(LABELS), "test")
     model = SimpleNamespace(autoencoder=assemble(splits.signal))
-    report = evaluate_latents(model, splits, limits=LIMITS)
+    report = evaluate(model, splits, limits=LIMITS)
     check(report)
-    assert "samples/prior" in report.pictures
+    assert "samples-prior.png" in report.files()
 
 
 @pytest.mark.parametrize("variational", [True, False])
@@ -117,10 +120,10 @@ def test_an_empty_test_set_of_a_continuous_model():
 def test_one_or_two_test_images_of_a_continuous_model(variational, test):
     splits = tiny_splits(LABELS, test=test)
     model = SimpleNamespace(autoencoder=assemble(splits.signal, variational=variational))
-    report = evaluate_latents(model, splits, limits=LIMITS)
+    report = evaluate(model, splits, limits=LIMITS)
     check(report)
     assert ("latents" in report.figures) == (test > 1)
-    assert {"latents/interpolations", "latents/traversals"} <= report.pictures.keys()
+    assert {"latents-interpolations.png", "latents-traversals.png"} <= report.files().keys()
 
 
 @pytest.mark.parametrize("test", [1, 2])
@@ -178,7 +181,7 @@ def test_one_label_is_no_task_for_a_classifier():
     report = evaluate(model, splits, tiny_histogram(model, splits, label), limits=LIMITS)
     check(report)
     assert "one label 'only'" in next(w for n, w in report.missing.items() if "classifier" in n)
-    assert "samples/histogram" in report.pictures
+    assert "samples-histogram.png" in report.files()
 
 
 def small(quantizer):
@@ -215,7 +218,7 @@ def test_a_huge_implicit_codebook_is_counted_by_what_is_used(bits):
     codebook = report.figures["codebook"]
     assert codebook["usage"]["value"] == pytest.approx(len(counts) / 2**bits, rel=1e-9)
     assert codebook["perplexity"]["value"] == pytest.approx(float((-p * p.log()).sum().exp()))
-    assert "codebook/0" in report.pictures
+    assert "codebook-0.png" in report.files()
 
 
 def test_a_diverged_model_is_told_and_not_drawn():
@@ -239,8 +242,8 @@ def test_whatever_fails_the_rest_is_there(monkeypatch, caplog, error):
         model, splits = tiny_model(LABELS), tiny_splits(LABELS, test=16)
         return evaluate(model, splits, tiny_histogram(model, splits, LABELS), limits=wide)
 
-    wide = Limits(samples=16, classifier_steps=1, shown=2, batch_size=16, inception=False)
-    monkeypatch.setattr(suite, "codebook_figures", fails)
+    wide = Limits(samples=16, classifier_steps=1, shown=2, batch_size=16, downloaded=False)
+    monkeypatch.setattr(codebook_usage, "codebook_figures", fails)
     report = whole()
     foreseen = isinstance(error, ArithmeticError)
     assert report.failed == ([] if foreseen else ["Use of the codebook"])
@@ -267,7 +270,9 @@ def test_damaged_curves_cost_the_curves_alone(tmp_path):
 
 def test_clocks_of_a_test_set_that_is_empty():
     time = TimeOfDay()
-    splits = tiny_splits(time)._replace(test=Given(torch.empty(0, 1, 16, 16), torch.empty(0)))
+    splits = tiny_splits(time)._replace(
+        test=Given(torch.empty(0, 1, 16, 16), torch.empty(0)), measurements=MEASUREMENTS
+    )
     report = evaluate(tiny_model(time), splits, limits=LIMITS)
     check(report)
     assert "generated" in report.figures["clocks"]

@@ -1,12 +1,15 @@
 """Curves from Lightning's CSV files, whole and in several starts."""
 
+import io
 import os
 
 import pytest
 import torch
+from PIL import Image
 
 from smalti.errors import InputError
-from smalti.evaluation.curves import plot_curves, plot_usage, read_curves
+from smalti.evaluation.curves import read_curves
+from smalti.evaluation.plots import plot_curves, plot_usage
 
 HEADER = "epoch,step,train/loss,train/commitment,validation/loss\n"
 
@@ -50,7 +53,8 @@ def test_a_missing_file_is_refused(tmp_path):
 @pytest.mark.parametrize("n", [1, 2, 500])
 def test_plots_are_drawn_on_transparent_paper(n):
     curve = [(step, 1.0 / (1 + step)) for step in range(n)]
-    image = plot_curves("loss", {"train": curve, "validation": [(0, float("nan"))]})
+    png = plot_curves("loss", {"train": curve, "validation": [(0, float("nan"))]})
+    image = Image.open(io.BytesIO(png))
     assert image.mode == "RGBA"
     low, high = image.getchannel("A").getextrema()
     assert (low, high) == (0, 255)
@@ -58,7 +62,7 @@ def test_plots_are_drawn_on_transparent_paper(n):
 
 @pytest.mark.parametrize("counts", [[1, 5, 0, 2], [0, 0], [3]])
 def test_a_codebook_is_drawn_whatever_its_use(counts):
-    assert plot_usage(torch.tensor(counts)).width > 300
+    assert Image.open(io.BytesIO(plot_usage(torch.tensor(counts)))).width > 300
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,7 @@ import torch
 from smalti import runs
 from smalti.errors import InputError
 from smalti.evaluation.curves import read_curves
-from smalti.evaluation.report import Report
-from smalti.evaluation.sections import training_curves
+from smalti.evaluation.measurements import TrainingCurves
 from smalti.recipes import schema
 from smalti.runs import Run
 from smalti.training import PriorStage, Training, checkpoints
@@ -119,9 +118,7 @@ def test_a_report_says_from_where_on_it_overfitted(tmp_path):
         log = tmp_path / "metrics.csv"
         rows = [f"0,{500 * n + 499},,{loss}" for n, loss in enumerate(losses)]
         log.write_text("\n".join(["epoch,step,train/loss,validation/loss", *rows]) + "\n")
-        report = Report("")
-        training_curves({"prior": log}, report)
-        return report.facts
+        return TrainingCurves({"prior": log}).run(None).facts
 
     told = facts(3.4, 3.1, 3.0, 3.2, 3.6)
     assert told["Steps taken"] == "prior 2\u202f500"

@@ -76,7 +76,7 @@ def _network(subject: Subject) -> Inception | str:
     network: Inception | str = subject.kept(
         "inception",
         lambda: (
-            load_inception(subject.device) if subject.limits.inception else "it was switched off."
+            load_inception(subject.device) if subject.limits.downloaded else "it was switched off."
         ),
     )
     return network

@@ -143,7 +143,9 @@ class Images(Source):
         found_logger.info(_split_line(parts, found.rows))
         move = self.crop == "random"
         return Splits(
-            **{split: part.examples for split, part in parts.items()},
+            train=parts["train"].examples,
+            validation=parts["validation"].examples,
+            test=parts["test"].examples,
             signal=Image(self.channels, self.size),
             condition=condition,
             augment=Augmentation(self.flip, move) if self.flip or move else None,

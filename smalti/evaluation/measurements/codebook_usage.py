@@ -10,16 +10,70 @@ kept of those that were chosen alone where a codebook is as large as that.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 from torch import Tensor
 
+from smalti.evaluation.evaluation_context import EvaluationContext
+from smalti.evaluation.plots import plot_usage
 from smalti.quantizers import count_indices, perplexity
 from smalti.quantizers.quantizer import check_indices
-from smalti.reporting.figures import Figure, figure, number
+from smalti.reporting import (
+    Block,
+    Card,
+    Figure,
+    FigureTable,
+    Measurement,
+    Plot,
+    Section,
+    SideBySide,
+    figure,
+)
+from smalti.reporting.figures import number
 
-__all__ = ["codebook_figures", "codeword_counts"]
+__all__ = ["CodebookUsage", "codebook_figures", "codeword_counts"]
 
 DENSE = 1 << 20  # codewords: a larger codebook has a count for each that was chosen, and no more
+
+
+class CodebookUsage(Measurement[EvaluationContext]):
+    """How the codewords are used."""
+
+    key: ClassVar[str] = "codebook"
+    title: ClassVar[str] = "Use of the codebook"
+    chapter: ClassVar[str] = "Tokens"
+    files: ClassVar[str] = r"codebook-\d+"
+
+    def applies(self, subject: EvaluationContext) -> str | None:
+        """See `Measurement.applies`."""
+        return None if subject.tokenizer is not None else "the latents of the model are no tokens."
+
+    def run(self, subject: EvaluationContext) -> Section:
+        """See `Measurement.run`."""
+        section, layout = self.section(), subject.tokens.layout
+        grids = layout.unpack(subject.encoded.latents)
+        used = [
+            counts
+            for indices, sizes in zip(grids, layout.codebook_sizes, strict=True)
+            for counts in codeword_counts(indices, sizes)
+        ]
+        section.figures = dict(codebook_figures(used, subject.test_set, layout.sizes))
+        usage = next(figure for key, figure in section.figures.items() if key.startswith("usage"))
+        section.cards.append(Card(usage, "of the codewords used"))
+        plots: dict[str, Block] = {}
+        for place, (counts, size) in enumerate(zip(used, layout.sizes, strict=True)):
+            of = f" of codebook {place}" if len(used) > 1 else ""
+            with section.attempt(f"Picture of how codewords{of} are used"):
+                caption = f"How often each codeword{of} was chosen in the test set."
+                plots[str(place)] = Plot(plot_usage(counts, size), caption)
+        section.blocks["codebook"] = SideBySide(plots, narrow=True)
+        section.blocks["table"] = FigureTable(
+            {
+                key.replace("_", " of codebook ").capitalize(): measured
+                for key, measured in section.figures.items()
+            }
+        )
+        return section
 
 
 def codeword_counts(indices: Tensor, codebook_sizes: tuple[int, ...]) -> list[Tensor]:

@@ -1,0 +1,99 @@
+"""The whole evaluation of a model: a list of measurements, and one report of what they say.
+
+    test set ─▶ encoder ─▶ latents ─▶ decoder ─▶ reconstructions     metrics of the modality
+                             ├─ of tokens: usage, rate under each prior, bits per dimension
+                             └─ vectors: bounds of the likelihood, what each dimension holds
+    each prior ─▶ latents ─▶ decoder ─▶ samples                      distances, accuracy
+
+Everything is measured on the test split, in evaluation mode, and with draws that depend on the
+seed alone. What cannot be measured is named in the report with the reason, and ends nothing. The
+modality of the data and the source that they come from add measurements of their own.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from smalti import synthetic
+from smalti.data import Splits
+from smalti.evaluation.evaluation_context import (
+    EvaluationContext,
+    Limits,
+    check_fits,
+    measuring,
+)
+from smalti.evaluation.measurements import MEASUREMENTS, TrainingCurves
+from smalti.evaluation.report import Report
+from smalti.modalities.base import import_modalities, modality_of
+from smalti.priors import Prior
+from smalti.reporting import Measurement
+from smalti.signals import Signal
+
+if TYPE_CHECKING:
+    from smalti.generation import ContinuousModel, Model
+
+__all__ = ["evaluate", "file_names", "measurements_of"]
+
+
+def evaluate(
+    model: Model | ContinuousModel,
+    splits: Splits,
+    histogram: Prior | None = None,
+    *,
+    curves: Mapping[str, Path | Sequence[Path]] | None = None,
+    limits: Limits | None = None,
+    seed: int = 0,
+    title: str = "What was learned",
+) -> Report:
+    """Measures a model and gathers what shows what it does.
+
+    Arguments:
+        model: With tokens or with latent vectors; of tokens with a prior, if there is one.
+        splits: The data that it was learned from.
+        histogram: Fitted to the token grids of the training split, for the prior of that name.
+        curves: Of each stage, the `metrics.csv` files of Lightning's CSV logger in the order of
+            the starts.
+        limits: How much is measured; default: `Limits()`.
+        seed: Of every draw.
+        title: Of the report.
+
+    Returns:
+        The report; its `save` writes it. What could not be measured is in `missing`, and where the
+        program is at fault in `failed` too.
+
+    Raises:
+        InputError: If the data are not what the model was trained on.
+    """
+    measurements = [
+        *measurements_of(splits.signal),
+        *splits.measurements,
+        TrainingCurves(curves),
+    ]
+    subject = EvaluationContext(model, splits, histogram, limits or Limits(), seed, measurements)
+    check_fits(subject.autoencoder.signal, splits)
+    report = Report(title)
+    for measurement in measurements:
+        with measuring(seed, subject.autoencoder, subject.prior, histogram):
+            report.take(measurement, subject)
+    return report
+
+
+def measurements_of(signal: Signal) -> list[Measurement]:
+    """Lists what is measured of every model of such signals, but for its training curves."""
+    return [*MEASUREMENTS, *modality_of(signal).measurements()]
+
+
+def file_names() -> re.Pattern[str]:
+    """Returns what matches the names of the files beside a report, of all kinds of data known here.
+
+    Example:
+        >>> bool(file_names().fullmatch("samples-prior.png"))
+        True
+    """
+    known = [*MEASUREMENTS, TrainingCurves(), *synthetic.MEASUREMENTS]
+    for room in import_modalities():
+        known += room.modality().measurements()
+    return re.compile(rf"({'|'.join(m.files for m in known if m.files)})\.\w+")

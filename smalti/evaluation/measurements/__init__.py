@@ -1,0 +1,52 @@
+"""What can be measured of any model, one file each; `MEASUREMENTS` lists them in order."""
+
+from smalti.evaluation.measurements.accuracy import Accuracy
+from smalti.evaluation.measurements.bits import BitsPerDimension
+from smalti.evaluation.measurements.bounds import Bounds
+from smalti.evaluation.measurements.codebook_usage import CodebookUsage
+from smalti.evaluation.measurements.description import Description
+from smalti.evaluation.measurements.frechet import FeatureDistances
+from smalti.evaluation.measurements.labels import SamplesOfLabels
+from smalti.evaluation.measurements.latent_dimensions import LatentDimensions
+from smalti.evaluation.measurements.levels import Levels
+from smalti.evaluation.measurements.rate import Rate
+from smalti.evaluation.measurements.reconstruction import Reconstructions
+from smalti.evaluation.measurements.rejection import Rejection
+from smalti.evaluation.measurements.samples import Samples
+from smalti.evaluation.measurements.training_curves import TrainingCurves
+from smalti.reporting import Measurement
+
+__all__ = [
+    "MEASUREMENTS",
+    "Accuracy",
+    "BitsPerDimension",
+    "Bounds",
+    "CodebookUsage",
+    "Description",
+    "FeatureDistances",
+    "LatentDimensions",
+    "Levels",
+    "Rate",
+    "Reconstructions",
+    "Rejection",
+    "Samples",
+    "SamplesOfLabels",
+    "TrainingCurves",
+]
+
+MEASUREMENTS: tuple[Measurement, ...] = (
+    Description(),
+    Reconstructions(),
+    Levels(),
+    Samples(),
+    SamplesOfLabels(),
+    FeatureDistances(),
+    Accuracy(),
+    Rejection(),
+    Bounds(),
+    LatentDimensions(),
+    Rate(),
+    BitsPerDimension(),
+    CodebookUsage(),
+)
+"""Of every model, in this order; `TrainingCurves` are of a run."""

@@ -1,0 +1,166 @@
+"""What a signal costs in tokens: nats and bits per index, and bits per signal, under each prior.
+
+A prior p over token grids q (n indices of K codewords) is also a code: an ideal entropy coder
+spends −log2 p(q) bits on the grid, up to two bits more in practice. On grids of signals that no
+part of the model was trained on,
+
+    nats per index   = mean over signals of − ln p(q) / n
+    bits per index   = nats / ln 2
+    bits per signal  = n · bits per index          the uniform code needs n · log2 K
+
+These are likelihoods of *tokens*. What the decoder makes of them is not the signal, so alone they
+bound no likelihood of signals and must not be compared with bits/dim of models of these: for that a
+tokenizer needs a likelihood of its own (see `bits`).
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from smalti.counting import counted
+from smalti.evaluation.batches import pieces
+from smalti.evaluation.evaluation_context import EvaluationContext
+from smalti.priors import Cascade, Histogram, Prior, TractablePrior
+from smalti.reporting import Card, Figure, Measurement, Section, Table, Text, display, figure
+from smalti.reporting.figures import number, undefined
+from smalti.signals import Signal
+
+__all__ = ["Rate", "mean_nats", "nats_of", "rate_figures"]
+
+logger = logging.getLogger(__name__)
+
+WORDS = {"uniform": "uniform prior", "histogram": "histogram", "prior": "learned prior"}
+
+
+class Rate(Measurement[EvaluationContext]):
+    """What a signal costs in tokens."""
+
+    key: ClassVar[str] = "rate"
+    title: ClassVar[str] = "Rate"
+    chapter: ClassVar[str] = "Tokens"
+
+    def applies(self, subject: EvaluationContext) -> str | None:
+        """See `Measurement.applies`."""
+        return None if subject.tokenizer is not None else "the latents of the model are no tokens."
+
+    def run(self, subject: EvaluationContext) -> Section:
+        """See `Measurement.run`."""
+        section, signal = self.section(), subject.splits.signal
+        if subject.prior is None:
+            section.leave_out("Rate", "no prior was learned.", "")
+            return section
+        logger.info("measuring the rate of %d token grids", len(subject.test))
+        for name, prior in subject.priors.items():
+            with section.attempt(f"Rate of the {WORDS[name]}", name):
+                for nats in nats_of(subject, name).values():
+                    section.figures[name] = rate_figures(
+                        prior, nats, subject.encoded.latents, signal, subject.test_set
+                    )
+        if not isinstance(subject.prior, TractablePrior):
+            why = "it has no likelihood in closed form."
+            section.leave_out("Rate of the learned prior", why, "prior")
+        _show(section, signal, subject.titles)
+        return section
+
+
+def _show(section: Section, signal: Signal, titles: dict[str, str]) -> None:
+    """Adds the table, and the card of the learned prior."""
+    found = section.figures
+    if "prior" in found:
+        hint = ""
+        if "uniform" in found:
+            hint = f"{display(found['uniform']['bits_per_index'])} uniform"
+        card = Card(found["prior"]["bits_per_index"], "per index, learned prior", hint)
+        section.cards.append(card)
+    columns = {
+        "nats_per_index": "nats per index",
+        "bits_per_index": "bits per index",
+        f"bits_per_{signal.noun}": f"bits per {signal.noun}",
+        "share_of_uniform": "share of the uniform code",
+    }
+    section.blocks["introduction"] = Text(
+        f"What one {signal.noun} costs in tokens under each prior, in nats and in bits."
+    )
+    section.blocks["table"] = Table(
+        ("Prior", *columns.values()),
+        {titles[name]: [figures[key] for key in columns] for name, figures in found.items()},
+        titles["prior"],
+        [f"{titles[name]}: {rate['nats_per_index']['protocol']}" for name, rate in found.items()],
+        units=False,
+    )
+
+
+def nats_of(subject: EvaluationContext, name: str) -> dict[str, float]:
+    """What the test set costs under a prior: nats per signal, or nothing without a likelihood."""
+    prior = subject.priors[name]
+    if not isinstance(prior, TractablePrior):
+        return {}
+    encoded, batch_size = subject.encoded, subject.limits.batch_size
+    nats = subject.kept(
+        f"nats/{name}", lambda: mean_nats(prior, encoded.latents, encoded.conditions, batch_size)
+    )
+    return {name: nats}
+
+
+@torch.no_grad()
+def mean_nats(
+    prior: TractablePrior, indices: Tensor, context: Tensor | None = None, batch_size: int = 256
+) -> float:
+    """The mean of −ln p(q) over grids.
+
+    Arguments:
+        prior: Conditional or not; an unconditional one is not shown the context.
+        indices: (N, *grid).
+        context: (N,), the condition of each signal.
+        batch_size: Grids at a time.
+    """
+    context = context if prior.condition is not None else None
+    total = 0.0
+    for piece, condition in pieces(indices, context, size=batch_size):
+        assert piece is not None
+        total -= prior.log_prob(piece, condition).double().sum().item()
+    return total / len(indices)
+
+
+def rate_figures(
+    prior: Prior, nats: float, indices: Tensor, signal: Signal, measured_on: str
+) -> dict[str, Figure]:
+    """Nats and bits per index and per signal, and the share of the uniform code.
+
+    Arguments:
+        prior: With a likelihood.
+        nats: What it makes of the mean signal, see `mean_nats`.
+        indices: (N, *grid), those that were measured.
+        signal: What the tokens are of.
+        measured_on: The set and its N, for the protocols.
+    """
+    positions, bits = indices[0].numel(), nats / math.log(2)
+    levels = prior.levels if isinstance(prior, Cascade) else (prior,)
+    uniform = sum(level.positions * math.log2(level.codebook_size) for level in levels)
+    given = f", given its {prior.condition.name}" if prior.condition is not None else ""
+    replay = ""
+    if isinstance(prior, Histogram):
+        seen = int(prior.has_seen(indices).sum())
+        replay = (
+            f", mixed with uniform: it replays grids of the training set, and {number(seen)} "
+            f"of these {number(len(indices))} are among them"
+        )
+    protocol = (
+        f"{measured_on}, {counted(positions, 'index', 'indices')} per {signal.noun}, K = "
+        f"{prior.codebook_size}{given}{replay}; mean of −log p over {signal.plural}, a "
+        f"likelihood of tokens, not of {signal.plural}"
+    )
+    return {
+        "nats_per_index": figure(nats / positions, "nats", protocol),
+        "bits_per_index": figure(bits / positions, "bits", protocol),
+        f"bits_per_{signal.noun}": figure(bits, "bits", protocol),
+        f"nats_per_{signal.noun}": figure(nats, "nats", protocol),
+        "share_of_uniform": figure(bits / uniform, "share", protocol)
+        if uniform
+        else undefined("share", protocol, "a codebook of one codeword costs no bits"),
+    }

@@ -1,0 +1,84 @@
+"""The training curves of each stage, how long it took, and whether it overfitted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+from smalti.evaluation.curves import Curve, overfitted, read_curves
+from smalti.evaluation.plots import plot_curves
+from smalti.reporting import Block, Measurement, Plot, Section, SideBySide
+from smalti.reporting.figures import number
+
+__all__ = ["TrainingCurves"]
+
+
+class TrainingCurves(Measurement[Any]):
+    """Plots of what was logged in training.
+
+    Arguments:
+        logs: Of each stage, the `metrics.csv` files of Lightning's CSV logger in the order of the
+            starts.
+    """
+
+    key: ClassVar[str] = "curves"
+    title: ClassVar[str] = "Training curves"
+    chapter: ClassVar[str] = "Training curves"
+    files: ClassVar[str] = r"curves-(tokenizer|prior|autoencoder).*"
+
+    def __init__(self, logs: Mapping[str, Path | Sequence[Path]] | None = None) -> None:
+        self.logs = logs or {}
+
+    def applies(self, subject: Any) -> str | None:
+        """See `Measurement.applies`."""
+        return None
+
+    def run(self, subject: Any) -> Section:
+        """See `Measurement.run`."""
+        section = self.section()
+        curves: dict[str, dict[str, dict[str, Curve]]] = {}
+        for stage, files in self.logs.items():
+            with section.attempt(f"Training curves of the {stage}"):
+                curves[stage] = read_curves(files)
+        seconds = {stage: read.pop("seconds", {}).get("train") for stage, read in curves.items()}
+        for stage, read in curves.items():
+            _overfitting(section, stage, read.get("loss", {}).get("validation", []))
+            _plots(section, stage, read)
+        taken = [
+            f"{stage} {number(round(points[-1][1]))} s"
+            for stage, points in seconds.items()
+            if points
+        ]
+        if taken:
+            section.facts["Training"] = ", ".join(taken)
+        steps = {stage: _steps(read.get("loss", {})) for stage, read in curves.items()}
+        if lengths := [f"{stage} {number(n)}" for stage, n in steps.items() if n]:
+            section.facts["Steps taken"] = ", ".join(lengths)
+        if not section.blocks and not section.missing:
+            section.leave_out(self.title, "no log of them was found.")
+        return section
+
+
+def _steps(losses: Mapping[str, Curve]) -> int:
+    return max((points[-1][0] + 1 for points in losses.values() if points), default=0)
+
+
+def _overfitting(section: Section, stage: str, losses: Curve) -> None:
+    if rose := overfitted(losses):
+        step, last, lowest, end = rose
+        section.facts[f"Overfitting of the {stage}"] = (
+            f"the {stage} overfitted from step {number(step)} on: its validation loss rose from "
+            f"{lowest:.4g} there to {end:.4g} at step {number(last)}"
+        )
+
+
+def _plots(section: Section, stage: str, curves: Mapping[str, dict[str, Curve]]) -> None:
+    plots: dict[str, Block] = {}
+    for quantity, splits in curves.items():
+        with section.attempt(f"Curve of {quantity} of the {stage}"):
+            caption = f"{quantity} of the {stage} over the steps"
+            plots[quantity] = Plot(plot_curves(quantity, splits), caption, captioned=False)
+    if plots:
+        side = SideBySide(plots, heading=stage.capitalize(), narrow=True)
+        section.blocks[f"curves/{stage}"] = side

@@ -1,0 +1,154 @@
+"""Laws that every measurement keeps, of every kind of model. A new one joins by a line in ALL."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from types import SimpleNamespace
+
+import pytest
+import torch
+from test_report import Page
+from tiny_models import LABELS, tiny_histogram, tiny_model, tiny_splits
+
+from small_autoencoders import assemble
+from smalti import synthetic
+from smalti.autoencoders import ConvDecoder, ConvEncoder, HierarchicalAutoencoder
+from smalti.conditions import CoarseTokens, TimeOfDay
+from smalti.evaluation import EvaluationContext, Limits, Report, evaluate
+from smalti.evaluation.evaluation_context import measuring
+from smalti.evaluation.measurements import MEASUREMENTS, TrainingCurves
+from smalti.losses.likelihoods import Categorical
+from smalti.modalities.base import import_modalities
+from smalti.priors import Cascade, PixelCNN
+from smalti.quantizers import EMACodebook, VectorQuantizer
+from smalti.reporting import Comparison, Section
+from smalti.reporting.figures import is_figure
+
+ALL = [
+    *MEASUREMENTS,
+    *(m for room in import_modalities() for m in room.modality().measurements()),
+    *synthetic.MEASUREMENTS,
+    TrainingCurves(),
+]
+LIMITS = Limits(samples=24, classifier_steps=2, shown=2, batch_size=10, bounded=4, importance=2)
+
+
+def tokens(condition=None, **options):
+    model, splits = tiny_model(condition, **options), tiny_splits(condition)
+    histogram = tiny_histogram(model, splits, condition) if model.prior is not None else None
+    return model, splits._replace(measurements=synthetic.MEASUREMENTS), histogram
+
+
+def vectors(variational):
+    splits = tiny_splits(LABELS)
+    return (
+        SimpleNamespace(autoencoder=assemble(splits.signal, variational=variational)),
+        splits,
+        None,
+    )
+
+
+def hierarchy():
+    splits, sizes = tiny_splits(LABELS), {"hidden": 8, "residual_hidden": 4}
+    encoders = [ConvEncoder(8, 6, downsampling=2, **sizes), ConvEncoder(1, 8, **sizes)]
+    decoders = [ConvDecoder(8, 6, downsampling=2, **sizes), ConvDecoder(1, 14, **sizes)]
+    quantizers = [VectorQuantizer(EMACodebook(codebook_size=16, dim=6)) for _ in range(2)]
+    tokenizer = HierarchicalAutoencoder(encoders, quantizers, decoders, splits.signal).eval()
+    top, bottom = tokenizer.layout.shapes
+    above = CoarseTokens([16], [top], LABELS)
+    priors = [PixelCNN(16, top, LABELS, hidden=8), PixelCNN(16, bottom, above, hidden=8)]
+    return SimpleNamespace(tokenizer=tokenizer, prior=Cascade(priors).eval()), splits, None
+
+
+SUBJECTS = {
+    "labels": lambda: tokens(LABELS),
+    "times": lambda: tokens(TimeOfDay()),
+    "likelihood": lambda: tokens(likelihood=Categorical(16)),
+    "no prior": lambda: tokens(prior=False),
+    "hierarchy": hierarchy,
+    "variational": lambda: vectors(variational=True),
+    "plain": lambda: vectors(variational=False),
+}
+
+
+@pytest.fixture(scope="module", params=SUBJECTS)
+def parts(request):
+    """A model with its data, and the report of all measurements."""
+    torch.manual_seed(0)
+    model, splits, histogram = SUBJECTS[request.param]()
+    return (model, splits, histogram), evaluate(model, splits, histogram, limits=LIMITS)
+
+
+def leaves(tree):
+    for branch in tree.values():
+        if is_figure(branch):
+            yield branch
+        else:
+            yield from leaves(branch)
+
+
+def test_keys_and_titles_tell_measurements_apart():
+    assert len({m.key for m in ALL}) == len({m.title for m in ALL}) == len(ALL)
+    assert all(m.key.isidentifier() and m.title and m.chapter for m in ALL)
+
+
+@pytest.mark.parametrize("measurement", ALL, ids=lambda m: m.key)
+def test_a_measurement_alone_says_what_it_says_among_all(parts, measurement):
+    (model, splits, histogram), whole = parts
+    subject = EvaluationContext(model, splits, histogram, LIMITS, 0, ALL)
+    report = Report("alone")
+    with measuring(0, subject.autoencoder, subject.prior):
+        why = measurement.applies(subject)
+        report.take(measurement, subject)
+        if isinstance(measurement, Comparison):
+            assert measurement.compares(subject) in (True, False)
+    if why is not None:
+        assert why[-1] == "." and "\n" not in why
+        assert report.not_applicable == {measurement.title: why}
+        assert not report.sections
+        return
+    (section,) = report.sections
+    check(section, measurement)
+    assert report.failed == []
+    Page(report.to_html())
+    json.loads(report.to_json(), parse_constant=pytest.fail)
+    for said in whole.sections:
+        if said.key == section.key:
+            assert said.figures == section.figures
+            assert said.files() == section.files()
+
+
+def check(section, measurement):
+    assert isinstance(section, Section)
+    kept = (section.key, section.title, section.chapter)
+    assert kept == (measurement.key, measurement.title, measurement.chapter)
+    for figure in leaves(section.figures):
+        assert isinstance(figure["value"], float) and isinstance(figure["unit"], str)
+        assert "N = " in figure["protocol"]
+        assert not math.isnan(figure["value"]) or figure["note"]
+    assert all(card.figure in list(leaves(section.figures)) for card in section.cards)
+    assert all(why and "\n" not in why for why in section.missing.values())
+    for name, content in section.files().items():
+        stem, _, ending = name.rpartition(".")
+        assert re.fullmatch(measurement.files, stem)
+        assert ending != "png" or content.startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("measurement", ALL, ids=lambda m: m.key)
+@pytest.mark.parametrize("broken", ["applies", "run"])
+def test_one_that_fails_is_a_line(monkeypatch, caplog, measurement, broken):
+    def fails(*_):
+        raise RuntimeError("out of\nideas")
+
+    monkeypatch.setattr(type(measurement), "applies", lambda *_: None)
+    monkeypatch.setattr(type(measurement), broken, fails)
+    report = Report("broken")
+    report.take(measurement, None)
+    assert report.failed == [measurement.title]
+    assert "out of" in report.missing[measurement.title]
+    assert "Traceback" in caplog.text
+    content = json.loads(report.to_json())["figures"][measurement.key]
+    assert content["value"] is None and "out of" in content["note"]
+    assert f"{measurement.title}</b> not computed" in report.to_html()
