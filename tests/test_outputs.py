@@ -26,7 +26,7 @@ from smalti.evaluation import Report, file_names
 from smalti.latents import write_latents
 from smalti.modalities.image.pictures import save_png, to_png
 from smalti.modalities.image.signal import Image as ImageSignal
-from smalti.outputs import output, written_by_smalti
+from smalti.outputs import check_name, output, written_by_smalti
 from smalti.reporting import Picture, Section
 from smalti.tokens import TokenGrids, write_tokens
 from tiny import clocks_recipe, vae_recipe, write_recipe
@@ -347,3 +347,12 @@ def test_what_is_no_picture_is_one_line(tmp_path):
     with pytest.raises(InputError, match="one of Pillow's, got a Tensor: make one"):
         save_png(torch.zeros(3, 4, 4), tmp_path / "x.png")
     assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_behind_one_that_is_not_there_is_seen(tmp_path, monkeypatch):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "run", target_is_directory=True)
+    monkeypatch.chdir(tmp_path)
+    assert check_name("missing/../run").is_dir()
+    assert check_name("link/../run").is_dir()  # beside what the link leads to
+    assert check_name("run").parts == ("run",)

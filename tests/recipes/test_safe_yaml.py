@@ -60,12 +60,12 @@ REFUSED = {
 def test_what_is_refused_is_so_at_once_in_one_line(tmp_path, kind):
     written, said = REFUSED[kind]
     (tmp_path / "r.yaml").write_text(written)
-    start = time.monotonic()
+    start = time.process_time()
     with pytest.raises(InputError) as told:
         safe_yaml.read(tmp_path / "r.yaml")
     assert said in str(told.value)
     assert "\n" not in str(told.value)
-    assert time.monotonic() - start < 1
+    assert time.process_time() - start < 10  # what unpacks to 10⁹ items takes minutes
 
 
 @pytest.mark.parametrize(
