@@ -160,7 +160,7 @@ def check_name(out: str) -> Path:
     path = Path(os.path.expanduser(out))  # noqa: PTH111 - the other one raises at ~nobody
     if path.parts[:1] and path.parts[0].startswith("~") and not out.startswith("./"):
         raise InputError(f"--out is {out}, and {path.parts[0]} is no user here: write ./{out}.")
-    # A folder that is not there yet cannot be gone back from: what lies behind it would not be seen.
+    # One cannot go back from a folder that is not there: what lies behind it would not be seen.
     return path.resolve() if ".." in path.parts else path
 
 
