@@ -99,7 +99,8 @@ def argument(folder: str | Path, name: str) -> Any:
     Raises:
         InputError: If the config is missing, is damaged, or was edited.
     """
-    return build(_whole(Path(folder))[0].get(name))
+    described = _whole(Path(folder))[0].get(name)
+    return None if described is None else build(described)
 
 
 def checksum(folder: str | Path) -> str:

@@ -11,8 +11,9 @@ from smalti.commands.common import call, read_files, signal_of
 from smalti.commands.signal_output import SignalOutput
 from smalti.errors import InputError
 from smalti.generation import load
-from smalti.modalities.base import Modality, modality_of
+from smalti.modalities.base import modality_of
 from smalti.reporting.figures import display
+from smalti.signals import Signal
 
 __all__ = ["run"]
 
@@ -62,16 +63,15 @@ def reconstruct(  # noqa: PLR0913 - the options of the command
             raise InputError(f"This model has {has}, got --levels {levels}: {mend}.")
         indices = indices[:levels]
     x_hat = model.decode(indices)
-    modality = modality_of(model.signal)
     for file, original, reconstruction in zip(files, x, x_hat, strict=True):
-        print(f"{file}: {_closeness(modality, original[None], reconstruction[None])}")
+        print(f"{file}: {_closeness(model.signal, original[None], reconstruction[None])}")
     output.write(torch.cat([x, x_hat]) if output.single else x_hat)
 
 
-def _closeness(modality: Modality, x: Tensor, x_hat: Tensor) -> str:
+def _closeness(signal: Signal, x: Tensor, x_hat: Tensor) -> str:
     """Says how close a reconstruction is, by the first figure of each metric."""
     words = []
-    for metric in modality.metrics():
+    for metric in modality_of(signal).metrics():
         metric.update(x, x_hat)
         figures = metric.figures("")
         key = next(key for key in (*metric.cards, *figures) if key in figures)

@@ -2,6 +2,7 @@
 
 from smalti.data.source import Batch, Examples, FactorizedSource, Source, SplitName, Splits
 from smalti.data.splitting import SplitFractions
+from smalti.data.tensors import TensorExamples
 
 __all__ = [
     "Batch",
@@ -11,4 +12,5 @@ __all__ = [
     "Source",
     "SplitName",
     "Splits",
+    "TensorExamples",
 ]

@@ -1,16 +1,12 @@
 """How faithful reconstructions are: MSE, MSE/variance, PSNR and SSIM.
 
-For N images x of C·H·W values in [-1, 1] and their reconstructions x̂, clipped to the same range,
+Beside the squared error (`SquaredError`), of N images x of C·H·W values and reconstructions x̂
 
-    MSE          = mean (x − x̂)²                                 over all values of all images
-    MSE/variance = MSE / mean (x − m)²,   m = mean x              one number m for the whole set
     PSNR         = mean over images of 10 log10(1 / mse(image))   images scaled to [0, 1]
     SSIM         = mean over images                               images scaled to [0, 1]
 
-MSE/variance is 1 for the reconstruction that is everywhere m, and 0 for a perfect one; other than
-the MSE it does not depend on the contrast of the data. It is undefined where all values of the set
-are equal, for their variance is 0. PSNR and SSIM are given on [0, 1] with a
-data range of 1: a data range of 2 on such images would raise SSIM by 0.04 to 0.10 for nothing.
+PSNR and SSIM are given on [0, 1] with a data range of 1: a data range of 2 on such images would
+raise SSIM by 0.04 to 0.10 for nothing.
 
 References:
     Image quality assessment: from error visibility to structural similarity (Wang et al., 2004):
@@ -28,7 +24,9 @@ from torchmetrics.functional.image.psnr import peak_signal_noise_ratio
 from torchmetrics.functional.image.ssim import structural_similarity_index_measure
 
 from smalti.modalities.base import Metric
-from smalti.reporting.figures import Figure, figure, undefined
+from smalti.modalities.image.signal import Image
+from smalti.modalities.squared_error import SquaredError
+from smalti.reporting.figures import Figure, figure
 
 __all__ = ["WINDOW", "ReconstructionQuality", "psnr"]
 
@@ -58,8 +56,7 @@ class ReconstructionQuality(Metric):
     """
 
     names: ClassVar[Mapping[str, str]] = {
-        "mse": "MSE",
-        "mse_over_variance": "MSE / variance",
+        **SquaredError.names,
         "psnr": "PSNR",
         "ssim": "SSIM",
     }
@@ -69,25 +66,14 @@ class ReconstructionQuality(Metric):
     }
 
     def __init__(self) -> None:
-        self.images = self.values = 0
-        self.sum = self.sum_of_squares = self.squared_error = 0.0
-        self.first: float | None = None
+        self.error = SquaredError(Image(1))
         self.psnr: list[Tensor] = []
         self.ssim: list[Tensor] = []
 
     @torch.no_grad()
     def update(self, x: Tensor, x_hat: Tensor) -> None:
         """Takes in x and x_hat, both (B, C, H, W) in [-1, 1]."""
-        x_hat = x_hat.clamp(-1, 1)
-        self.images += len(x)
-        self.values += x.numel()
-        # Around a value of the set, so that the variance of equal values is exactly 0.
-        self.first = x.flatten()[0].item() if self.first is None else self.first
-        around = x.double() - self.first
-        self.sum += around.sum().item()
-        self.sum_of_squares += around.square().sum().item()
-        self.squared_error += (x.double() - x_hat.double()).square().sum().item()
-
+        self.error.update(x, x_hat)
         x_hat, x = _unit(x_hat, x)
         self.psnr.append(_psnr(x_hat, x))
         if min(x.shape[2:]) >= WINDOW:
@@ -101,24 +87,7 @@ class ReconstructionQuality(Metric):
         Arguments:
             measured_on: The set and its N, for the protocols.
         """
-        mse = self.squared_error / self.values
-        variance = self.sum_of_squares / self.values - (self.sum / self.values) ** 2
-        over = (
-            f"{measured_on}, values in [-1, 1]; the MSE over the variance, {variance:.4f}, of all "
-            f"values of this set around their one global mean"
-        )
-        figures = {
-            "mse": figure(
-                mse,
-                "",
-                f"{measured_on}, values in [-1, 1], reconstructions clipped to it; "
-                f"mean over all values of all images",
-            ),
-            "mse_over_variance": figure(mse / variance, "", over)
-            if variance > 0
-            else undefined("", over, "all values are equal"),
-            "psnr": self._mean_psnr(measured_on),
-        }
+        figures = {**self.error.figures(measured_on), "psnr": self._mean_psnr(measured_on)}
         if self.ssim:
             figures["ssim"] = figure(
                 torch.cat(self.ssim).double().mean().item(),

@@ -1,0 +1,143 @@
+"""Pulses, a toy kind of data: all that smalti is told of it, by an entry point and nothing else.
+
+A pulse is a bump on a line, p(t) = 2 exp(−((t − m) / w)²) − 1 with t ∈ [0, 1]: narrow or broad.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure as Drawing
+from torch import Tensor
+
+from smalti.conditions import Label
+from smalti.data import Examples, Source, SplitName, Splits, TensorExamples
+from smalti.errors import InputError
+from smalti.files import atomic_file
+from smalti.modalities.base import Metric, Modality
+from smalti.modalities.squared_error import SquaredError
+from smalti.outputs import MARK, check_file
+from smalti.registry import registered
+from smalti.reporting import Block, Plot
+from smalti.signals import Bounded, Signal
+
+__all__ = ["Pulse", "PulseModality", "Pulses"]
+
+WIDTHS = {"narrow": 0.05, "broad": 0.2}
+
+
+@registered
+@dataclass(frozen=True)
+class Pulse(Bounded):
+    """A pulse: a batch of it has the shape (B, 1, T)."""
+
+    noun: ClassVar[str] = "pulse"
+    plural: ClassVar[str] = "pulses"
+    spatial_dims: ClassVar[int] = 1
+
+
+class Pulses(Source):
+    """Pulses at random places.
+
+    Arguments:
+        length: T.
+        n: How many to train on; half as many to watch, and to measure with.
+        seed: Of what is drawn.
+    """
+
+    def __init__(self, length: int = 16, n: int = 32, seed: int = 0) -> None:
+        self.length, self.n, self.seed = length, n, seed
+
+    def load(self) -> Splits:
+        parts = {name: self.examples(name) for name in ("train", "validation", "test")}
+        return Splits(
+            **parts, signal=Pulse(1, (self.length,)), condition=Label(list(WIDTHS)), augment=None
+        )
+
+    def examples(self, split: SplitName) -> Examples:
+        number = ("train", "validation", "test").index(split)
+        generator = torch.Generator().manual_seed(3 * self.seed + number)
+        n = self.n if split == "train" else self.n // 2
+        labels = torch.randint(2, (n,), generator=generator)
+        middle = torch.rand(n, 1, 1, generator=generator)
+        width = torch.tensor(list(WIDTHS.values()))[labels][:, None, None]
+        t = torch.linspace(0, 1, self.length)
+        return TensorExamples(2 * torch.exp(-(((t - middle) / width) ** 2)) - 1, labels)
+
+
+class PulseModality(Modality):
+    """Pulses as files of numbers, and as lines."""
+
+    signal: ClassVar[type[Signal]] = Pulse
+    suffixes: ClassVar[tuple[str, ...]] = (".npy",)
+    shown_as: ClassVar[str] = ".png"
+
+    def read(
+        self,
+        path: str | Path,
+        signal: Signal,
+        convert: bool = False,
+        source: Mapping[str, Any] | None = None,
+    ) -> Tensor:
+        x, given = self._read(path)
+        if not given.all():
+            raise InputError(f"{path} has NaN, where a pulse is not given: use sample --complete.")
+        signal.check(x[None])
+        return x
+
+    def read_partial(
+        self,
+        path: str | Path,
+        signal: Signal,
+        keep: str | None = None,
+        convert: bool = False,
+        source: Mapping[str, Any] | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        x, given = self._read(path)
+        if given.all():
+            half = torch.arange(len(given)) < len(given) // 2
+            given = {"begin": half, "end": ~half}[keep or "begin"]
+        return torch.where(given, x, -1.0), given
+
+    def write(self, x: Tensor, path: str | Path, overwrite: bool = False) -> None:
+        check_file(path, overwrite)
+        with atomic_file(path) as temporary:
+            np.save(temporary, x[0].cpu().numpy())
+
+    def render(self, x: Tensor, caption: str, columns: int | None = None) -> Block:
+        drawing, content = Drawing(figsize=(4, 2)), io.BytesIO()
+        drawing.add_subplot().plot(x[:, 0].T.cpu().numpy())
+        drawing.savefig(content, format="png", metadata={"Software": MARK})
+        return Plot(content.getvalue(), caption)
+
+    def compare(self, x: Tensor, x_hat: Tensor, caption: str) -> Block:
+        return self.render(torch.cat([x, x_hat]), caption)
+
+    def describe(self, signal: Signal) -> str:
+        return f"Pulses of {signal.size[0]} values, {32 * signal.size[0]} bits each"
+
+    def metrics(self) -> Sequence[Metric]:
+        return [SquaredError(Pulse(1))]
+
+    def classifier(self, signal: Signal, classes: int) -> None:
+        return None
+
+    def measurements(self) -> Sequence[Any]:
+        return []
+
+    def _read(self, path: str | Path) -> tuple[Tensor, Tensor]:
+        x = torch.from_numpy(np.load(path).astype(np.float32))
+        return x.nan_to_num(nan=-1.0)[None], ~x.isnan()
+
+
+SIGNAL, modality = Pulse, PulseModality
+
+
+def sources() -> tuple[type[Source], ...]:
+    return (Pulses,)
