@@ -26,7 +26,7 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from smalti.errors import InputError
-from smalti.files import read_bytes, tidy
+from smalti.files import atomic_file, read_bytes, tidy
 
 __all__ = [
     "KEY",
@@ -36,6 +36,7 @@ __all__ = [
     "check_place",
     "is_unmarked_png",
     "output",
+    "write_file",
     "written_by_smalti",
 ]
 
@@ -92,6 +93,17 @@ def check_file(path: str | Path, overwrite: bool = False) -> None:
             f"{path} is there already and was not written by smalti: choose another name, or "
             f"replace it with --overwrite (overwrite=True in Python)."
         )
+
+
+def write_file(content: bytes, path: str | Path, overwrite: bool = False) -> None:
+    """Writes a file that bears smalti's mark, whole or not at all.
+
+    Raises:
+        InputError: As of `check_file`.
+    """
+    check_file(path, overwrite)
+    with atomic_file(path) as temporary:
+        temporary.write_bytes(content)
 
 
 def output(

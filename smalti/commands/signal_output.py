@@ -9,9 +9,8 @@ from torch import Tensor
 
 from smalti.counting import counted
 from smalti.errors import InputError
-from smalti.files import atomic_file
 from smalti.modalities.base import modality_of
-from smalti.outputs import check_file, output
+from smalti.outputs import check_file, output, write_file
 from smalti.signals import Signal
 
 __all__ = ["SignalOutput"]
@@ -81,9 +80,7 @@ class SignalOutput:
         counted_x = counted(len(x), self.signal.noun, self.signal.plural)
         if self.single:
             block = self.modality.render(x, "", self.columns or columns)
-            check_file(self.path, self.overwrite)
-            with atomic_file(self.path) as temporary:
-                temporary.write_bytes(block.files()[self.modality.shown_as])
+            write_file(block.files()[self.modality.shown_as], self.path, self.overwrite)
             print(f"{self.path}: {counted_x} in one picture")
             return
         for number, one in enumerate(x):

@@ -29,6 +29,7 @@ from smalti.errors import InputError
 from smalti.evaluation import Limits, Report, evaluate
 from smalti.evaluation.curves import read_curves
 from smalti.generation import Model
+from smalti.modalities.base import modality_of
 from smalti.provenance import CHANGED, check_apart, load_data
 from smalti.recipes import schema
 from smalti.runs import Run
@@ -38,8 +39,6 @@ __all__ = ["head_to_head"]
 DISTORTION = "MSE/variance"
 VALIDATIONS = 10  # points of a curve
 FIGURES = {
-    DISTORTION: ("reconstruction", "mse_over_variance"),
-    "PSNR, dB": ("reconstruction", "psnr"),
     "usage": ("codebook", "usage"),
     "perplexity": ("codebook", "perplexity"),
     "prior, nats per index": ("rate", "prior", "nats_per_index"),
@@ -96,22 +95,35 @@ def head_to_head(
     for run, config in zip(folders, configs, strict=True):
         run.check(config)  # of all, before hours go into the first
     splits = _data(configs[0], folders, changed_data)
+    figures = _figures(splits)
     outcomes: list[Outcome] = []
     attempted = Report("The runs")
     for (b, name, seed), run, config in zip(announced(wanted), folders, configs, strict=True):
         with attempted.attempt(run.folder.name):
-            outcomes.append(Outcome(name, b, seed, *_read(run, _measured(run, config, splits))))
+            report = _measured(run, config, splits)
+            outcomes.append(Outcome(name, b, seed, *_read(run, report, figures)))
         if why := attempted.missing.get(run.folder.name):
             if len(attempted.missing) == len(wanted):
                 raise InputError(f"Nothing could be compared. {run.folder.name}: {why}")
-            outcomes.append(Outcome.none(name, b, seed, [*FIGURES, "seconds"], why))
+            outcomes.append(Outcome.none(name, b, seed, [*figures, "seconds"], why))
     data = recipe.data.class_path.rpartition(".")[2]
     path = getattr(recipe.data.init_args, "path", None)
     where = f"{data} ({Path(path).name})" if path else data
     title = (
         f"{where}: {counted(steps, 'step')} of batches of {recipe.tokenizer.training.batch_size}"
     )
-    return Comparison(title, DISTORTION, "reconstruction loss", outcomes)
+    return Comparison(title, next(iter(figures)), "reconstruction loss", outcomes)
+
+
+def _figures(splits: Splits) -> dict[str, tuple[str, ...]]:
+    """Where each figure is in a report, by its name; the distortion first."""
+    found: dict[str, tuple[str, ...]] = {}
+    for metric in modality_of(splits.signal).metrics():
+        for key in sorted(metric.cards, key=lambda key: key != "mse_over_variance"):
+            name = DISTORTION if key == "mse_over_variance" else metric.names[key]
+            unit = f", {metric.units[key]}" if key in metric.units else ""
+            found[f"{name}{unit}"] = ("reconstruction", key)
+    return {**found, **FIGURES}
 
 
 def _data(config: Namespace, there: Sequence[Run], changed_data: str) -> Splits:
@@ -183,12 +195,12 @@ def _is_of(run: Run, file: Path) -> bool:
 
 
 def _read(
-    run: Run, report: dict[str, Any]
+    run: Run, report: dict[str, Any], wanted: dict[str, tuple[str, ...]]
 ) -> tuple[dict[str, float], list[tuple[int, float, float]], dict[str, str]]:
     """Figures and curve of a run, and what is missing of them."""
     figures: dict[str, float] = {}
     missing: dict[str, str] = {}
-    for name, path in FIGURES.items():
+    for name, path in wanted.items():
         branch: Any = report["figures"]
         note = "its report does not have it."
         for key in path:

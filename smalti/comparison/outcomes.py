@@ -16,13 +16,11 @@ from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Plot
 from matplotlib.ticker import MaxNLocator
-from PIL import Image
 
 from smalti import __version__
 from smalti.comparison.methods import METHODS
 from smalti.files import write_text
-from smalti.modalities.image.pictures import save_png
-from smalti.outputs import KEY, MARK, check_file
+from smalti.outputs import KEY, MARK, check_file, write_file
 
 __all__ = ["Comparison", "Outcome"]
 
@@ -123,8 +121,11 @@ class Comparison:
         lines += ["", *self.missing] if self.missing else []
         return "\n".join(lines) + "\n"
 
-    def plots(self) -> dict[str, Image.Image]:
-        """`time`: the distortion over steps and seconds at the highest rate; `bits`: over rates."""
+    def plots(self) -> dict[str, bytes]:
+        """Draws the plots, as PNG files.
+
+        `time`: the distortion over steps and seconds at the highest rate; `bits`: over rates.
+        """
         return {"time": self._over_time(), "bits": self._over_bits()}
 
     @staticmethod
@@ -156,12 +157,12 @@ class Comparison:
         )
         write_text(folder / "comparison.md", self.table() + pictures + f"\n<!-- {MARK} -->\n")
         for name, plot in self.plots().items():
-            save_png(plot, folder / f"{name}.png", overwrite)
+            write_file(plot, folder / f"{name}.png", overwrite)
 
     def _of(self, method: str, bits: int) -> list[Outcome]:
         return [o for o in self.outcomes if o.method == method and o.bits == bits]
 
-    def _over_time(self) -> Image.Image:
+    def _over_time(self) -> bytes:
         bits = self.rates[-1]
         plot, (over_steps, over_seconds) = _paper(2)
         positive = True  # nats may be negative
@@ -184,7 +185,7 @@ class Comparison:
         over_steps.set_ylabel(f"{self.curve}, validation, {bits} bits", color=GREY)
         return _finished(plot, over_seconds)
 
-    def _over_bits(self) -> Image.Image:
+    def _over_bits(self) -> bytes:
         plot, (axes,) = _paper(1)
         for name in self.methods:
             values = np.array([self.values(name, bits, self.distortion) for bits in self.rates])
@@ -261,10 +262,10 @@ def _paper(panels: int) -> tuple[Plot, list[Axes]]:
     return plot, list(row)
 
 
-def _finished(plot: Plot, last: Axes) -> Image.Image:
+def _finished(plot: Plot, last: Axes) -> bytes:
     """With the legend to the right of the last panel."""
     if last.lines:
         last.legend(frameon=False, fontsize=9, loc="center left", bbox_to_anchor=(1.02, 0.5))
     written = io.BytesIO()
-    plot.savefig(written, format="png", metadata={"Software": None})
-    return Image.open(written).convert("RGB")
+    plot.savefig(written, format="png", metadata={"Software": MARK})
+    return written.getvalue()

@@ -47,10 +47,12 @@ class Metric(ABC):
 
     Attributes:
         names: What each of its figures is called in a table, by key, in order.
+        units: The unit of each figure that has one, by key.
         cards: Of the figures at the top of a report: what they are in words, and how to read them.
     """
 
     names: ClassVar[Mapping[str, str]]
+    units: ClassVar[Mapping[str, str]] = {}
     cards: ClassVar[Mapping[str, tuple[str, str]]]
 
     @abstractmethod

@@ -42,7 +42,8 @@ class SquaredError(Metric):
 
     names: ClassVar[Mapping[str, str]] = {"mse": "MSE", "mse_over_variance": "MSE / variance"}
     cards: ClassVar[Mapping[str, tuple[str, str]]] = {
-        "mse_over_variance": ("MSE / variance", "0 is perfect, 1 the mean of all values")
+        "mse": ("MSE of reconstructions", ""),
+        "mse_over_variance": ("MSE / variance", "0 is perfect, 1 the mean of all values"),
     }
 
     def __init__(self, signal: Bounded) -> None:

@@ -60,6 +60,7 @@ class ReconstructionQuality(Metric):
         "psnr": "PSNR",
         "ssim": "SSIM",
     }
+    units: ClassVar[Mapping[str, str]] = {"psnr": "dB"}
     cards: ClassVar[Mapping[str, tuple[str, str]]] = {
         "psnr": ("PSNR of reconstructions", ""),
         "mse_over_variance": ("MSE / variance", "0 is perfect, 1 a flat grey"),
