@@ -39,6 +39,7 @@ def main() -> tuple[list[float], float, float]:
     quantizer = VectorQuantizer(EMACodebook(codebook_size=SIZE, dim=DIM))
     model = nn.ModuleList([encoder, quantizer, decoder])
     optimizer = torch.optim.Adam(model.parameters(), lr=2e-3)
+    quantizer.attach(optimizer)  # after each of its steps the codebook learns, too
 
     history = []
     for step in range(401):
@@ -52,7 +53,6 @@ def main() -> tuple[list[float], float, float]:
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        quantizer.update()  # once after each step: here the codebook learns
         if step % 100 == 0:
             history.append(loss.item())
             print(f"step {step:3d}  loss {loss.item():.4f}")

@@ -14,12 +14,14 @@ from abc import ABC, abstractmethod
 from typing import Any, NamedTuple
 
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from smalti.artifacts import Pretrained
 from smalti.autoencoders.inputs import as_batch, as_pair
 from smalti.errors import InputError
 from smalti.layout import Layout
 from smalti.losses.likelihoods import Likelihood
+from smalti.quantizers import Attachment, attach_quantizers
 from smalti.signals import Signal
 
 __all__ = ["Autoencoder", "Reconstruction"]
@@ -100,6 +102,13 @@ class Autoencoder(nn.Module, Pretrained, ABC):
     @abstractmethod
     def update(self) -> None:
         """Has what learns without gradients learn, once after each step of the optimizer."""
+
+    def attach(self, optimizer: Optimizer) -> Attachment:
+        """Has the quantizers' `update` called after each step of the optimizer.
+
+        See `Quantizer.attach`; a model that learns by gradients alone has none.
+        """
+        return attach_quantizers(self, optimizer)
 
     @abstractmethod
     def interpolate(self, x_a: Any, x_b: Any, steps: int) -> Tensor:

@@ -1,6 +1,7 @@
 """Quantizers: vectors (..., D) to indices and back."""
 
 from smalti.quantizers.assignment import Assignment, Nearest, Stochastic
+from smalti.quantizers.attachment import Attachment
 from smalti.quantizers.binary_spherical import BinarySphericalQuantizer
 from smalti.quantizers.codebooks import Codebook, EMACodebook, GradientCodebook, TransformedCodebook
 from smalti.quantizers.dead_codes import DeadCodeReset
@@ -25,7 +26,7 @@ from smalti.quantizers.lookup_free import LookupFreeQuantizer
 from smalti.quantizers.multiscale import MultiScaleQuantizer
 from smalti.quantizers.product import ProductQuantizer
 from smalti.quantizers.projected import ProjectedQuantizer, ScaledQuantizer
-from smalti.quantizers.quantizer import Quantized, Quantizer
+from smalti.quantizers.quantizer import Quantized, Quantizer, attach_quantizers, expect_updates
 from smalti.quantizers.regularisers import Entropy, Orthogonality, Regulariser
 from smalti.quantizers.residual import ResidualQuantizer
 from smalti.quantizers.search import nearest
@@ -35,6 +36,7 @@ from smalti.quantizers.vector import VectorQuantizer
 __all__ = [
     "Annealing",
     "Assignment",
+    "Attachment",
     "BinarySphericalQuantizer",
     "Bound",
     "Codebook",
@@ -70,8 +72,10 @@ __all__ = [
     "SymmetricBound",
     "TransformedCodebook",
     "VectorQuantizer",
+    "attach_quantizers",
     "codebook_usage",
     "count_indices",
+    "expect_updates",
     "kmeans",
     "nearest",
     "perplexity",

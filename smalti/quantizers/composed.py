@@ -27,7 +27,7 @@ from torch import Tensor, nn
 
 from smalti.errors import InputError
 from smalti.quantizers.estimators import Estimator, StraightThrough, straight_through
-from smalti.quantizers.quantizer import Quantized, Quantizer
+from smalti.quantizers.quantizer import Quantized, Quantizer, leaves
 
 __all__ = ["ComposedQuantizer", "SummedQuantizer", "combine", "distinct", "flat"]
 
@@ -37,11 +37,23 @@ Losses = dict[str, Tensor]
 class ComposedQuantizer(Quantizer, ABC):
     """Abstract quantizer made of others, which do the work."""
 
+    is_composed = True
+
     def update(self) -> None:
-        # modules() gives each object once, however often and however deep it stands in here.
+        self.reminder.silent = True
+        # Each object once, however often and however deep it stands in here.
+        for quantizer in leaves(self):
+            quantizer.update()
+
+    @property
+    def needs_update(self) -> bool:
+        return any(q.needs_update and not q.reminder.silent for q in leaves(self))
+
+    def _count_for_parts(self) -> None:
+        """Has this one count forward passes, as its parts may have several in one."""
         for module in self.modules():
-            if isinstance(module, Quantizer) and not isinstance(module, ComposedQuantizer):
-                module.update()
+            if isinstance(module, Quantizer) and module is not self:
+                module.reminder.is_part = True
 
 
 class SummedQuantizer(ComposedQuantizer, ABC):

@@ -144,6 +144,7 @@ class GumbelQuantizer(Quantizer):
                 pi = torch.softmax(l_noisy / self.temperature, dim=-1)
                 # The codeword drawn has its gradient from the line above.
                 y = y + (pi - pi.detach()) @ codebook.detach()
+            self._remind()
             kl = masked_mean(_kl_to_uniform(l)[..., None], mask)
         return make_output(z, mask, y, indices, {"kl": kl})
 
@@ -162,7 +163,12 @@ class GumbelQuantizer(Quantizer):
 
     @torch.no_grad()
     def update(self) -> None:
+        self.reminder.silent = True
         self.updates += 1
+
+    @property
+    def needs_update(self) -> bool:
+        return self.schedule.start != self.schedule.end
 
     def extra_repr(self) -> str:
         return f"{self.codebook_sizes[0]}, {self.dim}, {self.schedule}"

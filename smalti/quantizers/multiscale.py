@@ -113,6 +113,7 @@ class MultiScaleQuantizer(KeepsFloat32, SummedQuantizer):
                 self.in_float32 |= {f"down_{s}_{axis}", f"up_{s}_{axis}"}
                 self.register_buffer(f"down_{s}_{axis}", _area(large, small), persistent=False)
                 self.register_buffer(f"up_{s}_{axis}", _bicubic(small, large), persistent=False)
+        self._count_for_parts()
 
     def forward(self, z: Tensor, mask: Tensor | None = None) -> Quantized:
         self._check(z)
@@ -133,6 +134,7 @@ class MultiScaleQuantizer(KeepsFloat32, SummedQuantizer):
 
             learns = learns_from_output(self.quantizer) or self._reaches(self.quantizer)
             y = self._output(z_e, f if learns else f.detach())
+        self._remind()
         mean = combine((1 / len(self.scales), terms) for terms in losses)
         return Quantized(settled(z, mask, y), torch.cat(indices, dim=-1), mean)
 

@@ -57,6 +57,7 @@ class ProductQuantizer(ComposedQuantizer):
         self.dims = [part.dim for part in parts]
         self.codebook_sizes = tuple(size for part in parts for size in part.codebook_sizes)
         self.dim = sum(self.dims)
+        self._count_for_parts()
 
     def forward(self, z: Tensor, mask: Tensor | None = None) -> Quantized:
         check_vectors(z, self.dim)
@@ -65,6 +66,7 @@ class ProductQuantizer(ComposedQuantizer):
         outputs = [
             part(piece, mask) for part, piece in zip(parts, z.split(self.dims, dim=-1), strict=True)
         ]
+        self._remind()
         quantized = torch.cat([output.quantized for output in outputs], dim=-1)
         indices = [flat(part, output.indices) for part, output in zip(parts, outputs, strict=True)]
         losses = combine(

@@ -58,10 +58,12 @@ class ProjectedQuantizer(ComposedQuantizer):
         self.acts_on_grid = inner.acts_on_grid
         self.down = nn.Linear(dim, inner.dim)
         self.up = nn.Linear(inner.dim, dim, bias=False)
+        self._count_for_parts()
 
     def forward(self, z: Tensor, mask: Tensor | None = None) -> Quantized:
         with torch.autocast(z.device.type, enabled=False):
             output = self.inner(self._down(prepare_input(z, self.dim, mask)), mask)
+            self._remind()
             return Quantized(self._up(output.quantized).to(z.dtype), output.indices, output.losses)
 
     @torch.no_grad()
@@ -110,6 +112,7 @@ class ScaledQuantizer(ComposedQuantizer):
         self.inner, self.scale = inner, scale
         self.codebook_sizes, self.dim = inner.codebook_sizes, inner.dim
         self.acts_on_grid = inner.acts_on_grid
+        self._count_for_parts()
 
     def forward(self, z: Tensor, mask: Tensor | None = None) -> Quantized:
         quantized, indices, losses = self.inner(
@@ -119,6 +122,7 @@ class ScaledQuantizer(ComposedQuantizer):
             name: loss * self.scale**2 if name in ("commitment", "codebook") else loss
             for name, loss in losses.items()
         }
+        self._remind()
         return Quantized((quantized * self.scale).to(z.dtype), indices, losses)
 
     @torch.no_grad()

@@ -19,16 +19,21 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from smalti.errors import InputError
+from smalti.quantizers.attachment import Attachment, Reminder, attach
 
 __all__ = [
     "Quantized",
     "Quantizer",
+    "attach_quantizers",
     "make_output",
     "check_indices",
     "check_mask",
     "check_vectors",
+    "expect_updates",
+    "leaves",
     "settled",
     "prepare_input",
     "whole",
@@ -67,6 +72,7 @@ class Quantizer(nn.Module, ABC):
         draws: Whether codewords are drawn at random in training, so that they need not be nearest.
         acts_on_grid: Whether it takes grids (..., *grid, D) and not single vectors, so that its
             indices are (..., Q) for each grid.
+        is_composed: Whether all of its learning is that of the quantizers it is made of.
     """
 
     codebook_sizes: tuple[int, ...]
@@ -74,6 +80,11 @@ class Quantizer(nn.Module, ABC):
     learns_from_output: bool = False
     draws: bool = False
     acts_on_grid: bool = False
+    is_composed: bool = False
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.reminder = Reminder()
 
     @abstractmethod
     def forward(self, z: Tensor, mask: Tensor | None = None) -> Quantized:
@@ -108,8 +119,56 @@ class Quantizer(nn.Module, ABC):
     def update(self) -> None:
         """Learns from the forward passes since the last call.
 
-        Call it once after each step of the optimizer. With several processes every one must call
-        it, whatever its batch held: it is a collective operation."""
+        Call it once after each step of the optimizer, or have `attach` do so. With several
+        processes every one must call it, whatever its batch held: it is a collective operation.
+        """
+
+    @property
+    def needs_update(self) -> bool:
+        """Whether it learns in `update`: without those calls it warns, once."""
+        return False
+
+    def attach(self, optimizer: Optimizer) -> Attachment:
+        """Has `update` called after each step of the optimizer, until the result's `detach()`.
+
+        A quantizer is attached to one optimizer at a time, with all that it is made of: attaching
+        it again changes nothing, to another one moves it there. A copy is not attached.
+
+        Example:
+            >>> from smalti.quantizers import EMACodebook, VectorQuantizer
+            >>> quantizer = VectorQuantizer(EMACodebook(codebook_size=8, dim=2))
+            >>> optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=0.1)
+            >>> attachment = quantizer.attach(optimizer)
+            >>> quantized = quantizer(torch.randn(50, 2)).quantized
+            >>> optimizer.step()  # and quantizer.update()
+            >>> int(quantizer.updates)
+            1
+            >>> attachment.detach()
+        """
+        return attach_quantizers(self, optimizer)
+
+    def _remind(self) -> None:
+        """Counts a forward pass; warns where `update` was forgotten."""
+        if self.training and not torch.compiler.is_compiling() and self.needs_update:
+            self.reminder.count()
+
+
+def leaves(module: nn.Module) -> list[Quantizer]:
+    """Returns the quantizers in a module that learn themselves, each once, in their order."""
+    return [m for m in module.modules() if isinstance(m, Quantizer) and not m.is_composed]
+
+
+def attach_quantizers(module: nn.Module, optimizer: Optimizer) -> Attachment:
+    """Attaches all quantizers in a module to an optimizer; see `Quantizer.attach`."""
+    expect_updates(module)
+    return attach(leaves(module), optimizer)
+
+
+def expect_updates(module: nn.Module) -> None:
+    """Silences the reminders of the quantizers in a module: somebody sees to their updates."""
+    for quantizer in module.modules():
+        if isinstance(quantizer, Quantizer):
+            quantizer.reminder.silent = True
 
 
 def check_vectors(z: Tensor, dim: int) -> None:

@@ -109,6 +109,7 @@ class ResidualQuantizer(SummedQuantizer):
         self.stages, self.order = distinct(stages)
         self.codebook_sizes = tuple(size for stage in stages for size in stage.codebook_sizes)
         self.dim = stages[0].dim
+        self._count_for_parts()
 
     def forward(self, z: Tensor, mask: Tensor | None = None) -> Quantized:
         with torch.autocast(z.device.type, enabled=False):
@@ -127,6 +128,7 @@ class ResidualQuantizer(SummedQuantizer):
                 losses.append(self._losses(stage, output.losses, r, kept))
 
             y = self._output(z_e, z_q)
+        self._remind()
         mean = combine((1 / len(self.order), terms) for terms in losses)
         return Quantized(settled(z, mask, y), self._joined(indices), mean)
 

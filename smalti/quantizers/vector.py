@@ -17,7 +17,6 @@ The start is made over again at the updates 1, 2, 4 … 128, because the vectors
 a hundredfold within a few dozen steps, and a codebook that is left behind misleads the decoder.
 """
 
-import warnings
 from collections.abc import Sequence
 
 import torch
@@ -52,15 +51,14 @@ __all__ = ["VectorQuantizer"]
 ASIDE = 0.01  # how far towards a vector the new half of a split codeword is put
 USUAL = DeadCodeReset()  # whose memory the running shares have where nothing is reset
 STARTS = frozenset(2**i for i in range(8))  # the updates that start from k-means: 1, 2, 4 … 128
-FORGOTTEN = 200  # forward passes without an update: more than anybody accumulates gradients over
 
 
 @registered
 class VectorQuantizer(KeepsFloat32, Quantizer):
     """Quantizes vectors (..., D) to the nearest of K codewords; indices are (...).
 
-    Call `update()` once after each `optimizer.step()`. All arithmetic is in float32, also under
-    autocast; the output has the input's dtype.
+    Call `attach(optimizer)` once, or `update()` after each `optimizer.step()`. All arithmetic is in
+    float32, also under autocast; the output has the input's dtype.
 
     Arguments:
         codebook: The codewords, and how they learn.
@@ -152,6 +150,7 @@ class VectorQuantizer(KeepsFloat32, Quantizer):
                 losses[regulariser.name] = regulariser(z_e, codewords, mask)
         if self.training and not recomputing():
             self._note(z_e, indices, mask)
+        self._remind()
         return make_output(z, mask, y, indices, losses)
 
     @torch.no_grad()
@@ -170,6 +169,7 @@ class VectorQuantizer(KeepsFloat32, Quantizer):
 
     @torch.no_grad()
     def update(self) -> None:
+        self.reminder.silent = True
         step = self._statistics.reduce(self.codebook.weight)
         self._statistics = self._new_statistics()
         if self._updates is None:
@@ -184,6 +184,11 @@ class VectorQuantizer(KeepsFloat32, Quantizer):
             self._learn(step)
         if self.dead_code_reset is not None and self.dead_code_reset.due(self._updates):
             self._reset_dead(step, self.dead_code_reset)
+
+    @property
+    def needs_update(self) -> bool:
+        learns = not self.codebook.trainable
+        return learns or self.kmeans_iterations > 0 or self.dead_code_reset is not None
 
     def codewords(self) -> Tensor:
         """Returns the codewords (K, D), projected, float32, with the codebook's gradient."""
@@ -262,13 +267,6 @@ class VectorQuantizer(KeepsFloat32, Quantizer):
     def _note(self, z_e: Tensor, indices: Tensor, mask: Tensor | None) -> None:
         flat_mask = None if mask is None else mask.reshape(-1)
         self._statistics.add(z_e.detach().reshape(-1, self.dim), indices.reshape(-1), flat_mask)
-        if self._statistics.forwards == FORGOTTEN:
-            warnings.warn(
-                f"The codebook has not been updated for {FORGOTTEN} forward passes in training: "
-                f"call the quantizer's update() once after each optimizer.step(), or its eval() if "
-                f"it is not to learn.",
-                stacklevel=3,
-            )
 
     def _new_statistics(self) -> BatchStatistics:
         draws = self.dead_code_reset is not None or self.kmeans_iterations > 0

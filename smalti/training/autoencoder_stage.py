@@ -11,6 +11,7 @@ from torch.utils.data import Dataset
 
 from smalti.autoencoders import Autoencoder
 from smalti.data import Batch
+from smalti.quantizers import expect_updates
 from smalti.training.adversary import Adversary
 from smalti.training.objectives import Objective
 from smalti.training.stage import Stage, Training
@@ -60,6 +61,10 @@ class AutoencoderStage(Stage):
         terms = self.terms(x, output, step)
         share = 1 / self.training_options.accumulate
         return {**terms, **self.adversary.teach(x, output, step, share)}
+
+    def on_fit_start(self) -> None:
+        """Says that updates will come, however many batches make one optimizer step."""
+        expect_updates(self.model)
 
     def after_step(self) -> None:
         """Updates the codebooks, and takes the adversary's step."""
