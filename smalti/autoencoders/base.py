@@ -11,7 +11,7 @@ p(x | latents) = likelihood(h), x_hat = E[x | h].
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -21,7 +21,7 @@ from smalti.autoencoders.inputs import as_batch, as_pair
 from smalti.errors import InputError
 from smalti.layout import Layout
 from smalti.losses.likelihoods import Likelihood
-from smalti.quantizers import Attachment, attach_quantizers
+from smalti.quantizers import Attachment, attach_quantizers, freeze_codebooks
 from smalti.signals import Signal
 
 __all__ = ["Autoencoder", "Reconstruction"]
@@ -109,6 +109,12 @@ class Autoencoder(nn.Module, Pretrained, ABC):
         See `Quantizer.attach`; a model that learns by gradients alone has none.
         """
         return attach_quantizers(self, optimizer)
+
+    def requires_grad_(self, requires_grad: bool = True) -> Self:
+        """Has it learn, or freezes all of it, its codebooks too."""
+        super().requires_grad_(requires_grad)
+        freeze_codebooks(self, not requires_grad)
+        return self
 
     @abstractmethod
     def interpolate(self, x_a: Any, x_b: Any, steps: int) -> Tensor:

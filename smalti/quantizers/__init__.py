@@ -26,7 +26,13 @@ from smalti.quantizers.lookup_free import LookupFreeQuantizer
 from smalti.quantizers.multiscale import MultiScaleQuantizer
 from smalti.quantizers.product import ProductQuantizer
 from smalti.quantizers.projected import ProjectedQuantizer, ScaledQuantizer
-from smalti.quantizers.quantizer import Quantized, Quantizer, attach_quantizers, expect_updates
+from smalti.quantizers.quantizer import (
+    Quantized,
+    Quantizer,
+    attach_quantizers,
+    expect_updates,
+    freeze_codebooks,
+)
 from smalti.quantizers.regularisers import Entropy, Orthogonality, Regulariser
 from smalti.quantizers.residual import ResidualQuantizer
 from smalti.quantizers.search import nearest
@@ -76,6 +82,7 @@ __all__ = [
     "codebook_usage",
     "count_indices",
     "expect_updates",
+    "freeze_codebooks",
     "kmeans",
     "nearest",
     "perplexity",

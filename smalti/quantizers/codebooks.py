@@ -18,10 +18,14 @@ Gradients that reach a few codewords only leave the others behind. In a transfor
     e_k = W c_k,        c_k ~ N(0, I/D) and constant,        W learned,
 
 every gradient moves W, and with it all codewords.
+
+Codewords may also be given: `initialize` puts them there, as a state that is loaded or a copy in
+place does. `requires_grad_(False)` keeps them: neither gradients nor means nor resets move them.
 """
 
 import math
 from abc import ABC, abstractmethod
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -31,6 +35,8 @@ from smalti.errors import InputError
 from smalti.nn.precision import KeepsFloat32
 
 __all__ = ["Codebook", "EMACodebook", "GradientCodebook", "TransformedCodebook"]
+
+_INTEGERS = {2: torch.int16, 4: torch.int32, 8: torch.int64}  # by bytes
 
 
 class Codebook(KeepsFloat32, ABC):
@@ -47,6 +53,54 @@ class Codebook(KeepsFloat32, ABC):
     dim: int
     weight: Tensor
     trainable: bool
+
+    @property
+    @abstractmethod
+    def frozen(self) -> bool:
+        """Whether nothing may move the codewords; see `requires_grad_`."""
+
+    @abstractmethod
+    def sources(self) -> tuple[Tensor, ...]:
+        """Returns what the codewords are made of: the weight itself, or what it is computed of."""
+
+    @torch.no_grad()
+    def initialize(self, codewords: Any) -> None:
+        """Puts given codewords in the place of all; k-means does not start over them.
+
+        Arguments:
+            codewords: (K, D), finite: a tensor, an array or nested lists.
+
+        Raises:
+            InputError: If they are of another shape, or not finite.
+
+        Example:
+            >>> codebook = EMACodebook(codebook_size=2, dim=1)
+            >>> codebook.initialize([[0.0], [3.0]])
+            >>> codebook.weight.flatten()
+            tensor([0., 3.])
+        """
+        given = torch.as_tensor(codewords, dtype=torch.float32, device=self.weight.device)
+        shape = (self.codebook_size, self.dim)
+        if given.shape != shape or not given.isfinite().all():
+            raise InputError(
+                f"The codebook takes finite codewords {shape}, got the shape "
+                f"{tuple(given.shape)}{'' if given.isfinite().all() else ' with NaN or infinity'}: "
+                f"one row for each codeword."
+            )
+        self.replace(torch.arange(self.codebook_size, device=given.device), given)
+
+    @abstractmethod
+    def adopt(self) -> None:
+        """Takes over codewords that somebody has written into the weight."""
+
+    def digest(self) -> Tensor:
+        """Returns a number (), int64 from 0 on, that is another one when the codewords are."""
+        total = self.weight.new_zeros((), dtype=torch.int64)
+        for source in self.sources():
+            source = source.detach().contiguous()
+            bits = source.view(_INTEGERS[source.element_size()]).reshape(-1).long()
+            total = total + (bits * (2 * torch.arange(len(bits), device=bits.device) + 1)).sum()
+        return total & (2**62 - 1)
 
     @abstractmethod
     def learn(self, counts: Tensor, sums: Tensor) -> None:
@@ -92,6 +146,16 @@ class GradientCodebook(Codebook):
         self.codebook_size, self.dim = codebook_size, dim
         self.weight = nn.Parameter(_random_codewords(codebook_size, dim))
 
+    @property
+    def frozen(self) -> bool:
+        return not self.weight.requires_grad
+
+    def sources(self) -> tuple[Tensor, ...]:
+        return (self.weight,)
+
+    def adopt(self) -> None:
+        """Nothing: the weight is all there is."""
+
     def learn(self, counts: Tensor, sums: Tensor) -> None:
         """Nothing: the optimizer has moved the codewords already."""
 
@@ -135,6 +199,24 @@ class EMACodebook(Codebook):
         self.register_buffer("weight", _random_codewords(codebook_size, dim).float())
         self.register_buffer("counts", torch.ones(codebook_size, dtype=torch.float32))
         self.register_buffer("sums", self.weight.clone())
+        self._frozen = False
+
+    @property
+    def frozen(self) -> bool:
+        return self._frozen
+
+    def requires_grad_(self, requires_grad: bool = True) -> Self:
+        """Has the means follow the vectors, or keeps the codewords; not saved with the state."""
+        self._frozen = not requires_grad
+        return super().requires_grad_(requires_grad)
+
+    def sources(self) -> tuple[Tensor, ...]:
+        return (self.weight,)
+
+    @torch.no_grad()
+    def adopt(self) -> None:
+        # Else the next update would bring back the means of before.
+        self.sums.copy_(self.weight * self.counts[:, None])
 
     @torch.no_grad()
     def learn(self, counts: Tensor, sums: Tensor) -> None:
@@ -195,6 +277,16 @@ class TransformedCodebook(Codebook):
     def weight(self) -> Tensor:  # type: ignore[override]
         """Returns the codewords (K, D), float32, with the gradient of the map."""
         return self.table @ self.map.float()
+
+    @property
+    def frozen(self) -> bool:
+        return not self.map.requires_grad
+
+    def sources(self) -> tuple[Tensor, ...]:
+        return self.table, self.map
+
+    def adopt(self) -> None:
+        """Nothing: table and map are all there is."""
 
     def learn(self, counts: Tensor, sums: Tensor) -> None:
         """Nothing: the optimizer has moved the map already."""

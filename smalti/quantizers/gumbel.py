@@ -164,11 +164,12 @@ class GumbelQuantizer(Quantizer):
     @torch.no_grad()
     def update(self) -> None:
         self.reminder.silent = True
-        self.updates += 1
+        if self.codebook.requires_grad:
+            self.updates += 1
 
     @property
     def needs_update(self) -> bool:
-        return self.schedule.start != self.schedule.end
+        return self.codebook.requires_grad and self.schedule.start != self.schedule.end
 
     def extra_repr(self) -> str:
         return f"{self.codebook_sizes[0]}, {self.dim}, {self.schedule}"

@@ -15,7 +15,7 @@ Layout: the **last** dimension is the vector, everything before it is batch: z i
 """
 
 from abc import ABC, abstractmethod
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +23,7 @@ from torch.optim import Optimizer
 
 from smalti.errors import InputError
 from smalti.quantizers.attachment import Attachment, Reminder, attach
+from smalti.quantizers.codebooks import Codebook
 
 __all__ = [
     "Quantized",
@@ -33,6 +34,7 @@ __all__ = [
     "check_mask",
     "check_vectors",
     "expect_updates",
+    "freeze_codebooks",
     "leaves",
     "settled",
     "prepare_input",
@@ -123,6 +125,16 @@ class Quantizer(nn.Module, ABC):
         processes every one must call it, whatever its batch held: it is a collective operation.
         """
 
+    def requires_grad_(self, requires_grad: bool = True) -> Self:
+        """Has it learn, or freezes it: no gradient, mean, k-means or reset moves a codeword then.
+
+        Not saved with the state. A module of your own that holds quantizers does not pass it on to
+        what learns without gradients: call it on the quantizer.
+        """
+        super().requires_grad_(requires_grad)
+        freeze_codebooks(self, not requires_grad)
+        return self
+
     @property
     def needs_update(self) -> bool:
         """Whether it learns in `update`: without those calls it warns, once."""
@@ -162,6 +174,13 @@ def attach_quantizers(module: nn.Module, optimizer: Optimizer) -> Attachment:
     """Attaches all quantizers in a module to an optimizer; see `Quantizer.attach`."""
     expect_updates(module)
     return attach(leaves(module), optimizer)
+
+
+def freeze_codebooks(module: nn.Module, frozen: bool = True) -> None:
+    """Freezes all codebooks in a module, also those that learn without gradients, or frees them."""
+    for part in module.modules():
+        if isinstance(part, Codebook):
+            part.requires_grad_(not frozen)
 
 
 def expect_updates(module: nn.Module) -> None:

@@ -47,6 +47,7 @@ class BatchStatistics:
     stride: int = 1  # one of so many vectors is kept
     counts: Tensor | None = None  # (K,)
     sums: Tensor | None = None  # (K, D)
+    digest: Tensor | None = None  # (), of the codewords at the first forward pass
     # (N, D) and a mask (N,) or None of each forward pass: references, not copies.
     vectors: list[tuple[Tensor, Tensor | None]] = field(default_factory=list)
 

@@ -14,10 +14,14 @@ An estimator that trains both sides through y alone needs neither.
 In training the codebook learns in `update`, once after each step of the optimizer: it starts from
 k-means, follows the running means if it is an EMA codebook, and has its dead codewords reset.
 The start is made over again at the updates 1, 2, 4 … 128, because the vectors of a new encoder grow
-a hundredfold within a few dozen steps, and a codebook that is left behind misleads the decoder.
+a hundredfold within a few dozen steps, and a codebook that is left behind misleads the decoder. It
+replaces random codewords and its own, never those that somebody gave: at each update until the
+last start a digest of the codewords is kept, and where they are no longer what they were left
+as, no start is made any more.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -50,7 +54,8 @@ __all__ = ["VectorQuantizer"]
 
 ASIDE = 0.01  # how far towards a vector the new half of a split codeword is put
 USUAL = DeadCodeReset()  # whose memory the running shares have where nothing is reset
-STARTS = frozenset(2**i for i in range(8))  # the updates that start from k-means: 1, 2, 4 … 128
+STARTS = tuple(2**i for i in range(8))  # 1, 2, 4 … 128
+GIVEN = -1  # in the place of a digest: the codewords are somebody's
 
 
 @registered
@@ -67,8 +72,11 @@ class VectorQuantizer(KeepsFloat32, Quantizer):
         assignment: Which codeword a vector goes to in training; `Nearest()` if None.
         regularisers: Further losses on the codebook, each under its own name.
         dead_code_reset: When dead codewords are moved to where the vectors are; None for never.
-        kmeans_iterations: Iterations of the k-means that starts the codebook, on the vectors of the
-            updates 1, 2, 4 … 128; 0 to keep the codewords it has.
+        kmeans_iterations: Iterations of the k-means that starts the codebook; 0 to keep the
+            codewords it has.
+        kmeans_updates: The updates, counted from 1, whose vectors it starts from; none are for no
+            k-means. Codewords that were given are never replaced: loaded ones, those of
+            `codebook.initialize`, or copied in place.
 
     References:
         Neural Discrete Representation Learning, A. van den Oord, O. Vinyals and K. Kavukcuoglu,
@@ -89,6 +97,7 @@ class VectorQuantizer(KeepsFloat32, Quantizer):
     in_float32 = ("shares",)
     shares: Tensor  # u (K,), running
     updates: Tensor  # (), int64
+    digest: Tensor  # (), int64, of the codewords as the last update left them, or `GIVEN`
 
     def __init__(
         self,
@@ -100,11 +109,17 @@ class VectorQuantizer(KeepsFloat32, Quantizer):
         regularisers: Sequence[Regulariser] = (),
         dead_code_reset: DeadCodeReset | None = DeadCodeReset(),  # noqa: B008
         kmeans_iterations: int = 10,
+        kmeans_updates: Sequence[int] = STARTS,
     ) -> None:
         super().__init__()
         if kmeans_iterations < 0:
             raise InputError(
                 f"kmeans_iterations must be 0 or more, got {kmeans_iterations}: 0 is no k-means."
+            )
+        if any(type(update) is not int or update < 1 for update in kmeans_updates):
+            raise InputError(
+                f"kmeans_updates are whole numbers from 1 on, got {list(kmeans_updates)}: [1] "
+                f"starts from k-means once, at the first update."
             )
         self.codebook = codebook
         self.estimator = StraightThrough() if estimator is None else estimator
@@ -112,7 +127,7 @@ class VectorQuantizer(KeepsFloat32, Quantizer):
         self.assignment = Nearest() if assignment is None else assignment
         self.regularisers = tuple(regularisers)
         self.dead_code_reset = dead_code_reset
-        self.kmeans_iterations = kmeans_iterations
+        self.kmeans_iterations, self.kmeans_updates = kmeans_iterations, tuple(kmeans_updates)
         self.codebook_sizes, self.dim = (codebook.codebook_size,), codebook.dim
         self.draws = not self.assignment.nearest
 
@@ -122,7 +137,9 @@ class VectorQuantizer(KeepsFloat32, Quantizer):
         )
         self.register_buffer("shares", share)
         self.register_buffer("updates", torch.zeros((), dtype=torch.int64))
+        self.register_buffer("digest", codebook.digest())
         self._updates: int | None = None  # the same, without asking the device for it
+        self._watching = True  # whether codewords are compared with how they were left
         self.register_load_state_dict_post_hook(_forget_updates)
         # Not buffers: distributed training would overwrite them with the first process's.
         self._statistics = self._new_statistics()
@@ -148,7 +165,7 @@ class VectorQuantizer(KeepsFloat32, Quantizer):
             losses = self._losses(z_e, z_q, mask)
             for regulariser in self.regularisers:
                 losses[regulariser.name] = regulariser(z_e, codewords, mask)
-        if self.training and not recomputing():
+        if self.training and not recomputing() and not self.codebook.frozen:
             self._note(z_e, indices, mask)
         self._remind()
         return make_output(z, mask, y, indices, losses)
@@ -170,29 +187,43 @@ class VectorQuantizer(KeepsFloat32, Quantizer):
     @torch.no_grad()
     def update(self) -> None:
         self.reminder.silent = True
+        if self.codebook.frozen:
+            return
+        seen = self._statistics.digest
         step = self._statistics.reduce(self.codebook.weight)
         self._statistics = self._new_statistics()
         if self._updates is None:
             self._updates = int(self.updates)
         if self._updates == 0 and step.empty:
             return  # there is nothing to start from yet
+        given = self._were_given(seen)
         self._updates += 1
         self.updates.fill_(self._updates)
-        if self.kmeans_iterations > 0 and self._updates in STARTS:
+        if self._updates in self._starts() and not given:
             self._start(step)
         else:
             self._learn(step)
         if self.dead_code_reset is not None and self.dead_code_reset.due(self._updates):
             self._reset_dead(step, self.dead_code_reset)
+        if self._watching:
+            self.digest.fill_(GIVEN) if given else self.digest.copy_(self.codebook.digest())
 
     @property
     def needs_update(self) -> bool:
+        if self.codebook.frozen:
+            return False
         learns = not self.codebook.trainable
-        return learns or self.kmeans_iterations > 0 or self.dead_code_reset is not None
+        return learns or len(self._starts()) > 0 or self.dead_code_reset is not None
 
     def codewords(self) -> Tensor:
         """Returns the codewords (K, D), projected, float32, with the codebook's gradient."""
         return self.geometry.project(self.codebook.weight.float())
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        same = self.codebook.digest() == self.digest  # which a cast of the codewords leaves so
+        super()._apply(fn, recurse)
+        self.digest = torch.where(same.to(self.digest.device), self.codebook.digest(), self.digest)
+        return self
 
     @torch.no_grad()
     def _assign(self, z_e: Tensor, codewords: Tensor) -> Tensor:
@@ -216,6 +247,27 @@ class VectorQuantizer(KeepsFloat32, Quantizer):
         if self.codebook.trainable:
             losses["codebook"] = mean_square(z_e.detach() - z_q, mask)
         return losses
+
+    def _starts(self) -> tuple[int, ...]:
+        return self.kmeans_updates if self.kmeans_iterations > 0 else ()
+
+    def _were_given(self, seen: Tensor | None) -> bool:
+        """Whether somebody put the codewords there; then the codebook goes on from them.
+
+        Arguments:
+            seen: The digest at the first forward pass since the last update.
+        """
+        assert self._updates is not None
+        self._watching = self._watching and self._updates < max(self._starts(), default=1)
+        if not self._watching or int(self.digest) == GIVEN:
+            self._watching = False
+            return True
+        if not self.codebook.trainable:
+            seen = self.codebook.digest()  # no optimizer has moved them since
+        if seen is None or int(seen) == int(self.digest):
+            return False
+        self.codebook.adopt()
+        return True
 
     def _start(self, step: ReducedStatistics) -> None:
         """Replaces all codewords by k-means over the vectors of the step."""
@@ -265,11 +317,14 @@ class VectorQuantizer(KeepsFloat32, Quantizer):
         self.shares[dead] = self.shares[busy]
 
     def _note(self, z_e: Tensor, indices: Tensor, mask: Tensor | None) -> None:
+        # Before an optimizer moves them.
+        if self._watching and self.codebook.trainable and self._statistics.digest is None:
+            self._statistics.digest = self.codebook.digest()
         flat_mask = None if mask is None else mask.reshape(-1)
         self._statistics.add(z_e.detach().reshape(-1, self.dim), indices.reshape(-1), flat_mask)
 
     def _new_statistics(self) -> BatchStatistics:
-        draws = self.dead_code_reset is not None or self.kmeans_iterations > 0
+        draws = self.dead_code_reset is not None or len(self._starts()) > 0
         size = self.codebook.codebook_size
         return BatchStatistics(size, not self.codebook.trainable, _kept(size) if draws else 0)
 
@@ -280,4 +335,4 @@ def _kept(size: int) -> int:
 
 
 def _forget_updates(module: VectorQuantizer, _: object) -> None:
-    module._updates = None
+    module._updates, module._watching = None, True

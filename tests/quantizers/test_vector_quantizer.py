@@ -73,7 +73,9 @@ def test_without_draws_no_vector_is_kept():
 
 def test_what_a_resumed_run_needs_is_in_the_state():
     names = set(VectorQuantizer(EMACodebook(codebook_size=8, dim=3)).state_dict())
-    assert names == {"shares", "updates"} | {f"codebook.{n}" for n in ("weight", "counts", "sums")}
+    assert names == {"shares", "updates", "digest"} | {
+        f"codebook.{n}" for n in ("weight", "counts", "sums")
+    }
 
 
 def test_a_state_rounded_by_averaging_of_weights_does_no_harm():
