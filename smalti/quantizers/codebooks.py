@@ -93,9 +93,10 @@ class Codebook(KeepsFloat32, ABC):
     def adopt(self) -> None:
         """Takes over codewords that somebody has written into the weight."""
 
+    @torch.no_grad()
     def digest(self) -> Tensor:
         """Returns a number (), int64 from 0 on, that is another one when the codewords are."""
-        total = self.weight.new_zeros((), dtype=torch.int64)
+        total = self.sources()[0].new_zeros((), dtype=torch.int64)
         for source in self.sources():
             source = source.detach().contiguous()
             bits = source.view(_INTEGERS[source.element_size()]).reshape(-1).long()
