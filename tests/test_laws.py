@@ -345,6 +345,11 @@ def state(quantizer: Quantizer) -> dict[str, Tensor]:
     return {name: tensor.clone() for name, tensor in quantizer.state_dict().items()}
 
 
+def numbers(quantizer: Quantizer) -> dict[str, Tensor]:
+    """Its state without digests, which any rounding changes."""
+    return {name: tensor for name, tensor in state(quantizer).items() if "digest" not in name}
+
+
 def assert_equal_states(one: dict[str, Tensor], other: dict[str, Tensor]) -> None:
     assert one.keys() == other.keys()
     for name in one:
@@ -636,8 +641,7 @@ def test_accumulating_equals_the_joined_batch(case):
         batches = batches[:1]
     train(joined, [[z] for z in batches])
     train(split, [list(z.split(32)) for z in batches])
-    for name, tensor in joined.state_dict().items():
-        torch.testing.assert_close(split.state_dict()[name], tensor)
+    torch.testing.assert_close(numbers(split), numbers(joined))
 
 
 # Masks
@@ -659,7 +663,7 @@ def test_masked_equals_truncated(case):
         loss.backward()
         torch.manual_seed(4)
         one.update()
-        results.append((output, vectors.grad, list(one.parameters()), state(one)))
+        results.append((output, vectors.grad, list(one.parameters()), numbers(one)))
 
     (a, a_grad, a_parameters, a_state), (b, b_grad, b_parameters, b_state) = results
     assert torch.equal(a.quantized[:48], b.quantized) and not a.quantized[48:].any()
@@ -813,7 +817,7 @@ def test_it_compiles_in_one_graph(case, mode):
         (output.quantized.square().sum() + sum(output.losses.values())).backward()
         torch.manual_seed(4)
         one.update()
-        results.append((tuple(output), vectors.grad, state(one)))
+        results.append((tuple(output), vectors.grad, numbers(one)))
     if case.noisy and mode == "training":  # a compiled graph draws other noise
         assert results[1][0][0].isfinite().all() and results[1][1].isfinite().all()
     else:
