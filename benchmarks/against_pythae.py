@@ -29,9 +29,10 @@ from pythae.samplers import PixelCNNSampler, PixelCNNSamplerConfig
 from pythae.trainers import BaseTrainerConfig
 from torch import Tensor, nn
 
-from smalti.autoencoders import ConvDecoder, ConvEncoder, DiscreteAutoencoder
+from smalti.autoencoders import DiscreteAutoencoder
 from smalti.modalities.image import Image, Images
 from smalti.modalities.image.pixels import Pixels
+from smalti.networks import ConvDecoder, ConvEncoder, Features
 from smalti.priors import PixelCNN
 from smalti.quantizers import EMACodebook, GradientCodebook, VectorQuantizer, codebook_usage
 from smalti.training.batch_order import StepSampler
@@ -46,7 +47,7 @@ class Encoder(BaseEncoder):
 
     def __init__(self) -> None:
         super().__init__()
-        self.network = ConvEncoder(1, D, hidden=HIDDEN)
+        self.network = ConvEncoder(Features(1), D, hidden=HIDDEN)
 
     def forward(self, x: Tensor) -> ModelOutput:
         return ModelOutput(embedding=self.network(x))
@@ -57,7 +58,7 @@ class Decoder(BaseDecoder):
 
     def __init__(self) -> None:
         super().__init__()
-        self.network = ConvDecoder(1, D, hidden=HIDDEN)
+        self.network = ConvDecoder(Features(1), D, hidden=HIDDEN)
 
     def forward(self, z: Tensor) -> ModelOutput:
         return ModelOutput(reconstruction=self.network(z))
@@ -66,7 +67,10 @@ class Decoder(BaseDecoder):
 def ours(ema: bool) -> nn.Module:
     """smalti's tokenizer."""
     torch.manual_seed(0)
-    encoder, decoder = ConvEncoder(1, D, hidden=HIDDEN), ConvDecoder(1, D, hidden=HIDDEN)
+    encoder, decoder = (
+        ConvEncoder(Features(1), D, hidden=HIDDEN),
+        ConvDecoder(Features(1), D, hidden=HIDDEN),
+    )
     codebook = (
         EMACodebook(codebook_size=K, dim=D) if ema else GradientCodebook(codebook_size=K, dim=D)
     )

@@ -21,10 +21,11 @@ from pathlib import Path
 
 import torch
 
-from smalti.autoencoders import ConvDecoder, ConvEncoder, DiscreteAutoencoder
+from smalti.autoencoders import DiscreteAutoencoder
 from smalti.losses import MSE
 from smalti.modalities.image import Image
 from smalti.modalities.image.pixels import Pixels
+from smalti.networks import ConvDecoder, ConvEncoder, Features
 from smalti.quantizers import EMACodebook, VectorQuantizer
 from smalti.training import AutoencoderStage, Hardware, TokenizerObjective, Training, train
 from smalti.training.batch_order import StepSampler
@@ -35,9 +36,9 @@ def make() -> DiscreteAutoencoder:
     """The tokenizer, with the same weights each time."""
     torch.manual_seed(0)
     return DiscreteAutoencoder(
-        ConvEncoder(1, 64, hidden=64),
+        ConvEncoder(Features(1), 64, hidden=64),
         VectorQuantizer(EMACodebook(codebook_size=512, dim=64)),
-        ConvDecoder(1, 64, hidden=64),
+        ConvDecoder(Features(1), 64, hidden=64),
         Image(1, (28, 28)),
     )
 

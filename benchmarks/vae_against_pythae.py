@@ -24,16 +24,11 @@ from pythae.models.base.base_utils import ModelOutput
 from pythae.models.nn import BaseDecoder, BaseEncoder
 from torch import Tensor, nn
 
-from smalti.autoencoders import (
-    ConvDecoder,
-    ConvEncoder,
-    VariationalAutoencoder,
-    VectorDecoder,
-    VectorEncoder,
-)
+from smalti.autoencoders import VariationalAutoencoder
 from smalti.losses.likelihoods import Bernoulli
 from smalti.modalities.image import Image, Images
 from smalti.modalities.image.pixels import Pixels
+from smalti.networks import ConvDecoder, ConvEncoder, Features, VectorDecoder, VectorEncoder
 from smalti.training import ContinuousObjective
 from smalti.training.batch_order import StepSampler
 from smalti.training.cpu import make_fast
@@ -45,8 +40,8 @@ GRID, DIMS = (7, 7), 784
 def networks(seed: int) -> tuple[VectorEncoder, VectorDecoder]:
     """Encoder and decoder, with the same weights each time."""
     torch.manual_seed(seed)
-    encoder = VectorEncoder(ConvEncoder(1, FEATURES, hidden=HIDDEN), GRID, 2 * D)
-    decoder = VectorDecoder(ConvDecoder(1, FEATURES, hidden=HIDDEN), GRID, D)
+    encoder = VectorEncoder(ConvEncoder(Features(1), FEATURES, hidden=HIDDEN), GRID, 2 * D)
+    decoder = VectorDecoder(ConvDecoder(Features(1), FEATURES, hidden=HIDDEN), GRID, D)
     return encoder, decoder
 
 

@@ -26,9 +26,10 @@ from common import Options, fit, options, save, say, summary
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from smalti.autoencoders import ConvDecoder, ConvEncoder, DiscreteAutoencoder
+from smalti.autoencoders import DiscreteAutoencoder
 from smalti.losses import MSE
 from smalti.modalities.image import Images
+from smalti.networks import ConvDecoder, ConvEncoder
 from smalti.quantizers import EMACodebook, GradientCodebook, VectorQuantizer, codebook_usage
 from smalti.signals import Signal
 from smalti.training import TokenizerObjective
@@ -55,9 +56,9 @@ MEASURES = {"error": "MSE/variance, test", "usage": "usage", "perplexity": "perp
 def build(codebook: str, signal: Signal) -> DiscreteAutoencoder:
     """The VQ-VAE with one of the codebooks."""
     return DiscreteAutoencoder(
-        ConvEncoder(signal.channels, DIM, **NETWORK),
+        ConvEncoder(signal, DIM, **NETWORK),
         CODEBOOKS[codebook](),
-        ConvDecoder(signal.channels, DIM, **NETWORK),
+        ConvDecoder(signal, DIM, **NETWORK),
         signal,
     )
 

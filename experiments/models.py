@@ -6,18 +6,11 @@ import torch
 from common import fit
 from torch import Tensor
 
-from smalti.autoencoders import (
-    ConvDecoder,
-    ConvEncoder,
-    DiscreteAutoencoder,
-    HierarchicalAutoencoder,
-    VariationalAutoencoder,
-    VectorDecoder,
-    VectorEncoder,
-)
+from smalti.autoencoders import DiscreteAutoencoder, HierarchicalAutoencoder, VariationalAutoencoder
 from smalti.data import Splits
 from smalti.losses import MSE
 from smalti.losses.likelihoods import Gaussian
+from smalti.networks import ConvDecoder, ConvEncoder, Features, VectorDecoder, VectorEncoder
 from smalti.priors import PixelCNN
 from smalti.quantizers import EMACodebook, VectorQuantizer
 from smalti.training import ContinuousObjective, TokenizerObjective, Tokens
@@ -33,9 +26,9 @@ def vq_vae(splits: Splits, steps: int, seed: int, codebook: int = CODEBOOK) -> D
     torch.manual_seed(seed)
     channels = splits.signal.channels
     model = DiscreteAutoencoder(
-        ConvEncoder(channels, DIM, **NETWORK),
+        ConvEncoder(Features(channels), DIM, **NETWORK),
         VectorQuantizer(EMACodebook(codebook_size=codebook, dim=DIM)),
-        ConvDecoder(channels, DIM, **NETWORK),
+        ConvDecoder(Features(channels), DIM, **NETWORK),
         splits.signal,
     )
     _train(model, splits, steps, seed)
@@ -54,13 +47,13 @@ def vq_vae_2(
     channels, hidden = splits.signal.channels, NETWORK["hidden"]
     model = HierarchicalAutoencoder(
         [
-            ConvEncoder(hidden, DIM, downsampling=2, **NETWORK),
-            ConvEncoder(channels, hidden, **NETWORK),
+            ConvEncoder(Features(hidden), DIM, downsampling=2, **NETWORK),
+            ConvEncoder(Features(channels), hidden, **NETWORK),
         ],
         [VectorQuantizer(EMACodebook(codebook_size=codebook, dim=DIM)) for codebook in codebooks],
         [
-            ConvDecoder(hidden, DIM, downsampling=2, **NETWORK),
-            ConvDecoder(channels, hidden + DIM, **NETWORK),
+            ConvDecoder(Features(hidden), DIM, downsampling=2, **NETWORK),
+            ConvDecoder(Features(channels), hidden + DIM, **NETWORK),
         ],
         splits.signal,
         level_dropout,
@@ -85,8 +78,8 @@ def vae(splits: Splits, steps: int, seed: int, latents: int = 16) -> Variational
     torch.manual_seed(seed)
     channels, grid = splits.signal.channels, tuple(side // 4 for side in splits.signal.size)
     model = VariationalAutoencoder(
-        VectorEncoder(ConvEncoder(channels, DIM, **NETWORK), grid, 2 * latents),
-        VectorDecoder(ConvDecoder(channels, DIM, **NETWORK), grid, latents),
+        VectorEncoder(ConvEncoder(Features(channels), DIM, **NETWORK), grid, 2 * latents),
+        VectorDecoder(ConvDecoder(Features(channels), DIM, **NETWORK), grid, latents),
         Gaussian(0.5, learned=True),
         splits.signal,
     )

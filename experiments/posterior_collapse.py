@@ -34,14 +34,7 @@ from einops import rearrange
 from matplotlib.figure import Figure, SubFigure
 from torch import Tensor, nn
 
-from smalti.autoencoders import (
-    ConvDecoder,
-    ConvEncoder,
-    DiscreteAutoencoder,
-    VariationalAutoencoder,
-    VectorDecoder,
-    VectorEncoder,
-)
+from smalti.autoencoders import DiscreteAutoencoder, VariationalAutoencoder
 from smalti.autoencoders.variational import kl_to_normal
 from smalti.data import Batch, Splits
 from smalti.evaluation.classifier import train_classifier
@@ -64,6 +57,7 @@ from smalti.losses.likelihoods import (
 )
 from smalti.modalities.base import Classifier
 from smalti.modalities.image import Images
+from smalti.networks import ConvDecoder, ConvEncoder, Features, VectorDecoder, VectorEncoder
 from smalti.priors import PixelCNN
 from smalti.quantizers import EMACodebook, VectorQuantizer, perplexity
 from smalti.signals import Signal
@@ -125,8 +119,8 @@ def build(case: Case, signal: Signal) -> VariationalAutoencoder | DiscreteAutoen
     likelihood: Likelihood = Categorical(LEVELS)
     if case.powerful:
         likelihood = PixelCNNLikelihood(1, num_values=LEVELS, hidden=16, layers=3)
-    encoder = ConvEncoder(1, DIM, **NETWORK)
-    decoder = ConvDecoder(likelihood.channels(1), DIM, **NETWORK)
+    encoder = ConvEncoder(Features(1), DIM, **NETWORK)
+    decoder = ConvDecoder(Features(likelihood.channels(1)), DIM, **NETWORK)
     if case.objective is None:
         quantizer = VectorQuantizer(EMACodebook(codebook_size=CODEBOOK, dim=DIM))
         return DiscreteAutoencoder(encoder, quantizer, decoder, signal, likelihood)

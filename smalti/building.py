@@ -7,26 +7,28 @@ for the priors, on the tokenizer.
 from __future__ import annotations
 
 import copy
+import warnings
+from itertools import pairwise
+
+import torch
 
 from smalti.autoencoders import (
     Autoencoder,
     ContinuousAutoencoder,
-    ConvDecoder,
-    ConvEncoder,
     DiscreteAutoencoder,
     HierarchicalAutoencoder,
     PlainAutoencoder,
     Tokenizer,
     VariationalAutoencoder,
-    VectorDecoder,
-    VectorEncoder,
 )
 from smalti.conditions import CoarseTokens, Condition
 from smalti.data import Splits
 from smalti.errors import InputError
 from smalti.losses import MSE
-from smalti.losses.likelihoods import Gaussian
+from smalti.losses.likelihoods import Gaussian, Likelihood
+from smalti.networks import ConvEncoder, Encoder, Features, VectorDecoder, VectorEncoder
 from smalti.priors import Prior
+from smalti.recipes.fields import MakeEncoder
 from smalti.recipes.schema import AutoencoderRecipe, FinePrior, PriorRecipe, TokenizerRecipe
 from smalti.signals import Signal
 from smalti.training import ContinuousObjective, Objective, TokenizerObjective
@@ -43,56 +45,89 @@ def build_autoencoder(recipe: TokenizerRecipe | AutoencoderRecipe, signal: Signa
 
 def build_tokenizer(recipe: TokenizerRecipe, signal: Signal) -> Tokenizer:
     """Builds the tokenizer of a recipe for a signal: hierarchical where it has finer levels."""
-    network, likelihood = recipe.network, recipe.likelihood
-    sizes = {
-        **network.inside,
-        "spatial_dims": signal.spatial_dims,
-    }
-    quantizers = [recipe.quantizer, *(level.quantizer for level in recipe.fine_levels or [])]
-    factors = recipe.downsamplings
-    outputs = signal.channels if likelihood is None else likelihood.channels(signal.channels)
-    encoders, decoders = [], []
-    for level, quantizer in enumerate(quantizers):
-        finest = level == len(quantizers) - 1
-        ratio = factors[level] if finest else factors[level] // factors[level + 1]
-        # Between the levels there are features, not vectors for a quantizer.
-        given, wanted = (signal.channels, outputs) if finest else (network.hidden, network.hidden)
-        dim = network.hidden if level else quantizer.dim
-        encoders.append(ConvEncoder(given, dim, downsampling=ratio, **sizes))
-        dim = quantizer.dim + network.hidden if level else quantizer.dim
-        decoders.append(ConvDecoder(wanted, dim, downsampling=ratio, **sizes))
+    likelihood, make = recipe.likelihood, recipe.encoder or ConvEncoder
     if recipe.fine_levels:
-        return HierarchicalAutoencoder(
-            encoders, quantizers, decoders, signal, recipe.level_dropout, likelihood
-        )
-    return DiscreteAutoencoder(encoders[0], quantizers[0], decoders[0], signal, likelihood)
+        return _hierarchy(recipe, signal)
+    quantizer = recipe.quantizer
+    encoder = make(signal, quantizer.dim)
+    decoder = (recipe.decoder or encoder.mirror)(_output(signal, likelihood), quantizer.dim)
+    return DiscreteAutoencoder(encoder, quantizer, decoder, signal, likelihood)
+
+
+def _hierarchy(recipe: TokenizerRecipe, signal: Signal) -> HierarchicalAutoencoder:
+    """Builds the tokenizer of a recipe with several levels.
+
+    Between the levels there are features, as many as the encoder is wide.
+    """
+    make = recipe.encoder or ConvEncoder
+    outline = _outline(make, signal)
+    fine = recipe.fine_levels or []
+    quantizers = [recipe.quantizer, *(level.quantizer for level in fine)]
+    factors = [outline.downsampling, *(level.downsampling for level in fine)]
+    for coarse, finer in pairwise(factors):
+        if finer < 1 or coarse <= finer or coarse % finer:
+            raise InputError(
+                f"Each level must be finer than the one before it, got downsamplings of "
+                f"{', '.join(map(str, factors))}: give e.g. 8 (of the encoder), then 4."
+            )
+    features = Features(outline.width, spatial_dims=signal.spatial_dims)
+    encoders, decoders = [], []
+    for level, (quantizer, factor) in enumerate(zip(quantizers, factors, strict=True)):
+        finest = level == len(fine)
+        ratio = factor if finest else factor // factors[level + 1]
+        taken = signal if finest else features
+        given = _output(signal, recipe.likelihood) if finest else features
+        try:
+            encoder = make(taken, features.channels if level else quantizer.dim, downsampling=ratio)  # type: ignore[call-arg]
+        except TypeError as error:
+            raise InputError(
+                f"The encoder of a hierarchy takes a downsampling, {type(outline).__name__} does "
+                f"not ({error}): choose e.g. ConvEncoder, or leave fine_levels out."
+            ) from error
+        encoders.append(encoder)
+        dim = quantizer.dim + (features.channels if level else 0)
+        if recipe.decoder is None:
+            decoders.append(encoder.mirror(given, dim))
+        else:
+            decoders.append(recipe.decoder(given, dim, downsampling=ratio))  # type: ignore[call-arg]
+    return HierarchicalAutoencoder(
+        encoders, quantizers, decoders, signal, recipe.level_dropout, recipe.likelihood
+    )
 
 
 def _continuous(recipe: AutoencoderRecipe, signal: Signal) -> ContinuousAutoencoder:
     """Builds the continuous autoencoder of a recipe."""
-    network, dim = recipe.network, recipe.dim
-    grid = tuple(-(-length // network.downsampling) for length in signal.size)
-    sizes = {
-        **network.inside,
-        "downsampling": network.downsampling,
-        "spatial_dims": signal.spatial_dims,
-    }
+    make, dim, likelihood = recipe.encoder or ConvEncoder, recipe.dim, recipe.likelihood
+    narrow = _outline(make, signal).narrow
+    plain = recipe.model == "PlainAutoencoder"
+    if likelihood is None and not plain:
+        likelihood = Gaussian(learned=True)
+    inner = make(signal, narrow)
+    grid = inner.grid(signal.size)
+    encoder = VectorEncoder(inner, grid, dim if plain else 2 * dim)
+    outer = (recipe.decoder or inner.mirror)(_output(signal, likelihood), narrow)
+    decoder = VectorDecoder(outer, grid, dim)
+    if plain:
+        return PlainAutoencoder(encoder, decoder, signal, likelihood)
+    assert likelihood is not None
+    return VariationalAutoencoder(encoder, decoder, likelihood, signal)
 
-    def encoder(outputs: int) -> VectorEncoder:
-        inner = ConvEncoder(signal.channels, network.residual_hidden, **sizes)
-        return VectorEncoder(inner, grid, outputs)
 
-    def decoder(channels: int) -> VectorDecoder:
-        return VectorDecoder(ConvDecoder(channels, network.residual_hidden, **sizes), grid, dim)
+def _output(signal: Signal, likelihood: Likelihood | None) -> Features:
+    """Returns what a decoder gives: the channels of a signal, or of the h of a likelihood."""
+    channels = signal.channels if likelihood is None else likelihood.channels(signal.channels)
+    return Features(channels, signal.size, signal.spatial_dims)
 
-    likelihood = recipe.likelihood
-    if recipe.model == "PlainAutoencoder":
-        outputs = signal.channels if likelihood is None else likelihood.channels(signal.channels)
-        return PlainAutoencoder(encoder(dim), decoder(outputs), signal, likelihood)
-    likelihood = likelihood or Gaussian(learned=True)
-    return VariationalAutoencoder(
-        encoder(2 * dim), decoder(likelihood.channels(signal.channels)), likelihood, signal
-    )
+
+def _outline(make: MakeEncoder, signal: Signal) -> Encoder:
+    """Makes an encoder without numbers, which draws nothing, for what it says of itself."""
+    drawn = torch.get_rng_state()
+    try:
+        with warnings.catch_warnings(), torch.device("meta"):
+            warnings.simplefilter("ignore")  # of layers without elements
+            return make(signal, 1)
+    finally:
+        torch.set_rng_state(drawn)
 
 
 def build_objective(recipe: TokenizerRecipe | AutoencoderRecipe) -> Objective:

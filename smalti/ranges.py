@@ -86,7 +86,8 @@ RANGES: dict[str, Range] = {
     "GumbelQuantizer.codebook_size": Range(1, 2**40),
     "dim": WIDTH,
     "hidden": WIDTH,
-    "Network.hidden": Range(2, 2**20),
+    "ConvEncoder.hidden": Range(2, 2**20),
+    "ConvDecoder.hidden": Range(2, 2**20),
     "residual_hidden": WIDTH,
     "residual_blocks": Range(0, 1000),
     "layers": LAYERS,
@@ -104,6 +105,7 @@ RANGES: dict[str, Range] = {
     "channels": WIDTH,
     "image_channels": WIDTH,
     "spatial_dims": Range(1, 3),
+    "Features.spatial_dims": Range(0, 3),
     "dropout": DROPOUT,
     "ResidualQuantizer.dropout": Range(0, 1),  # of stages
     "level_dropout": DROPOUT,

@@ -93,7 +93,7 @@ def import_own_classes() -> None:
 
     They lie above this module, so they are named and not imported at the top.
     """
-    for room in ("autoencoders", "priors", "quantizers", "losses", "conditions"):
+    for room in ("networks", "autoencoders", "priors", "quantizers", "losses", "conditions"):
         importlib.import_module(f"smalti.{room}")
     importlib.import_module("smalti.modalities.base").import_modalities()
 

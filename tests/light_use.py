@@ -21,9 +21,10 @@ import smalti.quantizers  # noqa: E402, F401
 everything = time.process_time() - start
 
 from smalti.artifacts import load_model, save_model  # noqa: E402
-from smalti.autoencoders import ConvDecoder, ConvEncoder, DiscreteAutoencoder  # noqa: E402
+from smalti.autoencoders import DiscreteAutoencoder  # noqa: E402
 from smalti.conditions import Label  # noqa: E402
 from smalti.modalities.image import Image  # noqa: E402
+from smalti.networks import ConvDecoder, ConvEncoder, Features  # noqa: E402
 from smalti.priors import PixelCNN  # noqa: E402
 from smalti.quantizers import EMACodebook, VectorQuantizer  # noqa: E402
 
@@ -33,9 +34,9 @@ torch.manual_seed(0)
 signal = Image(1, (8, 8))
 sizes = {"hidden": 8, "residual_hidden": 4}
 tokenizer = DiscreteAutoencoder(
-    ConvEncoder(1, DIM, **sizes),
+    ConvEncoder(Features(1), DIM, **sizes),
     VectorQuantizer(EMACodebook(codebook_size=SIZE, dim=DIM)),
-    ConvDecoder(1, DIM, **sizes),
+    ConvDecoder(Features(1), DIM, **sizes),
     signal,
 )
 optimizer = torch.optim.Adam(tokenizer.parameters(), lr=1e-2)

@@ -6,17 +6,10 @@ import torch
 from torch import nn
 
 from smalti.artifacts import registered
-from smalti.autoencoders import (
-    ContinuousAutoencoder,
-    ConvDecoder,
-    ConvEncoder,
-    PlainAutoencoder,
-    VariationalAutoencoder,
-    VectorDecoder,
-    VectorEncoder,
-)
+from smalti.autoencoders import ContinuousAutoencoder, PlainAutoencoder, VariationalAutoencoder
 from smalti.losses.likelihoods import Gaussian, Likelihood
 from smalti.modalities.image import Image
+from smalti.networks import ConvDecoder, ConvEncoder, Features, VectorDecoder, VectorEncoder
 from smalti.signals import Signal
 
 __all__ = ["Affine", "assemble", "linear_gaussian"]
@@ -27,13 +20,15 @@ def assemble(
 ) -> ContinuousAutoencoder:
     """Tiny networks with a downsampling of 4; a VAE is Gaussian if not told otherwise."""
     grid = tuple(-(-length // 4) for length in signal.size)
-    sizes = {"hidden": 8, "residual_hidden": 4, "spatial_dims": signal.spatial_dims}
+    sizes = {"hidden": 8, "residual_hidden": 4}
     if variational:
         likelihood = likelihood or Gaussian(0.5)
     channels = likelihood.channels(signal.channels) if likelihood else signal.channels
-    inner = ConvEncoder(signal.channels, 3, **sizes)
+    inner = ConvEncoder(signal, 3, **sizes)
     encoder = VectorEncoder(inner, grid, 2 * dim if variational else dim)
-    decoder = VectorDecoder(ConvDecoder(channels, 3, **sizes), grid, dim)
+    decoder = VectorDecoder(
+        ConvDecoder(Features(channels, spatial_dims=signal.spatial_dims), 3, **sizes), grid, dim
+    )
     if variational:
         return VariationalAutoencoder(encoder, decoder, likelihood, signal).eval()
     return PlainAutoencoder(encoder, decoder, signal, likelihood).eval()

@@ -19,17 +19,18 @@ from smalti.artifacts import (
     registered,
     save_model,
 )
-from smalti.autoencoders import ConvDecoder, ConvEncoder, DiscreteAutoencoder
+from smalti.autoencoders import DiscreteAutoencoder
 from smalti.errors import InputError
 from smalti.modalities.image import Image
+from smalti.networks import ConvDecoder, ConvEncoder, Features
 from smalti.quantizers import EMACodebook, GradientCodebook, VectorQuantizer
 
 
 def tokenizer(codebook=EMACodebook, **options) -> DiscreteAutoencoder:
     return DiscreteAutoencoder(
-        ConvEncoder(1, 8, hidden=8),
+        ConvEncoder(Features(1), 8, hidden=8),
         VectorQuantizer(codebook(codebook_size=16, dim=8)),
-        ConvDecoder(1, 8, hidden=8),
+        ConvDecoder(Features(1), 8, hidden=8),
         Image(channels=1, size=(12, 8), **options),
     ).eval()
 

@@ -248,7 +248,7 @@ def test_help_answers_at_once():
             ["fit", "clocks", "--prior.model.init_args.hidden", "0"],
             "prior.model.hidden is at least 1",
         ),
-        (["fit", "clocks", "--tokenizer.network.downsampling", "3"], "downsampling"),
+        (["fit", "clocks", "--tokenizer.encoder.downsampling", "3"], "downsampling"),
         (["fit", "images32", "--data", ""], "--data is empty"),
         (["fit", "binary.yaml"], "not a YAML text"),
         (["recipes", "binary.png"], "no YAML file named 'binary.png'"),
@@ -334,7 +334,7 @@ def test_an_unknown_key(capsys, tmp_path):
     path = write_recipe(tmp_path / "wrong.yaml", recipe)
     assert "colour" in mistake(capsys, "fit", str(path), "--out", str(tmp_path / "run"))
     path = write_recipe(tmp_path / "wrong.yaml", clocks_recipe())
-    words = ["fit", str(path), "--out", str(tmp_path / "run"), "--tokenizer.network.hiden", "8"]
+    words = ["fit", str(path), "--out", str(tmp_path / "run"), "--tokenizer.encoder.hiden", "8"]
     assert "hiden" in mistake(capsys, *words)
     assert not (tmp_path / "run").exists()
 
@@ -342,8 +342,8 @@ def test_an_unknown_key(capsys, tmp_path):
 def test_a_run_of_another_recipe_is_left_alone(run, capsys):
     before = {path: path.stat().st_mtime_ns for path in run.rglob("*")}
     recipe = str(run.parent / "tiny.yaml")
-    line = mistake(capsys, "fit", recipe, "--out", str(run), "--tokenizer.network.hidden", "16")
-    assert "tokenizer.network.hidden is 8 there and 16 here" in line
+    line = mistake(capsys, "fit", recipe, "--out", str(run), "--tokenizer.encoder.hidden", "16")
+    assert "tokenizer.encoder.init_args.hidden is 8 there and 16 here" in line
     assert {path: path.stat().st_mtime_ns for path in run.rglob("*")} == before
 
 
@@ -369,7 +369,7 @@ def test_an_input_is_not_overwritten(run, capsys, tmp_path):
 def test_a_start_that_fails_claims_nothing(capsys, tmp_path):
     recipe = str(write_recipe(tmp_path / "tiny.yaml", clocks_recipe()))
     out = ["--out", str(tmp_path / "run")]
-    mistake(capsys, "fit", recipe, *out, "--tokenizer.network.downsampling", "3")
+    mistake(capsys, "fit", recipe, *out, "--tokenizer.encoder.downsampling", "3")
     mistake(capsys, "fit", recipe, *out, "--prior.model.init_args.kernel_size", "2")
     line = mistake(capsys, "fit", recipe, *out, "--tokenizer.loss_weights", "{entropy: 0.1}")
     assert "weights are given for entropy" in line

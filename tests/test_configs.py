@@ -20,6 +20,7 @@ from smalti import artifacts, configs
 from smalti.artifacts import describe, load_model, registered, registry, save_model
 from smalti.errors import InputError
 from smalti.modalities.image import Image
+from smalti.networks import Features
 from smalti.priors import PixelCNN
 from smalti.ranges import Range, check, range_of
 from smalti.registry import import_own_classes
@@ -37,8 +38,8 @@ def make(name, *arguments, **options):
 
 
 def image_tokenizer(quantizer, likelihood=None, outputs=1):
-    encoder = make("ConvEncoder", 1, 8, hidden=8, residual_blocks=1)
-    decoder = make("ConvDecoder", outputs, 8, hidden=8, residual_blocks=1)
+    encoder = make("ConvEncoder", Features(1), 8, hidden=8, residual_blocks=1)
+    decoder = make("ConvDecoder", Features(outputs), 8, hidden=8, residual_blocks=1)
     return make("DiscreteAutoencoder", encoder, quantizer, decoder, IMAGE, likelihood)
 
 
@@ -77,7 +78,10 @@ def models():
     ):
         found.append(image_tokenizer(vectors(), likelihood, outputs))
     small = {"hidden": 8, "residual_blocks": 1}
-    inner = make("ConvEncoder", 1, 8, **small), make("ConvDecoder", 1, 8, **small)
+    inner = (
+        make("ConvEncoder", Features(1), 8, **small),
+        make("ConvDecoder", Features(1), 8, **small),
+    )
     encoder, decoder = make("VectorEncoder", inner[0], (3, 2), 12), inner[1]
     decoder = make("VectorDecoder", decoder, (3, 2), 6)
     found.append(make("VariationalAutoencoder", encoder, decoder, make("Gaussian"), IMAGE))
@@ -87,9 +91,15 @@ def models():
     found.append(
         make(
             "HierarchicalAutoencoder",
-            [make("ConvEncoder", 1, 8, **fine), make("ConvEncoder", 8, 8, **coarse)],
+            [
+                make("ConvEncoder", Features(1), 8, **fine),
+                make("ConvEncoder", Features(8), 8, **coarse),
+            ],
             [vectors(), vectors()],
-            [make("ConvDecoder", 8, 8, **coarse), make("ConvDecoder", 1, 16, **fine)],
+            [
+                make("ConvDecoder", Features(8), 8, **coarse),
+                make("ConvDecoder", Features(1), 16, **fine),
+            ],
             Image(1, (16, 16)),
         )
     )

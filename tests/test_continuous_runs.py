@@ -192,7 +192,7 @@ def test_python_api(run):
         (["fit", "both-losses.yaml"], "got Gaussian and MSE: leave one out"),
         (["fit", "scale.yaml"], "scale is above 0"),
         (["fit", "tiny.yaml", "--autoencoder.frob", "1"], "no field autoencoder.frob:"),
-        (["fit", "tiny.yaml", "--autoencoder.network.frob", "1"], "no field autoencoder.netw"),
+        (["fit", "tiny.yaml", "--autoencoder.encoder.frob", "1"], "no field autoencoder.netw"),
         (["fit", "tiny.yaml", "--prior.model", "PixelCNN"], "it needs prior.training.steps:"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,

@@ -5,13 +5,7 @@ import torch
 
 from small_autoencoders import assemble
 from smalti.artifacts import load_model, save_model
-from smalti.autoencoders import (
-    ConvDecoder,
-    ConvEncoder,
-    DiscreteAutoencoder,
-    HierarchicalAutoencoder,
-    Tokenizer,
-)
+from smalti.autoencoders import DiscreteAutoencoder, HierarchicalAutoencoder, Tokenizer
 from smalti.conditions import TimeOfDay
 from smalti.generation.traversal import traverse
 from smalti.losses.likelihoods import (
@@ -22,6 +16,7 @@ from smalti.losses.likelihoods import (
     PixelCNNLikelihood,
 )
 from smalti.modalities.image import Image
+from smalti.networks import ConvDecoder, ConvEncoder, Features
 from smalti.priors import DepthPixelCNN, GaussianPrior, Histogram, PixelCNN, PixelSNAIL
 from smalti.quantizers import (
     NSVQ,
@@ -43,11 +38,15 @@ SCALES = ((1, 1), (2, 2), (4, 4))
 
 
 def encoder(channels: int, dim: int, downsampling: int = 4) -> ConvEncoder:
-    return ConvEncoder(channels, dim, hidden=8, residual_hidden=4, downsampling=downsampling)
+    return ConvEncoder(
+        Features(channels), dim, hidden=8, residual_hidden=4, downsampling=downsampling
+    )
 
 
 def decoder(channels: int, dim: int, downsampling: int = 4) -> ConvDecoder:
-    return ConvDecoder(channels, dim, hidden=8, residual_hidden=4, downsampling=downsampling)
+    return ConvDecoder(
+        Features(channels), dim, hidden=8, residual_hidden=4, downsampling=downsampling
+    )
 
 
 def discrete(quantizer, likelihood=None) -> Tokenizer:

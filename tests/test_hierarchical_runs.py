@@ -25,7 +25,7 @@ def hierarchical_recipe() -> dict:
     tokenizer, prior = recipe["tokenizer"], recipe["prior"]
     quantizer = dict(tokenizer["quantizer"])
     tokenizer["fine_levels"] = [{"quantizer": quantizer, "downsampling": 4}]
-    tokenizer["network"]["downsampling"] = 8
+    tokenizer["encoder"]["init_args"]["downsampling"] = 8
     prior["fine_levels"] = [{"model": dict(prior["model"]), "training": dict(prior["training"])}]
     return recipe
 
@@ -128,7 +128,10 @@ def test_the_report_says_what_each_level_holds(run):
     ("change", "line"),
     [
         (lambda r: r["prior"].pop("fine_levels"), "got 2 levels and 1 prior"),
-        (lambda r: r["tokenizer"]["network"].update(downsampling=4), "finer than the one before"),
+        (
+            lambda r: r["tokenizer"]["encoder"]["init_args"].update(downsampling=4),
+            "finer than the one before",
+        ),
     ],
 )
 def test_levels_that_do_not_fit_are_refused(tmp_path, capsys, change, line):

@@ -20,7 +20,10 @@ def clocks_recipe() -> dict:
         },
         "tokenizer": {
             "quantizer": {"class_path": "VectorQuantizer", "init_args": {"codebook": codebook}},
-            "network": {"hidden": 8, "residual_hidden": 4},
+            "encoder": {
+                "class_path": "ConvEncoder",
+                "init_args": {"hidden": 8, "residual_hidden": 4},
+            },
             "training": dict(training),
         },
         "prior": {
@@ -36,7 +39,7 @@ def vae_recipe() -> dict:
     recipe = clocks_recipe()
     tokenizer = recipe.pop("tokenizer")
     del recipe["prior"]
-    kept = {name: tokenizer[name] for name in ("network", "training")}
+    kept = {name: tokenizer[name] for name in ("encoder", "training")}
     return {**recipe, "autoencoder": {**kept, "dim": 6, "beta_warmup": 5, "free_bits": 0.1}}
 
 

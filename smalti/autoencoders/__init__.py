@@ -1,8 +1,7 @@
-"""Autoencoders: signals to latents and back, and the encoders and decoders inside."""
+"""Autoencoders: signals to latents and back."""
 
 from smalti.autoencoders.base import Autoencoder, Reconstruction
-from smalti.autoencoders.continuous import ContinuousAutoencoder, VectorDecoder, VectorEncoder
-from smalti.autoencoders.convolutional import ConvDecoder, ConvEncoder
+from smalti.autoencoders.continuous import ContinuousAutoencoder
 from smalti.autoencoders.discrete import DiscreteAutoencoder
 from smalti.autoencoders.hierarchical import HierarchicalAutoencoder
 from smalti.autoencoders.plain import PlainAutoencoder
@@ -12,8 +11,6 @@ from smalti.autoencoders.variational import Posterior, VariationalAutoencoder
 __all__ = [
     "Autoencoder",
     "ContinuousAutoencoder",
-    "ConvDecoder",
-    "ConvEncoder",
     "DiscreteAutoencoder",
     "HierarchicalAutoencoder",
     "PlainAutoencoder",
@@ -21,6 +18,4 @@ __all__ = [
     "Reconstruction",
     "Tokenizer",
     "VariationalAutoencoder",
-    "VectorDecoder",
-    "VectorEncoder",
 ]

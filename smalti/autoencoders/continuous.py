@@ -3,8 +3,7 @@
     z = encoder(x)          (B, D)
     x_hat = decoder(z)      (B, C, *size)
 
-They share encoders and decoders with the VQ-VAE: a `VectorEncoder` flattens the grid of vectors
-that such an encoder gives and maps it linearly to z, a `VectorDecoder` goes the other way.
+They share encoders and decoders with the VQ-VAE, by way of `smalti.networks.VectorEncoder`.
 
 How the latents of training data lie, their mean and covariance and what each dimension holds, is
 saved with the model. Which distribution new latents are drawn from follows from the kind of model,
@@ -13,16 +12,13 @@ see `latent_distribution`; they are drawn by `smalti.priors.GaussianPrior`.
 
 from __future__ import annotations
 
-import math
 from abc import abstractmethod
 from typing import Any
 
 import torch
-from einops import rearrange
 from torch import Tensor, nn
 
 from smalti.arguments import as_floats, check_finite, check_result, to_weights
-from smalti.artifacts import registered
 from smalti.autoencoders.base import Autoencoder
 from smalti.autoencoders.padding import crop, pad
 from smalti.autoencoders.paths import line
@@ -30,48 +26,7 @@ from smalti.errors import InputError
 from smalti.nn.precision import KeepsFloat32
 from smalti.signals import Signal
 
-__all__ = ["ContinuousAutoencoder", "VectorDecoder", "VectorEncoder"]
-
-
-@registered
-class VectorEncoder(nn.Module):
-    """Encodes signals with an encoder of grids and a linear map: x (B, C, *size) to (B, dim).
-
-    Arguments:
-        inner: (B, C, *size) → (B, E, *grid), with the attributes `dim` (E) and `downsampling`.
-        grid: Its grid for the signals at hand.
-        dim: Numbers per signal: D, or 2 D for a mean and a log-variance each.
-    """
-
-    def __init__(self, inner: nn.Module, grid: tuple[int, ...], dim: int) -> None:
-        super().__init__()
-        self.inner, self.grid, self.dim = inner, tuple(grid), dim
-        self.downsampling: int = inner.downsampling  # type: ignore[assignment]
-        self.linear = nn.Linear(inner.dim * math.prod(grid), dim)  # type: ignore[arg-type, operator]
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Maps x (B, C, *size) to (B, dim)."""
-        return self.linear(rearrange(self.inner(x), "b e ... -> b (e ...)"))
-
-
-@registered
-class VectorDecoder(nn.Module):
-    """The mirror of `VectorEncoder`: z (B, D) → (B, C, *size).
-
-    Arguments:
-        inner: (B, E, *grid) → (B, C, *size), with the attribute `dim` (E).
-        grid: The grid that it starts from.
-        dim: D.
-    """
-
-    def __init__(self, inner: nn.Module, grid: tuple[int, ...], dim: int) -> None:
-        super().__init__()
-        self.inner, self.grid, self.dim = inner, tuple(grid), dim
-        self.linear = nn.Linear(dim, inner.dim * math.prod(grid))  # type: ignore[arg-type, operator]
-
-    def forward(self, z: Tensor) -> Tensor:
-        """Maps z (B, D) to (B, C, *size)."""
-        return self.inner(self.linear(z).unflatten(1, (-1, *self.grid)))
+__all__ = ["ContinuousAutoencoder"]
 
 
 class ContinuousAutoencoder(KeepsFloat32, Autoencoder):
@@ -102,7 +57,7 @@ class ContinuousAutoencoder(KeepsFloat32, Autoencoder):
 
     def __init__(self, encoder: nn.Module, decoder: nn.Module, signal: Signal) -> None:
         super().__init__()
-        if not signal.size:
+        if signal.spatial_dims and not signal.size:
             raise InputError("A latent vector is of a signal of one size, got none: give a size.")
         self.encoder, self.decoder, self.signal = encoder, decoder, signal
         self.downsampling: int = encoder.downsampling  # type: ignore[assignment]

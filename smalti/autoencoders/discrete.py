@@ -36,6 +36,7 @@ from smalti.autoencoders.tokenizer import Tokenizer
 from smalti.errors import InputError
 from smalti.layout import Layout
 from smalti.losses.likelihoods import Likelihood
+from smalti.networks import grid_of
 from smalti.quantizers import Quantizer
 from smalti.signals import Signal
 
@@ -58,14 +59,16 @@ class DiscreteAutoencoder(Tokenizer):
         likelihood: p(x | h) of the decoder's output h; the output is the signal itself if None.
 
     Example:
-        >>> from smalti.autoencoders import ConvDecoder, ConvEncoder
+        >>> from smalti.networks import ConvEncoder
         >>> from smalti.modalities.image import Image
         >>> from smalti.quantizers import EMACodebook, VectorQuantizer
+        >>> signal = Image(channels=3, size=(30, 20))
+        >>> encoder = ConvEncoder(signal, 16, hidden=32)
         >>> model = DiscreteAutoencoder(
-        ...     ConvEncoder(3, 16, hidden=32),
+        ...     encoder,
         ...     VectorQuantizer(EMACodebook(codebook_size=64, dim=16)),
-        ...     ConvDecoder(3, 16, hidden=32),
-        ...     Image(channels=3, size=(30, 20)),
+        ...     encoder.mirror(signal, 16),
+        ...     signal,
         ... ).eval()
         >>> indices = model.encode(torch.zeros(2, 3, 30, 20))
         >>> indices.shape, model.decode(indices).shape
@@ -91,7 +94,7 @@ class DiscreteAutoencoder(Tokenizer):
     @property
     def grid(self) -> tuple[int, ...]:
         """Returns the shape of the grid of one signal, without a trailing Q; empty for any size."""
-        return tuple(-(-length // self.downsampling) for length in self.signal.size)
+        return grid_of(self.encoder, self.signal.size)
 
     @property
     def levels(self) -> tuple[Quantizer, ...]:
@@ -152,7 +155,7 @@ class DiscreteAutoencoder(Tokenizer):
             )
         indices = as_integers(indices, "Indices").to(device_of(self))
         whole = self.quantizer.acts_on_grid
-        dims = 1 if whole else 1 + self.signal.spatial_dims
+        dims = 1 if whole else 1 + (len(self.grid) or self.signal.spatial_dims)
         several = len(self.quantizer.codebook_sizes) > 1
         if indices.ndim != dims + (several or whole):
             shape = ["B", *([] if whole else map(str, self.grid or ["*grid"]))]
@@ -169,8 +172,9 @@ class DiscreteAutoencoder(Tokenizer):
             )
         if size is None and grid == self.grid:
             size = self.signal.size
-        largest = tuple(length * self.downsampling for length in grid)
-        x_hat = self._outputs(self.quantizer.decode(indices), checked_size(size, largest))
+        else:
+            size = checked_size(size, tuple(length * self.downsampling for length in grid))
+        x_hat = self._outputs(self.quantizer.decode(indices), size)
         if self.likelihood is not None:
             x_hat = self.likelihood.point_estimate(x_hat)
         return self.signal.finish(check_result(x_hat, "The decoder"))
@@ -190,13 +194,19 @@ class DiscreteAutoencoder(Tokenizer):
     def _mask_of_grid(self, mask: Tensor, x: Tensor) -> Tensor:
         """The mask of the positions of the grid, (B, *grid)."""
         check_mask(mask, x)
-        if self.likelihood is not None or self.quantizer.acts_on_grid:
-            what = self.likelihood or self.quantizer
+        counts = mask_of_grid(mask, self.downsampling)
+        on_grid = tuple(counts.shape[1:]) == grid_of(self.encoder, tuple(x.shape[2:]))
+        whole = {
+            self.likelihood: self.likelihood is not None,
+            self.quantizer: self.quantizer.acts_on_grid,
+            self.encoder: not on_grid,
+        }
+        for what in (part for part, takes_whole in whole.items() if takes_whole):
             raise InputError(
                 f"A {type(what).__name__} takes signals as a whole, got a mask: leave it out, or "
                 f"train on signals of one size."
             )
-        return mask_of_grid(mask, self.downsampling)
+        return counts
 
     def _vectors(self, x: Tensor) -> Tensor:
         """Computes z_e (B, *grid, D) of x (B, C, *size); only here the layout changes."""

@@ -77,14 +77,17 @@ class HierarchicalAutoencoder(Tokenizer):
             is out of range.
 
     Example:
-        >>> from smalti.autoencoders import ConvDecoder, ConvEncoder
+        >>> from smalti.networks import ConvEncoder, Features
         >>> from smalti.modalities.image import Image
         >>> from smalti.quantizers import EMACodebook, VectorQuantizer
+        >>> image, between = Image(channels=3, size=(32, 32)), Features(32)
+        >>> coarse = ConvEncoder(between, 16, hidden=32, downsampling=2)
+        >>> fine = ConvEncoder(image, 32, hidden=32)
         >>> model = HierarchicalAutoencoder(
-        ...     [ConvEncoder(32, 16, hidden=32, downsampling=2), ConvEncoder(3, 32, hidden=32)],
+        ...     [coarse, fine],
         ...     [VectorQuantizer(EMACodebook(codebook_size=64, dim=16)) for _ in range(2)],
-        ...     [ConvDecoder(32, 16, hidden=32, downsampling=2), ConvDecoder(3, 48, hidden=32)],
-        ...     Image(channels=3, size=(32, 32)),
+        ...     [coarse.mirror(between, 16), fine.mirror(image, 32 + 16)],
+        ...     image,
         ... ).eval()
         >>> top, bottom = model.encode(torch.zeros(2, 3, 32, 32))
         >>> top.shape, bottom.shape, model.decode((top,)).shape

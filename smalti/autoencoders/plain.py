@@ -45,13 +45,14 @@ class PlainAutoencoder(ContinuousAutoencoder):
         InputError: If the signal has no size.
 
     Example:
-        >>> from smalti.autoencoders import ConvDecoder, ConvEncoder, VectorDecoder, VectorEncoder
+        >>> from smalti.networks import ConvEncoder, VectorDecoder, VectorEncoder
         >>> from smalti.modalities.image import Image
-        >>> grid = (7, 7)
+        >>> signal, grid = Image(channels=1, size=(28, 26)), (7, 7)
+        >>> inner = ConvEncoder(signal, 4, hidden=8)
         >>> model = PlainAutoencoder(
-        ...     VectorEncoder(ConvEncoder(1, 4, hidden=8), grid, 16),
-        ...     VectorDecoder(ConvDecoder(1, 4, hidden=8), grid, 16),
-        ...     Image(channels=1, size=(28, 26)),
+        ...     VectorEncoder(inner, grid, 16),
+        ...     VectorDecoder(inner.mirror(signal, 4), grid, 16),
+        ...     signal,
         ... ).eval()
         >>> z = model.encode(torch.zeros(2, 1, 28, 26))
         >>> z.shape, model.decode(z).shape

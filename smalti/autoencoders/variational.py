@@ -86,15 +86,16 @@ class VariationalAutoencoder(ContinuousAutoencoder):
         InputError: If the signal has no size.
 
     Example:
-        >>> from smalti.autoencoders import ConvDecoder, ConvEncoder, VectorDecoder, VectorEncoder
+        >>> from smalti.networks import ConvEncoder, VectorDecoder, VectorEncoder
         >>> from smalti.losses.likelihoods import Gaussian
         >>> from smalti.modalities.image import Image
-        >>> grid, dim = (7, 7), 16
+        >>> signal, grid, dim = Image(channels=1, size=(28, 28)), (7, 7), 16
+        >>> inner = ConvEncoder(signal, 4, hidden=8)
         >>> model = VariationalAutoencoder(
-        ...     VectorEncoder(ConvEncoder(1, 4, hidden=8), grid, 2 * dim),
-        ...     VectorDecoder(ConvDecoder(1, 4, hidden=8), grid, dim),
+        ...     VectorEncoder(inner, grid, 2 * dim),
+        ...     VectorDecoder(inner.mirror(signal, 4), grid, dim),
         ...     Gaussian(),
-        ...     Image(channels=1, size=(28, 28)),
+        ...     signal,
         ... ).eval()
         >>> x = torch.zeros(2, 1, 28, 28)
         >>> model.encode(x).shape, model.elbo(x).shape

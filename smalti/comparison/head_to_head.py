@@ -86,7 +86,7 @@ def head_to_head(
     if tokenizer.fine_levels:
         raise InputError(
             f"Quantizers are compared in a tokenizer of one level, got the recipe of one with "
-            f"{len(tokenizer.downsamplings)}: choose e.g. images64."
+            f"{1 + len(tokenizer.fine_levels)}: choose e.g. images64."
         )
     dim = tokenizer.quantizer.dim
     configs = [_config(fields, method(name), b, dim, seed, steps) for b, name, seed in wanted]

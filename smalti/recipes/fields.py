@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from itertools import pairwise
 from typing import Literal
 
 import smalti.synthetic  # noqa: F401 - the sources that a recipe may name
@@ -15,8 +14,10 @@ from smalti.data import Source
 from smalti.errors import InputError
 from smalti.losses import ReconstructionLoss
 from smalti.losses.likelihoods import Likelihood
+from smalti.networks import Decoder, Encoder
 from smalti.priors import Prior
 from smalti.quantizers import Quantizer
+from smalti.signals import Signal
 from smalti.training import Hardware, Training
 
 __all__ = [
@@ -25,7 +26,6 @@ __all__ = [
     "Evaluation",
     "FineLevel",
     "FinePrior",
-    "Network",
     "PriorRecipe",
     "Recipe",
     "TokenizerRecipe",
@@ -35,39 +35,8 @@ __all__ = [
 Amount = float | Literal["auto"]
 """A number, or that it is to be chosen by how much data there is (`smalti.automatic`)."""
 
-
-@dataclass(frozen=True)
-class Network:
-    """The convolutional encoder and its mirror, the decoder.
-
-    Arguments:
-        hidden: Channels inside.
-        residual_blocks: Residual blocks at the coarsest resolution.
-        residual_hidden: Channels inside a residual block.
-        downsampling: Signal positions per token, along each dimension; a power of two.
-    """
-
-    hidden: int = 128
-    residual_blocks: int = 2
-    residual_hidden: int = 32
-    downsampling: int = 4
-
-    def __post_init__(self) -> None:
-        if self.hidden < 2 or self.residual_blocks < 0 or self.residual_hidden < 1:
-            raise InputError(
-                f"A network needs hidden of at least 2, residual_blocks of at least 0 and "
-                f"residual_hidden of at least 1, got {self.hidden}, {self.residual_blocks} and "
-                f"{self.residual_hidden}."
-            )
-
-    @property
-    def inside(self) -> dict[str, int]:
-        """What `ConvEncoder` and `ConvDecoder` have inside, as their arguments."""
-        return {
-            "hidden": self.hidden,
-            "residual_blocks": self.residual_blocks,
-            "residual_hidden": self.residual_hidden,
-        }
+MakeEncoder = Callable[[Signal, int], Encoder]
+MakeDecoder = Callable[[Signal, int], Decoder]
 
 
 @dataclass(frozen=True)
@@ -91,7 +60,8 @@ class TokenizerRecipe:
     Arguments:
         quantizer: Any quantizer; its `dim` is that of the encoder's output.
         training: Steps, batches, optimizer, schedule.
-        network: Size of encoder and decoder.
+        encoder: Any encoder; ConvEncoder if not given. Signal and dim come from data and quantizer.
+        decoder: Any decoder; the encoder's mirror if not given.
         reconstruction: MSE or L1; MSE if not given.
         commitment_weight: beta.
         commitment_warmup: Steps over which beta rises from 0.
@@ -100,14 +70,15 @@ class TokenizerRecipe:
         likelihood: p(x | h) of the decoder's output h, in the place of a reconstruction loss, e.g.
             Categorical.
         fine_levels: Levels below this one, coarse to fine, of a hierarchical tokenizer (VQ-VAE-2):
-            then `quantizer` and the network's downsampling are those of the coarsest.
+            then `quantizer` and the encoder's downsampling are those of the coarsest.
         level_dropout: Probability that an image in training has only its coarser levels, so that
             those decode by themselves.
     """
 
     quantizer: Quantizer
     training: Training
-    network: Network = field(default_factory=Network)
+    encoder: MakeEncoder | None = None
+    decoder: MakeDecoder | None = None
     reconstruction: ReconstructionLoss | None = None
     commitment_weight: float = 0.25
     commitment_warmup: int = 0
@@ -117,22 +88,7 @@ class TokenizerRecipe:
     level_dropout: float = 0.1
 
     def __post_init__(self) -> None:
-        factors = self.downsamplings
-        for coarse, fine in pairwise(factors):
-            if fine < 1 or coarse <= fine or coarse % fine:
-                raise InputError(
-                    f"Each level must be finer than the one before it, got downsamplings of "
-                    f"{', '.join(map(str, factors))}: give e.g. 8 (of the network), then 4."
-                )
         _check_one_loss("A tokenizer", self.likelihood, self.reconstruction)
-
-    @property
-    def downsamplings(self) -> list[int]:
-        """Signal positions per token of each level, coarse to fine."""
-        return [
-            self.network.downsampling,
-            *(level.downsampling for level in self.fine_levels or []),
-        ]
 
 
 @dataclass(frozen=True)
@@ -143,7 +99,8 @@ class AutoencoderRecipe:
         training: Steps, batches, optimizer, schedule.
         model: VariationalAutoencoder, or PlainAutoencoder for a plain one.
         dim: D, latent dimensions.
-        network: Size of encoder and decoder.
+        encoder: Any encoder; ConvEncoder if not given. Its signal comes from the data.
+        decoder: Any decoder; the encoder's mirror if not given.
         likelihood: p(x | z). If not given, a VAE's is Gaussian with a learned scale, and a plain
             autoencoder has none.
         reconstruction: Of a plain autoencoder without a likelihood, MSE or L1; MSE if not given.
@@ -155,7 +112,8 @@ class AutoencoderRecipe:
     training: Training
     model: Literal["VariationalAutoencoder", "PlainAutoencoder"] = "VariationalAutoencoder"
     dim: int = 32
-    network: Network = field(default_factory=Network)
+    encoder: MakeEncoder | None = None
+    decoder: MakeDecoder | None = None
     likelihood: Likelihood | None = None
     reconstruction: ReconstructionLoss | None = None
     beta: float = 1.0
@@ -294,7 +252,7 @@ class Recipe:
     @property
     def levels(self) -> int:
         """Returns how many levels of tokens there are; 0 of a continuous autoencoder."""
-        return 0 if self.tokenizer is None else len(self.tokenizer.downsamplings)
+        return 0 if self.tokenizer is None else 1 + len(self.tokenizer.fine_levels or [])
 
     def __post_init__(self) -> None:
         if (self.tokenizer is None) == (self.autoencoder is None):

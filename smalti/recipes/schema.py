@@ -26,7 +26,6 @@ from smalti.recipes.fields import (
     Evaluation,
     FineLevel,
     FinePrior,
-    Network,
     PriorRecipe,
     Recipe,
     TokenizerRecipe,
@@ -42,7 +41,6 @@ __all__ = [
     "Evaluation",
     "FineLevel",
     "FinePrior",
-    "Network",
     "PriorRecipe",
     "Recipe",
     "TokenizerRecipe",
@@ -100,6 +98,7 @@ def parsed(fields: dict[str, Any]) -> Namespace:
 
 def _parsed(which: str, fields: Any, overrides: Sequence[str]) -> Namespace:
     try:
+        _check_network(fields, overrides)
         words, nulls = without_nulls(overrides)
         with only_allowed():
             config = parser().parse_args(["--config", _as_yaml(fields), *words])
@@ -114,6 +113,24 @@ def _parsed(which: str, fields: Any, overrides: Sequence[str]) -> Namespace:
     except (ArgumentError, YAMLError) as error:
         raise InputError(f"{which} cannot be used: {explain_error(str(error))}") from error
     return config
+
+
+def _check_network(fields: Any, overrides: Sequence[str]) -> None:
+    """Raises `InputError` for the field of networks from before they could be chosen."""
+    for part in ("tokenizer", "autoencoder"):
+        inside = fields.get(part) if isinstance(fields, dict) else None
+        if isinstance(inside, dict) and "network" in inside:
+            sizes = yaml.safe_dump(inside["network"], default_flow_style=True, width=1000).strip()
+            raise InputError(
+                f"{part}.network is now {part}.encoder: write encoder: {{class_path: ConvEncoder, "
+                f"init_args: {sizes}}} in its place."
+            )
+        for word in overrides:
+            if word.startswith(f"--{part}.network"):
+                option = word.partition("=")[0]
+                raise InputError(
+                    f"{option} is now {option.replace('.network', '.encoder', 1)}: give that."
+                )
 
 
 def _as_yaml(fields: Any) -> str:

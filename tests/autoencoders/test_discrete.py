@@ -6,10 +6,11 @@ import pytest
 import torch
 
 from smalti.artifacts import build, describe, load_model, save_model
-from smalti.autoencoders import ConvDecoder, ConvEncoder, DiscreteAutoencoder
+from smalti.autoencoders import DiscreteAutoencoder
 from smalti.errors import InputError
 from smalti.losses.likelihoods import Categorical, Gaussian, LogisticMixture
 from smalti.modalities.image import Image
+from smalti.networks import ConvDecoder, ConvEncoder, Features
 from smalti.quantizers import EMACodebook, GradientCodebook, VectorQuantizer
 from smalti.signals import Signal
 from wave_signal import Wave
@@ -18,12 +19,12 @@ from wave_signal import Wave
 def assemble(
     signal: Signal, downsampling: int = 4, codebook=EMACodebook, likelihood=None
 ) -> DiscreteAutoencoder:
-    sizes = {"hidden": 8, "downsampling": downsampling, "spatial_dims": signal.spatial_dims}
+    sizes = {"hidden": 8, "downsampling": downsampling}
     outputs = likelihood.channels(signal.channels) if likelihood else signal.channels
     return DiscreteAutoencoder(
-        ConvEncoder(signal.channels, 6, **sizes),
+        ConvEncoder(signal, 6, **sizes),
         VectorQuantizer(codebook(codebook_size=16, dim=6)),
-        ConvDecoder(outputs, 6, **sizes),
+        ConvDecoder(Features(outputs, spatial_dims=signal.spatial_dims), 6, **sizes),
         signal,
         likelihood,
     ).eval()

@@ -6,15 +6,11 @@ import pytest
 import torch
 
 from smalti.artifacts import load_model, save_model
-from smalti.autoencoders import (
-    ConvDecoder,
-    ConvEncoder,
-    DiscreteAutoencoder,
-    HierarchicalAutoencoder,
-)
+from smalti.autoencoders import DiscreteAutoencoder, HierarchicalAutoencoder
 from smalti.errors import InputError
 from smalti.losses.likelihoods import Categorical
 from smalti.modalities.image import Image
+from smalti.networks import ConvDecoder, ConvEncoder, Features
 from smalti.quantizers import (
     EMACodebook,
     GradientCodebook,
@@ -30,14 +26,28 @@ def quantizer(codebook=EMACodebook):
 
 def assemble(signal, levels=2, quantizers=None, **options) -> HierarchicalAutoencoder:
     quantizers = quantizers or [quantizer() for _ in range(levels)]
-    sizes = {"hidden": 8, "residual_hidden": 4, "spatial_dims": signal.spatial_dims}
+    sizes = {"hidden": 8, "residual_hidden": 4}
     encoders, decoders = [], []
     for level in range(levels):
         coarsest, finest = level == 0, level == levels - 1
         channels = signal.channels if finest else 8
         ratio = 4 if finest else 2
-        encoders.append(ConvEncoder(channels, 6 if coarsest else 8, downsampling=ratio, **sizes))
-        decoders.append(ConvDecoder(channels, 6 if coarsest else 14, downsampling=ratio, **sizes))
+        encoders.append(
+            ConvEncoder(
+                Features(channels, spatial_dims=signal.spatial_dims),
+                6 if coarsest else 8,
+                downsampling=ratio,
+                **sizes,
+            )
+        )
+        decoders.append(
+            ConvDecoder(
+                Features(channels, spatial_dims=signal.spatial_dims),
+                6 if coarsest else 14,
+                downsampling=ratio,
+                **sizes,
+            )
+        )
     return HierarchicalAutoencoder(encoders, quantizers, decoders, signal, **options).eval()
 
 
@@ -197,11 +207,14 @@ def test_with_a_likelihood_the_reconstruction_costs_nats():
     sizes = {"hidden": 8, "residual_hidden": 4}
     likelihood = Categorical(num_values=8)
     model = HierarchicalAutoencoder(
-        [ConvEncoder(8, 6, downsampling=2, **sizes), ConvEncoder(1, 8, **sizes)],
+        [
+            ConvEncoder(Features(8), 6, downsampling=2, **sizes),
+            ConvEncoder(Features(1), 8, **sizes),
+        ],
         [quantizer(), quantizer()],
         [
-            ConvDecoder(8, 6, downsampling=2, **sizes),
-            ConvDecoder(likelihood.channels(1), 14, **sizes),
+            ConvDecoder(Features(8), 6, downsampling=2, **sizes),
+            ConvDecoder(Features(likelihood.channels(1)), 14, **sizes),
         ],
         signal,
         likelihood=likelihood,

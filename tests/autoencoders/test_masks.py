@@ -6,15 +6,11 @@ import pytest
 import torch
 
 from small_autoencoders import assemble
-from smalti.autoencoders import (
-    ConvDecoder,
-    ConvEncoder,
-    DiscreteAutoencoder,
-    HierarchicalAutoencoder,
-)
+from smalti.autoencoders import DiscreteAutoencoder, HierarchicalAutoencoder
 from smalti.errors import InputError
 from smalti.losses.likelihoods import Gaussian
 from smalti.modalities.image import Image
+from smalti.networks import ConvDecoder, ConvEncoder, Features
 from smalti.quantizers import EMACodebook, VectorQuantizer
 
 SIGNAL = Image(1, (14, 20))
@@ -26,15 +22,21 @@ def quantizer() -> VectorQuantizer:
 
 
 def flat(likelihood=None) -> DiscreteAutoencoder:
-    encoder, decoder = ConvEncoder(1, 4, **SIZES), ConvDecoder(1, 4, **SIZES)
+    encoder, decoder = ConvEncoder(Features(1), 4, **SIZES), ConvDecoder(Features(1), 4, **SIZES)
     return DiscreteAutoencoder(encoder, quantizer(), decoder, SIGNAL, likelihood)
 
 
 def levels(likelihood=None) -> HierarchicalAutoencoder:
     return HierarchicalAutoencoder(
-        [ConvEncoder(8, 4, downsampling=2, **SIZES), ConvEncoder(1, 8, **SIZES)],
+        [
+            ConvEncoder(Features(8), 4, downsampling=2, **SIZES),
+            ConvEncoder(Features(1), 8, **SIZES),
+        ],
         [quantizer(), quantizer()],
-        [ConvDecoder(8, 4, downsampling=2, **SIZES), ConvDecoder(1, 12, **SIZES)],
+        [
+            ConvDecoder(Features(8), 4, downsampling=2, **SIZES),
+            ConvDecoder(Features(1), 12, **SIZES),
+        ],
         SIGNAL,
         level_dropout=0.0,
         likelihood=likelihood,

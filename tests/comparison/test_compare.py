@@ -177,13 +177,13 @@ def test_the_command_writes_the_comparison(tmp_path, capsys):
     recipe = write_recipe(tmp_path / "small.yaml", clocks_recipe())
     words = ["compare", "--recipe", str(recipe), "--quantizers", "ema,lfq", "--seeds", "1"]
     words += ["--budget", str(STEPS), "--bits", "3", "--out", str(tmp_path / "out")]
-    words += ["--tokenizer.network.hidden", "6"]
+    words += ["--tokenizer.encoder.hidden", "6"]
     assert main(words) == 0
     assert "| ema | 3 |" in capsys.readouterr().out
     for name in ("comparison.md", "comparison.json", "time.png", "bits.png"):
         assert (tmp_path / "out" / name).is_file()
     config = (tmp_path / "out" / "ema-3-bits-seed-0" / "config.yaml").read_text()
-    assert yaml.safe_load(config)["tokenizer"]["network"]["hidden"] == 6
+    assert yaml.safe_load(config)["tokenizer"]["encoder"]["init_args"]["hidden"] == 6
     assert "another" in mistake(capsys, *words, "--budget", str(STEPS + 2))
 
 

@@ -12,13 +12,14 @@ from test_report import Page
 from tiny_models import LABELS, Stripes, tiny_histogram, tiny_model, tiny_splits
 
 from small_autoencoders import assemble
-from smalti.autoencoders import ConvDecoder, ConvEncoder, DiscreteAutoencoder
+from smalti.autoencoders import DiscreteAutoencoder
 from smalti.conditions import Label, TimeOfDay
 from smalti.data import Batch
 from smalti.errors import InputError
 from smalti.evaluation import Limits, Report, evaluate
 from smalti.evaluation.measurements import codebook_usage
 from smalti.modalities.image import Image
+from smalti.networks import ConvDecoder, ConvEncoder, Features
 from smalti.priors import GaussianPrior, Histogram, PixelCNN
 from smalti.quantizers import EMACodebook, LookupFreeQuantizer, VectorQuantizer
 from smalti.reporting.figures import is_figure
@@ -186,8 +187,8 @@ def test_one_label_is_no_task_for_a_classifier():
 
 def small(quantizer):
     signal = Image(1, (16, 16))
-    encoder = ConvEncoder(1, quantizer.dim, hidden=8, residual_hidden=4)
-    decoder = ConvDecoder(1, quantizer.dim, hidden=8, residual_hidden=4)
+    encoder = ConvEncoder(Features(1), quantizer.dim, hidden=8, residual_hidden=4)
+    decoder = ConvDecoder(Features(1), quantizer.dim, hidden=8, residual_hidden=4)
     return DiscreteAutoencoder(encoder, quantizer, decoder, signal).eval()
 
 

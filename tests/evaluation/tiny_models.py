@@ -8,11 +8,12 @@ from types import SimpleNamespace
 import torch
 from torch import Tensor
 
-from smalti.autoencoders import ConvDecoder, ConvEncoder, DiscreteAutoencoder
+from smalti.autoencoders import DiscreteAutoencoder
 from smalti.conditions import Condition, Label, TimeOfDay
 from smalti.data import Batch, Examples, Splits
 from smalti.losses.likelihoods import Likelihood
 from smalti.modalities.image import Image
+from smalti.networks import ConvDecoder, ConvEncoder, Features
 from smalti.priors import Histogram, PixelCNN
 from smalti.quantizers import EMACodebook, VectorQuantizer
 
@@ -62,9 +63,11 @@ def tiny_model(
     torch.manual_seed(0)
     codebook = EMACodebook(codebook_size=K, dim=4)
     tokenizer = DiscreteAutoencoder(
-        ConvEncoder(1, 4, hidden=8, residual_hidden=4),
+        ConvEncoder(Features(1), 4, hidden=8, residual_hidden=4),
         VectorQuantizer(codebook),
-        ConvDecoder(likelihood.channels(1) if likelihood else 1, 4, hidden=8, residual_hidden=4),
+        ConvDecoder(
+            Features(likelihood.channels(1) if likelihood else 1), 4, hidden=8, residual_hidden=4
+        ),
         Image(1, (side, side)),
         likelihood,
     )

@@ -13,16 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from small_autoencoders import assemble
-from smalti.autoencoders import (
-    ConvDecoder,
-    ConvEncoder,
-    DiscreteAutoencoder,
-    HierarchicalAutoencoder,
-)
+from smalti.autoencoders import DiscreteAutoencoder, HierarchicalAutoencoder
 from smalti.conditions import CoarseTokens, Label
 from smalti.errors import InputError
 from smalti.generation import ContinuousModel, Model
 from smalti.modalities.image import Image
+from smalti.networks import ConvDecoder, ConvEncoder, Features
 from smalti.priors import Cascade, Histogram, PixelCNN, PixelSNAIL
 from smalti.quantizers import (
     EMACodebook,
@@ -43,7 +39,7 @@ def coded(size=K):
 
 def network(signal=SIGNAL):
     sizes = {"hidden": 8, "residual_hidden": 4}
-    return ConvEncoder(signal.channels, 4, **sizes), ConvDecoder(signal.channels, 4, **sizes)
+    return ConvEncoder(signal, 4, **sizes), ConvDecoder(signal, 4, **sizes)
 
 
 def flat(quantizer=None, signal=SIGNAL):
@@ -65,9 +61,15 @@ def levels():
     """Two grids, and a prior for each."""
     torch.manual_seed(0)
     tokenizer = HierarchicalAutoencoder(
-        [ConvEncoder(8, 4, hidden=8, downsampling=2), ConvEncoder(1, 8, hidden=8)],
+        [
+            ConvEncoder(Features(8), 4, hidden=8, downsampling=2),
+            ConvEncoder(Features(1), 8, hidden=8),
+        ],
         [coded(), coded(16)],
-        [ConvDecoder(8, 4, hidden=8, downsampling=2), ConvDecoder(1, 12, hidden=8)],
+        [
+            ConvDecoder(Features(8), 4, hidden=8, downsampling=2),
+            ConvDecoder(Features(1), 12, hidden=8),
+        ],
         SIGNAL,
     ).eval()
     above = CoarseTokens([K], [(2, 2)])
@@ -506,8 +508,8 @@ def test_a_histogram_of_a_huge_codebook_tells_its_grids_apart():
 )
 def test_tokenizers_of_other_quantizers_go_there_and_back(quantizer):
     made = quantizer()
-    encoder = ConvEncoder(1, made.dim, hidden=8, residual_hidden=4)
-    decoder = ConvDecoder(1, made.dim, hidden=8, residual_hidden=4)
+    encoder = ConvEncoder(Features(1), made.dim, hidden=8, residual_hidden=4)
+    decoder = ConvDecoder(Features(1), made.dim, hidden=8, residual_hidden=4)
     model = Model(DiscreteAutoencoder(encoder, made, decoder, SIGNAL).eval())
     indices = model.encode(X)
     assert tuple(indices.shape[1:]) == model.layout.shape
@@ -583,9 +585,15 @@ def _models(name):
         _kept["vae"] = ContinuousModel(assemble(SIGNAL))
         _kept["levels"] = Model(
             HierarchicalAutoencoder(
-                [ConvEncoder(8, 4, hidden=8, downsampling=2), ConvEncoder(1, 8, hidden=8)],
+                [
+                    ConvEncoder(Features(8), 4, hidden=8, downsampling=2),
+                    ConvEncoder(Features(1), 8, hidden=8),
+                ],
                 [coded(), coded()],
-                [ConvDecoder(8, 4, hidden=8, downsampling=2), ConvDecoder(1, 12, hidden=8)],
+                [
+                    ConvDecoder(Features(8), 4, hidden=8, downsampling=2),
+                    ConvDecoder(Features(1), 12, hidden=8),
+                ],
                 SIGNAL,
             ).eval()
         )

@@ -19,7 +19,7 @@ LIKELIHOOD = "tokenizer.likelihood has fields but no class: give --tokenizer.lik
         ("--data.frob 3", "there is no field data.frob: smalti fit --help"),
         ("--data.length x", "data.length takes a value of the type int or null, got x:"),
         ("--data.path photos", "makes its own data"),
-        ("--tokenizer.network.frob 3", "no field tokenizer.network.frob: smalti fit RECIPE --tok"),
+        ("--tokenizer.encoder.frob 3", "no field tokenizer.encoder.frob: smalti fit RECIPE --tok"),
         ("--tokenizer.likelihood.components 0", LIKELIHOOD),
         ("--prior.training.schedule.warmup 3", "prior.training.schedule has fields but no class"),
         ("--tokenizer.likelihood Mixture", "no class Mixture for tokenizer.likelihood:"),
@@ -54,7 +54,10 @@ def test_of_an_option(tmp_path, options, said):
     [
         (lambda r: r.pop("data"), "it needs data: give --data"),
         (lambda r: r["tokenizer"].pop("training"), "it needs tokenizer.training.steps:"),
-        (lambda r: r["tokenizer"]["network"].update(frob=3), "no field tokenizer.network.frob:"),
+        (
+            lambda r: r["tokenizer"]["encoder"]["init_args"].update(frob=3),
+            "no field tokenizer.encoder.frob:",
+        ),
         (lambda r: r["tokenizer"].update(likelihood={"components": 0}), LIKELIHOOD),
         (
             lambda r: r["tokenizer"].update(fine_levels=[{"downsampling": 2}]),

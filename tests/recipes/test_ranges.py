@@ -42,8 +42,8 @@ NONSENSE = """
 --tokenizer.quantizer.codebook.decay .nan
 --tokenizer.quantizer.codebook.eps .inf
 --tokenizer.quantizer.kmeans_iterations -1
---tokenizer.network.hidden 0
---tokenizer.network.residual_blocks 1000000
+--tokenizer.encoder.hidden 0
+--tokenizer.encoder.residual_blocks 1000000
 --prior.model.layers 1000000
 --prior.model.dropout 1
 --prior.model.dropout -0.1
@@ -93,7 +93,7 @@ def test_what_makes_sense_is_taken(tmp_path):
         "--hardware.precision=32",
         "--hardware.strategy=ddp",
         "--evaluation.classifier_steps=0",
-        "--tokenizer.network.residual_blocks=0",
+        "--tokenizer.encoder.residual_blocks=0",
     ):
         schema.read(recipe, [option])
 

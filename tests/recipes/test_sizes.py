@@ -20,8 +20,8 @@ ENDLESS = [
     ("tokenizer.training.batch_size", 10**9, "set tokenizer.training.batch_size to less"),
     ("prior.training.batch_size", 10**9, "set prior.training.batch_size to less"),
     ("tokenizer.quantizer.init_args.codebook.init_args.codebook_size", 10**12, "A VectorQuantizer"),
-    ("tokenizer.network.hidden", 10**6, "DiscreteAutoencoder"),
-    ("tokenizer.network.residual_blocks", 10**6, "1000, got 1000000"),
+    ("tokenizer.encoder.init_args.hidden", 10**6, "DiscreteAutoencoder"),
+    ("tokenizer.encoder.init_args.residual_blocks", 10**6, "1000, got 1000000"),
     ("prior.model.init_args.layers", 10**6, "1000, got 1000000"),
     ("prior.model.init_args.hidden", 10**6, "PixelCNN"),
     ("prior.views", 10**6, "10000, got 1000000"),
@@ -59,7 +59,7 @@ def test_of_endless_data(tmp_path):
 
 
 def test_of_a_continuous_model(tmp_path):
-    for place in ("autoencoder.training.batch_size", "autoencoder.network.hidden"):
+    for place in ("autoencoder.training.batch_size", "autoencoder.encoder.init_args.hidden"):
         with pytest.raises(InputError, match="memory"):
             runs.fit(
                 schema.parsed(_set(vae_recipe(), place, 10**6 * 1000 ** ("b" in place))),

@@ -9,9 +9,10 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from smalti.autoencoders import ConvDecoder, ConvEncoder, DiscreteAutoencoder
+from smalti.autoencoders import DiscreteAutoencoder
 from smalti.data import Batch
 from smalti.modalities.image import Image
+from smalti.networks import ConvDecoder, ConvEncoder, Features
 from smalti.quantizers import EMACodebook, VectorQuantizer
 from smalti.training import AutoencoderStage, Cosine, Hardware, Objective, Training, train
 from smalti.training.callbacks import Progress
@@ -71,7 +72,7 @@ class Adversarial(Objective):
 def trained(folder: Path, objective: Objective, **options) -> AutoencoderStage:
     torch.manual_seed(0)
     sizes = {"hidden": 8, "residual_hidden": 4}
-    encoder, decoder = ConvEncoder(1, 4, **sizes), ConvDecoder(1, 4, **sizes)
+    encoder, decoder = ConvEncoder(Features(1), 4, **sizes), ConvDecoder(Features(1), 4, **sizes)
     quantizer = VectorQuantizer(EMACodebook(codebook_size=8, dim=4))
     given = {"validate_every": 6, "save_every": 4, "weight_ema": 0.9, "schedule": Cosine(3)}
     stage = AutoencoderStage(

@@ -1,4 +1,4 @@
-"""The convolutional encoder and decoder of the VQ-VAE paper, for images and sound alike.
+"""The convolutional encoder and decoder of the VQ-VAE paper, for grids of one or two dimensions.
 
 Each halving of the resolution is a strided convolution with a kernel of 4; a stack of residual
 blocks follows at the coarsest resolution, and the decoder mirrors it with transposed convolutions:
@@ -19,43 +19,45 @@ from torch import Tensor, nn
 
 from smalti.artifacts import registered
 from smalti.errors import InputError
+from smalti.networks.network import Decoder, Encoder
 from smalti.nn import ResidualStack, layers
+from smalti.signals import Signal
 
 __all__ = ["ConvDecoder", "ConvEncoder"]
 
 
 @registered
-class ConvEncoder(nn.Module):
+class ConvEncoder(Encoder):
     """Strided convolutions, then residual blocks: x (B, C, *size) → z_e (B, D, *grid).
 
     Arguments:
-        channels: C, channels of the signal, e.g. 3 for colour images.
+        signal: What it takes; any size goes.
         dim: D, dimension of the vectors z_e.
         hidden: Channels inside.
         residual_blocks: Residual blocks at the coarsest resolution.
         residual_hidden: Channels inside a residual block.
         downsampling: Signal positions per grid position, along each dimension; a power of two.
-        spatial_dims: 2 for images, 1 for sound.
 
     Raises:
-        InputError: If `downsampling` is not a power of two, or `spatial_dims` neither 1 nor 2.
+        InputError: If `downsampling` is not a power of two, `hidden` is below 2, or signals have no
+            grid of one or two dimensions.
     """
 
     def __init__(
         self,
-        channels: int,
+        signal: Signal,
         dim: int,
         *,
         hidden: int = 128,
         residual_blocks: int = 2,
         residual_hidden: int = 32,
         downsampling: int = 4,
-        spatial_dims: int = 2,
     ) -> None:
         super().__init__()
-        convolution = layers(spatial_dims).convolution
-        widths = [channels, *_widths(hidden, downsampling)]
+        convolution = layers(signal.spatial_dims).convolution
+        widths = [signal.channels, *_widths(hidden, downsampling)]
         self.downsampling, self.dim = downsampling, dim
+        self.width, self.narrow, self.residual_blocks = hidden, residual_hidden, residual_blocks
         self.down = nn.Sequential()
         for wide, narrow in zip(widths[:-1], widths[1:], strict=True):
             self.down.extend(
@@ -63,7 +65,7 @@ class ConvEncoder(nn.Module):
             )
         self.inner = nn.Sequential(
             convolution(widths[-1], hidden, 3, padding=1),
-            ResidualStack(hidden, residual_hidden, residual_blocks, spatial_dims),
+            ResidualStack(hidden, residual_hidden, residual_blocks, signal.spatial_dims),
             convolution(hidden, dim, 1),
         )
 
@@ -71,9 +73,24 @@ class ConvEncoder(nn.Module):
         """Maps x (B, C, *size) to z_e (B, D, *grid); `downsampling` must divide `size`."""
         return self.inner(self.down(x))
 
+    def grid(self, size: tuple[int, ...]) -> tuple[int, ...]:
+        """See `Encoder.grid`."""
+        return tuple(-(-length // self.downsampling) for length in size)
+
+    def mirror(self, signal: Signal, dim: int) -> ConvDecoder:
+        """See `Encoder.mirror`."""
+        return ConvDecoder(
+            signal,
+            dim,
+            hidden=self.width,
+            residual_blocks=self.residual_blocks,
+            residual_hidden=self.narrow,
+            downsampling=self.downsampling,
+        )
+
 
 @registered
-class ConvDecoder(nn.Module):
+class ConvDecoder(Decoder):
     """The mirror of `ConvEncoder`: z_q (B, D, *grid) → x_hat (B, C, *size).
 
     Arguments: as of `ConvEncoder`.
@@ -81,22 +98,21 @@ class ConvDecoder(nn.Module):
 
     def __init__(
         self,
-        channels: int,
+        signal: Signal,
         dim: int,
         *,
         hidden: int = 128,
         residual_blocks: int = 2,
         residual_hidden: int = 32,
         downsampling: int = 4,
-        spatial_dims: int = 2,
     ) -> None:
         super().__init__()
-        convolution, transposed = layers(spatial_dims)
-        widths = [*reversed(_widths(hidden, downsampling)), channels]
-        self.downsampling, self.dim, self.channels = downsampling, dim, channels
+        convolution, transposed = layers(signal.spatial_dims)
+        widths = [*reversed(_widths(hidden, downsampling)), signal.channels]
+        self.downsampling, self.dim, self.channels = downsampling, dim, signal.channels
         self.inner = nn.Sequential(
             convolution(dim, hidden, 3, padding=1),
-            ResidualStack(hidden, residual_hidden, residual_blocks, spatial_dims),
+            ResidualStack(hidden, residual_hidden, residual_blocks, signal.spatial_dims),
         )
         self.up = nn.Sequential()
         for narrow, wide in zip(widths[:-1], widths[1:], strict=True):
@@ -105,13 +121,15 @@ class ConvDecoder(nn.Module):
             )
         del self.up[-1]  # the signal itself is not rectified
 
-    def forward(self, z_q: Tensor) -> Tensor:
+    def forward(self, z: Tensor) -> Tensor:
         """Maps z_q (B, D, *grid) to x_hat (B, C, *size)."""
-        return self.up(self.inner(z_q))
+        return self.up(self.inner(z))
 
 
 def _widths(hidden: int, downsampling: int) -> list[int]:
     """Returns the channels after each halving: half of `hidden` at first, then `hidden`."""
+    if hidden < 2:
+        raise InputError(f"A convolutional network has a hidden of at least 2, got {hidden}.")
     halvings = downsampling.bit_length() - 1
     if downsampling < 2 or downsampling != 1 << halvings:
         raise InputError(

@@ -1,0 +1,20 @@
+"""Encoders and decoders, which recipes choose by their class."""
+
+from smalti.networks.convolutional import ConvDecoder, ConvEncoder
+from smalti.networks.features import Features
+from smalti.networks.fully_connected import MLPDecoder, MLPEncoder
+from smalti.networks.network import Decoder, Encoder, grid_of
+from smalti.networks.vectors import VectorDecoder, VectorEncoder
+
+__all__ = [
+    "ConvDecoder",
+    "ConvEncoder",
+    "Decoder",
+    "Encoder",
+    "Features",
+    "MLPDecoder",
+    "MLPEncoder",
+    "VectorDecoder",
+    "VectorEncoder",
+    "grid_of",
+]

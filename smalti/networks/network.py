@@ -1,0 +1,83 @@
+"""What an encoder and a decoder are.
+
+    encoder   x (B, C, *size) → z (B, dim, *grid)
+    decoder   z (B, dim, *grid) → x̂ (B, C, *size)
+
+Both are made of a signal and a dim, `Callable[[Signal, int], Encoder]`; all else are arguments that
+a recipe gives. One that is only ever used from Python may be any module with the attributes that
+`smalti.autoencoders` names; what a recipe chooses is an `Encoder` and a `Decoder`.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+from torch import Tensor, nn
+
+from smalti.signals import Signal
+
+__all__ = ["Decoder", "Encoder", "grid_of"]
+
+
+class Decoder(nn.Module, ABC):
+    """Abstract decoder.
+
+    Attributes:
+        dim: Channels of its input.
+        channels: Channels of its output.
+    """
+
+    dim: int
+    channels: int
+
+    @abstractmethod
+    def forward(self, z: Tensor) -> Tensor:
+        """Maps z (B, dim, *grid) to (B, channels, *size)."""
+
+
+class Encoder(nn.Module, ABC):
+    """Abstract encoder.
+
+    Attributes:
+        dim: Channels of its output.
+        downsampling: Signal positions per position of the grid, along each dimension. It must
+            divide the size of what is given, so smaller or odd signals are padded first.
+        width: Channels inside, which are what a finer level of a hierarchy hands to a coarser one.
+        narrow: Channels of the grid from which a single vector per signal is made.
+    """
+
+    dim: int
+    downsampling: int
+    width: int
+    narrow: int
+
+    @abstractmethod
+    def forward(self, x: Tensor) -> Tensor:
+        """Maps x (B, C, *size) to (B, dim, *grid)."""
+
+    @abstractmethod
+    def grid(self, size: tuple[int, ...]) -> tuple[int, ...]:
+        """Returns the grid of signals of a size."""
+
+    @abstractmethod
+    def mirror(self, signal: Signal, dim: int) -> Decoder:
+        """Makes the decoder that goes the other way, of the same sizes.
+
+        Arguments:
+            signal: What it gives.
+            dim: Channels of its input.
+        """
+
+
+def grid_of(encoder: nn.Module, size: tuple[int, ...]) -> tuple[int, ...]:
+    """Returns the grid that an encoder, of whatever class, has for signals of a size.
+
+    Example:
+        >>> from smalti.networks import ConvEncoder, Features
+        >>> grid_of(ConvEncoder(Features(3), 8, hidden=4), (30, 20))
+        (8, 5)
+    """
+    if isinstance(encoder, Encoder):
+        return encoder.grid(size)
+    factor: int = encoder.downsampling  # type: ignore[assignment]
+    return tuple(-(-length // factor) for length in size)

@@ -1,0 +1,57 @@
+"""One vector per signal, by way of an encoder and a decoder of grids.
+
+A `VectorEncoder` flattens the grid of vectors that an encoder gives and maps it linearly to z; a
+`VectorDecoder` goes the other way.
+"""
+
+from __future__ import annotations
+
+import math
+
+from einops import rearrange
+from torch import Tensor, nn
+
+from smalti.artifacts import registered
+
+__all__ = ["VectorDecoder", "VectorEncoder"]
+
+
+@registered
+class VectorEncoder(nn.Module):
+    """Encodes signals with an encoder of grids and a linear map: x (B, C, *size) to (B, dim).
+
+    Arguments:
+        inner: (B, C, *size) → (B, E, *grid), with the attributes `dim` (E) and `downsampling`.
+        grid: Its grid for the signals at hand.
+        dim: Numbers per signal: D, or 2 D for a mean and a log-variance each.
+    """
+
+    def __init__(self, inner: nn.Module, grid: tuple[int, ...], dim: int) -> None:
+        super().__init__()
+        self.inner, self.grid, self.dim = inner, tuple(grid), dim
+        self.downsampling: int = inner.downsampling  # type: ignore[assignment]
+        self.linear = nn.Linear(inner.dim * math.prod(grid), dim)  # type: ignore[arg-type, operator]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Maps x (B, C, *size) to (B, dim)."""
+        return self.linear(rearrange(self.inner(x), "b e ... -> b (e ...)"))
+
+
+@registered
+class VectorDecoder(nn.Module):
+    """The mirror of `VectorEncoder`: z (B, D) → (B, C, *size).
+
+    Arguments:
+        inner: (B, E, *grid) → (B, C, *size), with the attribute `dim` (E).
+        grid: The grid that it starts from.
+        dim: D.
+    """
+
+    def __init__(self, inner: nn.Module, grid: tuple[int, ...], dim: int) -> None:
+        super().__init__()
+        self.inner, self.grid, self.dim = inner, tuple(grid), dim
+        self.linear = nn.Linear(dim, inner.dim * math.prod(grid))  # type: ignore[arg-type, operator]
+
+    def forward(self, z: Tensor) -> Tensor:
+        """Maps z (B, D) to (B, C, *size)."""
+        return self.inner(self.linear(z).unflatten(1, (-1, *self.grid)))
