@@ -14,13 +14,14 @@ from tiny_models import LABELS, tiny_histogram, tiny_model, tiny_splits
 
 from small_autoencoders import assemble
 from smalti import synthetic
-from smalti.autoencoders import ConvDecoder, ConvEncoder, HierarchicalAutoencoder
+from smalti.autoencoders import HierarchicalAutoencoder
 from smalti.conditions import CoarseTokens, TimeOfDay
 from smalti.evaluation import EvaluationContext, Limits, Report, evaluate
 from smalti.evaluation.evaluation_context import measuring
 from smalti.evaluation.measurements import MEASUREMENTS, TrainingCurves
 from smalti.losses.likelihoods import Categorical
 from smalti.modalities.base import import_modalities
+from smalti.networks import ConvDecoder, ConvEncoder, Features
 from smalti.priors import Cascade, PixelCNN
 from smalti.quantizers import EMACodebook, VectorQuantizer
 from smalti.reporting import Comparison, Section
@@ -52,8 +53,14 @@ def vectors(variational):
 
 def hierarchy():
     splits, sizes = tiny_splits(LABELS), {"hidden": 8, "residual_hidden": 4}
-    encoders = [ConvEncoder(8, 6, downsampling=2, **sizes), ConvEncoder(1, 8, **sizes)]
-    decoders = [ConvDecoder(8, 6, downsampling=2, **sizes), ConvDecoder(1, 14, **sizes)]
+    encoders = [
+        ConvEncoder(Features(8), 6, downsampling=2, **sizes),
+        ConvEncoder(Features(1), 8, **sizes),
+    ]
+    decoders = [
+        ConvDecoder(Features(8), 6, downsampling=2, **sizes),
+        ConvDecoder(Features(1), 14, **sizes),
+    ]
     quantizers = [VectorQuantizer(EMACodebook(codebook_size=16, dim=6)) for _ in range(2)]
     tokenizer = HierarchicalAutoencoder(encoders, quantizers, decoders, splits.signal).eval()
     top, bottom = tokenizer.layout.shapes

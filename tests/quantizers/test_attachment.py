@@ -9,8 +9,9 @@ import pytest
 import torch
 from torch import nn
 
-from smalti.autoencoders import ConvDecoder, ConvEncoder, DiscreteAutoencoder
+from smalti.autoencoders import DiscreteAutoencoder
 from smalti.modalities.image import Image
+from smalti.networks import ConvDecoder, ConvEncoder, Features
 from smalti.quantizers import (
     Annealing,
     BinarySphericalQuantizer,
@@ -159,7 +160,7 @@ def test_a_copy_is_not_attached_and_nothing_is_kept_alive():
 
 
 def test_an_autoencoder_attaches_its_quantizers():
-    networks = [net(1, DIM, hidden=8) for net in (ConvEncoder, ConvDecoder)]
+    networks = [net(Features(1), DIM, hidden=8) for net in (ConvEncoder, ConvDecoder)]
     model = DiscreteAutoencoder(networks[0], ema(), networks[1], Image(1, (8, 8)))
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     model.attach(optimizer)

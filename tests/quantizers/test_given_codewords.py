@@ -6,9 +6,10 @@ import pytest
 import torch
 from torch import nn
 
-from smalti.autoencoders import ConvDecoder, ConvEncoder, DiscreteAutoencoder
+from smalti.autoencoders import DiscreteAutoencoder
 from smalti.errors import InputError
 from smalti.modalities.image import Image
+from smalti.networks import ConvDecoder, ConvEncoder, Features
 from smalti.quantizers import (
     DeadCodeReset,
     EMACodebook,
@@ -181,7 +182,7 @@ def test_the_schedule_of_the_start_is_a_parameter(build, monkeypatch):
 
 
 def autoencoder(quantizer):
-    networks = [net(1, quantizer.dim, hidden=8) for net in (ConvEncoder, ConvDecoder)]
+    networks = [net(Features(1), quantizer.dim, hidden=8) for net in (ConvEncoder, ConvDecoder)]
     return DiscreteAutoencoder(networks[0], quantizer, networks[1], Image(1, (8, 8)))
 
 
