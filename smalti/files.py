@@ -38,6 +38,7 @@ __all__ = [
     "is_abandoned",
     "read_bytes",
     "regular",
+    "remove",
     "sha256",
     "tidy",
     "write_text",
@@ -138,6 +139,15 @@ def atomic_files(folder: str | Path, *names: str) -> Iterator[Path]:
                 (temporary / name).chmod(stat.S_IMODE(target.stat().st_mode))
             _move(temporary / name, target)
             _flush(target.parent)
+
+
+def remove(path: str | Path) -> None:
+    """Removes a file or folder at once; one that a killed process leaves is cleared by `tidy`."""
+    path = Path(path)
+    if path.exists():
+        gone = _beside(path.parent, path.name)
+        path.rename(gone)
+        _remove(gone)
 
 
 def write_text(path: str | Path, text: str) -> None:

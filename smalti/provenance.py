@@ -79,7 +79,7 @@ class MadeFrom:
 
     def model(self, name: str) -> Wanted:
         """Of the tokenizer or the autoencoder."""
-        return {"data": self.data, "recipe": (self.manifest.recipe.get(name, ""),)}
+        return {"data": self.data, "recipe": self._recipe(name)}
 
     def tokens(self) -> dict[str, str]:
         """Of the tokens, beside the tokenizer."""
@@ -90,8 +90,12 @@ class MadeFrom:
         return {
             "tokenizer": (tokenizer,),
             "tokens": (identity([tokenizer, self.tokens()]),),
-            "recipe": (self.manifest.recipe.get("prior", ""),),
+            "recipe": self._recipe("prior"),
         }
+
+    def _recipe(self, name: str) -> tuple[str, ...]:
+        """The part of the recipe, and what it was when fewer steps were asked for."""
+        return (self.manifest.recipe.get(name, ""), *self.manifest.recipe_before.get(name, ()))
 
 
 def check_model(folder: Path, wanted: Wanted, after: str = "") -> None:

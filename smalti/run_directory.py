@@ -14,6 +14,7 @@ from jsonargparse import Namespace
 
 from smalti.automatic import AUTO
 from smalti.errors import InputError
+from smalti.extension import Place, at, longer, with_old_steps
 from smalti.files import tidy
 from smalti.recipes import safe_yaml, schema
 from smalti.recipes.schema import Recipe
@@ -70,8 +71,15 @@ class Run:
         for folder in (self.folder, self.folder / "state", self.prior, self.samples):
             tidy(folder)
 
-    def check(self, config: Namespace) -> None:
+    def check(self, config: Namespace, extend: bool = False) -> dict[Place, int]:
         """Checks that the folder is free, or holds a run of this very configuration.
+
+        Arguments:
+            config: The resolved configuration of a recipe.
+            extend: Whether it may take more steps than the run took.
+
+        Returns:
+            The steps that the run took, by the path of each training that is to take more.
 
         Raises:
             InputError: If the folder holds a run of another recipe.
@@ -84,20 +92,32 @@ class Run:
                 raise InputError(
                     f"{self.folder} is not empty and no run directory: choose another --out."
                 )
-            return
+            return {}
         wanted = yaml.safe_load(schema.dump(config))
         # Where data lie is no part of a recipe where a manifest says what they are.
         known = (PLACE,) if self.data.exists() else ()
-        difference = _difference(self.read_config(), wanted, unimportant=known)
+        there = self.read_config()
+        more = longer(there, wanted)
+        same = with_old_steps(wanted, more)
+        difference = _difference(there, same, unimportant=known)
         if difference:  # of fields that came after the run was made, it has the defaults
             with suppress(InputError):
                 there = yaml.safe_load(schema.dump(schema.read(str(self.config))))
-                difference = _difference(there, wanted, unimportant=known)
+                difference = _difference(there, same, unimportant=known)
+        if not difference and more and not extend:
+            first = next(iter(more))
+            name, steps = ".".join(map(str, first)), at(wanted, first)
+            raise InputError(
+                f"{self.folder} holds a run of another recipe ({name} is {more[first]} there and "
+                f"{steps} here): give --extend to go on with more steps, choose another --out, or "
+                f"run it with the same options."
+            )
         if difference:
             raise InputError(
                 f"{self.folder} holds a run of another recipe ({difference}): "
                 f"choose another --out, or run it with the same options."
             )
+        return more
 
     def read_config(self) -> dict[str, Any]:
         """Reads the resolved configuration."""

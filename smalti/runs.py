@@ -24,7 +24,7 @@ import yaml
 from jsonargparse import Namespace
 from torch import Tensor, nn
 
-from smalti import automatic, estimates
+from smalti import automatic, estimates, extension
 from smalti.artifacts import checksum, load_model, save_model
 from smalti.autoencoders import ContinuousAutoencoder, Tokenizer
 from smalti.building import build_autoencoder, build_objective, build_prior, level_config
@@ -80,6 +80,7 @@ def fit(
     folder: str | Path,
     splits: Splits | None = None,
     changed_data: str = "refuse",
+    extend: bool = False,
 ) -> tuple[Run, Splits]:
     """Learns the tokenizer, caches the tokens and learns the prior, or learns the autoencoder.
 
@@ -91,6 +92,8 @@ def fit(
         splits: The recipe's data, where they are loaded already.
         changed_data: How to go on where the data are not those that the run was made from, see
             `smalti.provenance`.
+        extend: Whether a run that took fewer steps goes on with those of the recipe, see
+            `smalti.extension`.
 
     Returns:
         The run directory and the data it was made from.
@@ -104,7 +107,7 @@ def fit(
     data = yaml.safe_load(schema.dump(config))["data"]
     check_apart(data, folder)
     run.tidy()
-    run.check(config)
+    more = run.check(config, extend)
     recipe = schema.build(automatic.without(config))
     splits = load_data(run.folder, data, recipe.data, splits, changed=changed_data)
     trained = _try_out(recipe, splits)
@@ -113,8 +116,11 @@ def fit(
     if isinstance(tokenizer := trained[0][0], Tokenizer):
         estimates.check_tokens(recipe, tokenizer, splits, run.folder)
     check_hardware(recipe.hardware)
-    write_text(run.config, schema.dump(config))  # not before: a mistake claims no folder
-    splits, made = _recorded(run, config, splits)
+    # Not before: a mistake claims no folder, and removes nothing.
+    if more and is_first():
+        extension.make_room(run.folder, more)
+    write_text(run.config, schema.dump(config))
+    splits, made = _recorded(run, config, splits, bool(more))
     settle_threads(recipe.hardware, run.folder / "state")
     _fit_autoencoder(run, recipe, splits, made)
     if recipe.prior is not None:
@@ -197,14 +203,19 @@ def parts(run: Run) -> dict[str, str]:
     return found
 
 
-def _recorded(run: Run, config: Namespace, splits: Splits) -> tuple[Splits, MadeFrom]:
+def _recorded(
+    run: Run, config: Namespace, splits: Splits, extended: bool
+) -> tuple[Splits, MadeFrom]:
     """Writes the manifest of a run that has none, or a new one, and says what follows from it."""
     manifest = splits.manifest
     assert manifest is not None
+    recipe = identities(yaml.safe_load(schema.dump(config)))
     if not manifest.recipe:
-        manifest = replace(manifest, recipe=identities(yaml.safe_load(schema.dump(config))))
+        manifest = replace(manifest, recipe=recipe)
+    elif extended:
+        manifest = extension.renamed(manifest, recipe)
     there = read_manifest(run.data)
-    if is_first() and (there is None or there.checksum != manifest.checksum):
+    if is_first() and (extended or there is None or there.checksum != manifest.checksum):
         write_manifest(manifest, run.data)
     return splits._replace(manifest=manifest), MadeFrom(manifest)
 

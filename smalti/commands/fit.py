@@ -17,7 +17,7 @@ __all__ = ["run"]
 
 USAGE = """\
 usage: smalti fit RECIPE_OR_YAML [--data PATH] [--out RUN] [--overwrite] [--changed_data HOW]
-                  [--any.key value ...]
+                  [--extend] [--any.key value ...]
 
 Learns a tokenizer and a prior from data, draws samples and writes the report. What was learned
 in RUN is not learned again; a fit that was interrupted goes on with the same command.
@@ -29,6 +29,9 @@ in RUN is not learned again; a fit that was interrupted goes on with the same co
   --changed_data   where the data are not those that RUN was made from: refuse (default); ignore, to
                    go on with those alone; accept, to learn from what there is now, where what was
                    there keeps its split
+  --extend         take more steps in a RUN that took fewer (tokenizer.training.steps, prior…): what
+                   is learned goes on from its last saved state, and what follows from it is
+                   learned anew
 
 Any field of the recipe can be given as a dotted option:
 """
@@ -48,7 +51,8 @@ def run(words: Sequence[str]) -> int:
             f"name one of {', '.join(recipes.names())}, or a YAML."
         )
     overwrite = "--overwrite" in rest
-    rest = [word for word in rest if word != "--overwrite"]
+    extend = "--extend" in rest
+    rest = [word for word in rest if word not in ("--overwrite", "--extend")]
     out = _take(rest, "--out")
     data = _take(rest, "--data")
     changed = _take(rest, "--changed_data") or "refuse"
@@ -56,7 +60,7 @@ def run(words: Sequence[str]) -> int:
     check_report(folder, overwrite)
     config = schema.read(recipe, [*rest, *data_option(data)])
     with printed(FOUND):
-        finished, splits = runs.fit(config, folder, changed_data=changed)
+        finished, splits = runs.fit(config, folder, changed_data=changed, extend=extend)
     return report(finished, splits, overwrite) if is_first() else 0
 
 

@@ -50,6 +50,7 @@ class Manifest:
         left_out: Name and reason of each that is not used.
         source: The recipe's data: class and arguments.
         recipe: Checksums of the parts of the recipe of the run that it belongs to.
+        recipe_before: Of each part the checksums that it had before the run took more steps.
         earlier: Checksums of manifests that this one continues: their examples keep their split.
     """
 
@@ -62,6 +63,7 @@ class Manifest:
     left_out: tuple[tuple[str, str], ...] = ()
     source: dict[str, Any] = field(default_factory=dict)
     recipe: dict[str, str] = field(default_factory=dict)
+    recipe_before: dict[str, tuple[str, ...]] = field(default_factory=dict)
     earlier: tuple[str, ...] = ()
 
     def __len__(self) -> int:
@@ -110,6 +112,7 @@ def write_manifest(manifest: Manifest, folder: str | Path) -> None:
         "splits": manifest.counts(),
         "left_out": manifest.left_out,
         "recipe": manifest.recipe,
+        "recipe_before": manifest.recipe_before,
         "earlier": manifest.earlier,
         "checksum": manifest.checksum,
     }
@@ -144,6 +147,7 @@ def read_manifest(folder: str | Path) -> Manifest | None:
             left_out=tuple((str(name), str(reason)) for name, reason in facts["left_out"]),
             source=dict(facts["source"]),
             recipe=dict(facts["recipe"]),
+            recipe_before={k: tuple(v) for k, v in facts.get("recipe_before", {}).items()},
             earlier=tuple(facts["earlier"]),
         )
     except (*BROKEN, InputError) as error:  # those of pyarrow are among them

@@ -179,6 +179,7 @@ def merge(comparison: Comparison) -> Manifest:
         found_in=here.found_in[order],
         names=[here.name(row) for row in order],
         recipe=there.recipe,
+        recipe_before=there.recipe_before,
         earlier=(*there.earlier, there.checksum),
     )
 

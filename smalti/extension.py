@@ -1,0 +1,116 @@
+"""More steps for a run: what is learned goes on, and what follows from it is learned anew.
+
+    tokenizer.training.steps     ▶ the tokenizer goes on; tokens, priors and report are made anew
+    prior.training.steps         ▶ the prior of that level goes on; the report is made anew
+    autoencoder.training.steps   ▶ the autoencoder goes on; the report is made anew
+
+A stage goes on from its last saved state, which holds weights and optimizer, up to `save_every`
+steps before its end, and takes the schedule of the longer training from there. Where no state was
+kept it is learned from its first step. Results are removed before the recipe of the run is
+replaced, so that a process which is killed between the two leaves a run that goes on.
+"""
+
+from __future__ import annotations
+
+import copy
+import logging
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from smalti.data.manifest import Manifest
+from smalti.files import remove
+
+__all__ = ["at", "longer", "make_room", "renamed", "with_old_steps"]
+
+logger = logging.getLogger(__name__)
+
+Place = tuple[str | int, ...]
+
+
+def longer(there: dict[str, Any], wanted: dict[str, Any]) -> dict[Place, int]:
+    """Returns the steps of a run, by the path of each training that is to take more of them.
+
+    Example:
+        >>> there, wanted = {"steps": 5}, {"steps": 9}
+        >>> longer({"prior": {"training": there}}, {"prior": {"training": wanted}})
+        {('prior', 'training', 'steps'): 5}
+    """
+    found = {}
+    for path in _trainings(wanted):
+        old, new = at(there, path), at(wanted, path)
+        if isinstance(old, int) and isinstance(new, int) and new > old:
+            found[path] = old
+    return found
+
+
+def with_old_steps(wanted: dict[str, Any], steps: dict[Place, int]) -> dict[str, Any]:
+    """Returns a configuration with the steps that a run took."""
+    changed = copy.deepcopy(wanted)
+    for path, old in steps.items():
+        at(changed, path[:-1])[path[-1]] = old
+    return changed
+
+
+def make_room(folder: Path, steps: dict[Place, int]) -> None:
+    """Removes the results of what goes on, and all that was made from them; says what that is.
+
+    Arguments:
+        folder: The run directory.
+        steps: What `longer` gives.
+    """
+    stages = {str(place[0]) for place in steps}
+    if "tokenizer" in stages:
+        _start_priors_over(folder)
+    for stage in ("tokenizer", "autoencoder", "prior"):
+        if stage not in stages or not (folder / stage).exists():
+            continue
+        states = sorted((folder / "state").glob(f"{stage}*.ckpt"))
+        if states:
+            logger.warning("The %s of %s goes on from %s.", stage, folder, states[0])
+        else:
+            logger.warning("No state of the %s of %s was kept: it starts over.", stage, folder)
+        remove(folder / stage)
+
+
+def renamed(manifest: Manifest, recipe: dict[str, str]) -> Manifest:
+    """Returns the manifest of a run whose recipe is another one now.
+
+    Arguments:
+        manifest: The run's.
+        recipe: Checksums of the parts of the new recipe. What was made by the old ones goes on.
+    """
+    before = {}
+    for name, checksum in recipe.items():
+        old = (manifest.recipe.get(name), *manifest.recipe_before.get(name, ()))
+        before[name] = tuple(dict.fromkeys(one for one in old if one and one != checksum))
+    return replace(manifest, recipe=recipe, recipe_before=before)
+
+
+def _start_priors_over(folder: Path) -> None:
+    made = [folder / "prior", folder / "tokens"]
+    made += [path for room in ("state", "logs") for path in (folder / room).glob("prior*")]
+    made = [path for path in made if path.exists()]
+    if made:
+        logger.warning("Tokens and prior of %s follow from its tokenizer: made anew.", folder)
+    for path in made:
+        remove(path)
+
+
+def _trainings(config: dict[str, Any]) -> Iterator[Place]:
+    """Yields the paths of the steps of each training."""
+    for stage in ("tokenizer", "autoencoder", "prior"):
+        yield stage, "training", "steps"
+    finer = at(config, ("prior", "fine_levels"))
+    for level in range(len(finer) if isinstance(finer, list) else 0):
+        yield "prior", "fine_levels", level, "training", "steps"
+
+
+def at(config: Any, path: Place) -> Any:
+    for key in path:
+        try:
+            config = config[key]
+        except (KeyError, IndexError, TypeError):
+            return None
+    return config
