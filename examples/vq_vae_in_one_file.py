@@ -2,9 +2,9 @@
 
     python examples/vq_vae_in_one_file.py                         # draws its own data
     python examples/vq_vae_in_one_file.py --data pictures.npy     # yours: (N, H, W, C), bytes
-    python examples/vq_vae_in_one_file.py --steps 3000 --prior_steps 3000
+    python examples/vq_vae_in_one_file.py --steps 3000 --prior_steps 3000   # better
 
-Needs torch, numpy, pillow and `pip install smalti`. About two minutes on two cores. It writes
+Needs torch, numpy, pillow and `pip install smalti`. Takes four minutes of one core. It writes
 `samples.png`: test pictures, their reconstructions, then new pictures, a row for each label.
 
 The arithmetic of the defaults: pictures of 32×32 in 3 colours are 3,072 bytes, 24,576 bits. Four
