@@ -1,8 +1,16 @@
 """What a model is worth: figures with their protocols, pictures, and one report of both."""
 
-from smalti.evaluation.evaluate import evaluate, file_names
+from smalti.evaluation.evaluate import evaluate, file_names, measurements_of
 from smalti.evaluation.evaluation_context import EvaluationContext, Limits
 from smalti.evaluation.report import Report
 from smalti.reporting import Figure
 
-__all__ = ["EvaluationContext", "Figure", "Limits", "Report", "evaluate", "file_names"]
+__all__ = [
+    "EvaluationContext",
+    "Figure",
+    "Limits",
+    "Report",
+    "evaluate",
+    "file_names",
+    "measurements_of",
+]

@@ -30,7 +30,6 @@ from smalti.evaluation.report import Report
 from smalti.modalities.base import import_modalities, modality_of
 from smalti.priors import Prior
 from smalti.reporting import Measurement
-from smalti.signals import Signal
 
 if TYPE_CHECKING:
     from smalti.generation import ContinuousModel, Model
@@ -43,6 +42,7 @@ def evaluate(
     splits: Splits,
     histogram: Prior | None = None,
     *,
+    measurements: Sequence[Measurement] | None = None,
     curves: Mapping[str, Path | Sequence[Path]] | None = None,
     limits: Limits | None = None,
     seed: int = 0,
@@ -54,8 +54,9 @@ def evaluate(
         model: With tokens or with latent vectors; of tokens with a prior, if there is one.
         splits: The data that it was learned from.
         histogram: Fitted to the token grids of the training split, for the prior of that name.
+        measurements: What is measured, in this order; default: `measurements_of(splits)`.
         curves: Of each stage, the `metrics.csv` files of Lightning's CSV logger in the order of
-            the starts.
+            the starts; they come last.
         limits: How much is measured; default: `Limits()`.
         seed: Of every draw.
         title: Of the report.
@@ -67,23 +68,22 @@ def evaluate(
     Raises:
         InputError: If the data are not what the model was trained on.
     """
-    measurements = [
-        *measurements_of(splits.signal),
-        *splits.measurements,
+    chosen = [
+        *(measurements_of(splits) if measurements is None else measurements),
         TrainingCurves(curves),
     ]
-    subject = EvaluationContext(model, splits, histogram, limits or Limits(), seed, measurements)
+    subject = EvaluationContext(model, splits, histogram, limits or Limits(), seed, chosen)
     check_fits(subject.autoencoder.signal, splits)
     report = Report(title)
-    for measurement in measurements:
+    for measurement in chosen:
         with measuring(seed, subject.autoencoder, subject.prior, histogram):
             report.take(measurement, subject)
     return report
 
 
-def measurements_of(signal: Signal) -> list[Measurement]:
-    """Lists what is measured of every model of such signals, but for its training curves."""
-    return [*MEASUREMENTS, *modality_of(signal).measurements()]
+def measurements_of(splits: Splits) -> list[Measurement]:
+    """Lists what can be measured of a model of such data: of any, of its signals, of its source."""
+    return [*MEASUREMENTS, *modality_of(splits.signal).measurements(), *splits.measurements]
 
 
 def file_names() -> re.Pattern[str]:

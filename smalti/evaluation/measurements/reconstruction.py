@@ -7,7 +7,7 @@ from typing import ClassVar
 import torch
 
 from smalti.evaluation.evaluation_context import EvaluationContext
-from smalti.reporting import Card, FigureTable, Measurement, Section, Text
+from smalti.reporting import Card, Figure, FigureTable, Measurement, Section, Text
 
 __all__ = ["Reconstructions"]
 
@@ -45,13 +45,14 @@ class Reconstructions(Measurement[EvaluationContext]):
                 f"below.",
             )
         with section.attempt("Quality of reconstructions", ""):
+            rows: dict[str, Figure] = {}
             for metric in subject.encoded.metrics:
                 section.figures |= (measured := metric.figures(subject.test_set))
-                rows = {metric.names[key]: figure for key, figure in measured.items()}
-                section.blocks[f"quality/{type(metric).__name__}"] = FigureTable(rows)
+                rows |= {metric.names[key]: found for key, found in measured.items()}
                 for key, (words, hint) in metric.cards.items():
                     if key in measured:
                         section.cards.append(Card(measured[key], words, hint))
                 for key, why in metric.missing().items():
                     section.leave_out(metric.names[key], why, key)
+            section.blocks["quality"] = FigureTable(rows)
         return section
