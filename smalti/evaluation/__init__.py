@@ -1,7 +1,8 @@
 """What a model is worth: figures with their protocols, pictures, and one report of both."""
 
 from smalti.evaluation.evaluate import evaluate, file_names, measurements_of
-from smalti.evaluation.evaluation_context import EvaluationContext, Limits
+from smalti.evaluation.evaluation_context import EvaluationContext
+from smalti.evaluation.limits import Limits
 from smalti.evaluation.report import Report
 from smalti.reporting import Figure
 

@@ -19,13 +19,10 @@ from typing import TYPE_CHECKING
 
 from smalti import synthetic
 from smalti.data import Splits
-from smalti.evaluation.evaluation_context import (
-    EvaluationContext,
-    Limits,
-    check_fits,
-    measuring,
-)
+from smalti.evaluation.evaluation_context import EvaluationContext, check_fits
+from smalti.evaluation.limits import Limits
 from smalti.evaluation.measurements import MEASUREMENTS, TrainingCurves
+from smalti.evaluation.memo import measuring
 from smalti.evaluation.report import Report
 from smalti.modalities.base import import_modalities, modality_of
 from smalti.priors import Prior

@@ -10,12 +10,10 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from smalti.autoencoders import (
     Autoencoder,
@@ -30,9 +28,10 @@ from smalti.data import Batch, Examples, Splits
 from smalti.errors import InputError
 from smalti.evaluation.batches import batches, choose, pieces
 from smalti.evaluation.classifier import check_classes, train_classifier
+from smalti.evaluation.limits import Limits
+from smalti.evaluation.memo import Memo, measuring
 from smalti.modalities.base import Classifier, Metric, modality_of
 from smalti.priors import GaussianPrior, Prior, uniform_like
-from smalti.priors.base import evaluating
 from smalti.reporting import Comparison, Measurement
 from smalti.reporting.figures import number
 from smalti.signals import Signal
@@ -40,92 +39,17 @@ from smalti.signals import Signal
 if TYPE_CHECKING:
     from smalti.generation import ContinuousModel, Model
 
-__all__ = ["EncodedTestSet", "EvaluationContext", "Limits", "check_fits", "measuring"]
+__all__ = ["EncodedTestSet", "EvaluationContext", "check_fits"]
 
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
 
-@dataclass(frozen=True)
-class Limits:
-    """How much is measured.
-
-    Arguments:
-        test: Test examples at most; all where not given.
-        samples: Samples of each prior for distances between sets.
-        classifier_steps: Training steps of the classifier; 0 for no classifier and nothing that
-            needs it.
-        shown: Samples of each prior in the report.
-        batch_size: Examples at a time.
-        downloaded: Whether what needs the weights of a network of others is measured, where these
-            are there.
-        bounded: Test examples for the importance-weighted likelihood of a VAE.
-        importance: Draws for each of them.
-    """
-
-    test: int | None = 10_000
-    samples: int = 2000
-    classifier_steps: int = 1500
-    shown: int = 36
-    batch_size: int = 250
-    downloaded: bool = True
-    bounded: int = 250
-    importance: int = 100
-
-
-@contextmanager
-def measuring(seed: int, *models: nn.Module | None) -> Iterator[None]:
-    """Without gradients, in evaluation mode, and with draws that depend on the seed alone.
-
-    Arguments:
-        seed: Of torch's global generator too: an autoregressive likelihood draws what it shows.
-        models: Those that are measured.
-    """
-    with ExitStack() as stack:
-        stack.enter_context(torch.no_grad())
-        stack.enter_context(torch.random.fork_rng(devices=[]))
-        torch.manual_seed(seed)
-        for model in models:
-            if model is not None:
-                stack.enter_context(evaluating(model))
-        yield
-
-
 def check_fits(signal: Signal, splits: Splits) -> None:
     """Raises `InputError` unless the data are such signals as a model was trained on."""
     if len(splits.test):
         signal.check(splits.test.__getitems__([0]).x)
-
-
-class Memo:
-    """Caches what several measurements need by name, or the error of the first try."""
-
-    def __init__(self) -> None:
-        self._made: dict[str, Any] = {}
-        self._errors: dict[str, Exception] = {}
-
-    def __call__(self, name: str, make: Callable[[], T]) -> T:
-        """Returns what `make` gives at the first call of this name.
-
-        Raises:
-            Exception: What `make` raised at the first call, again at every later one.
-
-        Example:
-            >>> kept = Memo()
-            >>> kept("three", lambda: 3), kept("three", lambda: 4)
-            (3, 3)
-        """
-        if name in self._errors:
-            raise self._errors[name]
-        if name not in self._made:
-            try:
-                self._made[name] = make()
-            except Exception as error:
-                self._errors[name] = error
-                raise
-        made: T = self._made[name]
-        return made
 
 
 class EncodedTestSet(NamedTuple):

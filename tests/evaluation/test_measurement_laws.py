@@ -17,8 +17,8 @@ from smalti import synthetic
 from smalti.autoencoders import HierarchicalAutoencoder
 from smalti.conditions import CoarseTokens, TimeOfDay
 from smalti.evaluation import EvaluationContext, Limits, Report, evaluate
-from smalti.evaluation.evaluation_context import measuring
 from smalti.evaluation.measurements import MEASUREMENTS, TrainingCurves
+from smalti.evaluation.memo import measuring
 from smalti.losses.likelihoods import Categorical
 from smalti.modalities.base import import_modalities
 from smalti.networks import ConvDecoder, ConvEncoder, Features
