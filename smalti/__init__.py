@@ -2,7 +2,7 @@
 
 The run directory that `smalti fit` has filled is a model:
 
-    model = smalti.load("runs/clocks")
+    model = smalti.load("runs/mine")
     indices = model.encode(x)           # (B, *grid) integers
     x_hat = model.decode(indices)
     new = model.sample(16, condition="10:10")

@@ -55,11 +55,11 @@ class Command(NamedTuple):
 
 COMMANDS = (
     Command("fit", "learn a tokenizer and a prior, or an autoencoder, and write the report"),
-    Command("sample", "make new images, with or without a condition, or complete a given one"),
-    Command("reconstruct", "show images beside their reconstructions"),
-    Command("encode", "turn images into token indices or latents"),
-    Command("decode", "turn token indices or latents into images"),
-    Command("interpolate", "show the way from one image to another"),
+    Command("sample", "make new signals, with or without a condition, or complete a given one"),
+    Command("reconstruct", "show signals beside their reconstructions"),
+    Command("encode", "turn files into token indices or latents"),
+    Command("decode", "turn token indices or latents into signals"),
+    Command("interpolate", "show the way from one signal to another"),
     Command("traverse", "show what each latent dimension of a continuous model changes"),
     Command("evaluate", "measure a run and write its report"),
     Command("compare", "put quantizers head to head on your data"),

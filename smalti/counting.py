@@ -1,4 +1,4 @@
-"""Counts before their nouns, as a message says them: "1 image", "2 images"."""
+"""Counts before their nouns, as a message says them: "1 label", "2 labels"."""
 
 __all__ = ["counted"]
 
@@ -13,8 +13,8 @@ def counted(n: int, one: str, many: str | None = None, *, commas: bool = False) 
         commas: Whether thousands are set apart.
 
     Example:
-        >>> counted(1, "image"), counted(0, "image"), counted(2000, "index", "indices")
-        ('1 image', '0 images', '2000 indices')
+        >>> counted(1, "label"), counted(0, "label"), counted(2000, "index", "indices")
+        ('1 label', '0 labels', '2000 indices')
         >>> counted(2000, "view", commas=True)
         '2,000 views'
     """

@@ -41,7 +41,7 @@ def check_memory(need: float, what: str, mend: str, room: int | None = None) -> 
 
     Arguments:
         need: Bytes, at least.
-        what: What takes them, as the subject of a sentence: "A batch of 10 images".
+        what: What takes them, as the subject of a sentence: "A batch of 10 signals".
         mend: What to do instead.
         room: Bytes there are; those of the machine if not given.
 

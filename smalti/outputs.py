@@ -18,12 +18,11 @@ import json
 import os
 import re
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from importlib.metadata import version
 from pathlib import Path
 
 import pyarrow.parquet as pq
-from PIL import Image
 
 from smalti.errors import InputError
 from smalti.files import atomic_file, read_bytes, tidy
@@ -40,6 +39,7 @@ __all__ = [
     "written_by_smalti",
 ]
 
+LONGEST_TEXT = 1 << 16  # bytes
 MARK = f"smalti {version('smalti')}"
 KEY = "smalti_version"
 LARGEST = 64 << 20  # bytes of a JSON or a page that is looked into: smalti's are smaller
@@ -65,13 +65,12 @@ def written_by_smalti(path: Path) -> bool:
 
 
 def is_unmarked_png(path: Path) -> bool:
-    """Whether a file is a PNG that says nothing but its pixels, as smalti wrote them at first."""
+    """Whether a file is a PNG that holds a picture and no word, as smalti wrote them at first."""
     if not path.is_file():
         return False
     try:
-        with Image.open(path, formats=["PNG"]) as image:
-            return not image.info
-    except Exception:  # readers raise nearly anything at a file of another kind
+        return {kind for kind, _ in _png_chunks(path)} <= {b"IHDR", b"PLTE", b"IDAT", b"IEND"}
+    except (OSError, ValueError):
         return False
 
 
@@ -157,8 +156,8 @@ def check_name(out: str) -> Path:
         InputError: If the name is empty, or can only be a slip.
 
     Example:
-        >>> check_name("runs/clocks").parts
-        ('runs', 'clocks')
+        >>> check_name("runs/mine").parts
+        ('runs', 'mine')
     """
     if not out.strip():
         raise InputError("The option --out is empty: give a name.")
@@ -193,8 +192,29 @@ def check_place(path: Path) -> None:
 
 
 def _is_png(path: Path) -> bool:
-    with Image.open(path, formats=["PNG"]) as image:
-        return str(image.info.get("Software", "")).startswith("smalti ")
+    return any(
+        kind == b"tEXt" and content.startswith(b"Software\0smalti ")
+        for kind, content in _png_chunks(path)
+    )
+
+
+def _png_chunks(path: Path) -> Iterator[tuple[bytes, bytes]]:
+    """Yields the kinds and contents of the parts of a PNG file; those of large ones are empty.
+
+    Raises:
+        ValueError: If it is no PNG file, or is cut off.
+    """
+    with path.open("rb") as file:
+        if file.read(8) != b"\x89PNG\r\n\x1a\n":
+            raise ValueError("no PNG file")
+        kind = b""
+        while kind != b"IEND":
+            header = file.read(8)
+            if len(header) < 8:
+                raise ValueError("cut off")
+            length, kind = int.from_bytes(header[:4], "big"), header[4:]
+            yield kind, file.read(length) if length <= LONGEST_TEXT else b""
+            file.seek(4 + (length if length > LONGEST_TEXT else 0), os.SEEK_CUR)
 
 
 def _is_npz(path: Path) -> bool:

@@ -74,7 +74,7 @@ class MadeFrom:
 
     @property
     def data(self) -> tuple[str, ...]:
-        """The manifest, and those that it continues, whose test images are the same."""
+        """The manifest, and those that it continues, whose test examples are the same."""
         return (self.manifest.checksum, *reversed(self.manifest.earlier))
 
     def model(self, name: str) -> Wanted:

@@ -103,7 +103,7 @@ RANGES: dict[str, Range] = {
     "grids": LENGTH,
     "codebook_sizes": Range(1, LARGEST_INTEGER),
     "channels": WIDTH,
-    "image_channels": WIDTH,
+    "signal_channels": WIDTH,
     "spatial_dims": Range(1, 3),
     "Features.spatial_dims": Range(0, 3),
     "dropout": DROPOUT,
@@ -130,8 +130,6 @@ RANGES: dict[str, Range] = {
     "Signal.size": LENGTH,
     "Signal.low": VALUE,
     "Signal.high": VALUE,
-    "Clocks.size": Range(16, 1024),
-    "Images.size": Range(1, 2**16),
     "seed": Range(0, LARGEST_INTEGER),
     # of training
     "steps": STEPS,
@@ -175,15 +173,21 @@ RANGES: dict[str, Range] = {
 def range_of(owner: type | str, name: str) -> Range:
     """Returns the range of the argument `name` of a class, or of the nearest that it inherits from.
 
+    A class may have `RANGES` of its own, by the names of its arguments.
+
     Example:
         >>> class Signal: ...
         >>> class Pulse(Signal): ...
         >>> range_of(Pulse, "low") == range_of("Signal", "low")
         True
     """
-    names = [owner] if isinstance(owner, str) else [cls.__name__ for cls in owner.__mro__]
-    own = next((RANGES[key] for cls in names if (key := f"{cls}.{name}") in RANGES), None)
-    return own or RANGES.get(name) or Range()
+    classes: Sequence[Any] = [owner] if isinstance(owner, str) else owner.__mro__
+    for cls in classes:
+        own = vars(cls).get("RANGES", {}) if isinstance(cls, type) else {}
+        key = f"{getattr(cls, '__name__', cls)}.{name}"
+        if name in own or key in RANGES:
+            return own[name] if name in own else RANGES[key]
+    return RANGES.get(name) or Range()
 
 
 def check(what: str, value: Any, allowed: Range) -> None:

@@ -183,9 +183,10 @@ def examples_of(run: Run, split: SplitName, place: str | None = None) -> Example
     examples: Examples = getattr(splits, split)
     wanted = splits.manifest.counts()[split] if splits.manifest else len(examples)
     if len(examples) < wanted:
+        of = counted(wanted, f"{split} {splits.signal.noun}", f"{split} {splits.signal.plural}")
         raise InputError(
-            f"{wanted - len(examples)} of {counted(wanted, f'{split} image')} of {run.folder} are "
-            f"missing: put back what belongs there."
+            f"{wanted - len(examples)} of {of} of {run.folder} are missing: put back what belongs "
+            f"there."
         )
     return examples
 

@@ -39,10 +39,11 @@ class Signal(ABC):
     calls `check_fields` in its `__post_init__`; `Bounded` does.
 
     Attributes:
-        noun: What one is called, "image".
-        plural: What several are called, "images".
+        noun: What one is called, "pulse".
+        plural: What several are called, "pulses".
         spatial_dims: How many dimensions its grid has: 0, 1 or 2.
-        forms: What signals with so many channels are called, "grey" for 1.
+        forms: What signals with so many channels are called, by their number: "mono" for 1.
+        words: Words for them in the names of folders, which say nothing else: "photos".
         channels: Values at each place of the grid.
         size: The lengths of the grid; an empty tuple where any size goes, or where it has none.
     """
@@ -51,6 +52,7 @@ class Signal(ABC):
     plural: ClassVar[str]
     spatial_dims: ClassVar[int]
     forms: ClassVar[Mapping[int, str]] = {}
+    words: ClassVar[frozenset[str]] = frozenset()
 
     channels: int
     size: tuple[int, ...]

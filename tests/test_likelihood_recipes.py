@@ -26,7 +26,7 @@ def fitted(tmp_path, likelihood, **tokenizer):
         {"class_path": "Gaussian", "init_args": {"learned": True}},
         {
             "class_path": "PixelCNNLikelihood",
-            "init_args": {"image_channels": 3, "num_values": 4, "hidden": 8, "layers": 2},
+            "init_args": {"signal_channels": 3, "num_values": 4, "hidden": 8, "layers": 2},
         },
         "Bernoulli",
     ],
@@ -47,10 +47,10 @@ def test_a_recipe_with_a_likelihood_goes_from_end_to_end(tmp_path, likelihood):
 
 
 def test_a_likelihood_of_other_images_is_refused_at_once(tmp_path, capsys):
-    likelihood = {"class_path": "PixelCNNLikelihood", "init_args": {"image_channels": 1}}
+    likelihood = {"class_path": "PixelCNNLikelihood", "init_args": {"signal_channels": 1}}
     status, run = fitted(tmp_path, likelihood)
     assert status == 2
-    assert "set its image_channels to 3" in capsys.readouterr().err
+    assert "set its signal_channels to 3" in capsys.readouterr().err
     assert not run.exists()
 
 

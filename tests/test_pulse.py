@@ -6,6 +6,7 @@ point in the package's metadata, which lie on the path beside it.
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 
@@ -44,7 +45,7 @@ def recipe(tmp_path_factory):
 @pytest.fixture(scope="module")
 def run(tmp_path_factory, recipe):
     folder = tmp_path_factory.mktemp("run") / "run"
-    main(["fit", recipe, "--out", str(folder)])
+    assert main(["fit", recipe, "--out", str(folder)]) == 0
     return folder
 
 
@@ -61,6 +62,17 @@ def test_the_file_is_short_and_nothing_in_smalti_knows_it():
     package = Path(sys.modules["smalti"].__file__).parent
     known = [f for f in package.rglob("*.py") if "import pulse" in f.read_text()]
     assert not known
+
+
+def test_fit_and_the_report(run):
+    report = json.loads((run / "report.json").read_text())
+    assert 0 < report["figures"]["reconstruction"]["mse"]["value"] < 4
+    page = (run / "report.html").read_text()
+    assert "pulses" in page.lower()
+    assert "image" not in page.lower().replace("data:image/png", "").replace("<img", "")
+    config = json.loads((run / "tokenizer" / "config.json").read_text())
+    assert config["signal"]["class"] == "Pulse"
+    assert type(modality_of(load(run).signal)).__name__ == "PulseModality"
 
 
 def test_sample(run, tmp_path):

@@ -34,7 +34,7 @@ def encode(
         out: A .npz or .parquet file with `indices` (N, *grid), in the order of the files, and
             `indices_1` … of the finer levels of a hierarchy; latents are written to a .npz, as
             `latents` (N, D).
-        convert: Make files fit the model, though they lose by it (size, colour …).
+        convert: Make files fit the model, though they lose by it (its size, say).
         overwrite: Replace what smalti did not write, too.
     """
     model = load(folder)

@@ -41,7 +41,7 @@ def interpolate(  # noqa: PLR0913 - the options of the command
             each.
         columns: Signals per row in the picture; all in one row if not given.
         data: Where the run's data lie now, if they were moved.
-        convert: Make files fit the model, though they lose by it (size, colour …).
+        convert: Make files fit the model, though they lose by it (its size, say).
         overwrite: Replace what smalti did not write, too.
     """
     if len(files) != 2:

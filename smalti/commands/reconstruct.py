@@ -39,7 +39,7 @@ def reconstruct(  # noqa: PLR0913 - the options of the command
         files: Files of the kind that the run was learned from.
         out: A .png for one picture, originals above reconstructions (reconstructions.png if not
             given), or a folder for a file each.
-        convert: Make files fit the model, though they lose by it (size, colour …).
+        convert: Make files fit the model, though they lose by it (its size, say).
         levels: Of a hierarchy, how many levels are decoded, from the coarsest; all if not given.
         overwrite: Replace what smalti did not write, too.
     """

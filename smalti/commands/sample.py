@@ -52,7 +52,7 @@ def sample(  # noqa: PLR0913 - the options of the command
             it marks nothing, what `keep` does not name.
         keep: Part that is given of a file that marks nothing as missing; which there
             are depends on the kind of data, e.g. top.
-        convert: Make the file to complete fit the model, though it loses by it (size, colour …).
+        convert: Make the file to complete fit the model, though it loses by it (its size, say).
         prior: learned, histogram (token grids seen in training) or uniform.
         temperature: Below 1 for likelier, above 1 for more varied samples.
         top_k: Draw from the k likeliest indices only.

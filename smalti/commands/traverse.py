@@ -42,7 +42,7 @@ def traverse(  # noqa: PLR0913 - the options of the command
         out: A .png for one picture of all (traversals.png if not given), or a folder for a file
             each.
         data: Where the run's data lie now, if they were moved.
-        convert: Make the file fit the model, though it loses by it (size, colour …).
+        convert: Make the file fit the model, though it loses by it (its size, say).
         overwrite: Replace what smalti did not write, too.
     """
     model = load(folder)

@@ -78,7 +78,7 @@ def _gumbel(bits: int, dim: int, steps: int) -> Config:
     return _part("GumbelQuantizer", codebook_size=2**bits, dim=dim, temperature=annealing)
 
 
-# Chosen on validation images of Fashion-MNIST. On the sphere less keeps all words in use.
+# Chosen on validation examples of Fashion-MNIST. On the sphere less keeps all words in use.
 LFQ_WEIGHTS = {"sample_entropy": 0.001, "entropy_deficit": 0.1}
 BSQ_WEIGHTS = {"sample_entropy": 0.01, "entropy_deficit": 0.01}
 

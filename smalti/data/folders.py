@@ -1,4 +1,4 @@
-"""Folders with images in them, as a tree, for those who read layouts."""
+"""Folders with files in them, as a tree, for those who read layouts."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["Folder"]
 
 @dataclass
 class Folder:
-    """A folder: its own images, and its folders that have any, by the names of labels."""
+    """A folder: its own files, and its folders that have any, by the names of labels."""
 
     depth: int
     files: list[Parts] = field(default_factory=list)

@@ -1,14 +1,14 @@
-"""Layouts of folders: which images are of which split, and what their labels are.
+"""Layouts of folders: which files are of which split, and what their labels are.
 
     cat/1.jpg, dog/2.jpg                      folders are labels
     train/cat/1.jpg, test_set/cat/2.jpg       folders named after splits, labels below them
     cat/train/1.jpg, cat/val/2.jpg            labels, and splits below each
     photos/train2017/…, photos/val2017/…      folders around all of this do not matter
-    train/images/1.jpg, train/masks/1.png     nor do folders that say no more than "images"
+    train/data/1.jpg, train/masks/1.png       nor do folders that say no more than "data"
     train_cat/1.jpg, test_cat/2.jpg           a split and a label in one name
 
-A folder that is named after a split is never taken for a label by itself, so that test images are
-never trained on unnoticed: where names allow of two readings, the layout is refused. Images beside
+A folder that is named after a split is never taken for a label by itself, so that test data are
+never trained on unnoticed: where names allow of two readings, the layout is refused. Files beside
 such folders are passed over and counted.
 """
 
@@ -22,8 +22,9 @@ from typing import NamedTuple
 from smalti.counting import counted
 from smalti.data.file_tree import Parts
 from smalti.data.folders import Folder
-from smalti.data.names import ParsedName, is_annotation, is_apart, is_filler, parse_name
+from smalti.data.names import Names, ParsedName
 from smalti.errors import InputError
+from smalti.signals import Signal
 from smalti.spelling import label_name, listed, readable
 
 __all__ = ["Layout", "Part", "read_layout"]
@@ -32,7 +33,7 @@ HELD = ("validation", "test")
 
 
 class Part(NamedTuple):
-    """The images of one split."""
+    """The files of one split."""
 
     files: list[Parts]
     labels: list[str] | None
@@ -46,24 +47,27 @@ class Part(NamedTuple):
 
 
 class Layout(NamedTuple):
-    """Images by split, and what was passed over, by kind."""
+    """Files by split, and what was passed over, by kind."""
 
     parts: dict[str, Part]
     passed: Counter[str]
 
 
-def read_layout(files: Sequence[Parts], where: str, splits: bool = True) -> Layout:
-    """Reads splits and labels from the folders of image files.
+def read_layout(
+    files: Sequence[Parts], where: str, of: type[Signal], splits: bool = True
+) -> Layout:
+    """Reads splits and labels from the folders of files.
 
     Arguments:
         files: Each as the names on the way to it.
         where: Name of the folder, for messages.
+        of: What is in the files.
         splits: Whether folders named after splits are splits; else they are labels.
 
     Raises:
         InputError: If the names allow of more than one reading.
     """
-    reader = _Reader(where, splits)
+    reader = _Reader(where, of, splits)
     parts = reader.read(Folder.of(files), ())
     layout = Layout(parts, reader.passed)
     if splits:
@@ -74,8 +78,9 @@ def read_layout(files: Sequence[Parts], where: str, splits: bool = True) -> Layo
 class _Reader:
     """Reads one layout, level by level, and notes what it passes over."""
 
-    def __init__(self, where: str, splits: bool) -> None:
+    def __init__(self, where: str, of: type[Signal], splits: bool) -> None:
         self.where, self.splits = readable(where), splits
+        self.noun, self.plural, self.names = of.noun, of.plural, Names(of.words)
         self.passed: Counter[str] = Counter()
 
     # The levels above splits and labels
@@ -90,7 +95,7 @@ class _Reader:
                 return self._labels_above(node, path)
         if not node.folders:
             return {"train": Part(node.files, None, (), len(path))}
-        inside = _around(node)
+        inside = self._around(node)
         if inside is not None:
             below = self.read(node.merged(inside), (*path, inside[0]))
             plain = set(below) == {"train"} and not below["train"].folders
@@ -111,28 +116,28 @@ class _Reader:
     def _without_strays(
         self, strays: list[Parts], parts: dict[str, Part], path: Parts
     ) -> dict[str, Part]:
-        """Passes over images that lie beside folders of splits or labels, if they are few."""
+        """Passes over files that lie beside folders of splits or labels, if they are few."""
         inside = sum(len(part.files) for part in parts.values())
         if len(strays) > inside:
             raise InputError(
-                f"{self._here(path)} has {counted(len(strays), 'image')} of its own and {inside} "
-                "in folders "
-                f"that look like splits or labels: move the ones or the others elsewhere."
+                f"{self._here(path)} has {counted(len(strays), self.noun, self.plural)} of its "
+                f"own and {inside} in folders that look like splits or labels: move the ones or "
+                f"the others elsewhere."
             )
         if strays:
-            self.passed["images beside the folders of splits or labels"] += len(strays)
+            self.passed[f"{self.plural} beside the folders of splits or labels"] += len(strays)
         return parts
 
     def _without_annotations(self, node: Folder) -> Folder:
-        """Leaves out folders of masks and the like beside folders of images."""
-        others = {name for name in node.folders if is_annotation(name)}
+        """Leaves out folders of masks and the like beside folders of files."""
+        others = {name for name in node.folders if self.names.is_annotation(name)}
         if not others or not any(
-            is_filler(name) or parse_name(name).split for name in node.folders
+            self.names.is_filler(name) or self.names.parse(name).split for name in node.folders
         ):
             return node
         for name in others:
-            images = node.folders[name].all()
-            self.passed[f"images in folders named {readable(name)}"] += len(images)
+            left = node.folders[name].all()
+            self.passed[f"{self.plural} in folders named {readable(name)}"] += len(left)
         kept = {name: inner for name, inner in node.folders.items() if name not in others}
         return Folder(node.depth, node.files, kept)
 
@@ -140,10 +145,12 @@ class _Reader:
 
     def _branches(self, node: Folder) -> dict[str, list[tuple[str, str | None]]]:
         """Groups the folders of a level by split, each with the label in its name, if any."""
-        words = {name: parse_name(name) for name in node.folders}
+        words = {name: self.names.parse(name) for name in node.folders}
         strong = [name for name, word in words.items() if word.split and not word.rest]
         weak = [name for name, word in words.items() if word.split and word.rest]
-        plain = [name for name, word in words.items() if not word.split and not is_apart(name)]
+        plain = [
+            name for name, word in words.items() if not word.split and not self.names.is_apart(name)
+        ]
         if not strong:
             return self._from_weak(node, words, weak, plain)
         splits = {words[name].split for name in strong}
@@ -171,12 +178,12 @@ class _Reader:
     def _held_alone(
         self, node: Folder, strong: list[str], others: list[str], words: dict[str, ParsedName]
     ) -> dict[str, list[tuple[str, str | None]]]:
-        """Folders of held-out images with no folder of training images beside them."""
+        """Folders of held-out files with no folder of training files beside them."""
         found = _grouped(strong, words)
         labels = {name for held in strong for name in node.folders[held].folders}
         if not others:
             if node.files and not labels:
-                found["train"] = []  # the images beside them
+                found["train"] = []  # the files beside them
             return found
         if not labels or not labels <= set(others):
             raise self._ambiguous(strong, others)
@@ -211,7 +218,7 @@ class _Reader:
         if flat and len(first) > 1 and all(other == first for other in rest):
             raise InputError(
                 f"The numbers in {listed(strong, 4)} of {self.where} may be labels or parts: move "
-                f"the images to folders such as train/0, or to one folder a split."
+                f"the {self.plural} to folders such as train/0, or to one folder a split."
             )
 
     def _by_split(
@@ -220,10 +227,12 @@ class _Reader:
         used = {name for names in branches.values() for name, _ in names}
         for name, inner in node.folders.items():
             if name not in used:
-                self.passed[f"images in {readable('/'.join((*path, name)))}/"] += len(inner.all())
+                self.passed[f"{self.plural} in {readable('/'.join((*path, name)))}/"] += len(
+                    inner.all()
+                )
         depth, parts, merged = len(path) + 1, {}, {}
         for split, names in branches.items():
-            if not names:  # training images lie beside the folders of the others
+            if not names:  # training files lie beside the folders of the others
                 parts[split] = Part(node.files, None, (), len(path))
             elif all(label is not None for _, label in names):
                 inside = Folder(
@@ -234,7 +243,7 @@ class _Reader:
                 merged[split] = node.merged(name for name, _ in names)
         parts |= self._label_level(merged, depth)
         for split, names in branches.items():
-            folders = ["/".join((*path, name)) for name, _ in names if parse_name(name).split]
+            folders = ["/".join((*path, name)) for name, _ in names if self.names.parse(name).split]
             parts[split] = parts[split]._replace(folders=tuple(folders))
         strays = [] if [] in branches.values() else node.files
         return self._without_strays(strays, parts, path)
@@ -252,7 +261,7 @@ class _Reader:
                 inner.folders for node in nodes.values() for inner in node.folders.values()
             )
             around = all(
-                is_filler(name) or parse_name(name).split == split
+                self.names.is_filler(name) or self.names.parse(name).split == split
                 for split, node in nodes.items()
                 for name in node.folders
             )
@@ -260,7 +269,9 @@ class _Reader:
                 break
             for node in nodes.values():
                 if node.folders and node.files:
-                    self.passed["images beside the folders of splits or labels"] += len(node.files)
+                    self.passed[f"{self.plural} beside the folders of splits or labels"] += len(
+                        node.files
+                    )
             nodes = {
                 split: node.merged(node.folders) if node.folders else node
                 for split, node in nodes.items()
@@ -270,7 +281,7 @@ class _Reader:
         labels = set(nodes["train"].folders if "train" in nodes else {})
         for split, node in nodes.items():
             if labels and split != "train":
-                node = _flattened(node, split, labels)
+                node = self._flattened(node, split, labels)
             if not node.folders:
                 parts[split] = Part(node.files, None, (), depth)
                 continue
@@ -282,7 +293,9 @@ class _Reader:
         """Returns whether each folder of a level has folders of splits and nothing else."""
         splits = set()
         for inner in node.folders.values():
-            below = {parse_name(name) for name in inner.folders if not is_apart(name)}
+            below = {
+                self.names.parse(name) for name in inner.folders if not self.names.is_apart(name)
+            }
             if not below or any(not word.split or word.rest for word in below):
                 return False
             splits |= {word.split for word in below}
@@ -294,20 +307,22 @@ class _Reader:
         for label, inner in node.folders.items():
             strays += inner.files
             for name, held in inner.folders.items():
-                if any(not is_filler(below) for below in held.folders):
+                if any(not self.names.is_filler(below) for below in held.folders):
                     raise InputError(
                         f"{self.where} has folders of splits such as {readable(label)}/"
                         f"{readable(name)} with folders above and below, each of which may be "
                         f"labels: give the path of one of the upper ones alone."
                     )
-                split = parse_name(name).split
+                split = self.names.parse(name).split
                 if split is None:
-                    self.passed[f"images in folders named {readable(name)}"] += len(held.all())
+                    self.passed[f"{self.plural} in folders named {readable(name)}"] += len(
+                        held.all()
+                    )
                     continue
                 files, labels, names = found.setdefault(split, ([], [], set()))
-                images = held.all()
-                files += images
-                labels += [label] * len(images)
+                inside = held.all()
+                files += inside
+                labels += [label] * len(inside)
                 names.add(f"*/{name}")
         parts = {
             split: Part(files, labels, tuple(sorted(names)), len(path) + 2)
@@ -318,7 +333,7 @@ class _Reader:
     # What is refused
 
     def check(self, layout: Layout) -> None:
-        """Refuses training images whose folder or name says another split."""
+        """Refuses training files whose folder or name says another split."""
         train = layout.parts.get("train")
         if train is None:
             return
@@ -326,15 +341,16 @@ class _Reader:
         shared = set.intersection(*labels) if len(labels) > 1 else set()
         for folders in {file[train.depth : -1] for file in train.files}:
             for folder in folders:
-                word = parse_name(folder)
+                word = self.names.parse(folder)
                 if word.split in HELD and not word.rest and label_name(folder) not in shared:
                     raise InputError(
-                        f"{self.where} has training images in {readable('/'.join(folders))}, a "
-                        f"folder named after a split: move them out or rename it, or say "
-                        f"--data.splits none to take every folder as a label."
+                        f"{self.where} has training {self.plural} in "
+                        f"{readable('/'.join(folders))}, a folder named after a split: move them "
+                        f"out or rename it, or say --data.splits none to take every folder as a "
+                        f"label."
                     )
         if set(layout.parts) == {"train"} and not train.folders:
-            heads = {parse_name(PurePath(file[-1]).stem).split for file in train.files}
+            heads = {self.names.parse(PurePath(file[-1]).stem).split for file in train.files}
             if "train" in heads and heads <= {"train", *HELD} and len(heads) > 1:
                 raise InputError(
                     f"The files in {self.where} are named after splits, e.g. "
@@ -353,29 +369,30 @@ class _Reader:
     def _here(self, path: Parts) -> str:
         return readable("/".join((self.where, *path)))
 
-
-def _around(node: Folder) -> list[str] | None:
-    """Returns the folders of a level that only wrap others; None where they are labels."""
-    names = list(node.folders)
-    if len(names) == 1:
-        return names
-    return names if all(map(is_filler, names)) and _alike(names) else None
-
-
-def _flattened(node: Folder, split: str, labels: set[str]) -> Folder:
-    """Joins folders that mean nothing, such as test/images, where those of training are labels."""
-    names = list(node.folders)
-    while names and not labels & set(names):
-        if not all(is_filler(name) or parse_name(name).split == split for name in names):
-            break
-        inner = node.merged(names)
-        node = Folder(node.depth, [*node.files, *inner.files], inner.folders)
+    def _around(self, node: Folder) -> list[str] | None:
+        """Returns the folders of a level that only wrap others; None where they are labels."""
         names = list(node.folders)
-    return node
+        if len(names) == 1:
+            return names
+        return names if all(map(self.names.is_filler, names)) and _alike(names) else None
+
+    def _flattened(self, node: Folder, split: str, labels: set[str]) -> Folder:
+        """Joins folders that mean nothing, such as test/data, where training has labels."""
+        names = list(node.folders)
+        while names and not labels & set(names):
+            if not all(
+                self.names.is_filler(name) or self.names.parse(name).split == split
+                for name in names
+            ):
+                break
+            inner = node.merged(names)
+            node = Folder(node.depth, [*node.files, *inner.files], inner.folders)
+            names = list(node.folders)
+        return node
 
 
 def _alike(names: list[str]) -> bool:
-    """Returns whether names differ in their numbers alone: images_001, images_002."""
+    """Returns whether names differ in their numbers alone: part_001, part_002."""
     letters = {"".join(c for c in name.casefold() if not c.isdecimal()) for name in names}
     return len(letters) == 1
 

@@ -45,7 +45,7 @@ class Manifest:
         labels: (N,), int32: the number of each one's label; -1 for none.
         names: What each is called, for messages.
         found_in: (N,), int8: the number of the split that the data set itself puts each one into;
-            what is held out of the training images is found in these.
+            what is held out of the training examples is found in these.
         label_names: The names of the labels; None where there are none.
         left_out: Name and reason of each that is not used.
         source: The recipe's data: class and arguments.

@@ -2,28 +2,24 @@
 
 The name of a folder can say which split it holds:
 
-    training_set, train2017, TrainImages, images-train   → train
+    training_set, train2017, TrainFiles, files-train     → train
     val, valid, dev, eval, val_256                       → validation
     test, testing, t10k, holdout                         → test
     seg_train, cats_test, trainA                         → a split, and a rest: seg, cats, a
 
-A name is read word by word; numbers and words such as "images" or "set" say nothing.
+A name is read word by word; numbers and words such as "set" or "files" say nothing, nor do words
+for what lies there, which each kind of data has its own of.
 """
 
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from smalti.spelling import label_name
 
-__all__ = [
-    "ParsedName",
-    "is_annotation",
-    "is_apart",
-    "is_filler",
-    "parse_name",
-]
+__all__ = ["Names", "ParsedName"]
 
 SPLITS = {
     "train": ("train", "training", "trn", "trainval"),
@@ -40,13 +36,10 @@ SPLITS = {
     "test": ("test", "tests", "testing", "tst", "devtest", "holdout", "t10k"),
 }
 SPLIT_OF = {word: split for split, words in SPLITS.items() for word in words}
-SHORT = {"tr": "train", "ts": "test", "te": "test"}  # only beside a filler: imagesTr
+SHORT = {"tr": "train", "ts": "test", "te": "test"}  # only beside a filler: filesTr
 
-CONTENT = set(
-    "image images img imgs pic pics picture pictures photo photos jpg jpeg jpegs png pngs"
-    " jpegimages data dataset datasets file files".split()
-)
-FILLER = CONTENT | set(
+CONTENT = frozenset("data dataset datasets file files".split())
+FILLER = frozenset(
     "set sets split splits part parts shard shards folder dir new old final full all the my our raw"
     " orig original resized processed cropped v x px of".split()
 )
@@ -70,49 +63,74 @@ class ParsedName(NamedTuple):
     """Its numbers."""
 
 
-def parse_name(name: str) -> ParsedName:
-    """Reads the split, the other words and the numbers out of the name of a folder or a file.
+@dataclass(frozen=True)
+class Names:
+    """Reads the names of folders and files.
+
+    Arguments:
+        content: Words that only say what kind of data lies there: "photos".
 
     Example:
-        >>> [parse_name(name).split for name in ("Val", "train2017", "test_images", "trainers")]
+        >>> names = Names(frozenset({"photos"}))
+        >>> [names.parse(name).split for name in ("Val", "train2017", "test_photos", "trainers")]
         ['validation', 'train', 'test', None]
-        >>> parse_name("seg_train")
+        >>> names.parse("seg_train")
         ParsedName(split='train', rest='seg', numbers=())
     """
-    splits, rest, numbers, fillers = [], [], [], 0
-    for word in _words(name):
-        split = _split_word(word)
-        if split:
-            splits.append(split)
-        elif word.isdecimal():
-            numbers.append(word)
-        elif word in FILLER:
-            fillers += 1
-        else:
-            rest.append(word)
-    if not splits and fillers and len(rest) == 1 and rest[0] in SHORT:
-        splits.append(SHORT[rest.pop()])
-    return ParsedName(_one(splits), " ".join(rest), tuple(numbers))
 
+    content: frozenset[str] = frozenset()
 
-def is_filler(name: str) -> bool:
-    """Returns whether a name only says that there are images: "images", "data_01"."""
-    words = _words(name)
-    content = any(word in CONTENT for word in words)
-    return content and all(word in FILLER or word.isdecimal() for word in words)
+    def parse(self, name: str) -> ParsedName:
+        """Reads the split, the other words and the numbers out of a name."""
+        splits, rest, numbers, fillers = [], [], [], 0
+        for word in _words(name):
+            split = self._split_word(word)
+            if split:
+                splits.append(split)
+            elif word.isdecimal():
+                numbers.append(word)
+            elif self._fills(word):
+                fillers += 1
+            else:
+                rest.append(word)
+        if not splits and fillers and len(rest) == 1 and rest[0] in SHORT:
+            splits.append(SHORT[rest.pop()])
+        return ParsedName(_one(splits), " ".join(rest), tuple(numbers))
 
+    def is_filler(self, name: str) -> bool:
+        """Returns whether a name only says that there are data: "files", "data_01"."""
+        words = _words(name)
+        content = any(self._is_content(word) for word in words)
+        return content and all(self._fills(word) or word.isdecimal() for word in words)
 
-def is_annotation(name: str) -> bool:
-    """Returns whether a name is that of annotations, such as masks, and not of images."""
-    words = [word for word in _words(name) if not word.isdecimal() and word not in FILLER]
-    return bool(words) and all(
-        word in ANNOTATION or (word in ("class", "object") and len(words) > 1) for word in words
-    )
+    def is_annotation(self, name: str) -> bool:
+        """Returns whether a name is that of annotations, such as masks, and not of examples."""
+        words = [word for word in _words(name) if not word.isdecimal() and not self._fills(word)]
+        return bool(words) and all(
+            word in ANNOTATION or (word in ("class", "object") and len(words) > 1) for word in words
+        )
 
+    def is_apart(self, name: str) -> bool:
+        """Returns whether a name is that of examples beside the splits: "extra", "unlabeled"."""
+        return any(word in APART for word in _words(name))
 
-def is_apart(name: str) -> bool:
-    """Returns whether a name is that of images beside the splits: "extra", "unlabeled"."""
-    return any(word in APART for word in _words(name))
+    def _is_content(self, word: str) -> bool:
+        return word in CONTENT or word in self.content
+
+    def _fills(self, word: str) -> bool:
+        return word in FILLER or self._is_content(word)
+
+    def _split_word(self, word: str) -> str | None:
+        """Returns the split of one word, also with a filler written to it: "trainset"."""
+        if word in SPLIT_OF:
+            return SPLIT_OF[word]
+        for known, split in SPLIT_OF.items():
+            rest = word.removeprefix(known)
+            if word.startswith(known) and self._fills(rest) and rest not in ("x", "v", "s"):
+                return split
+            if word.endswith(known) and self._is_content(word.removesuffix(known)):
+                return split
+        return None
 
 
 def _one(splits: list[str]) -> str | None:
@@ -132,15 +150,3 @@ def _words(name: str) -> list[str]:
     for word in re.findall(r"[^\W_]+", name):
         words += [word] if word == "t10k" else re.findall(r"\d+|[^\W\d_]+", word)
     return words
-
-
-def _split_word(word: str) -> str | None:
-    """Returns the split of one word, also with a filler written to it: "trainset"."""
-    if word in SPLIT_OF:
-        return SPLIT_OF[word]
-    for known, split in SPLIT_OF.items():
-        if word.startswith(known) and word.removeprefix(known) in FILLER - {"x", "v", "s"}:
-            return split
-        if word.endswith(known) and word.removesuffix(known) in CONTENT:
-            return split
-    return None

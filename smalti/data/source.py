@@ -43,7 +43,7 @@ class Batch(NamedTuple):
     """A batch of examples."""
 
     x: Tensor
-    """(B, C, H, W), float32 in [-1, 1]."""
+    """(B, C, *size), float32, as the signal says."""
 
     condition: Tensor | None
     """(B,): labels, int64, or times in minutes, float32; `None` where the data have neither."""
@@ -74,7 +74,7 @@ class Examples(Dataset[Batch], ABC):
 
     @abstractmethod
     def conditions_at(self, indices: Sequence[int]) -> Tensor | None:
-        """(B,): the conditions of the examples of these numbers, without touching a pixel."""
+        """(B,): the conditions of the examples of these numbers, without reading the signals."""
 
     @property
     def conditions(self) -> Tensor | None:

@@ -133,9 +133,9 @@ def held_out(
     n, groups = len(fingerprints), _Groups(fingerprints)
     if len(groups.sizes) < 2:
         raise InputError(
-            "Training, validation and test need an image each, all different, got "
-            f"{counted(n, 'image')}, "
-            f"of which {len(groups.sizes)} can be told apart: add other images."
+            "Training, validation and test need an example each, all different, got "
+            f"{counted(n, 'example')}, "
+            f"of which {len(groups.sizes)} can be told apart: add others."
         )
     u = share_of_hash(fingerprints[groups.first], split, seed)
     labels = np.zeros(n, dtype=np.int64) if labels is None else labels

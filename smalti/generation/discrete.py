@@ -47,7 +47,7 @@ class Model:
         run: The run directory that both come from, where the tokens of the training set lie.
 
     Example:
-        >>> model = Model.load("runs/clocks")  # doctest: +SKIP
+        >>> model = Model.load("runs/mine")  # doctest: +SKIP
         >>> model.sample(16, condition="10:10").shape  # doctest: +SKIP
         torch.Size([16, 3, 64, 64])
     """

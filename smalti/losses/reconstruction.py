@@ -31,7 +31,7 @@ class MSE(ReconstructionLoss):
 
 
 class L1(ReconstructionLoss):
-    """Mean absolute error: the Laplace likelihood of a fixed scale; sharper edges, lower PSNR."""
+    """Mean absolute error: the Laplace likelihood of a fixed scale; sharper edges."""
 
     def forward(self, x_hat: Tensor, x: Tensor) -> Tensor:
         """mean |x_hat − x|."""

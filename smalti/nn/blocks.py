@@ -1,7 +1,7 @@
 """Convolutional building blocks, written once for 1-D and 2-D signals.
 
 `layers(1)` and `layers(2)` give the convolutions of the dimension at hand; everything built from
-them is the same code for sound and for images.
+them is the same code for one dimension and for two.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def layers(spatial_dims: int) -> ConvLayers:
         return ConvLayers(nn.Conv1d, nn.ConvTranspose1d)
     if spatial_dims == 2:
         return ConvLayers(nn.Conv2d, nn.ConvTranspose2d)
-    raise InputError(f"spatial_dims is 1 (sound) or 2 (images), got {spatial_dims}: choose one.")
+    raise InputError(f"spatial_dims is 1 or 2, got {spatial_dims}: choose one.")
 
 
 class ResidualBlock(nn.Module):

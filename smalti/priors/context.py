@@ -1,6 +1,6 @@
 """The context map of a prior: features of its condition at each position, (B, C, H, W).
 
-Of a vector c, such as that of a label or a time, it is m(c, ij): for a clock, whether a hand at
+Of a vector c, such as that of a label or a time, it is m(c, ij): for a dial, whether a hand at
 this angle passes here. m is a small network of features of the condition and features of the
 position, whose first layer multiplies the two: a hand's direction times a position is the distance
 along the hand, which a sum could not give. Without a condition the same path gives a learned sense

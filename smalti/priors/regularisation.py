@@ -13,8 +13,8 @@ weights it has for each token,
     risk = passes · parameters / tokens
 
 which is in the hundreds where a prior that is not held back is best after a third of its steps, and
-below ten where it could be trained for longer. `advised` is a rule that was found on image sets of
-500 to 50,000 images; see docs/figures.md.
+below ten where it could be trained for longer. `advised` is a rule that was found on sets of
+500 to 50,000 examples; see docs/figures.md.
 
 Where a training goes over so few examples so often that all of this does not hold a prior back,
 more views of each are what helps: `advised_views`.
@@ -47,13 +47,13 @@ MOST = Regularisation(0.5, 0.1, 0.1)
 
 
 OFTEN, A_VIEW, MOST_VIEWS = 60, 10, 32  # passes that need no other view; that each further asks for
-SHIFT = 1 / 16  # share of its size by which an image of a further view is moved at most
+SHIFT = 1 / 16  # share of its size by which an example of a further view is moved at most
 
 
 def advised_views(passes: float) -> int:
     """Returns how many views of each example, a little moved, suit a training.
 
-    Of few examples a prior learns each grid by heart; moved by a pixel the same image has other
+    Of few examples a prior learns each grid by heart; moved by a step the same example has other
     tokens, which say again what belongs together.
 
     Arguments:

@@ -7,7 +7,7 @@ With f the grid of vectors, f_0 = 0, and scales 1 … S from coarse to fine, the
 ↓_s takes the mean over the area that falls into each cell of scale s, ↑ goes back to the full grid
 by bicubic interpolation, and q is one quantizer for all scales. A prior then predicts whole scales,
 coarse to fine, each from those before it, where another would predict one token at a time; and the
-tokens of the first scales alone are a smaller image.
+tokens of the first scales alone are a smaller signal.
 
 φ_s mends what interpolation blurs, φ(h) = ½ h + ½ conv(h) with a kernel of 3. Neighbouring scales
 share a φ. It has no offset, so that no index, -1, contributes nothing.

@@ -19,7 +19,7 @@ def names() -> list[str]:
     """The recipes that come with smalti.
 
     Example:
-        >>> "clocks" in names()
+        >>> "clocks-demo" in names()
         True
     """
     return sorted(file.stem for file in _FOLDER.glob("*.yaml"))

@@ -71,7 +71,7 @@ class TokenizerRecipe:
             Categorical.
         fine_levels: Levels below this one, coarse to fine, of a hierarchical tokenizer (VQ-VAE-2):
             then `quantizer` and the encoder's downsampling are those of the coarsest.
-        level_dropout: Probability that an image in training has only its coarser levels, so that
+        level_dropout: Probability that a signal in training has only its coarser levels, so that
             those decode by themselves.
     """
 
@@ -164,7 +164,7 @@ class PriorRecipe:
         conditional: Whether it is conditioned on the label or time, where the data have one.
         examples: How many training examples become tokens; all if not given. Endless data need it.
         views: How many times each is turned into tokens: first as it is, then randomly augmented.
-        shift: Share of its size by which an image of those further views is moved at most.
+        shift: Share of its size by which an example of those further views is moved at most.
         fine_levels: Of a hierarchical tokenizer, the priors of its finer levels, coarse to fine.
         token_noise: Probability in training that an index which the prior sees, not one that it
             predicts, is replaced at random.
@@ -207,7 +207,7 @@ class Evaluation:
         samples: Samples of each prior for the Fréchet distance.
         classifier_steps: Training steps of the classifier whose features it uses; 0 for none of
             this.
-        test: Test images at most, drawn at random where there are more.
+        test: Test examples at most, drawn at random where there are more.
     """
 
     samples: int = 2000

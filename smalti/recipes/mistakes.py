@@ -37,7 +37,7 @@ def explain_error(reason: str) -> str:
     """What is wrong, with its place in the recipe and how to mend it.
 
     Example:
-        >>> explain_error('Parser key "data": Problem with given class_path \\'Clocks\\': '
+        >>> explain_error('Parser key "data": Problem with given class_path \\'Mine\\': '
         ...          'Parser key "size": Expected a <class \\'int\\'>. Got value: x')
         'data.size takes a value of the type int, got x: smalti fit --help lists what goes.'
     """
@@ -47,7 +47,7 @@ def explain_error(reason: str) -> str:
     if place == "data" and "Option 'path' is not accepted" in wrong:
         return "it makes its own data: leave --data out, or choose images32 or images64."
     if wrong.startswith("Unexpected config"):
-        return "it is not a mapping of fields: start from what smalti recipes clocks prints."
+        return "it is not a mapping of fields: start from what smalti recipes clocks-demo prints."
     return _of_a_class(place, wrong) or _of_a_field(place, wrong)
 
 

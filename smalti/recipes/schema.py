@@ -75,7 +75,7 @@ def read(recipe: str, overrides: Sequence[str] = ()) -> Namespace:
     fields = safe_yaml.read(recipes.find(recipe))
     if fields is None:
         raise InputError(
-            f"The recipe {recipe} is empty: start from what smalti recipes clocks prints."
+            f"The recipe {recipe} is empty: start from what smalti recipes clocks-demo prints."
         )
     words = []
     for place, word in enumerate(overrides):  # a YAML over the first is read as that is

@@ -16,9 +16,10 @@ and a set of n clocks is the first n of the endless ones.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -33,6 +34,7 @@ from smalti.errors import InputError
 from smalti.memory import check_memory
 from smalti.modalities.image.pixels import Pixels, to_float
 from smalti.modalities.image.signal import Image as ImageSignal
+from smalti.ranges import Range
 
 __all__ = ["THEMES", "ClockStyle", "Clocks", "Theme", "render_clock"]
 
@@ -182,6 +184,8 @@ class Clocks(FactorizedSource):
     Raises:
         InputError: If a number is out of its range.
     """
+
+    RANGES: ClassVar[Mapping[str, Range]] = {"size": Range(16, 1024)}
 
     def __init__(
         self,

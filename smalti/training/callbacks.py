@@ -158,7 +158,7 @@ class Progress(Callback):
         self.name, self.patience, self.seconds = name, patience, seconds
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Starts the clock."""
+        """Begins to count the seconds."""
         self._first, self._start = trainer.global_step, time.monotonic()
         self._told = self._start
         self._bar = tqdm(

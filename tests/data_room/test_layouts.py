@@ -19,12 +19,15 @@ from smalti.data import SplitFractions
 from smalti.data.layout import read_layout
 from smalti.errors import InputError
 from smalti.modalities.image import Images
+from smalti.modalities.image.signal import Image as ImageSignal
 from tiny import clocks_recipe, write_recipe
 
 
 def _read(text: str, **options):
     """{split: {label: files}} of files whose names are given, and what was passed over."""
-    layout = read_layout([tuple(file.split("/")) for file in text.split()], "D", **options)
+    layout = read_layout(
+        [tuple(file.split("/")) for file in text.split()], "D", ImageSignal, **options
+    )
     read = {}
     for split, part in layout.parts.items():
         read[split] = {}
@@ -151,8 +154,8 @@ def test_the_documented_layouts_are_read_as_documented():
 def test_files_named_after_splits_in_one_folder_are_refused():
     files = [("train_1.png",), ("train_2.png",), ("test_1.png",)]
     with pytest.raises(InputError, match="named after splits"):
-        read_layout(files, "D")
-    assert len(read_layout(files, "D", splits=False).parts["train"].files) == 3
+        read_layout(files, "D", ImageSignal)
+    assert len(read_layout(files, "D", ImageSignal, splits=False).parts["train"].files) == 3
 
 
 def test_on_purpose_every_folder_is_a_label():

@@ -104,7 +104,7 @@ def test_exact_copies_are_together(tmp_path):
         set(map(bytes, splits.manifest.fingerprints[splits.manifest.splits == s])) for s in range(3)
     ]
     assert sum(map(len, seen)) == len(set.union(*seen)) == 60
-    with pytest.raises(InputError, match="all different, got 3 images, of which 1 can be"):
+    with pytest.raises(InputError, match="all different, got 3 examples, of which 1 can be"):
         held_out(prints([1, 1, 1]), None, "test", 0.5, 0)
 
 

@@ -25,7 +25,7 @@ def made(c=1, **options) -> PixelCNNLikelihood:
 
 
 def drawn(likelihood, batch=2, size=(3, 4)):
-    c = likelihood.image_channels
+    c = likelihood.signal_channels
     h = torch.randn(batch, likelihood.channels(c), *size, dtype=torch.float64)
     return h, from_integers(torch.randint(L, (batch, c, *size)), L).double()
 

@@ -1,8 +1,8 @@
-"""The Bernoulli likelihood of binary images: each value is −1 or 1.
+"""The Bernoulli likelihood of binary signals: each value is −1 or 1.
 
     t = (x + 1) / 2 ∈ {0, 1}        p(t = 1) = σ(h)        nll = −Σ t log σ(h) + (1 − t) log σ(−h)
 
-For a grey value t between 0 and 1 the same formula is the expected nll of the image that is made
+For a value t between 0 and 1 the same formula is the expected nll of the signal that is made
 binary at random, black or white with the probability t. Its bits are those of one binary value a
 dimension, and must not be set beside those of 8-bit values.
 """

@@ -8,8 +8,9 @@ do models of different kinds become comparable, in bits per dimension:
 
     bits/dim = nats / (D · log 2)     D = C·H·W dimensions of a signal
 
-Pixels are 8-bit values. A byte b stands for the value v = b / 127.5 − 1 in [-1, 1]; in general one
-of L integers k stands for v = 2k / (L − 1) − 1, the middle of a cell of width 2 / (L − 1).
+Signals are 8-bit values here. A byte b stands for the value v = b / 127.5 − 1 in [-1, 1]; in
+general one of L integers k stands for
+v = 2k / (L − 1) − 1, the middle of a cell of width 2 / (L − 1).
 
 A *discrete* likelihood gives each integer a probability: under the uniform one a value costs
 log2 L bits. A *density* is of a continuous value, and its nats have no zero; times the width of a

@@ -10,7 +10,7 @@ and p(v) = Σ_m π_m P_m(v). The difference is taken in a form that stays exact 
 
     log (σ(a) − σ(b)) = log σ(a) + log σ(−b) + log(1 − exp(−2δ/s))
 
-This is PixelCNN++'s likelihood for each channel by itself: the channels of a pixel are independent
+This is PixelCNN++'s likelihood for each channel by itself: the channels of a place are independent
 given h, without its coupling of green and blue to the channels before them.
 
 The mean that is shown is that of the clipped logistic, which has a closed form,

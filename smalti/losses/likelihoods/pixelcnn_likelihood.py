@@ -1,16 +1,16 @@
 """An autoregressive likelihood: each value given h and all values before it.
 
-    p(x | h) = Π_ij Π_c p(x_ijc | x_ij,<c, x_<ij, h)        pixels ij in reading order
+    p(x | h) = Π_ij Π_c p(x_ijc | x_ij,<c, x_<ij, h)        places ij in reading order
 
-The decoder's output h is not yet the signal but what is known of each pixel before any is seen. Two
-gated stacks of a PixelCNN see the pixels before (see `smalti.nn.gated_layers`); h is their context
+The decoder's output h is not yet the signal but what is known of each place before any is seen. Two
+gated stacks of a PixelCNN see the places before (see `smalti.nn.gated_layers`); h is their context
 map, added to the gate of each layer and to the skips:
 
     v⁰ = e, shifted down by a row        h⁰ = e, shifted right by a column        e = E x + b
     f  = 1×1 convolutions of the skips of all layers and h
     p(x_c = k) = softmax(W_c relu(f_c + U_c x_<c) + b_c)_k
 
-The channels of a pixel are coupled: U_c x_<c is what channel c sees of those before it, green of
+The channels of a place are coupled: U_c x_<c is what channel c sees of those before it, green of
 red, and blue of both.
 
 Such a likelihood can model the signal without h, up to what its reach hides from it. So it is what
@@ -46,12 +46,12 @@ __all__ = ["PixelCNNLikelihood"]
 
 @registered
 class PixelCNNLikelihood(Likelihood):
-    """A gated PixelCNN over the values of an image, conditional on h (B, hidden, H, W).
+    """A gated PixelCNN over the values of a 2-D signal, conditional on h (B, hidden, H, W).
 
-    A pixel sees `layers · (kernel_size // 2)` + 1 rows up, and as many columns aside.
+    A place sees `layers · (kernel_size // 2)` + 1 rows up, and as many columns aside.
 
     Arguments:
-        image_channels: C: 1 for grey images, 3 for colour.
+        signal_channels: C of the signal.
         num_values: L: 256, or fewer coarser ones.
         hidden: Channels of each stack, and of h.
         layers: Gated layers.
@@ -62,7 +62,7 @@ class PixelCNNLikelihood(Likelihood):
         InputError: If an argument is out of range.
 
     Example:
-        >>> likelihood = PixelCNNLikelihood(image_channels=1, num_values=8, hidden=8, layers=2)
+        >>> likelihood = PixelCNNLikelihood(signal_channels=1, num_values=8, hidden=8, layers=2)
         >>> h = torch.zeros(2, likelihood.channels(1), 4, 4)
         >>> x = likelihood.sample(h)
         >>> x.shape, likelihood(h, x).nll.shape
@@ -74,7 +74,7 @@ class PixelCNNLikelihood(Likelihood):
 
     def __init__(
         self,
-        image_channels: int,
+        signal_channels: int,
         *,
         num_values: int = 256,
         hidden: int = 32,
@@ -83,14 +83,14 @@ class PixelCNNLikelihood(Likelihood):
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
-        if image_channels < 1:
+        if signal_channels < 1:
             raise InputError(
-                f"image_channels must be at least 1, got {image_channels}: 1 is for grey images, 3 "
-                f"for colour."
+                f"signal_channels must be at least 1, got {signal_channels}: give the "
+                f"channels of the signal."
             )
         check_stacks(hidden, layers, kernel_size, dropout)
-        c, self.hidden = image_channels, hidden
-        self.image_channels, self.num_values = image_channels, num_values
+        c, self.hidden = signal_channels, hidden
+        self.signal_channels, self.num_values = signal_channels, num_values
         self.softmax = Categorical(num_values)
         self.embedding = nn.Conv2d(c, hidden, 1)
         self.layers = gated_layers(hidden, layers, kernel_size, dropout, vertical=True)
@@ -106,12 +106,12 @@ class PixelCNNLikelihood(Likelihood):
         """`hidden`, whatever c is.
 
         Raises:
-            InputError: If the likelihood is of images with another number of channels.
+            InputError: If the likelihood is of signals with another number of channels.
         """
-        if c != self.image_channels:
+        if c != self.signal_channels:
             raise InputError(
-                f"The PixelCNNLikelihood is of images with {self.image_channels} channel(s), got "
-                f"{c}: set its image_channels to {c}."
+                f"The PixelCNNLikelihood is of signals with {self.signal_channels} channel(s), got "
+                f"{c}: set its signal_channels to {c}."
             )
         return self.hidden
 
@@ -128,8 +128,8 @@ class PixelCNNLikelihood(Likelihood):
         """See `Likelihood.forward`; x is rounded to the nearest of the L values."""
         if x.ndim != 4:
             raise InputError(
-                f"A PixelCNNLikelihood is of images (B, C, H, W), got {tuple(x.shape)}: choose "
-                f"another likelihood for sound."
+                f"A PixelCNNLikelihood is of signals (B, C, H, W), got {tuple(x.shape)}: choose "
+                f"another likelihood."
             )
         self._check(h, x)
         dtype = self.embedding.weight.dtype
@@ -145,7 +145,7 @@ class PixelCNNLikelihood(Likelihood):
     def sample(self, h: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """See `Likelihood.sample`: value after value, each computed once."""
         dtype = self.embedding.weight.dtype
-        x = torch.empty(len(h), self.image_channels, *h.shape[2:], device=h.device, dtype=dtype)
+        x = torch.empty(len(h), self.signal_channels, *h.shape[2:], device=h.device, dtype=dtype)
         with torch.autocast(h.device.type, enabled=False):
             s = to_hwbc(h.to(dtype), len(h))
             head = SkipHead(s, self.skip, self.first, self.second)
@@ -158,12 +158,12 @@ class PixelCNNLikelihood(Likelihood):
         return x.float()
 
     def _draw(self, f: Tensor, generator: torch.Generator | None) -> Tensor:
-        """The values (B, C) of a pixel, channel after channel, from f (B, C · hidden)."""
+        """The values (B, C) of a place, channel after channel, from f (B, C · hidden)."""
         assert self.third.bias is not None
         weight = rearrange(self.third.weight, "(c l) d 1 1 -> c d l", l=self.num_values)
         bias = rearrange(self.third.bias, "(c l) -> c l", l=self.num_values)
         x = f.new_empty(len(f), 0)
-        for c, f_c in enumerate(f.chunk(self.image_channels, 1)):
+        for c, f_c in enumerate(f.chunk(self.signal_channels, 1)):
             seen = x @ self.coupling[c, :, :c].T
             logits = torch.addmm(bias[c], (f_c + seen).relu(), weight[c])  # (B, L)
             x = torch.cat([x, self.softmax.sample(logits, generator).to(f.dtype)], 1)

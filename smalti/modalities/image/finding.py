@@ -21,13 +21,14 @@ from typing import NamedTuple
 from smalti.counting import counted
 from smalti.data.file_tree import Parts, walk
 from smalti.data.layout import read_layout
-from smalti.data.names import parse_name
+from smalti.data.names import Names
 from smalti.data.source import FOUND
 from smalti.errors import InputError, first_line
 from smalti.modalities.image.decoding import Picture
 from smalti.modalities.image.idx import find_idx
 from smalti.modalities.image.parquet import parquet_rows
 from smalti.modalities.image.rows import Column, Rows, Shard, TableRows
+from smalti.modalities.image.signal import Image
 from smalti.spelling import listed, readable
 
 __all__ = ["Found", "find", "logger"]
@@ -48,6 +49,7 @@ MAGIC = re.compile(rb"\x89PNG|\xff\xd8\xff|GIF8|RIFF....WEBP|II\*\0|MM\0\*|BM...
 LOOKED_INTO = 200  # files of unknown kinds, whose first bytes are read
 HUB_NAME = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")
 ORDER = ("train", "validation", "test")
+NAMES = Names(Image.words)
 NAMED = 6  # labels and kinds that a line names
 
 
@@ -178,7 +180,7 @@ def _in_folder(folder: Path, columns: tuple[str | None, str | None], splits: boo
     if not images:
         raise InputError(_without_images(folder, tree.files))
     passed.update(_kinds(folder, [file for file in tree.files if _suffix(file) not in IMAGES]))
-    layout = read_layout(images, where, splits)
+    layout = read_layout(images, where, Image, splits)
     rows = {
         split: FileRows(folder, part.files, part.labels) for split, part in layout.parts.items()
     }
@@ -261,7 +263,7 @@ def _tables_by_split(
     found: dict[str, list[Parts]] = defaultdict(list)
     for file in files:
         names = [PurePath(file[-1]).stem, *reversed(file[:-1])] if splits else []
-        said = [split for name in names if (split := parse_name(name).split)]
+        said = [split for name in names if (split := NAMES.parse(name).split)]
         found[said[0] if said else ""].append(file)
     others = found.pop("", [])
     if "train" in found and others:
@@ -287,7 +289,7 @@ def _hub(name: str, columns: tuple[str | None, str | None]) -> Found:
         raise InputError(f"{nothing} ({first_line(error)}): check the name.") from error
     if not isinstance(splits, DatasetDict) or not splits:
         raise InputError(f"{name} on the hub has no splits: download it and give the path.")
-    words = {str(split): parse_name(str(split)) for split in splits}
+    words = {str(split): NAMES.parse(str(split)) for split in splits}
     chosen: dict[str, list[str]] = defaultdict(list)
     for split, word in words.items():
         if word.split and not word.rest:

@@ -23,9 +23,10 @@ from typing import NamedTuple
 import numpy as np
 
 from smalti.counting import counted
-from smalti.data.names import parse_name
+from smalti.data.names import Names
 from smalti.errors import InputError, first_line
 from smalti.modalities.image.rows import ArrayRows, Rows
+from smalti.modalities.image.signal import Image
 from smalti.spelling import readable
 
 __all__ = ["find_idx", "read_idx"]
@@ -55,7 +56,7 @@ def find_idx(paths: Sequence[Path]) -> dict[str, IdxSplit]:
     files: dict[tuple[str, str], Path] = {}
     for path in sorted(named_so, reverse=True):  # so that of a pair the unpacked file stays
         match = NAME.search(path.name.lower())
-        split = match and parse_name(match["split"]).split
+        split = match and Names(Image.words).parse(match["split"]).split
         if match and split and len(path.parts) == least:
             key = split, match["what"]
             _refuse_two(files.get(key), path)

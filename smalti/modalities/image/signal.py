@@ -31,4 +31,8 @@ class Image(Bounded):
     noun: ClassVar[str] = "image"
     plural: ClassVar[str] = "images"
     spatial_dims: ClassVar[int] = 2
+    words: ClassVar[frozenset[str]] = frozenset(
+        "image images img imgs pic pics picture pictures photo photos jpg jpeg jpegs png pngs"
+        " jpegimages".split()
+    )
     forms: ClassVar[Mapping[int, str]] = {1: "grey", 3: "colour"}

@@ -10,15 +10,16 @@ from __future__ import annotations
 import itertools
 import logging
 import os
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from smalti import ranges
 from smalti.conditions import Label
 from smalti.data.manifest import SPLITS, Manifest, columns
 from smalti.data.source import Examples, Source, SplitName, Splits
@@ -77,6 +78,8 @@ class Images(Source):
     Raises:
         InputError: If an argument is out of its range.
     """
+
+    RANGES: ClassVar[Mapping[str, ranges.Range]] = {"size": ranges.Range(1, 2**16)}
 
     def __init__(  # noqa: PLR0913 - the fields of a recipe
         self,
