@@ -6,7 +6,6 @@ import pytest
 import torch
 
 from small_autoencoders import assemble
-from smalti.artifacts import describe, load_model, save_model
 from smalti.autoencoders import ContinuousAutoencoder
 from smalti.autoencoders.paths import line
 from smalti.errors import InputError
@@ -65,41 +64,6 @@ def test_with_a_likelihood_a_plain_autoencoder_pays_in_nats_a_dimension():
     torch.testing.assert_close(found.losses, {"reconstruction": nats})
     torch.testing.assert_close(model.decode(found.latents), found.x_hat.clamp(-1, 1))
     assert assemble(SIGNALS[1], variational=False)(x).losses == {}
-
-
-@pytest.mark.parametrize("variational", [False, True])
-def test_a_saved_model_is_the_same_model(tmp_path, variational):
-    model = assemble(SIGNALS[0], variational=variational)
-    model.summarise(torch.randn(9, 5), torch.arange(5.0))
-    save_model(model, tmp_path / "model")
-    loaded = load_model(tmp_path / "model")
-    x = signals(SIGNALS[0], 2)
-    assert torch.equal(loaded.encode(x), model.encode(x))
-    assert describe(loaded) == describe(model)
-    a, b = (
-        prior_of(m).sample(2, generator=torch.Generator().manual_seed(1)) for m in (model, loaded)
-    )
-    assert torch.equal(a, b)
-    assert torch.equal(loaded.order, model.order)
-
-
-@pytest.mark.parametrize("variational", [False, True])
-def test_every_part_gets_a_gradient(variational):
-    model = assemble(SIGNALS[0], variational=variational).train()
-    found = model(signals(SIGNALS[0], 3))
-    (found.x_hat.square().mean() + sum(found.losses.values())).backward()
-    without = [name for name, p in model.named_parameters() if p.grad is None or not p.grad.any()]
-    assert without == []
-
-
-@pytest.mark.parametrize("variational", [False, True])
-def test_a_way_starts_and_ends_with_the_reconstructions(variational):
-    model = assemble(SIGNALS[0], variational=variational)
-    x = signals(SIGNALS[0], 2)
-    way = model.interpolate(x[0], x[1], 5)
-    torch.testing.assert_close(way[[0, -1]], model.decode(model.encode(x)))
-    middle = model.decode(model.encode(x).mean(0, keepdim=True))
-    torch.testing.assert_close(way[2:3], middle)
 
 
 def test_a_traversal_changes_one_dimension():

@@ -68,24 +68,6 @@ def test_padding_reflects_and_is_cropped():
     assert torch.equal(model(x).x_hat, model(padded).x_hat[..., :6, :7])
 
 
-def test_a_way_starts_and_ends_with_the_reconstructions():
-    model = assemble(SIGNALS[2])
-    x = torch.rand(2, 3, 17, 23) * 2 - 1
-    way = model.interpolate(x[0], x[1], 4)
-    assert way.shape == (4, 3, 17, 23)
-    torch.testing.assert_close(way[[0, -1]], model.decode(model.encode(x)))
-    with pytest.raises(InputError, match="of size 17×23"):
-        model.interpolate(x[0, :, :8], x[1, :, :8], 4)
-
-
-def test_every_part_gets_a_gradient():
-    model = assemble(Image(1, (16, 16)), codebook=GradientCodebook).train()
-    x_hat, _, losses, _ = model(torch.rand(2, 1, 16, 16))
-    (x_hat.square().mean() + sum(losses.values())).backward()
-    without = [name for name, p in model.named_parameters() if p.grad is None or not p.grad.any()]
-    assert without == []
-
-
 @pytest.mark.parametrize(
     ("x", "line"),
     [

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 import torch
 
-from smalti.artifacts import load_model, save_model
 from smalti.autoencoders import DiscreteAutoencoder, HierarchicalAutoencoder
 from smalti.errors import InputError
 from smalti.losses.likelihoods import Categorical
@@ -178,16 +177,6 @@ def test_update_moves_each_codebook_once(monkeypatch):
     model.update()
     after = [level.codebook.weight for level in model.levels]
     assert not any(torch.equal(a, b) for a, b in zip(before, after, strict=True))
-
-
-def test_a_saved_model_is_the_same_model(tmp_path):
-    signal = Image(3, (20, 16))
-    model = assemble(signal, levels=3, level_dropout=0.3)
-    save_model(model, tmp_path / "model")
-    loaded, x = load_model(tmp_path / "model"), batch(signal)
-    assert torch.equal(loaded(x).x_hat, model(x).x_hat)
-    assert loaded.level_dropout == 0.3
-    assert loaded.layout.shapes == model.layout.shapes
 
 
 def test_several_indices_a_position_and_rows_for_a_prior():
