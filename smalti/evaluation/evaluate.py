@@ -93,4 +93,4 @@ def file_names() -> re.Pattern[str]:
     known = [*MEASUREMENTS, TrainingCurves(), *synthetic.MEASUREMENTS]
     for room in import_modalities():
         known += room.modality().measurements()
-    return re.compile(rf"({'|'.join(m.files for m in known if m.files)})\.\w+")
+    return re.compile(rf"({'|'.join(m.file_names for m in known if m.file_names)})\.\w+")

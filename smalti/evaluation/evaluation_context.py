@@ -32,7 +32,7 @@ from smalti.evaluation.limits import Limits
 from smalti.evaluation.memo import Memo, measuring
 from smalti.modalities.base import Classifier, Metric, modality_of
 from smalti.priors import GaussianPrior, Prior, uniform_like
-from smalti.reporting import Comparison, Measurement
+from smalti.reporting import Measurement, SampleComparison
 from smalti.reporting.figures import number
 from smalti.signals import Signal
 
@@ -198,7 +198,7 @@ class EvaluationContext:
     @property
     def drawn_of_each(self) -> int:
         """Samples of each kind: to show, or to compare."""
-        compares = (m.compares(self) for m in self.measurements if isinstance(m, Comparison))
+        compares = (m.compares(self) for m in self.measurements if isinstance(m, SampleComparison))
         return max(self.limits.shown, self.compared) if any(compares) else self.limits.shown
 
     @property

@@ -12,13 +12,13 @@ from smalti.reporting.blocks import (
     Text,
 )
 from smalti.reporting.figures import Figure, display, figure
-from smalti.reporting.measurement import Comparison, Measurement, Subject
+from smalti.reporting.measurement import Measurement, SampleComparison, Subject
 from smalti.reporting.section import Card, Section
 
 __all__ = [
     "Block",
     "Card",
-    "Comparison",
+    "SampleComparison",
     "Figure",
     "FigureTable",
     "Listing",

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from smalti.reporting.section import Section
 
-__all__ = ["Comparison", "Measurement", "Subject"]
+__all__ = ["SampleComparison", "Measurement", "Subject"]
 
 
 class Subject(Protocol):
@@ -90,13 +90,13 @@ class Measurement(ABC, Generic[S]):
         key: Where its figures belong among those of a report; its own.
         title: What is measured, in words.
         chapter: The part of the page that it belongs to.
-        files: A regular expression for the names of all files that its section can have.
+        file_names: A regular expression for the names of all files that its section can have.
     """
 
     key: ClassVar[str]
     title: ClassVar[str]
     chapter: ClassVar[str]
-    files: ClassVar[str] = ""
+    file_names: ClassVar[str] = ""
 
     @abstractmethod
     def applies(self, subject: S) -> str | None:
@@ -115,7 +115,7 @@ class Measurement(ABC, Generic[S]):
         return Section(self.title, self.key, self.chapter)
 
 
-class Comparison(Measurement[S], ABC):
+class SampleComparison(Measurement[S], ABC):
     """Abstract: a measurement that compares sets of samples, so that many have to be drawn."""
 
     @abstractmethod

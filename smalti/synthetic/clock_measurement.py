@@ -44,7 +44,7 @@ class ReadingOfClocks(Measurement[Subject]):
     key: ClassVar[str] = "clocks"
     title: ClassVar[str] = "Clocks at given times"
     chapter: ClassVar[str] = "Samples"
-    files: ClassVar[str] = r"clocks"
+    file_names: ClassVar[str] = r"clocks"
 
     def applies(self, subject: Subject) -> str | None:
         """See `Measurement.applies`."""

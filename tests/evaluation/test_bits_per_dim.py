@@ -94,7 +94,7 @@ def test_a_density_costs_the_entropy_of_what_it_fits():
 
 
 def test_binary_bits_say_that_they_are():
-    assert "black and white" in bits_figure(1.0, Bernoulli(), 4, "test set")["protocol"]
+    assert "low or high at random" in bits_figure(1.0, Bernoulli(), 4, "test set")["protocol"]
 
 
 @pytest.mark.parametrize("prior", [True, False])

@@ -24,7 +24,7 @@ from smalti.modalities.base import import_modalities
 from smalti.networks import ConvDecoder, ConvEncoder, Features
 from smalti.priors import Cascade, PixelCNN
 from smalti.quantizers import EMACodebook, VectorQuantizer
-from smalti.reporting import Comparison, Section
+from smalti.reporting import SampleComparison, Section
 from smalti.reporting.figures import is_figure
 
 ALL = [
@@ -109,7 +109,7 @@ def test_a_measurement_alone_says_what_it_says_among_all(parts, measurement):
     with measuring(0, subject.autoencoder, subject.prior):
         why = measurement.applies(subject)
         report.take(measurement, subject)
-        if isinstance(measurement, Comparison):
+        if isinstance(measurement, SampleComparison):
             assert measurement.compares(subject) in (True, False)
     if why is not None:
         assert why[-1] == "." and "\n" not in why
@@ -139,7 +139,7 @@ def check(section, measurement):
     assert all(why and "\n" not in why for why in section.missing.values())
     for name, content in section.files().items():
         stem, _, ending = name.rpartition(".")
-        assert re.fullmatch(measurement.files, stem)
+        assert re.fullmatch(measurement.file_names, stem)
         assert ending != "png" or content.startswith(b"\x89PNG")
 
 

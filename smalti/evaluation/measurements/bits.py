@@ -105,7 +105,7 @@ def bits_figure(nats: float, likelihood: Likelihood, dims: int, protocol: str) -
     if likelihood.num_values is None:
         values = f"of {dims} 8-bit values, each with the probability density × 2/255"
     if likelihood.num_values == 2:
-        values += ", grey ones as random black and white"
+        values += ", those in between as low or high at random"
     value = bits_per_dim(likelihood.discretised(nats, dims), dims)
     return figure(value, "bits", f"{protocol}; {values}")
 

@@ -42,7 +42,7 @@ class CodebookUsage(Measurement[EvaluationContext]):
     key: ClassVar[str] = "codebook"
     title: ClassVar[str] = "Use of the codebook"
     chapter: ClassVar[str] = "Tokens"
-    files: ClassVar[str] = r"codebook-\d+"
+    file_names: ClassVar[str] = r"codebook-\d+"
 
     def applies(self, subject: EvaluationContext) -> str | None:
         """See `Measurement.applies`."""

@@ -33,7 +33,7 @@ from torch import Tensor
 
 from smalti.evaluation.evaluation_context import EvaluationContext
 from smalti.modalities.base import Classifier
-from smalti.reporting import Card, Comparison, Section, Table, Text, display, figure
+from smalti.reporting import Card, SampleComparison, Section, Table, Text, display, figure
 from smalti.reporting.figures import number, protocols
 from smalti.signals import Bounded
 
@@ -56,7 +56,7 @@ class Gaussian(NamedTuple):
     n: int
 
 
-class FeatureDistances(Comparison[EvaluationContext]):
+class FeatureDistances(SampleComparison[EvaluationContext]):
     """Fréchet distances of training examples, reconstructions and samples to the test set."""
 
     key: ClassVar[str] = "frechet"
@@ -68,7 +68,7 @@ class FeatureDistances(Comparison[EvaluationContext]):
         return None
 
     def compares(self, subject: EvaluationContext) -> bool:
-        """See `Comparison.compares`."""
+        """See `SampleComparison.compares`."""
         try:
             return isinstance(subject.classifier, Classifier)
         except Exception:  # said where it is what is asked for

@@ -21,7 +21,7 @@ class SamplesOfLabels(Measurement[EvaluationContext]):
     key: ClassVar[str] = "labels"
     title: ClassVar[str] = "Samples of each label"
     chapter: ClassVar[str] = "Samples"
-    files: ClassVar[str] = r"labels-\d+"
+    file_names: ClassVar[str] = r"labels-\d+"
 
     def applies(self, subject: EvaluationContext) -> str | None:
         """See `Measurement.applies`."""

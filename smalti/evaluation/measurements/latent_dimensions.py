@@ -46,7 +46,7 @@ class LatentDimensions(Measurement[EvaluationContext]):
     key: ClassVar[str] = "latents"
     title: ClassVar[str] = "What latents hold"
     chapter: ClassVar[str] = "Latents"
-    files: ClassVar[str] = r"latents-(dimensions|interpolations|traversals)"
+    file_names: ClassVar[str] = r"latents-(dimensions|interpolations|traversals)"
 
     def applies(self, subject: EvaluationContext) -> str | None:
         """See `Measurement.applies`."""

@@ -32,7 +32,7 @@ class Levels(Measurement[EvaluationContext]):
     key: ClassVar[str] = "levels"
     title: ClassVar[str] = "Levels"
     chapter: ClassVar[str] = "Levels"
-    files: ClassVar[str] = r"levels"
+    file_names: ClassVar[str] = r"levels"
 
     def applies(self, subject: EvaluationContext) -> str | None:
         """See `Measurement.applies`."""

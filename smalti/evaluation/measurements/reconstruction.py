@@ -20,7 +20,7 @@ class Reconstructions(Measurement[EvaluationContext]):
     key: ClassVar[str] = "reconstruction"
     title: ClassVar[str] = "Reconstructions"
     chapter: ClassVar[str] = "Reconstructions"
-    files: ClassVar[str] = r"reconstructions"
+    file_names: ClassVar[str] = r"reconstructions"
 
     def applies(self, subject: EvaluationContext) -> str | None:
         """See `Measurement.applies`."""

@@ -50,7 +50,7 @@ class Rejection(Measurement[EvaluationContext]):
     key: ClassVar[str] = "rejection"
     title: ClassVar[str] = "Rejection sampling"
     chapter: ClassVar[str] = "Samples"
-    files: ClassVar[str] = r"rejection-[\w.]+"
+    file_names: ClassVar[str] = r"rejection-[\w.]+"
 
     def applies(self, subject: EvaluationContext) -> str | None:
         """See `Measurement.applies`."""

@@ -22,7 +22,7 @@ class Samples(Measurement[EvaluationContext]):
     key: ClassVar[str] = "samples"
     title: ClassVar[str] = "Samples"
     chapter: ClassVar[str] = "Samples"
-    files: ClassVar[str] = r"samples-(prior|histogram|uniform)|likely"
+    file_names: ClassVar[str] = r"samples-(prior|histogram|uniform)|likely"
 
     def applies(self, subject: EvaluationContext) -> str | None:
         """See `Measurement.applies`."""

@@ -25,7 +25,7 @@ class TrainingCurves(Measurement[Any]):
     key: ClassVar[str] = "curves"
     title: ClassVar[str] = "Training curves"
     chapter: ClassVar[str] = "Training curves"
-    files: ClassVar[str] = r"curves-(tokenizer|prior|autoencoder).*"
+    file_names: ClassVar[str] = r"curves-(tokenizer|prior|autoencoder).*"
 
     def __init__(self, logs: Mapping[str, Path | Sequence[Path]] | None = None) -> None:
         self.logs = logs or {}

@@ -14,7 +14,7 @@ from smalti.modalities.image.inception import (
 )
 from smalti.reporting.blocks import Table
 from smalti.reporting.figures import Figure, figure, number, protocols
-from smalti.reporting.measurement import Comparison, Subject
+from smalti.reporting.measurement import SampleComparison, Subject
 from smalti.reporting.section import Section
 
 __all__ = ["InceptionDistance"]
@@ -22,7 +22,7 @@ __all__ = ["InceptionDistance"]
 logger = logging.getLogger(__name__)
 
 
-class InceptionDistance(Comparison[Subject]):
+class InceptionDistance(SampleComparison[Subject]):
     """FID and KID against the test set, where Inception's weights are there."""
 
     key: ClassVar[str] = "inception"
@@ -34,7 +34,7 @@ class InceptionDistance(Comparison[Subject]):
         return None
 
     def compares(self, subject: Subject) -> bool:
-        """See `Comparison.compares`."""
+        """See `SampleComparison.compares`."""
         return isinstance(_network(subject), Inception)
 
     def run(self, subject: Subject) -> Section:
