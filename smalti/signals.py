@@ -29,7 +29,7 @@ from smalti.ranges import check, range_of
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["Bounded", "Signal"]
+__all__ = ["Bounded", "Signal", "times"]
 
 
 class Signal(ABC):
@@ -104,8 +104,8 @@ class Signal(ABC):
             )
         if self.size and tuple(x.shape[2:]) != tuple(self.size):
             raise InputError(
-                f"The model was trained on {self.plural} of size {_times(self.size)}, "
-                f"got {_times(x.shape[2:])}: resize or crop them first."
+                f"The model was trained on {self.plural} of size {times(self.size)}, "
+                f"got {times(x.shape[2:])}: resize or crop them first."
             )
         if 0 in x.shape[1:]:
             raise InputError(
@@ -166,5 +166,11 @@ class Bounded(Signal, ABC):
         return h.clamp(self.low, self.high)
 
 
-def _times(size: tuple[int, ...]) -> str:
+def times(size: tuple[int, ...]) -> str:
+    """Describes a size.
+
+    Example:
+        >>> times((28, 20))
+        '28×20'
+    """
     return "×".join(map(str, size))

@@ -22,7 +22,7 @@ from smalti.errors import InputError
 from smalti.layout import Layout
 from smalti.losses.likelihoods import Likelihood
 from smalti.quantizers import Attachment, attach_quantizers, freeze_codebooks
-from smalti.signals import Signal
+from smalti.signals import Signal, times
 
 __all__ = ["Autoencoder", "Reconstruction"]
 
@@ -79,12 +79,25 @@ class Autoencoder(nn.Module, Pretrained, ABC):
         """
 
     @abstractmethod
-    def encode(self, x: Any) -> Any:
+    def encode(self, x: Any, any_size: bool = False) -> Any:
         """Encodes signals x (B, C, *size) to latents.
 
+        Arguments:
+            x: A batch of the signal that the model was trained on.
+            any_size: Whether it may be of another size, which gives other grids. Large ones are
+                taken in tiles, with the result of the whole.
+
         Raises:
-            InputError: If x is not a batch of the signal that the model was trained on.
+            InputError: If x is no such batch, or the model takes signals of one size.
         """
+
+    @abstractmethod
+    def encode_flat(self, x: Any) -> Tensor:
+        """Encodes signals x (B, C, *size) to latents as a prior sees them, one tensor (B, …)."""
+
+    @abstractmethod
+    def decode_flat(self, latents: Tensor) -> Tensor:
+        """Decodes latents as a prior sees them to signals (B, C, *size), in their range."""
 
     @abstractmethod
     def decode(self, latents: Any, size: tuple[int, ...] | None = None) -> Tensor:
@@ -144,16 +157,35 @@ class Autoencoder(nn.Module, Pretrained, ABC):
             InputError: If the model has no likelihood, or x is not a batch of its signal.
         """
 
-    def as_batch(self, x: Any) -> Tensor:
+    @property
+    @abstractmethod
+    def one_size(self) -> str | None:
+        """Returns what takes signals of one size, as the subject of a sentence; `None` if nothing
+        does."""
+
+    def as_batch(self, x: Any, any_size: bool = False) -> Tensor:
         """Moves a batch of signals to the device and the type of the weights.
 
         Arguments:
             x: (B, C, *size), of any floating-point type: a tensor, an array or nested lists.
+            any_size: Whether it may be of another size.
 
         Raises:
             InputError: If it is no batch of the signal that the model was trained on.
         """
-        return as_batch(x, self.signal, self)
+        if any_size and self.one_size is not None:
+            raise InputError(
+                f"{self.one_size} takes {self.signal.plural} of one size, got any_size: leave it "
+                f"out, or use a convolutional tokenizer."
+            )
+        batch = as_batch(x, self.signal, self, any_size=self.one_size is None)
+        size, own = tuple(batch.shape[2:]), tuple(self.signal.size)
+        if not any_size and own and size != own:
+            raise InputError(
+                f"The model was trained on {self.signal.plural} of size {times(own)}, got "
+                f"{times(size)}: resize or crop them first, or take them as they are with any_size."
+            )
+        return batch
 
     def as_pair(self, x_a: Any, x_b: Any) -> Tensor:
         """Stacks two signals (C, *size) to one batch of two; see `as_batch`."""

@@ -88,6 +88,19 @@ class ContinuousAutoencoder(KeepsFloat32, Autoencoder):
     def order(self) -> Tensor:
         """Returns (D,) int64: the latent dimensions, the one that holds most first."""
 
+    @property
+    def one_size(self) -> str:
+        """See `Autoencoder.one_size`: a latent vector has a fixed number of dimensions."""
+        return f"A {type(self).__name__}"
+
+    def encode_flat(self, x: Any) -> Tensor:
+        """See `Autoencoder.encode_flat`: latents are one tensor."""
+        return self.encode(x)
+
+    def decode_flat(self, latents: Tensor) -> Tensor:
+        """See `Autoencoder.decode_flat`."""
+        return self.decode(latents)
+
     def update(self) -> None:
         """Does nothing: all that is learned is learned by gradients."""
 

@@ -21,6 +21,9 @@ References:
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import torch
 from einops import rearrange
 from torch import Tensor, nn
@@ -125,14 +128,38 @@ class DiscreteAutoencoder(Tokenizer):
         nats = nll.mean() / x[0].numel()
         return Reconstruction(x_hat, indices, {**losses, "reconstruction": nats})
 
+    @property
+    def one_size(self) -> str | None:
+        if self.quantizer.acts_on_grid:
+            return f"A {type(self.quantizer).__name__}"
+        fixed = getattr(self.encoder, "margin", 0) is None
+        return f"A {type(self.encoder).__name__}" if fixed else None
+
+    @property
+    def upsamplings(self) -> tuple[int, ...]:
+        return (1,)
+
+    @property
+    def margins(self) -> tuple[int, int] | None:
+        margins = [getattr(part, "margin", None) for part in (self.encoder, self.decoder)]
+        known = [margin for margin in margins if margin is not None]
+        return (known[0], known[1]) if len(known) == 2 else None
+
+    def quantized(self, x: Tensor) -> tuple[Tensor, ...]:
+        return (self.quantizer.encode(check_result(self._vectors(x), "The encoder")),)
+
+    def reconstructed(self, grids: Sequence[Tensor], size: tuple[int, ...] | None) -> Tensor:
+        h = self._outputs(self.quantizer.decode(grids[0]), size)
+        return h if self.likelihood is None else self.likelihood.point_estimate(h)
+
     @torch.no_grad()
-    def encode(self, x: Tensor) -> Tensor:
+    def encode(self, x: Any, any_size: bool = False) -> Tensor:
         """Encodes signals x (B, C, *size) to indices (B, *grid) or (B, *grid, Q).
 
-        Raises:
-            InputError: If x is not a batch of the signal that the model was trained on.
+        See `Autoencoder.encode`.
         """
-        return self.quantizer.encode(check_result(self._vectors(self.as_batch(x)), "The encoder"))
+        (indices,) = self.encoded(self.as_batch(x, any_size))
+        return indices
 
     @torch.no_grad()
     def decode(self, indices: Tensor, size: tuple[int, ...] | None = None) -> Tensor:
@@ -174,10 +201,7 @@ class DiscreteAutoencoder(Tokenizer):
             size = self.signal.size
         else:
             size = checked_size(size, tuple(length * self.downsampling for length in grid))
-        x_hat = self._outputs(self.quantizer.decode(indices), size)
-        if self.likelihood is not None:
-            x_hat = self.likelihood.point_estimate(x_hat)
-        return self.signal.finish(check_result(x_hat, "The decoder"))
+        return self.signal.finish(check_result(self.decoded((indices,), size), "The decoder"))
 
     @torch.no_grad()
     def interpolate(self, x_a: Tensor, x_b: Tensor, steps: int) -> Tensor:

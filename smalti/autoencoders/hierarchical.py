@@ -156,14 +156,45 @@ class HierarchicalAutoencoder(Tokenizer):
             x_hat = keep_padding(x_hat, x, mask)
         return Reconstruction(x_hat, tuple(indices), losses)
 
+    @property
+    def one_size(self) -> str | None:
+        parts = [*(q for q in self.levels if q.acts_on_grid)]
+        parts += [e for e in self.encoders if getattr(e, "margin", 0) is None]  # type: ignore[misc]
+        return f"A {type(parts[0]).__name__}" if parts else None
+
+    @property
+    def upsamplings(self) -> tuple[int, ...]:
+        return tuple(self._upsamplings())
+
+    @property
+    def margins(self) -> tuple[int, int] | None:
+        nets = [*self.encoders, *self.decoders]
+        margins = [getattr(net, "margin", None) for net in nets]
+        known = [margin for margin in margins if margin is not None]
+        if len(known) < len(nets):
+            return None
+        ups = self._upsamplings()
+        encoders, decoders = (
+            [margin / up for margin, up in zip(part, ups, strict=True)]
+            for part in (known[: len(ups)], known[len(ups) :])
+        )
+        # An index of the finest level depends on all encoders, and on what coarser indices say.
+        return math.ceil(sum(encoders) + sum(decoders[:-1])), math.ceil(sum(decoders))
+
+    def quantized(self, x: Tensor) -> tuple[Tensor, ...]:
+        return self._indices(self._features(x))
+
+    def reconstructed(self, grids: Sequence[Tensor], size: tuple[int, ...] | None) -> Tensor:
+        h = self._outputs(grids, size)
+        return h if self.likelihood is None else self.likelihood.point_estimate(h)
+
     @torch.no_grad()
-    def encode(self, x: Tensor) -> tuple[Tensor, ...]:
+    def encode(self, x: Any, any_size: bool = False) -> tuple[Tensor, ...]:
         """Encodes signals x (B, C, *size) to the indices of each level, coarse to fine.
 
-        Raises:
-            InputError: If x is not a batch of the signal that the model was trained on.
+        See `Autoencoder.encode`.
         """
-        return self._indices(self._features(self.as_batch(x)))
+        return self.encoded(self.as_batch(x, any_size))
 
     @torch.no_grad()
     def decode(self, indices: Sequence[Tensor], size: tuple[int, ...] | None = None) -> Tensor:
@@ -187,9 +218,7 @@ class HierarchicalAutoencoder(Tokenizer):
             size = self.signal.size
         dims = 1 + self.signal.spatial_dims
         whole = tuple(length * self.downsampling for length in grids[0].shape[1:dims])
-        x_hat = self._outputs(grids, checked_size(size, whole))
-        if self.likelihood is not None:
-            x_hat = self.likelihood.point_estimate(x_hat)
+        x_hat = self.decoded(grids, checked_size(size, whole))
         return self.signal.finish(check_result(x_hat, "The decoder"))
 
     def encode_flat(self, x: Tensor) -> Tensor:

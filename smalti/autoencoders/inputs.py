@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -11,16 +12,17 @@ from smalti.arguments import a_whole_number, as_tensor, to_weights
 from smalti.errors import InputError
 from smalti.signals import Signal
 
-__all__ = ["as_batch", "as_pair", "checked_size", "device_of"]
+__all__ = ["as_batch", "as_pair", "checked_size", "device_of", "sized"]
 
 
-def as_batch(x: Any, signal: Signal, model: nn.Module) -> Tensor:
+def as_batch(x: Any, signal: Signal, model: nn.Module, any_size: bool = False) -> Tensor:
     """Moves a batch of signals to the device and the type of the model's weights.
 
     Arguments:
         x: (B, C, *size), of any floating-point type: a tensor, an array or nested lists.
         signal: What the model was trained on.
         model: Whose weights.
+        any_size: Whether signals of other sizes are taken, too.
 
     Raises:
         InputError: If it is no batch of the signal.
@@ -28,8 +30,13 @@ def as_batch(x: Any, signal: Signal, model: nn.Module) -> Tensor:
     x = as_tensor(x, "The signals")
     if x.is_floating_point():
         x = to_weights(x, model)
-    signal.check(x)
+    (sized(signal, ()) if any_size else signal).check(x)
     return x
+
+
+def sized(signal: Signal, size: tuple[int, ...]) -> Signal:
+    """Returns the signal of another size; of the empty one, of any."""
+    return replace(signal, size=size)  # type: ignore[type-var]
 
 
 def as_pair(x_a: Any, x_b: Any, signal: Signal, model: nn.Module) -> Tensor:

@@ -80,9 +80,9 @@ class PlainAutoencoder(ContinuousAutoencoder):
         return Reconstruction(x_hat, z, {"reconstruction": nll.mean() / x[0].numel()})
 
     @torch.no_grad()
-    def encode(self, x: Any) -> Tensor:
+    def encode(self, x: Any, any_size: bool = False) -> Tensor:
         """See `Autoencoder.encode`: latents are (B, D)."""
-        return check_result(self._encoded(self.as_batch(x)), "The encoder")
+        return check_result(self._encoded(self.as_batch(x, any_size)), "The encoder")
 
     def describe(self, x: Tensor) -> tuple[Tensor, None]:
         """See `ContinuousAutoencoder.describe`."""

@@ -9,10 +9,13 @@ them of grids, and grids of them.
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Sequence
 
 from torch import Tensor
 
 from smalti.autoencoders.base import Autoencoder
+from smalti.autoencoders.padding import crop, pad
+from smalti.autoencoders.tiles import CORE, Grid, is_large, tiled
 from smalti.layout import Layout
 from smalti.quantizers import Quantizer
 
@@ -32,13 +35,54 @@ class Tokenizer(Autoencoder):
     def levels(self) -> tuple[Quantizer, ...]:
         """Returns the quantizer of each grid, coarse to fine."""
 
+    @property
     @abstractmethod
-    def encode_flat(self, x: Tensor) -> Tensor:
-        """Encodes signals x (B, C, *size) to one tensor of tokens, (B, *grid) or (B, P)."""
+    def upsamplings(self) -> tuple[int, ...]:
+        """Returns how many positions of each grid lie along one of the coarsest, per dimension."""
+
+    @property
+    @abstractmethod
+    def margins(self) -> tuple[int, int] | None:
+        """Returns how far encoding and decoding look around a position of the coarsest grid.
+
+        `None` where that is not known, or where they see the whole.
+        """
 
     @abstractmethod
-    def decode_flat(self, tokens: Tensor) -> Tensor:
-        """Decodes one tensor of tokens to signals (B, C, *size), clipped to their range."""
+    def quantized(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Encodes signals, of sizes that the downsampling divides, to the indices of each level."""
+
+    @abstractmethod
+    def reconstructed(self, grids: Sequence[Tensor], size: tuple[int, ...] | None) -> Tensor:
+        """Decodes checked indices of the first levels to x_hat of a size, or to the whole of it."""
+
+    def encoded(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Encodes signals of any size to the indices of each level, large ones in tiles."""
+        x, margins = pad(x, self.downsampling), self.margins
+        if margins is None or not is_large(x.shape[2:]):
+            return self.quantized(x)
+        unit = self.downsampling
+        given = [Grid(1, up) for up in self.upsamplings]
+        size = [length // unit for length in x.shape[2:]]
+        tile = margins[0], max(CORE // unit, 1)
+        return tuple(tiled(self.quantized, [x], [Grid(2, unit)], given, size, *tile))
+
+    def decoded(self, grids: Sequence[Tensor], size: tuple[int, ...] | None) -> Tensor:
+        """Decodes checked indices to signals of a size, large ones in tiles."""
+        unit, margins = self.downsampling, self.margins
+        units = grids[0].shape[1 : 1 + self.signal.spatial_dims]
+        if self.likelihood is not None and self.likelihood.autoregressive:
+            margins = None  # what it draws depends on all that it drew
+        if margins is None or not is_large([length * unit for length in units]):
+            return self.reconstructed(grids, size)
+        taken = [Grid(1, up) for up in self.upsamplings[: len(grids)]]
+        tile = margins[1], max(CORE // unit, 1)
+
+        def apply(*parts: Tensor) -> list[Tensor]:
+            return [self.reconstructed(parts, None)]
+
+        (x_hat,) = tiled(apply, grids, taken, [Grid(2, unit)], units, *tile)
+        return x_hat if size is None else crop(x_hat, size)
 
     def update(self) -> None:
         """Updates the codebooks; to be called once after each step of the optimizer."""

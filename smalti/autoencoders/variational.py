@@ -146,9 +146,9 @@ class VariationalAutoencoder(ContinuousAutoencoder):
         return Reconstruction(x_hat, z, losses, kl)
 
     @torch.no_grad()
-    def encode(self, x: Any) -> Tensor:
+    def encode(self, x: Any, any_size: bool = False) -> Tensor:
         """See `Autoencoder.encode`; the latents are the means of the posteriors, (B, D)."""
-        return check_result(self.posterior(self.as_batch(x)).mean, "The encoder")
+        return check_result(self.posterior(self.as_batch(x, any_size)).mean, "The encoder")
 
     @torch.no_grad()
     def describe(self, x: Tensor) -> tuple[Tensor, Tensor]:

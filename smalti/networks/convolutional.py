@@ -58,6 +58,8 @@ class ConvEncoder(Encoder):
         widths = [signal.channels, *_widths(hidden, downsampling)]
         self.downsampling, self.dim = downsampling, dim
         self.width, self.narrow, self.residual_blocks = hidden, residual_hidden, residual_blocks
+        # One for each convolution of 3, and less than one for those of the halvings together.
+        self.margin = residual_blocks + 2
         self.down = nn.Sequential()
         for wide, narrow in zip(widths[:-1], widths[1:], strict=True):
             self.down.extend(
@@ -110,6 +112,8 @@ class ConvDecoder(Decoder):
         convolution, transposed = layers(signal.spatial_dims)
         widths = [*reversed(_widths(hidden, downsampling)), signal.channels]
         self.downsampling, self.dim, self.channels = downsampling, dim, signal.channels
+        # One for each convolution of 3, and less than two for the doublings: 1 + 1/2 + 1/4 …
+        self.margin = residual_blocks + 3
         self.inner = nn.Sequential(
             convolution(dim, hidden, 3, padding=1),
             ResidualStack(hidden, residual_hidden, residual_blocks, signal.spatial_dims),

@@ -49,7 +49,7 @@ class MLPEncoder(Encoder):
         self, signal: Signal, dim: int, *, hidden: int = 512, layers: int = 2, tokens: int = 1
     ) -> None:
         super().__init__()
-        self.dim, self.downsampling = dim, 1
+        self.dim, self.downsampling, self.margin = dim, 1, None
         self.width, self.narrow, self.layers, self.tokens = hidden, hidden, layers, tokens
         self.linear = _layers(_values(signal), dim * tokens, hidden, layers)
 
@@ -77,7 +77,8 @@ class MLPDecoder(Decoder):
         self, signal: Signal, dim: int, *, hidden: int = 512, layers: int = 2, tokens: int = 1
     ) -> None:
         super().__init__()
-        self.dim, self.channels, self.shape = dim, signal.channels, signal.shape
+        self.dim, self.channels, self.margin = dim, signal.channels, None
+        self.shape = signal.shape
         self.linear = _layers(dim * tokens, _values(signal), hidden, layers)
 
     def forward(self, z: Tensor) -> Tensor:

@@ -25,8 +25,10 @@ class Decoder(nn.Module, ABC):
     Attributes:
         dim: Channels of its input.
         channels: Channels of its output.
+        margin: Positions of the grid around one, which its patch is made of too; `None` for all.
     """
 
+    margin: int | None
     dim: int
     channels: int
 
@@ -44,8 +46,11 @@ class Encoder(nn.Module, ABC):
             divide the size of what is given, so smaller or odd signals are padded first.
         width: Channels inside, which are what a finer level of a hierarchy hands to a coarser one.
         narrow: Channels of the grid from which a single vector per signal is made.
+        margin: Positions of the grid around one, whose patches it is made of too; `None` where
+            each sees the whole signal, so that signals have one size.
     """
 
+    margin: int | None
     dim: int
     downsampling: int
     width: int

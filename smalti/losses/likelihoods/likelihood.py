@@ -62,9 +62,11 @@ class Likelihood(nn.Module, ABC):
 
     Attributes:
         num_values: L, the number of values that a dimension can take; `None` for a density.
+        autoregressive: Whether the distribution of a value depends on others.
     """
 
     num_values: int | None = None
+    autoregressive: bool = False
 
     @property
     def discrete(self) -> bool:

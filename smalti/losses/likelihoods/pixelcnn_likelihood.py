@@ -72,6 +72,8 @@ class PixelCNNLikelihood(Likelihood):
     num_values: int
     past: Tensor
 
+    autoregressive = True
+
     def __init__(
         self,
         signal_channels: int,

@@ -1,0 +1,95 @@
+"""Large signals in tiles: as much memory as one tile takes, and the result of the whole.
+
+Convolutions look no farther than a margin. A tile is encoded with so much of its surroundings, and
+what comes of these is dropped: the rest is what it is in the whole, up to the rounding of sums. At
+the edge of the signal a tile has no surroundings, as the whole has none.
+
+Everything is counted in units: a unit is one position of the coarsest grid, and the patch of the
+signal, or of a finer grid, that belongs to it.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+__all__ = ["CORE", "Grid", "is_large", "tiled"]
+
+CORE = 512  # signal positions along each side of a tile, without its surroundings
+
+
+class Grid(NamedTuple):
+    """How the units lie in a tensor.
+
+    Attributes:
+        first: Its first spatial dimension.
+        per_unit: Positions of a unit, along each spatial dimension.
+    """
+
+    first: int
+    per_unit: int
+
+
+def tiled(
+    apply: Callable[..., Sequence[Tensor]],
+    inputs: Sequence[Tensor],
+    taken: Sequence[Grid],
+    given: Sequence[Grid],
+    size: Sequence[int],
+    margin: int,
+    core: int,
+) -> list[Tensor]:
+    """Applies a function tile by tile.
+
+    Arguments:
+        apply: Takes a part of each input, and gives that part of each output.
+        inputs: The tensors.
+        taken: How the units lie in each of them.
+        given: Likewise in each of the outputs.
+        size: How many units lie along each dimension.
+        margin: Units that the function looks at, around one.
+        core: Units along each side of a tile, at least 1.
+
+    Returns:
+        What the function would give for the whole.
+    """
+    outputs: list[Tensor] = []
+    tiles = ([(n, min(n + core, length)) for n in range(0, length, core)] for length in size)
+    for tile in itertools.product(*tiles):
+        wide = [
+            (max(start - margin, 0), min(stop + margin, length))
+            for (start, stop), length in zip(tile, size, strict=True)
+        ]
+        parts = apply(*(each[_part(grid, wide)] for each, grid in zip(inputs, taken, strict=True)))
+        if not outputs:
+            outputs = [_empty(part, grid, size) for part, grid in zip(parts, given, strict=True)]
+        inner = [
+            (start - low, stop - low) for (start, stop), (low, _) in zip(tile, wide, strict=True)
+        ]
+        for output, part, grid in zip(outputs, parts, given, strict=True):
+            output[_part(grid, tile)] = part[_part(grid, inner)]
+    return outputs
+
+
+def is_large(size: Sequence[int]) -> bool:
+    """Tells whether signals of a size are taken in tiles."""
+    return max(size, default=0) > 2 * CORE
+
+
+def _part(grid: Grid, units: Sequence[tuple[int, int]]) -> tuple[slice, ...]:
+    """Returns the place of a box of units."""
+    every = [slice(None)] * grid.first
+    return (*every, *(slice(a * grid.per_unit, b * grid.per_unit) for a, b in units))
+
+
+def _empty(part: Tensor, grid: Grid, size: Sequence[int]) -> Tensor:
+    """Makes room for the whole output that a part is of."""
+    after = part.shape[grid.first + len(size) :]
+    lengths = (length * grid.per_unit for length in size)
+    return torch.empty(
+        *part.shape[: grid.first], *lengths, *after, dtype=part.dtype, device=part.device
+    )
