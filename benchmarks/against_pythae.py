@@ -132,7 +132,7 @@ def our_samples(model: DiscreteAutoencoder, n: int) -> float:
     """Samples per second: tokens drawn and decoded."""
     prior = PixelCNN(K, model.grid, hidden=CHANNELS, layers=LAYERS, kernel_size=KERNEL).eval()
     start = time.perf_counter()
-    model.decode(prior.sample((n, *model.grid)))
+    model.decode(prior.sample(n))
     return n / (time.perf_counter() - start)
 
 

@@ -65,7 +65,7 @@ def compare(name: str, options: argparse.Namespace) -> dict[str, object]:
     indices = torch.zeros(shape, dtype=torch.int64)
     step = max(prior.positions // options.positions, 1)
     positions = range(step // 2, prior.positions, step)
-    prior.sample((1, *prior.grid))
+    prior.sample(1)
     naive_step(prior, indices, 0)
 
     passes: dict[int, list[float]] = {position: [] for position in positions}
@@ -92,7 +92,7 @@ def cost_over_size(name: str, options: argparse.Namespace) -> list[dict[str, flo
     times: list[list[float]] = [[] for _ in priors]
     for _ in range(options.repeats):
         for prior, measured in zip(priors, times, strict=True):
-            draw = seconds(lambda p=prior: p.sample((options.batch, *p.grid)))
+            draw = seconds(lambda p=prior: p.sample(options.batch))
             measured.append(draw / prior.positions)
     return [
         {"size": size, "ms_per_position": 1e3 * statistics.median(measured)}

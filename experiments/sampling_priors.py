@@ -83,7 +83,7 @@ def measure(
     """The figures of one prior, and images (SHOWN, C, H, W) of it."""
     classifier, reference = seen
     generator = torch.Generator().manual_seed(seed)
-    grids = prior.sample(tuple(test.shape), generator=generator)
+    grids = prior.sample(len(test), generator=generator)
     images = [model.decode(part) for part in grids.split(250)]
     of_samples = gaussian(features_of(classifier, images))
     figures = {

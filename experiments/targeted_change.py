@@ -81,7 +81,7 @@ def edited(
         return changed
     changed[:, ROWS, COLUMNS] = -1
     generator = torch.Generator().manual_seed(seed)
-    drawn: Tensor = prior.sample(tuple(grids.shape), known=changed, generator=generator)  # type: ignore[operator]
+    drawn: Tensor = prior.sample(len(grids), known=changed, generator=generator)  # type: ignore[operator]
     return drawn
 
 

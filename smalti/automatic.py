@@ -12,7 +12,7 @@ from typing import Any
 
 from jsonargparse import Namespace
 
-from smalti.priors import Prior
+from smalti.priors import TokenPrior
 from smalti.priors.regularisation import SHIFT, advised, advised_views
 from smalti.training import Training
 
@@ -35,7 +35,7 @@ def without(config: Namespace) -> Namespace:
 
 def settled(
     config: Namespace,
-    trained: Sequence[tuple[Prior, Training]],
+    trained: Sequence[tuple[TokenPrior, Training]],
     examples: int,
     there: Mapping[str, Any],
     movable: bool,

@@ -21,7 +21,7 @@ from smalti.autoencoders import (
     Tokenizer,
     VariationalAutoencoder,
 )
-from smalti.conditions import CoarseTokens, Condition
+from smalti.conditions import CoarseTokens, Condition, OptionalCondition
 from smalti.data import Splits
 from smalti.errors import InputError
 from smalti.losses import MSE
@@ -154,6 +154,13 @@ def build_prior(recipe: PriorRecipe, tokenizer: Tokenizer, splits: Splits, level
     sizes = [of_level[0] for of_level in layout.codebook_sizes]
     # Its own, which it puts in training and evaluation mode with the rest of it.
     condition: Condition | None = copy.deepcopy(splits.condition) if recipe.conditional else None
+    if recipe.condition_dropout:
+        if condition is None:
+            raise InputError(
+                f"Prior.condition_dropout is of the label or time of an example, and these data "
+                f"have none, got {recipe.condition_dropout}: set it to 0."
+            )
+        condition = OptionalCondition(condition, recipe.condition_dropout)
     if level:
         condition = CoarseTokens(sizes[:level], layout.shapes[:level], condition)
     try:

@@ -109,6 +109,7 @@ RANGES: dict[str, Range] = {
     "dropout": DROPOUT,
     "ResidualQuantizer.dropout": Range(0, 1),  # of stages
     "level_dropout": DROPOUT,
+    "condition_dropout": DROPOUT,
     "decay": SHARE,
     "threshold": DROPOUT,
     "every": STEPS,

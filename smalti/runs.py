@@ -35,7 +35,7 @@ from smalti.data import Examples, FactorizedSource, SplitName, Splits
 from smalti.data.manifest import read_manifest, write_manifest
 from smalti.errors import InputError
 from smalti.files import sha256, write_text
-from smalti.priors import Cascade, Prior
+from smalti.priors import Cascade, TokenPrior
 from smalti.provenance import (
     CHANGED,
     MadeFrom,
@@ -229,7 +229,7 @@ def _settled(
     trained: Sequence[tuple[nn.Module, Training]],
 ) -> Namespace:
     """Returns the configuration with a number for every "auto"."""
-    priors = [(model, training) for model, training in trained if isinstance(model, Prior)]
+    priors = [(model, training) for model, training in trained if isinstance(model, TokenPrior)]
     if recipe.prior is None or not priors:
         return config
     examples = recipe.prior.examples or len(splits.train)

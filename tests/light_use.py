@@ -55,7 +55,7 @@ tokenizer.eval()
 indices = tokenizer.encode(x)
 prior = PixelCNN(SIZE, tuple(indices.shape[1:]), Label(["one", "other"]), hidden=8, layers=2)
 prior.loss(indices, torch.arange(64) % 2).backward()
-drawn = prior.eval().sample((3, *indices.shape[1:]), torch.tensor([0, 1, 1]))
+drawn = prior.eval().sample(3, torch.tensor([0, 1, 1]))
 
 with tempfile.TemporaryDirectory() as folder:
     save_model(tokenizer, f"{folder}/tokenizer")

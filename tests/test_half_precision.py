@@ -154,9 +154,9 @@ def test_priors_in_any_precision(dtype):
         if isinstance(prior, Histogram):
             prior.fit(indices, at)
             # Minutes are kept as they are: 613 is no number in bfloat16.
-            assert torch.equal(prior.sample((2, 4, 4), at), indices)
+            assert torch.equal(prior.sample(2, at), indices)
         else:
             prior.loss(indices, at).backward()
             assert all(p.grad.isfinite().all() for p in prior.parameters() if p.grad is not None)
-        prior.eval().sample((2, *prior.grid), at)
+        prior.eval().sample(2, at)
         assert prior.log_prob(indices, at).isfinite().all()

@@ -15,7 +15,7 @@ from smalti.evaluation import Limits, Report, evaluate, file_names
 from smalti.files import read_bytes
 from smalti.generation import ContinuousModel, Model, load
 from smalti.outputs import KEY, check_file, check_place, is_unmarked_png
-from smalti.priors import Prior
+from smalti.priors import TokenPrior
 from smalti.runs import Run, data_of, parts
 
 __all__ = ["check_report", "report", "run"]
@@ -122,7 +122,7 @@ def report(run: Run, splits: Splits, overwrite: bool = False) -> int:
     return int(bool(made.failed))
 
 
-def _histogram(model: Model | ContinuousModel) -> tuple[Prior | None, str]:
+def _histogram(model: Model | ContinuousModel) -> tuple[TokenPrior | None, str]:
     """Returns the histogram of the tokens of a run, or why there is none."""
     if isinstance(model, ContinuousModel) or model.prior is None:
         return None, ""

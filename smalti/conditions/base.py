@@ -207,7 +207,8 @@ def width(condition: Condition) -> int:
 
 def to_columns(values: Tensor) -> Tensor:
     """Values (B, *shape) → columns (B, S), float64, which is exact for indices and minutes."""
-    return (values.flatten(1) if values.ndim > 1 else values[:, None]).to(torch.float64)
+    wide = torch.float32 if values.device.type == "mps" else torch.float64  # there is none
+    return (values.flatten(1) if values.ndim > 1 else values[:, None]).to(wide)
 
 
 def from_columns(condition: Condition, columns: Tensor) -> Tensor:

@@ -25,7 +25,7 @@ from smalti.evaluation.measurements import MEASUREMENTS, TrainingCurves
 from smalti.evaluation.memo import measuring
 from smalti.evaluation.report import Report
 from smalti.modalities.base import import_modalities, modality_of
-from smalti.priors import Prior
+from smalti.priors import TokenPrior
 from smalti.reporting import Measurement
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ __all__ = ["evaluate", "file_names", "measurements_of"]
 def evaluate(
     model: Model | ContinuousModel,
     splits: Splits,
-    histogram: Prior | None = None,
+    histogram: TokenPrior | None = None,
     *,
     measurements: Sequence[Measurement] | None = None,
     curves: Mapping[str, Path | Sequence[Path]] | None = None,

@@ -31,7 +31,7 @@ from smalti.evaluation.classifier import check_classes, train_classifier
 from smalti.evaluation.limits import Limits
 from smalti.evaluation.memo import Memo, measuring
 from smalti.modalities.base import Classifier, Metric, modality_of
-from smalti.priors import GaussianPrior, Prior, uniform_like
+from smalti.priors import GaussianPrior, Prior, SamplingConfig, TokenPrior, uniform_like
 from smalti.reporting import Measurement, SampleComparison
 from smalti.reporting.figures import number
 from smalti.signals import Signal
@@ -96,7 +96,7 @@ class EvaluationContext:
         self,
         model: Model | ContinuousModel,
         splits: Splits,
-        histogram: Prior | None,
+        histogram: TokenPrior | None,
         limits: Limits,
         seed: int,
         measurements: Sequence[Measurement] = (),
@@ -313,15 +313,16 @@ class EvaluationContext:
             prior: A conditional prior gets the context, another does not.
             n: How many.
             context: (n,) or more, or `None`.
-            top_p: As of `Prior.sample`.
+            top_p: As of `SamplingConfig`.
         """
+        config = SamplingConfig(top_p=top_p)
         generator = torch.Generator().manual_seed(self.seed)
         context = None if context is None or prior.condition is None else context[:n]
         grids = []
         for numbers, condition in pieces(torch.arange(n), context, size=self.limits.batch_size):
             assert numbers is not None
-            shape = (len(numbers), *prior.grid)
-            grids.append(prior.sample(shape, condition, top_p=top_p, generator=generator).cpu())
+            drawn = prior.sample(len(numbers), condition, config=config, generator=generator)
+            grids.append(drawn.cpu())
         return torch.cat(grids)
 
     def sets(self) -> dict[str, Callable[[], Iterator[Tensor]]]:
@@ -377,7 +378,7 @@ class EvaluationContext:
         )
 
 
-def _priors(prior: Prior | None, histogram: Prior | None) -> dict[str, Prior]:
+def _priors(prior: Prior | None, histogram: TokenPrior | None) -> dict[str, TokenPrior]:
     """The priors over tokens by name; none if there is no learned one to compare with.
 
     All go through the same decoder, so what differs in the samples is the prior alone.
@@ -388,7 +389,8 @@ def _priors(prior: Prior | None, histogram: Prior | None) -> dict[str, Prior]:
     """
     if prior is None:
         return {}
-    found: dict[str, Prior] = {"uniform": uniform_like(prior)}
+    assert isinstance(prior, TokenPrior)
+    found: dict[str, TokenPrior] = {"uniform": uniform_like(prior)}
     if histogram is not None:
         found["histogram"] = histogram
     return {**found, "prior": prior}

@@ -19,7 +19,7 @@ from smalti.autoencoders import ContinuousAutoencoder
 from smalti.errors import InputError
 from smalti.generation.checks import check_room, generator_of, pieces
 from smalti.generation.traversal import traverse
-from smalti.priors import GaussianPrior
+from smalti.priors import GaussianPrior, SamplingConfig
 from smalti.runs import Run
 from smalti.signals import Signal
 
@@ -108,7 +108,8 @@ class ContinuousModel:
         generator = generator_of(n, seed)
         n = a_whole_number(n, "The number of samples")
         check_room(n, self.signal.channels * math.prod(self.signal.size), "samples")
-        return self.decode(self.prior.sample(n, temperature=temperature, generator=generator))
+        config = SamplingConfig(temperature)
+        return self.decode(self.prior.sample(n, config=config, generator=generator))
 
     def interpolate(self, x_a: Tensor, x_b: Tensor, steps: int = 8) -> Tensor:
         """From one signal (C, *size) to another: (steps, C, *size)."""

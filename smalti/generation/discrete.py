@@ -10,12 +10,10 @@ Three priors share one decoder:
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
-from itertools import islice
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -24,11 +22,11 @@ from smalti.arguments import a_whole_number, as_integers, as_tensor
 from smalti.artifacts import checksum, load_model
 from smalti.autoencoders import Tokenizer
 from smalti.conditions import Condition
-from smalti.counting import counted
 from smalti.errors import InputError
+from smalti.generation.asked import Words, config_of, values_of
 from smalti.generation.checks import BATCH, check_room, generator_of, keep_given, pieces
 from smalti.layout import Layout
-from smalti.priors import Cascade, Histogram, Prior, Uniform
+from smalti.priors import Cascade, Histogram, SamplingConfig, TokenPrior, Uniform
 from smalti.runs import Run, load_prior
 from smalti.signals import Signal
 from smalti.tokens import cached_tokenizer, read_cache
@@ -53,7 +51,7 @@ class Model:
     """
 
     def __init__(
-        self, tokenizer: Tokenizer, prior: Prior | None = None, run: Run | None = None
+        self, tokenizer: Tokenizer, prior: TokenPrior | None = None, run: Run | None = None
     ) -> None:
         self.tokenizer, self.prior, self.run = tokenizer, prior, run
 
@@ -77,7 +75,7 @@ class Model:
             )
         tokenizer = load_model(run.tokenizer)
         prior = load_prior(run, tokenizer) if isinstance(tokenizer, Tokenizer) else None
-        if not isinstance(tokenizer, Tokenizer) or not isinstance(prior, Prior | None):
+        if not isinstance(tokenizer, Tokenizer) or not isinstance(prior, TokenPrior | None):
             raise InputError(f"The models in {folder} have changed places: copy the run again.")
         if prior is not None and not _belong_together(prior, tokenizer):
             raise InputError(
@@ -169,41 +167,48 @@ class Model:
     def sample(
         self,
         n: int,
-        condition: str | int | Sequence[str | int] | None = None,
+        condition: Words | Mapping[str, Words] | None = None,
         *,
         prior: str = "learned",
         known: Tensor | None = None,
         seed: int | None = None,
+        config: SamplingConfig | None = None,
         **options: Any,
     ) -> Tensor:
         """Makes n new signals (n, C, *size).
 
         Arguments:
             n: How many.
-            condition: A label or a time, or n of them: "3", "horse", "10:10". Without one, a
-                conditional prior draws a condition for each sample, all equally likely.
+            condition: A label or a time, or n of them: "3", "horse", "10:10"; of a prior with
+                several conditions such words by name, {"label": "horse", "time": "10:10"}. What is
+                not given is drawn for each sample, all values being equally likely.
             prior: "learned", "histogram" or "uniform".
             known: Tokens (n, *grid), or (1, *grid) for all, -1 where to fill in, see
                 `known_tokens`; of a hierarchy rows, or a tuple of all its grids.
             seed: Makes the result repeatable.
-            options: `temperature`, `top_k`, `top_p`, see `Prior.sample`.
+            config: How they are drawn.
+            options: Those of a `SamplingConfig`, in its place: `temperature`, `top_k`, `top_p`,
+                `guidance`.
 
         Raises:
             InputError: If the condition does not exist, the prior needs something that is not
                 there, or an argument is no such thing.
         """
         return self.decode(
-            self.sample_indices(n, condition, prior=prior, known=known, seed=seed, **options)
+            self.sample_indices(
+                n, condition, prior=prior, known=known, seed=seed, config=config, **options
+            )
         )
 
     def sample_indices(
         self,
         n: int,
-        condition: str | int | Sequence[str | int] | None = None,
+        condition: Words | Mapping[str, Words] | None = None,
         *,
         prior: str = "learned",
         known: Tensor | None = None,
         seed: int | None = None,
+        config: SamplingConfig | None = None,
         **options: Any,
     ) -> Any:
         """As `sample`, but gives the indices as `encode` does: (n, *grid), or a tuple of grids."""
@@ -211,23 +216,24 @@ class Model:
         n = a_whole_number(n, "The number of samples")
         check_room(n, self.signal.channels * math.prod(self.signal.size), "samples")
         chosen = self.prior_named(prior)
-        context = self._context(chosen, n, condition, generator)
+        config = config_of(config, options)
+        context = values_of(chosen.condition, condition, n, generator)
         known = None if known is None else self._known(known, n)
         grids = []
         for start in range(0, n, BATCH):
             part = slice(start, min(start + BATCH, n))
             grids.append(
                 chosen.sample(
-                    (part.stop - start, *self.layout.shape),
+                    part.stop - start,
                     None if context is None else context[part],
                     known=None if known is None else known[part],
+                    config=config,
                     generator=generator,
-                    **options,
                 )
             )
         return self.unpack(torch.cat(grids))
 
-    def prior_named(self, name: str) -> Prior:
+    def prior_named(self, name: str) -> TokenPrior:
         """Returns the prior of a name.
 
         Raises:
@@ -311,58 +317,8 @@ class Model:
             )
         return known.expand(n, *known.shape[1:])
 
-    def _context(
-        self,
-        prior: Prior,
-        n: int,
-        condition: str | int | Sequence[str | int] | None,
-        generator: torch.Generator,
-    ) -> Tensor | None:
-        """The values (n,) that a prior is given for the conditions in words."""
-        if condition is None:
-            return None if prior.condition is None else prior.condition.draw(n, generator)
-        if prior.condition is None:
-            what = "This prior takes no" if self.condition else "This model has no"
-            raise InputError(f"{what} condition, got {condition!r}: leave it out.")
-        words = _words(condition, n)
-        values = {word: prior.condition.parse(word) for word in dict.fromkeys(words)}
-        return torch.tensor([values[word] for word in words], dtype=prior.condition.dtype)
 
-
-def _words(condition: Any, n: int) -> list[str]:
-    """Describes the conditions of n samples: of one for all, or of n of them.
-
-    Raises:
-        InputError: If there are more or fewer, or one is neither a word nor a whole number.
-    """
-    if isinstance(condition, Tensor | np.ndarray | np.generic):
-        condition = condition.tolist()
-    alone = isinstance(condition, str | bytes | dict) or not isinstance(condition, Iterable)
-    given = [condition] if alone else list(islice(condition, n + 1))
-    for word in given:
-        if isinstance(word, bool) or not isinstance(word, str | int | np.integer | Tensor):
-            raise InputError(
-                f"A condition is a word or a whole number, or one of these a sample, got "
-                f"{word!r}: write it as a text, e.g. '3'."
-            )
-        if isinstance(word, Tensor) and (word.numel() != 1 or word.is_floating_point()):
-            raise InputError(
-                f"A condition is a word or a whole number, got a tensor of {word.dtype} with the "
-                f"shape {tuple(word.shape)}: give n whole numbers in one row."
-            )
-    words = [str(word.item() if isinstance(word, Tensor) else word) for word in given]
-    if alone:
-        return words * n
-    if len(words) != n:
-        raise InputError(
-            f"{counted(n, 'sample')} must have {counted(n, 'condition')}, got "
-            f"{'more' if len(words) > n else len(words)}: "
-            f"give one for all, or one each."
-        )
-    return words
-
-
-def _uniform(tokenizer: Tokenizer) -> Prior:
+def _uniform(tokenizer: Tokenizer) -> TokenPrior:
     """Every index of every level equally likely."""
     layout = tokenizer.layout
     levels = [
@@ -372,7 +328,7 @@ def _uniform(tokenizer: Tokenizer) -> Prior:
     return levels[0] if len(levels) == 1 else Cascade(levels)
 
 
-def _belong_together(prior: Prior, tokenizer: Tokenizer) -> bool:
+def _belong_together(prior: TokenPrior, tokenizer: Tokenizer) -> bool:
     """Whether the prior of each level is over indices such as the level's."""
     priors = prior.levels if isinstance(prior, Cascade) else (prior,)
     ours = [(level.grid, {level.codebook_size}) for level in priors]

@@ -1,7 +1,7 @@
 """Priors: distributions over grids of indices. Integers in, integers out."""
 
 from smalti.priors.autoregressive import AutoregressivePrior, Stepper
-from smalti.priors.base import Prior, TractablePrior
+from smalti.priors.base import Prior
 from smalti.priors.cascade import Cascade, uniform_like
 from smalti.priors.depth import DepthPixelCNN
 from smalti.priors.empirical import Histogram, Uniform
@@ -9,6 +9,7 @@ from smalti.priors.gaussian_prior import GaussianPrior
 from smalti.priors.pixelcnn import PixelCNN
 from smalti.priors.pixelsnail import PixelSNAIL
 from smalti.priors.sampling import SamplingConfig, sample_from_logits
+from smalti.priors.token_prior import TokenPrior, TractablePrior
 
 __all__ = [
     "AutoregressivePrior",
@@ -21,6 +22,7 @@ __all__ = [
     "PixelSNAIL",
     "Prior",
     "Stepper",
+    "TokenPrior",
     "TractablePrior",
     "Uniform",
     "sample_from_logits",

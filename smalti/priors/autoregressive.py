@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from smalti.priors.base import TractablePrior
 from smalti.priors.sampling import SamplingConfig
+from smalti.priors.token_prior import TractablePrior
 
 __all__ = ["AutoregressivePrior", "Stepper"]
 
@@ -41,6 +41,7 @@ class AutoregressivePrior(TractablePrior):
     """One categorical distribution per position, given all positions before it in reading order."""
 
     tabular = True
+    takes = frozenset({"temperature", "top_k", "top_p", "guidance"})
 
     @abstractmethod
     def logits(self, indices: Tensor, context: Tensor | None = None) -> Tensor:
@@ -73,8 +74,11 @@ class AutoregressivePrior(TractablePrior):
         seen = indices.where(~replaced, torch.randint_like(indices, self.codebook_size))
         return self._nats(seen, indices, context).sum() / max(indices.numel(), 1)
 
-    def _log_prob(self, indices: Tensor, context: Tensor | None) -> Tensor:
-        return -self._nats(indices, indices, context).view(-1, self.positions).sum(1)
+    def _log_prob(self, indices: Tensor, context: Tensor | None, mask: Tensor | None) -> Tensor:
+        nats = self._nats(indices, indices, context)
+        if mask is not None:
+            nats = nats.masked_fill(~mask.flatten(), 0)
+        return -nats.view(-1, self.positions).sum(1)
 
     def _nats(self, seen: Tensor, indices: Tensor, context: Tensor | None) -> Tensor:
         """Computes −log p of each index, where others are seen before it, in one row."""
@@ -83,21 +87,57 @@ class AutoregressivePrior(TractablePrior):
         return F.cross_entropy(logits, indices.flatten(), reduction="none")
 
     def _sample(
-        self, batch: int, context: Tensor | None, known: Tensor | None, config: SamplingConfig
+        self,
+        n: int,
+        context: Tensor | None,
+        known: Tensor | None,
+        config: SamplingConfig,
+        generator: torch.Generator | None,
     ) -> Tensor:
-        drawn = torch.full((batch, self.positions), -1, dtype=torch.int64, device=self.device)
+        drawn = torch.full((n, self.positions), -1, dtype=torch.int64, device=self.device)
         if known is not None:
             drawn.copy_(known.flatten(1))
         missing = drawn < 0
         somewhere, everywhere = missing.any(0).tolist(), missing.all(0).tolist()
 
         with torch.autocast(self.device.type, enabled=False):
-            stepper = self.start(batch, context)
+            stepper = (
+                self.start(n, context)
+                if context is None or config.guidance == 1
+                else _GuidedStepper(self, n, context, config.guidance)
+            )
             for i in range(self.positions):
                 if somewhere[i]:
-                    fresh = config(stepper.logits())
+                    fresh = config.draw(stepper.logits(), generator)
                     old = drawn[:, i]
                     drawn[:, i] = fresh if everywhere[i] else torch.where(old < 0, fresh, old)
                 if i + 1 < self.positions:
                     stepper.push(drawn[:, i])
         return drawn.unflatten(1, self.grid)
+
+
+class _GuidedStepper(Stepper):
+    """Steps with and without a context at once: ℓ_null + g (ℓ_context − ℓ_null).
+
+    Arguments:
+        prior: Whose condition may be left out.
+        batch: B.
+        context: (B, *shape).
+        guidance: g.
+    """
+
+    def __init__(
+        self, prior: AutoregressivePrior, batch: int, context: Tensor, guidance: float
+    ) -> None:
+        assert prior.condition is not None
+        both = torch.cat([context, prior.condition.without(context)])
+        self.stepper, self.guidance = prior.start(2 * batch, both), guidance
+
+    def logits(self) -> Tensor:
+        """Returns (B, K); see `Stepper.logits`."""
+        given, null = self.stepper.logits().chunk(2)
+        return null + self.guidance * (given - null)
+
+    def push(self, indices: Tensor) -> None:
+        """See `Stepper.push`."""
+        self.stepper.push(indices.repeat(2))

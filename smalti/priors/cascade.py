@@ -14,6 +14,7 @@ References:
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -22,9 +23,9 @@ from smalti.artifacts import registered
 from smalti.conditions import CoarseTokens
 from smalti.errors import InputError
 from smalti.layout import Layout
-from smalti.priors.base import Prior, TractablePrior
 from smalti.priors.empirical import Uniform
 from smalti.priors.sampling import SamplingConfig
+from smalti.priors.token_prior import TokenPrior, TractablePrior
 
 __all__ = ["Cascade", "uniform_like"]
 
@@ -46,9 +47,11 @@ class Cascade(TractablePrior):
         >>> from smalti.priors import PixelCNN
         >>> top = PixelCNN(16, (2, 2), hidden=8, layers=1)
         >>> bottom = PixelCNN(32, (4, 4), CoarseTokens([16], [(2, 2)]), hidden=8, layers=1)
-        >>> Cascade([top, bottom]).sample((3, 20)).shape
+        >>> Cascade([top, bottom]).sample(3).shape
         torch.Size([3, 20])
     """
+
+    takes = frozenset({"temperature", "top_k", "top_p", "guidance"})
 
     def __init__(self, priors: Sequence[TractablePrior]) -> None:
         if not priors:
@@ -80,44 +83,55 @@ class Cascade(TractablePrior):
         """
         indices = self._check_indices(indices)
         context = self._check_context(context, len(indices))
-        return torch.stack(list(self._levels_log_prob(indices, context)), 1)
+        return torch.stack(list(self._levels_log_prob(indices, context, None)), 1)
 
-    def _log_prob(self, indices: Tensor, context: Tensor | None) -> Tensor:
-        return torch.stack(list(self._levels_log_prob(indices, context))).sum(0)
+    def _log_prob(self, indices: Tensor, context: Tensor | None, mask: Tensor | None) -> Tensor:
+        return torch.stack(list(self._levels_log_prob(indices, context, mask))).sum(0)
 
-    def _levels_log_prob(self, indices: Tensor, context: Tensor | None) -> Iterator[Tensor]:
+    def _levels_log_prob(
+        self, indices: Tensor, context: Tensor | None, mask: Tensor | None
+    ) -> Iterator[Tensor]:
         grids = self.layout.unpack(indices)
+        masks = [None] * len(grids) if mask is None else self.layout.unpack(mask)
         for level, prior in enumerate(self.levels):
-            yield prior.log_prob(grids[level], _given(prior, grids[:level], context))
+            given = _given(prior, grids[:level], context)
+            yield prior._log_prob(
+                grids[level], prior._check_context(given, len(indices)), masks[level]
+            )
 
     def _sample(
-        self, batch: int, context: Tensor | None, known: Tensor | None, config: SamplingConfig
+        self,
+        n: int,
+        context: Tensor | None,
+        known: Tensor | None,
+        config: SamplingConfig,
+        generator: torch.Generator | None,
     ) -> Tensor:
         wanted = None if known is None else self.layout.unpack(known)
         grids: list[Tensor] = []
         for level, prior in enumerate(self.levels):
+            given = prior.condition is not None and prior.condition.optional
             grids.append(
                 prior.sample(
-                    (batch, *prior.grid),
+                    n,
                     _given(prior, grids, context),
                     known=None if wanted is None else wanted[level],
-                    temperature=config.temperature,
-                    top_k=config.top_k,
-                    top_p=config.top_p,
-                    generator=config.generator,
+                    # Guidance is of what the context says, not of the grids above.
+                    config=config if given else replace(config, guidance=1),
+                    generator=generator,
                 )
             )
         return self.layout.pack(grids)
 
 
-def uniform_like(prior: Prior) -> TractablePrior:
+def uniform_like(prior: TokenPrior) -> TractablePrior:
     """Returns the uniform prior over the same grids, with each level's own codebook."""
     if isinstance(prior, Cascade):
         return Cascade([Uniform(level.codebook_size, level.grid) for level in prior.levels])
     return Uniform(prior.codebook_size, prior.grid)
 
 
-def _given(prior: Prior, above: Sequence[Tensor], context: Tensor | None) -> Tensor | None:
+def _given(prior: TokenPrior, above: Sequence[Tensor], context: Tensor | None) -> Tensor | None:
     """Returns the context of a level's prior: the coarser grids and the context, or that alone."""
     if not isinstance(prior.condition, CoarseTokens):
         return None if prior.condition is None else context

@@ -35,6 +35,7 @@ from torch.nn import functional as F
 from smalti.artifacts import registered
 from smalti.conditions import Condition
 from smalti.errors import InputError
+from smalti.layout import Layout
 from smalti.nn.embeddings import DepthEmbedding
 from smalti.nn.gated_layers import for_relu
 from smalti.nn.incremental_decoder import IncrementalDecoder
@@ -66,7 +67,7 @@ class DepthPixelCNN(GatedPrior):
 
     Example:
         >>> prior = DepthPixelCNN(codebook_size=16, grid=(4, 4, 3), hidden=8, layers=2)
-        >>> prior.sample((2, 4, 4, 3)).shape
+        >>> prior.sample(2).shape
         torch.Size([2, 4, 4, 3])
     """
 
@@ -85,6 +86,7 @@ class DepthPixelCNN(GatedPrior):
         super().__init__(
             size, grid, condition, (rows, columns), hidden, layers, kernel_size, dropout
         )
+        self.layout = Layout((self.grid[:-1],), ((size,) * self.depth,))
         self.second = nn.Conv2d(hidden, 2 * hidden, 1)  # U
         self.head = DepthHead(size, self.depth, 2 * hidden)
         for_relu(self.skip, self.first)

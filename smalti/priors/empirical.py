@@ -30,8 +30,8 @@ from smalti.artifacts import registered
 from smalti.conditions import Condition
 from smalti.errors import InputError
 from smalti.nn.precision import KeepsFloat32
-from smalti.priors.base import TractablePrior
-from smalti.priors.sampling import SamplingConfig
+from smalti.priors.sampling import SamplingConfig, integers
+from smalti.priors.token_prior import TractablePrior
 from smalti.spelling import readable
 
 __all__ = ["Histogram", "Uniform"]
@@ -53,20 +53,29 @@ class Uniform(TractablePrior):
         tensor(6.2383)
     """
 
+    takes = frozenset({"temperature", "top_k", "top_p"})
+
     def __init__(self, codebook_size: int, grid: Sequence[int]) -> None:
         super().__init__(codebook_size, grid)
 
-    def _log_prob(self, indices: Tensor, context: Tensor | None) -> Tensor:
-        nats = self.positions * math.log(self.codebook_size)
-        return torch.full((len(indices),), -nats, device=indices.device)
+    def _log_prob(self, indices: Tensor, context: Tensor | None, mask: Tensor | None) -> Tensor:
+        nats = math.log(self.codebook_size)
+        if mask is not None:
+            return -nats * mask.flatten(1).sum(1)
+        return torch.full((len(indices),), -self.positions * nats, device=indices.device)
 
     def _sample(
-        self, batch: int, context: Tensor | None, known: Tensor | None, config: SamplingConfig
+        self,
+        n: int,
+        context: Tensor | None,
+        known: Tensor | None,
+        config: SamplingConfig,
+        generator: torch.Generator | None,
     ) -> Tensor:
         # Of K equally likely indices, temperature 0, top-k and top-p leave the first few.
         k = min(config.top_k or self.codebook_size, self.codebook_size)
         k = math.ceil(k * (config.top_p or 1)) if config.temperature else 1
-        drawn = config.integers(k, (batch, *self.grid)).to(self.device)
+        drawn = integers(k, (n, *self.grid), generator).to(self.device)
         return drawn if known is None else torch.where(known < 0, drawn, known)
 
 
@@ -89,12 +98,13 @@ class Histogram(KeepsFloat32, TractablePrior):
     Example:
         >>> prior = Histogram(codebook_size=4, grid=(2,))
         >>> prior.fit(torch.tensor([[0, 1], [0, 1], [2, 3]]))
-        >>> prior.sample((1, 2), known=torch.tensor([[2, -1]]))
+        >>> prior.sample(1, known=torch.tensor([[2, -1]]))
         tensor([[2, 3]])
         >>> prior.log_prob(torch.tensor([[0, 1], [1, 1]])).exp()  # u = 1/3
         tensor([0.4653, 0.0208])
     """
 
+    takes = frozenset({"temperature", "top_k", "top_p"})
     in_float32 = ("contexts",)
     grids: Tensor  # (N, *grid), int32, or int64 of codebooks that are too large for it
     contexts: Tensor  # (N, *shape), or empty without a condition
@@ -144,9 +154,13 @@ class Histogram(KeepsFloat32, TractablePrior):
         number = self._distinct().number
         return torch.tensor([key in number for key in self._keys(self._check_indices(indices))])
 
-    def _log_prob(self, indices: Tensor, context: Tensor | None) -> Tensor:
+    def _log_prob(self, indices: Tensor, context: Tensor | None, mask: Tensor | None) -> Tensor:
         seen = self._distinct()
         numbers = torch.tensor([seen.number.get(key, -1) for key in self._keys(indices)])
+        size = math.log(self.codebook_size)
+        counting = torch.full((len(indices),), self.positions)
+        if mask is not None:
+            counting = mask.cpu().flatten(1).sum(1)
         result = torch.empty(len(indices), dtype=torch.float64)
         for members, rows in self._groups(context, len(indices)):
             # One count more than there are numbers: number −1, of a new grid, finds the last, 0.
@@ -155,33 +169,46 @@ class Histogram(KeepsFloat32, TractablePrior):
             u = int((counts == 1).sum()) / n if n else 1.0
             u = min(max(u, 1 / (n + 1)), n / (n + 1)) if n else 1.0
             empirical = counts[numbers[members]].double() / max(n, 1)
-            new = math.log(u) - self.positions * math.log(self.codebook_size)
+            if mask is not None:
+                wanted = indices[members].where(mask[members], -1)
+                agree = [len(self._agreeing(rows, grid)) for grid in wanted]
+                empirical = torch.tensor(agree).double() / max(n, 1)
             result[members] = torch.logaddexp(
-                ((1 - u) * empirical).log(), torch.full_like(empirical, new)
+                ((1 - u) * empirical).log(), math.log(u) - counting[members].double() * size
             )
         return result.to(indices.device, torch.float32)
 
     def _sample(
-        self, batch: int, context: Tensor | None, known: Tensor | None, config: SamplingConfig
+        self,
+        n: int,
+        context: Tensor | None,
+        known: Tensor | None,
+        config: SamplingConfig,
+        generator: torch.Generator | None,
     ) -> Tensor:
         if not len(self.grids):
             raise InputError("The histogram has seen no grids yet: call its fit first.")
-        grids = self.grids.cpu()
-        drawn = torch.empty(batch, dtype=torch.int64)
-        for members, rows in self._groups(context, batch):
+        drawn = torch.empty(n, dtype=torch.int64)
+        for members, rows in self._groups(context, n):
             if not len(rows):
                 assert context is not None
                 raise InputError(self._unseen(context[members[0]]))
             if known is None:
-                drawn[members] = self._draw(rows, len(members), config)
+                drawn[members] = self._draw(rows, len(members), config, generator)
                 continue
             for member in members.tolist():
-                wanted = known[member].cpu()
-                agree = ((grids[rows] == wanted) | (wanted < 0)).flatten(1).all(1)
-                drawn[member] = self._draw(rows[agree], 1, config)[0]
-        return grids[drawn].to(self.device, torch.int64)
+                agree = self._agreeing(rows, known[member])
+                drawn[member] = self._draw(agree, 1, config, generator)[0]
+        return self.grids.cpu()[drawn].to(self.device, torch.int64)
 
-    def _draw(self, rows: Tensor, n: int, config: SamplingConfig) -> Tensor:
+    def _agreeing(self, rows: Tensor, known: Tensor) -> Tensor:
+        """Returns those of the stored grids `rows` that agree with a grid, -1 for anything."""
+        grids, wanted = self.grids.cpu()[rows], known.cpu()
+        return rows[((grids == wanted) | (wanted < 0)).flatten(1).all(1)]
+
+    def _draw(
+        self, rows: Tensor, n: int, config: SamplingConfig, generator: torch.Generator | None
+    ) -> Tensor:
         """Draws n of the stored grids `rows`, as rows (n,)."""
         if not len(rows):
             raise InputError(
@@ -189,13 +216,15 @@ class Histogram(KeepsFloat32, TractablePrior):
                 "leave more of them open, or sample from a learned prior."
             )
         if config.plain:
-            return rows[config.integers(len(rows), (n,)).cpu()]
+            return rows[integers(len(rows), (n,), generator).cpu()]
         # Else over the distinct ones among them, some of which come more than once.
         seen = self._distinct()
         numbers, counts = seen.of_row[rows].unique(return_counts=True)
         logits = counts.double().log()
         pieces = torch.arange(n).split(max(LOGITS_AT_ONCE // len(logits), 1))
-        drawn = torch.cat([config(logits.expand(len(piece), -1)) for piece in pieces])
+        drawn = torch.cat(
+            [config.draw(logits.expand(len(piece), -1), generator) for piece in pieces]
+        )
         return seen.first[numbers[drawn]]
 
     def _keys(self, grids: Tensor) -> list[bytes]:

@@ -11,21 +11,23 @@ trained towards it, and that of the latents of training data of a plain autoenco
 from __future__ import annotations
 
 import math
-from typing import Self
+from typing import Any, Self
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from smalti.arguments import a_generator, a_number, a_whole_number, as_floats, check_result
-from smalti.artifacts import Pretrained, registered
+from smalti.arguments import a_whole_number, as_floats, check_result
+from smalti.artifacts import registered
 from smalti.errors import InputError
 from smalti.nn.precision import KeepsFloat32
+from smalti.priors.base import Prior
+from smalti.priors.sampling import SamplingConfig
 
 __all__ = ["GaussianPrior"]
 
 
 @registered
-class GaussianPrior(KeepsFloat32, nn.Module, Pretrained):
+class GaussianPrior(KeepsFloat32, Prior):
     """N(mean, covariance) over latents (B, D); N(0, I) until it is told otherwise.
 
     Arguments:
@@ -34,7 +36,6 @@ class GaussianPrior(KeepsFloat32, nn.Module, Pretrained):
     Attributes:
         mean: (D,).
         covariance: (D, D).
-        condition: None: it takes no condition.
 
     Example:
         >>> GaussianPrior(3).sample(2, generator=torch.Generator().manual_seed(0)).shape
@@ -46,7 +47,7 @@ class GaussianPrior(KeepsFloat32, nn.Module, Pretrained):
     in_float32 = ("mean", "covariance")
     mean: Tensor
     covariance: Tensor
-    condition = None
+    takes = frozenset({"temperature"})
 
     def __init__(self, dim: int) -> None:
         super().__init__()
@@ -67,18 +68,27 @@ class GaussianPrior(KeepsFloat32, nn.Module, Pretrained):
         """Returns (D,), the standard deviation of each dimension."""
         return self.covariance.diagonal().sqrt()
 
-    def loss(self, latents: Tensor, context: None = None, mask: None = None) -> Tensor:
-        """Computes −log p(z) in nats per dimension, a scalar: the mean over latents (B, D)."""
+    def loss(
+        self, latents: Tensor, context: Tensor | None = None, mask: Tensor | None = None
+    ) -> Tensor:
+        """Computes −log p(z) in nats per dimension, a scalar: the mean over latents (B, D).
+
+        See `Prior.loss`. All dimensions of a latent count.
+        """
+        if mask is not None:
+            raise InputError(
+                "A GaussianPrior counts all dimensions of a latent, got a mask: leave it out."
+            )
         return -self.log_prob(latents, context).sum() / max(latents.numel(), 1)
 
-    def log_prob(self, latents: Tensor, context: None = None) -> Tensor:
+    def log_prob(self, latents: Tensor, context: Tensor | None = None) -> Tensor:
         """Computes log p(z) of latents (B, D) in nats, (B,).
 
         Raises:
             InputError: If they have another shape, a context is given, or the covariance has no
                 inverse.
         """
-        self._refuse(context)
+        self._check_context(context, len(latents))
         z = as_floats(latents, "Latents").to(self.mean)
         if z.ndim != 2 or z.shape[1] != self.dim:
             raise InputError(
@@ -95,41 +105,24 @@ class GaussianPrior(KeepsFloat32, nn.Module, Pretrained):
         volume = factor.diagonal().log().sum() + self.dim / 2 * math.log(2 * math.pi)
         return -standard.square().sum(0) / 2 - volume
 
-    def sample(
+    def _sample(
         self,
         n: int,
-        context: None = None,
-        *,
-        temperature: float = 1.0,
-        generator: torch.Generator | None = None,
+        context: Tensor | None,
+        known: Tensor | None,
+        config: SamplingConfig,
+        generator: torch.Generator | None,
     ) -> Tensor:
-        """Draws n latents (n, D).
-
-        Arguments:
-            n: How many.
-            context: None.
-            temperature: Scale of how far latents lie from the mean: below 1 for likelier, above 1
-                for more varied ones.
-            generator: On the CPU; torch's global one if there is none.
-
-        Raises:
-            InputError: If n or the temperature is out of range, or the covariance is not finite.
-        """
-        self._refuse(context)
-        n = a_whole_number(n, "The number of samples", 0)
-        temperature = a_number(temperature, "The temperature", "try 0.8")
-        if not 0 <= temperature < math.inf:
-            raise InputError(
-                f"The temperature is at least 0 and finite, got {temperature}: try 0.8."
-            )
-        noise = torch.randn(n, self.dim, generator=a_generator(generator)).to(self.mean)
+        where = "cpu" if generator is None else generator.device
+        noise = torch.randn(n, self.dim, generator=generator, device=where).to(self.mean)
         covariance = check_result(self.covariance, "The spread of the latents")
         if not torch.equal(covariance, torch.eye(self.dim).to(covariance)):
             values, vectors = torch.linalg.eigh(covariance)
             noise = noise * values.clamp_min(0).sqrt() @ vectors.T
         z = self.mean + noise
-        return self.mean + temperature * (z - self.mean)
+        return self.mean + config.temperature * (z - self.mean)
 
-    def _refuse(self, context: object) -> None:
-        if context is not None:
-            raise InputError("A continuous model knows no conditions, got a context: leave it out.")
+    def _check_known(self, known: Any, n: int) -> Tensor:
+        raise InputError(
+            "A GaussianPrior draws whole latents, got known ones: keep tokens with a tokenizer."
+        )

@@ -61,7 +61,7 @@ class PixelCNN(GatedPrior):
 
     Example:
         >>> prior = PixelCNN(codebook_size=16, grid=(4, 4), hidden=8, layers=2)
-        >>> prior.sample((2, 4, 4)).shape
+        >>> prior.sample(2).shape
         torch.Size([2, 4, 4])
     """
 

@@ -66,7 +66,7 @@ class PixelSNAIL(AutoregressivePrior):
 
     Example:
         >>> prior = PixelSNAIL(codebook_size=16, grid=(4, 4), hidden=8, blocks=1, layers=2)
-        >>> prior.sample((2, 4, 4)).shape
+        >>> prior.sample(2).shape
         torch.Size([2, 4, 4])
     """
 

@@ -1,53 +1,70 @@
-"""Sampling an index from logits ℓ: temperature, top-k and top-p.
+"""How samples are drawn: one object of options for every prior, and drawing an index from logits ℓ.
 
     p = softmax(ℓ / temperature)      1: the distribution as it is; 0: always the most likely index
     top-k                             only the k most likely indices
     top-p                             only the fewest most likely indices whose mass reaches p
+    guidance g                        ℓ = ℓ_null + g (ℓ_context − ℓ_null): above 1 shows more of the
+                                      context, 1 as much as was learned, 0 nothing
 
 What is kept is renormalised and drawn by inversion: the first index whose cumulative probability
 passes a uniform number. One number per index is drawn, on the generator's own device, so that a CPU
 generator gives a GPU the same draws.
 
 References:
-    Top-p: The Curious Case of Neural Text Degeneration, A. Holtzman et al., 2019, arXiv 1904.09751.
+    Top-p: The Curious Case of Neural Text Degeneration (Holtzman et al., 2019), arXiv 1904.09751.
+    Guidance: Classifier-Free Diffusion Guidance (Ho, Salimans, 2022), arXiv 2207.12598.
 """
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from smalti.arguments import a_generator, a_number
+from smalti.arguments import a_generator, a_number, a_whole_number
 from smalti.errors import InputError
 
-__all__ = ["SamplingConfig", "sample_from_logits"]
+__all__ = ["SamplingConfig", "integers", "sample_from_logits"]
 
 
 @dataclass(frozen=True)
 class SamplingConfig:
-    """Temperature, top-k and top-p; call it on logits (..., K) for indices (...).
+    """How samples are drawn. What a prior cannot do, it refuses.
 
-    See `sample_from_logits`.
+    Arguments:
+        temperature: At least 0: below 1 for likelier, above 1 for more varied samples.
+        top_k: Draw from the k most likely indices only; of equally likely ones, the first.
+        top_p: Draw from the fewest most likely indices whose mass reaches p, in (0, 1]; the mass is
+            that after temperature and top-k.
+        guidance: At least 0; how much is made of the condition: 1 as learned, more than 1 for
+            samples that show more of it.
+        steps: Passes of a prior that draws many indices in each.
+        order: In which a prior draws indices that can draw them in several.
 
     Raises:
-        InputError: If the temperature is negative, k is below 1 or p not in (0, 1], or one is no
-            number.
+        InputError: If a number is out of range, or is none.
+
+    Example:
+        >>> SamplingConfig(top_k=5).chosen()
+        {'top_k': 5}
     """
 
     temperature: float = 1.0
     top_k: int | None = None
     top_p: float | None = None
-    generator: torch.Generator | None = None
+    guidance: float = 1.0
+    steps: int | None = None
+    order: str | None = None
 
     def __post_init__(self) -> None:
         self._take("temperature", "1 samples as learned, 0 takes the most likely")
         self._take("top_k", "leave it out to allow all")
         self._take("top_p", "leave it out to allow all")
-        a_generator(self.generator)
+        self._take("guidance", "1 samples as learned, 2 shows more of the condition")
         if not 0 <= self.temperature <= sys.float_info.max:
             raise InputError(
                 f"temperature must be at least 0 and finite, got {self.temperature}: "
@@ -64,9 +81,27 @@ class SamplingConfig:
             raise InputError(
                 f"top_p must be above 0 and at most 1, got {self.top_p}: leave it out to allow all."
             )
+        if not 0 <= self.guidance <= sys.float_info.max:
+            raise InputError(
+                f"guidance must be at least 0 and finite, got {self.guidance}: "
+                f"1 samples as learned, 2 shows more of the condition."
+            )
+        if self.steps is not None:
+            object.__setattr__(self, "steps", a_whole_number(self.steps, "steps", 1))
+        if self.order is not None and not (isinstance(self.order, str) and self.order):
+            raise InputError(f"order must be a word, got {self.order!r}: leave it out.")
 
-    def __call__(self, logits: Tensor) -> Tensor:
-        """Draws indices (...), int64 in [0, K), from logits (..., K).
+    def chosen(self) -> dict[str, Any]:
+        """Returns the options that are not at their defaults."""
+        given = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {
+            field.name: given[field.name]
+            for field in fields(self)
+            if given[field.name] != field.default
+        }
+
+    def draw(self, logits: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Draws indices (...), int64 in [0, K), from logits (..., K), by temperature, k and p.
 
         Raises:
             InputError: If they are no distribution: one is NaN or +inf, or all of a row are −inf.
@@ -86,7 +121,7 @@ class SamplingConfig:
         # Kept finite: at a temperature near 0 the largest logit must not become inf − inf.
         logits = (logits.to(wide) - largest.to(wide)) / float(self.temperature)
         if self.top_k is None and self.top_p is None:
-            return self._draw(logits.softmax(-1))
+            return _draw(logits.softmax(-1), generator)
 
         # In descending order, what is kept is a beginning: (..., K) → (..., k)
         k = min(self.top_k or logits.shape[-1], logits.shape[-1])
@@ -95,33 +130,35 @@ class SamplingConfig:
         if self.top_p is not None:
             before = probabilities.cumsum(-1) - probabilities
             probabilities = probabilities * (before < self.top_p)
-        return order.gather(-1, self._draw(probabilities)[..., None])[..., 0]
+        return order.gather(-1, _draw(probabilities, generator)[..., None])[..., 0]
 
     @property
     def plain(self) -> bool:
         """Whether the distribution is drawn from as it is."""
         return self.temperature == 1 and self.top_k is None and self.top_p is None
 
-    def integers(self, below: int, shape: Sequence[int]) -> Tensor:
-        """Draws integers in [0, below), all equally likely, on the generator's device."""
-        where = "cpu" if self.generator is None else self.generator.device
-        return torch.randint(below, tuple(shape), generator=self.generator, device=where)
-
     def _take(self, name: str, mend: str) -> None:
         """Converts a number of any type to one of Python's."""
         value = getattr(self, name)
-        if type(value) is not int and (value is not None or name == "temperature"):
+        if type(value) is not int and (value is not None or not name.startswith("top")):
             object.__setattr__(self, name, a_number(value, name, mend))
 
-    def _draw(self, weights: Tensor) -> Tensor:
-        """Draws indices (...) in proportion to weights (..., K), none negative."""
-        cumulative = weights.cumsum(-1)
-        where = weights.device if self.generator is None else self.generator.device
-        shape = (*weights.shape[:-1], 1)
-        u = torch.rand(shape, dtype=weights.dtype, device=where, generator=self.generator)
-        threshold = u.to(weights.device) * cumulative[..., -1:]
-        # Strictly above the threshold: an index of weight 0 is passed over.
-        return torch.searchsorted(cumulative, threshold, right=True)[..., 0]
+
+def integers(below: int, shape: Sequence[int], generator: torch.Generator | None = None) -> Tensor:
+    """Draws integers in [0, below), all equally likely, on the generator's device."""
+    where = "cpu" if generator is None else generator.device
+    return torch.randint(below, tuple(shape), generator=generator, device=where)
+
+
+def _draw(weights: Tensor, generator: torch.Generator | None) -> Tensor:
+    """Draws indices (...) in proportion to weights (..., K), none negative."""
+    cumulative = weights.cumsum(-1)
+    where = weights.device if generator is None else generator.device
+    shape = (*weights.shape[:-1], 1)
+    u = torch.rand(shape, dtype=weights.dtype, device=where, generator=generator)
+    threshold = u.to(weights.device) * cumulative[..., -1:]
+    # Strictly above the threshold: an index of weight 0 is passed over.
+    return torch.searchsorted(cumulative, threshold, right=True)[..., 0]
 
 
 def sample_from_logits(
@@ -155,4 +192,4 @@ def sample_from_logits(
         >>> sample_from_logits(logits, top_p=0.3)
         tensor([1, 0])
     """
-    return SamplingConfig(temperature, top_k, top_p, generator)(logits)
+    return SamplingConfig(temperature, top_k, top_p).draw(logits, a_generator(generator))

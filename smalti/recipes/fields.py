@@ -169,6 +169,8 @@ class PriorRecipe:
         token_noise: Probability in training that an index which the prior sees, not one that it
             predicts, is replaced at random.
         weight_decay: Of all weights but biases, as of AdamW; if not given, the optimizer's own.
+        condition_dropout: Probability in training that the label or time is left out, so that
+            samples can be guided (`smalti sample RUN --guidance 2`); 0.1 is usual.
 
     The dropout of the model, token_noise, weight_decay, views and shift can be "auto": a number is
     then chosen by how much data there is, and stands in the run's config.yaml.
@@ -183,12 +185,18 @@ class PriorRecipe:
     token_noise: Amount = 0.0
     weight_decay: Amount | None = None
     shift: Amount = 0.0
+    condition_dropout: float = 0.0
 
     def __post_init__(self) -> None:
         _check_amounts(self.token_noise, self.weight_decay)
         if self.shift != "auto" and not 0 <= self.shift < 1:
             raise InputError(
                 f"shift is at least 0 and below 1, got {self.shift}: take 0.0625, or auto."
+            )
+        if not 0 <= self.condition_dropout < 1 or (self.condition_dropout and not self.conditional):
+            raise InputError(
+                f"condition_dropout is at least 0 and below 1, and 0 of a prior without a "
+                f"condition, got {self.condition_dropout}: 0.1 is a good start."
             )
         if (self.views != "auto" and self.views < 1) or (
             self.examples is not None and self.examples < 1

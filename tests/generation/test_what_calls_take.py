@@ -19,7 +19,7 @@ from smalti.errors import InputError
 from smalti.generation import ContinuousModel, Model
 from smalti.modalities.image import Image
 from smalti.networks import ConvDecoder, ConvEncoder, Features
-from smalti.priors import Cascade, Histogram, PixelCNN, PixelSNAIL
+from smalti.priors import Cascade, Histogram, PixelCNN, PixelSNAIL, SamplingConfig
 from smalti.quantizers import (
     EMACodebook,
     LookupFreeQuantizer,
@@ -371,18 +371,20 @@ def test_known_tokens(model, levels):
 
 def test_the_sampling_of_priors_themselves(model, levels):
     prior = model.prior
-    grid = (2, 4, 4)
 
-    def draw(shape=grid, context=(0, 1), **options):
+    def draw(n=2, context=(0, 1), **options):
         generator = torch.Generator().manual_seed(0)
-        return prior.sample(shape, context, **{"generator": generator, **options})
+        return prior.sample(n, context, **{"generator": generator, **options})
 
     wanted = draw()
     for context in (torch.tensor([0, 1]), np.array([0, 1]), [0, 1], torch.tensor([0, 1]).byte()):
         assert torch.equal(draw(context=context), wanted)
-    assert draw((0, 4, 4), torch.zeros(0, dtype=torch.int64)).shape == (0, 4, 4)
-    for shape in ((), None, 3, (2, 4), (-1, 4, 4), (2.0, 4, 4), ("2", 4, 4), "244", (2, 4, 5)):
-        assert line(lambda s=shape: draw(s))
+    assert draw(0, torch.zeros(0, dtype=torch.int64)).shape == (0, 4, 4)
+    assert torch.equal(draw(np.int32(2)), wanted)
+    for n in ((), None, 3, (2, 4, 4), -1, 2.0, "2", [2], True, math.nan):
+        assert line(lambda n=n: draw(n))
+    for config in ({"temperature": 1}, 0.5, SamplingConfig):
+        assert line(lambda c=config: draw(config=c))
     for context in (None, [0], [0, 3], [-1, 0], [0.0, 1.0], "01", [[0], [1]], [math.nan, 0.0]):
         assert line(lambda c=context: draw(context=c))
     for generator in (0, "g", np.random.default_rng(0)):
@@ -394,7 +396,7 @@ def test_the_sampling_of_priors_themselves(model, levels):
             assert torch.isfinite(prior.log_prob(right, labels)).all()
     for wrong in wrong_indices(q):
         assert line(lambda w=wrong: prior.log_prob(w, labels))
-    assert levels.prior.sample((0, 20)).shape == (0, 20)
+    assert levels.prior.sample(0).shape == (0, 20)
 
 
 def broken(module):
@@ -426,7 +428,7 @@ def test_a_model_of_nan_does_not_answer(vae):
         broken(prior.second)
         for temperature in (0, 1):
             assert "diverged" in line(
-                lambda p=prior, t=temperature: p.sample((2, 4, 4), temperature=t)
+                lambda p=prior, t=temperature: p.sample(2, config=SamplingConfig(t))
             )
 
 
@@ -478,9 +480,9 @@ def test_training_and_sampling_draw_alike(model):
 def test_a_histogram_keeps_what_it_found_of_its_grids():
     histogram = Histogram(K, (2,)).train()
     histogram.fit(torch.tensor([[0, 1], [0, 1], [2, 3]]))
-    histogram.sample((4, 2), top_k=1)
+    histogram.sample(4, config=SamplingConfig(top_k=1))
     found = histogram._seen
-    histogram.sample((4, 2), top_k=1)
+    histogram.sample(4, config=SamplingConfig(top_k=1))
     assert found
     assert histogram._seen is found
 
@@ -494,7 +496,7 @@ def test_a_histogram_of_a_huge_codebook_tells_its_grids_apart():
         True,
         False,
     ]
-    drawn = histogram.sample((50, 2))
+    drawn = histogram.sample(50)
     assert set(map(tuple, drawn.tolist())) == set(map(tuple, grids.tolist()))
 
 

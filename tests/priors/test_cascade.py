@@ -49,7 +49,7 @@ def test_the_levels_add_up_and_each_is_its_prior_s():
 
 def test_samples_are_as_frequent_as_they_are_probable():
     prior, every = cascade(), rows()
-    drawn = prior.sample((4000, 6), generator=torch.Generator().manual_seed(0))
+    drawn = prior.sample(4000, generator=torch.Generator().manual_seed(0))
     found = (drawn[:, None] == every).all(2).double().mean(0)
     assert (found - prior.log_prob(every).exp()).abs().max() < 4 * math.sqrt(0.05 / 4000)
 
@@ -57,7 +57,7 @@ def test_samples_are_as_frequent_as_they_are_probable():
 def test_known_indices_stay_at_every_level():
     prior = cascade()
     known = torch.tensor([[1, -1, 2, -1, -1, 0]]).expand(20, 6)
-    drawn = prior.sample((20, 6), known=known)
+    drawn = prior.sample(20, known=known)
     assert torch.equal(torch.where(known >= 0, known, drawn), drawn)
 
 
@@ -65,7 +65,7 @@ def test_uniform_has_each_level_s_own_codebook():
     uniform = uniform_like(cascade())
     wanted = -2 * math.log(2) - 4 * math.log(3)
     assert uniform.log_prob(rows())[0].item() == pytest.approx(wanted)
-    drawn = uniform.sample((200, 6))
+    drawn = uniform.sample(200)
     assert drawn[:, :2].max() == 1
     assert drawn[:, 2:].max() == 2
 

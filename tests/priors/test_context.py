@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from smalti.conditions import CoarseTokens, Label, TimeOfDay
-from smalti.priors import PixelCNN
+from smalti.priors import PixelCNN, SamplingConfig
 from smalti.priors.context import context_map
 from walks import follows_the_full_pass
 
@@ -90,7 +90,7 @@ def test_it_learns_what_depends_on_the_grid_above():
         optimizer.step()
     indices, context = pairs(64)
     assert prior.loss(indices, context) < 0.05
-    assert torch.equal(prior.sample((64, 4, 4), context, temperature=0), indices)
+    assert torch.equal(prior.sample(64, context, config=SamplingConfig(temperature=0)), indices)
 
 
 def test_without_grids_above_the_weights_have_the_names_they_had():

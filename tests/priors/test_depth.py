@@ -6,7 +6,7 @@ import torch
 from smalti.conditions import CoarseTokens, Label
 from smalti.errors import InputError
 from smalti.nn.embeddings import DepthEmbedding
-from smalti.priors import DepthPixelCNN, PixelCNN
+from smalti.priors import DepthPixelCNN, PixelCNN, SamplingConfig
 from walks import context_for, follows_the_full_pass, large, sees_the_past_and_nothing_else
 
 K = 5
@@ -60,7 +60,7 @@ def test_it_learns_what_depends_on_depth_position_and_condition():
         prior.loss(noisy, context.repeat(8)).backward()
         optimizer.step()
     assert prior.loss(grids, context) < 0.15  # 1.61 under the uniform prior
-    assert torch.equal(prior.sample((5, 2, 2, 3), context, temperature=0), grids)
+    assert torch.equal(prior.sample(5, context, config=SamplingConfig(temperature=0)), grids)
 
 
 def test_codebook_sizes_are_those_of_a_quantizer_if_they_are_equal():

@@ -7,7 +7,7 @@ import torch
 
 from smalti.conditions import Label, TimeOfDay
 from smalti.errors import InputError
-from smalti.priors import Histogram, Uniform
+from smalti.priors import Histogram, SamplingConfig, Uniform
 
 A, B, C = torch.tensor([[0, 1], [2, 3]]), torch.tensor([[3, 3], [3, 3]]), torch.zeros(2, 2).long()
 NEW = torch.tensor([[1, 1], [1, 1]])
@@ -23,7 +23,8 @@ def shares(prior, n=4000, context=None, **options):
     """How often A, B and C are drawn; they add up to 1."""
     context = None if context is None else torch.full((n,), context)
     generator = torch.Generator().manual_seed(0)
-    drawn = prior.sample((n, 2, 2), context, generator=generator, **options)
+    config = SamplingConfig(**options)
+    drawn = prior.sample(n, context, config=config, generator=generator)
     counted = [(drawn == grid).flatten(1).all(1).float().mean().item() for grid in (A, B, C)]
     assert sum(counted) == pytest.approx(1)
     return pytest.approx(counted, abs=0.04)
@@ -35,10 +36,10 @@ def probability(prior, grid, context=None):
 
 
 def test_uniform_samples_are_uniform():
-    counts = torch.bincount(Uniform(4, (8, 8)).sample((100, 8, 8)).flatten())
+    counts = torch.bincount(Uniform(4, (8, 8)).sample(100).flatten())
     assert ((counts / 6400 - 0.25).abs() < 0.03).all()
-    assert Uniform(4, (8, 8)).sample((100, 8, 8), top_k=3).max() == 2
-    assert Uniform(4, (8, 8)).sample((100, 8, 8), top_k=9, top_p=0.5).max() == 1
+    assert Uniform(4, (8, 8)).sample(100, config=SamplingConfig(top_k=3)).max() == 2
+    assert Uniform(4, (8, 8)).sample(100, config=SamplingConfig(top_k=9, top_p=0.5)).max() == 1
 
 
 def test_an_index_costs_log_k_under_the_uniform_prior():
@@ -78,7 +79,7 @@ def test_labels_are_counted_apart():
     assert probability(prior, B, 0) == pytest.approx(1 / 3 / 4**4)
     assert probability(prior, B, 2) == pytest.approx(1 / 4**4)
     with pytest.raises(InputError, match="No grid"):
-        prior.sample((1, 2, 2), torch.tensor([2]))
+        prior.sample(1, torch.tensor([2]))
 
 
 def test_times_are_near_around_the_dial_or_the_nearest_there_is():
@@ -91,7 +92,7 @@ def test_times_are_near_around_the_dial_or_the_nearest_there_is():
 def test_one_batch_may_hold_many_contexts():
     prior = fitted([A, B, C], [0, 1, 2], Label(["x", "y", "z"]))
     context = torch.tensor([2, 0, 1, 0])
-    assert torch.equal(prior.sample((4, 2, 2), context), torch.stack([C, A, B, A]))
+    assert torch.equal(prior.sample(4, context), torch.stack([C, A, B, A]))
     expected = [probability(prior, A, int(c)) for c in context]
     torch.testing.assert_close(
         prior.log_prob(A.expand(4, 2, 2), context).exp(), torch.tensor(expected)
@@ -103,9 +104,9 @@ def test_known_indices_choose_among_the_grids_that_agree():
     known = torch.full((2, 2, 2), -1)
     known[0, 0, 1] = 3
     known[1, 1, 0] = 2
-    assert torch.equal(prior.sample((2, 2, 2), known=known), torch.stack([B, A]))
+    assert torch.equal(prior.sample(2, known=known), torch.stack([B, A]))
     with pytest.raises(InputError, match="No grid"):
-        prior.sample((1, 2, 2), known=NEW[None])
+        prior.sample(1, known=NEW[None])
 
 
 def test_fitting_again_replaces_what_was_seen():
@@ -125,7 +126,7 @@ def test_loading_a_state_replaces_what_was_seen():
 
 def test_a_histogram_that_saw_nothing_says_so():
     with pytest.raises(InputError, match="fit"):
-        Histogram(4, (2, 2)).sample((1, 2, 2))
+        Histogram(4, (2, 2)).sample(1)
     with pytest.raises(InputError, match="none"):
         Histogram(4, (2, 2)).fit(torch.zeros(0, 2, 2).long())
     with pytest.raises(InputError, match="minutes"):

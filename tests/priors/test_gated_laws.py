@@ -6,7 +6,7 @@ from torch.nn import functional as F
 
 from smalti.conditions import CoarseTokens, Label, TimeOfDay
 from smalti.errors import InputError
-from smalti.priors import DepthPixelCNN, PixelCNN, PixelSNAIL
+from smalti.priors import DepthPixelCNN, PixelCNN, PixelSNAIL, SamplingConfig
 from walks import context_for, large, walks_apart
 
 K = 5
@@ -39,8 +39,7 @@ def test_dropout_acts_in_training_and_never_in_samples(make):
     prior = large(make(dropout=0.5)).train()
     indices = torch.randint(K, (2, *prior.grid))
     assert not torch.equal(prior.logits(indices), prior.logits(indices))
-    shape = (8, *prior.grid)
-    draw = [prior.sample(shape, generator=torch.Generator().manual_seed(0)) for _ in range(2)]
+    draw = [prior.sample(8, generator=torch.Generator().manual_seed(0)) for _ in range(2)]
     assert torch.equal(*draw)
     first = prior.start(2).logits()
     expected = prior.eval().logits(indices).detach().flatten(1, -2)
@@ -52,7 +51,7 @@ def test_known_indices_that_differ_between_samples_are_seen_by_what_follows(make
     known = torch.full((2, prior.positions), -1)
     known[0, 1], known[1, 5] = 4, 0
     known = known.view(2, *prior.grid)
-    drawn = prior.sample(known.shape, known=known, temperature=0)
+    drawn = prior.sample(2, known=known, config=SamplingConfig(temperature=0))
     assert torch.equal(drawn[known >= 0], known[known >= 0])
     best = prior.logits(drawn).argmax(-1)
     assert torch.equal(best[known < 0], drawn[known < 0])
@@ -101,7 +100,7 @@ def test_the_loss_is_whole_under_autocast(make):
     expected = prior.loss(indices)
     with torch.autocast("cpu", torch.bfloat16):
         loss = prior.loss(indices)
-        drawn = prior.sample((2, *prior.grid))
+        drawn = prior.sample(2)
     assert loss.dtype == torch.float32 and drawn.shape == (2, *prior.grid)
     torch.testing.assert_close(loss, expected, atol=0.02, rtol=0)
 

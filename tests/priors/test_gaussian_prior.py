@@ -7,7 +7,7 @@ import torch
 
 from smalti.artifacts import load_model, save_model
 from smalti.errors import InputError
-from smalti.priors import GaussianPrior
+from smalti.priors import GaussianPrior, SamplingConfig
 
 MEAN = torch.tensor([3.0, -1.0])
 MIX = torch.tensor([[2.0, 0.0], [1.0, 0.5]])
@@ -28,7 +28,7 @@ def test_its_draws_have_its_mean_and_covariance():
     z = prior().sample(50_000, generator=torch.Generator().manual_seed(0))
     torch.testing.assert_close(z.mean(0), MEAN, atol=0.05, rtol=0)
     torch.testing.assert_close(torch.cov(z.T), MIX @ MIX.T, atol=0.1, rtol=0)
-    near = prior().sample(4, temperature=0.0)
+    near = prior().sample(4, config=SamplingConfig(temperature=0.0))
     torch.testing.assert_close(near, MEAN.expand(4, 2))
 
 
@@ -46,9 +46,13 @@ def test_saved_it_is_the_same(tmp_path):
 def test_mistakes_are_one_line():
     with pytest.raises(InputError, match=r"shape \(B, 2\), got \(5, 3\)"):
         prior().log_prob(torch.zeros(5, 3))
-    with pytest.raises(InputError, match="temperature is at least 0 and finite, got -1"):
-        prior().sample(2, temperature=-1)
-    with pytest.raises(InputError, match="knows no conditions"):
+    with pytest.raises(InputError, match="temperature must be at least 0 and finite, got -1"):
+        prior().sample(2, config=SamplingConfig(temperature=-1))
+    with pytest.raises(InputError, match="has no condition"):
         prior().sample(2, torch.zeros(2))
+    with pytest.raises(InputError, match="draws whole latents"):
+        prior().sample(2, known=torch.zeros(2, 2))
+    with pytest.raises(InputError, match="counts all dimensions"):
+        prior().loss(torch.zeros(2, 2), mask=torch.ones(2, 2).bool())
     with pytest.raises(InputError, match="fewer dimensions than they have"):
         GaussianPrior.of(MEAN, torch.zeros(2, 2)).log_prob(torch.zeros(1, 2))

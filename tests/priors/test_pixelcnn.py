@@ -7,7 +7,7 @@ import torch
 
 from smalti.conditions import Label, TimeOfDay
 from smalti.errors import InputError
-from smalti.priors import PixelCNN, PixelSNAIL
+from smalti.priors import PixelCNN, PixelSNAIL, SamplingConfig
 from walks import context_for, follows_the_full_pass, large, sees_the_past_and_nothing_else
 
 K = 5
@@ -59,7 +59,7 @@ def test_samples_follow_the_distribution(grid):
     n, grids = 20_000, all_grids(K, 4)
     context = torch.full((len(grids),), 77.0)
     expected = n * prior.log_prob(grids.view(-1, *grid), context).exp().detach()
-    drawn = prior.sample((n, *grid), context[:1].expand(n)).flatten(1)
+    drawn = prior.sample(n, context[:1].expand(n)).flatten(1)
     counts = torch.bincount(drawn @ torch.tensor([K**3, K**2, K, 1]), minlength=K**4)
     assert chi_square(counts, expected) < 1.5
     assert chi_square(counts, counts.roll(1).double()) > 5
@@ -68,7 +68,7 @@ def test_samples_follow_the_distribution(grid):
 def test_with_a_known_beginning_samples_follow_the_conditional_distribution():
     prior = made((2, 2))
     n, known = 10_000, torch.tensor([[3, 1], [-1, -1]])
-    drawn = prior.sample((n, 2, 2), known=known.expand(n, 2, 2))
+    drawn = prior.sample(n, known=known.expand(n, 2, 2))
     assert (drawn[:, 0] == known[0]).all()
     rest = all_grids(K, 2)
     grids = torch.cat([known[0].expand(len(rest), 2), rest], 1).view(-1, 2, 2)
@@ -119,7 +119,7 @@ def test_it_learns_what_depends_on_the_past_and_on_the_condition():
         optimizer.step()
     assert prior.loss(stripes, context[:5]) < 0.15  # 1.61 under the uniform prior
     assert prior.loss(stripes, (context[:5] + 1) % 5) > 0.2
-    assert torch.equal(prior.sample((5, 5, 5), context[:5], temperature=0), stripes)
+    assert torch.equal(prior.sample(5, context[:5], config=SamplingConfig(temperature=0)), stripes)
 
 
 @pytest.mark.parametrize("kernel_size", [1, 4])

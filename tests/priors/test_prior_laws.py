@@ -1,4 +1,4 @@
-"""Laws that every prior keeps."""
+"""The laws that every prior keeps. A new prior joins by a line in PRIORS."""
 
 import itertools
 import math
@@ -8,13 +8,28 @@ import torch
 from torch import nn
 
 from smalti.artifacts import load_model, save_model
-from smalti.conditions import CoarseTokens, Label, TimeOfDay
+from smalti.conditions import CoarseTokens, Conditions, Label, OptionalCondition, TimeOfDay
 from smalti.errors import InputError
-from smalti.priors import DepthPixelCNN, Histogram, PixelCNN, PixelSNAIL, Prior, Uniform
+from smalti.priors import (
+    AutoregressivePrior,
+    Cascade,
+    DepthPixelCNN,
+    GaussianPrior,
+    Histogram,
+    PixelCNN,
+    PixelSNAIL,
+    Prior,
+    SamplingConfig,
+    TokenPrior,
+    Uniform,
+)
+from walks import follows_the_full_pass
 
 K = 3
 LABEL = Label(["cat", "dog"])
 ABOVE = CoarseTokens([4, 2], [(1, 1), (1, 2)], LABEL)
+SEVERAL = Conditions([OptionalCondition(LABEL), TimeOfDay()])
+OPTIONAL = OptionalCondition(LABEL)
 
 
 def sharp(prior: Prior, seed: int = 0) -> Prior:
@@ -44,15 +59,23 @@ def snail(grid, condition=None, dropout=0.0):
     return PixelSNAIL(K, grid, condition, **sizes, dropout=dropout)
 
 
+def cascade(condition=None):
+    top = PixelCNN(K, (1, 2), condition, hidden=6, layers=1)
+    return Cascade([top, PixelCNN(K, (2,), CoarseTokens([K], [(1, 2)], condition), 6, 1)])
+
+
+def gaussian():
+    mix = torch.tensor([[2.0, 0.0], [1.0, 0.5]])
+    return GaussianPrior.of(torch.tensor([3.0, -1.0]), mix @ mix.T)
+
+
 def context_of(prior, batch):
-    if isinstance(prior.condition, Label):
-        return torch.arange(batch) % 2
-    if isinstance(prior.condition, TimeOfDay):
-        return 100.0 * (torch.arange(batch) % 2)
-    if isinstance(prior.condition, CoarseTokens):
-        two = prior.condition.draw(2, torch.Generator().manual_seed(2))
-        return two[torch.arange(batch) % 2]
-    return None
+    """Two different values in turn."""
+    if prior.condition is None:
+        return None
+    two = prior.condition.draw(2, torch.Generator().manual_seed(2))
+    assert not torch.equal(two[0], two[1])
+    return two[torch.arange(batch) % 2]
 
 
 PRIORS = {
@@ -76,12 +99,31 @@ PRIORS = {
     "pixelsnail of times": lambda: sharp(snail((1, 4), TimeOfDay())),
     "pixelsnail of grids above": lambda: sharp(snail((2, 2), ABOVE)),
     "pixelsnail in a row": lambda: sharp(snail((4,))),
+    "pixelcnn of optional labels": lambda: sharp(PixelCNN(K, (2, 2), OPTIONAL, 6, 2)),
+    "pixelcnn of several": lambda: sharp(PixelCNN(K, (4,), SEVERAL, hidden=6, layers=2)),
+    "depth of several": lambda: sharp(depth((2, 1, 2), SEVERAL)),
+    "pixelsnail of optional labels": lambda: sharp(snail((2, 2), OPTIONAL)),
+    "histogram of several": lambda: histogram((2, 2), SEVERAL),
+    "cascade": lambda: sharp(cascade()),
+    "cascade of labels": lambda: sharp(cascade(LABEL)),
+    "cascade of optional labels": lambda: sharp(cascade(OPTIONAL)),
+    "gaussian": gaussian,
 }
+TOKENS = [name for name in PRIORS if name != "gaussian"]
 
 
 @pytest.fixture(params=PRIORS)
+def any_prior(request):
+    return PRIORS[request.param]()
+
+
+@pytest.fixture(params=TOKENS)
 def prior(request):
     return PRIORS[request.param]()
+
+
+def latents_of(prior):
+    return every_grid(prior)[::5] if isinstance(prior, TokenPrior) else torch.randn(9, 2)
 
 
 def every_grid(prior):
@@ -89,10 +131,11 @@ def every_grid(prior):
     return torch.tensor(list(grids)).view(-1, *prior.grid)
 
 
-def draw(prior, n, seed=0, **options):
+def draw(prior, n, seed=0, known=None, **options):
     generator = torch.Generator().manual_seed(seed)
+    config = SamplingConfig(**options)
     context = context_of(prior, n)
-    return prior.sample((n, *prior.grid), context, generator=generator, **options)
+    return prior.sample(n, context, known=known, config=config, generator=generator)
 
 
 def test_probabilities_sum_to_one(prior):
@@ -128,14 +171,14 @@ def test_samples_are_grids_of_indices(prior):
     assert draw(prior, 0).shape == (0, *prior.grid)
 
 
-def test_the_generator_decides_and_nothing_else_does(prior):
+def test_the_generator_decides_and_nothing_else_does(any_prior):
     torch.manual_seed(1)
-    first, state = draw(prior, 20), torch.get_rng_state()
+    first, state = draw(any_prior, 20), torch.get_rng_state()
     torch.manual_seed(2)
-    assert torch.equal(first, draw(prior, 20))
-    assert not torch.equal(first, draw(prior, 20, seed=3))
+    assert torch.equal(first, draw(any_prior, 20))
+    assert not torch.equal(first, draw(any_prior, 20, seed=3))
     torch.manual_seed(1)
-    draw(prior, 20)
+    draw(any_prior, 20)
     assert torch.equal(torch.get_rng_state(), state)
 
 
@@ -155,11 +198,11 @@ def test_known_indices_stay(prior):
     assert (completed >= 0).all()
 
 
-def test_sampling_leaves_the_mode_as_it_was(prior):
-    prior.train()
-    prior.extra = nn.Dropout().eval()
-    draw(prior, 2)
-    assert prior.training and not prior.extra.training
+def test_sampling_leaves_the_mode_as_it_was(any_prior):
+    any_prior.train()
+    any_prior.extra = nn.Dropout().eval()
+    draw(any_prior, 2)
+    assert any_prior.training and not any_prior.extra.training
 
 
 def test_samples_can_be_trained_on(prior):
@@ -207,7 +250,31 @@ def test_indices_that_do_not_fit_are_refused(prior):
 
 def test_requests_that_do_not_fit_are_refused(prior):
     shape, context = (4, *prior.grid), context_of(prior, 4)
-    for options in (
+    for known in (
+        torch.zeros(3, *prior.grid).long(),
+        torch.zeros(4, *prior.grid),
+        torch.full(shape, -2),
+        torch.full(shape, K),
+    ):
+        with pytest.raises(InputError) as raised:
+            prior.sample(4, context, known=known)
+        assert one_line(raised)
+    for mask in (torch.ones(shape), torch.ones(3, *prior.grid).bool(), torch.tensor(True)):
+        with pytest.raises(InputError) as raised:
+            prior.loss(torch.zeros(shape).long(), context, mask)
+        assert one_line(raised)
+
+
+@pytest.mark.parametrize("n", [-1, 2.5, (4,), "4", None])
+def test_what_is_no_number_of_samples_is_refused(any_prior, n):
+    with pytest.raises(InputError) as raised:
+        any_prior.sample(n, context_of(any_prior, 4))
+    assert one_line(raised)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
         {"temperature": -1},
         {"temperature": math.nan},
         {"temperature": math.inf},
@@ -215,18 +282,106 @@ def test_requests_that_do_not_fit_are_refused(prior):
         {"top_k": 1.5},
         {"top_p": 0},
         {"top_p": 1.1},
-        {"known": torch.zeros(3, *prior.grid).long()},
-        {"known": torch.zeros(4, *prior.grid)},
-        {"known": torch.full(shape, -2)},
-        {"known": torch.full(shape, K)},
-    ):
-        with pytest.raises(InputError) as raised:
-            prior.sample(shape, context, **options)
-        assert one_line(raised)
-    for wrong in ((4,), (), (4, *prior.grid, 1), (-1, *prior.grid), (4, 7, 7)):
-        with pytest.raises(InputError) as raised:
-            prior.sample(wrong, context)
-        assert one_line(raised)
+        {"guidance": -1},
+        {"guidance": math.nan},
+        {"steps": 0},
+        {"order": ""},
+    ],
+    ids=str,
+)
+def test_a_config_that_makes_no_sense_is_refused(options):
+    with pytest.raises(InputError) as raised:
+        SamplingConfig(**options)
+    assert one_line(raised)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"temperature": 0}, {"top_k": 2}, {"top_p": 0.5}, {"guidance": 2.0}, {"steps": 4}]
+    + [{"order": "random"}],
+    ids=str,
+)
+def test_what_a_prior_cannot_do_it_refuses(any_prior, options):
+    condition, option = any_prior.condition, next(iter(options))
+    guided = condition is not None and condition.optional
+    if option in any_prior.takes and (option != "guidance" or guided):
+        assert not torch.equal(draw(any_prior, 60, **options), draw(any_prior, 60))
+        return
+    with pytest.raises(InputError, match=option) as raised:
+        draw(any_prior, 4, **options)
+    assert one_line(raised)
+
+
+def test_masked_positions_change_nothing(prior):
+    prior.eval()
+    indices = latents_of(prior)
+    context = context_of(prior, len(indices))
+    mask = torch.rand(indices.shape, generator=torch.Generator().manual_seed(0)) < 0.6
+    loss = prior.loss(indices, context, mask)
+    others = torch.randint(K, indices.shape).where(~mask, indices)
+    assert torch.equal(prior.loss(others, context, mask), loss)
+    assert torch.equal(prior.loss(indices.where(mask, -1), context, mask), loss)
+    unmasked = prior.loss(indices, context, torch.ones_like(mask))
+    torch.testing.assert_close(unmasked, prior.loss(indices, context))
+    assert prior.loss(indices, context, torch.zeros_like(mask)).abs() < 1e-12
+
+
+def test_the_loss_of_what_counts_is_the_mean_over_it(prior):
+    """Of grids that count whole or not at all, it is that of the former alone."""
+    prior.eval()
+    indices = latents_of(prior)
+    context = context_of(prior, len(indices))
+    counts = torch.arange(len(indices)) % 3 != 0
+    mask = counts.view(-1, *[1] * (indices.ndim - 1)).expand(indices.shape)
+    alone = prior.loss(indices[counts], None if context is None else context[counts])
+    torch.testing.assert_close(prior.loss(indices, context, mask), alone)
+
+
+def test_each_context_has_its_own_distribution(prior):
+    if prior.condition is None:
+        assert prior.context_of(None) == (None,) * 4
+        return
+    prior.eval()
+    grids = every_grid(prior)
+    one, other = (value.expand(len(grids), *value.shape) for value in context_of(prior, 2))
+    assert not torch.allclose(prior.log_prob(grids, one), prior.log_prob(grids, other), atol=1e-4)
+
+
+def test_stepping_gives_the_logits_of_the_full_pass(prior):
+    if not isinstance(prior, AutoregressivePrior):
+        pytest.skip("it does not step")
+    prior.eval().double()
+    follows_the_full_pass(prior, context_of(prior, 3))
+
+
+def test_guidance_leads_from_none_to_more_of_the_context(prior):
+    """0 is without the context, 1 with it, and 20 nearly always what it makes most likelier."""
+    if prior.condition is None or not prior.condition.optional:
+        pytest.skip("it knows no guidance")
+    if "guidance" not in prior.takes:
+        pytest.skip("it knows no guidance")
+    without = prior.condition.without(context_of(prior, 30))
+    generator = torch.Generator().manual_seed(0)
+    assert torch.equal(draw(prior, 30, guidance=0), prior.sample(30, without, generator=generator))
+    context, drawn = context_of(prior, 200), draw(prior, 200, guidance=3)
+    with torch.no_grad():
+        gain = [
+            prior.log_prob(grids, context) - prior.log_prob(grids, prior.condition.without(context))
+            for grids in (draw(prior, 200, guidance=0), draw(prior, 200), drawn)
+        ]
+    assert gain[0].mean() < gain[1].mean() < gain[2].mean()
+
+
+def test_a_share_of_optional_conditions_is_left_out_in_training():
+    prior = sharp(PixelCNN(K, (2, 2), OptionalCondition(LABEL, 0.5), hidden=6, layers=2))
+    indices, context = torch.randint(K, (40, 2, 2)), torch.arange(40) % 2
+    with torch.no_grad():
+        null, given = (prior.eval().log_prob(indices, c) for c in (context * 0 - 1, context))
+        torch.manual_seed(1)
+        found = prior.train().log_prob(indices, context)
+    dropped = (found - null).abs() < 1e-6
+    assert 8 < dropped.sum() < 32
+    torch.testing.assert_close(found, torch.where(dropped, null, given))
 
 
 def test_a_context_that_does_not_fit_is_refused(prior):
@@ -242,7 +397,7 @@ def test_a_context_that_does_not_fit_is_refused(prior):
                 ask(grids, wrong)
             assert one_line(raised)
         with pytest.raises(InputError):
-            prior.sample((4, *prior.grid), wrong)
+            prior.sample(4, wrong)
 
 
 @pytest.mark.parametrize("family", [Uniform, Histogram, PixelCNN, DepthPixelCNN, PixelSNAIL])

@@ -13,9 +13,10 @@ import torch
 from smalti import runs
 from smalti.artifacts import first_not_finite, load_model, save_model
 from smalti.cli import main
+from smalti.conditions import Label
 from smalti.errors import InputError
 from smalti.evaluation.classifier import train_classifier
-from smalti.priors import PixelCNN
+from smalti.priors import PixelCNN, SamplingConfig
 from smalti.recipes import schema
 from smalti.training import AutoencoderStage, PriorStage
 from smalti.training.divergence import Diverged
@@ -153,13 +154,13 @@ def test_a_prior_that_has_diverged_says_so_when_it_draws(how):
         with torch.no_grad():
             prior.second.bias[1] = bad
         with pytest.raises(InputError, match="the prior has diverged"):
-            prior.sample((3, 2, 2), **how)
+            prior.sample(3, config=SamplingConfig(**how))
 
 
 def test_the_classifier_of_the_evaluation_says_so(monkeypatch):
     splits = schema.build(schema.parsed(clocks_recipe())).data.load()
     labels = [torch.randint(3, (48,)), torch.full((128, 3, 16, 16), math.nan)]
-    condition = type("Three", (), {"dim": 3})()
+    condition = Label(["a", "b", "c"])
     train = type(
         "Bad",
         (),

@@ -25,7 +25,8 @@ class SamplesOfLabels(Measurement[EvaluationContext]):
 
     def applies(self, subject: EvaluationContext) -> str | None:
         """See `Measurement.applies`."""
-        if subject.prior is None or not isinstance(subject.prior.condition, Label):
+        conditional = subject.prior is not None and subject.prior.condition is not None
+        if not conditional or not isinstance(subject.splits.condition, Label):
             return "there is no prior conditional on a label."
         return None
 
@@ -33,7 +34,7 @@ class SamplesOfLabels(Measurement[EvaluationContext]):
         """See `Measurement.run`."""
         prior, section = subject.prior, self.section()
         assert prior is not None
-        condition = prior.condition
+        condition = subject.splits.condition
         assert isinstance(condition, Label)
         values = torch.linspace(0, condition.dim - 1, min(LABELS, condition.dim)).round().long()
         asked = values.repeat_interleave(PER_LABEL)

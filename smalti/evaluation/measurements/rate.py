@@ -25,7 +25,7 @@ from torch import Tensor
 from smalti.counting import counted
 from smalti.evaluation.batches import pieces
 from smalti.evaluation.evaluation_context import EvaluationContext
-from smalti.priors import Cascade, Histogram, Prior, TractablePrior
+from smalti.priors import Cascade, Histogram, TokenPrior, TractablePrior
 from smalti.reporting import Card, Figure, Measurement, Section, Table, Text, display, figure
 from smalti.reporting.figures import number, undefined
 from smalti.signals import Signal
@@ -128,7 +128,7 @@ def mean_nats(
 
 
 def rate_figures(
-    prior: Prior, nats: float, indices: Tensor, signal: Signal, measured_on: str
+    prior: TokenPrior, nats: float, indices: Tensor, signal: Signal, measured_on: str
 ) -> dict[str, Figure]:
     """Nats and bits per index and per signal, and the share of the uniform code.
 

@@ -54,7 +54,8 @@ class Rejection(Measurement[EvaluationContext]):
 
     def applies(self, subject: EvaluationContext) -> str | None:
         """See `Measurement.applies`."""
-        if subject.prior is None or not isinstance(subject.prior.condition, Label):
+        conditional = subject.prior is not None and subject.prior.condition is not None
+        if not conditional or not isinstance(subject.splits.condition, Label):
             return "there is no prior conditional on a label."
         if subject.compared // 2 < LEAST:
             return f"it compares {LEAST} samples at least at each share."

@@ -1,0 +1,150 @@
+"""Priors over tokens: distributions over grids of indices, p(q) or p(q | context).
+
+Such a prior takes the place of the uniform distribution, under which an index costs log K nats:
+what it saves is what there is to know about the grids. It sees integers and a codebook size.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from smalti.arguments import as_integers, as_tensor
+from smalti.conditions import Condition
+from smalti.errors import InputError
+from smalti.layout import Layout
+from smalti.priors.base import Prior
+
+__all__ = ["TokenPrior", "TractablePrior"]
+
+LARGEST_TABLE = 2**24  # codewords: 64 numbers for each take 4 GB
+
+
+class TokenPrior(Prior):
+    """A distribution over grids of indices.
+
+    Arguments:
+        codebook_size: K; indices are in [0, K).
+        grid: Shape of one grid, (H, W) or (T,); of Q indices per position, (H, W, Q) or (T, Q).
+        condition: What it is conditioned on, if anything.
+
+    Attributes:
+        layout: How the indices lie.
+        tabular: Whether it holds weights for each of the K codewords.
+
+    Raises:
+        InputError: If the codebook is empty, or too large to be tabular, or the grid has no
+            positions.
+    """
+
+    tabular: bool = False
+
+    def __init__(
+        self, codebook_size: int, grid: Sequence[int], condition: Condition | None = None
+    ) -> None:
+        super().__init__(condition)
+        if codebook_size < 1:
+            raise InputError(
+                f"codebook_size must be at least 1, got {codebook_size}: give the tokenizer's."
+            )
+        if not grid or any(length < 1 for length in grid):
+            raise InputError(
+                f"The grid must have at least one position along each dimension, "
+                f"got {tuple(grid)}: give the grid of the tokenizer, e.g. (8, 8)."
+            )
+        if self.tabular and codebook_size > LARGEST_TABLE:
+            raise InputError(
+                f"A {type(self).__name__} holds weights for each codeword, of at most 2**24, got a "
+                f"codebook of {codebook_size}: split it among several quantizers, or set --prior "
+                f"null to learn the tokenizer alone."
+            )
+        self.codebook_size, self.grid = codebook_size, tuple(grid)
+        self.layout = Layout((self.grid,), ((codebook_size,),))
+
+    @property
+    def positions(self) -> int:
+        """Returns the number of indices in one grid."""
+        return int(torch.Size(self.grid).numel())
+
+    def _check_known(self, known: Any, n: int) -> Tensor:
+        known = self._check_indices(known, "known", lowest=-1)
+        if len(known) != n:
+            raise InputError(
+                f"known must have the shape ({n}, {_commas(self.grid)}) of what is drawn, "
+                f"got {tuple(known.shape)}: give one grid per sample, with -1 where to fill in."
+            )
+        return known
+
+    def _check_indices(self, indices: Any, name: str = "indices", lowest: int = 0) -> Tensor:
+        """Returns the indices as int64 on the prior's device."""
+        indices = as_integers(indices, name)
+        if not indices.ndim or tuple(indices.shape[1:]) != self.grid:
+            raise InputError(
+                f"{name} must have the shape (B, {_commas(self.grid)}), "
+                f"got {tuple(indices.shape)}: the prior was made for that grid."
+            )
+        if indices.numel():
+            low, high = (int(bound) for bound in indices.aminmax())
+            if low < lowest or high >= self.codebook_size:
+                raise InputError(
+                    f"{name} must be from {lowest} to {self.codebook_size - 1}, "
+                    f"got values from {low} to {high}: take those of the prior's own tokenizer."
+                )
+        return indices.to(self.device)
+
+    def _check_mask(self, indices: Any, mask: Any) -> tuple[Any, Tensor | None]:
+        """Returns the indices, 0 where they do not count, and the mask on the prior's device."""
+        if mask is None:
+            return indices, None
+        indices, mask = as_tensor(indices, "indices"), as_tensor(mask, "mask")
+        if mask.dtype != torch.bool or mask.shape != indices.shape:
+            raise InputError(
+                f"mask must be bool of the shape {tuple(indices.shape)} of the indices, got "
+                f"{mask.dtype} {tuple(mask.shape)}: True marks the indices that count."
+            )
+        return indices.masked_fill(~mask.to(indices.device), 0), mask.to(self.device)
+
+
+class TractablePrior(TokenPrior):
+    """A prior whose likelihood can be computed: its loss is −log p in nats per index."""
+
+    def log_prob(self, indices: Tensor, context: Tensor | None = None) -> Tensor:
+        """Computes log p(indices | context) of each grid in nats, (B,).
+
+        Arguments:
+            indices: (B, *grid), integers in [0, K).
+            context: (B, *shape) values of the condition, or None for an unconditional prior.
+
+        Raises:
+            InputError: If the indices or the context do not fit the prior.
+        """
+        indices = self._check_indices(indices)
+        return self._log_prob(indices, self._check_context(context, len(indices)), None)
+
+    def loss(
+        self, latents: Tensor, context: Tensor | None = None, mask: Tensor | None = None
+    ) -> Tensor:
+        """Returns −log p(indices | context), the mean in nats per index that counts.
+
+        See `Prior.loss`; latents and mask are (B, *grid).
+        """
+        latents, mask = self._check_mask(latents, mask)
+        indices = self._check_indices(latents)
+        context = self._check_context(context, len(indices))
+        total = -self._log_prob(indices, context, mask).sum()
+        return total / (max(indices.numel(), 1) if mask is None else mask.sum().clamp(min=1))
+
+    @abstractmethod
+    def _log_prob(self, indices: Tensor, context: Tensor | None, mask: Tensor | None) -> Tensor:
+        """Computes log p (B,) of the indices that count, with checked arguments.
+
+        Where they do not count, indices are 0.
+        """
+
+
+def _commas(grid: tuple[int, ...]) -> str:
+    return ", ".join(map(str, grid))
