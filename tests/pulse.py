@@ -16,6 +16,7 @@ import torch
 from matplotlib.figure import Figure as Drawing
 from torch import Tensor
 
+from smalti.arguments import check_finite
 from smalti.conditions import Label
 from smalti.data import Examples, Source, SplitName, Splits, TensorExamples
 from smalti.errors import InputError
@@ -26,8 +27,6 @@ from smalti.outputs import MARK, check_file
 from smalti.registry import registered
 from smalti.reporting import Block, Plot
 from smalti.signals import Bounded, Signal
-
-__all__ = ["Pulse", "PulseModality", "Pulses"]
 
 WIDTHS = {"narrow": 0.05, "broad": 0.2}
 
@@ -101,11 +100,14 @@ class PulseModality(Modality):
     ) -> tuple[Tensor, Tensor]:
         x, given = self._read(path)
         if given.all():
-            half = torch.arange(len(given)) < len(given) // 2
-            given = {"begin": half, "end": ~half}[keep or "begin"]
+            begin = torch.arange(len(given)) < len(given) // 2
+            if keep not in (None, "begin", "end"):
+                raise InputError(f"There is no part {keep!r}: keep begin or end.")
+            given = ~begin if keep == "end" else begin
         return torch.where(given, x, -1.0), given
 
     def write(self, x: Tensor, path: str | Path, overwrite: bool = False) -> None:
+        check_finite(x, "A pulse")
         check_file(path, overwrite)
         with atomic_file(path) as temporary:
             np.save(temporary, x[0].cpu().numpy())
@@ -132,7 +134,10 @@ class PulseModality(Modality):
         return []
 
     def _read(self, path: str | Path) -> tuple[Tensor, Tensor]:
-        x = torch.from_numpy(np.load(path).astype(np.float32))
+        try:
+            x = torch.from_numpy(np.load(path).astype(np.float32))
+        except (OSError, ValueError, EOFError) as error:
+            raise InputError(f"{path} holds no pulse ({error}): give a .npy file.") from error
         return x.nan_to_num(nan=-1.0)[None], ~x.isnan()
 
 

@@ -1,0 +1,128 @@
+"""Laws that every source of data keeps; another one joins by a line in SOURCES."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from pulse import Pulses
+from smalti.data import Examples, Source, Splits
+from smalti.modalities.base import import_modalities
+from smalti.modalities.image import Images
+from smalti.synthetic import Clocks, FactorGrid
+
+
+def images(folder: Path) -> Source:
+    for label, colour in (("dark", 40), ("light", 200)):
+        (folder / label).mkdir()
+        for i in range(10):
+            Image.new("RGB", (12, 9), (colour, 10 * i, 0)).save(folder / label / f"{i}.png")
+    return Images(str(folder), 8)
+
+
+def tables(folder: Path) -> Source:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    rows = []
+    for i in range(20):
+        Image.new("L", (8, 8), 12 * i).save(folder / "a.png")
+        rows.append({"bytes": (folder / "a.png").read_bytes(), "path": None})
+    (folder / "a.png").unlink()
+    pq.write_table(pa.table({"image": rows}), folder / "train.parquet")
+    return Images(str(folder), 8, channels=1)
+
+
+SOURCES: dict[str, Callable[[Path], Source]] = {
+    "clocks": lambda _: Clocks(16, length=12, validation=4, test=6),
+    "endless clocks": lambda _: Clocks(16, length=None, validation=4, test=6),
+    "shapes": lambda _: FactorGrid(),
+    "folder of images": images,
+    "table of images": tables,
+    "pulses": lambda _: Pulses(n=12),
+}
+SPLITS = ("train", "validation", "test")
+
+
+@pytest.fixture(scope="module", params=SOURCES)
+def source(request, tmp_path_factory) -> Source:
+    return SOURCES[request.param](tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture(scope="module")
+def splits(source) -> Splits:
+    return source.load()
+
+
+def some(examples: Examples) -> list[int]:
+    return [3, 0, 2] if len(examples) > 3 else list(range(len(examples)))[::-1]
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_its_examples_are_of_its_signal_and_condition(splits, split):
+    examples = getattr(splits, split)
+    batch = examples.__getitems__(some(examples))
+    splits.signal.check(batch.x)
+    assert batch.x.dtype == torch.float32
+    assert (batch.condition is None) == (splits.condition is None)
+    if splits.condition is not None:
+        assert batch.condition.dtype == splits.condition.dtype
+        splits.condition.check(batch.condition)
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_the_ith_example_is_always_the_same(source, splits, split):
+    examples, again = getattr(splits, split), getattr(source.load(), split)
+    lone = source.examples(split)
+    indices = some(examples)
+    batch = examples.__getitems__(indices)
+    for other in (again, lone, copy.deepcopy(examples)):
+        assert len(other) == len(examples)
+        assert torch.equal(other.__getitems__(indices).x, batch.x)
+    for place, index in enumerate(indices):  # alone as among others, in any order
+        assert torch.equal(examples[index].x[0], batch.x[place])
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_conditions_are_those_of_the_examples(splits, split):
+    examples = getattr(splits, split)
+    indices = some(examples)
+    conditions = examples.conditions_at(indices)
+    if splits.condition is None:
+        assert conditions is None
+        return
+    assert torch.equal(conditions, examples.__getitems__(indices).condition)
+    if not examples.endless:
+        assert torch.equal(examples.conditions[indices], conditions)
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_the_first_n_are_the_first(splits, split):
+    examples = getattr(splits, split)
+    first = examples.first(2)
+    assert len(first) == min(2, len(examples))
+    assert torch.equal(first[0].x, examples[0].x)
+    drawn = examples.first(len(examples) if not examples.endless else 8).drawn(2, seed=1)
+    assert len(drawn) >= min(2, len(examples))
+
+
+def test_what_changes_training_batches_keeps_them_signals(splits):
+    if splits.augment is not None:
+        x = splits.train.__getitems__(some(splits.train)).x
+        splits.signal.check(splits.augment(x))
+
+
+def test_a_manifest_has_a_row_for_each_example(splits):
+    if splits.manifest is not None:
+        counts = splits.manifest.counts()
+        assert counts == {split: len(getattr(splits, split)) for split in SPLITS}
+
+
+def test_every_source_of_a_kind_of_data_is_here():
+    made = {"Clocks", "Images", "Pulses", "FactorGrid"}
+    assert {s.__name__ for room in import_modalities() for s in room.sources()} <= made
