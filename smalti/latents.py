@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,14 +12,16 @@ from torch import Tensor
 
 from smalti.errors import InputError
 from smalti.files import atomic_file
-from smalti.npz import DAMAGED, listed, mark_npz, names_in, read_npz
+from smalti.npz import DAMAGED, listed, names_in, read_npz, write_npz
 from smalti.outputs import check_file
 
 __all__ = ["read_latents", "write_latents"]
 
 
-def write_latents(path: str | Path, z: Tensor, overwrite: bool = False) -> None:
-    """Writes latents (N, D) to a .npz file.
+def write_latents(
+    path: str | Path, z: Tensor, overwrite: bool = False, files: Sequence[str] | None = None
+) -> None:
+    """Writes latents (N, D) to a .npz file, as `latents`; the names of their files as `file`.
 
     Raises:
         InputError: If the name ends otherwise, or a file that smalti did not write would be
@@ -29,8 +32,8 @@ def write_latents(path: str | Path, z: Tensor, overwrite: bool = False) -> None:
         raise InputError(f"Latents are written as .npz, got {path.name}: name it {path.stem}.npz.")
     check_file(path, overwrite)
     with atomic_file(path) as temporary:
-        np.savez_compressed(temporary, latents=z.cpu().numpy())
-        mark_npz(temporary)
+        names = {} if files is None else {"file": np.array(files, dtype=str)}
+        write_npz(temporary, {"latents": z.cpu().numpy(), **names})
 
 
 def read_latents(path: str | Path) -> Tensor:

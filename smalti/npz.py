@@ -9,10 +9,10 @@ from __future__ import annotations
 import math
 import re
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO
-from zipfile import BadZipFile, ZipFile
+from zipfile import ZIP_DEFLATED, BadZipFile, ZipFile
 
 import numpy as np
 from numpy.lib import format as npy
@@ -21,7 +21,7 @@ from smalti.counting import counted
 from smalti.files import regular
 from smalti.outputs import MARK
 
-__all__ = ["DAMAGED", "check_claim", "listed", "mark_npz", "names_in", "read_npz"]
+__all__ = ["DAMAGED", "check_claim", "listed", "names_in", "read_npz", "write_npz"]
 
 DAMAGED = (  # what numpy and zipfile raise at a file of another kind, or a broken one
     *(OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, NotImplementedError),
@@ -75,9 +75,15 @@ def check_claim(path: Path, claimed: int) -> None:
         raise ValueError(f"it would unpack to {claimed / 2**30:.1f} GiB")
 
 
-def mark_npz(path: Path) -> None:
-    """Marks an .npz as one that smalti wrote (`smalti.outputs`)."""
-    with ZipFile(path, "a") as archive:
+def write_npz(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """Writes arrays, compressed and marked as smalti's (`smalti.outputs`).
+
+    Not by numpy's `savez_compressed`, to which an array of the name "file" cannot be given.
+    """
+    with ZipFile(path, "w", ZIP_DEFLATED) as archive:
+        for name, array in arrays.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                npy.write_array(member, np.asanyarray(array), allow_pickle=False)
         archive.comment = MARK.encode()
 
 

@@ -141,10 +141,17 @@ class Bounded(Signal, ABC):
 
     def check(self, x: Tensor) -> None:
         """Raises `InputError` unless `x` is a batch of this signal, floating and within range."""
+        middle, half = (self.high + self.low) / 2, (self.high - self.low) / 2
+        scaled = f"x.float() * {2 * half:g} / 255 - {half - middle:g}"
+        whole = (self.channels, *(self.size or x.shape[2:]))
+        if str(x.dtype) == "torch.uint8" and x.shape[1:] != whole:  # torch is not imported here
+            raise InputError(
+                f"Bytes are not guessed at, got {x.dtype} of the shape {tuple(x.shape)}: give "
+                f"files, or (B, {self.channels}, {', '.join(map(str, self.size)) or '*size'}) "
+                f"scaled by {scaled}."
+            )
         self.check_layout(x)
         if not x.is_floating_point():
-            middle, half = (self.high + self.low) / 2, (self.high - self.low) / 2
-            scaled = f"x.float() * {2 * half:g} / 255 - {half - middle:g}"
             raise InputError(
                 f"The model takes floating-point values in [{self.low}, {self.high}], got "
                 f"{x.dtype}: scale them, bytes x by {scaled}."

@@ -28,7 +28,7 @@ from torch import Tensor
 from smalti.errors import InputError
 from smalti.files import atomic_file, atomic_folder, read_bytes, regular, sha256, write_text
 from smalti.layout import Layout
-from smalti.npz import DAMAGED, check_claim, listed, mark_npz, names_in, read_npz
+from smalti.npz import DAMAGED, check_claim, listed, names_in, read_npz, write_npz
 from smalti.outputs import KEY, MARK, check_file
 
 __all__ = [
@@ -54,10 +54,13 @@ class TokenGrids(NamedTuple):
     Attributes:
         levels: The indices of each level, (N, *grid), coarse to fine; most tokenizers have one.
         context: The conditions (N,), or None.
+        files: The names of the files that they are of, in order, or None. They are written as
+            `file`, and not read again.
     """
 
     levels: tuple[Tensor, ...]
     context: Tensor | None = None
+    files: tuple[str, ...] | None = None
 
 
 def write_tokens(
@@ -84,12 +87,13 @@ def write_tokens(
     dtype = _smallest(codebook_size)
     levels = {_column(n): grid.numpy().astype(dtype) for n, grid in enumerate(tokens.levels)}
     context = {} if tokens.context is None else {"context": tokens.context.numpy()}
+    if tokens.files is not None:
+        context["file"] = np.array(tokens.files, dtype=str)
     if path.suffix == ".parquet":
         _write_parquet(path, levels, context)
         return
     with atomic_file(path) as temporary:
-        np.savez_compressed(temporary, **{**levels, **context})  # type: ignore[arg-type]
-        mark_npz(temporary)
+        write_npz(temporary, {**levels, **context})
 
 
 def read_tokens(path: str | Path) -> TokenGrids:

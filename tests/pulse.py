@@ -90,6 +90,11 @@ class PulseModality(Modality):
         signal.check(x[None])
         return x
 
+    def from_object(
+        self, given: Any, signal: Signal, source: Mapping[str, Any] | None = None
+    ) -> None:
+        return None
+
     def read_partial(
         self,
         path: str | Path,

@@ -8,7 +8,7 @@ import logging
 import re
 import sys
 from argparse import HelpFormatter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import NoneType
 from typing import TYPE_CHECKING, Any, TypeVar, get_args
@@ -19,8 +19,10 @@ from jsonargparse import ArgumentError, ArgumentParser
 from torch import Tensor
 
 from smalti.artifacts import argument
+from smalti.commands.found_files import find_files
 from smalti.errors import InputError
 from smalti.generation import load
+from smalti.generation.checks import source_of
 from smalti.modalities.base import modality_of
 from smalti.recipes.safe_yaml import WITHIN_BOUNDS
 from smalti.runs import Run, examples_of
@@ -35,11 +37,11 @@ __all__ = [
     "call",
     "data_option",
     "data_place",
+    "files_of",
     "named_signals",
     "printed",
     "read_files",
     "signal_of",
-    "source_of",
 ]
 
 T = TypeVar("T")
@@ -154,8 +156,17 @@ def read_files(
     Raises:
         InputError: If one cannot be read, or is not of the model's signal.
     """
-    modality, source = modality_of(model.signal), source_of(model)
+    modality, source = modality_of(model.signal), source_of(model.run)
     return torch.stack([modality.read(file, model.signal, convert, source) for file in files])
+
+
+def files_of(signal: Signal, names: Sequence[str], numbers: bool = False) -> list[str]:
+    """Returns the files that names stand for, see `find_files`; with `numbers` these stay."""
+    suffixes, found = modality_of(signal).suffixes, list[str]()
+    for name in names:
+        is_number = numbers and name.isdecimal()
+        found += [name] if is_number else find_files([name], signal, suffixes)
+    return found
 
 
 def named_signals(
@@ -206,10 +217,3 @@ def signal_of(folder: str) -> Signal:
     saved = [path for path in (run.tokenizer, run.autoencoder) if path.exists()]
     signal = argument(saved[0], "signal") if saved else None
     return signal if isinstance(signal, Signal) else load(folder).signal  # which says what is wrong
-
-
-def source_of(model: Model | ContinuousModel) -> Mapping[str, Any] | None:
-    """Returns the arguments of the source that the run's data were read with."""
-    data = {} if model.run is None else model.run.read_config().get("data")
-    arguments = data.get("init_args") if isinstance(data, dict) else None
-    return arguments if isinstance(arguments, dict) else None

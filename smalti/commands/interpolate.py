@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from smalti.commands.common import call, named_signals, signal_of
+from smalti.commands.common import call, files_of, named_signals, signal_of
 from smalti.commands.signal_output import SignalOutput
 from smalti.counting import counted
 from smalti.errors import InputError
@@ -35,7 +35,8 @@ def interpolate(  # noqa: PLR0913 - the options of the command
 
     Arguments:
         folder: The run directory.
-        files: Two files, or numbers of test examples of the run's data.
+        files: Two files, a folder or a pattern of two, or numbers of test examples of the run's
+            data.
         steps: Signals on the way, both ends included.
         out: A .png for one picture of all (interpolation.png if not given), or a folder for a file
             each.
@@ -44,10 +45,12 @@ def interpolate(  # noqa: PLR0913 - the options of the command
         convert: Make files fit the model, though they lose by it (its size, say).
         overwrite: Replace what smalti did not write, too.
     """
+    signal = signal_of(folder)
+    files = files_of(signal, files, numbers=True)
     if len(files) != 2:
         raise InputError(f"A way has two ends, got {counted(len(files), 'signal')}: give two.")
     output = SignalOutput(
-        signal_of(folder),
+        signal,
         out,
         steps,
         usual="interpolation",

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from smalti.commands.common import call, read_files, signal_of
+from smalti.commands.common import call, files_of, read_files, signal_of
 from smalti.commands.signal_output import SignalOutput
 from smalti.errors import InputError
 from smalti.generation import load
@@ -36,15 +36,17 @@ def reconstruct(  # noqa: PLR0913 - the options of the command
 
     Arguments:
         folder: The run directory.
-        files: Files of the kind that the run was learned from.
+        files: Files of the kind that the run was learned from, folders of them, or patterns.
         out: A .png for one picture, originals above reconstructions (reconstructions.png if not
             given), or a folder for a file each.
         convert: Make files fit the model, though they lose by it (its size, say).
         levels: Of a hierarchy, how many levels are decoded, from the coarsest; all if not given.
         overwrite: Replace what smalti did not write, too.
     """
+    signal = signal_of(folder)
+    files = files_of(signal, files)
     output = SignalOutput(
-        signal_of(folder),
+        signal,
         out,
         len(files),
         usual="reconstructions",

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from smalti.commands.common import call, signal_of, source_of
+from smalti.commands.common import call, signal_of
 from smalti.commands.signal_output import SignalOutput
 from smalti.errors import InputError
 from smalti.generation import ContinuousModel, Model, load
+from smalti.generation.checks import source_of
 from smalti.modalities.base import modality_of
 
 __all__ = ["run"]
@@ -130,7 +131,7 @@ def _condition(model: Model, **given: str | None) -> str | None:
 
 def _known(model: Model, path: str, keep: str | None, convert: bool) -> Tensor:
     modality, signal = modality_of(model.signal), model.signal
-    x, given = modality.read_partial(path, signal, keep, convert, source_of(model))
+    x, given = modality.read_partial(path, signal, keep, convert, source_of(model.run))
     known = model.known_tokens(x[None], given[None])
     if bool((known < 0).all()):
         raise InputError(f"No token of {path} is wholly given: give a larger part of the file.")

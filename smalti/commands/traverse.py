@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from smalti.commands.common import call, named_signals
+from smalti.commands.common import call, files_of, named_signals
 from smalti.commands.signal_output import SignalOutput
 from smalti.counting import counted
 from smalti.errors import InputError
@@ -57,6 +57,12 @@ def traverse(  # noqa: PLR0913 - the options of the command
             "give 1 to "
             f"{model.dim}."
         )
+    files = files_of(model.signal, [file], numbers=True)
+    if len(files) != 1:
+        raise InputError(
+            f"One {model.signal.noun} is traversed, got the {len(files)} of {file}: name one."
+        )
+    (file,) = files
     count = (model.dim if rows is None else rows) * steps
     output = SignalOutput(
         model.signal, out, count, usual="traversals", inputs=[file], overwrite=overwrite

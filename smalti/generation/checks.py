@@ -2,16 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+from os import PathLike
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from smalti.arguments import a_seed, a_whole_number, as_tensor
 from smalti.errors import InputError
 from smalti.memory import check_memory
+from smalti.modalities.base import modality_of
+from smalti.runs import Run
+from smalti.signals import Signal
 
-__all__ = ["BATCH", "check_room", "generator_of", "keep_given", "pieces"]
+__all__ = [
+    "BATCH",
+    "check_room",
+    "generator_of",
+    "keep_given",
+    "pieces",
+    "signal_pieces",
+    "source_of",
+]
+
+NUMBERS = (Tensor, np.ndarray, np.generic, list, tuple, int, float, complex)
 
 BATCH = 256  # signals at a time
 
@@ -59,6 +76,48 @@ def keep_given(indices: Tensor, given: Tensor) -> Tensor:
     for dim in reversed(range(2, whole.ndim, 2)):
         whole = whole.all(dim)
     return torch.where(whole.reshape(*whole.shape, *[1] * (indices.ndim - whole.ndim)), indices, -1)
+
+
+def signal_pieces(
+    x: Any, signal: Signal, source: Mapping[str, Any] | None = None
+) -> Iterable[Tensor]:
+    """Splits a batch of signals into pieces of at most 256; files are read as they are asked for.
+
+    Arguments:
+        x: (B, C, *size), a tensor, an array or nested lists; or a path, an object of the kind of
+            data, such as an image of Pillow, or a list of such.
+        signal: What the model takes.
+        source: The arguments of the source that the model's data were read with.
+
+    Raises:
+        InputError: If a file or an object is not of that signal.
+    """
+    given = list(x) if isinstance(x, list | tuple) else [x]
+    if not given or any(isinstance(one, NUMBERS) for one in given):
+        return pieces(x, "The signals")
+    modality = modality_of(signal)
+
+    def taken(one: Any) -> Tensor | None:
+        if isinstance(one, str | PathLike):
+            return modality.read(Path(one), signal, source=source)
+        return modality.from_object(one, signal, source)
+
+    def each(part: list[Any]) -> Tensor:
+        signals = [taken(one) for one in part]
+        # What is of another kind among them is told of.
+        return as_tensor(x if any(one is None for one in signals) else signals, "The signals")
+
+    if taken(given[0]) is None:
+        return pieces(x, "The signals")
+    parts = (given[start : start + BATCH] for start in range(0, len(given), BATCH))
+    return map(each, parts)
+
+
+def source_of(run: Run | None) -> Mapping[str, Any] | None:
+    """Returns the arguments of the source that a run's data were read with."""
+    data = {} if run is None else run.read_config().get("data")
+    arguments = data.get("init_args") if isinstance(data, dict) else None
+    return arguments if isinstance(arguments, dict) else None
 
 
 def pieces(batch: Any, what: str) -> tuple[Tensor, ...]:

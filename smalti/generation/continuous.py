@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -17,7 +17,7 @@ from smalti.arguments import a_whole_number
 from smalti.artifacts import load_model
 from smalti.autoencoders import ContinuousAutoencoder
 from smalti.errors import InputError
-from smalti.generation.checks import check_room, generator_of, pieces
+from smalti.generation.checks import check_room, generator_of, pieces, signal_pieces, source_of
 from smalti.generation.traversal import traverse
 from smalti.priors import GaussianPrior, SamplingConfig
 from smalti.runs import Run
@@ -85,9 +85,14 @@ class ContinuousModel:
         """D."""
         return self.autoencoder.dim
 
-    def encode(self, x: Tensor) -> Tensor:
-        """Signals (B, C, *size) → latents (B, D); see `ContinuousAutoencoder.encode`."""
-        return torch.cat([self.autoencoder.encode(part) for part in pieces(x, "The signals")])
+    def encode(self, x: Any) -> Tensor:
+        """Signals (B, C, *size) → latents (B, D); see `ContinuousAutoencoder.encode`.
+
+        Arguments:
+            x: As of `Model.encode`.
+        """
+        parts = signal_pieces(x, self.signal, source_of(self.run))
+        return torch.cat([self.autoencoder.encode(part) for part in parts])
 
     def decode(self, z: Tensor) -> Tensor:
         """Latents (B, D) → signals (B, C, *size); see `ContinuousAutoencoder.decode`."""

@@ -24,7 +24,15 @@ from smalti.autoencoders import Tokenizer
 from smalti.conditions import Condition
 from smalti.errors import InputError
 from smalti.generation.asked import Words, config_of, values_of
-from smalti.generation.checks import BATCH, check_room, generator_of, keep_given, pieces
+from smalti.generation.checks import (
+    BATCH,
+    check_room,
+    generator_of,
+    keep_given,
+    pieces,
+    signal_pieces,
+    source_of,
+)
 from smalti.layout import Layout
 from smalti.priors import Cascade, Histogram, SamplingConfig, TokenPrior, Uniform
 from smalti.runs import Run, load_prior
@@ -111,12 +119,13 @@ class Model:
         """What samples can be conditioned on."""
         return None if self.prior is None else self.prior.condition
 
-    def encode(self, x: Tensor) -> Any:
+    def encode(self, x: Any) -> Any:
         """Encodes signals (B, C, *size) to indices (B, *grid); a tuple of them in a hierarchy.
 
         Arguments:
             x: In the signal's range, of any floating-point type: a tensor, a numpy array or nested
-                lists. Bytes are not guessed at: scale them first.
+                lists; or the path of a file, an image of Pillow, or a list of such, which are
+                decoded as the model takes them. Bytes are not guessed at: scale them first.
 
         Raises:
             InputError: If x is no batch of the signal, or the model gives what is not finite.
@@ -149,9 +158,10 @@ class Model:
             parts = list(zip(*grids, strict=True))
         return torch.cat([self.tokenizer.decode(part) for part in parts])
 
-    def encode_flat(self, x: Tensor) -> Tensor:
+    def encode_flat(self, x: Any) -> Tensor:
         """Signals (B, C, *size) → tokens as a prior sees them, (B, *grid) or rows (B, L)."""
-        return torch.cat([self.tokenizer.encode_flat(part) for part in pieces(x, "The signals")])
+        parts = signal_pieces(x, self.signal, source_of(self.run))
+        return torch.cat([self.tokenizer.encode_flat(part) for part in parts])
 
     def unpack(self, tokens: Tensor) -> Any:
         """Tokens as `encode` gives indices: of a hierarchy a tuple of grids, coarse to fine."""

@@ -134,6 +134,24 @@ class Modality(ABC):
         """
 
     @abstractmethod
+    def from_object(
+        self, given: Any, signal: Signal, source: Mapping[str, Any] | None = None
+    ) -> Tensor | None:
+        """Takes a signal as a library holds it, such as an opened file: (C, *size).
+
+        Arguments:
+            given: What is neither a path nor numbers.
+            signal: What the model takes.
+            source: As of `read`.
+
+        Returns:
+            The signal in its range; `None` if it is nothing of the kind.
+
+        Raises:
+            InputError: As of `read`.
+        """
+
+    @abstractmethod
     def read_partial(
         self,
         path: str | Path,

@@ -34,12 +34,12 @@ from smalti.data.file_tree import is_regular
 from smalti.data.progress import progress
 from smalti.data.splitting import SIZE, fingerprint
 from smalti.errors import InputError, first_line
-from smalti.modalities.image.file_decoding import LARGEST, Crop, decode_image, read_content
+from smalti.modalities.image.file_decoding import LARGEST, Content, Crop, decode_image, read_content
 from smalti.modalities.image.pixel_range import DARK, HALF, ImageStatistics, Range, UnknownRange
 from smalti.modalities.image.pixels import to_float
 from smalti.spelling import listed, readable
 
-__all__ = ["Crop", "Notes", "Picture", "decode", "read_image", "reason"]
+__all__ = ["Crop", "Notes", "Picture", "decode", "pixels_of", "read_image", "reason"]
 
 logger = logging.getLogger(__name__)
 
@@ -105,13 +105,30 @@ def read_image(
     Raises:
         InputError: If it is not there or cannot be read, or nothing says what is black in it.
     """
-    path, statistics = Path(path), ImageStatistics()
+    path = Path(path)
     name = readable(path)
     if not is_regular(path):
         hint = "name the files in this folder" if path.is_dir() else "check the path"
         raise InputError(f"There is no image file {name}: {hint}.")
+    return pixels_of(path, name, size, channels, crop, chosen)
+
+
+def pixels_of(
+    content: Content,
+    name: str,
+    size: tuple[int, int] | None,
+    channels: int,
+    crop: Crop = "center",
+    chosen: Range | None = None,
+) -> Tensor:
+    """Decodes one image as (C, H, W), float32 in [-1, 1]; see `read_image`.
+
+    Raises:
+        InputError: If it cannot be read, or nothing says what is black in it.
+    """
+    statistics = ImageStatistics()
     try:
-        pixels = decode_image(path, size, channels, crop, statistics, chosen)
+        pixels = decode_image(content, size, channels, crop, statistics, chosen)
         statistics.check(DARK)
     except UnknownRange as error:
         raise UnknownRange(

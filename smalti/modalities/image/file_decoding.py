@@ -30,7 +30,7 @@ from smalti.modalities.image.pixel_range import (
 
 __all__ = ["Content", "Crop", "read_content", "open_image", "decode_image"]
 
-Content = bytes | Path | np.ndarray
+Content = bytes | Path | np.ndarray | Image.Image
 Crop = Literal["center", "random", "none"]
 
 LARGEST = 1 << 28  # pixels of an image: 16,384 × 16,384
@@ -112,6 +112,9 @@ def open_image(content: Content) -> Iterator[Image.Image]:
     """
     if isinstance(content, np.ndarray):
         yield Image.fromarray(content)
+        return
+    if isinstance(content, Image.Image):
+        yield content.copy()  # which the caller may change, and close
         return
     stored = read_content(content) if isinstance(content, Path) else content
     with _own_limit(), Image.open(io.BytesIO(stored)) as image:

@@ -17,13 +17,13 @@ from torch import Tensor
 
 from smalti.data.file_tree import is_regular
 from smalti.errors import InputError
-from smalti.modalities.image.decoding import read_image, reason
+from smalti.modalities.image.decoding import pixels_of, read_image, reason
 from smalti.modalities.image.file_decoding import ORIENTATION, open_image
 from smalti.modalities.image.pixel_range import Range
 from smalti.signals import Signal
 from smalti.spelling import readable
 
-__all__ = ["read_images", "read_partial_image"]
+__all__ = ["image_of", "read_images", "read_partial_image"]
 
 GREY = ("1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "I;16N", "F")
 HALVES = ("top", "bottom", "left", "right")
@@ -54,6 +54,23 @@ def read_images(
     return torch.stack(
         [read_image(path, (height, width), signal.channels, chosen=chosen) for path in paths]
     )
+
+
+def image_of(image: Image.Image, signal: Signal, chosen: Range | None = None) -> Tensor:
+    """Takes an image of Pillow for a model of `signal`: (C, H, W) in [-1, 1].
+
+    Arguments:
+        image: As Pillow opened or made it; it is left as it is.
+        signal: What the model takes.
+        chosen: As of `read_images`.
+
+    Raises:
+        InputError: If it is not of that signal, or cannot be decoded.
+    """
+    name = readable(str(getattr(image, "filename", "") or "an image in memory"))
+    _check_content(image, name, signal)
+    size = (signal.size[0], signal.size[1]) if signal.size else None
+    return pixels_of(image, name, size, signal.channels, chosen=chosen)
 
 
 def read_partial_image(
@@ -122,8 +139,12 @@ def _check(path: Path, signal: Signal) -> None:
     if not is_regular(path):
         hint = "name the files in this folder" if path.is_dir() else "check the path"
         raise InputError(f"There is no image file {name}: {hint}.")
+    _check_content(path, name, signal)
+
+
+def _check_content(content: Path | Image.Image, name: str, signal: Signal) -> None:
     try:
-        with open_image(path) as image:
+        with open_image(content) as image:
             turned = image.format != "TIFF" and image.getexif().get(ORIENTATION, 1) > 4
             (width, height), mode = image.size[:: -1 if turned else 1], image.mode
     except Exception as error:  # Pillow's readers raise nearly anything at a broken file

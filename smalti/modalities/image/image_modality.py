@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
+from PIL.Image import Image as Pillow
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -15,7 +16,7 @@ from smalti.modalities.base import Metric, Modality
 from smalti.modalities.image import pictures
 from smalti.modalities.image.classifier import ImageClassifier
 from smalti.modalities.image.finding import IMAGES
-from smalti.modalities.image.image_files import read_images, read_partial_image
+from smalti.modalities.image.image_files import image_of, read_images, read_partial_image
 from smalti.modalities.image.inception_distance import InceptionDistance
 from smalti.modalities.image.metrics import ReconstructionQuality
 from smalti.modalities.image.pictures import grid, to_png
@@ -47,6 +48,12 @@ class ImageModality(Modality):
     ) -> Tensor:
         """See `Modality.read`; grey is made colour in any case, colour grey by `convert` alone."""
         return read_images([path], signal, convert, _range(source))[0]
+
+    def from_object(
+        self, given: Any, signal: Signal, source: Mapping[str, Any] | None = None
+    ) -> Tensor | None:
+        """See `Modality.from_object`; takes images of Pillow."""
+        return image_of(given, signal, _range(source)) if isinstance(given, Pillow) else None
 
     def read_partial(
         self,

@@ -1,0 +1,75 @@
+"""Files that a command line names: one by one, by their folder, or by a pattern such as `*.png`."""
+
+from __future__ import annotations
+
+import glob
+from collections.abc import Collection, Sequence
+from pathlib import Path
+
+from smalti.counting import counted
+from smalti.data.file_tree import is_regular, walk
+from smalti.errors import InputError
+from smalti.signals import Signal
+from smalti.spelling import readable
+
+__all__ = ["find_files"]
+
+SHOWN = 3  # kinds of what was passed over
+
+
+def find_files(names: Sequence[str], signal: Signal, suffixes: Collection[str]) -> list[str]:
+    """Returns the files that names stand for, in the order of the names, and says what was found.
+
+    Arguments:
+        names: Each a file; a folder, for all files of that kind below it, a folder's own first and
+            each folder's by name; or a pattern, for those that match it, by name. `**` is any
+            number of folders.
+        signal: What the files are to hold.
+        suffixes: Of files of that kind, in small letters.
+
+    Raises:
+        InputError: If there is none in a folder, or none that matches a pattern.
+    """
+    found: list[str] = []
+    for name in names:
+        path = Path(name)
+        if path.is_dir():
+            found += _in_folder(path, signal, suffixes)
+        elif not path.exists() and glob.has_magic(name):
+            found += _matching(name, signal, suffixes)
+        else:
+            found.append(name)  # what is wrong with it is said when it is read
+    return found
+
+
+def _in_folder(folder: Path, signal: Signal, suffixes: Collection[str]) -> list[str]:
+    tree = walk(folder)
+    wanted = [parts for parts in tree.files if Path(parts[-1]).suffix.lower() in suffixes]
+    passed = tree.passed.copy()
+    for parts in tree.files:
+        if (suffix := Path(parts[-1]).suffix.lower()) not in suffixes:
+            passed[f"files {suffix or 'without a suffix'}"] += 1
+    return _said(
+        readable(folder), [str(folder.joinpath(*parts)) for parts in wanted], passed, signal
+    )
+
+
+def _matching(pattern: str, signal: Signal, suffixes: Collection[str]) -> list[str]:
+    matches = sorted(glob.glob(pattern, recursive=True))  # noqa: PTH207 - of whole patterns
+    wanted = [m for m in matches if is_regular(m) and Path(m).suffix.lower() in suffixes]
+    others = {"other files and folders": len(matches) - len(wanted)}
+    return _said(readable(pattern), wanted, others, signal)
+
+
+def _said(name: str, files: list[str], passed: dict[str, int], signal: Signal) -> list[str]:
+    kinds = sorted((kind for kind in passed if passed[kind]), key=lambda kind: -passed[kind])
+    words = [f"{passed[kind]} {kind}" for kind in kinds[:SHOWN]]
+    words += [f"{sum(passed[kind] for kind in kinds[SHOWN:])} others"] * (len(kinds) > SHOWN)
+    without = f" (passed over: {', '.join(words)})" if words else ""
+    if not files:
+        raise InputError(
+            f"There is no {signal.noun} in {name}{without}: name the files, a folder that holds "
+            f"some, or a pattern in quotes."
+        )
+    print(f"{name}: {counted(len(files), signal.noun, signal.plural)}{without}", flush=True)
+    return files
