@@ -85,7 +85,7 @@ def signal_pieces(
 
     Arguments:
         x: (B, C, *size), a tensor, an array or nested lists; or a path, an object of the kind of
-            data, such as an image of Pillow, or a list of such.
+            data that a library opened (see `Modality.from_object`), or a list of such.
         signal: What the model takes.
         source: The arguments of the source that the model's data were read with.
 

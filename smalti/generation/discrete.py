@@ -124,7 +124,7 @@ class Model:
 
         Arguments:
             x: In the signal's range, of any floating-point type: a tensor, a numpy array or nested
-                lists; or the path of a file, an image of Pillow, or a list of such, which are
+                lists; or a path, what `Modality.from_object` takes, or a list of such, which are
                 decoded as the model takes them. Bytes are not guessed at: scale them first.
 
         Raises:
