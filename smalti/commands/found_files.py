@@ -1,4 +1,4 @@
-"""Files that a command line names: one by one, by their folder, or by a pattern such as `some/*`."""
+"""Files that a command line names: one by one, by their folder, or by a pattern (`some/*`)."""
 
 from __future__ import annotations
 
