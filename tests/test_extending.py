@@ -1,49 +1,42 @@
-"""The examples of docs/extending.md run as they stand there."""
+"""The examples of docs/extending.md run as they stand there, as those of a module with an entry point."""
 
 from __future__ import annotations
 
-import doctest
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
-from smalti.modalities import base
-from smalti.registry import registry
-
 DOCS = Path(__file__).parents[1] / "docs"
-FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+PROGRAM = """
+import doctest, sys, types
+module = sys.modules["tides"] = types.ModuleType("tides")
+text = open(sys.argv[1], encoding="utf-8").read()
+page = doctest.DocTestParser().get_doctest(text, {}, "extending.md", sys.argv[1], 0)
+page.globs = vars(module)
+flags = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+print(doctest.DocTestRunner(optionflags=flags).run(page, clear_globs=False))
+"""
 
 
-class TideRoom:
-    """The module that the page describes, of the classes that its examples define."""
-
-    def __init__(self, defined: dict) -> None:
-        self.defined = defined
-
-    @property
-    def SIGNAL(self) -> type:  # noqa: N802 - as of a module
-        return self.defined.get("Tide", type(None))
-
-    def modality(self):
-        return self.defined["TideModality"]()
-
-    def sources(self):
-        return ()
-
-
-def test_the_page_runs_as_it_stands(monkeypatch):
-    before = dict(registry)
-    text = (DOCS / "extending.md").read_text(encoding="utf-8")
-    page = doctest.DocTestParser().get_doctest(text, {}, "extending.md", "docs/extending.md", 0)
-    room, own = TideRoom(page.globs), base.import_modalities
-    monkeypatch.setattr(base, "import_modalities", lambda: [*own(), room])
-    said: list[str] = []
-    try:
-        result = doctest.DocTestRunner(optionflags=FLAGS).run(page, out=said.append)
-    finally:
-        for name in set(registry) - set(before):
-            del registry[name]
-    assert not result.failed, "".join(said)
-    assert result.attempted > 50
+def test_every_example_of_the_page_runs(tmp_path):
+    info = tmp_path / "tides-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: tides\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[smalti.modalities]\ntide = tides\n")
+    paths = [str(tmp_path), str(DOCS.parent), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, str(DOCS / "extending.md")],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    said = done.stdout + done.stderr
+    assert (found := re.search(r"failed=(\d+), attempted=(\d+)", said)), said
+    assert found[1] == "0", said
+    assert int(found[2]) > 50
 
 
 def test_the_suites_that_the_page_names_are_there():
