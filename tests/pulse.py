@@ -54,10 +54,8 @@ class Pulses(Source):
         self.length, self.n, self.seed = length, n, seed
 
     def load(self) -> Splits:
-        parts = {name: self.examples(name) for name in ("train", "validation", "test")}
-        return Splits(
-            **parts, signal=Pulse(1, (self.length,)), condition=Label(list(WIDTHS)), augment=None
-        )
+        parts = [self.examples(name) for name in ("train", "validation", "test")]
+        return Splits(*parts, Pulse(1, (self.length,)), Label(list(WIDTHS)), None)
 
     def examples(self, split: SplitName) -> Examples:
         number = ("train", "validation", "test").index(split)
@@ -130,7 +128,8 @@ class PulseModality(Modality):
     def metrics(self) -> Sequence[Metric]:
         return [SquaredError(Pulse(1))]
 
-    def classifier(self, signal: Signal, classes: int) -> None: ...  # none: the report says so
+    def classifier(self, signal: Signal, classes: int) -> None:
+        return None
 
     def measurements(self) -> Sequence[Any]:
         return []

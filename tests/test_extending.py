@@ -1,4 +1,4 @@
-"""The examples of docs/extending.md run as they stand there, as those of a module with an entry point."""
+"""The examples of docs/extending.md run as they stand there, in a module with an entry point."""
 
 from __future__ import annotations
 
