@@ -21,7 +21,7 @@ from smalti.extras import watch_imports
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from smalti.generation import ContinuousModel, Model
+    from smalti.generation import Model
 
 __all__ = ["InputError", "__version__", "load"]
 
@@ -30,11 +30,8 @@ __version__ = version("smalti")
 watch_imports()
 
 
-def load(run: str | Path) -> Model | ContinuousModel:
-    """Loads what a run directory holds: a tokenizer with its prior, or a continuous autoencoder.
-
-    See `smalti.generation.Model` and `smalti.generation.ContinuousModel`.
-    """
+def load(run: str | Path) -> Model:
+    """Loads what a run directory holds: an autoencoder with its prior, see `Model`."""
     # torch is imported when a model is wanted, not for `smalti --help`.
     from smalti import generation
 

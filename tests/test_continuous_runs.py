@@ -147,7 +147,7 @@ def test_python_api(run):
     model = smalti.load(run)
     x = torch.rand(2, 3, 16, 16) * 2 - 1
     z = model.encode(x)
-    assert z.shape == (2, model.dim)
+    assert z.shape == (2, model.autoencoder.dim)
     assert model.decode(z).shape == x.shape
     assert torch.equal(model.sample(2, seed=1), model.sample(2, seed=1))
     still = model.sample(2, seed=1, temperature=0.0)
@@ -159,9 +159,9 @@ def test_python_api(run):
 @pytest.mark.parametrize(
     ("words", "line"),
     [
-        (["sample", "RUN", "--time", "10:10"], "neither conditions nor tokens, got --time 10:10"),
-        (["sample", "RUN", "--top_k", "3"], "neither conditions nor tokens, got --top_k 3"),
-        (["sample", "RUN", "--prior", "uniform"], "one prior, got --prior uniform"),
+        (["sample", "RUN", "--time", "10:10"], "learned without a condition, got --time 10:10"),
+        (["sample", "RUN", "--top_k", "3"], "samples without top_k, got top_k=3"),
+        (["sample", "RUN", "--prior", "uniform"], "one prior, got 'uniform'"),
         (["sample", "RUN", "--temperature", "-1"], "temperature"),
         (["sample", "RUN", "--n", "0"], "at least 1"),
         (["decode", "RUN", "indices.npz"], "holds no whole latents"),
@@ -172,12 +172,12 @@ def test_python_api(run):
         (["interpolate", "RUN", "3", "500"], "16 test images, numbered from 0, got 500"),
         (["interpolate", "RUN", "a.png", "16"], "16 test images, numbered from 0, got 16"),
         (["interpolate", "RUN", "a.png", "c.png"], "no image file c.png: check the path"),
-        (["interpolate", "RUN", "a.png", "RUN"], ": name the files in this folder"),
+        (["interpolate", "RUN", "a.png", "RUN"], "two ends, got 9 signals"),
         (["interpolate", "RUN", "1", "2", "--steps", "1"], "steps=1"),
         (["traverse", "RUN", "1", "--reach", "-1"], "reach of a traversal is above 0, got -1"),
         (["traverse", "RUN", "1", "--reach", "0"], "reach of a traversal is above 0, got 0"),
-        (["traverse", "RUN", "a.png", "--rows", "0"], "got --rows 0: give 1 to 6"),
-        (["traverse", "RUN", "a.png", "--rows", "7"], "got --rows 7: give 1 to 6"),
+        (["traverse", "RUN", "a.png", "--rows", "0"], "got 0 rows: give 1 to 6"),
+        (["traverse", "RUN", "a.png", "--rows", "7"], "got 7 rows: give 1 to 6"),
         (["interpolate", "RUN", "1", "2", "--columns", "0"], "column"),
         (["decode", "RUN", "nan.npz"], "not all are finite"),
         (["decode", "RUN", "empty.npz"], "of the shape (0, 6)"),

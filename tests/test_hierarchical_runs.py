@@ -68,9 +68,9 @@ def test_tuples_in_and_out(model):
     x = signals(model)
     grids = model.encode(x)
     assert [tuple(grid.shape) for grid in grids] == [(3, 2, 2), (3, 4, 4)]
-    assert torch.equal(model.decode(grids), model.tokenizer.decode(grids))
-    assert torch.equal(model.decode(grids[:1]), model.tokenizer.decode(grids[:1]))
-    drawn = model.sample_indices(2, "10:10", seed=1)
+    assert torch.equal(model.decode(grids), model.autoencoder.decode(grids))
+    assert torch.equal(model.decode(grids[:1]), model.autoencoder.decode(grids[:1]))
+    drawn = model.sample_latents(2, "10:10", seed=1)
     assert torch.equal(model.decode(drawn), model.sample(2, "10:10", seed=1))
     way = model.interpolate(x[0], x[1], 3)
     torch.testing.assert_close(way[[0, -1]], model.decode(model.encode(x[:2])))
@@ -86,7 +86,7 @@ def test_known_tokens_of_every_level_stay(model):
     assert (top[:, 1] == -1).all()
     assert (bottom[:, :2] >= 0).all()
     assert (bottom[:, 2:] == -1).all()
-    drawn = model.layout.pack(model.sample_indices(2, known=known, seed=0))
+    drawn = model.layout.pack(model.sample_latents(2, known=known, seed=0))
     assert torch.equal(torch.where(known >= 0, known, drawn), drawn)
 
 

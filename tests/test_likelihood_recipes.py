@@ -37,9 +37,9 @@ def test_a_recipe_with_a_likelihood_goes_from_end_to_end(tmp_path, likelihood):
     assert status == 0
     model = smalti.load(run)
     name = likelihood if isinstance(likelihood, str) else likelihood["class_path"]
-    assert type(model.tokenizer.likelihood).__name__ == name
+    assert type(model.autoencoder.likelihood).__name__ == name
     x = torch.rand(2, 3, 16, 16) * 2 - 1
-    assert model.tokenizer.nll(x).shape == (2,)
+    assert model.autoencoder.nll(x).shape == (2,)
     assert model.decode(model.encode(x)).shape == x.shape
     assert model.sample(2, condition="10:10").shape == x.shape
     bits = json.loads((run / "report.json").read_text())["figures"]["bits_per_dim"]

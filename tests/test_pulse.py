@@ -124,7 +124,7 @@ def test_complete(run, tmp_path, missing):
     known = model.known_tokens(half[None], given[None])
     assert known[0, 2:].tolist() == [-1, -1]
     assert (known[0, :2] >= 0).all()
-    drawn = model.sample_indices(4, known=known)
+    drawn = model.sample_latents(4, known=known)
     assert (drawn[:, :2] == known[:, :2]).all()
 
 

@@ -69,7 +69,7 @@ def test_a_model_samples_encodes_and_decodes(run):
     assert indices.shape == (2, 4, 4, depth) == (2, *model.layout.shape)
     assert model.decode(indices).shape == x.shape
     for prior in ("learned", "histogram", "uniform"):
-        assert model.sample_indices(3, prior=prior, seed=0).shape == (3, 4, 4, depth)
+        assert model.sample_latents(3, prior=prior, seed=0).shape == (3, 4, 4, depth)
     assert model.sample(2, condition=["10:10", "3:00"]).shape == x.shape
 
 
@@ -81,7 +81,7 @@ def test_what_is_given_is_kept(run):
     known = model.known_tokens(torch.zeros(1, 3, 16, 16), given)
     assert (known[:, :2] >= 0).all()
     assert (known[:, 2:] == -1).all()
-    drawn = model.sample_indices(3, known=known, seed=0)
+    drawn = model.sample_latents(3, known=known, seed=0)
     assert torch.equal(drawn[:, :2], known[:, :2].expand(3, -1, -1, -1))
 
 

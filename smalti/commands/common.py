@@ -31,7 +31,7 @@ from smalti.spelling import as_text, readable
 from smalti.training.processes import is_first
 
 if TYPE_CHECKING:
-    from smalti.generation import ContinuousModel, Model
+    from smalti.generation import Model
 
 __all__ = [
     "call",
@@ -143,9 +143,7 @@ class _Printer(logging.Handler):
             print(line, flush=True)
 
 
-def read_files(
-    model: Model | ContinuousModel, files: Sequence[str | Path], convert: bool
-) -> Tensor:
+def read_files(model: Model, files: Sequence[str | Path], convert: bool) -> Tensor:
     """Reads files as a model takes them: (B, C, *size).
 
     Arguments:
@@ -170,7 +168,7 @@ def files_of(signal: Signal, names: Sequence[str], numbers: bool = False) -> lis
 
 
 def named_signals(
-    model: Model | ContinuousModel, names: Sequence[str], convert: bool, data: str | None = None
+    model: Model, names: Sequence[str], convert: bool, data: str | None = None
 ) -> Iterator[Tensor]:
     """The signal (C, *size) of each name: a file, or the number of a test example of the data.
 

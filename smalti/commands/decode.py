@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from smalti.commands.common import call
 from smalti.commands.signal_output import SignalOutput
 from smalti.errors import InputError
-from smalti.generation import ContinuousModel, load
+from smalti.generation import load
 from smalti.latents import read_latents
 from smalti.tokens import read_tokens
 
@@ -44,7 +44,7 @@ def decode(
             model.signal, out, count, usual="decoded", columns=columns, overwrite=overwrite
         )
 
-    if isinstance(model, ContinuousModel):
+    if model.layout is None:
         z = read_latents(tokens)
         output = place(len(z))
         output.write(model.decode(z))

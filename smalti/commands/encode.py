@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from smalti.commands.common import call, files_of, read_files
-from smalti.generation import ContinuousModel, Model, load
+from smalti.generation import Model, load
 from smalti.latents import write_latents
 from smalti.outputs import output
 from smalti.spelling import as_text
@@ -45,11 +45,11 @@ def encode(
         overwrite: Replace what smalti did not write, too.
     """
     model = load(folder)
-    suffixes = (".npz",) if isinstance(model, ContinuousModel) else (".npz", ".parquet")
+    suffixes = (".npz",) if model.layout is None else (".npz", ".parquet")
     path = output(out, suffixes, overwrite=overwrite)
     files = files_of(model.signal, files)
     names = tuple(map(as_text, files))
-    if isinstance(model, ContinuousModel):
+    if model.layout is None:
         z = torch.cat([model.encode(x) for x in _read(model, files, convert)])
         write_latents(path, z, overwrite, names)
         print(f"{path}: latents {tuple(z.shape)}")
@@ -61,6 +61,6 @@ def encode(
     print(f"{path}: indices {shapes}, each below {model.layout.largest}")
 
 
-def _read(model: Model | ContinuousModel, files: Sequence[str], convert: bool) -> Iterator[Tensor]:
+def _read(model: Model, files: Sequence[str], convert: bool) -> Iterator[Tensor]:
     for start in range(0, len(files), BATCH):
         yield read_files(model, files[start : start + BATCH], convert)

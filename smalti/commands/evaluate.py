@@ -11,11 +11,10 @@ from typing import Any
 from smalti.commands.common import call, data_place
 from smalti.data import Splits
 from smalti.errors import InputError
-from smalti.evaluation import Limits, Report, evaluate, file_names
+from smalti.evaluation import Limits, Report, file_names
 from smalti.files import read_bytes
-from smalti.generation import ContinuousModel, Model, load
+from smalti.generation import load
 from smalti.outputs import KEY, check_file, check_place, is_unmarked_png
-from smalti.priors import TokenPrior
 from smalti.runs import Run, data_of, parts
 
 __all__ = ["check_report", "report", "run"]
@@ -104,10 +103,7 @@ def report(run: Run, splits: Splits, overwrite: bool = False) -> int:
         "seed": recipe.seed,
         "title": run.folder.name,
     }
-    histogram, why = _histogram(model)
-    made = evaluate(model, splits, histogram, **shared)
-    if why:
-        made.leave_out("Histogram of the training tokens", why, "rate/histogram")
+    made = model.evaluate(splits, **shared)
     made.made_from = parts(run)
     # The pictures first: it is by the report that those of an earlier version are known.
     made.save_pictures(run.samples, overwrite or pictures_before_marks(run.folder))
@@ -120,13 +116,3 @@ def report(run: Run, splits: Splits, overwrite: bool = False) -> int:
             file=sys.stderr,
         )
     return int(bool(made.failed))
-
-
-def _histogram(model: Model | ContinuousModel) -> tuple[TokenPrior | None, str]:
-    """Returns the histogram of the tokens of a run, or why there is none."""
-    if isinstance(model, ContinuousModel) or model.prior is None:
-        return None, ""
-    try:
-        return model.prior_named("histogram"), ""
-    except InputError as error:  # damaged tokens cost this prior alone
-        return None, str(error)

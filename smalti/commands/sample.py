@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-
-from torch import Tensor
+from typing import Any
 
 from smalti.commands.common import call, signal_of
 from smalti.commands.signal_output import SignalOutput
 from smalti.errors import InputError
-from smalti.generation import ContinuousModel, Model, load
+from smalti.generation import Model, load
 from smalti.generation.checks import source_of
 from smalti.modalities.base import modality_of
+from smalti.priors import SamplingConfig
 
 __all__ = ["run"]
 
@@ -41,7 +41,8 @@ def sample(  # noqa: PLR0913 - the options of the command
 ) -> None:
     """Makes new signals with a run's prior and decoder.
 
-    A continuous model has neither conditions nor tokens: it takes n, temperature and seed alone.
+    Which options there are for depends on the model: one of vectors has neither conditions nor
+    tokens, and takes n, temperature and seed alone.
 
     Arguments:
         folder: The run directory.
@@ -78,37 +79,15 @@ def sample(  # noqa: PLR0913 - the options of the command
         overwrite=overwrite,
     )
     model = load(folder)
-    if isinstance(model, ContinuousModel):
-        _check_plain(time=time, label=label, complete=complete, top_k=top_k, top_p=top_p)
-        if prior != "learned":
-            raise InputError(
-                f"A continuous model has one prior, got --prior {prior}: leave it out."
-            )
-        output.write(model.sample(n, seed=seed, temperature=temperature))
-        return
     condition = _condition(model, time=time, label=label)
-    known = None if complete is None else _known(model, complete, keep, convert)
-    samples = model.sample(
-        n,
-        condition,
-        prior=prior,
-        known=known,
-        seed=seed,
-        temperature=temperature,
-        top_k=top_k,
-        top_p=top_p,
-    )
-    output.write(samples)
-
-
-def _check_plain(**given: object) -> None:
-    """Raises `InputError` for an option that only models with tokens take."""
-    for name, value in given.items():
-        if value is not None:
-            raise InputError(
-                f"A continuous model has neither conditions nor tokens, got --{name} {value}: "
-                f"leave it out, or use a run with a tokenizer."
-            )
+    config = SamplingConfig(temperature, top_k, top_p)
+    options: dict[str, Any] = {"prior": prior, "seed": seed, "config": config}
+    if complete is None:
+        output.write(model.sample(n, condition, **options))
+        return
+    modality, source = modality_of(model.signal), source_of(model.run)
+    x, given = modality.read_partial(complete, model.signal, keep, convert, source)
+    output.write(model.edit(x, ~given, condition, n=n, **options))
 
 
 def _condition(model: Model, **given: str | None) -> str | None:
@@ -127,12 +106,3 @@ def _condition(model: Model, **given: str | None) -> str | None:
             )
         return text
     return None
-
-
-def _known(model: Model, path: str, keep: str | None, convert: bool) -> Tensor:
-    modality, signal = modality_of(model.signal), model.signal
-    x, given = modality.read_partial(path, signal, keep, convert, source_of(model.run))
-    known = model.known_tokens(x[None], given[None])
-    if bool((known < 0).all()):
-        raise InputError(f"No token of {path} is wholly given: give a larger part of the file.")
-    return known

@@ -6,9 +6,8 @@ from collections.abc import Sequence
 
 from smalti.commands.common import call, files_of, named_signals
 from smalti.commands.signal_output import SignalOutput
-from smalti.counting import counted
 from smalti.errors import InputError
-from smalti.generation import ContinuousModel, load
+from smalti.generation import load
 
 __all__ = ["run"]
 
@@ -46,28 +45,16 @@ def traverse(  # noqa: PLR0913 - the options of the command
         overwrite: Replace what smalti did not write, too.
     """
     model = load(folder)
-    if not isinstance(model, ContinuousModel):
-        raise InputError(
-            "Latent dimensions are traversed in a continuous model, got one with tokens: use "
-            "smalti interpolate, or a run of an autoencoder."
-        )
-    if rows is not None and not 1 <= rows <= model.dim:
-        raise InputError(
-            f"This model has {counted(model.dim, 'dimension')}, a row each, got --rows {rows}: "
-            "give 1 to "
-            f"{model.dim}."
-        )
+    dims = model.dimensions(rows)
     files = files_of(model.signal, [file], numbers=True)
     if len(files) != 1:
         raise InputError(
             f"One {model.signal.noun} is traversed, got the {len(files)} of {file}: name one."
         )
     (file,) = files
-    count = (model.dim if rows is None else rows) * steps
     output = SignalOutput(
-        model.signal, out, count, usual="traversals", inputs=[file], overwrite=overwrite
+        model.signal, out, len(dims) * steps, usual="traversals", inputs=[file], overwrite=overwrite
     )
     (x,) = named_signals(model, [file], convert, data)
     output.write(model.traverse(x, rows, steps, reach).flatten(0, 1), columns=steps)
-    dims = ", ".join(str(d) for d in model.autoencoder.order[:rows].tolist())
-    print(f"dimensions, row by row: {dims}")
+    print(f"dimensions, row by row: {', '.join(map(str, dims))}")

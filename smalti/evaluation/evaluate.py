@@ -29,13 +29,13 @@ from smalti.priors import TokenPrior
 from smalti.reporting import Measurement
 
 if TYPE_CHECKING:
-    from smalti.generation import ContinuousModel, Model
+    from smalti.generation import Model
 
 __all__ = ["evaluate", "file_names", "measurements_of"]
 
 
 def evaluate(
-    model: Model | ContinuousModel,
+    model: Model,
     splits: Splits,
     histogram: TokenPrior | None = None,
     *,

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
@@ -37,7 +37,7 @@ from smalti.reporting.figures import number
 from smalti.signals import Signal
 
 if TYPE_CHECKING:
-    from smalti.generation import ContinuousModel, Model
+    from smalti.generation import Model
 
 __all__ = ["EncodedTestSet", "EvaluationContext", "check_fits"]
 
@@ -94,17 +94,16 @@ class EvaluationContext:
 
     def __init__(
         self,
-        model: Model | ContinuousModel,
+        model: Model,
         splits: Splits,
         histogram: TokenPrior | None,
         limits: Limits,
         seed: int,
         measurements: Sequence[Measurement] = (),
     ) -> None:
-        whole: Any = getattr(model, "tokenizer", None) or getattr(model, "autoencoder", None)
-        self.autoencoder: Autoencoder = whole
-        self.tokenizer = whole if isinstance(whole, Tokenizer) else None
-        self.prior: Prior | None = getattr(model, "prior", None) if self.tokenizer else None
+        self.autoencoder: Autoencoder = model.autoencoder
+        self.tokenizer = model.autoencoder if isinstance(model.autoencoder, Tokenizer) else None
+        self.prior: Prior | None = model.prior if self.tokenizer else None
         self.splits, self.limits, self.seed = splits, limits, seed
         self.measurements = measurements
         self.modality = modality_of(splits.signal)
@@ -265,13 +264,11 @@ class EvaluationContext:
 
     def encode(self, x: Tensor) -> Tensor:
         """Signals (B, C, *size) → latents, as they stand in `encoded`."""
-        return self.vectors.encode(x) if self.tokenizer is None else self.tokenizer.encode_flat(x)
+        return self.autoencoder.encode_flat(x)
 
     def decode(self, latents: Tensor) -> Tensor:
         """Latents of a batch → signals (B, C, *size)."""
-        if self.tokenizer is None:
-            return self.vectors.decode(latents)
-        return self.tokenizer.decode_flat(latents)
+        return self.autoencoder.decode_flat(latents)
 
     def decoded(self, latents: Tensor) -> Iterator[Tensor]:
         """Signals of latents (N, …), in batches."""

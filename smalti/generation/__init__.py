@@ -1,7 +1,7 @@
 """From a run directory to new data: what `smalti.load` gives."""
 
-from smalti.generation.continuous import ContinuousModel
-from smalti.generation.discrete import PRIORS, Model
-from smalti.generation.loading import load
+from smalti.generation.model import PRIORS, Model
 
-__all__ = ["PRIORS", "ContinuousModel", "Model", "load"]
+__all__ = ["PRIORS", "Model", "load"]
+
+load = Model.load

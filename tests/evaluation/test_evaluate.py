@@ -83,8 +83,8 @@ def test_all_that_labels_allow_is_there(labelled):
 def test_figures_are_those_of_the_parts(labelled):
     report, model, splits, _ = labelled
     x, labels = splits.test.__getitems__(range(len(splits.test)))
-    indices = model.tokenizer.encode(x)
-    mse = (model.tokenizer.decode(indices) - x).square().mean().item()
+    indices = model.autoencoder.encode(x)
+    mse = (model.autoencoder.decode(indices) - x).square().mean().item()
     with torch.no_grad():
         nats = model.prior.loss(indices, labels).item()
     assert report.figures["reconstruction"]["mse"]["value"] == pytest.approx(mse, rel=1e-5)

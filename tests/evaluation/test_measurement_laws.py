@@ -19,6 +19,7 @@ from smalti.conditions import CoarseTokens, TimeOfDay
 from smalti.evaluation import EvaluationContext, Limits, Report, evaluate
 from smalti.evaluation.measurements import MEASUREMENTS, TrainingCurves
 from smalti.evaluation.memo import measuring
+from smalti.generation import Model
 from smalti.losses.likelihoods import Categorical
 from smalti.modalities.base import import_modalities
 from smalti.networks import ConvDecoder, ConvEncoder, Features
@@ -66,7 +67,7 @@ def hierarchy():
     top, bottom = tokenizer.layout.shapes
     above = CoarseTokens([16], [top], LABELS)
     priors = [PixelCNN(16, top, LABELS, hidden=8), PixelCNN(16, bottom, above, hidden=8)]
-    return SimpleNamespace(tokenizer=tokenizer, prior=Cascade(priors).eval()), splits, None
+    return Model(tokenizer, Cascade(priors).eval()), splits, None
 
 
 SUBJECTS = {

@@ -53,7 +53,7 @@ def test_an_unconditional_prior_is_not_shown_the_labels():
 def test_the_histogram_beats_uniform_on_grids_that_it_saw():
     model, splits = tiny_model(), tiny_splits()
     histogram = tiny_histogram(model, splits)
-    seen = model.tokenizer.encode(splits.train.x)
+    seen = model.autoencoder.encode(splits.train.x)
     figures = rates(histogram, seen)
     assert figures["share_of_uniform"]["value"] < 0.9
     protocol = figures["bits_per_image"]["protocol"]

@@ -18,6 +18,7 @@ from smalti.data import Batch
 from smalti.errors import InputError
 from smalti.evaluation import Limits, Report, evaluate
 from smalti.evaluation.measurements import codebook_usage
+from smalti.generation import Model
 from smalti.modalities.image import Image
 from smalti.networks import ConvDecoder, ConvEncoder, Features
 from smalti.priors import GaussianPrior, Histogram, PixelCNN
@@ -159,7 +160,9 @@ def test_constant_images_have_no_mse_over_variance(value):
     over = content["figures"]["reconstruction"]["mse_over_variance"]
     assert over["value"] is None
     assert over["note"] == "all values are equal"
-    mse = (model.tokenizer.decode(model.tokenizer.encode(x)) - x).double().square().mean().item()
+    mse = (
+        (model.autoencoder.decode(model.autoencoder.encode(x)) - x).double().square().mean().item()
+    )
     assert content["figures"]["reconstruction"]["mse"]["value"] == pytest.approx(mse, rel=1e-6)
     assert content["figures"]["frechet"]["train"]["value"] == pytest.approx(0, abs=1e-9)
 
@@ -195,7 +198,7 @@ def small(quantizer):
 def test_a_codebook_of_one_codeword_costs_nothing():
     tokenizer = small(VectorQuantizer(EMACodebook(codebook_size=1, dim=4)))
     prior = PixelCNN(1, tokenizer.grid, LABELS, hidden=8, layers=1).eval()
-    model, splits = SimpleNamespace(tokenizer=tokenizer, prior=prior), tiny_splits(LABELS)
+    model, splits = Model(tokenizer, prior), tiny_splits(LABELS)
     histogram = Histogram(1, tokenizer.grid, LABELS)
     histogram.fit(torch.zeros(3, 4, 4, dtype=torch.int64), torch.arange(3))
     report = evaluate(model, splits, histogram, limits=LIMITS)
@@ -211,7 +214,7 @@ def test_a_codebook_of_one_codeword_costs_nothing():
 @pytest.mark.parametrize("bits", [22, 36, 62])
 def test_a_huge_implicit_codebook_is_counted_by_what_is_used(bits):
     tokenizer, splits = small(LookupFreeQuantizer(bits=bits)), tiny_splits(LABELS)
-    report = evaluate(SimpleNamespace(tokenizer=tokenizer, prior=None), splits, limits=LIMITS)
+    report = evaluate(Model(tokenizer), splits, limits=LIMITS)
     check(report)
     indices = tokenizer.encode(splits.test.__getitems__(range(24)).x)
     counts = indices.unique(return_counts=True)[1].double()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from types import SimpleNamespace
 
 import torch
 from torch import Tensor
@@ -11,6 +10,7 @@ from torch import Tensor
 from smalti.autoencoders import DiscreteAutoencoder
 from smalti.conditions import Condition, Label, TimeOfDay
 from smalti.data import Batch, Examples, Splits
+from smalti.generation import Model
 from smalti.losses.likelihoods import Likelihood
 from smalti.modalities.image import Image
 from smalti.networks import ConvDecoder, ConvEncoder, Features
@@ -58,7 +58,7 @@ def tiny_model(
     side: int = 16,
     prior: bool = True,
     likelihood: Likelihood | None = None,
-) -> SimpleNamespace:
+) -> Model:
     """An untrained tokenizer of 4 px per token, and an untrained PixelCNN."""
     torch.manual_seed(0)
     codebook = EMACodebook(codebook_size=K, dim=4)
@@ -72,16 +72,14 @@ def tiny_model(
         likelihood,
     )
     learned = PixelCNN(K, tokenizer.grid, condition, hidden=8, layers=2) if prior else None
-    return SimpleNamespace(tokenizer=tokenizer.eval(), prior=learned and learned.eval())
+    return Model(tokenizer.eval(), learned and learned.eval())
 
 
-def tiny_histogram(
-    model: SimpleNamespace, splits: Splits, condition: Condition | None = None
-) -> Histogram:
+def tiny_histogram(model: Model, splits: Splits, condition: Condition | None = None) -> Histogram:
     """Fitted to the training images."""
     x, context = splits.train.__getitems__(range(len(splits.train)))
-    histogram = Histogram(K, model.tokenizer.grid, condition)
-    histogram.fit(model.tokenizer.encode(x), context if condition is not None else None)
+    histogram = Histogram(K, model.autoencoder.grid, condition)
+    histogram.fit(model.autoencoder.encode(x), context if condition is not None else None)
     return histogram
 
 

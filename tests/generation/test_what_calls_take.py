@@ -16,7 +16,7 @@ from small_autoencoders import assemble
 from smalti.autoencoders import DiscreteAutoencoder, HierarchicalAutoencoder
 from smalti.conditions import CoarseTokens, Label
 from smalti.errors import InputError
-from smalti.generation import ContinuousModel, Model
+from smalti.generation import Model
 from smalti.modalities.image import Image
 from smalti.networks import ConvDecoder, ConvEncoder, Features
 from smalti.priors import Cascade, Histogram, PixelCNN, PixelSNAIL, SamplingConfig
@@ -81,7 +81,7 @@ def levels():
 @pytest.fixture(scope="module")
 def vae():
     torch.manual_seed(0)
-    return ContinuousModel(assemble(SIGNAL))
+    return Model(assemble(SIGNAL))
 
 
 def pixels(n=3):
@@ -209,7 +209,7 @@ def wrong_indices(q):
 def test_indices_of_one_grid(model):
     q = model.encode(X)
     wanted = model.decode(q)
-    for decode in (model.decode, model.tokenizer.decode):
+    for decode in (model.decode, model.autoencoder.decode):
         for given_indices in right_indices(q):
             assert torch.equal(decode(given_indices), wanted)
         for wrong in wrong_indices(q):
@@ -218,14 +218,14 @@ def test_indices_of_one_grid(model):
         assert torch.equal(decode(torch.full_like(q, -1)), decode(-torch.ones_like(q)))  # none
         assert decode(q[:, :2, :3]).shape == (3, 1, 8, 12)  # convolutions decode any grid
     for size in [(17, 16), (16,), (0, 4), "16", (3.5, 4), 4]:
-        assert line(lambda s=size: model.tokenizer.decode(q, size=s))
-    assert model.tokenizer.decode(q, size=(9, 16)).shape == (3, 1, 9, 16)
+        assert line(lambda s=size: model.autoencoder.decode(q, size=s))
+    assert model.autoencoder.decode(q, size=(9, 16)).shape == (3, 1, 9, 16)
 
 
 def test_indices_of_a_hierarchy(levels):
     top, bottom = levels.encode(X)
     wanted = levels.decode((top, bottom))
-    for decode in (levels.decode, levels.tokenizer.decode):
+    for decode in (levels.decode, levels.autoencoder.decode):
         for pair in zip(right_indices(top), right_indices(bottom), strict=True):
             assert torch.equal(decode(pair), wanted)
             assert torch.equal(decode(list(pair)), wanted)
@@ -304,9 +304,9 @@ def test_numbers_of_samples_seeds_and_ways_to_draw(model, levels, vae):
             assert line(lambda t=temperature, a=a: a.sample(2, seed=0, temperature=t))
         assert torch.equal(a.sample(2, seed=3, temperature=np.float32(1)), wanted)
     for a in (model, levels):
-        wanted = a.sample_indices(2, seed=3, top_k=2, top_p=0.5)
+        wanted = a.sample_latents(2, seed=3, top_k=2, top_p=0.5)
         for top_k, top_p in ((np.int32(2), np.float64(0.5)), (2.0, torch.tensor(0.5))):
-            again = a.sample_indices(2, seed=3, top_k=top_k, top_p=top_p)
+            again = a.sample_latents(2, seed=3, top_k=top_k, top_p=top_p)
             for one, other in zip(wanted, again, strict=True):
                 assert torch.equal(one, other)
         for top_k in (0, -1, 1.5, "2", True, math.inf, math.nan, [2]):
@@ -333,22 +333,22 @@ def test_conditions(model, levels):
         assert line(lambda w=wrong: model.sample(2, w, seed=0))
     assert line(lambda: model.sample(2, "dog", prior="uniform"))
     assert line(lambda: levels.sample(2, "dog"))
-    assert line(lambda: ContinuousModel(assemble(SIGNAL)).sample(2, seed="dog"))
+    assert line(lambda: Model(assemble(SIGNAL)).sample(2, seed="dog"))
 
 
 def test_known_tokens(model, levels):
     q = model.encode(X[:2])
     q[:, 2:] = -1
-    wanted = model.sample_indices(2, "cat", known=q, seed=0)
+    wanted = model.sample_latents(2, "cat", known=q, seed=0)
     assert torch.equal(wanted[:, :2], q[:, :2])
     for right in (q.numpy(), q.tolist(), q.to(torch.int8), q.int(), list(q)):
-        assert torch.equal(model.sample_indices(2, "cat", known=right, seed=0), wanted)
+        assert torch.equal(model.sample_latents(2, "cat", known=right, seed=0), wanted)
     for wrong in (
         *(q[:0], q.repeat(2, 1, 1)[:3], q[0], q[:, :2], q[None], q.float(), q.bool(), [], (), "q"),
         *((q, q), q.clamp(min=K), q - 1, q + K, {}, 3, q.flatten(1), np.array(["a"])),
     ):
         assert line(lambda w=wrong: model.sample(2, "cat", known=w))
-    one = model.sample_indices(2, "cat", known=q[:1], seed=0)
+    one = model.sample_latents(2, "cat", known=q[:1], seed=0)
     assert torch.equal(one[:, :2], q[:1, :2].expand(2, -1, -1))
     for k in (q[:1], q):  # of more samples than rows, and fewer
         assert len(k) == 1 or line(lambda k=k: model.sample(3, "cat", known=k))
@@ -356,8 +356,8 @@ def test_known_tokens(model, levels):
     top, bottom = levels.encode(X[:2])
     bottom[:, 1:] = -1
     rows = levels.layout.pack((top, bottom))
-    wanted = levels.sample_indices(2, known=rows, seed=0)
-    again = levels.sample_indices(2, known=(top.numpy(), bottom), seed=0)
+    wanted = levels.sample_latents(2, known=rows, seed=0)
+    again = levels.sample_latents(2, known=(top.numpy(), bottom), seed=0)
     for one, other in zip(wanted, again, strict=True):
         assert torch.equal(one, other)
     assert torch.equal(wanted[0], top)
@@ -418,7 +418,7 @@ def test_a_model_of_nan_does_not_answer(vae):
     assert "diverged" in line(lambda: Model(tokenizer).sample(2, prior="uniform"))
     other = assemble(SIGNAL, variational=False)
     other.latent_covariance.fill_(math.nan)
-    assert "diverged" in line(lambda: ContinuousModel(other).sample(2))
+    assert "diverged" in line(lambda: Model(other).sample(2))
     broken(other.decoder)
     assert "diverged" in line(lambda: other.decode(z))
     broken(other.encoder)
@@ -440,7 +440,7 @@ def test_threads_share_a_prior(kind, request):
     assert any(modes)
 
     def draw(seed):
-        return a.layout.pack(_grids(a.sample_indices(3, seed=seed)))
+        return a.layout.pack(_grids(a.sample_latents(3, seed=seed)))
 
     wanted = [draw(seed) for seed in range(8)]
     got: dict[int, torch.Tensor] = {}
@@ -576,7 +576,7 @@ def test_anything_at_all_is_taken_or_one_line(value):
             assert all(bool(part.isfinite().all()) for part in parts)
 
 
-_kept: dict[str, Model | ContinuousModel] = {}
+_kept: dict[str, Model] = {}
 
 
 def _models(name):
@@ -584,7 +584,7 @@ def _models(name):
         torch.manual_seed(0)
         tokenizer = flat()
         _kept["flat"] = Model(tokenizer, PixelCNN(K, (4, 4), LABELS, hidden=4, layers=1))
-        _kept["vae"] = ContinuousModel(assemble(SIGNAL))
+        _kept["vae"] = Model(assemble(SIGNAL))
         _kept["levels"] = Model(
             HierarchicalAutoencoder(
                 [

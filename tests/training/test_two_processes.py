@@ -28,5 +28,5 @@ def test_two_processes_make_one_run(tmp_path):
     assert done.returncode == 0, done.stderr
     assert json.loads((tmp_path / "run" / "report.json").read_text())
     model = smalti.load(tmp_path / "run")
-    assert int(model.tokenizer.quantizer.updates) == 12
+    assert int(model.autoencoder.quantizer.updates) == 12
     assert model.sample(2, condition="10:10").shape == (2, 3, 16, 16)

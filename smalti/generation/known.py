@@ -1,0 +1,85 @@
+"""What is known of a signal that is to be completed, as tokens: -1 where to fill in."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from smalti.arguments import as_integers, as_tensor
+from smalti.autoencoders import Autoencoder
+from smalti.errors import InputError
+from smalti.generation.checks import keep_given
+from smalti.layout import Layout
+
+__all__ = ["as_known", "known_tokens"]
+
+
+def known_tokens(autoencoder: Autoencoder, x: Any, given: Any) -> Tensor:
+    """Encodes partly given signals to tokens, -1 where a patch holds a value not given.
+
+    Arguments:
+        autoencoder: The autoencoder.
+        x: (B, C, *size) in the signal's range.
+        given: (B, *size), True where the signal is given; the rest should be something smooth.
+
+    Returns:
+        (B, *grid), of a hierarchy rows (B, L).
+
+    Raises:
+        InputError: If x is no batch of the signal, `given` is not bool of its size, or the
+            latents are no tokens.
+    """
+    layout = autoencoder.layout
+    if layout is None:
+        raise InputError(
+            "A part of a signal is kept as tokens, which a continuous model has none of: use a "
+            "run with a tokenizer."
+        )
+    if any(len(grid) != autoencoder.signal.spatial_dims for grid in layout.grids):
+        raise InputError(
+            f"No part of a signal is kept where each token sees the whole, as those of this "
+            f"{type(autoencoder).__name__} do: use a run with tokens on a grid."
+        )
+    x, given = as_tensor(x, "The signals"), as_tensor(given, "given")
+    autoencoder.signal.check(x)
+    if given.dtype != torch.bool or given.shape != (len(x), *x.shape[2:]):
+        raise InputError(
+            f"given must be bool of the shape {(len(x), *x.shape[2:])}, got {given.dtype} of "
+            f"the shape {tuple(given.shape)}: True marks what is given."
+        )
+    tokens = autoencoder.encode_flat(x)
+    coarsest = autoencoder.downsampling
+    padding = [side for length in reversed(x.shape[2:]) for side in (0, -length % coarsest)]
+    given = F.pad(given.to(tokens.device), padding, value=True)
+    return layout.pack([keep_given(grid, given) for grid in layout.unpack(tokens)])
+
+
+def as_known(known: Any, layout: Layout | None, n: int) -> Tensor:
+    """Converts the known tokens of n samples to one grid per sample, (n, *shape).
+
+    Raises:
+        InputError: If they are of another shape, or of another number.
+    """
+    if layout is None:
+        return as_tensor(known, "known")  # which the prior refuses
+    if isinstance(known, tuple):
+        grids = [as_integers(grid, "known") for grid in known]
+        shapes = tuple(tuple(grid.shape[1:]) for grid in grids)
+        if shapes != layout.shapes or len({len(grid) for grid in grids}) > 1:
+            got = ", ".join(str(tuple(grid.shape)) for grid in grids) or "none"
+            raise InputError(
+                f"The grids of known tokens have the shapes {layout.shapes} after the batch, got "
+                f"{got}: give those of all levels, coarse to fine."
+            )
+        known = layout.pack(grids)
+    known = as_integers(known, "known")
+    if tuple(known.shape[1:]) != layout.shape or len(known) not in (1, n):
+        wanted = ", ".join(map(str, layout.shape))
+        raise InputError(
+            f"known must have the shape ({n}, {wanted}), or (1, {wanted}) for all, got "
+            f"{tuple(known.shape)}: give one grid a sample, with -1 where to fill in."
+        )
+    return known.expand(n, *known.shape[1:])

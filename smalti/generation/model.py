@@ -1,0 +1,453 @@
+"""A model: an autoencoder and a prior over its latents, which together make new data.
+
+    new    latents ~ prior → decoder
+    old    x → encoder → latents → decoder
+
+Models of tokens and models of vectors are used alike; `layout` says which one it is. Over tokens
+there are three priors, which share one decoder:
+
+    "uniform"     every index equally likely: what the decoder does without any prior
+    "histogram"   token grids seen in training, as often as they were seen
+    "learned"     the learned prior, with or without a condition
+
+The latent vectors of a continuous autoencoder have one, the Gaussian that belongs to it.
+"""
+
+from __future__ import annotations
+
+import importlib
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import torch
+from torch import Tensor
+
+from smalti.arguments import a_whole_number, as_tensor
+from smalti.artifacts import checksum, load_model, save_model
+from smalti.autoencoders import Autoencoder, ContinuousAutoencoder, Tokenizer
+from smalti.autoencoders.inputs import sized
+from smalti.conditions import Condition
+from smalti.counting import counted
+from smalti.errors import InputError
+from smalti.generation.asked import Words, config_of, values_of
+from smalti.generation.checks import (
+    BATCH,
+    check_room,
+    generator_of,
+    pieces,
+    signal_pieces,
+    source_of,
+)
+from smalti.generation.known import as_known, known_tokens
+from smalti.generation.token_priors import belong_together, histogram, uniform
+from smalti.generation.traversal import traverse
+from smalti.layout import Layout
+from smalti.priors import Cascade, GaussianPrior, Prior, SamplingConfig
+from smalti.runs import Run, data_of, load_prior
+from smalti.signals import Signal
+
+if TYPE_CHECKING:
+    from smalti.data import Splits
+
+__all__ = ["PRIORS", "Model"]
+
+PRIORS = ("learned", "histogram", "uniform")
+
+
+class Model:
+    """An autoencoder, and a prior over its latents if there is one.
+
+    Arguments:
+        autoencoder: The autoencoder.
+        prior: The prior. That of a continuous autoencoder is its own Gaussian if not given.
+        run: The run directory that both come from, where the tokens of the training set lie.
+
+    Example:
+        >>> model = Model.load("runs/clocks")  # doctest: +SKIP
+        >>> model.sample(16, condition="10:10").shape  # doctest: +SKIP
+        torch.Size([16, 3, 64, 64])
+    """
+
+    def __init__(
+        self, autoencoder: Autoencoder, prior: Prior | None = None, run: Run | None = None
+    ) -> None:
+        if prior is None and isinstance(autoencoder, ContinuousAutoencoder):
+            prior = GaussianPrior.of(*autoencoder.latent_distribution)
+        self.autoencoder, self.prior, self.run = autoencoder, prior, run
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Model:
+        """Loads what a run directory holds so far, or what `save` wrote.
+
+        Raises:
+            InputError: If it is neither, it has no autoencoder yet, or a model in it is damaged.
+        """
+        run = Run(folder)
+        saved = [path for path in (run.tokenizer, run.autoencoder) if path.exists()]
+        if not saved or run.config.is_file():
+            run = Run.existing(folder)
+        if not saved:
+            name = "autoencoder" if run.is_continuous() else "tokenizer"
+            raise InputError(
+                f"{folder} has no {name} yet: its fit has not come so far; give the same smalti "
+                f"fit again to go on."
+            )
+        autoencoder = load_model(saved[0])
+        if not isinstance(autoencoder, Autoencoder) or (
+            (autoencoder.layout is None) != (saved[0] == run.autoencoder)
+        ):
+            raise InputError(f"The models in {folder} have changed places: copy the run again.")
+        prior = load_prior(run, autoencoder) if isinstance(autoencoder, Tokenizer) else None
+        if not isinstance(prior, Prior | None):
+            raise InputError(f"The models in {folder} have changed places: copy the run again.")
+        layout = autoencoder.layout
+        if prior is not None and layout is not None and not belong_together(prior, layout):
+            raise InputError(
+                f"The prior in {folder} is of another tokenizer: copy the run again, or delete "
+                f"{run.prior} and fit again."
+            )
+        return cls(autoencoder, prior, run if run.config.is_file() else None)
+
+    def save(self, folder: str | Path, overwrite: bool = False) -> None:
+        """Saves autoencoder and prior in a folder, from which `load` makes the model again.
+
+        A model that comes from a run may be saved apart from it: without its data, its tokens and
+        its report, as others need it.
+
+        Raises:
+            InputError: If a model there would be replaced that smalti did not write.
+        """
+        run = Run(folder)
+        if run.config.is_file():
+            raise InputError(f"{folder} is a run, which has its models: choose another folder.")
+        if self.layout is None:
+            save_model(self.autoencoder, run.autoencoder, overwrite=overwrite)
+            return
+        save_model(self.autoencoder, run.tokenizer, overwrite=overwrite)
+        priors = self.prior.levels if isinstance(self.prior, Cascade) else (self.prior,)
+        made_from = {"tokenizer": checksum(run.tokenizer)}
+        for prior, place in zip(priors, run.priors(len(priors)), strict=True):
+            if prior is not None:
+                save_model(prior, place, overwrite=overwrite, made_from=made_from)
+
+    def to(self, device: str | torch.device) -> Self:
+        """Moves both to a device."""
+        for module in (self.autoencoder, self.prior):
+            if module is not None:
+                module.to(device)
+        return self
+
+    @property
+    def device(self) -> torch.device:
+        """Returns the device of both."""
+        return next(self.autoencoder.parameters()).device
+
+    @property
+    def signal(self) -> Signal:
+        """Returns what the autoencoder takes and gives."""
+        return self.autoencoder.signal
+
+    @property
+    def layout(self) -> Layout | None:
+        """Returns how the tokens of one signal are laid out; `None` if latents are vectors."""
+        return self.autoencoder.layout
+
+    @property
+    def condition(self) -> Condition | None:
+        """Returns what samples can be conditioned on."""
+        return None if self.prior is None else self.prior.condition
+
+    def encode(self, x: Any, any_size: bool = False) -> Any:
+        """Encodes signals (B, C, *size): indices (B, *grid), of a hierarchy a tuple; or (B, D).
+
+        Arguments:
+            x: In the signal's range, of any floating-point type: a tensor, a numpy array or nested
+                lists; or a path, what `Modality.from_object` takes, or a list of such, which are
+                decoded as the model takes them. Bytes are not guessed at: scale them first.
+            any_size: Whether signals may be of another size than the model was trained on, which a
+                convolutional tokenizer takes. Large ones are taken in tiles.
+
+        Raises:
+            InputError: If x is no batch of the signal, or the model gives what is not finite.
+        """
+        signal = sized(self.signal, ()) if any_size else self.signal
+        given = signal_pieces(x, signal, source_of(self.run))
+        parts = [self.autoencoder.encode(part, any_size) for part in given]
+        if isinstance(parts[0], tuple):
+            return tuple(torch.cat(level) for level in zip(*parts, strict=True))
+        return torch.cat(parts)
+
+    def decode(
+        self, latents: Tensor | Sequence[Tensor], size: tuple[int, ...] | None = None
+    ) -> Tensor:
+        """Decodes latents, of a hierarchy a tuple or a prefix of it, to signals (B, C, *size).
+
+        Arguments:
+            latents: As `encode` gives them: tensors, numpy arrays or nested lists; indices are
+                integers of any type, vectors floating-point numbers.
+            size: What to crop to, of signals of another size; those of the model's own have it.
+
+        Raises:
+            InputError: If they are no such latents, or the model gives what is not finite.
+        """
+        several = self.layout is not None and self.layout.levels > 1
+        if not several or not isinstance(latents, list | tuple) or not latents:
+            if isinstance(latents, tuple) or several:
+                return self.autoencoder.decode(latents, size)  # which says what is wrong
+            what = "Latents" if self.layout is None else "Indices"
+            parts: Sequence[Any] = pieces(latents, what)
+        else:
+            grids = [pieces(grid, "Indices") for grid in latents]
+            of_one = [sum(map(len, one_level)) if one_level[0].ndim else 0 for one_level in grids]
+            if len(set(of_one)) > 1:
+                raise InputError(
+                    f"The levels have one batch, got grids of {', '.join(map(str, of_one))} "
+                    f"signals: give as many of each."
+                )
+            parts = list(zip(*grids, strict=True))
+        return torch.cat([self.autoencoder.decode(part, size) for part in parts])
+
+    def encode_flat(self, x: Any) -> Tensor:
+        """Encodes signals (B, C, *size) to latents as a prior sees them: one tensor (B, …)."""
+        given = signal_pieces(x, self.signal, source_of(self.run))
+        return torch.cat([self.autoencoder.encode_flat(part) for part in given])
+
+    def unpack(self, latents: Tensor) -> Any:
+        """Turns latents as a prior sees them into those that `encode` gives."""
+        if self.layout is None:
+            return latents
+        grids = self.layout.unpack(latents)
+        return grids if len(grids) > 1 else grids[0]
+
+    def interpolate(self, x_a: Tensor, x_b: Tensor, steps: int = 8) -> Tensor:
+        """Makes the way from one signal (C, *size) to another: (steps, C, *size)."""
+        steps = a_whole_number(steps, "steps")
+        check_room(steps, math.prod(self.signal.shape), "steps")
+        return self.autoencoder.interpolate(x_a, x_b, steps)
+
+    def dimensions(self, rows: int | None = None) -> list[int]:
+        """Lists the latent dimensions, the one that holds most first.
+
+        Arguments:
+            rows: How many; all if not given.
+
+        Raises:
+            InputError: If the latents are tokens, or it has not so many.
+        """
+        autoencoder = self._continuous()
+        if rows is not None:
+            rows = a_whole_number(rows, "The number of dimensions, a row each,")
+            if not 1 <= rows <= autoencoder.dim:
+                raise InputError(
+                    f"This model has {counted(autoencoder.dim, 'dimension')}, a row each, got "
+                    f"{rows} rows: give 1 to {autoencoder.dim}."
+                )
+        return autoencoder.order[:rows].tolist()
+
+    def traverse(
+        self, x: Tensor, rows: int | None = None, steps: int = 9, reach: float = 3.0
+    ) -> Tensor:
+        """Changes a signal x (C, *size) along one latent dimension a row: (R, steps, C, *size).
+
+        Arguments:
+            x: Where the other dimensions come from.
+            rows: R, how many dimensions, the one that holds most first; all if not given.
+            steps: Values of each.
+            reach: How far to each side, in standard deviations of the prior.
+
+        Raises:
+            InputError: If x is no such signal, one of the others is out of range, or the latents
+                are tokens.
+        """
+        autoencoder, dims = self._continuous(), self.dimensions(rows)
+        steps = a_whole_number(steps, "steps")
+        check_room(steps * len(dims), math.prod(self.signal.shape), "signals")
+        prior = GaussianPrior.of(*autoencoder.latent_distribution)
+        return traverse(autoencoder, prior, x, dims, steps, reach)
+
+    def sample(
+        self,
+        n: int,
+        condition: Words | Mapping[str, Words] | None = None,
+        *,
+        prior: str = "learned",
+        known: Tensor | None = None,
+        seed: int | None = None,
+        config: SamplingConfig | None = None,
+        **options: Any,
+    ) -> Tensor:
+        """Makes n new signals (n, C, *size).
+
+        Arguments:
+            n: How many.
+            condition: A label or a time, or n of them: "3", "horse", "10:10"; of a prior with
+                several conditions such words by name, {"label": "horse", "time": "10:10"}. What is
+                not given is drawn for each sample, all values being equally likely.
+            prior: "learned", or of a model of tokens "histogram" or "uniform".
+            known: Tokens (n, *grid), or (1, *grid) for all, -1 where to fill in, see
+                `known_tokens`; of a hierarchy rows, or a tuple of all its grids.
+            seed: Makes the result repeatable.
+            config: How they are drawn.
+            options: Those of a `SamplingConfig`, in its place: `temperature`, `top_k`, `top_p`,
+                `guidance`.
+
+        Raises:
+            InputError: If the condition does not exist, the prior needs something that is not
+                there, or an argument is no such thing.
+        """
+        return self.decode(
+            self.sample_latents(
+                n, condition, prior=prior, known=known, seed=seed, config=config, **options
+            )
+        )
+
+    def sample_latents(
+        self,
+        n: int,
+        condition: Words | Mapping[str, Words] | None = None,
+        *,
+        prior: str = "learned",
+        known: Tensor | None = None,
+        seed: int | None = None,
+        config: SamplingConfig | None = None,
+        **options: Any,
+    ) -> Any:
+        """Does as `sample`, but gives the latents, as `encode` does."""
+        generator = generator_of(n, seed)
+        n = a_whole_number(n, "The number of samples")
+        check_room(n, math.prod(self.signal.shape), "samples")
+        chosen = self.prior_named(prior)
+        config = config_of(config, options)
+        context = values_of(chosen.condition, condition, n, generator)
+        known = None if known is None else as_known(known, self.layout, n)
+        drawn = []
+        for start in range(0, n, BATCH):
+            part = slice(start, min(start + BATCH, n))
+            drawn.append(
+                chosen.sample(
+                    part.stop - start,
+                    None if context is None else context[part],
+                    known=None if known is None else known[part],
+                    config=config,
+                    generator=generator,
+                )
+            )
+        return self.unpack(torch.cat(drawn))
+
+    def edit(
+        self,
+        x: Tensor,
+        mask: Tensor,
+        condition: Words | Mapping[str, Words] | None = None,
+        *,
+        n: int = 1,
+        **options: Any,
+    ) -> Tensor:
+        """Makes a part of a signal anew, and keeps the tokens of the rest: (n, C, *size).
+
+        Arguments:
+            x: (C, *size); where it is made anew it should be something smooth.
+            mask: (*size), bool, True where it is made anew.
+            condition: What the whole is asked to show, as of `sample`.
+            n: How many to make.
+            options: `prior`, `seed`, `config` and its options, as of `sample`.
+
+        Raises:
+            InputError: If x is not such a signal, nothing of it is kept, or the latents are no
+                tokens.
+        """
+        x, mask = as_tensor(x, "The signal"), as_tensor(mask, "The mask")
+        if mask.dtype != torch.bool:
+            raise InputError(
+                f"The mask must be bool, got {mask.dtype}: True marks what is made anew."
+            )
+        known = self.known_tokens(x[None], ~mask[None])
+        if bool((known < 0).all()):
+            raise InputError(
+                f"No token of the {self.signal.noun} is wholly given: give a larger part of it."
+            )
+        return self.sample(n, condition, known=known, **options)
+
+    def prior_named(self, name: str) -> Prior:
+        """Returns the prior of a name.
+
+        Raises:
+            InputError: If there is no such prior, or it needs something that is not there.
+        """
+        if name not in PRIORS:
+            raise InputError(f"There is no prior {name!r}: choose one of {', '.join(PRIORS)}.")
+        if name == "learned":
+            if self.prior is not None:
+                return self.prior
+            if self.run is not None and self.run.prior.exists():
+                raise InputError(
+                    f"The priors in {self.run.prior} are not whole: give the same smalti fit "
+                    f"again to go on, or use the prior 'uniform'."
+                )
+            raise InputError(
+                "No prior was learned in this run: use the prior 'uniform', or fit one."
+            )
+        if self.layout is None:
+            raise InputError(f"A continuous model has one prior, got {name!r}: leave it out.")
+        if name == "uniform":
+            return uniform(self.layout)
+        if self.run is None:
+            raise InputError(
+                "The prior 'histogram' draws from a run's tokens: load the model from its run."
+            )
+        return histogram(self.run, self.layout, self.condition)
+
+    def evaluate(self, splits: Splits | None = None, **options: Any) -> Any:
+        """Measures the model on its test set.
+
+        Arguments:
+            splits: The data that it was learned from; those of its run if not given.
+            options: As of `smalti.evaluation.evaluate`.
+
+        Returns:
+            A `smalti.evaluation.Report`.
+
+        Raises:
+            InputError: If there are no such data, or they are not what the model was trained on.
+        """
+        if splits is None:
+            if self.run is None:
+                raise InputError("A model without its run has no data: give its splits.")
+            splits = data_of(self.run)
+        found, why = None, ""
+        if self.prior is not None and self.layout is not None and self.run is not None:
+            try:
+                found = histogram(self.run, self.layout, self.condition)
+            except InputError as error:  # damaged tokens cost this prior alone
+                why = str(error)
+        # Evaluation lies above this room: it is named, not imported at the top.
+        evaluation = importlib.import_module("smalti.evaluation")
+        report = evaluation.evaluate(self, splits, found, **options)
+        if why:
+            report.leave_out("Histogram of the training tokens", why, "rate/histogram")
+        return report
+
+    def known_tokens(self, x: Tensor, given: Tensor) -> Tensor:
+        """Encodes partly given signals to tokens, -1 where a patch holds a value not given; of a
+        hierarchy as rows (B, L).
+
+        Arguments:
+            x: (B, C, *size) in the signal's range.
+            given: (B, *size), True where the signal is given; the rest should be something smooth.
+
+        Raises:
+            InputError: If x is no batch of the signal, `given` is not bool of its size, or the
+                latents are no tokens.
+        """
+        return known_tokens(self.autoencoder, x, given)
+
+    def _continuous(self) -> ContinuousAutoencoder:
+        """Returns the autoencoder if its latents are vectors."""
+        if not isinstance(self.autoencoder, ContinuousAutoencoder):
+            raise InputError(
+                "Latent dimensions are traversed in a continuous model, got one with tokens: use "
+                "smalti interpolate, or a run of an autoencoder."
+            )
+        return self.autoencoder
