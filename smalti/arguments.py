@@ -212,6 +212,7 @@ def _integer(value: Any) -> int | None:
 
 
 def _of_numpy(value: Any, what: str) -> Tensor:
+    """Copies an array, or nested lists, to a tensor; raises `InputError` if it holds no numbers."""
     if np.ma.is_masked(value):
         raise InputError(f"{what} must all be there, got a masked array: fill what is masked.")
     try:

@@ -163,6 +163,7 @@ class Pretrained(ModelHubMixin):
 
     @classmethod
     def _from_pretrained(cls, *, model_id: str, **options: Any) -> Any:
+        """Loads a model of this class from a folder or the hub; raises `InputError` if none."""
         if Path(model_id).is_dir():
             model = load_model(model_id)
         else:
@@ -240,6 +241,7 @@ def _finish(folder: Path) -> None:
 
 
 def _write(model: nn.Module, folder: Path, made_from: Mapping[str, str] | None = None) -> None:
+    """Writes config and weights to a folder; raises `InputError` if a weight is not finite."""
     # A shared module is in the state under each of its names; safetensors takes it under one.
     weights: dict[str, Any] = {}
     seen: set[Any] = set()
@@ -314,6 +316,7 @@ def _check_format(config: dict[str, Any], folder: Path) -> None:
 
 
 def _read(config_file: Path, weights_file: Path) -> Any:
+    """Checks config and weights against each other, then builds the model with its weights."""
     config, _ = _checked(config_file, weights_file)
     for note in NOTES:
         config.pop(note, None)

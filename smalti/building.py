@@ -145,7 +145,7 @@ def build_objective(recipe: TokenizerRecipe | AutoencoderRecipe) -> Objective:
 
 
 def build_prior(recipe: PriorRecipe, tokenizer: Tokenizer, splits: Splits, level: int = 0) -> Prior:
-    """The prior of a recipe over the tokens of a level of a tokenizer.
+    """Builds the prior of a recipe over the tokens of a level of a tokenizer.
 
     Raises:
         InputError: If it is of a kind that is not trained, or an argument is out of range.
@@ -172,5 +172,5 @@ def build_prior(recipe: PriorRecipe, tokenizer: Tokenizer, splits: Splits, level
 
 
 def level_config(recipe: PriorRecipe, level: int) -> PriorRecipe | FinePrior:
-    """What a recipe says of the prior of a level, 0 the coarsest."""
+    """Returns what a recipe says of the prior of a level, 0 the coarsest."""
     return (recipe.fine_levels or [])[level - 1] if level else recipe

@@ -85,10 +85,16 @@ def check(config: Any, registry: Registry, wanted: Any = Any) -> None:
         InputError: If a class is not in the registry, or an argument is not of its type or outside
             of its range.
     """
-    _Check(registry).value(config, wanted, "")
+    _ConfigChecker(registry).value(config, wanted, "")
 
 
-class _Check:
+class _ConfigChecker:
+    """Checks the values of a config, and counts the modules in it.
+
+    Arguments:
+        registry: The classes that a config may name.
+    """
+
     def __init__(self, registry: Registry) -> None:
         self.registry = registry
         self.modules: list[type] = []  # in order of appearance, as `build` numbers them
@@ -115,6 +121,7 @@ class _Check:
             raise _wrong(value, "a finite number", path)
 
     def _one_of(self, value: Any, inner: tuple[Any, ...], wanted: Any, path: str) -> None:
+        """Raises `InputError` unless a value fits one of the types of a union."""
         if value is None and types.NoneType in inner:
             return None
         reasons, before = [], list(self.modules)
@@ -128,6 +135,7 @@ class _Check:
         raise reasons[0] if len(options) == 1 else _wrong(value, str(wanted), path)
 
     def _sequence(self, value: Any, origin: Any, inner: tuple[Any, ...], path: str) -> None:
+        """Raises `InputError` unless a value is a list whose items fit the annotation."""
         if not isinstance(value, list):
             raise _wrong(value, "a list", path)
         fixed = origin is tuple and inner[-1:] != (Ellipsis,)
@@ -138,6 +146,7 @@ class _Check:
             self.value(item, kind, f"{path}[{place}]")
 
     def _object(self, fields: dict[str, Any], wanted: Any, path: str) -> None:
+        """Raises `InputError` unless the fields describe an object of the class that is wanted."""
         if fields.keys() == {"same"}:
             number = fields["same"]
             known = range(len(self.modules))
@@ -157,6 +166,7 @@ class _Check:
             self._arguments(cls, arguments, f"{path}.{cls.__name__}".lstrip("."))
 
     def _class(self, fields: dict[str, Any]) -> tuple[type, dict[str, Any]]:
+        """Returns the registered class that fields name, and its arguments."""
         arguments = dict(fields)
         name = arguments.pop("class", None)
         if not isinstance(name, str) or name not in self.registry:
@@ -168,6 +178,7 @@ class _Check:
         return self.registry[name], arguments
 
     def _arguments(self, cls: type, arguments: dict[str, Any], path: str) -> None:
+        """Raises `InputError` unless the arguments fit the constructor, in type and range."""
         if issubclass(cls, nn.Module):
             self.modules.append(cls)
         wanted = _parameters(cls)
@@ -336,6 +347,7 @@ def _parameters(cls: type) -> dict[str, tuple[Any, bool]]:
 
 
 def _plain(value: Any, wanted: Any, path: str) -> None:
+    """Raises `InputError` unless a value is a number, text, truth value or null as annotated."""
     if wanted in (None, types.NoneType):
         fits, name = value is None, "null"
     elif wanted is float:
@@ -399,6 +411,7 @@ def _inside(value: Any) -> Iterator[Any]:
 
 
 def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Makes a dictionary of pairs; raises `ValueError` if a key comes twice."""
     fields = dict(pairs)
     if len(fields) < len(pairs):
         names = [name for name, _ in pairs]

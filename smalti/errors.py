@@ -13,7 +13,7 @@ class InputError(ValueError):
 
 
 def first_line(error: Exception) -> str:
-    """What another library's error says, to quote in a message of one line; else its kind.
+    """Returns what another library's error says, to quote in a message of one line; else its kind.
 
     Example:
         >>> first_line(OSError("No space left.\\nTry again.")), first_line(KeyError())

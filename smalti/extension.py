@@ -22,7 +22,7 @@ from typing import Any
 from smalti.data.manifest import Manifest
 from smalti.files import remove
 
-__all__ = ["at", "longer", "make_room", "renamed", "with_old_steps"]
+__all__ = ["longer", "make_room", "renamed", "value_at", "with_old_steps"]
 
 logger = logging.getLogger(__name__)
 
@@ -39,7 +39,7 @@ def longer(there: dict[str, Any], wanted: dict[str, Any]) -> dict[Place, int]:
     """
     found = {}
     for path in _trainings(wanted):
-        old, new = at(there, path), at(wanted, path)
+        old, new = value_at(there, path), value_at(wanted, path)
         if isinstance(old, int) and isinstance(new, int) and new > old:
             found[path] = old
     return found
@@ -49,7 +49,7 @@ def with_old_steps(wanted: dict[str, Any], steps: dict[Place, int]) -> dict[str,
     """Returns a configuration with the steps that a run took."""
     changed = copy.deepcopy(wanted)
     for path, old in steps.items():
-        at(changed, path[:-1])[path[-1]] = old
+        value_at(changed, path[:-1])[path[-1]] = old
     return changed
 
 
@@ -89,6 +89,7 @@ def renamed(manifest: Manifest, recipe: dict[str, str]) -> Manifest:
 
 
 def _start_priors_over(folder: Path) -> None:
+    """Deletes tokens and priors of a run, with their states and logs, to be made anew."""
     made = [folder / "prior", folder / "tokens"]
     made += [path for room in ("state", "logs") for path in (folder / room).glob("prior*")]
     made = [path for path in made if path.exists()]
@@ -102,12 +103,13 @@ def _trainings(config: dict[str, Any]) -> Iterator[Place]:
     """Yields the paths of the steps of each training."""
     for stage in ("tokenizer", "autoencoder", "prior"):
         yield stage, "training", "steps"
-    finer = at(config, ("prior", "fine_levels"))
+    finer = value_at(config, ("prior", "fine_levels"))
     for level in range(len(finer) if isinstance(finer, list) else 0):
         yield "prior", "fine_levels", level, "training", "steps"
 
 
-def at(config: Any, path: Place) -> Any:
+def value_at(config: Any, path: Place) -> Any:
+    """Returns the value at a place of a config; None if there is none."""
     for key in path:
         try:
             config = config[key]

@@ -71,6 +71,8 @@ def watch_imports() -> None:
 
 
 class _Loader(SourceFileLoader):
+    """Imports a module of smalti; a package that is missing is named with the extra to install."""
+
     def exec_module(self, module: ModuleType) -> None:
         try:
             super().exec_module(module)
@@ -84,6 +86,7 @@ class _Finder(MetaPathFinder):
     def find_spec(
         self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
+        """Finds modules of smalti, to be imported by `_Loader`."""
         if not name.startswith("smalti."):
             return None
         spec = PathFinder.find_spec(name, path, target)

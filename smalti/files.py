@@ -212,10 +212,11 @@ def is_abandoned(path: Path) -> bool:
         return age > STALE
     finally:
         os.close(handle)
-    return age > YOUNG or pid is None or not _lives(int(pid))
+    return age > YOUNG or pid is None or not _is_running(int(pid))
 
 
-def _lives(pid: int) -> bool:
+def _is_running(pid: int) -> bool:
+    """Returns whether a process with this number runs."""
     try:
         os.kill(pid, 0)
     except (ProcessLookupError, OverflowError):

@@ -65,7 +65,9 @@ def written_by_smalti(path: Path) -> bool:
 
 
 def is_unmarked_png(path: Path) -> bool:
-    """Whether a file is a PNG that holds a picture and no word, as smalti wrote them at first."""
+    """Returns whether a file is a PNG that holds a picture and no word, as smalti wrote them at
+    first.
+    """
     if not path.is_file():
         return False
     try:

@@ -31,7 +31,9 @@ def fused_linear(dtype: torch.dtype = torch.float32) -> Callable[..., Tensor] | 
 
 
 def fast_in_bfloat16() -> bool:
-    """Whether the processor multiplies in bfloat16 faster than in float32, as far as torch says."""
+    """Returns whether the processor multiplies in bfloat16 faster than in float32, as far as torch
+    says.
+    """
     if not hasattr(torch.cpu, "get_capabilities"):  # an older torch
         return False
     able = torch.cpu.get_capabilities()

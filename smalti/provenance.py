@@ -26,12 +26,12 @@ from smalti.artifacts import made_from
 from smalti.checksums import check_made_from, identity
 from smalti.data import FactorizedSource, Source, Splits
 from smalti.data.manifest import Manifest, essential, read_manifest
-from smalti.data.manifest_comparison import Comparison, describe, merge, select
+from smalti.data.manifest_comparison import Comparison, manifest_from_examples, merge, select
 from smalti.errors import InputError
 
 __all__ = [
     "CHANGED",
-    "MadeFrom",
+    "ExpectedChecksums",
     "Wanted",
     "check_apart",
     "check_model",
@@ -49,7 +49,7 @@ Wanted = dict[str, tuple[str, ...]]
 
 
 def identities(config: Mapping[str, Any]) -> dict[str, str]:
-    """Checksums of the parts of a resolved recipe that the stages follow from."""
+    """Returns the checksum of the part of a resolved recipe that determines each stage, by name."""
     common = {"seed": config["seed"], "data": essential(config["data"])}
     prior = config.get("prior")
     parts = {"tokenizer": config.get("tokenizer"), "autoencoder": config.get("autoencoder")}
@@ -63,30 +63,36 @@ def identities(config: Mapping[str, Any]) -> dict[str, str]:
 
 
 @dataclass(frozen=True)
-class MadeFrom:
-    """What each stage of a run is made from: of each name the checksums that will do, own first.
+class ExpectedChecksums:
+    """Checksums of the inputs that each stage of a run must have been made from.
+
+    The methods return them by the name of the input ("data", "recipe", ...); of several checksums
+    any will do, that of this run comes first.
 
     Arguments:
-        manifest: The run's.
+        manifest: Of the run.
     """
 
     manifest: Manifest
 
     @property
     def data(self) -> tuple[str, ...]:
-        """The manifest, and those that it continues, whose test examples are the same."""
+        """Returns the checksums of the manifest and of those that it continues.
+
+        All of them have the same test examples.
+        """
         return (self.manifest.checksum, *reversed(self.manifest.earlier))
 
     def model(self, name: str) -> Wanted:
-        """Of the tokenizer or the autoencoder."""
+        """Returns those of the stage `name`, "tokenizer" or "autoencoder"."""
         return {"data": self.data, "recipe": self._recipe(name)}
 
     def tokens(self) -> dict[str, str]:
-        """Of the tokens, beside the tokenizer."""
+        """Returns those of the cached tokens, without that of the tokenizer."""
         return {"data": self.data[0], "recipe": self.manifest.recipe.get("tokens", "")}
 
     def prior(self, tokenizer: str) -> Wanted:
-        """Of the prior over the tokens of a tokenizer of this checksum."""
+        """Returns those of the prior over the tokens of a tokenizer with this checksum."""
         return {
             "tokenizer": (tokenizer,),
             "tokens": (identity([tokenizer, self.tokens()]),),
@@ -94,7 +100,7 @@ class MadeFrom:
         }
 
     def _recipe(self, name: str) -> tuple[str, ...]:
-        """The part of the recipe, and what it was when fewer steps were asked for."""
+        """Returns the checksums of a part of the recipe, as it is and was with fewer steps."""
         return (self.manifest.recipe.get(name, ""), *self.manifest.recipe_before.get(name, ()))
 
 
@@ -147,7 +153,7 @@ def load_data(
         splits = source.load_by_order() if splits is None else splits
     elif splits is None:
         splits = source.load()
-    here = splits.manifest or describe(splits, isinstance(source, FactorizedSource))
+    here = splits.manifest or manifest_from_examples(splits, isinstance(source, FactorizedSource))
     here = replace(here, source=dict(config), recipe={}, earlier=())
     if there is None:
         return splits._replace(manifest=here)
@@ -181,6 +187,7 @@ def _check_there(folder: Path, source: Source) -> None:
 
 
 def _ignored(splits: Splits, comparison: Comparison, said: str, training: bool) -> Splits:
+    """Returns the examples of the manifest alone; raises `InputError` if a training lacks some."""
     if len(comparison.missing) and training:
         raise InputError(
             f"{said}. What is missing cannot be left out of a training that has begun: put it "
@@ -194,6 +201,7 @@ def _ignored(splits: Splits, comparison: Comparison, said: str, training: bool) 
 
 
 def _accepted(folder: Path, splits: Splits, comparison: Comparison, said: str) -> Splits:
+    """Returns the data as they are now; raises `InputError` if the run is finished."""
     if _is_finished(folder):
         raise InputError(
             f"{said}. What was learned stays as it is: to learn from them fit to another --out, or "

@@ -59,6 +59,7 @@ def sha256(path: str | Path) -> str:
 
 @contextlib.contextmanager
 def _opened(path: str | Path) -> Iterator[BinaryIO]:
+    """Opens an ordinary file; raises `InputError` for a pipe or a device, without waiting."""
     # Without O_NONBLOCK the opening of a pipe would wait for its other end.
     handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     try:

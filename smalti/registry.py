@@ -55,7 +55,9 @@ def registered(cls: T) -> T:
 
 
 def describe(value: Any, _known: dict[int, int] | None = None) -> Any:
-    """The JSON form of an argument: a plain value, or a registered object's class and arguments."""
+    """Returns the JSON form of an argument: a plain value, or a registered object's class and
+    arguments.
+    """
     known = {} if _known is None else _known  # the numbers of modules, in order of appearance
     if value is None or isinstance(value, bool | int | float | str):
         return value
@@ -77,7 +79,7 @@ def describe(value: Any, _known: dict[int, int] | None = None) -> Any:
 
 
 def build(config: Any) -> Any:
-    """The inverse of `describe`.
+    """Builds an object from its config: the inverse of `describe`.
 
     Raises:
         InputError: If a class is not in the registry, an argument is not of its annotated type, or

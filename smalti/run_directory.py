@@ -14,7 +14,7 @@ from jsonargparse import Namespace
 
 from smalti.automatic import AUTO
 from smalti.errors import InputError
-from smalti.extension import Place, at, longer, with_old_steps
+from smalti.extension import Place, longer, value_at, with_old_steps
 from smalti.files import tidy
 from smalti.recipes import safe_yaml, schema
 from smalti.recipes.schema import Recipe
@@ -106,7 +106,7 @@ class Run:
                 difference = _difference(there, same, unimportant=known)
         if not difference and more and not extend:
             first = next(iter(more))
-            name, steps = ".".join(map(str, first)), at(wanted, first)
+            name, steps = ".".join(map(str, first)), value_at(wanted, first)
             raise InputError(
                 f"{self.folder} holds a run of another recipe ({name} is {more[first]} there and "
                 f"{steps} here): give --extend to go on with more steps, choose another --out, or "

@@ -38,7 +38,7 @@ from smalti.files import sha256, write_text
 from smalti.priors import Cascade, TokenPrior
 from smalti.provenance import (
     CHANGED,
-    MadeFrom,
+    ExpectedChecksums,
     Wanted,
     check_apart,
     check_model,
@@ -161,7 +161,7 @@ def data_of(run: Run, changed_data: str = "refuse", place: str | None = None) ->
     if manifest is not None and run.data.exists():
         for folder in (run.tokenizer, run.autoencoder):
             if folder.exists():
-                check_model(folder, MadeFrom(manifest).model(folder.name))
+                check_model(folder, ExpectedChecksums(manifest).model(folder.name))
     return splits
 
 
@@ -206,7 +206,7 @@ def parts(run: Run) -> dict[str, str]:
 
 def _recorded(
     run: Run, config: Namespace, splits: Splits, extended: bool
-) -> tuple[Splits, MadeFrom]:
+) -> tuple[Splits, ExpectedChecksums]:
     """Writes the manifest of a run that has none, or a new one, and says what follows from it."""
     manifest = splits.manifest
     assert manifest is not None
@@ -218,7 +218,7 @@ def _recorded(
     there = read_manifest(run.data)
     if is_first() and (extended or there is None or there.checksum != manifest.checksum):
         write_manifest(manifest, run.data)
-    return splits._replace(manifest=manifest), MadeFrom(manifest)
+    return splits._replace(manifest=manifest), ExpectedChecksums(manifest)
 
 
 def _settled(
@@ -253,7 +253,7 @@ def _try_out(recipe: Recipe, splits: Splits) -> list[tuple[nn.Module, Training]]
     return trained
 
 
-def _fit_autoencoder(run: Run, recipe: Recipe, splits: Splits, made: MadeFrom) -> None:
+def _fit_autoencoder(run: Run, recipe: Recipe, splits: Splits, made: ExpectedChecksums) -> None:
     """Trains the tokenizer or the continuous autoencoder of a recipe, unless it is there."""
     name, chosen = recipe.stage, recipe.trained
     folder, wanted = run.folder / name, made.model(name)
@@ -298,7 +298,7 @@ def summarise(autoencoder: ContinuousAutoencoder, examples: Examples) -> None:
     autoencoder.summarise(torch.cat(latents), torch.cat(kl).mean(0) if kl else None)
 
 
-def _cache_tokens(run: Run, recipe: Recipe, splits: Splits, made: MadeFrom) -> None:
+def _cache_tokens(run: Run, recipe: Recipe, splits: Splits, made: ExpectedChecksums) -> None:
     """Turns the examples of every split into tokens, unless this tokenizer did so before."""
     prior, made_by, others = recipe.prior, checksum(run.tokenizer), made.tokens()
     assert prior is not None
@@ -337,7 +337,7 @@ def _cache_tokens(run: Run, recipe: Recipe, splits: Splits, made: MadeFrom) -> N
 
 
 def encode_examples(tokenizer: Tokenizer, examples: Examples, augment: Any = None) -> TokenGrids:
-    """The tokens, on the CPU, and the conditions of all examples, in order."""
+    """Encodes all examples in order: their tokens, on the CPU, and their conditions."""
     device = next(tokenizer.parameters()).device
     tokens: list[Tensor] = []
     for batch in evaluation_loader(examples, 256):
@@ -347,7 +347,8 @@ def encode_examples(tokenizer: Tokenizer, examples: Examples, augment: Any = Non
 
 
 def load_prior(run: Run, tokenizer: Tokenizer) -> Any:
-    """The prior over the tokens of a run, of several levels a cascade; None till all are there.
+    """Loads the prior over the tokens of a run, of several levels a cascade; None till all are
+    there.
 
     Raises:
         InputError: If one is damaged, or is not that of its level.
@@ -370,7 +371,10 @@ def load_prior(run: Run, tokenizer: Tokenizer) -> Any:
         ) from error
 
 
-def _fit_prior(run: Run, recipe: Recipe, splits: Splits, level: int, made: MadeFrom) -> None:
+def _fit_prior(
+    run: Run, recipe: Recipe, splits: Splits, level: int, made: ExpectedChecksums
+) -> None:
+    """Trains the prior of a level over the cached tokens, and saves it."""
     chosen = recipe.prior
     assert chosen is not None
     torch.manual_seed(recipe.seed)

@@ -59,7 +59,7 @@ class Signal(ABC):
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """The shape of one signal, (channels, *size)."""
+        """Returns the shape of one signal, (channels, *size)."""
         return (self.channels, *self.size)
 
     @abstractmethod

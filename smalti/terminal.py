@@ -81,6 +81,7 @@ def _instead(error: UnicodeError) -> tuple[str, int]:
 
 
 def _number(letter: str) -> str:
+    """Returns a letter as the escape of its number."""
     code = ord(letter)
     if 0xDC80 <= code <= 0xDCFF:  # a byte of a name that is not UTF-8
         return f"\\x{code - 0xDC00:02x}"

@@ -210,7 +210,7 @@ def read_cache(folder: Path, split: str) -> TokenGrids:
 
 
 def cached_tokenizer(folder: Path) -> str | None:
-    """The checksum of the tokenizer that made the cache; None where the cache is not whole."""
+    """Returns the checksum of the tokenizer that made a cache; None if the cache is not whole."""
     try:
         manifest = _manifest(folder)
         for split, files in manifest["shards"].items():
@@ -281,13 +281,14 @@ def _is_level(column: str) -> bool:
 
 
 def _indices(array: np.ndarray, name: str) -> Tensor:
-    """Indices (N, *grid), int64, of whatever integers they were."""
+    """Returns indices (N, *grid), int64, of whatever integers they were."""
     if array.ndim < 1:
         raise ValueError(f"{name} is a single number")
     return torch.from_numpy(_whole_numbers(array, name))
 
 
 def _whole_numbers(array: np.ndarray, name: str) -> np.ndarray:
+    """Converts to int64; raises `ValueError` for other numbers than integers from 0 on."""
     if not np.issubdtype(array.dtype, np.integer):
         raise ValueError(f"{name} are {array.dtype}, not integers")
     if array.size and array.min() < 0:
@@ -311,6 +312,7 @@ def _context(array: np.ndarray) -> Tensor:
 def _write_parquet(
     path: Path, levels: dict[str, np.ndarray], context: dict[str, np.ndarray]
 ) -> None:
+    """Writes the indices of all levels and the conditions, a row for each example."""
     lists = {
         name: pa.FixedSizeListArray.from_arrays(
             pa.array(indices.ravel()), math.prod(indices.shape[1:])
@@ -337,6 +339,7 @@ def _names(path: Path) -> list[str]:
 
 
 def _read_parquet(path: Path) -> dict[str, np.ndarray]:
+    """Reads the columns that `_write_parquet` wrote; raises `ValueError` if they are damaged."""
     regular(path)
     with path.open("rb") as file, pq.ParquetFile(file) as parquet:
         schema, known = parquet.schema_arrow, parquet.metadata

@@ -216,7 +216,7 @@ class DiscreteAutoencoder(Tokenizer):
         return likelihood(h, x).nll
 
     def _mask_of_grid(self, mask: Tensor, x: Tensor) -> Tensor:
-        """The mask of the positions of the grid, (B, *grid)."""
+        """Returns the mask of the positions of the grid, (B, *grid)."""
         check_mask(mask, x)
         counts = mask_of_grid(mask, self.downsampling)
         on_grid = tuple(counts.shape[1:]) == grid_of(self.encoder, tuple(x.shape[2:]))

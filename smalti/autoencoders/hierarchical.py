@@ -243,7 +243,7 @@ class HierarchicalAutoencoder(Tokenizer):
         return likelihood(self._outputs(grids, tuple(x.shape[2:])), x).nll
 
     def _masks_of_grids(self, mask: Tensor, x: Tensor) -> list[Tensor]:
-        """The mask of the positions of each grid, (B, *grid_l), coarse to fine."""
+        """Returns the mask of the positions of each grid, (B, *grid_l), coarse to fine."""
         check_mask(mask, x)
         if self.likelihood is not None:
             raise InputError(
@@ -254,7 +254,10 @@ class HierarchicalAutoencoder(Tokenizer):
         return [mask_of_grid(mask, coarsest // up, coarsest) for up in self._upsamplings()]
 
     def _outputs(self, grids: Sequence[Tensor], size: tuple[int, ...] | None) -> Tensor:
-        """Decodes indices of the first levels to x_hat (B, C, *size), or h of a likelihood."""
+        """Decodes indices of the first levels to x_hat (B, C, *size), or h of a likelihood.
+
+        Levels without indices get z_q = 0. The output is cropped to `size`, if one is given.
+        """
         d: Tensor | None = None
         for level, quantizer in enumerate(self.levels):
             if level < len(grids):
@@ -352,6 +355,7 @@ def _check(
     decoders: Sequence[nn.Module],
     level_dropout: float,
 ) -> None:
+    """Raises `InputError` unless there are as many of each and their channels fit."""
     counts = len(encoders), len(quantizers), len(decoders)
     if not encoders or len(set(counts)) > 1:
         raise InputError(

@@ -23,7 +23,11 @@ __all__ = ["Tokenizer"]
 
 
 class Tokenizer(Autoencoder):
-    """Abstract: an autoencoder whose latents are indices."""
+    """Abstract: an autoencoder whose latents are indices, in one grid or in several levels.
+
+    A concrete one implements `layout`, `levels`, `encode_flat` and `decode_flat`, and what
+    `Autoencoder` asks for.
+    """
 
     @property
     @abstractmethod
@@ -68,7 +72,11 @@ class Tokenizer(Autoencoder):
         return tuple(tiled(self.quantized, [x], [Grid(2, unit)], given, size, *tile))
 
     def decoded(self, grids: Sequence[Tensor], size: tuple[int, ...] | None) -> Tensor:
-        """Decodes checked indices to signals of a size, large ones in tiles."""
+        """Decodes checked indices to signals (B, C, *size), large ones in tiles.
+
+        Not in tiles where a position of the output depends on all others. Without a size the
+        output is not cropped.
+        """
         unit, margins = self.downsampling, self.margins
         units = grids[0].shape[1 : 1 + self.signal.spatial_dims]
         if self.likelihood is not None and self.likelihood.autoregressive:

@@ -92,18 +92,18 @@ def call(function: Callable[..., T], words: Sequence[str], *positional: str, **g
 
 
 def _given(annotation: Any) -> Any:
-    """The type of a value that is given, where none is needed: X of X | None."""
+    """Returns the type of a value that is given, where none is needed: X of X | None."""
     return next((part for part in get_args(annotation) if part is not NoneType), annotation)
 
 
 def data_option(data: str | None) -> list[str]:
-    """What `--data` means to a recipe; see `data_place`."""
+    """Returns the options of a recipe that `--data` stands for; see `data_place`."""
     place = data_place(data)
     return [] if place is None else ["--data.path", place]
 
 
 def data_place(data: str | None) -> str | None:
-    """Where the data are that `--data` names: a whole path, or the name that was given.
+    """Returns the absolute path of the data that `--data` names, or the name if there is no path.
 
     Raises:
         InputError: If it is empty, or cannot be written in a recipe.
@@ -124,7 +124,7 @@ def data_place(data: str | None) -> str | None:
 @contextlib.contextmanager
 def printed(name: str) -> Iterator[None]:
     """Prints what the logger of this name says, in the first process alone."""
-    logger, printer = logging.getLogger(name), _Printer()
+    logger, printer = logging.getLogger(name), _StdoutHandler()
     logger.addHandler(printer)
     logger.setLevel(logging.INFO)
     logger.propagate = False
@@ -135,7 +135,9 @@ def printed(name: str) -> Iterator[None]:
         logger.propagate = True
 
 
-class _Printer(logging.Handler):
+class _StdoutHandler(logging.Handler):
+    """Prints messages to standard output, in the first of several processes alone."""
+
     def emit(self, record: logging.LogRecord) -> None:
         if is_first():
             encoding = sys.stdout.encoding or "utf-8"
@@ -170,7 +172,8 @@ def files_of(signal: Signal, names: Sequence[str], numbers: bool = False) -> lis
 def named_signals(
     model: Model, names: Sequence[str], convert: bool, data: str | None = None
 ) -> Iterator[Tensor]:
-    """The signal (C, *size) of each name: a file, or the number of a test example of the data.
+    """Yields the signal (C, *size) of each name: a file, or the number of a test example of the
+    data.
 
     Arguments:
         model: That takes them.

@@ -70,7 +70,7 @@ def check_report(folder: Path, overwrite: bool) -> None:
 
 
 def pictures_before_marks(folder: Path) -> bool:
-    """Whether a run's pictures may be of a version that did not mark them yet.
+    """Returns whether a run's pictures may be of a version that did not mark them yet.
 
     Such a version wrote no manifest of the data, which a fit may have added since, and did not say
     in its report of what data it is.

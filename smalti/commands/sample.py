@@ -91,7 +91,7 @@ def sample(  # noqa: PLR0913 - the options of the command
 
 
 def _condition(model: Model, **given: str | None) -> str | None:
-    """The one condition that was given, if it is of the kind that the model knows."""
+    """Returns the one condition that was given, if it is of the kind that the model knows."""
     chosen = {name: text for name, text in given.items() if text is not None}
     if len(chosen) > 1:
         raise InputError("A sample has one condition, got both --time and --label: leave one out.")

@@ -42,7 +42,7 @@ FIGURES = (DISTORTION, "usage", "perplexity", "seconds")
 
 
 def bound(bits: float, dim: int = DIM) -> float:
-    """The least mean squared error per dimension at so many bits per vector.
+    """Returns the least mean squared error per dimension at so many bits per vector.
 
     Example:
         >>> round(bound(8), 3)
@@ -80,9 +80,9 @@ def gaussian(methods: Sequence[str], *, bits: Sequence[int], seeds: int, steps: 
 def _learned(
     chosen: Method, bits: int, seed: int, steps: int
 ) -> tuple[dict[str, float], list[tuple[int, float, float]]]:
-    """Figures and curve of one run."""
+    """Trains one method, and returns its figures and its curve."""
     torch.manual_seed(seed)
-    quantizer = _built(chosen, bits, steps)
+    quantizer = _build_quantizer(chosen, bits, steps)
     objective = TokenizerObjective(MSE(), weights=chosen.loss_weights)
     learned = [parameter for parameter in quantizer.parameters() if parameter.requires_grad]
     optimizer = torch.optim.Adam(learned, lr=RATE) if learned else None
@@ -119,7 +119,11 @@ def _learned(
     return figures, curve
 
 
-def _built(chosen: Method, bits: int, steps: int) -> Quantizer:
+def _build_quantizer(chosen: Method, bits: int, steps: int) -> Quantizer:
+    """Builds the quantizer of a method for a training of `steps` steps.
+
+    Where dead codewords are reset, strategy "codewords" takes the place of the method's own.
+    """
     parser = ArgumentParser(exit_on_error=False)
     parser.add_argument("--quantizer", type=Quantizer)
     quantizer = chosen.quantizer(bits, DIM, steps)
@@ -133,5 +137,5 @@ def _built(chosen: Method, bits: int, steps: int) -> Quantizer:
 
 @torch.no_grad()
 def _distortion(quantizer: Quantizer, x: Tensor) -> float:
-    """Mean squared error per dimension of x decoded from its indices."""
+    """Returns the mean squared error per dimension of x decoded from its indices."""
     return float((quantizer.decode(quantizer.encode(x)) - x).square().mean())

@@ -116,7 +116,7 @@ def head_to_head(
 
 
 def _figures(splits: Splits) -> dict[str, tuple[str, ...]]:
-    """Where each figure is in a report, by its name; the distortion first."""
+    """Returns the place of each figure in a report, by its name; the distortion first."""
     found: dict[str, tuple[str, ...]] = {}
     for metric in modality_of(splits.signal).metrics():
         for key in sorted(metric.cards, key=lambda key: key != "mse_over_variance"):
@@ -146,7 +146,9 @@ def _config(
     seed: int,
     steps: int,
 ) -> Namespace:
-    """The recipe with this quantizer and budget, and with a small prior without a condition."""
+    """Returns the recipe with this quantizer and budget, and with a small prior without a
+    condition.
+    """
     fields = deepcopy(recipe)
     tokenizer = fields["tokenizer"]
     tokenizer["quantizer"] = chosen.quantizer(bits, dim, steps)
@@ -168,7 +170,7 @@ def _config(
 
 
 def _measured(run: Run, config: Namespace, splits: Splits) -> dict[str, Any]:
-    """The report of a run, which is made where it is not there yet."""
+    """Returns the report of a run, which is made where it is not there yet."""
     file = run.folder / "report.json"
     if not file.is_file() or not _is_of(run, file):
         runs.fit(config, run.folder, splits)
@@ -197,7 +199,7 @@ def _is_of(run: Run, file: Path) -> bool:
 def _read(
     run: Run, report: dict[str, Any], wanted: dict[str, tuple[str, ...]]
 ) -> tuple[dict[str, float], list[tuple[int, float, float]], dict[str, str]]:
-    """Figures and curve of a run, and what is missing of them."""
+    """Reads the figures and curve of a run, and what is missing of them."""
     figures: dict[str, float] = {}
     missing: dict[str, str] = {}
     for name, path in wanted.items():

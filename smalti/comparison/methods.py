@@ -18,20 +18,20 @@ Config = dict[str, Any]
 
 
 class Method(NamedTuple):
-    """A quantizer under its short name."""
+    """A quantizer to compare, with its config at each rate and the weights of its losses."""
 
     summary: str
-    """In a few words."""
+    """What it is, in a few words."""
 
     quantizer: Callable[[int, int, int], Config]
-    """(bits, dim, steps) to the quantizer as a recipe writes it."""
+    """Maps (bits, dim, steps) to the config of the quantizer, as a recipe writes it."""
 
     loss_weights: Mapping[str, float] = {}
-    """Of the losses beside codebook and commitment."""
+    """Weights of the losses beside codebook and commitment, by name."""
 
 
 def method(name: str) -> Method:
-    """The method of a name.
+    """Returns the method of a name.
 
     Raises:
         InputError: If there is none.
@@ -48,6 +48,8 @@ def _part(name: str, **arguments: Any) -> Config:
 
 
 def _vector(codebook: str, estimator: str) -> Callable[[int, int, int], Config]:
+    """Returns what makes the config of a vector quantizer of (bits, dim, steps)."""
+
     def quantizer(bits: int, dim: int, steps: int) -> Config:
         return _part(
             "VectorQuantizer",

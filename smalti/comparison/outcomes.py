@@ -76,16 +76,16 @@ class Comparison:
 
     @property
     def methods(self) -> list[str]:
-        """In the order in which they were asked for."""
+        """Returns the names of the methods in the order in which they were asked for."""
         return list(dict.fromkeys(outcome.method for outcome in self.outcomes))
 
     @property
     def rates(self) -> list[int]:
-        """The bits, rising."""
+        """Returns the rates in bits, in rising order."""
         return sorted({outcome.bits for outcome in self.outcomes})
 
     def values(self, method: str, bits: int, figure: str) -> list[float]:
-        """One figure of a method at a rate, a value for each seed."""
+        """Returns one figure of a method at a rate, a value for each seed."""
         return [outcome.figures.get(figure, math.nan) for outcome in self._of(method, bits)]
 
     @property
@@ -102,7 +102,9 @@ class Comparison:
         return [f"Not measured: {'; '.join(of)}: {why}" for why, of in reasons.items()]
 
     def table(self) -> str:
-        """Markdown: a row for each rate and method, the least distortion first."""
+        """Formats a Markdown table: a row for each rate and method, the least distortion
+        first.
+        """
         figures = list(self.outcomes[0].figures)
         seeds = len({outcome.seed for outcome in self.outcomes})
         spread = f"mean ± standard deviation over {seeds} seeds" if seeds > 1 else "one seed"
@@ -126,7 +128,7 @@ class Comparison:
 
         `time`: the distortion over steps and seconds at the highest rate; `bits`: over rates.
         """
-        return {"time": self._over_time(), "bits": self._over_bits()}
+        return {"time": self._plot_over_time(), "bits": self._plot_over_bits()}
 
     @staticmethod
     def check(folder: str | Path, overwrite: bool = False) -> None:
@@ -162,7 +164,8 @@ class Comparison:
     def _of(self, method: str, bits: int) -> list[Outcome]:
         return [o for o in self.outcomes if o.method == method and o.bits == bits]
 
-    def _over_time(self) -> bytes:
+    def _plot_over_time(self) -> bytes:
+        """Draws the loss over steps and over seconds, at the highest rate, as a PNG."""
         bits = self.rates[-1]
         plot, (over_steps, over_seconds) = _paper(2)
         positive = True  # nats may be negative
@@ -185,7 +188,8 @@ class Comparison:
         over_steps.set_ylabel(f"{self.curve}, validation, {bits} bits", color=GREY)
         return _finished(plot, over_seconds)
 
-    def _over_bits(self) -> bytes:
+    def _plot_over_bits(self) -> bytes:
+        """Draws the distortion on the test set over the rates, as a PNG."""
         plot, (axes,) = _paper(1)
         for name in self.methods:
             values = np.array([self.values(name, bits, self.distortion) for bits in self.rates])
@@ -200,7 +204,7 @@ class Comparison:
 
 
 def _spread(values: list[float]) -> str:
-    """Formats mean ± standard deviation of the figures there are, to its significant digit."""
+    """Formats mean ± standard deviation, to two significant digits of the latter, without NaN."""
     values = [value for value in values if not math.isnan(value)]
     if not values:
         return "–"
@@ -239,7 +243,7 @@ def _aligned(curves: Sequence[Sequence[tuple[int, float, float]]]) -> np.ndarray
 
 
 def _draw(axes: Axes, name: str, x: np.ndarray, values: np.ndarray) -> None:
-    """The mean over seeds, values (seeds, points), and a band of one standard deviation."""
+    """Draws the mean over seeds, values (seeds, points), and a band of one standard deviation."""
     values = values[np.isfinite(values).all(1)]
     if not len(values):
         return
@@ -251,7 +255,9 @@ def _draw(axes: Axes, name: str, x: np.ndarray, values: np.ndarray) -> None:
 
 
 def _paper(panels: int) -> tuple[Plot, list[Axes]]:
-    """White paper with panels that share their height, without pyplot and its global state."""
+    """Makes a white figure with panels that share their height, without pyplot and its global
+    state.
+    """
     plot = Plot(figsize=(1.6 + 4.2 * panels, 3.8), dpi=150, layout="constrained")
     row = plot.subplots(1, panels, sharey=True, squeeze=False)[0]
     for axes in row:
@@ -263,7 +269,7 @@ def _paper(panels: int) -> tuple[Plot, list[Axes]]:
 
 
 def _finished(plot: Plot, last: Axes) -> bytes:
-    """With the legend to the right of the last panel."""
+    """Adds the legend to the right of the last panel."""
     if last.lines:
         last.legend(frameon=False, fontsize=9, loc="center left", bbox_to_anchor=(1.02, 0.5))
     written = io.BytesIO()

@@ -12,7 +12,7 @@ logger = logging.getLogger(__name__)
 
 
 class Planned(NamedTuple):
-    """One run."""
+    """One run that a comparison is to train and measure."""
 
     bits: int
     method: str
@@ -20,7 +20,7 @@ class Planned(NamedTuple):
 
 
 def plan(methods: Sequence[str], bits: Sequence[int], seeds: int) -> list[Planned]:
-    """All runs, in order.
+    """Lists all runs in the order in which they are trained.
 
     Example:
         >>> [tuple(run) for run in plan(["ema", "fsq"], bits=[8], seeds=1)]
@@ -30,7 +30,7 @@ def plan(methods: Sequence[str], bits: Sequence[int], seeds: int) -> list[Planne
 
 
 def announced(runs: Sequence[Planned]) -> Iterator[Planned]:
-    """The runs in order, with a line for each when its turn comes."""
+    """Yields the runs in order, with a line for each when its turn comes."""
     for number, run in enumerate(runs, 1):
         bits, method, seed = run
         logger.info("%d of %d: %s, %d bits, seed %d", number, len(runs), method, bits, seed)

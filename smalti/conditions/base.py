@@ -101,27 +101,27 @@ class Condition(nn.Module, ABC):
     @property
     @abstractmethod
     def shape(self) -> tuple[int, ...]:
-        """The shape of one value: () of a number."""
+        """Returns the shape of one value: () of a number."""
 
     @property
     @abstractmethod
     def sizes(self) -> ContextSizes:
-        """The sizes of the contexts that `forward` gives."""
+        """Returns the sizes of the contexts that `forward` gives."""
 
     @property
     @abstractmethod
     def null(self) -> Tensor:
-        """The value (*shape) that stands for "none given"."""
+        """Returns the value (*shape) that stands for "none given"."""
 
     @property
     @abstractmethod
     def optional(self) -> bool:
-        """Whether it may be left out, at least in part; see `without`."""
+        """Returns whether the condition may be left out, at least in part; see `without`."""
 
     @property
     @abstractmethod
     def help(self) -> str:
-        """One line on what to write, for the command line."""
+        """Returns one line on what to write, for the command line."""
 
     @abstractmethod
     def parse(self, text: str) -> Any:
@@ -148,14 +148,14 @@ class Condition(nn.Module, ABC):
 
     @abstractmethod
     def distance(self, values: Tensor, others: Tensor) -> Tensor:
-        """How far apart values (B, *shape) and others are, (B,): 0 of equal ones.
+        """Returns how far apart values (B, *shape) and others are, (B,): 0 of equal ones.
 
         Infinite where they differ and nothing lies between them, as of two labels.
         """
 
     @abstractmethod
     def matches(self, asked: Tensor, got: Tensor) -> Tensor:
-        """Whether examples that show `got` (B, *shape) show what was asked for, (B,) bool."""
+        """Returns whether examples that show `got` (B, *shape) show what was asked, (B,) bool."""
 
     @abstractmethod
     def without(self, values: Tensor) -> Tensor:
@@ -166,16 +166,16 @@ class Condition(nn.Module, ABC):
         """Returns the context of checked values (B, *shape); of null too."""
 
     def is_null(self, values: Tensor) -> Tensor:
-        """Which of values (B, *shape) are null, (B,) bool."""
+        """Returns which of values (B, *shape) are null, (B,) bool."""
         same = values == self.null.to(values)
         return same.flatten(1).all(1) if self.shape else same
 
     def equals(self, other: object) -> bool:
-        """Whether another condition is of the same class, with the same arguments."""
+        """Returns whether another condition is of the same class, with the same arguments."""
         return isinstance(other, Condition) and describe(self) == describe(other)
 
     def __repr__(self) -> str:
-        """One line, for messages."""
+        """Returns one line that names the condition, for messages."""
         arguments = getattr(self, "_arguments", {})
         return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in arguments.items())})"
 
@@ -201,12 +201,12 @@ def check_name(name: str) -> str:
 
 
 def width(condition: Condition) -> int:
-    """The number of columns that values of a condition take in a row of several."""
+    """Returns the number of columns that values of a condition take in a row of several."""
     return math.prod(condition.shape)
 
 
 def to_columns(values: Tensor) -> Tensor:
-    """Values (B, *shape) → columns (B, S), float64, which is exact for indices and minutes."""
+    """Maps values (B, *shape) to columns (B, S), float64, exact for indices and minutes."""
     wide = torch.float32 if values.device.type == "mps" else torch.float64  # there is none
     return (values.flatten(1) if values.ndim > 1 else values[:, None]).to(wide)
 

@@ -99,7 +99,7 @@ class CoarseTokens(Condition):
 
     @property
     def optional(self) -> bool:
-        """Whether the base condition may be left out; the grids never are."""
+        """Returns whether the base condition may be left out; the grids never are."""
         return self.base_condition is not None and self.base_condition.optional
 
     @property
@@ -189,6 +189,7 @@ class CoarseTokens(Condition):
         return torch.where((values == others).all(1), 0.0, torch.inf)
 
     def matches(self, asked: Tensor, got: Tensor) -> Tensor:
+        """See `Condition.matches`: all indices are equal, and the base condition matches."""
         n = sum(self._lengths)
         same = (asked[:, :n] == got[:, :n]).all(1)
         if self.base_condition is None:
@@ -210,6 +211,6 @@ class CoarseTokens(Condition):
 
     @property
     def _columns(self) -> list[int]:
-        """The widths of the grids and of the base condition in a row."""
+        """Returns the widths of the grids and of the base condition in a row."""
         base = [] if self.base_condition is None else [width(self.base_condition)]
         return [*self._lengths, *base]

@@ -58,7 +58,7 @@ class Label(Condition):
 
     @property
     def dim(self) -> int:
-        """K."""
+        """Returns K."""
         return len(self.names)
 
     @property
@@ -135,7 +135,7 @@ class Label(Condition):
         return Context(vector=one_hot * (values >= 0)[:, None])
 
     def _some(self, text: str) -> str:
-        """Names to offer to who typed `text`: the closest, else the first few."""
+        """Returns names to offer to a user who typed `text`: the closest, else the first few."""
         close = difflib.get_close_matches(text, self.names, n=3)
         return f"one of {listed(close or self.names, 5)}"
 
@@ -149,5 +149,5 @@ def _without_case(name: str) -> str:
 
 
 def _as_number(name: str) -> str:
-    """A number without the zeros before it, so that 7 finds 007."""
+    """Returns a number without the zeros before it, so that 7 finds 007."""
     return name.lstrip("0") or "0" if name.isdecimal() else name

@@ -70,7 +70,7 @@ class Conditions(Condition):
 
     @property
     def named(self) -> Mapping[str, Condition]:
-        """The conditions, by name."""
+        """Returns the conditions, by name."""
         return {part.name: part for part in self.parts}  # type: ignore[misc]
 
     @property
@@ -149,7 +149,7 @@ class Conditions(Condition):
         return self.pack({name: part.draw(n, generator) for name, part in self.named.items()})
 
     def distance(self, values: Tensor, others: Tensor) -> Tensor:
-        """The largest distance of all; see `Condition.distance`."""
+        """Returns the largest distance of all; see `Condition.distance`."""
         a, b = self.unpack(values), self.unpack(others)
         each = [part.distance(a[name], b[name]) for name, part in self.named.items()]
         return torch.stack(torch.broadcast_tensors(*each)).amax(0)

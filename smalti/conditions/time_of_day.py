@@ -55,7 +55,7 @@ class TimeOfDay(Condition):
 
     @property
     def dim(self) -> int:
-        """The number of features of a time."""
+        """Returns the number of features of a time."""
         return 2 * 2 * self.harmonics
 
     @property

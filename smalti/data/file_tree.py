@@ -46,7 +46,10 @@ def is_regular(path: str | Path) -> bool:
 
 
 def walk(folder: Path) -> Tree:
-    """Lists all ordinary files below a folder, without hidden ones and those of the system.
+    """Lists all ordinary files below a folder, and counts what it passes over.
+
+    Passed over are hidden files, those of the system, and whatever is no ordinary file. Links to
+    folders are followed, each folder once.
 
     Raises:
         InputError: If the folder cannot be read.
@@ -68,6 +71,12 @@ def walk(folder: Path) -> Tree:
 
 
 class _Walker:
+    """Collects the files below a folder, and counts what it passes over, by kind.
+
+    Arguments:
+        root: The folder. Links to folders are put aside in `links`, to go through at the end.
+    """
+
     def __init__(self, root: Path) -> None:
         self.root = root
         self.files: list[Parts] = []
@@ -76,6 +85,7 @@ class _Walker:
         self.seen: set[tuple[int, int]] = set()
 
     def go_through(self, start: Parts) -> None:
+        """Collects the files below a folder, given by its names below the root."""
         waiting = [start]
         while waiting:
             parts = waiting.pop()
@@ -100,6 +110,7 @@ class _Walker:
                 self.passed["empty folders"] += 1
 
     def _look_at(self, entry: os.DirEntry[str], parts: Parts, waiting: list[Parts]) -> None:
+        """Notes an entry of a folder: a file, a folder to go through, or one passed over."""
         name = entry.name.casefold()
         if name[0] == ".":
             self.passed["hidden files and folders"] += 1
@@ -123,6 +134,6 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 
 
 def _order(parts: Parts) -> tuple[tuple[bool, str], ...]:
-    """A folder's files first, then its folders, each by name."""
+    """Returns a key for sorting: a folder's files first, then its folders, each by name."""
     *folders, name = parts
     return (*((True, folder) for folder in folders), (False, name))

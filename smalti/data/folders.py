@@ -13,7 +13,7 @@ __all__ = ["Folder"]
 
 @dataclass
 class Folder:
-    """A folder: its own files, and its folders that have any, by the names of labels."""
+    """A folder: the paths of its own files, and its folders that hold files, by label name."""
 
     depth: int
     files: list[Parts] = field(default_factory=list)
@@ -21,7 +21,7 @@ class Folder:
 
     @classmethod
     def of(cls, files: Iterable[Parts], depth: int = 0) -> Folder:
-        """Builds the folder `depth` folders down, as one for all files."""
+        """Builds the tree of the folders that hold `files`, from the `depth`-th of each path."""
         root = cls(depth)
         for file in files:
             node = root

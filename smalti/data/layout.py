@@ -224,6 +224,11 @@ class _Reader:
     def _by_split(
         self, node: Folder, branches: dict[str, list[tuple[str, str | None]]], path: Parts
     ) -> dict[str, Part]:
+        """Returns the images of each split, whose folders are `branches`: (name, label or None).
+
+        No folders at all for a split: its images lie directly in `node`. Folders of no split are
+        counted in `passed`.
+        """
         used = {name for names in branches.values() for name, _ in names}
         for name, inner in node.folders.items():
             if name not in used:
@@ -302,6 +307,7 @@ class _Reader:
         return len(node.folders) > 1 and bool(splits & set(HELD))
 
     def _labels_above(self, node: Folder, path: Parts) -> dict[str, Part]:
+        """Returns the files of each split where folders of labels hold folders of splits."""
         found: dict[str, tuple[list[Parts], list[str], set[str]]] = {}
         strays = list(node.files)
         for label, inner in node.folders.items():
@@ -359,6 +365,7 @@ class _Reader:
                 )
 
     def _ambiguous(self, splits: list[str], others: list[str]) -> InputError:
+        """Returns the error for folders of splits beside others, which may all be labels."""
         beside = f", beside {listed(others, 4)}, which may be labels" if others else ""
         return InputError(
             f"{self.where} has folders named after splits, {listed(splits, 4)}{beside}: move "
@@ -400,6 +407,7 @@ def _alike(names: list[str]) -> bool:
 def _grouped(
     names: list[str], words: dict[str, ParsedName], labelled: bool = False
 ) -> dict[str, list[tuple[str, str | None]]]:
+    """Groups folder names by split, as (name, the rest of it as a label where `labelled`)."""
     found: dict[str, list[tuple[str, str | None]]] = {}
     for name in names:
         split = words[name].split

@@ -71,7 +71,9 @@ class Manifest:
 
     @property
     def checksum(self) -> str:
-        """SHA-256 of the examples, their order, splits and labels, and how they are read."""
+        """Returns the SHA-256 of the examples, their order, splits and labels, and how they are
+        read.
+        """
         digest = hashlib.sha256(
             json.dumps([self.label_names, essential(self.source)], sort_keys=True).encode()
         )
@@ -159,6 +161,7 @@ def read_manifest(folder: str | Path) -> Manifest | None:
 
 
 def _table(manifest: Manifest) -> pa.Table:
+    """Makes the table that is stored: name, fingerprint, split and label of each example."""
     names = manifest.names
     if not isinstance(names, pa.Array | pa.ChunkedArray):
         names = pa.array([_encodable(name) for name in names], pa.string())

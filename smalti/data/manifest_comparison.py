@@ -22,7 +22,7 @@ from smalti.data.manifest import SPLITS, Manifest, columns, essential
 from smalti.data.source import Batch, Examples, Splits
 from smalti.data.splitting import SIZE, fingerprint
 
-__all__ = ["Comparison", "describe", "merge", "select"]
+__all__ = ["Comparison", "manifest_from_examples", "merge", "select"]
 
 NAMED = 3  # examples that a message names
 READ = 256  # examples read at a time
@@ -42,7 +42,7 @@ class Comparison:
 
     @cached_property
     def pairs(self) -> tuple[np.ndarray, np.ndarray]:
-        """Rows of `there`, in order, and the rows of `here` that are the same examples."""
+        """Returns the rows of `there`, in order, and those of `here` that are the same examples."""
         wanted, found = [], []
         left_there, left_here = np.arange(len(self.there)), np.arange(len(self.here))
         for there, here in _keys(self.there, self.here):
@@ -56,23 +56,23 @@ class Comparison:
 
     @cached_property
     def missing(self) -> np.ndarray:
-        """Rows of `there` that are not here."""
+        """Returns the rows of `there` that are not here."""
         return np.setdiff1d(np.arange(len(self.there)), self.pairs[0])
 
     @cached_property
     def added(self) -> np.ndarray:
-        """Rows of `here` that are not there."""
+        """Returns the rows of `here` that are not there."""
         return np.setdiff1d(np.arange(len(self.here)), self.pairs[1])
 
     @cached_property
     def relabelled(self) -> np.ndarray:
-        """Which pairs have another label."""
+        """Returns which pairs have another label."""
         old, new = _label_numbers(self.there, self.here)
         return np.flatnonzero(old[self.pairs[0]] != new[self.pairs[1]])
 
     @cached_property
     def moved(self) -> np.ndarray:
-        """Which pairs the data set itself puts into another split."""
+        """Returns which pairs the data set itself puts into another split."""
         there, here = self.pairs
         return np.flatnonzero(self.there.found_in[there] != self.here.found_in[here])
 
@@ -104,6 +104,7 @@ class Comparison:
         return [f"{len(rows)} {'is' if len(rows) == 1 else 'are'} {what} ({named})"]
 
     def _labels_in_words(self) -> str:
+        """Says how many examples have another label, with the most frequent changes."""
         there, here = (rows[self.relabelled] for rows in self.pairs)
         changes = Counter(
             (self.there.label_name(a) or "none", self.here.label_name(b) or "none")
@@ -184,13 +185,14 @@ def merge(comparison: Comparison) -> Manifest:
     )
 
 
-def describe(splits: Splits, synthetic: bool) -> Manifest:
+def manifest_from_examples(splits: Splits, synthetic: bool) -> Manifest:
     """Makes the manifest of data whose source gives none.
 
     Arguments:
         splits: The data.
-        synthetic: Whether they are made from numbers, so that these say all of them. Otherwise each
-            example is read, and its fingerprint is that of its values.
+        synthetic: Whether the data are drawn by a program: the manifest then lists no examples,
+            since the arguments of the source determine them. Otherwise each example is read, and
+            its fingerprint is a digest of its values.
     """
     parts = _parts(splits)
     if synthetic or any(part.endless for part in parts):
@@ -218,7 +220,7 @@ def describe(splits: Splits, synthetic: bool) -> Manifest:
 
 
 def _parts(splits: Splits) -> list[Examples]:
-    """In the order of `SPLITS`."""
+    """Returns the splits that there are, in the order of `SPLITS`."""
     return [splits.train, splits.validation, splits.test]
 
 
@@ -318,7 +320,9 @@ def _times_before(keys: np.ndarray) -> np.ndarray:
 
 
 def _changed(there: object, here: object, path: str) -> list[str]:
-    """Where two descriptions differ, in words. What one of them does not mention is left out."""
+    """Says where two descriptions differ. What one of them does not mention is left
+    out.
+    """
     if isinstance(there, dict) and isinstance(here, dict):
         both = [name for name in there if name in here]
         return [w for name in both for w in _changed(there[name], here[name], f"{path}.{name}")]

@@ -144,6 +144,7 @@ def _one(splits: list[str]) -> str | None:
 
 
 def _words(name: str) -> list[str]:
+    """Splits a folder's name into lower-case words and numbers."""
     name = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", label_name(name)).casefold()
     name = re.sub(r"\b(held|hold)[\W_]*out(?![^\W_])", "holdout", name.replace("_", " "))
     words = []

@@ -61,24 +61,26 @@ class Examples(Dataset[Batch], ABC):
     endless: bool = False
 
     def __deepcopy__(self, memo: dict) -> Self:
-        """Itself: examples are only read, so copies can share them."""
+        """Returns itself: examples are only read, so copies can share them."""
         return self
 
     @abstractmethod
     def __len__(self) -> int:
-        """The number of examples."""
+        """Returns the number of examples."""
 
     @abstractmethod
     def __getitems__(self, indices: Sequence[int]) -> Batch:
-        """The examples of these numbers, as one batch in this order."""
+        """Returns the examples of these numbers, as one batch in this order."""
 
     @abstractmethod
     def conditions_at(self, indices: Sequence[int]) -> Tensor | None:
-        """(B,): the conditions of the examples of these numbers, without reading the signals."""
+        """Returns the conditions (B,) of the examples of these numbers, without reading the
+        signals.
+        """
 
     @property
     def conditions(self) -> Tensor | None:
-        """(N,): the conditions of all examples in order; `None` where there are none.
+        """Returns the conditions (N,) of all examples in order; `None` where there are none.
 
         Raises:
             InputError: If the examples are endless.
@@ -90,11 +92,11 @@ class Examples(Dataset[Batch], ABC):
         return self.conditions_at(range(len(self)))
 
     def __getitem__(self, index: int) -> Batch:
-        """A batch of one example."""
+        """Returns a batch of one example."""
         return self.__getitems__([index])
 
     def first(self, n: int) -> Examples:
-        """The first n examples, or all where there are fewer."""
+        """Returns the first n examples, or all where there are fewer."""
         return self if n >= len(self) else _First(self, n)
 
     def drawn(self, n: int, seed: int) -> Examples:
@@ -117,7 +119,11 @@ class Examples(Dataset[Batch], ABC):
 
 
 class Splits(NamedTuple):
-    """A data set, ready to train on and to measure with."""
+    """A data set, ready to train on: its three splits, their kind of signal, and their condition.
+
+    With them come what the source knows of them: how to augment a batch, the manifest, and
+    measurements of its own.
+    """
 
     train: Examples
     validation: Examples
@@ -164,8 +170,7 @@ class Source(ABC):
 
     @abstractmethod
     def examples(self, split: SplitName) -> Examples:
-        """The examples of one split, as `load` gives them, but what is made and not read is made
-        when it is asked for.
+        """Returns the examples of one split; a synthetic source draws them when asked.
 
         Raises:
             InputError: As of `load`.
@@ -178,11 +183,13 @@ class FactorizedSource(Source):
     @property
     @abstractmethod
     def factors(self) -> dict[str, int]:
-        """The names of the F factors, and how many values each takes."""
+        """Returns the names of the F factors, and how many values each takes."""
 
     @abstractmethod
     def values(self, split: SplitName, indices: Sequence[int]) -> Tensor:
-        """(B, F), int64: the values, from 0, of the examples of these numbers of a split."""
+        """Returns the values of the factors, (B, F), int64, from 0, of the examples of these
+        numbers of a split.
+        """
 
 
 def _evenly(labels: Tensor) -> Tensor:
@@ -216,6 +223,8 @@ class _Drawn(Examples):
 
 
 class _First(Examples):
+    """The first n of endless examples, whose numbers are checked."""
+
     def __init__(self, examples: Examples, n: int) -> None:
         if n < 1:
             raise InputError(f"The number of examples to take is at least 1, got {n}.")
@@ -231,6 +240,7 @@ class _First(Examples):
         return self.examples.conditions_at(self._checked(indices))
 
     def _checked(self, indices: Sequence[int]) -> Sequence[int]:
+        """Returns the numbers of examples; raises `IndexError` if one is not below n."""
         if len(indices) and not 0 <= min(indices) <= max(indices) < self.n:
             raise IndexError(
                 f"The examples are {counted(self.n, 'example')}, numbered from 0: got "

@@ -36,7 +36,7 @@ SIZE = 16  # bytes of a fingerprint
 
 @dataclass(frozen=True)
 class SplitFractions:
-    """What is held out of the training examples, where a data set has no such split of its own.
+    """Shares of the training examples to hold out, where a data set has no such split of its own.
 
     Arguments:
         test: Share of the examples to measure with at the end.

@@ -49,5 +49,5 @@ class TensorExamples(Examples):
         return None if self.values is None else self.values[rows]
 
     def take(self, indices: Tensor) -> Self:
-        """The examples of these numbers (K,), int64."""
+        """Returns the examples of these numbers (K,), int64."""
         return type(self)(self.x[indices], None if self.values is None else self.values[indices])

@@ -17,7 +17,9 @@ __all__ = ["batches", "choose", "pieces"]
 
 
 def choose(examples: Examples, limit: int | None, seed: int) -> list[int]:
-    """The numbers of at most `limit` examples; all of them, in order, where there are no more."""
+    """Returns the numbers of at most `limit` examples; all of them, in order, where there are no
+    more.
+    """
     if limit is None or limit >= len(examples):
         return list(range(len(examples)))
     if examples.endless:  # as random in order as in any other
@@ -29,7 +31,7 @@ def choose(examples: Examples, limit: int | None, seed: int) -> list[int]:
 def batches(
     examples: Examples, chosen: Sequence[int], batch_size: int, device: torch.device | str = "cpu"
 ) -> Iterator[Batch]:
-    """The chosen examples in batches on `device`."""
+    """Yields the chosen examples in batches on `device`."""
     for start in range(0, len(chosen), batch_size):
         x, condition = examples.__getitems__(chosen[start : start + batch_size])
         yield Batch(x.to(device), None if condition is None else condition.to(device))

@@ -80,7 +80,7 @@ def train_classifier(
 
 
 def _rise_and_fall(step: int, steps: int) -> float:
-    """A fifth of the way linearly up to 1, then along a cosine down to 0."""
+    """Returns the factor of the learning rate: a fifth of the way up to 1, then a cosine to 0."""
     rise = max(1, steps // 5)
     if step < rise:
         return (step + 1) / rise

@@ -27,7 +27,7 @@ Curve = list[tuple[int, float]]
 
 
 def read_curves(files: Path | Sequence[Path]) -> dict[str, dict[str, Curve]]:
-    """The curves of one stage by quantity and split, e.g. `curves["loss"]["validation"]`.
+    """Returns the curves of one stage by quantity and split, e.g. `curves["loss"]["validation"]`.
 
     What is damaged in them is left out.
 

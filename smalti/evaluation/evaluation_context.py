@@ -117,7 +117,7 @@ class EvaluationContext:
 
     @property
     def tokens(self) -> Tokenizer:
-        """The model of tokens.
+        """Returns the model of tokens.
 
         Raises:
             InputError: If its latents are vectors.
@@ -128,7 +128,7 @@ class EvaluationContext:
 
     @property
     def vectors(self) -> ContinuousAutoencoder:
-        """The model of latent vectors.
+        """Returns the model of latent vectors.
 
         Raises:
             InputError: If its latents are tokens.
@@ -139,7 +139,7 @@ class EvaluationContext:
 
     @property
     def gaussian(self) -> GaussianPrior:
-        """What latent vectors are drawn from."""
+        """Returns the distribution that latent vectors are drawn from."""
         return GaussianPrior.of(*self.vectors.latent_distribution)
 
     def kept(self, name: str, make: Callable[[], T]) -> T:
@@ -157,23 +157,25 @@ class EvaluationContext:
 
     @property
     def test_set(self) -> str:
-        """The test set in the words of a protocol."""
+        """Returns the test set in the words of a protocol."""
         whole = len(self.splits.test)
         drawn = f" of {number(whole)}, drawn at random" if len(self.test) < whole else ""
         return f"test set, N = {number(len(self.test))}{drawn}"
 
     def batches(self, examples: Examples, chosen: Sequence[int]) -> Iterator[Batch]:
-        """The chosen examples in batches, on the model's device."""
+        """Yields the chosen examples in batches, on the model's device."""
         return batches(examples, chosen, self.limits.batch_size, self.device)
 
     def test_examples(self, chosen: Tensor) -> Tensor:
-        """Those of the test examples that are measured with these numbers (n,): (n, C, *size)."""
+        """Returns those of the test examples that are measured with these numbers (n,): (n, C,
+        *size).
+        """
         self.check_test()
         numbers = [self.test[i] for i in chosen.tolist()]
         return torch.cat([batch.x for batch in self.batches(self.splits.test, numbers)])
 
     def test_batches(self) -> Iterator[Tensor]:
-        """All test examples that are measured, batch by batch."""
+        """Yields all test examples that are measured, batch by batch."""
         return (batch.x for batch in self.batches(self.splits.test, self.test))
 
     def check_test(self) -> None:
@@ -186,12 +188,12 @@ class EvaluationContext:
 
     @property
     def order(self) -> Tensor:
-        """A random order of the test examples that are measured."""
+        """Returns a random order of the test examples that are measured."""
         return torch.randperm(len(self.test), generator=torch.Generator().manual_seed(self.seed))
 
     @property
     def compared(self) -> int:
-        """N of every set that is compared with the test set: the same for all of them."""
+        """Returns N of every set that is compared with the test set: the same for all of them."""
         return min(self.limits.samples, len(self.test), len(self.splits.train))
 
     @property
@@ -202,7 +204,7 @@ class EvaluationContext:
 
     @property
     def conditions(self) -> Tensor | None:
-        """Of the test examples that are measured, (N,), on the CPU."""
+        """Returns the conditions of the test examples that are measured, (N,), on the CPU."""
         return self.encoded.conditions
 
     @property
@@ -252,7 +254,7 @@ class EvaluationContext:
         )
 
     def _bounds(self, x: Tensor, latents: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
-        """Nats of signals given their latents, where the model knows them."""
+        """Returns the nats of signals given their latents, where the model knows them."""
         if self.tokenizer is not None and self.tokenizer.likelihood is not None:
             return {"nll": self.tokenizer.nll(x, latents)}
         if isinstance(self.autoencoder, VariationalAutoencoder):
@@ -263,15 +265,15 @@ class EvaluationContext:
         return {}
 
     def encode(self, x: Tensor) -> Tensor:
-        """Signals (B, C, *size) → latents, as they stand in `encoded`."""
+        """Encodes signals (B, C, *size) to latents, as they stand in `encoded`."""
         return self.autoencoder.encode_flat(x)
 
     def decode(self, latents: Tensor) -> Tensor:
-        """Latents of a batch → signals (B, C, *size)."""
+        """Decodes the latents of a batch to signals (B, C, *size)."""
         return self.autoencoder.decode_flat(latents)
 
     def decoded(self, latents: Tensor) -> Iterator[Tensor]:
-        """Signals of latents (N, …), in batches."""
+        """Yields the signals of latents (N, …), in batches."""
         for part in latents.split(self.limits.batch_size):
             yield self.decode(part.to(self.device))
 
@@ -281,16 +283,20 @@ class EvaluationContext:
 
     @property
     def kinds(self) -> list[str]:
-        """The kinds of samples: by prior, or those of a model of vectors, which draws by itself."""
+        """Returns the kinds of samples: by prior, or those of a model of vectors, which draws by
+        itself.
+        """
         return ["prior"] if self.tokenizer is None else list(self.priors)
 
     @property
     def conditional(self) -> list[str]:
-        """The kinds of samples that were asked to show the first of `contexts`."""
+        """Returns the kinds of samples that were asked to show the first of `contexts`."""
         return [name for name, prior in self.priors.items() if prior.condition]
 
     def sampled(self, kind: str) -> Tensor:
-        """Latents of samples, the same conditions for all kinds: to show, or to compare."""
+        """Returns the latents of samples, the same conditions for all kinds: to show, or to
+        compare.
+        """
 
         def draw() -> Tensor:
             logger.info("drawing %d samples of the kind %s", self.drawn_of_each, kind)
@@ -340,7 +346,7 @@ class EvaluationContext:
 
     @property
     def classifier(self) -> Classifier:
-        """A classifier of the data's labels, trained when first asked for.
+        """Returns a classifier of the data's labels, trained when first asked for.
 
         Raises:
             InputError: If the data have no labels, or too few examples, or none is wanted.
@@ -348,6 +354,7 @@ class EvaluationContext:
         return self.kept("classifier", self._trained_classifier)
 
     def _trained_classifier(self) -> Classifier:
+        """Trains a classifier of the labels; raises `InputError` if there can be none."""
         steps = self.limits.classifier_steps
         if not isinstance(self.splits.condition, Label):
             raise InputError("the data have no labels to train a classifier on.")
@@ -362,7 +369,7 @@ class EvaluationContext:
             return train_classifier(self.splits, steps, self.seed, self.device)
 
     def features(self, name: str, batches: Callable[[], Iterator[Tensor]]) -> Tensor:
-        """What the classifier sees of a set of signals, (N, F) on the CPU.
+        """Returns the classifier's features of a set of signals, (N, F) on the CPU.
 
         Arguments:
             name: Of the set, of `sets` or "test".
@@ -376,7 +383,7 @@ class EvaluationContext:
 
 
 def _priors(prior: Prior | None, histogram: TokenPrior | None) -> dict[str, TokenPrior]:
-    """The priors over tokens by name; none if there is no learned one to compare with.
+    """Returns the priors over tokens by name; none if there is no learned one to compare with.
 
     All go through the same decoder, so what differs in the samples is the prior alone.
 
@@ -394,6 +401,7 @@ def _priors(prior: Prior | None, histogram: TokenPrior | None) -> dict[str, Toke
 
 
 def _words(signal: Signal) -> dict[str, str]:
+    """Returns what each set of signals is called in a sentence."""
     return {
         "train": f"training {signal.plural}",
         "test": f"test {signal.plural}",
@@ -405,6 +413,7 @@ def _words(signal: Signal) -> dict[str, str]:
 
 
 def _titles(signal: Signal) -> dict[str, str]:
+    """Returns what each set of signals is called in a table."""
     return {
         "train": f"Training {signal.plural}",
         "test": f"Test {signal.plural}",

@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 @contextmanager
 def measuring(seed: int, *models: nn.Module | None) -> Iterator[None]:
-    """Without gradients, in evaluation mode, and with draws that depend on the seed alone.
+    """Runs a measurement without gradients, in evaluation mode, with draws by the seed alone.
 
     Arguments:
         seed: Of torch's global generator too: an autoregressive likelihood draws what it shows.

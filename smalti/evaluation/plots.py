@@ -26,7 +26,7 @@ DRAWN = 4096  # codewords of a plot at most: more have no place of their own
 
 
 def plot_curves(quantity: str, curves: dict[str, Curve]) -> bytes:
-    """One quantity over the optimizer's steps."""
+    """Plots one quantity over the optimizer's steps."""
     plot, axes = _paper()
     for split, points in curves.items():
         steps, values = (np.array(column, dtype=float) for column in zip(*points, strict=True))
@@ -60,7 +60,7 @@ def plot_curves(quantity: str, curves: dict[str, Curve]) -> bytes:
 
 
 def plot_usage(counts: Tensor, codebook_size: int | None = None) -> bytes:
-    """How often each codeword was chosen, the most frequent first, against all equally often.
+    """Plots how often each codeword was chosen, the most frequent first, against all equally often.
 
     Arguments:
         counts: (K,), or of the codewords that were chosen alone.
@@ -89,7 +89,7 @@ def plot_usage(counts: Tensor, codebook_size: int | None = None) -> bytes:
 def plot_rejection(
     shares: Sequence[float], accuracies: Sequence[float], distances: Sequence[float]
 ) -> bytes:
-    """Accuracy and Fréchet distance of the samples that are kept, over the share kept.
+    """Plots accuracy and Fréchet distance of the samples that are kept, over the share kept.
 
     Arguments:
         shares: Kept, in (0, 1].
@@ -111,7 +111,7 @@ def plot_rejection(
 
 
 def plot_dimensions(held: Tensor, what: str) -> bytes:
-    """What each latent dimension holds, the largest first.
+    """Plots what each latent dimension holds, the largest first.
 
     Arguments:
         held: (D,).
@@ -129,7 +129,7 @@ def plot_dimensions(held: Tensor, what: str) -> bytes:
 
 
 def _smoothed(values: np.ndarray) -> np.ndarray:
-    """The running mean over a fiftieth of a long curve; a short one as it is."""
+    """Returns the running mean over a fiftieth of a long curve; a short one as it is."""
     window = len(values) // 50
     if window < 3 or not np.isfinite(values).all():
         return values
@@ -139,7 +139,7 @@ def _smoothed(values: np.ndarray) -> np.ndarray:
 
 
 def _paper() -> tuple[Plot, Axes]:
-    """An empty plot on transparent paper, without pyplot and its global state."""
+    """Makes an empty plot on transparent paper, without pyplot and its global state."""
     plot = Plot(figsize=(3.7, 2.3), dpi=200, layout="constrained")
     axes = plot.add_subplot()
     axes.set_facecolor("none")
@@ -151,7 +151,7 @@ def _paper() -> tuple[Plot, Axes]:
 
 
 def _png(plot: Plot) -> bytes:
-    """The content of a PNG file with smalti's mark, and no word but that."""
+    """Returns the content of a PNG file with smalti's mark, and no word but that."""
     buffer = io.BytesIO()
     plot.savefig(
         buffer,

@@ -114,7 +114,8 @@ class Report:
 
     @property
     def figures(self) -> dict[str, Any]:
-        """By section; figures are dictionaries of value, unit and protocol, nested once or twice.
+        """Returns the figures by section; figures are dictionaries of value, unit and protocol,
+        nested once or twice.
 
         `figures["rate"]["prior"]["bits_per_index"]["value"]` is a number.
         """
@@ -189,7 +190,7 @@ class Report:
 
 
 def _with_nulls(figures: dict[str, Any], without: Mapping[str, str]) -> dict[str, Any]:
-    """Figures as JSON holds them, with a null and the reason in each place that has none."""
+    """Adds to figures, for JSON, a null and the reason in each place that has none."""
     for place, why in without.items():
         *path, last = place.split("/")
         branch = figures

@@ -19,14 +19,14 @@ class ReconstructionLoss(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, x_hat: Tensor, x: Tensor) -> Tensor:
-        """The scalar loss."""
+        """Returns the scalar loss."""
 
 
 class MSE(ReconstructionLoss):
     """Mean squared error: the Gaussian likelihood of a fixed variance, up to constants."""
 
     def forward(self, x_hat: Tensor, x: Tensor) -> Tensor:
-        """mean (x_hat − x)²."""
+        """Returns mean (x_hat − x)²."""
         return F.mse_loss(x_hat, x)
 
 
@@ -34,5 +34,5 @@ class L1(ReconstructionLoss):
     """Mean absolute error: the Laplace likelihood of a fixed scale; sharper edges."""
 
     def forward(self, x_hat: Tensor, x: Tensor) -> Tensor:
-        """mean |x_hat − x|."""
+        """Returns mean |x_hat − x|."""
         return F.l1_loss(x_hat, x)

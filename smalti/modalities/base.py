@@ -83,10 +83,10 @@ class Classifier(nn.Module, ABC):
 
     @abstractmethod
     def features(self, x: Tensor) -> Tensor:
-        """Signals (B, C, *size) → (B, F): what the last layer sees."""
+        """Maps signals (B, C, *size) to features (B, F), the inputs of the last layer."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """Signals (B, C, *size) → logits (B, classes)."""
+        """Maps signals (B, C, *size) to logits (B, classes)."""
         return self.head(self.features(x))
 
     @torch.no_grad()
@@ -252,10 +252,13 @@ def import_modalities() -> list[_Room]:
 
     One of another package that cannot be imported is a warning.
     """
-    return [cast(_Room, importlib.import_module(name)) for name in BUILT_IN] + list(_of_others())
+    return [cast(_Room, importlib.import_module(name)) for name in BUILT_IN] + list(
+        _of_other_packages()
+    )
 
 
-def _of_others() -> Iterator[_Room]:
+def _of_other_packages() -> Iterator[_Room]:
+    """Yields the modalities of installed packages; warns of those that cannot be imported."""
     for entry in entry_points(group=GROUP):
         try:
             yield entry.load()

@@ -65,7 +65,7 @@ class SquaredError(Metric):
         self.squared_error += (x.double() - x_hat.double()).square().sum().item()
 
     def figures(self, measured_on: str) -> dict[str, Figure]:
-        """MSE and MSE/variance.
+        """Returns MSE and MSE/variance.
 
         Arguments:
             measured_on: The set and its N, for the protocols.
@@ -90,5 +90,5 @@ class SquaredError(Metric):
         }
 
     def missing(self) -> dict[str, str]:
-        """Nothing: all signals have these figures."""
+        """Returns an empty dictionary: all signals have these figures."""
         return {}

@@ -55,7 +55,7 @@ class ConvEncoder(Encoder):
     ) -> None:
         super().__init__()
         convolution = layers(signal.spatial_dims).convolution
-        widths = [signal.channels, *_widths(hidden, downsampling)]
+        widths = [signal.channels, *_channels_after_halvings(hidden, downsampling)]
         self.downsampling, self.dim = downsampling, dim
         self.width, self.narrow, self.residual_blocks = hidden, residual_hidden, residual_blocks
         # One for each convolution of 3, and less than one for those of the halvings together.
@@ -110,7 +110,7 @@ class ConvDecoder(Decoder):
     ) -> None:
         super().__init__()
         convolution, transposed = layers(signal.spatial_dims)
-        widths = [*reversed(_widths(hidden, downsampling)), signal.channels]
+        widths = [*reversed(_channels_after_halvings(hidden, downsampling)), signal.channels]
         self.downsampling, self.dim, self.channels = downsampling, dim, signal.channels
         # One for each convolution of 3, and less than two for the doublings: 1 + 1/2 + 1/4 …
         self.margin = residual_blocks + 3
@@ -130,8 +130,12 @@ class ConvDecoder(Decoder):
         return self.up(self.inner(z))
 
 
-def _widths(hidden: int, downsampling: int) -> list[int]:
-    """Returns the channels after each halving: half of `hidden` at first, then `hidden`."""
+def _channels_after_halvings(hidden: int, downsampling: int) -> list[int]:
+    """Returns the channels after each halving of the size: `hidden` after the last, half before.
+
+    Raises:
+        InputError: If `hidden` is below 2, or the downsampling is no power of two from 2 on.
+    """
     if hidden < 2:
         raise InputError(f"A convolutional network has a hidden of at least 2, got {hidden}.")
     halvings = downsampling.bit_length() - 1

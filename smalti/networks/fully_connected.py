@@ -51,7 +51,7 @@ class MLPEncoder(Encoder):
         super().__init__()
         self.dim, self.downsampling, self.margin = dim, 1, None
         self.width, self.narrow, self.layers, self.tokens = hidden, hidden, layers, tokens
-        self.linear = _layers(_values(signal), dim * tokens, hidden, layers)
+        self.linear = _perceptron(_num_values(signal), dim * tokens, hidden, layers)
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps x (B, C, *size) to z (B, D, tokens)."""
@@ -79,15 +79,19 @@ class MLPDecoder(Decoder):
         super().__init__()
         self.dim, self.channels, self.margin = dim, signal.channels, None
         self.shape = signal.shape
-        self.linear = _layers(dim * tokens, _values(signal), hidden, layers)
+        self.linear = _perceptron(dim * tokens, _num_values(signal), hidden, layers)
 
     def forward(self, z: Tensor) -> Tensor:
         """Maps z (B, D, tokens) to (B, C, *size)."""
         return self.linear(z.flatten(1)).unflatten(1, self.shape)
 
 
-def _values(signal: Signal) -> int:
-    """Returns the number of values of a signal."""
+def _num_values(signal: Signal) -> int:
+    """Returns how many values one signal has, C · Π size.
+
+    Raises:
+        InputError: If the signal has no fixed size.
+    """
     if signal.spatial_dims and not signal.size:
         raise InputError(
             f"Linear layers take {signal.plural} of one size, got any: give a size, or choose "
@@ -96,7 +100,8 @@ def _values(signal: Signal) -> int:
     return math.prod(signal.shape)
 
 
-def _layers(inputs: int, outputs: int, hidden: int, layers: int) -> nn.Sequential:
+def _perceptron(inputs: int, outputs: int, hidden: int, layers: int) -> nn.Sequential:
+    """Makes a perceptron (B, inputs) → (B, outputs): `layers` hidden layers, a ReLU after each."""
     widths = [inputs, *[hidden] * layers]
     made = nn.Sequential()
     for wide, narrow in zip(widths[:-1], widths[1:], strict=True):

@@ -20,7 +20,7 @@ __all__ = ["Decoder", "Encoder", "grid_of"]
 
 
 class Decoder(nn.Module, ABC):
-    """Abstract decoder.
+    """Abstract decoder: z (B, dim, *grid) → (B, channels, *size).
 
     Attributes:
         dim: Channels of its input.
@@ -46,8 +46,9 @@ class Encoder(nn.Module, ABC):
             divide the size of what is given, so smaller or odd signals are padded first.
         width: Channels inside, which are what a finer level of a hierarchy hands to a coarser one.
         narrow: Channels of the grid from which a single vector per signal is made.
-        margin: Positions of the grid around one, whose patches it is made of too; `None` where
-            each sees the whole signal, so that signals have one size.
+        margin: How many positions of the grid away the patches lie that a position still depends
+            on, its receptive field; `None` where it depends on the whole signal, so that signals
+            have one size.
     """
 
     margin: int | None

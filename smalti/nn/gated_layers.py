@@ -29,7 +29,7 @@ from smalti.nn.masked import HorizontalConv2d, VerticalConv2d, shift_down, shift
 __all__ = [
     "GatedLayer",
     "check_dropout",
-    "check_stacks",
+    "check_gated_arguments",
     "features",
     "for_relu",
     "gated_layers",
@@ -81,13 +81,13 @@ def for_relu(*layers: nn.Conv2d | nn.Linear) -> None:
         nn.init.kaiming_uniform_(layer.weight, nonlinearity="relu")
 
 
-def check_stacks(
+def check_gated_arguments(
     hidden: int, layers: int, kernel_size: int, dropout: float | Literal["auto"]
 ) -> float:
-    """Checks the arguments of `gated_layers`, and gives the dropout.
+    """Checks the arguments of `gated_layers`, and returns the dropout.
 
     Raises:
-        InputError: If one is out of range.
+        InputError: If one is out of range, or the dropout is "auto".
     """
     if hidden < 1 or layers < 1:
         raise InputError(
@@ -138,10 +138,10 @@ def features(
 
 
 def check_dropout(dropout: float | Literal["auto"]) -> float:
-    """Checks a probability with which outputs are dropped, and gives it.
+    """Checks a probability with which outputs are dropped, and returns it.
 
     Raises:
-        InputError: If it is out of range.
+        InputError: If it is not in [0, 1), or is "auto", which only a recipe can resolve.
     """
     if dropout == "auto":
         raise InputError(

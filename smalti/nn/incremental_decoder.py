@@ -102,7 +102,7 @@ class LayerCache(ABC):
 
     @abstractmethod
     def enter_row(self, i: int, v: Tensor) -> Tensor:
-        """Runs the vertical stack along row i: v (W, B, C) to v."""
+        """Runs the vertical stack along row i: v (W, B, C), of the row above, to the next v."""
 
     @abstractmethod
     def step(self, i: int, j: int, h: Tensor, e: Tensor) -> Tensor:
@@ -152,7 +152,11 @@ class GatedStacks(LayerCache):
         ]
 
     def enter_row(self, i: int, v: Tensor) -> Tensor:
-        """See `LayerCache.enter_row`; fills `gates` for the row, and `above` for the next one."""
+        """See `LayerCache.enter_row`; v goes through all layers.
+
+        Fills `gates` with what the vertical stack adds to row i, and shifts the inputs of the rows
+        above in `above`.
+        """
         inside = slice(self.reach, self.reach + self.columns)
         for layer, weights in enumerate(self.weights):
             a = self.s[i] @ weights.context.weight + weights.context.bias  # (W, B, 2C)

@@ -25,6 +25,7 @@ class KeepsFloat32(nn.Module):
     in_float32: Collection[str] = ()
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        """Casts as `nn.Module` does, but keeps the buffers of `in_float32` as they are."""
         kept = {name: self._buffers[name] for name in self.in_float32}
         super()._apply(fn, recurse)
         for name, buffer in kept.items():

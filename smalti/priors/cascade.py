@@ -91,6 +91,7 @@ class Cascade(TractablePrior):
     def _levels_log_prob(
         self, indices: Tensor, context: Tensor | None, mask: Tensor | None
     ) -> Iterator[Tensor]:
+        """Yields log p of each level given the coarser ones, coarse to fine."""
         grids = self.layout.unpack(indices)
         masks = [None] * len(grids) if mask is None else self.layout.unpack(mask)
         for level, prior in enumerate(self.levels):
@@ -139,6 +140,7 @@ def _given(prior: TokenPrior, above: Sequence[Tensor], context: Tensor | None) -
 
 
 def _check(level: int, prior: TractablePrior, above: Sequence[TractablePrior]) -> None:
+    """Raises `InputError` unless a prior is conditioned on the grids above it, or on nothing."""
     if prior.condition is None:
         return
     grids = tuple(coarser.grid for coarser in above)

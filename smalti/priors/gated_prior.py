@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from smalti.conditions import Condition
 from smalti.errors import InputError
 from smalti.nn.embeddings import DepthEmbedding
-from smalti.nn.gated_layers import check_stacks, features, gated_layers
+from smalti.nn.gated_layers import check_gated_arguments, features, gated_layers
 from smalti.nn.incremental_decoder import GatedStacks, LayerCache, SkipHead, to_hwbc
 from smalti.priors.autoregressive import AutoregressivePrior
 from smalti.priors.base import in_evaluation
@@ -56,7 +56,7 @@ class GatedPrior(AutoregressivePrior):
         dropout: float | Literal["auto"],
     ) -> None:
         super().__init__(codebook_size, grid, condition)
-        dropout = check_stacks(hidden, layers, kernel_size, dropout)
+        dropout = check_gated_arguments(hidden, layers, kernel_size, dropout)
         self.shape = shape
         self.depth = self.positions // (shape[0] * shape[1])
         self.embedding = DepthEmbedding(self.depth, codebook_size, hidden)

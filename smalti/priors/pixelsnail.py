@@ -82,7 +82,7 @@ class PixelSNAIL(AutoregressivePrior):
         dropout: float | Literal["auto"] = 0.0,
     ) -> None:
         super().__init__(codebook_size, grid, condition)
-        dropout = _check((hidden, blocks, layers, heads), dropout)
+        dropout = _check_arguments((hidden, blocks, layers, heads), dropout)
         self.shape = rows_and_columns("PixelSNAIL", self.grid)
         self.embedding = nn.Embedding(codebook_size, hidden)
         self.context_map = context_map(self.shape, condition, hidden)
@@ -162,7 +162,12 @@ class SnailBlock(nn.Module):
         return v, h, [*zs, z]
 
 
-def _check(sizes: tuple[int, int, int, int], dropout: float | Literal["auto"]) -> float:
+def _check_arguments(sizes: tuple[int, int, int, int], dropout: float | Literal["auto"]) -> float:
+    """Checks (hidden, blocks, layers, heads) and the dropout, and returns the dropout.
+
+    Raises:
+        InputError: If one is out of range.
+    """
     hidden, blocks, layers, heads = sizes
     if min(sizes) < 1 or hidden % heads:
         raise InputError(

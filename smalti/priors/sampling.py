@@ -134,7 +134,7 @@ class SamplingConfig:
 
     @property
     def plain(self) -> bool:
-        """Whether the distribution is drawn from as it is."""
+        """Returns whether the distribution is drawn from as it is."""
         return self.temperature == 1 and self.top_k is None and self.top_p is None
 
     def _take(self, name: str, mend: str) -> None:

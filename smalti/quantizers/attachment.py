@@ -89,13 +89,14 @@ def attach(modules: Iterable[nn.Module], optimizer: Optimizer) -> Attachment:
             continue
         if known is not None:
             known[1].remove()
-        hook = optimizer.register_step_post_hook(_caller(module))
+        hook = optimizer.register_step_post_hook(_update_hook(module))
         _attached[module] = (weakref.ref(optimizer), hook)
         hooks.append(hook)
     return Attachment(hooks)
 
 
-def _caller(module: nn.Module) -> Callable[[Optimizer, Any, Any], None]:
+def _update_hook(module: nn.Module) -> Callable[[Optimizer, Any, Any], None]:
+    """Returns a hook for the optimizer which calls the module's `update`."""
     update: Callable[[], None] = module.update  # type: ignore[assignment]
 
     def after_step(optimizer: Optimizer, args: Any, kwargs: Any) -> None:
@@ -105,6 +106,6 @@ def _caller(module: nn.Module) -> Callable[[Optimizer, Any, Any], None]:
 
 
 def _holds(hook: RemovableHandle) -> bool:
-    """Whether a hook has not been removed."""
+    """Returns whether a hook has not been removed."""
     hooks = hook.hooks_dict_ref()
     return hooks is not None and hook.id in hooks

@@ -116,7 +116,7 @@ class BinaryQuantizer(Quantizer):
         return torch.where(indices[..., None] >= 0, self._corner(positive), 0.0)
 
     def update(self) -> None:
-        """Nothing: there is no codebook to learn."""
+        """Does nothing: there is no codebook to learn."""
 
     def extra_repr(self) -> str:
         return f"{self.bits}, inverse_temperature={self.inverse_temperature}, group={self.group}"
@@ -126,6 +126,7 @@ class BinaryQuantizer(Quantizer):
         return torch.where(positive, self.radius, -self.radius).float()
 
     def _losses(self, u: Tensor, z_q: Tensor, mask: Tensor | None) -> dict[str, Tensor]:
+        """Returns commitment, sample entropy and entropy deficit."""
         logits = (4 * self.inverse_temperature * self.radius) * u
         return {
             "commitment": mean_square(u - z_q, mask),

@@ -57,7 +57,7 @@ class Codebook(KeepsFloat32, ABC):
     @property
     @abstractmethod
     def frozen(self) -> bool:
-        """Whether nothing may move the codewords; see `requires_grad_`."""
+        """Returns whether nothing may move the codewords; see `requires_grad_`."""
 
     @abstractmethod
     def sources(self) -> tuple[Tensor, ...]:
@@ -155,10 +155,10 @@ class GradientCodebook(Codebook):
         return (self.weight,)
 
     def adopt(self) -> None:
-        """Nothing: the weight is all there is."""
+        """Does nothing: the weight is all there is."""
 
     def learn(self, counts: Tensor, sums: Tensor) -> None:
-        """Nothing: the optimizer has moved the codewords already."""
+        """Does nothing: the optimizer has moved the codewords already."""
 
     @torch.no_grad()
     def replace(self, which: Tensor, vectors: Tensor) -> None:
@@ -287,10 +287,10 @@ class TransformedCodebook(Codebook):
         return self.table, self.map
 
     def adopt(self) -> None:
-        """Nothing: table and map are all there is."""
+        """Does nothing: table and map are all there is."""
 
     def learn(self, counts: Tensor, sums: Tensor) -> None:
-        """Nothing: the optimizer has moved the map already."""
+        """Does nothing: the optimizer has moved the map already."""
 
     @torch.no_grad()
     def replace(self, which: Tensor, vectors: Tensor) -> None:
@@ -300,6 +300,7 @@ class TransformedCodebook(Codebook):
 
 
 def _random_codewords(codebook_size: int, dim: int) -> Tensor:
+    """Draws codewords (K, D) from N(0, I/D); raises `InputError` if a size is below 1."""
     if codebook_size < 1 or dim < 1:
         raise InputError(
             f"A codebook needs a codebook_size and a dim of at least 1, got {codebook_size} and "

@@ -94,7 +94,7 @@ class SummedQuantizer(ComposedQuantizer, ABC):
         )
 
     def _reaches(self, stage: Quantizer) -> bool:
-        """Whether the estimator's gradient is to reach the codewords of a stage."""
+        """Returns whether the estimator's gradient is to reach the codewords of a stage."""
         return (
             self.training and not self.estimator.needs_commitment and not learns_from_output(stage)
         )
@@ -108,7 +108,7 @@ class SummedQuantizer(ComposedQuantizer, ABC):
 
 
 def learns_from_output(quantizer: Quantizer) -> bool:
-    """Whether the gradient of its output trains parameters in it."""
+    """Returns whether the gradient of its output trains parameters in it."""
     return any(
         isinstance(module, Quantizer) and module.learns_from_output
         for module in quantizer.modules()
@@ -180,6 +180,7 @@ def check_per_vector(quantizers: Sequence[Quantizer], what: str) -> None:
 
 
 def _check_estimators(stage: Quantizer) -> None:
+    """Raises `InputError` if a stage has an estimator that only the whole sum can have."""
     learns = learns_from_output(stage)
     for module in stage.modules():
         if not isinstance(module, Estimator) or isinstance(module, StraightThrough):

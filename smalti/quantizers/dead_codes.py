@@ -69,7 +69,7 @@ class DeadCodeReset:
         self.decay, self.stop_after, self.strategy = decay, stop_after, strategy
 
     def due(self, update: int) -> bool:
-        """Whether codewords are reset at this update, counted from 1."""
+        """Returns whether codewords are reset at this update, counted from 1."""
         return update % self.every == 0 and (self.stop_after is None or update <= self.stop_after)
 
     def kept(self, vectors: Tensor, size: int) -> Tensor:

@@ -39,6 +39,7 @@ def exact_nearest(z: Tensor, codebook: Tensor) -> Tensor:
 
 
 def _search(z: Tensor, codebook: Tensor) -> Tensor:
+    """Returns the nearest codewords (N,) in float64, block by block."""
     if not len(z):
         return torch.zeros(0, dtype=torch.int64, device=z.device)
     scale, dim = _scale(codebook), codebook.shape[1]

@@ -52,7 +52,10 @@ LARGEST = 2**63 - 1  # of int64
 
 
 class Bound(ABC):
-    """Abstract bound: how the real line is squeezed onto the values of a dimension."""
+    """Abstract: a function that squeezes z onto an interval around the L values of a dimension.
+
+    Rounded to whole numbers, what it gives are the L values.
+    """
 
     least: int  # the fewest values it is fit for
 
@@ -196,7 +199,7 @@ class FiniteScalarQuantizer(Quantizer):
         return torch.where(indices[..., None] >= 0, self._place(n), 0.0)
 
     def update(self) -> None:
-        """Nothing: there is no codebook to learn."""
+        """Does nothing: there is no codebook to learn."""
 
     def extra_repr(self) -> str:
         return f"{list(self.num_values)}, {type(self.bound).__name__}"

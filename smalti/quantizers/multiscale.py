@@ -153,9 +153,10 @@ class MultiScaleQuantizer(KeepsFloat32, SummedQuantizer):
         return torch.cat(indices, dim=-1)
 
     def decode(self, indices: Tensor) -> Tensor:
-        """Decodes the grids of indices (..., l), the first l ≤ L of each, to (..., *grid, D).
+        """Decodes the first l of the L indices in a row, (..., l), to vectors (..., *grid, D).
 
-        An index of -1 contributes nothing.
+        A row holds the grids of all scales, coarse to fine. An index of -1, and one that is not
+        given, contributes nothing.
 
         Raises:
             InputError: If an index is out of range, or l > L.
@@ -213,6 +214,7 @@ class MultiScaleQuantizer(KeepsFloat32, SummedQuantizer):
         return indices.flatten(-1 - len(self.grid))
 
     def _losses(self, inner: Losses, z_e: Tensor, f: Tensor, mask: Tensor | None) -> Losses:
+        """Returns the losses of the sum f, beside those of the inner quantizer."""
         own = {name: loss for name, loss in inner.items() if name not in ("commitment", "codebook")}
         if learns_from_output(self.quantizer):
             own = inner
@@ -263,6 +265,7 @@ def _bicubic(small: int, large: int) -> Tensor:
 
 
 def _check_scales(scales: tuple[tuple[int, ...], ...]) -> None:
+    """Raises `InputError` unless the scales go from coarse to fine in one or two dimensions."""
     if not scales or {len(scale) for scale in scales} not in ({1}, {2}):
         raise InputError(
             f"The scales of a grid have one or two dimensions each, got {scales}: for example "

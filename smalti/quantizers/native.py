@@ -133,6 +133,7 @@ def _library() -> ctypes.CDLL | None:
 
 
 def _compiled() -> Path | None:
+    """Returns the library in the user's cache, compiled if need be; None if it cannot be."""
     source = Path(__file__).with_name("native.cpp")
     code = source.read_bytes()
     key = hashlib.sha256(b"\0".join([code, *map(str.encode, [*FLAGS, _processor()])]))
@@ -154,7 +155,7 @@ def _compiled() -> Path | None:
 
 
 def _processor() -> str:
-    """Names what the code is compiled for: a home may be shared by unlike machines."""
+    """Returns the name and features of the processor that the code is compiled for."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:

@@ -137,7 +137,7 @@ class Quantizer(nn.Module, ABC):
 
     @property
     def needs_update(self) -> bool:
-        """Whether it learns in `update`: without those calls it warns, once."""
+        """Returns whether it learns in `update`: without those calls it warns, once."""
         return False
 
     def attach(self, optimizer: Optimizer) -> Attachment:

@@ -176,6 +176,7 @@ class ResidualQuantizer(SummedQuantizer):
         return torch.where(chosen, depth, stages)
 
     def _losses(self, stage: Quantizer, losses: Losses, r: Tensor, kept: Tensor | None) -> Losses:
+        """Returns the losses of a stage, with those that the estimator of the sum needs."""
         if learns_from_output(stage):
             if not self.estimator.needs_commitment:
                 return losses

@@ -46,7 +46,7 @@ Found = tuple[Tensor, Tensor, Tensor]
 
 
 def can_screen(codebook: Tensor) -> bool:
-    """Whether a first pass in bfloat16 saves more than it costs, for codewords (K, D)."""
+    """Returns whether a first pass in bfloat16 saves more than it costs, for codewords (K, D)."""
     if codebook.shape[1] < SHORTEST or codebook.numel() < FEWEST or codebook.device.type != "cpu":
         return False
     return fast_in_bfloat16() and fused_linear(torch.bfloat16) is not None

@@ -177,6 +177,7 @@ class _Search:
         return self._blocked() if found is None else found
 
     def _blocked(self) -> Tensor:
+        """Searches all vectors in blocks on all threads, and those in doubt exactly."""
         self.alone(self._measure)
         blocks = -(-len(self.vectors) // self.rows)
         for start, codewords in _parts(self.codebook):

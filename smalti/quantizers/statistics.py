@@ -120,7 +120,7 @@ class ReducedStatistics:
 
     @property
     def empty(self) -> bool:
-        """Whether no process recorded anything."""
+        """Returns whether no process recorded anything."""
         return not bool(self.counts.any())
 
     def generator(self) -> torch.Generator:

@@ -98,6 +98,7 @@ def fused_nearest(z: Tensor, codebook: Tensor, precision: str = "tf32x3") -> tup
 # To torch.compile and torch.export one opaque operation.
 @torch.library.custom_op("smalti::fused_nearest", mutates_args=())
 def _fused_nearest(z: Tensor, codebook: Tensor, precision: str) -> tuple[Tensor, Tensor]:
+    """Searches in one kernel, with the codewords rounded to `precision`."""
     tiles = PRECISIONS[precision]
     (n, dim), size = z.shape, len(codebook)
     centre, scale, radius, far = _frame(codebook)

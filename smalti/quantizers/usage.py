@@ -89,6 +89,7 @@ def codebook_usage(indices: Tensor, codebook_size: int) -> tuple[float, float]:
 
 
 def _checked(counts: Tensor) -> Tensor:
+    """Returns counts (K,); raises `InputError` for another shape."""
     if counts.ndim != 1 or not len(counts):
         raise InputError(
             f"Counts are one number per codeword, (K,), got the shape {tuple(counts.shape)}: "

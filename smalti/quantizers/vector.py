@@ -241,6 +241,7 @@ class VectorQuantizer(KeepsFloat32, Quantizer):
         return torch.where(is_nearest[..., None], y, straight_through(z_e, z_q))
 
     def _losses(self, z_e: Tensor, z_q: Tensor, mask: Tensor | None) -> dict[str, Tensor]:
+        """Returns the commitment loss, and the codebook loss if gradients train the codewords."""
         if not self.estimator.needs_commitment:
             return {}
         losses = {"commitment": mean_square(z_e - z_q.detach(), mask)}
@@ -252,7 +253,7 @@ class VectorQuantizer(KeepsFloat32, Quantizer):
         return self.kmeans_updates if self.kmeans_iterations > 0 else ()
 
     def _were_given(self, seen: Tensor | None) -> bool:
-        """Whether somebody put the codewords there; then the codebook goes on from them.
+        """Returns whether somebody put the codewords there; then the codebook goes on from them.
 
         Arguments:
             seen: The digest at the first forward pass since the last update.
@@ -292,6 +293,7 @@ class VectorQuantizer(KeepsFloat32, Quantizer):
         self.shares.lerp_(share, 1 - reset.kept(total, len(share)))
 
     def _reset_dead(self, step: ReducedStatistics, reset: DeadCodeReset) -> None:
+        """Moves dead codewords to vectors of the batch, or next to codewords in use."""
         dead = reset.dead(self.shares)
         if not len(dead):
             return

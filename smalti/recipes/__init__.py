@@ -16,7 +16,7 @@ _FOLDER = Path(str(files(__name__)))
 
 
 def names() -> list[str]:
-    """The recipes that come with smalti.
+    """Lists the names of the recipes that come with smalti.
 
     Example:
         >>> "clocks-demo" in names()
@@ -26,12 +26,12 @@ def names() -> list[str]:
 
 
 def summary(name: str) -> str:
-    """The first line of a recipe: what it is for."""
+    """Returns the first line of a recipe: what it is for."""
     return find(name).read_text(encoding="utf-8").splitlines()[0].removeprefix("# ")
 
 
 def find(recipe: str) -> Path:
-    """The file of a recipe, given by its name or as a path to a YAML.
+    """Returns the file of a recipe, given by its name or as a path to a YAML.
 
     Raises:
         InputError: If there is neither a recipe nor a file of that name.

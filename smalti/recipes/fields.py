@@ -286,6 +286,7 @@ class Recipe:
 
 
 def _check_amounts(noise: Amount, decay: Amount | None) -> None:
+    """Raises `InputError` for a token_noise or weight_decay out of range."""
     if noise != "auto" and not 0 <= noise < 1:
         raise InputError(
             f"token_noise is at least 0 and below 1, got {noise}: 0.1 is a good start, or auto."

@@ -34,7 +34,7 @@ WITH_HELP = ("tokenizer", "prior", "autoencoder")  # parts that may be left out
 
 
 def explain_error(reason: str) -> str:
-    """What is wrong, with its place in the recipe and how to mend it.
+    """Says what is wrong, with its place in the recipe and how to mend it.
 
     Example:
         >>> explain_error('Parser key "data": Problem with given class_path \\'Mine\\': '
@@ -52,7 +52,7 @@ def explain_error(reason: str) -> str:
 
 
 def _innermost(reason: str) -> tuple[str, str]:
-    """The dotted place of what is wrong, and what jsonargparse says of it."""
+    """Returns the dotted place of what is wrong, and what jsonargparse says of it."""
     keys = []
     while layer := LAYER.match(reason):
         keys += [layer["key"]] if layer["key"] else []
@@ -80,7 +80,7 @@ def _of_a_class(place: str, wrong: str) -> str | None:
 
 
 def _of_a_field(place: str, wrong: str) -> str:
-    """Of a field that is missing, unknown, or has a value of another type."""
+    """Explains the error of a field that is missing, unknown, or has a value of another type."""
     if extra := EXTRA.match(wrong):
         name = _join(place, *extra.groups())
         return f"there is no field {name}: {_help(name)} them."
@@ -93,12 +93,12 @@ def _of_a_field(place: str, wrong: str) -> str:
 
 
 def _join(*parts: str | None) -> str:
-    """The dotted place of those parts that there are."""
+    """Joins the parts that are not empty to a dotted place."""
     return ".".join(part for part in parts if part)
 
 
 def _expected(wanted: str) -> str:
-    """The alternatives that a value has, in words.
+    """Returns the alternatives that a value has, in words.
 
     Example:
         >>> _expected("Expected a <class 'int'> - Expected a <class 'NoneType'>")
@@ -116,7 +116,7 @@ def _expected(wanted: str) -> str:
 
 
 def _help(place: str) -> str:
-    """The command that lists what goes in a place."""
+    """Returns the command that lists what goes in a place."""
     part, _, field = place.partition(".")
     of_part = f"RECIPE --{part}.help" if field and part in WITH_HELP else "--help"
     return f"smalti fit {of_part} lists"

@@ -52,7 +52,7 @@ def without_nulls(words: Sequence[str]) -> tuple[list[str], list[str]]:
     dropped: set[int] = set()
     nulls: list[str] = []
     for number, (key, value, place) in enumerate(given):
-        _check(key, value)
+        _check_option_value(key, value)
         if value.strip() not in NULLS:
             continue
         dropped |= {place} if "=" in words[place] else {place, place + 1}
@@ -99,8 +99,8 @@ def _overlap(key: str, later: str) -> bool:
     return key.startswith(later) or later.startswith(key)
 
 
-def _check(key: str, value: str) -> None:
-    """Reads a structured value within bounds; explains a mistake in it."""
+def _check_option_value(key: str, value: str) -> None:
+    """Raises `InputError` if an option's long or structured value is no YAML of a sensible size."""
     if len(value) < 200 and not value.lstrip().startswith(("{", "[", "&", "*", "!")):
         return
     try:

@@ -65,6 +65,7 @@ _Loader.add_implicit_resolver(
 
 
 def _integer(loader: Any, node: ScalarNode) -> int:
+    """Reads an integer; raises `UnfitText` if it is too long or not decimal."""
     text = node.value
     if len(text) > DIGITS:
         raise UnfitText(f"a number of {len(text)} digits is longer than any that is taken")
@@ -83,6 +84,7 @@ def _float(loader: Any, node: ScalarNode) -> float:
 
 
 def _mapping(loader: Any, node: MappingNode) -> dict[Hashable, Any]:
+    """Reads a mapping, with its keys as text; raises `UnfitText` if one comes twice."""
     said: set[str] = set()
     for key, _ in node.value:
         if not isinstance(key, ScalarNode):
@@ -117,13 +119,13 @@ def load(text: str) -> Any:
     if "\0" in text:
         raise UnfitText("it holds a NUL character")
     try:
-        _check_depth(text)
+        _check_events(text)
         loader = _Loader(text)
         try:
             node = loader.get_single_node()
             if node is None:
                 return None
-            _check_size(node)
+            _check_nodes(node)
             value = loader.construct_document(node)
         finally:
             loader.dispose()
@@ -160,8 +162,12 @@ def read(path: str | Path) -> Any:
         raise InputError(f"{path} cannot be read as YAML: {error}. Correct it there.") from error
 
 
-def _check_depth(text: str) -> None:
-    """Counts before any tree is built: what is refused here has cost next to nothing."""
+def _check_events(text: str) -> None:
+    """Checks nesting and number of values of a YAML text, before any tree of it is built.
+
+    Raises:
+        UnfitText: If it nests too deep or holds too many values.
+    """
     depth = values = 0
     for event in yaml.parse(text, Loader=_Loader):
         if isinstance(event, yaml.CollectionStartEvent):
@@ -175,8 +181,12 @@ def _check_depth(text: str) -> None:
             raise UnfitText(f"it holds more than {VALUES:,} values")
 
 
-def _check_size(root: Node) -> None:
-    """Counts the values with all that aliases repeat, each anchor once."""
+def _check_nodes(root: Node) -> None:
+    """Checks types, nesting and number of values of a tree, with all that its aliases repeat.
+
+    Raises:
+        UnfitText: If it refers to itself, names a type, nests too deep or holds too many values.
+    """
     sizes: dict[int, int] = {}
     heights: dict[int, int] = {}
     inside: set[int] = set()
@@ -209,6 +219,7 @@ def _check_size(root: Node) -> None:
 
 
 def _words(value: Any) -> list[str]:
+    """Lists all texts in a value, keys included."""
     if isinstance(value, str):
         return [value]
     if isinstance(value, dict):

@@ -53,7 +53,7 @@ __all__ = [
 
 
 def parser() -> ArgumentParser:
-    """The parser of recipes: a YAML with `--config`, any field as a dotted option."""
+    """Makes the parser of recipes: a YAML with `--config`, any field as a dotted option."""
     made = ArgumentParser(
         prog="smalti fit",
         exit_on_error=False,
@@ -88,7 +88,7 @@ def read(recipe: str, overrides: Sequence[str] = ()) -> Namespace:
 
 
 def parsed(fields: dict[str, Any]) -> Namespace:
-    """A recipe whose fields are given as YAML would give them.
+    """Returns a recipe whose fields are given as YAML would give them.
 
     Raises:
         InputError: If a key or a value does not fit.
@@ -97,6 +97,7 @@ def parsed(fields: dict[str, Any]) -> Namespace:
 
 
 def _parsed(which: str, fields: Any, overrides: Sequence[str]) -> Namespace:
+    """Parses fields and then the options over them; raises `InputError`, which `which` begins."""
     try:
         _check_network(fields, overrides)
         words, nulls = without_nulls(overrides)
@@ -138,7 +139,9 @@ def _as_yaml(fields: Any) -> str:
 
 
 def dump(config: Namespace) -> str:
-    """The resolved configuration as YAML, with what is null where another value is the default."""
+    """Returns the resolved configuration as YAML, with what is null where another value is the
+    default.
+    """
     settled = config.clone()
     settled.pop("config", None)
     with only_allowed():
@@ -146,7 +149,7 @@ def dump(config: Namespace) -> str:
 
 
 def build(config: Namespace) -> Recipe:
-    """The recipe with its objects built; their first weights depend on the seed alone.
+    """Builds the objects of a recipe; their first weights depend on the seed alone.
 
     Raises:
         InputError: If an argument is out of its range, or a part is more than the machine can hold.

@@ -37,6 +37,7 @@ def check_numbers(recipe: type, config: Namespace) -> None:
 
 
 def _check_fields(owner: type, fields: Mapping[str, Any], place: str) -> None:
+    """Raises `InputError` for null or a number out of range in the fields of a class, and below."""
     hints = _hints(owner)
     for name, value in fields.items():
         where = f"{place}.{name}".lstrip(".")

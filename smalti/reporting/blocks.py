@@ -282,7 +282,7 @@ def _files(blocks: Mapping[str, Block]) -> dict[str, bytes]:
 
 
 def _img(png: bytes, caption: str) -> str:
-    """An element with the size of the picture, which stands in the header of a PNG file."""
+    """Returns an element with the size of the picture, which stands in the header of a PNG file."""
     width, height = struct.unpack(">II", png[16:24])
     return (
         f'<img src="{_embedded("image/png", png)}" width="{width}" height="{height}" '
@@ -295,5 +295,5 @@ def _caption(caption: str) -> str:
 
 
 def _embedded(media_type: str, content: bytes) -> str:
-    """The content of a file as the address of an element."""
+    """Returns the content of a file as the address of an element."""
     return f"data:{media_type};base64,{base64.b64encode(content).decode('ascii')}"

@@ -50,7 +50,7 @@ class Figure(TypedDict):
 
 
 def figure(value: float, unit: str, protocol: str) -> Figure:
-    """A figure of a plain Python float."""
+    """Makes a figure of a plain Python float."""
     return Figure(value=float(value), unit=unit, protocol=protocol)
 
 
@@ -65,12 +65,12 @@ def undefined(unit: str, protocol: str, why: str) -> Figure:
 
 
 def is_figure(value: Any) -> bool:
-    """Whether a branch of nested figures is a figure itself."""
+    """Returns whether a branch of nested figures is a figure itself."""
     return isinstance(value, dict) and set(value) >= {"value", "unit", "protocol"}
 
 
 def finite(tree: Any) -> Any:
-    """Nested figures as JSON can hold them: an infinite value becomes null, with a note."""
+    """Returns nested figures as JSON can hold them: an infinite value becomes null, with a note."""
     if not isinstance(tree, dict):
         return tree
     if is_figure(tree) and not math.isfinite(tree["value"]):
@@ -80,7 +80,7 @@ def finite(tree: Any) -> Any:
 
 
 def display(measured: Figure, unit_shown: bool = True) -> str:
-    """A figure as people read it, with or without its unit.
+    """Formats a figure for people, with or without its unit.
 
     Example:
         >>> display(figure(0.9925, "share", "")), display(figure(24.3, "dB", ""))
@@ -114,7 +114,7 @@ def protocols(figures: Mapping[str, Any]) -> list[str]:
 
 
 def number(n: int) -> str:
-    """A count with its thousands apart.
+    """Formats a count with its thousands apart.
 
     Example:
         >>> number(10_000) == "10\u202f000"

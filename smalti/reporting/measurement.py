@@ -44,34 +44,34 @@ class Subject(Protocol):
 
     @property
     def test_set(self) -> str:
-        """The test set in the words of a protocol."""
+        """Returns the test set in the words of a protocol."""
 
     @property
     def order(self) -> Tensor:
-        """A random order of the test examples that are measured, (N,)."""
+        """Returns a random order of the test examples that are measured, (N,)."""
 
     @property
     def compared(self) -> int:
-        """N of every set that is compared with the test set."""
+        """Returns N of every set that is compared with the test set."""
 
     @property
     def conditions(self) -> Tensor | None:
-        """Of the test examples that are measured, (N,), on the CPU."""
+        """Returns the conditions of the test examples that are measured, (N,), on the CPU."""
 
     def test_examples(self, chosen: Tensor) -> Tensor:
-        """The test examples with these numbers (n,), as one batch (n, C, *size)."""
+        """Returns the test examples with these numbers (n,), as one batch (n, C, *size)."""
 
     def test_batches(self) -> Iterator[Tensor]:
-        """All test examples that are measured, batch by batch."""
+        """Yields all test examples that are measured, batch by batch."""
 
     def reconstructed(self, chosen: Tensor) -> Iterator[Tensor]:
         """Reconstructions, in batches, of the test examples of these numbers."""
 
     def decoded(self, latents: Tensor) -> Iterator[Tensor]:
-        """Signals of latents, batch by batch."""
+        """Yields the signals of latents, batch by batch."""
 
     def drawn(self, prior: Any, n: int, context: Tensor | None) -> Tensor:
-        """Latents of n samples of a prior, for the first n of the context."""
+        """Returns latents of n samples of a prior, for the first n of the context."""
 
     def sets(self) -> Mapping[str, Callable[[], Iterator[Tensor]]]:
         """Maps each set to compare with the test set to what gives `compared` signals of it."""

@@ -39,7 +39,10 @@ TITLES = {
 
 
 class ReadingOfClocks(Measurement[Subject]):
-    """How many clocks show the time that they should."""
+    """Measures how many clocks show the time that they should, as `ClockReader` reads them.
+
+    Of test clocks and their reconstructions, and of those drawn from a prior for given times.
+    """
 
     key: ClassVar[str] = "clocks"
     title: ClassVar[str] = "Clocks at given times"
@@ -70,7 +73,7 @@ class ReadingOfClocks(Measurement[Subject]):
 
 
 def _read(section: Section, subject: Subject, reader: ClockReader) -> None:
-    """How many real and reconstructed clocks are read right."""
+    """Adds to the section how many real and reconstructed clocks are read right."""
     logger.info("reading clocks")
     chosen = subject.order[:READ]
     protocol = (
@@ -91,7 +94,7 @@ def _read(section: Section, subject: Subject, reader: ClockReader) -> None:
 
 
 def _generated(section: Section, subject: Subject, prior: Any, reader: ClockReader) -> None:
-    """How many generated clocks show the time they were asked for, with a picture of them all."""
+    """Adds how many generated clocks show the time that was asked for, and their picture."""
     asked = asked_times()
     images = torch.cat(list(subject.decoded(subject.drawn(prior, len(asked), asked))))
     off = minutes_off(reader, [images], asked)

@@ -34,7 +34,7 @@ LUMA = (0.299, 0.587, 0.114)  # grey of red, green and blue (ITU-R BT.601), as P
 
 
 def minutes_apart(a: Tensor, b: Tensor) -> Tensor:
-    """The way from one time to another around the 12-hour dial, in minutes, from 0 to 360.
+    """Returns the way from one time to another around the 12-hour dial, in minutes, from 0 to 360.
 
     Example:
         >>> minutes_apart(torch.tensor([5.0, 100.0]), torch.tensor([718.0, 90.0]))
@@ -63,7 +63,7 @@ class ClockReader:
         self._templates = torch.stack([_rendered(style, self._resolution) for style in styles])
 
     def read(self, images: Tensor) -> Tensor:
-        """The times (B,), float32, in minutes, that images (B, C, H, W) in [-1, 1] show.
+        """Returns the times (B,), float32, in minutes, that images (B, C, H, W) in [-1, 1] show.
 
         Raises:
             InputError: If the images do not have the reader's size, or neither 1 nor 3 channels.
@@ -81,7 +81,7 @@ class ClockReader:
         return time.gather(0, style[None])[0].float()
 
     def _distances(self, x: Tensor, template: Tensor) -> Tensor:
-        """(B, 720): ‖x − T‖² − ‖x‖² to the clocks T of one style, (720, 3, H, W), uint8."""
+        """Returns ‖x − T‖² − ‖x‖², (B, 720), for clocks T of one style, (720, 3, H, W), uint8."""
         t = to_float(template).to(x.device)
         if x.shape[1] == 1:
             t = einsum(t, t.new_tensor(LUMA), "t c h w, c -> t h w")[:, None]

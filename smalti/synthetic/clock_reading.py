@@ -28,12 +28,12 @@ TOLERANCE = 5  # minutes: how far off a clock may be read to count as right
 
 
 def asked_times() -> Tensor:
-    """The 144 times that are asked for, in minutes."""
+    """Returns the 144 times that are asked for, in minutes."""
     return torch.arange(0, TimeOfDay.dial, STEP).float()
 
 
 def minutes_off(reader: ClockReader, images: Iterable[Tensor], times: Tensor) -> Tensor:
-    """How many minutes apart what is read and what was meant lie, (N,).
+    """Returns how many minutes apart what is read and what was meant lie, (N,).
 
     Arguments:
         reader: Of clocks of this size.
@@ -50,7 +50,7 @@ def within_tolerance(off: Tensor) -> Tensor:
 
 
 def framed(images: Tensor, marked: Tensor, width: int = 2) -> Tensor:
-    """Images with room around them, which is a red frame where marked and transparent elsewhere.
+    """Puts images in a margin, which is a red frame where marked and transparent elsewhere.
 
     Arguments:
         images: (B, 1 or 3, H, W) in [-1, 1].

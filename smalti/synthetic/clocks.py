@@ -72,7 +72,7 @@ class Theme:
 
 
 def _themes(table: str) -> tuple[Theme, ...]:
-    """One theme a line, its arguments in order."""
+    """Reads themes from a table, one per line below the header, with their arguments in order."""
     rows = (line.split() for line in table.strip().splitlines()[1:])
     return tuple(Theme(name, float(rim), *look) for name, rim, *look in rows)
 
@@ -114,7 +114,7 @@ class ClockStyle:
     def random(
         cls, rng: np.random.Generator, themes: Sequence[Theme] = THEMES, jitter: float = 1.0
     ) -> ClockStyle:
-        """A clock of one of the themes, hung and made not quite exactly.
+        """Draws the look of a clock: one of the themes, hung and made not quite exactly.
 
         Arguments:
             rng: Decides.
@@ -156,6 +156,7 @@ def render_clock(minutes: float, style: ClockStyle, size: int) -> Image.Image:
 
 @lru_cache(maxsize=1)  # one clock is often drawn at many times
 def _dial(style: ClockStyle, pixels: int) -> Image.Image:
+    """Draws the dial of a clock without hands."""
     theme = style.theme
     image = Image.new("RGB", (pixels, pixels), theme.background)
     pen = _Pen(image, style)
@@ -263,7 +264,7 @@ class EndlessClocks(Examples):
         return torch.tensor([self._draw(i)[0] for i in indices], dtype=TIME.dtype)
 
     def values_at(self, indices: Sequence[int]) -> Tensor:
-        """(B, 3), int64: hour, minute and number of the theme, each from 0."""
+        """Returns hour, minute and number of the theme, (B, 3), int64, each from 0."""
         rows = []
         for i in indices:
             minutes, rng = self._draw(i)
@@ -272,7 +273,7 @@ class EndlessClocks(Examples):
         return torch.tensor(rows, dtype=torch.int64).reshape(-1, 3)
 
     def rendered(self, n: int) -> Pixels:
-        """The first n clocks, all drawn at once."""
+        """Draws the first n clocks at once."""
         size, channels = self.source.size, self.source.channels
         check_memory(
             n * size**2 * channels, f"A set of {n:,} clocks", "make it smaller, or endless"
@@ -280,7 +281,7 @@ class EndlessClocks(Examples):
         return Pixels(*self._render(progress(range(n), n, "drawing clocks"), n))
 
     def _render(self, indices: Iterable[int], n: int) -> tuple[Tensor, Tensor]:
-        """Pixels (n, C, H, W), uint8, and times (n,)."""
+        """Draws n clocks: pixels (n, C, H, W), uint8, and times (n,)."""
         size, mode = self.source.size, "L" if self.source.channels == 1 else "RGB"
         pixels = np.empty((n, size, size, self.source.channels), dtype=np.uint8)
         times = torch.empty(n, dtype=TIME.dtype)
@@ -292,7 +293,7 @@ class EndlessClocks(Examples):
         return rearrange(torch.from_numpy(pixels), "n h w c -> n c h w").contiguous(), times
 
     def _draw(self, index: int) -> tuple[int, np.random.Generator]:
-        """The time of a clock, and the generator that decides on its look."""
+        """Draws the time of a clock, and the generator that decides on its look."""
         rng = np.random.default_rng((self.source.seed, self.split, index))
         return int(rng.integers(TIME.dial)), rng
 
@@ -332,6 +333,7 @@ class _Pen:
         self.draw.ellipse((x - r, y - r, x + r, y + r), fill=colour)
 
     def mark(self, angle: float, kind: str, colour: str) -> None:
+        """Draws the mark of an hour or a minute: a line, or a dot."""
         length, width = _MARK_SIZES[kind]
         outer = self.inner - 0.03
         if length:
@@ -340,6 +342,7 @@ class _Pen:
             self.disc(angle, outer - 0.06, width / 2, colour)
 
     def hand(self, angle: float, length: float, width: float) -> None:
+        """Draws a hand in the shape of the theme."""
         colour, w = self.style.theme.hands, width * self.style.thickness / 2
         outline = {  # (distance from the pivot, half the width there)
             "bar": [(-0.14, w), (length, w)],
@@ -358,7 +361,7 @@ class _Pen:
         self.draw.polygon(self._at(angle, outline + mirrored), fill=colour)
 
     def _at(self, angle: float, points: list[tuple[float, float]]) -> list[tuple[float, float]]:
-        """Pixels (x, y) of points (distance along `angle`, distance to its right)."""
+        """Returns the pixels (x, y) of points (distance along `angle`, distance to its right)."""
         s = self.unit * math.sin(angle + self.style.rotation)
         c = self.unit * math.cos(angle + self.style.rotation)
         x, y = self.x, self.y

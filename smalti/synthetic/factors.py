@@ -150,7 +150,7 @@ class FactorGrid(FactorizedSource):
         return examples
 
     def _rows(self) -> dict[SplitName, Tensor]:
-        """Which of all combinations, in the order of their values, each split has."""
+        """Returns which of all combinations, in the order of their values, each split has."""
         n = math.prod(self._sizes)
         generator = torch.Generator().manual_seed(self.held_out.seed)
         order = torch.randperm(n, generator=generator)
@@ -170,7 +170,7 @@ class FactorGrid(FactorizedSource):
         }
 
     def _draw(self, shape: int, size: int, x: int, y: int, colour: int) -> np.ndarray:
-        """The picture of these values, (H, W, C), uint8."""
+        """Draws the picture of these values, (H, W, C), uint8."""
         _, sizes, positions, _, colours = self._sizes
         half = SMALLEST + (LARGEST - SMALLEST) * size / (sizes - 1)
         # Of the largest shape, too, a margin is left to the border.

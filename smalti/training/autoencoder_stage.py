@@ -89,5 +89,5 @@ class AutoencoderStage(Stage):
         self.adversary.release()
 
     def transfer_batch_to_device(self, batch: Any, device: Any, dataloader_idx: int) -> Any:
-        """Only the signal is used."""
+        """Moves the signal to the device; the condition is not used."""
         return batch._replace(x=batch.x.to(device, non_blocking=True), condition=None)

@@ -22,16 +22,20 @@ __all__ = ["weight_averaging"]
 
 
 def weight_averaging(decay: float) -> WeightAveraging:
-    """Lightning's callback, which makes the average the result of a training.
+    """Makes Lightning's callback which makes the average the result of a training.
 
     Arguments:
         decay: γ in (0, 1).
     """
     # Averaged buffers would blur the codebook against the encoder: they are copied instead.
-    return WeightAveraging(use_buffers=False, multi_avg_fn=_towards(decay))
+    return WeightAveraging(use_buffers=False, multi_avg_fn=_running_average(decay))
 
 
-def _towards(decay: float) -> Callable[[Sequence[Tensor], Sequence[Tensor], Tensor | int], None]:
+def _running_average(
+    decay: float,
+) -> Callable[[Sequence[Tensor], Sequence[Tensor], Tensor | int], None]:
+    """Returns the function that takes weights into an average which forgets with `decay`."""
+
     @torch.no_grad()
     def average(means: Sequence[Tensor], weights: Sequence[Tensor], before: Tensor | int) -> None:
         """Takes the n-th weights into the means of those `before`, n − 1 of them."""

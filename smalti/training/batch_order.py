@@ -57,6 +57,7 @@ class StepSampler(Sampler[list[int]]):
             step += 1
 
     def _example(self, position: int) -> int:
+        """Returns the example at a position of the order, shuffled anew in each pass."""
         if self.length is None:
             return position
         number, offset = divmod(position, self.length)
@@ -72,11 +73,12 @@ def training_loader(dataset: Dataset, sampler: StepSampler, workers: int) -> Dat
 
 
 def evaluation_loader(dataset: Dataset, batch_size: int, workers: int = 0) -> DataLoader:
-    """All examples once, in order."""
+    """Returns a loader of all examples once, in order."""
     return _loader(dataset, workers, batch_size=batch_size)
 
 
 def _loader(dataset: Dataset, workers: int, **options: Any) -> DataLoader:
+    """Makes a loader that leaves torch's global generator alone."""
     return DataLoader(
         dataset,
         num_workers=workers,

@@ -14,7 +14,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from smalti.counting import counted
-from smalti.training.divergence import Watch
+from smalti.training.divergence import DivergenceCheck
 from smalti.training.stage import Stage
 
 __all__ = ["KeepBest", "Patience", "Progress", "SaveState", "Stopwatch"]
@@ -38,7 +38,7 @@ class SaveState(Checkpoint):
         watch: Asked first whether the weights are good: a bad state never replaces a good one.
     """
 
-    def __init__(self, path: Path, every: int, validate_every: int, watch: Watch) -> None:
+    def __init__(self, path: Path, every: int, validate_every: int, watch: DivergenceCheck) -> None:
         self.path, self.every, self.validate_every = path, every, validate_every
         self.watch = watch
 
@@ -181,7 +181,7 @@ class Progress(Callback):
             time.monotonic() - self._told > self.seconds or self._turns_out_long(trainer)
         ):
             self._told = time.monotonic()
-            self._say(trainer.global_step, trainer.max_steps, outputs["loss"].item())
+            self._print_progress(trainer.global_step, trainer.max_steps, outputs["loss"].item())
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Closes the bar."""
@@ -210,7 +210,8 @@ class Progress(Callback):
         taken = time.monotonic() - self._start
         return taken / done * (trainer.max_steps - trainer.global_step) > HOUR
 
-    def _say(self, step: int, steps: int, loss: float) -> None:
+    def _print_progress(self, step: int, steps: int, loss: float) -> None:
+        """Prints step, loss, speed and time left to standard error."""
         rate = (step - self._first) / (time.monotonic() - self._start)
         left = (steps - step) / rate if rate else float("inf")
         print(

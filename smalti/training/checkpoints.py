@@ -83,7 +83,9 @@ def read_state(path: Path, stage: Stage) -> dict[str, Any]:
 
 
 def _is_whole_without_seal(content: memoryview) -> bool:
-    """Whether it is an archive without a comment, all of whose parts are as they were written."""
+    """Returns whether it is an archive without a comment, all of whose parts are as they were
+    written.
+    """
     end = bytes(content[-END:])
     if not end.startswith(b"PK\x05\x06") or not end.endswith(b"\0\0"):
         return False

@@ -34,6 +34,7 @@ def make_fast() -> None:
 
 
 def _keep_freed_memory() -> None:
+    """Tells the allocator of Linux to keep freed memory for the next step."""
     if not sys.platform.startswith("linux"):
         return
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)

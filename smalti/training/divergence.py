@@ -22,7 +22,7 @@ from smalti.artifacts import first_not_finite
 from smalti.errors import InputError
 from smalti.training.stage import Stage
 
-__all__ = ["Diverged", "Watch"]
+__all__ = ["Diverged", "DivergenceCheck"]
 
 EVERY = 50  # steps between two looks at the loss, where each look costs something
 EXPLODED, FOR = 1e6, 20  # times the first loss, looks in a row: it will not come back
@@ -33,7 +33,7 @@ class Diverged(InputError):
     """A training whose loss or weights are no longer numbers."""
 
 
-class Watch(Callback):
+class DivergenceCheck(Callback):
     """Raises `Diverged` when a training has diverged. It must be the first of the callbacks.
 
     Arguments:
@@ -46,25 +46,30 @@ class Watch(Callback):
         self.first: float | None = None
         self.exploded = self.large = 0
 
+    @property
+    def state_key(self) -> str:
+        """Returns its name in a saved state, which runs of earlier versions hold as well."""
+        return "Watch"
+
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Finds out what a look costs."""
+        """Decides how often the loss is looked at: every step where that costs nothing."""
         alone = trainer.world_size == 1
         self._every = 1 if alone and pl_module.device.type == "cpu" else EVERY
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Looks at the loss of a step."""
+        """Checks the loss of a step."""
         if self.first is None or batch_idx % self._every == 0:
-            self._look(outputs["loss"].item(), trainer, pl_module)
+            self._check_loss(outputs["loss"].item(), trainer, pl_module)
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Looks at the loss of a validation."""
+        """Checks the loss of a validation."""
         if isinstance(pl_module, Stage) and not math.isfinite(loss := pl_module.validation_loss()):
             raise self.diverged(f"the validation loss is {loss}", trainer)
 
     def check_weights(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Looks at all weights.
+        """Checks all weights.
 
         Raises:
             Diverged: If one is not finite.
@@ -76,7 +81,7 @@ class Watch(Callback):
             raise self.diverged(f"weights are not finite ({name or 'elsewhere'})", trainer)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Looks once more: the last steps are followed by no others."""
+        """Checks the weights once more: no step follows the last ones."""
         if self.exploded:
             raise self.diverged("the loss has exploded", trainer)
         self.check_weights(trainer, pl_module)
@@ -90,7 +95,12 @@ class Watch(Callback):
             f"smaller weights of the loss, with another --out, or --hardware.precision 32-true."
         )
 
-    def _look(self, loss: float, trainer: Trainer, stage: LightningModule) -> None:
+    def _check_loss(self, loss: float, trainer: Trainer, stage: LightningModule) -> None:
+        """Warns when the loss is large for long.
+
+        Raises:
+            Diverged: If it is not finite, or above `EXPLODED` times the first for long.
+        """
         if not _all(trainer, math.isfinite(loss)):
             raise self.diverged(f"the loss is {loss}{_guilty(stage)}", trainer)
         if self.first is None:
@@ -109,17 +119,17 @@ class Watch(Callback):
             )
 
     def state_dict(self) -> dict[str, Any]:
-        """Returns its part of the saved state."""
+        """Returns what the training's state holds of the check: first loss and counts."""
         return {"first": self.first, "exploded": self.exploded, "large": self.large}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Restores its part of the saved state."""
+        """Restores what `state_dict` returned."""
         self.first = state_dict["first"]
         self.exploded, self.large = state_dict["exploded"], state_dict["large"]
 
 
 def _all(trainer: Trainer, good: bool) -> bool:
-    """Returns whether it is good in all processes, which then do the same."""
+    """Returns whether `good` is true in all processes, so that all of them do the same."""
     if trainer.world_size == 1:
         return good
     return bool(trainer.strategy.reduce_boolean_decision(good, all=True))

@@ -45,6 +45,7 @@ def check_words(hardware: Hardware) -> None:
 
 
 def _names_devices(word: str) -> bool:
+    """Returns whether a word is "auto", "-1", a number of devices, or a list of theirs."""
     if word in ("auto", "-1"):
         return True
     listed = [part.strip() for part in word.split(",")]

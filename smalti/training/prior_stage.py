@@ -39,7 +39,7 @@ class Tokens(Dataset[TokenBatch]):
         self.indices, self.context = indices, context
 
     def __deepcopy__(self, memo: dict) -> Self:
-        """Itself: tokens are only read, so copies can share them."""
+        """Returns itself: tokens are only read, so copies can share them."""
         return self
 
     def __len__(self) -> int:

@@ -10,7 +10,7 @@ __all__ = ["is_first", "wait_for_all"]
 
 
 def is_first() -> bool:
-    """Whether this is the process that writes: the only one, or the first of several."""
+    """Returns whether this is the process that writes: the only one, or the first of several."""
     return process_index() == 0
 
 

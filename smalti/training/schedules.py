@@ -17,7 +17,7 @@ class Schedule(ABC):
 
     @abstractmethod
     def configure(self, optimizer: Optimizer, steps: int, validate_every: int) -> dict[str, Any]:
-        """The scheduler for a training of `steps` steps, validated every `validate_every`."""
+        """Returns the scheduler for a training of `steps` steps with the interval of validation."""
 
 
 class Constant(Schedule):

@@ -85,7 +85,7 @@ class Training:
 
     @property
     def validation_interval(self) -> int:
-        """Optimizer steps between validations, such that the last steps are validated too.
+        """Returns the steps between validations, such that the last ones are validated too.
 
         Example:
             >>> Training(steps=1800, validate_every=500).validation_interval
@@ -134,10 +134,12 @@ class Stage(LightningModule):
 
     @abstractmethod
     def objective(self, batch: Any) -> dict[str, Tensor]:
-        """The scalars of a batch; "loss" is what is minimised, the others are logged beside it."""
+        """Returns the scalars of a batch; "loss" is what is minimised, the others are logged beside
+        it.
+        """
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
-        """One batch forward."""
+        """Returns the loss of one batch, and logs its terms."""
         terms = self.objective(batch)
         self.last_terms = {name: value.detach() for name, value in terms.items()}
         if (self.trainer.global_step + 1) % self.trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
@@ -145,7 +147,7 @@ class Stage(LightningModule):
         return terms["loss"]
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
-        """One batch of validation."""
+        """Adds one batch to the loss of the validation."""
         terms = self.objective(batch)
         self.validation_losses.append(terms["loss"])
         self.log_dict(
@@ -159,7 +161,7 @@ class Stage(LightningModule):
         self.validation_losses: list[Tensor] = []
 
     def validation_loss(self) -> float:
-        """Mean loss of the validation that just ran, over all processes."""
+        """Returns the mean loss of the validation that just ran, over all processes."""
         mean = torch.stack(self.validation_losses).mean()
         return float(self.trainer.strategy.reduce(mean, reduce_op="mean"))
 
@@ -172,12 +174,12 @@ class Stage(LightningModule):
             torch.manual_seed(seed)
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
-        """One optimizer step, then the hook `after_step`."""
+        """Takes one optimizer step, then calls the hook `after_step`."""
         super().optimizer_step(*args, **kwargs)
         self.after_step()
 
     def after_step(self) -> None:
-        """What follows an optimizer step; nothing by default."""
+        """Is called after each optimizer step; does nothing by default."""
 
     def optimizer(self) -> Optimizer:
         """Builds the optimizer of what is learned."""
@@ -185,7 +187,7 @@ class Stage(LightningModule):
         return self.training_options.optimizer(learned)
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
-        """The optimizer with its schedule."""
+        """Returns the optimizer with its schedule."""
         options, optimizer = self.training_options, self.optimizer()
         schedule = (options.schedule or Constant()).configure(
             optimizer, options.steps, options.validation_interval * options.accumulate
@@ -207,5 +209,5 @@ class Stage(LightningModule):
         return training_loader(self.train_set, sampler, self.workers)
 
     def val_dataloader(self) -> DataLoader:
-        """The whole validation set."""
+        """Returns a loader of the whole validation set."""
         return evaluation_loader(self.validation_set, self.training_options.batch_size)

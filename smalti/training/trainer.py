@@ -32,7 +32,7 @@ from smalti.training.callbacks import (
 )
 from smalti.training.checkpoints import AtomicCheckpointIO, read_state
 from smalti.training.cpu import make_fast
-from smalti.training.divergence import Watch
+from smalti.training.divergence import DivergenceCheck
 from smalti.training.hardware import check_words
 from smalti.training.rendezvous import wait_at_most
 from smalti.training.stage import Stage
@@ -72,7 +72,7 @@ class Hardware:
         check_words(self)
 
     def device(self) -> torch.device:
-        """The device for what one process does by itself: tokens and the report."""
+        """Returns the device for what one process does by itself: tokens and the report."""
         if self.accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available():
             return torch.device("cuda")
         return torch.device("cpu")
@@ -94,10 +94,10 @@ def train(stage: Stage, name: str, run: Path, hardware: Hardware) -> None:
         Diverged: If loss or weights are no longer finite, which leaves the last good state.
     """
     state, best = run / "state" / f"{name}.ckpt", KeepBest()
-    watch, stage.name = Watch(name, state), name
+    watch, stage.name = DivergenceCheck(name, state), name
     _quieten()
     make_fast()
-    with _usable():
+    with _explained_hardware_errors():
         trainer = _trainer(stage, run, hardware, watch, best)
     wait_at_most(trainer, hardware.wait)
     if state.exists():
@@ -131,7 +131,7 @@ def check_hardware(hardware: Hardware) -> None:
         InputError: If there is not.
     """
     _quieten()
-    with _usable():
+    with _explained_hardware_errors():
         Trainer(
             **_where(hardware),
             logger=False,
@@ -144,7 +144,8 @@ def check_hardware(hardware: Hardware) -> None:
 
 
 @contextmanager
-def _usable() -> Iterator[None]:
+def _explained_hardware_errors() -> Iterator[None]:
+    """Turns the errors of Lightning for hardware that is not there into `InputError`."""
     try:
         yield
     except (MisconfigurationException, ValueError, ImportError) as error:
@@ -164,8 +165,10 @@ def _where(hardware: Hardware) -> dict[str, Any]:
     }
 
 
-def _trainer(stage: Stage, run: Path, hardware: Hardware, watch: Watch, best: KeepBest) -> Trainer:
-    """Lightning's trainer for a stage."""
+def _trainer(
+    stage: Stage, run: Path, hardware: Hardware, watch: DivergenceCheck, best: KeepBest
+) -> Trainer:
+    """Makes Lightning's trainer for a stage."""
     options, name, state = stage.training_options, watch.name, watch.state
     saved = SaveState(state, options.save_every, options.validation_interval, watch)
     patience = Patience(options.patience)
@@ -200,7 +203,7 @@ def _trainer(stage: Stage, run: Path, hardware: Hardware, watch: Watch, best: Ke
 
 
 def _precision(hardware: Hardware) -> str:
-    """The precision asked for, or the fastest that the device has and training bears."""
+    """Returns the precision asked for, or the fastest that the device has and training bears."""
     if hardware.precision != "auto":
         return hardware.precision
     if hardware.device().type == "cuda":

@@ -88,7 +88,7 @@ class BitsPerDimension(Measurement[EvaluationContext]):
 
 
 def bits_figure(nats: float, likelihood: Likelihood, dims: int, protocol: str) -> Figure:
-    """Bits per dimension, of the values that the likelihood is of.
+    """Returns the bits per dimension, of the values that the likelihood is of.
 
     Arguments:
         nats: −log p(x) or a bound of it, the mean over signals, as the likelihood gives them.
@@ -111,7 +111,7 @@ def bits_figure(nats: float, likelihood: Likelihood, dims: int, protocol: str) -
 
 
 def uniform_nats(layout: Layout) -> float:
-    """−log p(q) under the uniform prior: Σ log K over all tokens.
+    """Returns −log p(q) under the uniform prior: Σ log K over all tokens.
 
     Example:
         >>> uniform_nats(Layout(((2, 2),), ((8,),))) == 4 * math.log(8)
@@ -130,7 +130,8 @@ def tokenizer_bits(
     signal: Signal,
     measured_on: str,
 ) -> dict[str, Figure]:
-    """Bits per dimension under each prior, and those of signals given their tokens alone.
+    """Returns the bits per dimension under each prior, and those of signals given their tokens
+    alone.
 
     Arguments:
         rates: By prior, the mean of −log p(q) over signals, in nats.

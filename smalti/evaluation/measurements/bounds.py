@@ -65,7 +65,9 @@ class Bounds(Measurement[EvaluationContext]):
 
 
 def bound_figures(subject: EvaluationContext, model: VariationalAutoencoder) -> dict[str, Figure]:
-    """Both bounds of the likelihood in nats and bits per dimension, and the terms of the ELBO."""
+    """Returns both bounds of the likelihood in nats and bits per dimension, and the terms of the
+    ELBO.
+    """
     nll, kl = subject.encoded.nll, kl_of_dimensions(subject)
     noun, plural = subject.splits.signal.noun, subject.splits.signal.plural
     assert nll is not None
@@ -103,7 +105,7 @@ def bound_figures(subject: EvaluationContext, model: VariationalAutoencoder) -> 
 
 
 def kl_of_dimensions(subject: EvaluationContext) -> Tensor | None:
-    """Nats of each latent dimension, (D,), the mean over the test set; of a VAE."""
+    """Returns the nats of each latent dimension, (D,), the mean over the test set; of a VAE."""
     encoded = subject.encoded
     if encoded.log_variance is None:
         return None

@@ -77,7 +77,7 @@ class CodebookUsage(Measurement[EvaluationContext]):
 
 
 def codeword_counts(indices: Tensor, codebook_sizes: tuple[int, ...]) -> list[Tensor]:
-    """How often each codeword was chosen, one tensor (K,) for each codebook.
+    """Returns how often each codeword was chosen, one tensor (K,) for each codebook.
 
     Of a codebook of more than 2²⁰ codewords those that were chosen are counted alone, (used,).
 

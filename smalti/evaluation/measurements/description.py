@@ -57,7 +57,7 @@ class Description(Measurement[EvaluationContext]):
 
 
 def _data(splits: Splits) -> dict[str, str]:
-    """The data, in words."""
+    """Returns the data, in words."""
     signal = splits.signal
     values = ""
     if isinstance(signal, Bounded):
@@ -77,7 +77,9 @@ def _data(splits: Splits) -> dict[str, str]:
 
 
 def _tokens(subject: EvaluationContext) -> str:
-    """What a signal becomes: the grids of its tokens, and how many codewords they are out of."""
+    """Says in words what a signal becomes: the grids of its tokens, and how many codewords they are
+    out of.
+    """
     layout = subject.tokens.layout
     grids = " + ".join("×".join(map(str, shape)) for shape in layout.shapes)
     sizes = set(layout.sizes)
@@ -86,6 +88,7 @@ def _tokens(subject: EvaluationContext) -> str:
 
 
 def _tokenizer(subject: EvaluationContext) -> str:
+    """Describes the tokenizer in words: its parameters, quantizers and codebooks."""
     quantizers = [
         f"{type(quantizer).__name__} with codebooks of "
         f"{', '.join(map(str, quantizer.codebook_sizes))} × {quantizer.dim}"
@@ -95,5 +98,5 @@ def _tokenizer(subject: EvaluationContext) -> str:
 
 
 def _parameters(module: nn.Module) -> str:
-    """How many parameters, in words."""
+    """Says in words how many parameters there are."""
     return f"{number(sum(parameter.numel() for parameter in module.parameters()))} parameters"

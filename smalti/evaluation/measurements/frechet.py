@@ -110,18 +110,18 @@ class FeatureDistances(SampleComparison[EvaluationContext]):
 
 
 def features_of_test(subject: EvaluationContext) -> Tensor:
-    """What the classifier sees of the test set, (N, F)."""
+    """Returns the classifier's features of the test set, (N, F)."""
     return subject.features("test", subject.test_batches)
 
 
 @torch.no_grad()
 def features_of(classifier: Classifier, batches: Iterable[Tensor]) -> Tensor:
-    """Features (N, D), on the CPU, of batches of signals (B, C, *size)."""
+    """Returns the features (N, D), on the CPU, of batches of signals (B, C, *size)."""
     return torch.cat([classifier.features(batch).cpu() for batch in batches])
 
 
 def gaussian(features: Tensor) -> Gaussian:
-    """Mean and covariance of features (N, D), N at least 2."""
+    """Fits a Gaussian: mean and covariance of features (N, D), N at least 2."""
     features = features.double().cpu()
     return Gaussian(
         features.mean(0), torch.cov(features.T).reshape(2 * features.shape[1:]), len(features)
@@ -129,7 +129,7 @@ def gaussian(features: Tensor) -> Gaussian:
 
 
 def frechet_distance(a: Gaussian, b: Gaussian) -> float:
-    """d² between two Gaussians.
+    """Returns d² between two Gaussians.
 
     Example:
         >>> eye = torch.eye(3, dtype=torch.float64)
@@ -146,13 +146,13 @@ def frechet_distance(a: Gaussian, b: Gaussian) -> float:
 
 
 def _root(covariance: Tensor) -> Tensor:
-    """The symmetric square root of a positive semidefinite matrix."""
+    """Returns the symmetric square root of a positive semidefinite matrix."""
     values, vectors = torch.linalg.eigh(covariance)
     return (vectors * values.clamp_min(0).sqrt()) @ vectors.T
 
 
 def _range(subject: EvaluationContext) -> str:
-    """The range of the values, where they have one, as a part of a protocol."""
+    """Returns the range of the values, where they have one, as a part of a protocol."""
     signal = subject.splits.signal
     if not isinstance(signal, Bounded):
         return ""

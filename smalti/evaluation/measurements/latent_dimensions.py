@@ -91,7 +91,7 @@ class LatentDimensions(Measurement[EvaluationContext]):
 
 
 def latent_figures(subject: EvaluationContext) -> dict[str, Figure]:
-    """How many dimensions are used, and how much they say."""
+    """Returns how many dimensions are used, and how much they say."""
     mean, log_variance = subject.encoded.latents, subject.encoded.log_variance
     plural = subject.splits.signal.plural
     if len(mean) < 2:

@@ -78,7 +78,7 @@ class Levels(Measurement[EvaluationContext]):
 
 @torch.no_grad()
 def prefix(tokenizer: Tokenizer, tokens: Tensor, n: int) -> Tensor:
-    """Signals (B, C, *size) from the first n levels of tokens (B, L)."""
+    """Decodes signals (B, C, *size) from the first n levels of tokens (B, L)."""
     device = next(tokenizer.parameters()).device
     return tokenizer.decode(tokenizer.layout.unpack(tokens.to(device))[:n])
 
@@ -92,7 +92,9 @@ def _table(section: Section, columns: dict[str, str]) -> Table:
 
 
 def _quality(subject: EvaluationContext, level: int) -> tuple[dict[str, Figure], dict[str, str]]:
-    """How faithful reconstructions from the levels up to this one are; what the figures are."""
+    """Measures how faithful reconstructions from the levels up to this one are; what the figures
+    are.
+    """
     subject.check_test()
     numbers = subject.order[:MEASURED]
     metrics = subject.modality.metrics()
@@ -120,7 +122,7 @@ def _bits(subject: EvaluationContext) -> str:
 
 
 def _rates(subject: EvaluationContext, prior: Cascade) -> dict[str, dict[str, Figure]]:
-    """Nats per index, and bits per signal, of each level."""
+    """Returns the nats per index, and bits per signal, of each level."""
     indices, context = subject.encoded.latents, subject.conditions
     context = None if prior.condition is None else context
     signal = subject.splits.signal

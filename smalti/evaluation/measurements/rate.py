@@ -96,7 +96,9 @@ def _show(section: Section, signal: Signal, titles: dict[str, str]) -> None:
 
 
 def nats_of(subject: EvaluationContext, name: str) -> dict[str, float]:
-    """What the test set costs under a prior: nats per signal, or nothing without a likelihood."""
+    """Returns what the test set costs under a prior: nats per signal, or nothing without a
+    likelihood.
+    """
     prior = subject.priors[name]
     if not isinstance(prior, TractablePrior):
         return {}
@@ -111,7 +113,7 @@ def nats_of(subject: EvaluationContext, name: str) -> dict[str, float]:
 def mean_nats(
     prior: TractablePrior, indices: Tensor, context: Tensor | None = None, batch_size: int = 256
 ) -> float:
-    """The mean of −ln p(q) over grids.
+    """Returns the mean of −ln p(q) over grids.
 
     Arguments:
         prior: Conditional or not; an unconditional one is not shown the context.
@@ -130,7 +132,7 @@ def mean_nats(
 def rate_figures(
     prior: TokenPrior, nats: float, indices: Tensor, signal: Signal, measured_on: str
 ) -> dict[str, Figure]:
-    """Nats and bits per index and per signal, and the share of the uniform code.
+    """Returns the nats and bits per index and per signal, and the share of the uniform code.
 
     Arguments:
         prior: With a likelihood.

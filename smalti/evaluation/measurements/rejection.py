@@ -101,7 +101,7 @@ class Rejection(Measurement[EvaluationContext]):
 
 
 def top_fraction(scores: Tensor, labels: Tensor, share: float) -> Tensor:
-    """The numbers of the best of each label: ⌈share · its count⌉ of them, in order.
+    """Returns the numbers of the best of each label: ⌈share · its count⌉ of them, in order.
 
     Arguments:
         scores: (N,), e.g. p(label | x) of each sample.
@@ -126,7 +126,9 @@ def _drawn(n: int) -> dict[float, int]:
 
 
 def _judged(subject: EvaluationContext, tokens: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Of samples: features of the classifier that judges (N, F), p(label | x) of the other (N,)."""
+    """Returns, of samples, the features of the classifier that judges (N, F), p(label | x) of the
+    other (N,).
+    """
     steps = subject.limits.classifier_steps
     with torch.enable_grad():
         chooser = train_classifier(subject.splits, steps, subject.seed + 1, subject.device)
@@ -140,7 +142,7 @@ def _judged(subject: EvaluationContext, tokens: Tensor, labels: Tensor) -> tuple
 def _figures(
     subject: EvaluationContext, kept: dict[float, tuple[Tensor, Tensor]], n: int
 ) -> dict[str, Any]:
-    """Accuracy and Fréchet distance for each share."""
+    """Returns the accuracy and Fréchet distance for each share."""
     test = gaussian(features_of_test(subject))
     found: dict[str, Any] = {}
     for share, (features, labels) in kept.items():
@@ -158,6 +160,7 @@ def _figures(
 
 
 def _plot(found: dict[str, Any]) -> Plot:
+    """Plots accuracy and Fréchet distance over the share of samples that is kept."""
     return Plot(
         plot_rejection(
             [float(share) for share in found],

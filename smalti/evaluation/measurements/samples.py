@@ -66,6 +66,7 @@ def _rendered(subject: EvaluationContext, latents: Tensor, caption: str) -> Bloc
 
 
 def _caption(kind: str, subject: EvaluationContext) -> str:
+    """Says which distribution a kind of samples is drawn from."""
     if subject.tokenizer is None:
         variational = isinstance(subject.autoencoder, VariationalAutoencoder)
         prior = (

@@ -65,6 +65,7 @@ def _steps(losses: Mapping[str, Curve]) -> int:
 
 
 def _overfitting(section: Section, stage: str, losses: Curve) -> None:
+    """Adds a fact if the validation loss of a stage rose from its lowest value on."""
     if rose := overfitted(losses):
         step, last, lowest, end = rose
         section.facts[f"Overfitting of the {stage}"] = (
@@ -74,6 +75,7 @@ def _overfitting(section: Section, stage: str, losses: Curve) -> None:
 
 
 def _plots(section: Section, stage: str, curves: Mapping[str, dict[str, Curve]]) -> None:
+    """Adds the plots of a stage's curves to the section, side by side."""
     plots: dict[str, Block] = {}
     for quantity, splits in curves.items():
         with section.attempt(f"Curve of {quantity} of the {stage}"):

@@ -69,7 +69,7 @@ class DCI(NamedTuple):
 
 
 def mutual_information_gap(z: Tensor, factors: Tensor, bins: int = 20) -> float:
-    """MIG, in [0, 1].
+    """Returns the MIG, in [0, 1].
 
     Arguments:
         z: (N, D), D at least 2; draws of a stochastic encoder.
@@ -91,7 +91,7 @@ def mutual_information_gap(z: Tensor, factors: Tensor, bins: int = 20) -> float:
 
 
 def factor_information(z: Tensor, factors: Tensor, bins: int = 20) -> Tensor:
-    """I(z_i; v_j) in nats, (D, F), float64; arguments as of `mutual_information_gap`."""
+    """Returns I(z_i; v_j) in nats, (D, F), float64; arguments as of `mutual_information_gap`."""
     _check(z, factors)
     binned = _binned(z, bins)
     rows = [[_mutual_information(a, b) for b in factors.T] for a in binned.T]
@@ -99,8 +99,8 @@ def factor_information(z: Tensor, factors: Tensor, bins: int = 20) -> Tensor:
 
 
 def dci(z: Tensor, factors: Tensor, bins: int = 20) -> DCI:
-    """Disentanglement, completeness and informativeness; every second example is held out of the
-    fit that informativeness is measured with.
+    """Returns disentanglement, completeness and informativeness; every second example is held out
+    of the fit that informativeness is measured with.
 
     Arguments: as of `mutual_information_gap`, and F at least 2. The examples come in random order,
     or at least in one in which the halves of odd and even numbers are alike.
@@ -125,6 +125,7 @@ def dci(z: Tensor, factors: Tensor, bins: int = 20) -> DCI:
 
 
 def _check(z: Tensor, factors: Tensor) -> None:
+    """Raises `InputError` for shapes that do not fit, or a factor that never changes."""
     if z.ndim != 2 or factors.ndim != 2 or len(z) != len(factors) or z.shape[1] < 2:
         raise InputError(
             f"Latents are (N, D) with D of at least 2 and factors (N, F), got {tuple(z.shape)} and "
@@ -151,29 +152,29 @@ def _binned(z: Tensor, bins: int) -> Tensor:
 
 
 def _shares(values: Tensor) -> Tensor:
-    """How often each level of (N,) occurs, as shares of N."""
+    """Returns how often each level of (N,) occurs, as shares of N."""
     return values.bincount().double() / len(values)
 
 
 def _entropy(shares: Tensor) -> Tensor:
-    """−Σ p log p in nats over all of a tensor; 0 log 0 = 0."""
+    """Returns −Σ p log p in nats over all of a tensor; 0 log 0 = 0."""
     return torch.special.entr(shares).sum()
 
 
 def _mutual_information(a: Tensor, b: Tensor) -> float:
-    """I(a; b) in nats of two columns (N,) of small integers: H(a) + H(b) − H(a, b)."""
+    """Returns I(a; b) in nats of two columns (N,) of small integers: H(a) + H(b) − H(a, b)."""
     joint = a * (int(b.max()) + 1) + b
     information = _entropy(_shares(a)) + _entropy(_shares(b)) - _entropy(_shares(joint))
     return max(0.0, information.item())
 
 
 def _indicators(binned: Tensor) -> Tensor:
-    """(N, D) bins → (N, D · bins), float64: one 1 for each latent."""
+    """Maps bins (N, D) to indicators (N, D · bins), float64: one 1 for each latent."""
     return rearrange(F.one_hot(binned).double(), "n d b -> n (d b)")
 
 
 def _fit(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Ridge regression of y (N, L) on x (N, M): weights (M, L) and both means."""
+    """Fits a ridge regression of y (N, L) on x (N, M): weights (M, L) and both means."""
     mean_x, mean_y = x.mean(dim=0), y.mean(dim=0)
     x, y = x - mean_x, y - mean_y
     gram = x.T @ x / len(x) + RIDGE * torch.eye(x.shape[1], dtype=x.dtype, device=x.device)
@@ -181,7 +182,9 @@ def _fit(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _importance(x: Tensor, y: Tensor, latents: int) -> Tensor:
-    """R_·j (D,): the variance of each latent's part of the prediction of the values y (N, L)."""
+    """Returns R_·j (D,): the variance of each latent's part of the prediction of the values y (N,
+    L).
+    """
     weights, mean_x, _ = _fit(x, y)
     x, weights = (
         rearrange(x - mean_x, "n (d b) -> n d b", d=latents),
@@ -192,14 +195,14 @@ def _importance(x: Tensor, y: Tensor, latents: int) -> Tensor:
 
 
 def _explained(x: Tensor, y: Tensor, new_x: Tensor, new_y: Tensor) -> float:
-    """The share of the variance of new_y that a fit to x and y explains."""
+    """Returns the share of the variance of new_y that a fit to x and y explains."""
     weights, mean_x, mean_y = _fit(x, y)
     error = (new_y - mean_y - (new_x - mean_x) @ weights).square().sum()
     return 1 - (error / (new_y - new_y.mean(dim=0)).square().sum()).item()
 
 
 def _concentration(importance: Tensor) -> Tensor:
-    """1 − H_n of every row of (M, n), each divided by its sum; 0 of a row without any."""
+    """Returns 1 − H_n of every row of (M, n), each divided by its sum; 0 of a row without any."""
     totals = importance.sum(dim=1, keepdim=True)
     shares = torch.where(totals > 0, importance / totals, 1 / importance.shape[1])
     return 1 - torch.special.entr(shares).sum(dim=1) / math.log(importance.shape[1])

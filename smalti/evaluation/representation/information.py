@@ -39,7 +39,7 @@ __all__ = ["active_units", "code_entropy_bound", "code_information", "gaussian_i
 
 
 def active_units(mean: Tensor, threshold: float = 0.01) -> int:
-    """The number of latent dimensions that move with the data.
+    """Returns the number of latent dimensions that move with the data.
 
     Arguments:
         mean: Of the posterior of each example, (N, D).
@@ -59,7 +59,7 @@ def gaussian_information(
     generator: torch.Generator | None = None,
     batch_size: int = 256,
 ) -> float:
-    """I(x; z) in nats, from 0 to log N, of posteriors N(mean, exp log_variance), diagonal.
+    """Returns I(x; z) in nats, from 0 to log N, of posteriors N(mean, exp log_variance), diagonal.
 
         1/N Σ_n E_{z ~ q(z|x_n)} [log q(z | x_n) − log 1/N Σ_m q(z | x_m)]
 
@@ -96,7 +96,8 @@ def gaussian_information(
 
 
 def code_information(indices: Tensor) -> float:
-    """I(x; code) = H(code) in nats, from 0 to log N, of a deterministic code of each example.
+    """Returns I(x; code) = H(code) in nats, from 0 to log N, of a deterministic code of each
+    example.
 
     Arguments:
         indices: (N, ...), any integers; a code is all of a row.
@@ -110,7 +111,7 @@ def code_information(indices: Tensor) -> float:
 
 
 def code_entropy_bound(indices: Tensor) -> float:
-    """Σ over positions of the entropy of the index there, in nats: at least H(code).
+    """Returns Σ over positions of the entropy of the index there, in nats: at least H(code).
 
     Arguments:
         indices: (N, ...), any integers.

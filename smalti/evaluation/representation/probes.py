@@ -29,7 +29,7 @@ def linear_probe(
     decay: float = 1e-4,
     steps: int = 100,
 ) -> float:
-    """The accuracy of multinomial logistic regression on the test features.
+    """Returns the accuracy of multinomial logistic regression on the test features.
 
         minimise  −1/N Σ log softmax(W x + b)_label + decay/2 ‖W‖²
 
@@ -81,8 +81,8 @@ def knn_accuracy(
     k: int = 5,
     batch_size: int = 512,
 ) -> float:
-    """The accuracy of the majority among the k nearest in Euclidean distance; of classes with as
-    many votes, that of the nearer neighbour wins.
+    """Returns the accuracy of the majority among the k nearest in Euclidean distance; of classes
+    with as many votes, that of the nearer neighbour wins.
 
     Arguments:
         features: (N, M), N at least k.
@@ -117,6 +117,7 @@ def _accuracy(predicted: Tensor, labels: Tensor) -> float:
 
 
 def _check(features: Tensor, labels: Tensor, test_features: Tensor, test_labels: Tensor) -> None:
+    """Raises `InputError` unless features are (N, M) and labels (N,), of both sets."""
     for x, y in (features, labels), (test_features, test_labels):
         if x.ndim != 2 or y.shape != x.shape[:1] or x.shape[1] != features.shape[1]:
             raise InputError(

@@ -32,7 +32,7 @@ class Bernoulli(Likelihood):
     num_values = 2
 
     def channels(self, c: int) -> int:
-        """c: the logits."""
+        """Returns c, one logit per value."""
         return c
 
     def forward(self, h: Tensor, x: Tensor) -> LikelihoodOutput:

@@ -57,7 +57,7 @@ class Categorical(Likelihood):
         self.num_values = num_values
 
     def channels(self, c: int) -> int:
-        """L · c: the logits."""
+        """Returns L · c, L logits per value."""
         return self.num_values * c
 
     def forward(self, h: Tensor, x: Tensor) -> LikelihoodOutput:
@@ -79,11 +79,11 @@ class Categorical(Likelihood):
         return from_integers((cumulative[:, :-1] <= u).sum(1), self.num_values)
 
     def _logits(self, h: Tensor) -> Tensor:
-        """h (B, L · C, *size) → (B, L, C, *size)."""
+        """Maps h (B, L · C, *size) to logits (B, L, C, *size)."""
         return h.float().unflatten(1, (self.num_values, -1))
 
     def _mean(self, p: Tensor) -> Tensor:
-        """p (B, L, C, *size) → Σ_k p_k v_k, (B, C, *size)."""
+        """Maps p (B, L, C, *size) to the mean Σ_k p_k v_k, (B, C, *size)."""
         values = from_integers(torch.arange(self.num_values, device=p.device), self.num_values)
         with torch.autocast(p.device.type, enabled=False):
             return (values @ p.flatten(2)).view(len(p), *p.shape[2:])

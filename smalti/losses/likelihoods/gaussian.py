@@ -55,7 +55,7 @@ class Gaussian(Likelihood):
             self.register_buffer("log_scale", log_scale, persistent=False)
 
     def channels(self, c: int) -> int:
-        """c: the means."""
+        """Returns c, one mean per value."""
         return c
 
     def forward(self, h: Tensor, x: Tensor) -> LikelihoodOutput:

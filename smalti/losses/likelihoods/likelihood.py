@@ -70,16 +70,16 @@ class Likelihood(nn.Module, ABC):
 
     @property
     def discrete(self) -> bool:
-        """Whether nll is of probabilities, not of a density."""
+        """Returns whether nll is of probabilities, not of a density."""
         return self.num_values is not None
 
     @abstractmethod
     def channels(self, c: int) -> int:
-        """D, the channels of h for a signal of c channels."""
+        """Returns D, the channels of h for a signal of c channels."""
 
     @abstractmethod
     def forward(self, h: Tensor, x: Tensor) -> LikelihoodOutput:
-        """−log p(x | h) and E[x | h].
+        """Returns −log p(x | h) and E[x | h].
 
         Arguments:
             h: (B, channels(C), *size).
@@ -95,7 +95,7 @@ class Likelihood(nn.Module, ABC):
 
     @abstractmethod
     def sample(self, h: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """x ~ p(x | h), (B, C, *size), without gradients.
+        """Draws x ~ p(x | h), (B, C, *size), without gradients.
 
         Arguments:
             h: (B, channels(C), *size).
@@ -103,7 +103,7 @@ class Likelihood(nn.Module, ABC):
         """
 
     def discretised(self, nats: Number, dims: int) -> Number:
-        """The nats of 8-bit values: of a density, its nats with each cell's width in them.
+        """Returns the nats of 8-bit values: of a density, its nats with each cell's width in them.
 
         Arguments:
             nats: Summed over the dimensions, as `forward` gives them.
@@ -123,7 +123,8 @@ class Likelihood(nn.Module, ABC):
 
 
 def bits_per_dim(nats: Number, dims: int) -> Number:
-    """Nats per signal → bits per dimension: of 8-bit values, 8 says that nothing is known.
+    """Converts nats per signal to bits per dimension: of 8-bit values, 8 says that nothing is
+    known.
 
     Arguments:
         nats: −log p(x), or a bound on it, summed over the dimensions.

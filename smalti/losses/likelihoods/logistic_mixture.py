@@ -76,7 +76,7 @@ class LogisticMixture(Likelihood):
         self.components = components
 
     def channels(self, c: int) -> int:
-        """3 M c: logits, means and log-scales."""
+        """Returns 3 M c: logits, means and log-scales."""
         return 3 * self.components * c
 
     def forward(self, h: Tensor, x: Tensor) -> LikelihoodOutput:
@@ -110,7 +110,7 @@ class LogisticMixture(Likelihood):
         return from_integers(to_integers(x[:, 0]))
 
     def _components(self, h: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """h → logits of π, μ and log s, each (B, M, C, *size)."""
+        """Splits h into logits of π, μ and log s, each (B, M, C, *size)."""
         logits, mean, log_scale = (
             part.unflatten(1, (self.components, -1)) for part in h.float().chunk(3, 1)
         )

@@ -38,7 +38,7 @@ from smalti.losses.likelihoods.likelihood import (
     from_integers,
     to_integers,
 )
-from smalti.nn.gated_layers import check_stacks, features, for_relu, gated_layers
+from smalti.nn.gated_layers import check_gated_arguments, features, for_relu, gated_layers
 from smalti.nn.incremental_decoder import Affine, GatedStacks, IncrementalDecoder, SkipHead, to_hwbc
 
 __all__ = ["PixelCNNLikelihood"]
@@ -90,7 +90,7 @@ class PixelCNNLikelihood(Likelihood):
                 f"signal_channels must be at least 1, got {signal_channels}: give the "
                 f"channels of the signal."
             )
-        check_stacks(hidden, layers, kernel_size, dropout)
+        check_gated_arguments(hidden, layers, kernel_size, dropout)
         c, self.hidden = signal_channels, hidden
         self.signal_channels, self.num_values = signal_channels, num_values
         self.softmax = Categorical(num_values)
@@ -105,7 +105,7 @@ class PixelCNNLikelihood(Likelihood):
         for_relu(self.skip, self.first, self.second)
 
     def channels(self, c: int) -> int:
-        """`hidden`, whatever c is.
+        """Returns `hidden`, whatever c is.
 
         Raises:
             InputError: If the likelihood is of signals with another number of channels.
@@ -118,8 +118,8 @@ class PixelCNNLikelihood(Likelihood):
         return self.hidden
 
     def logits(self, h: Tensor, x: Tensor) -> Tensor:
-        """Logits (B, L, C, H, W) of every value, given h (B, hidden, H, W) and the values of x
-        (B, C, H, W) before it.
+        """Returns the logits (B, L, C, H, W) of every value, given h (B, hidden, H, W) and the
+        values of x (B, C, H, W) before it.
         """
         f = self.second(features(self.embedding(x), h, self.layers, self.skip, self.first))
         seen = torch.einsum("odc,bchw->bodhw", self.coupling * self.past, x)  # U_c x_<c
@@ -140,7 +140,7 @@ class PixelCNNLikelihood(Likelihood):
         return self.softmax(self.logits(h, v).flatten(1, 2), v)
 
     def point_estimate(self, h: Tensor) -> Tensor:
-        """A draw: see `Likelihood.point_estimate`."""
+        """Returns a draw: see `Likelihood.point_estimate`."""
         return self.sample(h)
 
     @torch.no_grad()
@@ -160,7 +160,7 @@ class PixelCNNLikelihood(Likelihood):
         return x.float()
 
     def _draw(self, f: Tensor, generator: torch.Generator | None) -> Tensor:
-        """The values (B, C) of a place, channel after channel, from f (B, C · hidden)."""
+        """Draws the C values of one position, channel after channel: f (B, C · hidden) → (B, C)."""
         assert self.third.bias is not None
         weight = rearrange(self.third.weight, "(c l) d 1 1 -> c d l", l=self.num_values)
         bias = rearrange(self.third.bias, "(c l) -> c l", l=self.num_values)

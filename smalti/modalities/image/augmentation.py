@@ -31,7 +31,7 @@ class Augmentation:
     move: bool
 
     def __call__(self, x: Tensor) -> Tensor:
-        """Images (B, C, H, W) → images of the same shape."""
+        """Maps images (B, C, H, W) to images of the same shape."""
         if self.flip:
             mirrored = (torch.rand(len(x)) < 0.5).to(x.device)
             x = torch.where(mirrored[:, None, None, None], x.flip(-1), x)

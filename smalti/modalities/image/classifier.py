@@ -42,7 +42,7 @@ class ImageClassifier(Classifier):
         self.head = nn.Linear(features, classes)
 
     def features(self, x: Tensor) -> Tensor:
-        """Images (B, C, H, W) in [-1, 1] → (B, features): what the last layer sees."""
+        """Maps images (B, C, H, W) in [-1, 1] to features (B, F), the inputs of the last layer."""
         scale = SIDE / max(x.shape[2:])
         if scale < 1:
             x = F.interpolate(x, scale_factor=scale, mode="area")

@@ -237,6 +237,7 @@ class _Memory:
 
     @contextlib.contextmanager
     def taken(self, cost: int) -> Iterator[None]:
+        """Waits till the memory that a picture takes is free, and holds it meanwhile."""
         cost = min(cost, AT_ONCE)
         with self._changed:
             self._changed.wait_for(lambda: self._used + cost <= AT_ONCE)

@@ -111,7 +111,7 @@ def find(
     elif local.is_dir():
         found = _in_folder(local, columns, splits)
     else:
-        rows = parquet_rows([_one_file(local)], columns)
+        rows = parquet_rows([_check_parquet(local)], columns)
         found = Found(readable(path), {"train": rows}, {}, Counter())
     if "train" not in found.rows:
         raise InputError(
@@ -146,7 +146,12 @@ def _local(path: str) -> Path | None:
     return local
 
 
-def _one_file(file: Path) -> Path:
+def _check_parquet(file: Path) -> Path:
+    """Returns a file that is a data set by itself.
+
+    Raises:
+        InputError: If its name does not end in .parquet.
+    """
     if file.suffix.lower() == ".parquet":
         return file
     archive = file.suffix.lower() in ARCHIVES
@@ -157,6 +162,7 @@ def _one_file(file: Path) -> Path:
 
 
 def _in_folder(folder: Path, columns: tuple[str | None, str | None], splits: bool) -> Found:
+    """Finds the images of a folder: IDX files, parquet files, or pictures."""
     tree = walk(folder)
     where, passed = readable(folder), tree.passed
     idx = find_idx([folder.joinpath(*file) for file in tree.files])
@@ -217,6 +223,7 @@ def _suffix(file: Parts) -> str:
 
 
 def _without_images(folder: Path, files: list[Parts]) -> str:
+    """Says that a folder has no images, what it has, and what to do."""
     some = sorted({readable(_suffix(file) or file[-1]) for file in files})
     has = f"only {', '.join(some[:5])}" if some else "it is empty"
     remedy = "put files that end in .png, .jpg, .webp or the like there, or in subfolders"
@@ -274,7 +281,7 @@ def _tables_by_split(
 
 
 def _hub(name: str, columns: tuple[str | None, str | None]) -> Found:
-    """A data set of the Hugging Face hub, from `datasets`' cache if it is there."""
+    """Returns a data set of the Hugging Face hub, from `datasets`' cache if it is there."""
     nothing = f"{readable(name)} is neither a local path nor a data set on the Hugging Face hub"
     if not HUB_NAME.fullmatch(name):
         raise InputError(f"{nothing}: check the path.")

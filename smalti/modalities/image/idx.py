@@ -100,6 +100,7 @@ def _stream(path: Path) -> io.BufferedIOBase:
 
 
 def _values(stream: io.BufferedIOBase, sizes: tuple[int, ...], path: Path) -> np.ndarray:
+    """Reads the bytes of an array of these sizes; raises `InputError` if they are not all there."""
     n, stored = math.prod(sizes), path.stat().st_size
     if n > LARGEST or len(sizes) > 32:
         raise InputError(
@@ -126,6 +127,7 @@ def _values(stream: io.BufferedIOBase, sizes: tuple[int, ...], path: Path) -> np
 
 
 def _rows(images_file: Path, labels_file: Path | None) -> Rows:
+    """Reads images and labels; raises `InputError` if they are not as many."""
     images = read_idx(images_file)
     labels = None if labels_file is None else read_idx(labels_file)
     if images.ndim != 3:

@@ -135,6 +135,7 @@ def _opaque(path: Path, size: tuple[int, int]) -> Tensor:
 
 
 def _check(path: Path, signal: Signal) -> None:
+    """Raises `InputError` unless a file is an image with the colours and the size of the signal."""
     name = readable(path)
     if not is_regular(path):
         hint = "name the files in this folder" if path.is_dir() else "check the path"

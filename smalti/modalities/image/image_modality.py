@@ -113,12 +113,12 @@ class ImageModality(Modality):
 
 
 def _opaque(x: Tensor, gap: int) -> Tensor:
-    """Images with a channel of opacity, and below them a transparent gap."""
+    """Returns the images with a channel of opacity, and below them a transparent gap."""
     return F.pad(torch.cat([x, torch.ones_like(x[:, :1])], dim=1), (0, 0, 0, gap), value=-1.0)
 
 
 def _range(source: Mapping[str, Any] | None) -> Range | None:
-    """The range of numbers that the data of a model were read with, if one was given."""
+    """Returns the range of numbers that the data of a model were read with, if one was given."""
     chosen = (source or {}).get("range")
     if not isinstance(chosen, list | tuple) or len(chosen) != 2:
         return None

@@ -63,7 +63,7 @@ class Inception(nn.Module):
 def load_inception(
     device: torch.device | str = "cpu", folder: str | Path | None = None
 ) -> Inception | str:
-    """The network up to its 2048 pooled features, or one line that says why it cannot be had.
+    """Loads the network up to its 2048 pooled features, or returns a line why it is not there.
 
     Arguments:
         device: Where it is to compute.
@@ -92,12 +92,12 @@ def load_inception(
 
 @torch.no_grad()
 def inception_features(inception: Inception, images: Iterable[Tensor]) -> Tensor:
-    """Features (N, D), on the CPU, of batches of images (B, 1 or 3, H, W) in [-1, 1]."""
+    """Returns features (N, D), on the CPU, of batches of images (B, 1 or 3, H, W) in [-1, 1]."""
     return torch.cat([inception(batch).cpu() for batch in images])
 
 
 def inception_distances(real: Tensor, generated: Tensor, seed: int = 0) -> InceptionDistances:
-    """FID and KID between features (N, D) and (M, D), both of at least 2 rows.
+    """Returns FID and KID between features (N, D) and (M, D), both of at least 2 rows.
 
     KID is the mean over 100 random subsets of at most 1000 rows.
     """

@@ -72,7 +72,7 @@ class InceptionDistance(SampleComparison[Subject]):
 
 
 def _network(subject: Subject) -> Inception | str:
-    """The Inception network, or why it cannot be had."""
+    """Returns the Inception network, loaded once, or a line why it is not there."""
     network: Inception | str = subject.kept(
         "inception",
         lambda: (

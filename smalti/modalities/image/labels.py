@@ -93,7 +93,7 @@ def read_labels(
 
 
 def _named(column: Column | None, names: Sequence[str]) -> Column:
-    """A column of numbers, with the names that the user gives to them."""
+    """Gives names of the user to a column of numbers."""
     if (
         column is None
         or column.names is not None
@@ -120,7 +120,9 @@ def _text(column: Column | None) -> Column | None:
 
 
 def _names(train: Column) -> dict[str, int]:
-    """Every class by name, with its number; words in the order of the alphabet, numbers by size."""
+    """Returns every class by name, with its number; words in the order of the alphabet, numbers by
+    size.
+    """
     if train.names is not None:
         if twice := sorted({name for name in train.names if train.names.count(name) > 1}):
             raise InputError(
@@ -143,6 +145,7 @@ def _order(value: int | str) -> tuple[float, str]:
 
 
 def _numbers(split: str, column: Column | None, names: dict[str, int]) -> Tensor:
+    """Returns the label numbers (N,) of a split; raises `InputError` for an unknown name."""
     assert column is not None  # as the training images have labels
     known: dict[int | str, str] = dict(enumerate(column.names or ()))
     words = [str(known.get(v, v)) for v in column.values]

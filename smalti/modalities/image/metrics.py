@@ -34,7 +34,7 @@ WINDOW = 11  # px: the side of the window of SSIM
 
 
 def psnr(x_hat: Tensor, x: Tensor) -> float:
-    """Mean PSNR in dB of reconstructions x_hat of x, both (B, C, H, W) in [-1, 1].
+    """Returns the mean PSNR in dB of reconstructions x_hat of x, both (B, C, H, W) in [-1, 1].
 
     Example:
         >>> x = torch.zeros(1, 1, 4, 4)
@@ -83,7 +83,7 @@ class ReconstructionQuality(Metric):
             self.ssim.append(ssim.reshape(-1))
 
     def figures(self, measured_on: str) -> dict[str, Figure]:
-        """MSE, MSE/variance, PSNR and, where images are at least 11 px wide and high, SSIM.
+        """Returns MSE, MSE/variance, PSNR and, where images are at least 11 px wide and high, SSIM.
 
         Arguments:
             measured_on: The set and its N, for the protocols.
@@ -105,6 +105,7 @@ class ReconstructionQuality(Metric):
         return {"ssim": f"its window needs images of at least {WINDOW} × {WINDOW} pixels."}
 
     def _mean_psnr(self, measured_on: str) -> Figure:
+        """Returns the mean PSNR; exact reconstructions are left out, and the protocol says so."""
         psnr = torch.cat(self.psnr).double()
         exact = psnr.isinf()
         protocol = f"{measured_on}, values in [0, 1], data range 1; mean over images"
@@ -117,11 +118,11 @@ class ReconstructionQuality(Metric):
 
 
 def _unit(*images: Tensor) -> tuple[Tensor, ...]:
-    """From [-1, 1], and clipped to it, to [0, 1]."""
+    """Clips to [-1, 1] and scales to [0, 1]."""
     return tuple((x.float().clamp(-1, 1) + 1) / 2 for x in images)
 
 
 def _psnr(x_hat: Tensor, x: Tensor) -> Tensor:
-    """PSNR (B,) of images in [0, 1]."""
+    """Returns the PSNR (B,) of images in [0, 1]."""
     psnr = peak_signal_noise_ratio(x_hat, x, data_range=1.0, reduction="none", dim=(1, 2, 3))
     return psnr.reshape(-1)

@@ -94,6 +94,7 @@ def _table(file: Path, columns: list[str]) -> Dataset:
 
 @contextlib.contextmanager
 def _reading(file: Path) -> Iterator[None]:
+    """Turns the errors of reading a parquet file into `InputError`."""
     try:
         yield
     except InputError:

@@ -31,7 +31,8 @@ VISIBLE = 64  # px: the shorter side that a picture is enlarged to at least, whe
 
 
 def to_uint8(x: Tensor) -> Tensor:
-    """Values → bytes of the same shape, on the CPU; what lies outside [-1, 1] is clipped.
+    """Scales values from [-1, 1] to bytes of the same shape, on the CPU; what lies outside [-1, 1]
+    is clipped.
 
     Raises:
         InputError: If one is NaN or infinite, of which there is no picture.
@@ -146,7 +147,9 @@ def _mark() -> PngInfo:
 
 
 def _image(sheet: Tensor) -> Image.Image:
-    """(H, W, C + 1) bytes with opacity → a picture, without opacity if all of it is opaque."""
+    """Makes a picture of bytes (H, W, C + 1), the last of opacity, without opacity if all of it is
+    opaque.
+    """
     if bool((sheet[..., -1] == 255).all()):
         sheet = sheet[..., :-1]
     return Image.fromarray(sheet.squeeze(-1).contiguous().numpy())

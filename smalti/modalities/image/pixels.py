@@ -53,5 +53,5 @@ class Pixels(Examples):
         return None if self.values is None else self.values[rows]
 
     def take(self, indices: Tensor) -> Pixels:
-        """The examples of these numbers (K,), int64; the bytes are shared."""
+        """Returns the examples of these numbers (K,), int64; the bytes are shared."""
         return Pixels(self.pixels, self.values, self.rows[indices])

@@ -32,15 +32,15 @@ class Rows(ABC):
 
     @abstractmethod
     def __len__(self) -> int:
-        """The number of images."""
+        """Returns the number of images."""
 
     @abstractmethod
     def pictures(self) -> Iterator[Picture]:
-        """Every image, as it is stored."""
+        """Yields every image, as it is stored."""
 
     @abstractmethod
     def labels(self) -> Column | None:
-        """The label of every image; None where there are none."""
+        """Returns the label of every image; None where there are none."""
 
 
 class ArrayRows(Rows):
@@ -112,6 +112,7 @@ class TableRows(Rows):
                 first += len(batch[self.image_column])
 
     def _picture(self, stored: dict, name: str) -> Picture:
+        """Returns a stored image as a `Picture`: its bytes, or the path of its file."""
         content, path = stored.get("bytes"), stored.get("path")
         if content is None and path is None:
             return Picture(name, b"")
@@ -139,7 +140,7 @@ class TableRows(Rows):
 
 
 def _as_images(shard: Shard, column: str) -> Dataset:
-    """A column of images, as paths and bytes."""
+    """Returns a column of images, as paths and bytes."""
     from datasets import Image
 
     try:
@@ -154,6 +155,7 @@ def _as_images(shard: Shard, column: str) -> Dataset:
 
 
 def _image_column(features: Features, wanted: str | None, where: str) -> str:
+    """Returns the column that is wanted, or the first with images; raises `InputError` if none."""
     if wanted is not None:
         if wanted not in features or not holds_images(features[wanted]):
             state = "does not hold images" if wanted in features else "is not there"
@@ -173,7 +175,7 @@ def _image_column(features: Features, wanted: str | None, where: str) -> str:
 
 
 def holds_images(feature: object) -> bool:
-    """Whether a column has images' bytes, or paths and bytes."""
+    """Returns whether a column has images' bytes, or paths and bytes."""
     from datasets import Image, Value
 
     if isinstance(feature, dict):
@@ -183,7 +185,7 @@ def holds_images(feature: object) -> bool:
 
 
 def _label_column(features: Features, wanted: str | None, where: str) -> str | None:
-    """The column asked for, or one called `label`, or the only one of named classes."""
+    """Returns the column asked for, or one called `label`, or the only one of named classes."""
     from datasets import ClassLabel, Value
 
     classes = [name for name, feature in features.items() if isinstance(feature, ClassLabel)]

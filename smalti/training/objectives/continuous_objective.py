@@ -67,7 +67,7 @@ class ContinuousObjective(Objective):
         self.reconstruction = reconstruction or MSE()
 
     def beta(self, step: int) -> float:
-        """The weight of the KL at optimizer step `step`."""
+        """Returns the weight of the KL at optimizer step `step`."""
         if step >= self.beta_warmup:
             return self.last_beta
         return self.last_beta * step / self.beta_warmup

@@ -50,7 +50,7 @@ class TokenizerObjective(Objective):
         self.weights = dict(weights or {})
 
     def beta(self, step: int) -> float:
-        """The commitment weight at optimizer step `step`."""
+        """Returns the commitment weight at optimizer step `step`."""
         if step >= self.commitment_warmup:
             return self.commitment_weight
         return self.commitment_weight * step / self.commitment_warmup
