@@ -20,7 +20,7 @@ import signal
 import sys
 from argparse import ArgumentError
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 from smalti import __version__, extras, terminal
@@ -74,7 +74,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = [word for word in words if word != "--debug"]
     terminal.prepare()
     try:
-        status = _dispatch(_allowing(words))
+        with _cache(words):
+            status = _dispatch(_allowing([word for word in words if word != "--no_cache"]))
         sys.stdout.flush()  # here, where what goes wrong is told
         return status
     except SystemExit as end:  # of a parser that has printed its help
@@ -102,6 +103,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
         print(f"smalti: stopped{goes_on}", file=sys.stderr)
         return 128 + (stop.args[0] if stop.args else signal.SIGINT)
+
+
+def _cache(words: Sequence[str]) -> AbstractContextManager[None]:
+    """Returns the context of a command, in which `--no_cache` has nothing kept of its data."""
+    if "--no_cache" not in words:
+        return nullcontext()
+    from smalti.data.decoded_cache import without_cache
+
+    return without_cache()
 
 
 def _refuse(error: BaseException) -> int:
@@ -162,7 +172,8 @@ def _overview() -> ArgumentParser:
         prog="smalti",
         description="The toolkit for learned discrete latents.",
         epilog="smalti COMMAND --help says more of a command; --debug shows a traceback; "
-        "--version says which smalti this is; --allow MODULE lets a recipe name your own classes.",
+        "--no_cache keeps nothing of what was decoded; --version says which smalti this is; "
+        "--allow MODULE lets a recipe name your own classes.",
     )
     commands = parser.add_subcommands(required=False, dest="command")
     for command in COMMANDS:

@@ -6,6 +6,7 @@ import os
 
 # Before any test imports datasets or huggingface_hub, which read it once.
 os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["SMALTI_NO_CACHE"] = "1"  # nothing of a test stays on the machine
 
 import pytest
 import torch

@@ -18,6 +18,7 @@ import logging
 import math
 import os
 import tempfile
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -35,11 +36,29 @@ from smalti.data.progress import progress
 from smalti.data.splitting import SIZE, fingerprint
 from smalti.errors import InputError, first_line
 from smalti.modalities.image.file_decoding import LARGEST, Content, Crop, decode_image, read_content
-from smalti.modalities.image.pixel_range import DARK, HALF, ImageStatistics, Range, UnknownRange
+from smalti.modalities.image.pixel_range import (
+    DARK,
+    HALF,
+    RECORD,
+    ImageStatistics,
+    Range,
+    UnknownRange,
+)
 from smalti.modalities.image.pixels import to_float
 from smalti.spelling import listed, readable
 
-__all__ = ["Crop", "Notes", "Picture", "decode", "pixels_of", "read_image", "reason"]
+__all__ = [
+    "Crop",
+    "Notes",
+    "Picture",
+    "decode",
+    "decode_into",
+    "in_threads",
+    "pixels_of",
+    "read_image",
+    "reason",
+    "report",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -71,6 +90,8 @@ class Notes:
         fingerprints: Of what is stored of each, (n, 16), uint8; see `smalti.data.splitting`.
         faults: Why each could not be read, or None.
         statistics: What they are like, of several splits together where it is given.
+        records: The same of each, (n,) of `RECORD`.
+        modes: What its modes stand for.
     """
 
     def __init__(self, n: int, statistics: ImageStatistics | None = None) -> None:
@@ -78,6 +99,13 @@ class Notes:
         self.fingerprints = np.zeros((n, SIZE), dtype=np.uint8)
         self.faults: list[str | None] = [None] * n
         self.statistics = ImageStatistics() if statistics is None else statistics
+        self.records, self.modes = np.zeros(n, dtype=RECORD), list[str]()
+        self._lock = threading.Lock()
+
+    def record(self, row: int, one: ImageStatistics) -> None:
+        """Records what a picture is like, of which alone there are statistics."""
+        with self._lock:
+            self.records[row] = one.record(self.modes)
 
     def take(self, row: int, picture: Picture, content: bytes | np.ndarray) -> None:
         """Records the name of a picture and the fingerprint of its stored content."""
@@ -177,12 +205,27 @@ def decode(
     """
     pixels = _room((n, channels, *size))
     alone, notes = notes is None, notes or Notes(n)
-    statistics = notes.statistics
+    decode_into(pixels, enumerate(pictures), n, channels, crop, notes, chosen)
+    return torch.from_numpy(pixels), report(notes, alone)
+
+
+def decode_into(
+    pixels: np.ndarray,
+    pictures: Iterable[tuple[int, Picture]],
+    n: int,
+    channels: int,
+    crop: Crop,
+    notes: Notes,
+    chosen: Range | None,
+) -> None:
+    """Decodes n pictures, each to its row of pixels (N, C, H, W), and notes what they are."""
+    size = (pixels.shape[2], pixels.shape[3])
 
     def work(chunk: list[tuple[int, Picture]]) -> list[str | None]:
         """Returns what is wrong with each picture of a chunk, or None."""
         faults: list[str | None] = []
         for row, picture in chunk:
+            statistics = ImageStatistics()
             try:
                 content = picture.content
                 if isinstance(content, Path):  # read once, to decode and to hash
@@ -195,14 +238,33 @@ def decode(
             except Exception as error:  # Pillow's readers raise nearly anything at a broken file
                 faults.append(f"{picture.name} ({reason(error)})")
                 notes.names[row], notes.faults[row] = picture.name, reason(error)
+            notes.record(row, statistics)
         return faults
 
-    found = itertools.chain.from_iterable(_in_threads(work, _chunks(enumerate(pictures))))
-    faults = list(progress(found, n, "decoding images"))
+    found = itertools.chain.from_iterable(in_threads(work, _chunks(pictures)))
+    for _ in progress(found, n, "decoding images"):
+        pass
+
+
+def report(notes: Notes, alone: bool = False) -> Tensor:
+    """Counts the pictures of a set, and says which could not be read.
+
+    Arguments:
+        notes: Of all of them.
+        alone: Whether the set has no other splits.
+
+    Returns:
+        Whether each could be read (n,), bool.
+
+    Raises:
+        InputError: As of `decode`.
+    """
+    notes.statistics.add(notes.records, notes.modes)
     if alone:  # otherwise when all splits were seen
-        statistics.check()
-    _report([fault for fault in faults if fault], n)
-    return torch.from_numpy(pixels), torch.tensor([fault is None for fault in faults])
+        notes.statistics.check()
+    named = zip(notes.names, notes.faults, strict=True)
+    _report([f"{name} ({fault})" for name, fault in named if fault is not None], len(notes.names))
+    return torch.tensor([fault is None for fault in notes.faults])
 
 
 def reason(error: Exception) -> str:
@@ -256,10 +318,8 @@ def _chunks(items: Iterable[T]) -> Iterator[list[T]]:
         yield chunk
 
 
-def _in_threads(work: Callable[[T], R], tasks: Iterable[T]) -> Iterator[R]:
-    """Yields the results in order, with few tasks taken ahead, so that not all of a set is in
-    memory.
-    """
+def in_threads(work: Callable[[T], R], tasks: Iterable[T]) -> Iterator[R]:
+    """The results in order, with few tasks taken ahead, so that not all of a set is in memory."""
     workers = os.cpu_count() or 1
     waiting: deque[Future[R]] = deque()
     with ThreadPoolExecutor(workers) as pool:

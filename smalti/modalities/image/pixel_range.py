@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -24,11 +25,23 @@ from PIL import Image
 
 from smalti.errors import InputError
 
-__all__ = ["Range", "ImageStatistics", "UnknownRange", "to_bytes", "check_range", "stored_numbers"]
+__all__ = [
+    "RECORD",
+    "Range",
+    "ImageStatistics",
+    "UnknownRange",
+    "to_bytes",
+    "check_range",
+    "stored_numbers",
+]
 
 Range = tuple[float, float]
 """What is black and what is white."""
 
+RECORD = np.dtype(
+    [("width", "i4"), ("height", "i4"), ("mode", "u2"), ("animated", "?"), ("deep", "?")]
+    + [("highest", "i8"), ("in_range", "?")]
+)
 HALF = 32_768  # 16-bit integers that are all below may have fewer bits
 DARK = 4_096  # of a single image, these certainly have
 COMMON: tuple[Range, ...] = (
@@ -76,6 +89,31 @@ class ImageStatistics:
             else:
                 self.deep += 1
                 self.highest = max(self.highest, high)
+
+    def record(self, modes: list[str]) -> tuple[int, int, int, bool, bool, int, bool]:
+        """Returns what was counted of a single image, a row of `RECORD`; its mode is put in a list.
+
+        Where nothing was counted, width and height are 0.
+        """
+        (size, mode) = next(zip(self.sizes, self.modes, strict=True), ((0, 0), ""))
+        if mode not in modes:
+            modes.append(mode)
+        numbers = bool(self.deep), self.highest, bool(self.in_range)
+        return (*size, modes.index(mode), bool(self.animated), *numbers)
+
+    def add(self, records: np.ndarray, modes: Sequence[str]) -> None:
+        """Counts images of which there are records (N,) of `RECORD`, with these modes."""
+        counted = records[records["width"] > 0]
+        with self._lock:
+            for (width, height, mode), n in Counter(
+                zip(*(counted[name].tolist() for name in RECORD.names[:3]), strict=True)  # type: ignore[index]
+            ).items():
+                self.sizes[width, height] += n
+                self.modes[modes[mode]] += n
+            self.animated += int(records["animated"].sum())
+            self.deep += int(records["deep"].sum())
+            self.highest = max(self.highest, int(records["highest"].max(initial=0)))
+            self.in_range += int(records["in_range"].sum())
 
     def check(self, below: int = HALF) -> None:
         """Raises `UnknownRange` if 16-bit integers may have fewer bits: all are `below`."""

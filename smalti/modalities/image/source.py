@@ -26,7 +26,8 @@ from smalti.data.source import Examples, Source, SplitName, Splits
 from smalti.data.splitting import SplitFractions, held_out
 from smalti.errors import InputError
 from smalti.modalities.image.augmentation import Augmentation, moved
-from smalti.modalities.image.decoding import Crop, Notes, decode
+from smalti.modalities.image.cached_decoding import decode_once
+from smalti.modalities.image.decoding import Crop, Notes
 from smalti.modalities.image.finding import find
 from smalti.modalities.image.finding import logger as found_logger
 from smalti.modalities.image.labels import labelled_alike, read_labels
@@ -160,8 +161,8 @@ class Images(Source):
     def _decoded(self, stored: _Stored, left_out: list[tuple[str, str]]) -> _Part:
         split, rows, labels, statistics = stored
         notes, folder = Notes(len(rows), statistics), f"{Path(self.path).expanduser()}{os.sep}"
-        pixels, readable = decode(
-            rows.pictures(), len(rows), self.size, self.channels, self.crop, notes, self.range
+        pixels, readable = decode_once(
+            rows.pictures, len(rows), self.size, self.channels, self.crop, notes, self.range
         )
         names = [name.replace(folder, "") for name in notes.names]
         reasons = zip(names, notes.faults, strict=True)

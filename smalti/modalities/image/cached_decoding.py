@@ -1,0 +1,145 @@
+"""Decoding a set of images once: what was decoded before is mapped into memory from the cache."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import PIL
+import torch
+from torch import Tensor
+
+from smalti.data.decoded_cache import DecodedCache, Entry, cache_of
+from smalti.data.progress import progress
+from smalti.modalities.image.decoding import (
+    CHUNK,
+    Crop,
+    Notes,
+    Picture,
+    decode,
+    decode_into,
+    in_threads,
+    report,
+)
+from smalti.modalities.image.file_decoding import read_content
+from smalti.modalities.image.pixel_range import RECORD, Range
+
+__all__ = ["decode_once"]
+
+logger = logging.getLogger(__name__)
+
+ROW = np.dtype([("fingerprint", "u1", (16,)), *RECORD.descr])
+DECODER = 1  # a higher number where the same file is decoded to other pixels
+
+
+def decode_once(  # noqa: PLR0913 - as of `decode`
+    pictures: Callable[[], Iterable[Picture]],
+    n: int,
+    size: tuple[int, int],
+    channels: int,
+    crop: Crop,
+    notes: Notes,
+    chosen: Range | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Decodes n pictures, but for those that the cache of this machine holds; see `decode`.
+
+    Arguments:
+        pictures: Gives them, in the same order each time.
+        Others: As of `decode`.
+    """
+    way = {"decoder": DECODER, "pillow": PIL.__version__, "range": chosen}
+    way["crop"] = "none" if crop == "none" else "center"
+    cache = cache_of(way, (channels, *size)) if n else None
+    if cache is not None and not cache.has_room(n):
+        logger.warning("%d images are more than the cache may hold: not kept.", n)
+        cache = None
+    if cache is not None:
+        try:
+            entry = _entry(cache, pictures, n, crop, notes, chosen)
+            if entry is not None:
+                return torch.from_numpy(entry.values), _taken(entry, notes)
+        except OSError as error:
+            logger.warning("The cache %s cannot be used (%s): nothing is kept.", cache.root, error)
+    return decode(pictures(), n, size, channels, crop, notes, chosen)
+
+
+def _entry(  # noqa: PLR0913 - as of `decode`
+    cache: DecodedCache,
+    pictures: Callable[[], Iterable[Picture]],
+    n: int,
+    crop: Crop,
+    notes: Notes,
+    chosen: Range | None,
+) -> Entry | None:
+    """Returns the entry of the pictures, which is made where there is none."""
+    known: dict[int, tuple[Entry, int]] = {}
+    if not cache.is_empty():  # else all are read only once, to decode and to hash
+        _hash(pictures(), n, notes)
+        if (entry := cache.find(notes.fingerprints)) is not None:
+            return entry
+        known = cache.find_rows(notes.fingerprints)
+        known = {row: place for row, place in known.items() if notes.fingerprints[row].any()}
+    with cache.writing(n) as draft:
+        faults: dict[int, str] = {}
+        for row, (entry, place) in known.items():
+            draft.values[row] = entry.values[place]
+            _copy_record(notes, row, entry, place)
+            if (fault := entry.facts["faults"].get(str(place))) is not None:
+                faults[row] = fault
+        missing = _others(pictures(), known)
+        decode_into(draft.values, missing, n - len(known), cache.shape[0], crop, notes, chosen)
+        faults |= {row: fault for row, fault in enumerate(notes.faults) if fault is not None}
+        rows = np.zeros(n, dtype=ROW)
+        rows["fingerprint"] = notes.fingerprints
+        for name in RECORD.names or ():
+            rows[name] = notes.records[name]
+        draft.finish(rows, {"faults": faults, "modes": notes.modes})
+    return cache.find(notes.fingerprints)
+
+
+def _others(pictures: Iterable[Picture], known: dict[int, Any]) -> Iterator[tuple[int, Picture]]:
+    return ((row, picture) for row, picture in enumerate(pictures) if row not in known)
+
+
+def _copy_record(notes: Notes, row: int, entry: Entry, place: int) -> None:
+    for name in RECORD.names or ():
+        notes.records[row][name] = entry.rows[place][name]
+    mode = entry.facts["modes"][int(entry.rows[place]["mode"])]
+    if mode not in notes.modes:
+        notes.modes.append(mode)
+    notes.records[row]["mode"] = notes.modes.index(mode)
+
+
+def _hash(pictures: Iterable[Picture], n: int, notes: Notes) -> None:
+    """Notes the name and the fingerprint of each picture; of one that cannot be read, zeros."""
+
+    def work(chunk: list[tuple[int, Picture]]) -> int:
+        for row, picture in chunk:
+            content = picture.content
+            notes.names[row] = picture.name
+            try:
+                read = read_content(content) if isinstance(content, Path) else content
+                notes.take(row, picture, read)
+            except (OSError, ValueError):
+                notes.fingerprints[row] = 0
+        return len(chunk)
+
+    numbered = enumerate(pictures)
+    chunks = iter(lambda: list(itertools.islice(numbered, CHUNK)), [])
+    for _ in progress(in_threads(work, chunks), -(-n // CHUNK), "looking for known images"):
+        pass
+
+
+def _taken(entry: Entry, notes: Notes) -> Tensor:
+    """Notes what is kept of an entry; returns whether each picture could be read (n,), bool."""
+    notes.modes = list(entry.facts["modes"])
+    for name in RECORD.names or ():
+        notes.records[name] = entry.rows[name]
+    notes.faults = [None] * len(entry.rows)
+    for row, fault in entry.facts["faults"].items():
+        notes.faults[int(row)] = fault
+    return report(notes)
