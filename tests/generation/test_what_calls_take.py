@@ -17,6 +17,7 @@ from smalti.autoencoders import DiscreteAutoencoder, HierarchicalAutoencoder
 from smalti.conditions import CoarseTokens, Label
 from smalti.errors import InputError
 from smalti.generation import Model
+from smalti.generation.traversal import traverse
 from smalti.modalities.image import Image
 from smalti.networks import ConvDecoder, ConvEncoder, Features
 from smalti.priors import Cascade, Histogram, PixelCNN, PixelSNAIL, SamplingConfig
@@ -288,7 +289,7 @@ def test_traversals(vae):
     for steps in (1, 2.5, None, 10**12):
         assert line(lambda s=steps: vae.traverse(X[0], 1, s))
     for dims in ([5], [-1], [[0]], [0.5], 3, None):
-        assert line(lambda d=dims: vae.autoencoder.traverse(X[0], d, 3))
+        assert line(lambda d=dims: traverse(vae.autoencoder, vae.prior, X[0], d, 3))
 
 
 def test_numbers_of_samples_seeds_and_ways_to_draw(model, levels, vae):
