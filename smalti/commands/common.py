@@ -19,6 +19,7 @@ from jsonargparse import ArgumentError, ArgumentParser
 from torch import Tensor
 
 from smalti.artifacts import argument
+from smalti.autoencoders.inputs import sized
 from smalti.commands.found_files import find_files
 from smalti.errors import InputError
 from smalti.generation import load
@@ -145,19 +146,23 @@ class _StdoutHandler(logging.Handler):
             print(line, flush=True)
 
 
-def read_files(model: Model, files: Sequence[str | Path], convert: bool) -> Tensor:
+def read_files(
+    model: Model, files: Sequence[str | Path], convert: bool, any_size: bool = False
+) -> Tensor:
     """Reads files as a model takes them: (B, C, *size).
 
     Arguments:
         model: That takes them.
         files: At least one.
         convert: As of `Modality.read`.
+        any_size: Whether they may have another size than the model's, the same for all.
 
     Raises:
         InputError: If one cannot be read, or is not of the model's signal.
     """
     modality, source = modality_of(model.signal), source_of(model.run)
-    return torch.stack([modality.read(file, model.signal, convert, source) for file in files])
+    signal = sized(model.signal, ()) if any_size else model.signal
+    return torch.stack([modality.read(file, signal, convert, source) for file in files])
 
 
 def files_of(signal: Signal, names: Sequence[str], numbers: bool = False) -> list[str]:

@@ -25,6 +25,7 @@ def decode(
     *,
     out: str | None = None,
     columns: int | None = None,
+    any_size: bool = False,
     overwrite: bool = False,
 ) -> None:
     """Turns token indices, or the latents of a continuous model, into signals.
@@ -35,6 +36,7 @@ def decode(
             Of a hierarchy with `indices_1` … of the finer levels, as many as are to be used.
         out: A .png for one picture of all (decoded.png if not given), or a folder for a file each.
         columns: Signals per row in the picture.
+        any_size: Take grids of any size, as smalti encode --any_size gives them.
         overwrite: Replace what smalti did not write, too.
     """
     model = load(folder)
@@ -51,11 +53,11 @@ def decode(
         return
     levels = read_tokens(tokens).levels
     grids = tuple(tuple(grid.shape[1:]) for grid in levels)
-    if grids != model.layout.shapes[: len(grids)]:
+    if not any_size and grids != model.layout.shapes[: len(grids)]:
         held, wanted = (", ".join(map(str, shapes)) for shapes in (grids, model.layout.shapes))
         raise InputError(
             f"{tokens} holds grids {held}, this model's are {wanted}: use the run that they were "
-            f"made with."
+            f"made with, or --any_size where signals had another size."
         )
     output = place(len(levels[0]))
     output.write(model.decode(levels if model.layout.levels > 1 else levels[0]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -29,6 +30,7 @@ def reconstruct(  # noqa: PLR0913 - the options of the command
     *,
     out: str | None = None,
     convert: bool = False,
+    any_size: bool = False,
     levels: int | None = None,
     overwrite: bool = False,
 ) -> None:
@@ -40,6 +42,7 @@ def reconstruct(  # noqa: PLR0913 - the options of the command
         out: A .png for one picture, originals above reconstructions (reconstructions.png if not
             given), or a folder for a file each.
         convert: Make files fit the model, though they lose by it (its size, say).
+        any_size: Take files at their own size, as convolutional tokenizers can.
         levels: Of a hierarchy, how many levels are decoded, from the coarsest; all if not given.
         overwrite: Replace what smalti did not write, too.
     """
@@ -55,19 +58,20 @@ def reconstruct(  # noqa: PLR0913 - the options of the command
         overwrite=overwrite,
     )
     model = load(folder)
-    x = read_files(model, files, convert)
-    indices = model.encode(x)
-    if levels is not None:
-        most = len(indices) if isinstance(indices, tuple) else 1
-        if most == 1 or not 1 <= levels <= most:
-            has = f"{most} levels" if most > 1 else "no levels"
-            mend = f"give 1 to {most}" if most > 1 else "leave it out"
-            raise InputError(f"This model has {has}, got --levels {levels}: {mend}.")
-        indices = indices[:levels]
-    x_hat = model.decode(indices)
+    if not any_size:
+        x: Any = read_files(model, files, convert)
+        x_hat: Any = model.reconstruct(x, levels)
+    else:  # one at a time: only those of one size can be stacked
+        x = [read_files(model, [file], convert, any_size)[0] for file in files]
+        if output.single and len({one.shape for one in x}) > 1:
+            raise InputError(
+                f"{output.path} shows {model.signal.plural} of one size, got different ones: give "
+                f"--out FOLDER for a file each, or --convert in place of --any_size."
+            )
+        x_hat = [model.reconstruct(one[None], levels, any_size)[0] for one in x]
     for file, original, reconstruction in zip(files, x, x_hat, strict=True):
         print(f"{file}: {_closeness(model.signal, original[None], reconstruction[None])}")
-    output.write(torch.cat([x, x_hat]) if output.single else x_hat)
+    output.write(torch.stack([*x, *x_hat]) if output.single else x_hat)
 
 
 def _closeness(signal: Signal, x: Tensor, x_hat: Tensor) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from smalti.counting import counted
@@ -70,8 +71,8 @@ class SignalOutput:
                 )
             check_file(file, overwrite)
 
-    def write(self, x: Tensor, columns: int | None = None) -> None:
-        """Writes signals (B, C, *size), and says where.
+    def write(self, x: Tensor | Sequence[Tensor], columns: int | None = None) -> None:
+        """Writes signals (B, C, *size), or a list of them of any sizes, and says where.
 
         Arguments:
             x: As many as were announced, or another number where they go to one file.
@@ -79,7 +80,8 @@ class SignalOutput:
         """
         counted_x = counted(len(x), self.signal.noun, self.signal.plural)
         if self.single:
-            block = self.modality.render(x, "", self.columns or columns)
+            stacked = x if isinstance(x, Tensor) else torch.stack(list(x))
+            block = self.modality.render(stacked, "", self.columns or columns)
             write_file(block.files()[self.modality.shown_as], self.path, self.overwrite)
             print(f"{self.path}: {counted_x} in one picture")
             return

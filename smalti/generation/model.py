@@ -209,6 +209,29 @@ class Model:
             parts = list(zip(*grids, strict=True))
         return torch.cat([self.autoencoder.decode(part, size) for part in parts])
 
+    def reconstruct(self, x: Any, levels: int | None = None, any_size: bool = False) -> Tensor:
+        """Encodes signals and decodes them again: (B, C, *size), of the size of x.
+
+        Arguments:
+            x: As of `encode`.
+            levels: Of a hierarchy, how many are decoded, from the coarsest; all if not given.
+            any_size: As of `encode`.
+
+        Raises:
+            InputError: If x is no batch of the signal, or there are not so many levels.
+        """
+        if any_size:
+            x = torch.cat(list(signal_pieces(x, sized(self.signal, ()), source_of(self.run))))
+        latents = self.encode(x, any_size)
+        if levels is not None:
+            most = len(latents) if isinstance(latents, tuple) else 1
+            if most == 1 or not 1 <= levels <= most:
+                has = f"{most} levels" if most > 1 else "no levels"
+                mend = f"give 1 to {most}" if most > 1 else "leave it out"
+                raise InputError(f"This model has {has}, got --levels {levels}: {mend}.")
+            latents = latents[:levels]
+        return self.decode(latents, tuple(x.shape[2:]) if any_size else None)
+
     def encode_flat(self, x: Any) -> Tensor:
         """Encodes signals (B, C, *size) to latents as a prior sees them: one tensor (B, …)."""
         given = signal_pieces(x, self.signal, source_of(self.run))

@@ -125,7 +125,7 @@ class Modality(ABC):
 
         Arguments:
             path: Of the file.
-            signal: What the model takes.
+            signal: What the model takes; without a size, a file of any.
             convert: Whether a file of another size or form is made to fit, though it loses by it.
             source: The arguments of the source that the model's data were read with.
 

@@ -39,7 +39,7 @@ def read_images(
 
     Arguments:
         paths: Of the files.
-        signal: What the model takes.
+        signal: What the model takes; without a size, images of any, which is then that of all.
         convert: Whether images of another size are resized and cropped, and colour is made grey
             for a model of grey images; grey is made colour in any case.
         chosen: What is black and what is white among numbers of more than 8 bits, as the model's
@@ -48,12 +48,10 @@ def read_images(
     Raises:
         InputError: If a file is missing or damaged, or, without `convert`, is not of that signal.
     """
-    height, width = signal.size
+    size = (signal.size[0], signal.size[1]) if signal.size else None
     for path in [] if convert else paths:
         _check(Path(path), signal)
-    return torch.stack(
-        [read_image(path, (height, width), signal.channels, chosen=chosen) for path in paths]
-    )
+    return torch.stack([read_image(path, size, signal.channels, chosen=chosen) for path in paths])
 
 
 def image_of(image: Image.Image, signal: Signal, chosen: Range | None = None) -> Tensor:
@@ -157,8 +155,9 @@ def _check_content(content: Path | Image.Image, name: str, signal: Signal) -> No
             f"The model was trained on grey images, got the colour image {name}: convert it first "
             f"(--convert does)."
         )
-    if (height, width) != tuple(signal.size):
+    if signal.size and (height, width) != tuple(signal.size):
         raise InputError(
             f"The model was trained on images of {signal.size[1]}×{signal.size[0]} pixels, "
-            f"got {name} with {width}×{height}: resize it first (--convert does)."
+            f"got {name} with {width}×{height}: resize it first (--convert does; "
+            f"encode and reconstruct take it as it is with --any_size)."
         )
