@@ -44,7 +44,7 @@ Registry = Mapping[str, type]
 
 
 class Weights(typing.NamedTuple):
-    """What the header of a weights file says of a tensor."""
+    """Shape and kind of a tensor, as the header of a weights file has them."""
 
     shape: tuple[int, ...]
     kind: str  # "float", "int", "bool" or "complex"

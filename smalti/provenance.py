@@ -26,7 +26,12 @@ from smalti.artifacts import made_from
 from smalti.checksums import check_made_from, identity
 from smalti.data import FactorizedSource, Source, Splits
 from smalti.data.manifest import Manifest, essential, read_manifest
-from smalti.data.manifest_comparison import Comparison, manifest_from_examples, merge, select
+from smalti.data.manifest_comparison import (
+    ManifestComparison,
+    manifest_from_examples,
+    merge,
+    select,
+)
 from smalti.errors import InputError
 
 __all__ = [
@@ -157,7 +162,7 @@ def load_data(
     here = replace(here, source=dict(config), recipe={}, earlier=())
     if there is None:
         return splits._replace(manifest=here)
-    comparison = Comparison(there, here)
+    comparison = ManifestComparison(there, here)
     differences = comparison.differences()
     if not differences:
         return select(splits, comparison)
@@ -186,7 +191,7 @@ def _check_there(folder: Path, source: Source) -> None:
         )
 
 
-def _ignored(splits: Splits, comparison: Comparison, said: str, training: bool) -> Splits:
+def _ignored(splits: Splits, comparison: ManifestComparison, said: str, training: bool) -> Splits:
     """Returns the examples of the manifest alone; raises `InputError` if a training lacks some."""
     if len(comparison.missing) and training:
         raise InputError(
@@ -200,7 +205,7 @@ def _ignored(splits: Splits, comparison: Comparison, said: str, training: bool) 
     return chosen
 
 
-def _accepted(folder: Path, splits: Splits, comparison: Comparison, said: str) -> Splits:
+def _accepted(folder: Path, splits: Splits, comparison: ManifestComparison, said: str) -> Splits:
     """Returns the data as they are now; raises `InputError` if the run is finished."""
     if _is_finished(folder):
         raise InputError(
@@ -209,7 +214,7 @@ def _accepted(folder: Path, splits: Splits, comparison: Comparison, said: str) -
         )
     logger.warning("%s. They are taken as they are; what was there keeps its split.", said)
     manifest = merge(comparison)
-    return select(splits, Comparison(manifest, comparison.here))
+    return select(splits, ManifestComparison(manifest, comparison.here))
 
 
 def _is_finished(folder: Path) -> bool:

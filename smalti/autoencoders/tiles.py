@@ -23,7 +23,7 @@ CORE = 512  # signal positions along each side of a tile, without its surroundin
 
 
 class Grid(NamedTuple):
-    """How the units lie in a tensor.
+    """Which dimensions of a tensor are spatial, and how many positions a unit of tiles has there.
 
     Attributes:
         first: Its first spatial dimension.

@@ -20,7 +20,7 @@ LONGEST = 240  # bytes of a name, its suffix left out
 
 
 class SignalOutput:
-    """Where the signals of a command go, checked before they are made.
+    """Writes the signals of a command to a file or folder, checked before they are made.
 
     Arguments:
         signal: What they are.

@@ -30,7 +30,7 @@ COLOURS = {name: colormaps["tab20"](2 * n % 20 + n // 10) for n, name in enumera
 
 @dataclass(frozen=True)
 class Outcome:
-    """One method at one rate with one seed.
+    """What was measured of one method at one rate with one seed.
 
     Attributes:
         method: Its short name.
@@ -58,7 +58,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Comparison:
-    """All outcomes, and what they are.
+    """The outcomes of all methods at all rates, as a table and as plots.
 
     Attributes:
         title: What was compared, on what, with which budget.

@@ -62,7 +62,7 @@ class Context(NamedTuple):
 
 
 class IndexGrid(NamedTuple):
-    """A grid of a context map.
+    """Codebook size and shape of a grid of indices that a context holds.
 
     Attributes:
         codebook_size: K; indices are in [0, K).

@@ -45,7 +45,7 @@ _off: ContextVar[bool] = ContextVar("off", default=False)
 
 
 class Entry(NamedTuple):
-    """What is kept of N examples.
+    """N examples in the cache: their values, a row of facts for each, and facts on all.
 
     Attributes:
         values: (N, *shape), uint8, mapped into memory.

@@ -28,7 +28,7 @@ Parts = tuple[str, ...]
 
 
 class Tree(NamedTuple):
-    """The files below a folder."""
+    """The files below a folder, and how many entries were passed over, by kind."""
 
     files: list[Parts]
     """Each as the names on the way to it; those of a folder come before its folders'."""

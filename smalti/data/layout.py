@@ -27,13 +27,13 @@ from smalti.errors import InputError
 from smalti.signals import Signal
 from smalti.spelling import label_name, listed, readable
 
-__all__ = ["Layout", "Part", "read_layout"]
+__all__ = ["FolderLayout", "Part", "read_layout"]
 
 HELD = ("validation", "test")
 
 
 class Part(NamedTuple):
-    """The files of one split."""
+    """The files of one split, with their labels and the folders that they lie in."""
 
     files: list[Parts]
     labels: list[str] | None
@@ -46,8 +46,8 @@ class Part(NamedTuple):
     """How many folders lead to where the split's own folders start."""
 
 
-class Layout(NamedTuple):
-    """Files by split, and what was passed over, by kind."""
+class FolderLayout(NamedTuple):
+    """The files of a folder by split, and how many files were passed over, by kind."""
 
     parts: dict[str, Part]
     passed: Counter[str]
@@ -55,7 +55,7 @@ class Layout(NamedTuple):
 
 def read_layout(
     files: Sequence[Parts], where: str, of: type[Signal], splits: bool = True
-) -> Layout:
+) -> FolderLayout:
     """Reads splits and labels from the folders of files.
 
     Arguments:
@@ -69,7 +69,7 @@ def read_layout(
     """
     reader = _Reader(where, of, splits)
     parts = reader.read(Folder.of(files), ())
-    layout = Layout(parts, reader.passed)
+    layout = FolderLayout(parts, reader.passed)
     if splits:
         reader.check(layout)
     return layout
@@ -338,7 +338,7 @@ class _Reader:
 
     # What is refused
 
-    def check(self, layout: Layout) -> None:
+    def check(self, layout: FolderLayout) -> None:
         """Refuses training files whose folder or name says another split."""
         train = layout.parts.get("train")
         if train is None:

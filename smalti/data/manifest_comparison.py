@@ -22,14 +22,14 @@ from smalti.data.manifest import SPLITS, Manifest, columns, essential
 from smalti.data.source import Batch, Examples, Splits
 from smalti.data.splitting import SIZE, fingerprint
 
-__all__ = ["Comparison", "manifest_from_examples", "merge", "select"]
+__all__ = ["ManifestComparison", "manifest_from_examples", "merge", "select"]
 
 NAMED = 3  # examples that a message names
 READ = 256  # examples read at a time
 
 
 @dataclass(frozen=True)
-class Comparison:
+class ManifestComparison:
     """Two manifests of data that should be the same.
 
     Arguments:
@@ -116,7 +116,7 @@ class Comparison:
         return f"{n} {'has' if n == 1 else 'have'} another label ({', '.join(some)}{more})"
 
 
-def select(splits: Splits, comparison: Comparison) -> Splits:
+def select(splits: Splits, comparison: ManifestComparison) -> Splits:
     """Returns the examples of the run's manifest that are here, in its order, splits and labels.
 
     Arguments:
@@ -145,7 +145,7 @@ def select(splits: Splits, comparison: Comparison) -> Splits:
     return splits._replace(**chosen, condition=condition, manifest=there)
 
 
-def merge(comparison: Comparison) -> Manifest:
+def merge(comparison: ManifestComparison) -> Manifest:
     """Makes a manifest of what is here that continues the run's: old examples keep their split.
 
     A new example goes where its copies are; else where the data set or its hash puts it, but to
@@ -225,7 +225,7 @@ def _parts(splits: Splits) -> list[Examples]:
 
 
 class _Chosen(Examples):
-    """Examples out of several sets.
+    """Some examples of several sets, with labels in place of their conditions.
 
     Arguments:
         parts: The sets.

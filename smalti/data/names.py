@@ -51,7 +51,7 @@ APART = set("extra extras unlabeled unlabelled unsupervised pred preds predictio
 
 
 class ParsedName(NamedTuple):
-    """What a name says."""
+    """The split, the numbers and the other words in the name of a folder or file."""
 
     split: str | None
     """`"train"`, `"validation"` or `"test"`."""

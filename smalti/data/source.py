@@ -40,7 +40,7 @@ SplitName = Literal["train", "validation", "test"]
 
 
 class Batch(NamedTuple):
-    """A batch of examples."""
+    """A batch of examples: the signals x, and their conditions."""
 
     x: Tensor
     """(B, C, *size), float32, as the signal says."""

@@ -1,4 +1,4 @@
-"""How much is measured."""
+"""Sizes of an evaluation: examples, samples and training steps."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ __all__ = ["Limits"]
 
 @dataclass(frozen=True)
 class Limits:
-    """How much is measured.
+    """Sizes of an evaluation: examples, samples and training steps.
 
     Arguments:
         test: Test examples at most; all where not given.

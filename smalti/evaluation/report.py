@@ -34,7 +34,7 @@ __all__ = ["Report"]
 
 @dataclass
 class Report:
-    """What was measured of a model.
+    """A report on a model: the sections of all measurements, and what is missing.
 
     Attributes:
         title: What the report is about.

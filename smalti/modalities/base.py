@@ -221,7 +221,7 @@ class Modality(ABC):
 
 
 class _Room(Protocol):
-    """The module of a kind of data."""
+    """A module of a kind of data, which an entry point names."""
 
     SIGNAL: type[Signal]
 

@@ -37,7 +37,7 @@ __all__ = [
 
 
 class GatedLayer(nn.Module):
-    """One layer of both stacks.
+    """One gated layer of a PixelCNN, with its vertical and its horizontal stack.
 
     Arguments:
         channels: C.

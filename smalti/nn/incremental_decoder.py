@@ -221,7 +221,7 @@ class SkipHead:
 
 
 class _Views(NamedTuple):
-    """Where a layer reads and writes at one position."""
+    """The parts of the cache that a layer reads and writes at one position."""
 
     seen: Tensor  # (B, (r + 1) C), h from column j − r to j
     gates: Tensor  # (B, 2C)

@@ -36,7 +36,7 @@ M = TypeVar("M", bound=nn.Module)
 
 
 class Prior(nn.Module, Pretrained, ABC):
-    """A distribution over latents.
+    """Abstract: a distribution over latents, to draw samples from.
 
     Arguments:
         condition: What it is conditioned on, if anything.

@@ -27,7 +27,7 @@ NOISE_AT_ONCE = 2**20  # scores of a block: 4 MB of float32
 
 
 class Assignment(ABC):
-    """Abstract assignment.
+    """Abstract: the rule that assigns each z_e a codeword.
 
     Attributes:
         nearest: Whether it is always the nearest codeword.

@@ -27,7 +27,7 @@ __all__ = ["Entropy", "Orthogonality", "Regulariser"]
 
 
 class Regulariser(ABC):
-    """Abstract regulariser.
+    """Abstract: a loss on how codewords are used, added to those of a quantizer.
 
     Attributes:
         name: Of its loss.

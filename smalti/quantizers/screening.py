@@ -154,7 +154,7 @@ class Part:
 
 
 class _Screen:
-    """The first pass in bfloat16.
+    """The first pass in bfloat16, which rules out codewords that cannot be the nearest.
 
     Arguments:
         tiles: The tiles of the part.

@@ -20,7 +20,7 @@ SCALED = 30  # lengths outside 2^-30 .. 2^30 are scaled
 
 
 class Frame(NamedTuple):
-    """Where the codewords lie, so that they can be seen from their middle.
+    """The centre and scale in which codewords are compared, to keep rounding errors small.
 
     Attributes:
         centre: c (D,), float64 if the codebook is, else float32.

@@ -42,7 +42,7 @@ PROGRAMS = 264  # enough to occupy the largest devices, which have 132 multiproc
 
 
 class Tiles(NamedTuple):
-    """How the kernel divides its work.
+    """Sizes and precision of the tiles that the kernel works on.
 
     Attributes:
         rows: R, vectors of a program.

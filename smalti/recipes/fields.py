@@ -209,7 +209,7 @@ class PriorRecipe:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What the report is made of.
+    """Sizes of the evaluation that makes the report.
 
     Arguments:
         samples: Samples of each prior for the Fréchet distance.
@@ -225,7 +225,7 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class Recipe:
-    """From data to a tokenizer, a prior and a report; or to a continuous autoencoder and a report.
+    """A whole run: data, tokenizer, prior and report; or data, continuous autoencoder and report.
 
     Arguments:
         data: Where the data come from.

@@ -88,7 +88,7 @@ class Plot(Block):
 
 @dataclass(frozen=True)
 class Player(Block):
-    """Plays a recording.
+    """A player of a recording, on the page.
 
     Arguments:
         content: Of its file.
@@ -116,7 +116,7 @@ class Player(Block):
 
 @dataclass(frozen=True)
 class Text(Block):
-    """A paragraph."""
+    """A paragraph of text, escaped for HTML."""
 
     text: str
 

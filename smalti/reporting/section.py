@@ -43,7 +43,7 @@ class Card(NamedTuple):
 
 
 class _Record(Protocol):
-    """What notes that something could not be measured: a section, a report."""
+    """A section or a report, which notes what could not be measured."""
 
     failed: list[str]
 
@@ -76,7 +76,7 @@ def attempting(record: _Record, name: str, place: str | None) -> Iterator[None]:
 
 @dataclass
 class Section:
-    """What one measurement says.
+    """The part of a report that one measurement fills: figures, blocks, and what is missing.
 
     Attributes:
         title: Over the section.

@@ -28,7 +28,7 @@ class TokenBatch(NamedTuple):
 
 
 class Tokens(Dataset[TokenBatch]):
-    """Token grids in memory.
+    """A data set of token grids in memory, and what each is conditioned on.
 
     Arguments:
         indices: (N, *grid), any integer type.

@@ -30,7 +30,7 @@ __all__ = ["Stage", "Training"]
 
 @dataclass(frozen=True)
 class Training:
-    """How one stage is trained.
+    """Settings of the training of one stage: steps, batches, optimizer, schedule.
 
     Arguments:
         steps: Optimizer steps.

@@ -42,7 +42,7 @@ __all__ = ["Hardware", "check_hardware", "train"]
 
 @dataclass(frozen=True)
 class Hardware:
-    """Where and how the arithmetic is done: the words are those of Lightning's `Trainer`.
+    """Devices, precision and processes of a training, in the words of Lightning's `Trainer`.
 
     Arguments:
         accelerator: "cpu", "gpu", ..., or "auto".

@@ -44,7 +44,7 @@ __all__ = ["BitsPerDimension", "bits_figure", "tokenizer_bits", "uniform_nats"]
 
 
 class BitsPerDimension(Measurement[EvaluationContext]):
-    """What a signal costs to the last bit, where the tokenizer says how probable signals are."""
+    """Measures bits per dimension, where the tokenizer has a likelihood of signals."""
 
     key: ClassVar[str] = "bits_per_dim"
     title: ClassVar[str] = "Bits per dimension"

@@ -37,7 +37,7 @@ DENSE = 1 << 20  # codewords: a larger codebook has a count for each that was ch
 
 
 class CodebookUsage(Measurement[EvaluationContext]):
-    """How the codewords are used."""
+    """Measures how often each codeword is used."""
 
     key: ClassVar[str] = "codebook"
     title: ClassVar[str] = "Use of the codebook"

@@ -21,7 +21,7 @@ NAMED = 50  # labels listed at most
 
 
 class Description(Measurement[EvaluationContext]):
-    """Data and model in words."""
+    """Describes data and model in words."""
 
     key: ClassVar[str] = "description"
     title: ClassVar[str] = "Description"

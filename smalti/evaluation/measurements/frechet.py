@@ -43,7 +43,7 @@ logger = logging.getLogger(__name__)
 
 
 class Gaussian(NamedTuple):
-    """What the Fréchet distance sees of a set of features.
+    """The Gaussian that is fitted to a set of features, for their Fréchet distance.
 
     Attributes:
         mean: μ (D,), float64.

@@ -41,7 +41,7 @@ TITLES = {"active_units": "Active units", "information": "Information on the sig
 
 
 class LatentDimensions(Measurement[EvaluationContext]):
-    """What the latent dimensions hold, with interpolations and traversals."""
+    """Measures what each latent dimension holds, with interpolations and traversals."""
 
     key: ClassVar[str] = "latents"
     title: ClassVar[str] = "What latents hold"

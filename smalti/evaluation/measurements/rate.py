@@ -38,7 +38,7 @@ WORDS = {"uniform": "uniform prior", "histogram": "histogram", "prior": "learned
 
 
 class Rate(Measurement[EvaluationContext]):
-    """What a signal costs in tokens."""
+    """Measures the rate: what the tokens of a signal cost under each prior."""
 
     key: ClassVar[str] = "rate"
     title: ClassVar[str] = "Rate"

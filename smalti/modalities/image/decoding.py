@@ -73,7 +73,7 @@ R = TypeVar("R")
 
 
 class Picture(NamedTuple):
-    """An image as it is stored."""
+    """An image as it is stored, not decoded yet, with a name for messages."""
 
     name: str
     """What to call it in a message: its path, or its row in a table."""
@@ -83,7 +83,7 @@ class Picture(NamedTuple):
 
 
 class Notes:
-    """What a decoding records of n pictures beside their pixels.
+    """Names, fingerprints, faults and statistics of n pictures, recorded when they are decoded.
 
     Attributes:
         names: What each is called.

@@ -138,7 +138,7 @@ class ImageStatistics:
 
 
 class StoredNumbers(NamedTuple):
-    """How an image stores numbers of more than 8 bits, or signed ones."""
+    """The kind and range of the numbers in an image of more than 8 bits, or of signed ones."""
 
     what: str
     range: Range | None

@@ -20,7 +20,7 @@ __all__ = ["ArrayRows", "Column", "Shard", "Rows", "TableRows", "holds_images"]
 
 
 class Column(NamedTuple):
-    """The labels of all rows."""
+    """The labels of all rows of a table, and the names of numbered ones."""
 
     values: Sequence[int | str]
     names: tuple[str, ...] | None
