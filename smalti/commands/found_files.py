@@ -43,13 +43,14 @@ def find_files(names: Sequence[str], signal: Signal, suffixes: Collection[str]) 
 
 
 def _in_folder(folder: Path, signal: Signal, suffixes: Collection[str]) -> list[str]:
+    """Returns the files with these suffixes in and below a folder; prints what is passed over."""
     tree = walk(folder)
     wanted = [parts for parts in tree.files if Path(parts[-1]).suffix.lower() in suffixes]
     passed = tree.passed.copy()
     for parts in tree.files:
         if (suffix := Path(parts[-1]).suffix.lower()) not in suffixes:
             passed[f"files {suffix or 'without a suffix'}"] += 1
-    return _said(
+    return _report_found(
         readable(folder), [str(folder.joinpath(*parts)) for parts in wanted], passed, signal
     )
 
@@ -58,10 +59,11 @@ def _matching(pattern: str, signal: Signal, suffixes: Collection[str]) -> list[s
     matches = sorted(glob.glob(pattern, recursive=True))  # noqa: PTH207 - of whole patterns
     wanted = [m for m in matches if is_regular(m) and Path(m).suffix.lower() in suffixes]
     others = {"other files and folders": len(matches) - len(wanted)}
-    return _said(readable(pattern), wanted, others, signal)
+    return _report_found(readable(pattern), wanted, others, signal)
 
 
-def _said(name: str, files: list[str], passed: dict[str, int], signal: Signal) -> list[str]:
+def _report_found(name: str, files: list[str], passed: dict[str, int], signal: Signal) -> list[str]:
+    """Prints how many files were found, and returns them; raises `InputError` if none."""
     kinds = sorted((kind for kind in passed if passed[kind]), key=lambda kind: -passed[kind])
     words = [f"{passed[kind]} {kind}" for kind in kinds[:SHOWN]]
     words += [f"{sum(passed[kind] for kind in kinds[SHOWN:])} others"] * (len(kinds) > SHOWN)

@@ -161,6 +161,7 @@ class DecodedCache:
             yield from sorted(found, key=_used, reverse=True)
 
     def _read(self, path: Path) -> Entry | None:
+        """Returns an entry of the cache; None if it is gone, or damaged and so removed."""
         try:
             facts = json.loads((path / FACTS).read_text(encoding="utf-8"))
             rows = np.load(path / ROWS, allow_pickle=False)

@@ -151,7 +151,7 @@ class Splits(NamedTuple):
 
 
 class Source(ABC):
-    """Where examples come from. Its constructor only checks what it is given; `load` works."""
+    """Abstract: a data set to load. The constructor only checks its arguments; `load` works."""
 
     @abstractmethod
     def load(self) -> Splits:

@@ -106,6 +106,7 @@ def _others(pictures: Iterable[Picture], known: dict[int, Any]) -> Iterator[tupl
 
 
 def _copy_record(notes: Notes, row: int, entry: Entry, place: int) -> None:
+    """Copies what an entry of the cache records of a picture to a row of `notes`."""
     for name in RECORD.names or ():
         notes.records[row][name] = entry.rows[place][name]
     mode = entry.facts["modes"][int(entry.rows[place]["mode"])]

@@ -142,6 +142,7 @@ def _check(path: Path, signal: Signal) -> None:
 
 
 def _check_content(content: Path | Image.Image, name: str, signal: Signal) -> None:
+    """Raises `InputError` unless content is an image that fits the signal in colours and size."""
     try:
         with open_image(content) as image:
             turned = image.format != "TIFF" and image.getexif().get(ORIENTATION, 1) > 4
