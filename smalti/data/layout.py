@@ -224,9 +224,9 @@ class _Reader:
     def _by_split(
         self, node: Folder, branches: dict[str, list[tuple[str, str | None]]], path: Parts
     ) -> dict[str, Part]:
-        """Returns the images of each split, whose folders are `branches`: (name, label or None).
+        """Returns the files of each split, whose folders are `branches`: (name, label or None).
 
-        No folders at all for a split: its images lie directly in `node`. Folders of no split are
+        No folders at all for a split: its files lie directly in `node`. Folders of no split are
         counted in `passed`.
         """
         used = {name for names in branches.values() for name, _ in names}

@@ -32,7 +32,15 @@ if TYPE_CHECKING:
     from smalti.data.manifest import Manifest
     from smalti.reporting import Measurement
 
-__all__ = ["Batch", "Examples", "FactorizedSource", "Source", "SplitName", "Splits"]
+__all__ = [
+    "Batch",
+    "Examples",
+    "FactorizedSource",
+    "Source",
+    "SplitName",
+    "Splits",
+    "StoredExamples",
+]
 
 
 FOUND = "smalti.data.found"  # the logger of what sources have found, which `smalti fit` prints
@@ -116,6 +124,14 @@ class Examples(Dataset[Batch], ABC):
         if conditions is not None and conditions.dtype == torch.int64:
             order = order[_evenly(conditions[order])]
         return _Drawn(self, order[:n].sort().values)
+
+
+class StoredExamples(Examples, ABC):
+    """Abstract: examples that are all there, of which some can be taken."""
+
+    @abstractmethod
+    def take(self, indices: Tensor) -> Self:
+        """Returns the examples of these numbers (K,), int64, which share what is stored."""
 
 
 class Splits(NamedTuple):

@@ -8,13 +8,13 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from smalti.data.source import Batch, Examples
+from smalti.data.source import Batch, StoredExamples
 from smalti.errors import InputError
 
 __all__ = ["TensorExamples"]
 
 
-class TensorExamples(Examples):
+class TensorExamples(StoredExamples):
     """Examples in memory.
 
     Arguments:

@@ -11,9 +11,10 @@ import pytest
 import torch
 from PIL import Image
 
+from smalti.data.rows import Stored
 from smalti.errors import InputError
 from smalti.modalities.image import decoding, read_image
-from smalti.modalities.image.decoding import Picture, decode
+from smalti.modalities.image.decoding import decode
 
 
 def _file(image: Image.Image, kind: str = "PNG", **options) -> bytes:
@@ -29,7 +30,7 @@ def _ramp(height: int = 24, width: int = 16) -> np.ndarray:
 
 
 def _decoded(content, size=(24, 16), channels=3, crop="center") -> torch.Tensor:
-    (pixels,), readable = decode([Picture("it", content)], 1, size, channels, crop)
+    (pixels,), readable = decode([Stored("it", content)], 1, size, channels, crop)
     assert bool(readable.all())
     return pixels
 
@@ -140,7 +141,7 @@ def test_a_large_jpeg_is_the_same_as_its_png_but_for_compression():
 def _pictures(n: int, broken: set[int]):
     good = _file(PLAIN)
     for i in range(n):
-        yield Picture(f"file {i}", good[: len(good) // 2] if i in broken else good)
+        yield Stored(f"file {i}", good[: len(good) // 2] if i in broken else good)
 
 
 def test_a_broken_file_among_many_is_named_counted_and_left_out(caplog):

@@ -15,11 +15,11 @@ from torch import Tensor
 
 from smalti.data.decoded_cache import DecodedCache, Entry, cache_of
 from smalti.data.progress import progress
+from smalti.data.rows import Stored
 from smalti.modalities.image.decoding import (
     CHUNK,
     Crop,
     Notes,
-    Picture,
     decode,
     decode_into,
     in_threads,
@@ -37,7 +37,7 @@ DECODER = 1  # a higher number where the same file is decoded to other pixels
 
 
 def decode_once(  # noqa: PLR0913 - as of `decode`
-    pictures: Callable[[], Iterable[Picture]],
+    pictures: Callable[[], Iterable[Stored]],
     n: int,
     size: tuple[int, int],
     channels: int,
@@ -69,7 +69,7 @@ def decode_once(  # noqa: PLR0913 - as of `decode`
 
 def _entry(  # noqa: PLR0913 - as of `decode`
     cache: DecodedCache,
-    pictures: Callable[[], Iterable[Picture]],
+    pictures: Callable[[], Iterable[Stored]],
     n: int,
     crop: Crop,
     notes: Notes,
@@ -101,7 +101,7 @@ def _entry(  # noqa: PLR0913 - as of `decode`
     return cache.find(notes.fingerprints)
 
 
-def _others(pictures: Iterable[Picture], known: dict[int, Any]) -> Iterator[tuple[int, Picture]]:
+def _others(pictures: Iterable[Stored], known: dict[int, Any]) -> Iterator[tuple[int, Stored]]:
     return ((row, picture) for row, picture in enumerate(pictures) if row not in known)
 
 
@@ -115,10 +115,10 @@ def _copy_record(notes: Notes, row: int, entry: Entry, place: int) -> None:
     notes.records[row]["mode"] = notes.modes.index(mode)
 
 
-def _hash(pictures: Iterable[Picture], n: int, notes: Notes) -> None:
+def _hash(pictures: Iterable[Stored], n: int, notes: Notes) -> None:
     """Notes the name and the fingerprint of each picture; of one that cannot be read, zeros."""
 
-    def work(chunk: list[tuple[int, Picture]]) -> int:
+    def work(chunk: list[tuple[int, Stored]]) -> int:
         for row, picture in chunk:
             content = picture.content
             notes.names[row] = picture.name

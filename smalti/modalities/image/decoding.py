@@ -23,7 +23,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -33,6 +33,7 @@ from torch import Tensor
 from smalti.counting import counted
 from smalti.data.file_tree import is_regular
 from smalti.data.progress import progress
+from smalti.data.rows import Stored
 from smalti.data.splitting import SIZE, fingerprint
 from smalti.errors import InputError, first_line
 from smalti.modalities.image.file_decoding import LARGEST, Content, Crop, decode_image, read_content
@@ -50,7 +51,6 @@ from smalti.spelling import listed, readable
 __all__ = [
     "Crop",
     "Notes",
-    "Picture",
     "decode",
     "decode_into",
     "in_threads",
@@ -70,16 +70,6 @@ NAMED = 3  # unreadable pictures that an error names
 
 T = TypeVar("T")
 R = TypeVar("R")
-
-
-class Picture(NamedTuple):
-    """An image as it is stored, not decoded yet, with a name for messages."""
-
-    name: str
-    """What to call it in a message: its path, or its row in a table."""
-
-    content: bytes | Path | np.ndarray
-    """The bytes or the path of an image file, or pixels (H, W) or (H, W, 3), uint8."""
 
 
 class Notes:
@@ -107,7 +97,7 @@ class Notes:
         with self._lock:
             self.records[row] = one.record(self.modes)
 
-    def take(self, row: int, picture: Picture, content: bytes | np.ndarray) -> None:
+    def take(self, row: int, picture: Stored, content: bytes | np.ndarray) -> None:
         """Records the name of a picture and the fingerprint of its stored content."""
         self.names[row] = picture.name
         self.fingerprints[row] = np.frombuffer(fingerprint(content), dtype=np.uint8)
@@ -176,7 +166,7 @@ def pixels_of(
 
 
 def decode(
-    pictures: Iterable[Picture],
+    pictures: Iterable[Stored],
     n: int,
     size: tuple[int, int],
     channels: int,
@@ -211,7 +201,7 @@ def decode(
 
 def decode_into(
     pixels: np.ndarray,
-    pictures: Iterable[tuple[int, Picture]],
+    pictures: Iterable[tuple[int, Stored]],
     n: int,
     channels: int,
     crop: Crop,
@@ -221,7 +211,7 @@ def decode_into(
     """Decodes n pictures, each to its row of pixels (N, C, H, W), and notes what they are."""
     size = (pixels.shape[2], pixels.shape[3])
 
-    def work(chunk: list[tuple[int, Picture]]) -> list[str | None]:
+    def work(chunk: list[tuple[int, Stored]]) -> list[str | None]:
         """Returns what is wrong with each picture of a chunk, or None."""
         faults: list[str | None] = []
         for row, picture in chunk:

@@ -11,27 +11,24 @@ What is local is read without a look at the network. What is passed over is coun
 from __future__ import annotations
 
 import logging
-import os
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path, PurePath
-from typing import NamedTuple
+from pathlib import Path
 
-from smalti.counting import counted
 from smalti.data.file_tree import Parts, walk
+from smalti.data.found import Found, local_path, suffix_of, tables_by_split
 from smalti.data.layout import read_layout
 from smalti.data.names import Names
+from smalti.data.rows import FileRows, Rows, Shard
 from smalti.data.source import FOUND
 from smalti.errors import InputError, first_line
-from smalti.modalities.image.decoding import Picture
 from smalti.modalities.image.idx import find_idx
 from smalti.modalities.image.parquet import parquet_rows
-from smalti.modalities.image.rows import Column, Rows, Shard, TableRows
+from smalti.modalities.image.rows import ImageTable
 from smalti.modalities.image.signal import Image
-from smalti.spelling import listed, readable
+from smalti.spelling import readable
 
-__all__ = ["Found", "find", "logger"]
+__all__ = ["find", "logger"]
 
 logger = logging.getLogger(FOUND)
 
@@ -53,42 +50,6 @@ NAMES = Names(Image.words)
 NAMED = 6  # labels and kinds that a line names
 
 
-class Found(NamedTuple):
-    """The images that a path stands for, by split, and what was passed over there."""
-
-    where: str
-    rows: dict[str, Rows]
-    origins: Mapping[str, Sequence[str]]
-    """The folders that gave a split its name, or the files that it lies in; none where it is all
-    that is not of another."""
-
-    passed: Counter[str]
-    """What was passed over, by kind."""
-
-    def lines(self, labels: Sequence[str] | None) -> list[str]:
-        """Returns a line of what was found, and one of what was passed over, if anything was.
-
-        Arguments:
-            labels: Their names; None where there are none.
-        """
-        splits = []
-        for split in sorted(self.rows, key=ORDER.index):
-            rows = self.rows[split]
-            origin = listed(self.origins.get(split, ()), NAMED)
-            splits.append(f"{split} {len(rows)}" + f" (of {origin})" * bool(origin))
-        n = sum(map(len, self.rows.values()))
-        named = (
-            "no labels"
-            if labels is None
-            else f"{counted(len(labels), 'label')} ({listed(labels, NAMED)})"
-        )
-        lines = [f"found {counted(n, 'image')} in {self.where}: {named}; {', '.join(splits)}"]
-        if self.passed:
-            kinds = [f"{kind} ({n})" for kind, n in self.passed.most_common()]
-            lines.append(f"passed over: {', '.join(kinds)}")
-        return lines
-
-
 def find(
     path: str, image_column: str | None, label_column: str | None, splits: bool = True
 ) -> Found:
@@ -105,45 +66,20 @@ def find(
             on, or its layout can be read in more than one way.
     """
     columns = image_column, label_column
-    local = _local(path)
+    local = local_path(path)
     if local is None:
         found = _hub(path, columns)
     elif local.is_dir():
         found = _in_folder(local, columns, splits)
     else:
         rows = parquet_rows([_check_parquet(local)], columns)
-        found = Found(readable(path), {"train": rows}, {}, Counter())
+        found = Found(Image, readable(path), {"train": rows}, {}, Counter())
     if "train" not in found.rows:
         raise InputError(
             f"{readable(path)} has a {' and a '.join(found.rows)} split, but nothing to train on: "
             f"add a split named train, or give the path of that part alone."
         )
     return found
-
-
-def _local(path: str) -> Path | None:
-    """Returns the path; None where there is nothing of that name.
-
-    Raises:
-        InputError: If it may not be read, leads nowhere, or is neither a file nor a folder.
-    """
-    try:
-        local = Path(path).expanduser()
-        there = os.path.lexists(local)
-    except (OSError, ValueError, RuntimeError) as error:
-        raise InputError(f"{readable(path)} is no path ({first_line(error)}): check it.") from error
-    if not there:
-        return None
-    if not local.exists():
-        raise InputError(f"{readable(path)} is a link that leads nowhere: give another path.")
-    if not os.access(local, os.R_OK):
-        raise InputError(f"{readable(path)} may not be read by you: ask for the right, or copy it.")
-    if not local.is_dir() and not local.is_file():
-        raise InputError(
-            f"{readable(path)} is a pipe, a socket or a device: give the path of a folder, or of a "
-            f"parquet file."
-        )
-    return local
 
 
 def _check_parquet(file: Path) -> Path:
@@ -171,63 +107,37 @@ def _in_folder(folder: Path, columns: tuple[str | None, str | None], splits: boo
         passed["other files"] += len(tree.files) - used
         rows: dict[str, Rows] = {split: parts.rows for split, parts in idx.items()}
         origins = {split: [file.name for file in parts.files] for split, parts in idx.items()}
-        return Found(where, rows, origins, +passed)
-    tables = [file for file in tree.files if _suffix(file) == ".parquet"]
+        return Found(Image, where, rows, origins, +passed)
+    tables = [file for file in tree.files if suffix_of(file) == ".parquet"]
     if tables:
-        passed.update(_kinds(folder, [file for file in tree.files if _suffix(file) != ".parquet"]))
-        parts = _tables_by_split(tables, where, splits, passed)
+        passed.update(
+            _kinds(folder, [file for file in tree.files if suffix_of(file) != ".parquet"])
+        )
+        parts = tables_by_split(tables, NAMES if splits else None, passed)
         rows = {
             split: parquet_rows([folder.joinpath(*file) for file in files], columns)
             for split, files in parts.items()
         }
         names = {split: ["/".join(file) for file in files] for split, files in parts.items()}
-        return Found(where, rows, names, +passed)
-    images = [file for file in tree.files if _suffix(file) in IMAGES]
+        return Found(Image, where, rows, names, +passed)
+    images = [file for file in tree.files if suffix_of(file) in IMAGES]
     if not images:
         raise InputError(_without_images(folder, tree.files))
-    passed.update(_kinds(folder, [file for file in tree.files if _suffix(file) not in IMAGES]))
+    passed.update(_kinds(folder, [file for file in tree.files if suffix_of(file) not in IMAGES]))
     layout = read_layout(images, where, Image, splits)
     rows = {
         split: FileRows(folder, part.files, part.labels) for split, part in layout.parts.items()
     }
     origins = {split: [f"{name}/" for name in part.folders] for split, part in layout.parts.items()}
-    return Found(where, rows, origins, +(passed + layout.passed))
-
-
-class FileRows(Rows):
-    """Image files.
-
-    Arguments:
-        folder: That they lie in.
-        files: Each as the names on the way to it.
-        names: The label of each, or None.
-    """
-
-    def __init__(self, folder: Path, files: list[Parts], names: list[str] | None) -> None:
-        self._folder, self._files, self._names = folder, files, names
-
-    def __len__(self) -> int:
-        return len(self._files)
-
-    def pictures(self) -> Iterator[Picture]:
-        for file in self._files:
-            path = self._folder.joinpath(*file)
-            yield Picture(readable(path), path)
-
-    def labels(self) -> Column | None:
-        return None if self._names is None else Column(self._names, None)
-
-
-def _suffix(file: Parts) -> str:
-    return PurePath(file[-1]).suffix.lower()
+    return Found(Image, where, rows, origins, +(passed + layout.passed))
 
 
 def _without_images(folder: Path, files: list[Parts]) -> str:
     """Says that a folder has no images, what it has, and what to do."""
-    some = sorted({readable(_suffix(file) or file[-1]) for file in files})
+    some = sorted({readable(suffix_of(file) or file[-1]) for file in files})
     has = f"only {', '.join(some[:5])}" if some else "it is empty"
     remedy = "put files that end in .png, .jpg, .webp or the like there, or in subfolders"
-    if any(_suffix(file) in ARCHIVES for file in files):
+    if any(suffix_of(file) in ARCHIVES for file in files):
         remedy = f"unpack what is packed, or {remedy}"
     elif any(_is_picture(folder.joinpath(*file)) for file in files[:LOOKED_INTO]):
         remedy = "some are pictures by their content, so have their names end in .png, .jpg …"
@@ -239,7 +149,7 @@ def _kinds(folder: Path, files: list[Parts]) -> Counter[str]:
     kinds: Counter[str] = Counter()
     looked = 0
     for file in files:
-        suffix = _suffix(file)
+        suffix = suffix_of(file)
         if suffix in PICTURES:
             kinds[f"{suffix} files, a kind of picture that is not read"] += 1
             continue
@@ -261,23 +171,6 @@ def _is_picture(path: Path) -> bool:
             return MAGIC.match(file.read(16)) is not None
     except OSError:
         return False
-
-
-def _tables_by_split(
-    files: list[Parts], where: str, splits: bool, passed: Counter[str]
-) -> dict[str, list[Parts]]:
-    """Groups parquet files by the split in the name of the file or else of its folders."""
-    found: dict[str, list[Parts]] = defaultdict(list)
-    for file in files:
-        names = [PurePath(file[-1]).stem, *reversed(file[:-1])] if splits else []
-        said = [split for name in names if (split := NAMES.parse(name).split)]
-        found[said[0] if said else ""].append(file)
-    others = found.pop("", [])
-    if "train" in found and others:
-        passed["parquet files that are not named after a split"] += len(others)
-    elif others:
-        found["train"] = others
-    return dict(found)
 
 
 def _hub(name: str, columns: tuple[str | None, str | None]) -> Found:
@@ -315,9 +208,9 @@ def _hub(name: str, columns: tuple[str | None, str | None]) -> Found:
             Shard(f"{name} ({each})", len(table), table.select_columns)
             for each, table in zip(names, tables, strict=True)
         ]
-        rows[split] = TableRows(shards, tables[0].features, *columns)
+        rows[split] = ImageTable(shards, tables[0].features, *columns)
     used = {split for names in chosen.values() for split in names}
     passed = Counter(
         {f"images of the split {split}": len(splits[split]) for split in words if split not in used}
     )
-    return Found(name, rows, chosen, passed)
+    return Found(Image, name, rows, chosen, passed)

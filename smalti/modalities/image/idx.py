@@ -24,8 +24,9 @@ import numpy as np
 
 from smalti.counting import counted
 from smalti.data.names import Names
+from smalti.data.rows import Rows
 from smalti.errors import InputError, first_line
-from smalti.modalities.image.rows import ArrayRows, Rows
+from smalti.modalities.image.rows import ArrayRows
 from smalti.modalities.image.signal import Image
 from smalti.spelling import readable
 

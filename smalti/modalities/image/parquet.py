@@ -12,8 +12,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from smalti.counting import counted
+from smalti.data.rows import Rows, Shard
 from smalti.errors import InputError, first_line
-from smalti.modalities.image.rows import Rows, Shard, TableRows, holds_images
+from smalti.modalities.image.rows import ImageTable, holds_images
 from smalti.spelling import readable
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def parquet_rows(files: list[Path], columns: tuple[str | None, str | None]) -> R
         length = facts.num_rows
         features.append(_features(file, schema))
         shards.append(Shard(readable(file), length, partial(_table, file)))
-    rows = TableRows(shards, features[0], *columns, folder=files[0].parent)
+    rows = ImageTable(shards, features[0], *columns, folder=files[0].parent)
     for file, other in zip(files, features, strict=True):
         if (
             not holds_images(other.get(rows.image_column))

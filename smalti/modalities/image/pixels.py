@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from smalti.data.source import Batch, Examples
+from smalti.data.source import Batch, StoredExamples
 
 __all__ = ["Pixels", "to_float"]
 
@@ -28,7 +28,7 @@ def to_float(pixels: Tensor) -> Tensor:
     return pixels.float().div_(127.5).sub_(1)
 
 
-class Pixels(Examples):
+class Pixels(StoredExamples):
     """Examples that are all there, as bytes.
 
     Arguments:

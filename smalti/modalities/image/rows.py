@@ -1,46 +1,21 @@
-"""Rows: the images of one split as they are stored, not yet decoded, and the labels beside them."""
+"""Rows of images: arrays of pixels, and tables with a column of images."""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from smalti.data.rows import Column, Rows, Shard, Stored, TableRows, names_of
 from smalti.errors import InputError, first_line
-from smalti.modalities.image.decoding import Picture
 from smalti.spelling import readable
 
 if TYPE_CHECKING:
     from datasets import Dataset, Features
 
-__all__ = ["ArrayRows", "Column", "Shard", "Rows", "TableRows", "holds_images"]
-
-
-class Column(NamedTuple):
-    """The labels of all rows of a table, and the names of numbered ones."""
-
-    values: Sequence[int | str]
-    names: tuple[str, ...] | None
-    """Where values are numbers that already stand for names: those names."""
-
-
-class Rows(ABC):
-    """Images of one split, in order."""
-
-    @abstractmethod
-    def __len__(self) -> int:
-        """Returns the number of images."""
-
-    @abstractmethod
-    def pictures(self) -> Iterator[Picture]:
-        """Yields every image, as it is stored."""
-
-    @abstractmethod
-    def labels(self) -> Column | None:
-        """Returns the label of every image; None where there are none."""
+__all__ = ["ArrayRows", "ImageTable", "holds_images"]
 
 
 class ArrayRows(Rows):
@@ -52,24 +27,15 @@ class ArrayRows(Rows):
     def __len__(self) -> int:
         return len(self._images)
 
-    def pictures(self) -> Iterator[Picture]:
+    def stored(self) -> Iterator[Stored]:
         for i, image in enumerate(self._images):
-            yield Picture(f"image {i} of {self._name}", image)
+            yield Stored(f"image {i} of {self._name}", image)
 
     def labels(self) -> Column | None:
         return None if self._labels is None else Column(self._labels.tolist(), None)
 
 
-class Shard(NamedTuple):
-    """A table, or one of the files that a large table is stored in."""
-
-    name: str
-    length: int
-    load: Callable[[list[str]], Dataset]
-    """Gives the columns of these names."""
-
-
-class TableRows(Rows):
+class ImageTable(TableRows):
     """Rows of `datasets`' tables with the same columns, one loaded at a time.
 
     Attributes:
@@ -95,48 +61,26 @@ class TableRows(Rows):
         label_column: str | None,
         folder: Path = Path(),
     ) -> None:
-        self._shards, self._features, self._folder = shards, features, folder
+        self._folder = folder
         self.image_column = _image_column(features, image_column, shards[0].name)
-        self.label_column = _label_column(features, label_column, shards[0].name)
+        super().__init__(shards, features, label_column)
 
-    def __len__(self) -> int:
-        return sum(shard.length for shard in self._shards)
-
-    def pictures(self) -> Iterator[Picture]:
-        for shard in self._shards:
+    def stored(self) -> Iterator[Stored]:
+        for shard in self.shards:
             table = _as_images(shard, self.image_column)
             first = 0
             for batch in table.iter(batch_size=256):
                 for row, stored in enumerate(batch[self.image_column], start=first):
-                    yield self._picture(stored or {}, f"row {row} of {shard.name}")
+                    yield self._image(stored or {}, f"row {row} of {shard.name}")
                 first += len(batch[self.image_column])
 
-    def _picture(self, stored: dict, name: str) -> Picture:
-        """Returns a stored image as a `Picture`: its bytes, or the path of its file."""
+    def _image(self, stored: dict, name: str) -> Stored:
         content, path = stored.get("bytes"), stored.get("path")
         if content is None and path is None:
-            return Picture(name, b"")
+            return Stored(name, b"")
         if content is None:
-            return Picture(readable(str(path)), self._folder / str(path))
-        return Picture(f"{readable(str(path))}, {name}" if path else name, content)
-
-    def labels(self) -> Column | None:
-        if self.label_column is None:
-            return None
-        values = [
-            value
-            for shard in self._shards
-            for value in shard.load([self.label_column])[self.label_column]
-        ]
-        if values and all(value is None for value in values):
-            return None
-        if None in values:
-            raise InputError(
-                f"The label column {self.label_column} has no value in row {values.index(None)}: "
-                f"fill it in, or choose another column."
-            )
-        names = getattr(self._features[self.label_column], "names", None)
-        return Column(values, None if names is None else tuple(map(str, names)))
+            return Stored(readable(str(path)), self._folder / str(path))
+        return Stored(f"{readable(str(path))}, {name}" if path else name, content)
 
 
 def _as_images(shard: Shard, column: str) -> Dataset:
@@ -161,7 +105,7 @@ def _image_column(features: Features, wanted: str | None, where: str) -> str:
             state = "does not hold images" if wanted in features else "is not there"
             raise InputError(
                 f"The image column {wanted!r} {state} in {where}, "
-                f"whose columns are {_list(features)}: name one that holds images."
+                f"whose columns are {names_of(features)}: name one that holds images."
             )
         return wanted
     found = [name for name, feature in features.items() if holds_images(feature)]
@@ -169,7 +113,7 @@ def _image_column(features: Features, wanted: str | None, where: str) -> str:
         if name in found:
             return name
     raise InputError(
-        f"No column of {where} holds images: its columns are {_list(features)}. "
+        f"No column of {where} holds images: its columns are {names_of(features)}. "
         f"Images are stored as bytes, or as bytes and path."
     )
 
@@ -182,33 +126,3 @@ def holds_images(feature: object) -> bool:
         feature = feature.get("bytes")
     binary = isinstance(feature, Value) and feature.dtype in ("binary", "large_binary")
     return binary or isinstance(feature, Image)
-
-
-def _label_column(features: Features, wanted: str | None, where: str) -> str | None:
-    """Returns the column asked for, or one called `label`, or the only one of named classes."""
-    from datasets import ClassLabel, Value
-
-    classes = [name for name, feature in features.items() if isinstance(feature, ClassLabel)]
-    if wanted is None:
-        if "label" not in features and len(classes) != 1:
-            return None
-        wanted = "label" if "label" in features else classes[0]
-    if wanted not in features:
-        raise InputError(
-            f"There is no label column {wanted!r} in {where}, "
-            f"whose columns are {_list(features)}: name one of these."
-        )
-    feature = features[wanted]
-    plain = isinstance(feature, Value) and feature.dtype.startswith(
-        ("int", "uint", "string", "large_string", "bool")
-    )
-    if wanted not in classes and not plain:
-        raise InputError(
-            f"The label column {wanted!r} of {where} holds {feature}: "
-            f"labels are whole numbers or words. Name another column."
-        )
-    return wanted
-
-
-def _list(features: Features) -> str:
-    return ", ".join(features)

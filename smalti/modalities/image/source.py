@@ -7,33 +7,29 @@ apart itself is held out from its training images: first the test images, then t
 
 from __future__ import annotations
 
-import itertools
 import logging
 import os
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Literal, NamedTuple
 
-import numpy as np
-import torch
 from torch import Tensor
 
 from smalti import ranges
-from smalti.conditions import Label
-from smalti.data.manifest import SPLITS, Manifest, columns
+from smalti.data.dividing import Part, divide, manifest_of
+from smalti.data.labels import labelled_alike, read_labels
+from smalti.data.rows import Rows
 from smalti.data.source import Examples, Source, SplitName, Splits
-from smalti.data.splitting import SplitFractions, held_out
+from smalti.data.splitting import SplitFractions
 from smalti.errors import InputError
 from smalti.modalities.image.augmentation import Augmentation, moved
 from smalti.modalities.image.cached_decoding import decode_once
 from smalti.modalities.image.decoding import Crop, Notes
 from smalti.modalities.image.finding import find
 from smalti.modalities.image.finding import logger as found_logger
-from smalti.modalities.image.labels import labelled_alike, read_labels
 from smalti.modalities.image.pixel_range import ImageStatistics, Range, check_range
 from smalti.modalities.image.pixels import Pixels
-from smalti.modalities.image.rows import Rows
 from smalti.modalities.image.signal import Image
 
 __all__ = ["Columns", "Images"]
@@ -113,21 +109,21 @@ class Images(Source):
         self.columns, self.class_names = columns, class_names
 
     def load(self) -> Splits:
-        return self._load(_by_content)
+        return self._load(by_order=False)
 
     def load_by_order(self) -> Splits:
-        return self._load(_by_order)
+        return self._load(by_order=True)
 
     def examples(self, split: SplitName) -> Examples:
         examples: Examples = getattr(self.load(), split)
         return examples
 
-    def _load(self, divided: Divide) -> Splits:
+    def _load(self, by_order: bool) -> Splits:
         """Finds, decodes and labels the images, and divides them into splits."""
         by_name = self.splits == "names"
         found = find(self.path, self.columns.image, self.columns.label, by_name)
         found, columns = labelled_alike(found)
-        condition, labels = read_labels(columns, self.class_names)
+        condition, labels = read_labels(columns, self.class_names, Image)
         for line in found.lines(None if condition is None else condition.names):
             found_logger.info(line)
         left_out = [(f"{n} {kind}", "passed over") for kind, n in found.passed.items()]
@@ -138,14 +134,7 @@ class Images(Source):
         }
         statistics.check()
         found_logger.info(statistics.line(self.range))
-        if divided is _by_content:
-            _check_enough(parts["train"], 1 + len(set(SPLITS) - parts.keys()))
-        generator = torch.Generator().manual_seed(self.held_out.seed)
-        for split, share in ("test", self.held_out.test), ("validation", self.held_out.validation):
-            if split not in parts:
-                held = divided(parts["train"], split, share, self.held_out.seed, generator)
-                parts["train"], parts[split] = parts["train"].take(~held), parts["train"].take(held)
-        found_logger.info(_split_line(parts, found.rows))
+        parts = divide(parts, self.held_out, Image, by_order=by_order)
         move = self.crop == "random"
         return Splits(
             train=parts["train"].examples,
@@ -154,20 +143,20 @@ class Images(Source):
             signal=Image(self.channels, self.size),
             condition=condition,
             augment=Augmentation(self.flip, move) if self.flip or move else None,
-            manifest=_manifest([parts[split] for split in SPLITS], condition, left_out),
+            manifest=manifest_of(parts, condition, left_out, Image),
             shift=moved,
         )
 
-    def _decoded(self, stored: _Stored, left_out: list[tuple[str, str]]) -> _Part:
+    def _decoded(self, stored: _Stored, left_out: list[tuple[str, str]]) -> Part:
         split, rows, labels, statistics = stored
         notes, folder = Notes(len(rows), statistics), f"{Path(self.path).expanduser()}{os.sep}"
         pixels, readable = decode_once(
-            rows.pictures, len(rows), self.size, self.channels, self.crop, notes, self.range
+            rows.stored, len(rows), self.size, self.channels, self.crop, notes, self.range
         )
         names = [name.replace(folder, "") for name in notes.names]
         reasons = zip(names, notes.faults, strict=True)
         left_out += [(name, reason) for name, reason in reasons if reason is not None]
-        part = _Part(split, Pixels(pixels, labels), notes.fingerprints, names)
+        part = Part(split, Pixels(pixels, labels), notes.fingerprints, names)
         return part if bool(readable.all()) else part.take(readable)
 
 
@@ -178,111 +167,3 @@ class _Stored(NamedTuple):
     rows: Rows
     labels: Tensor | None
     statistics: ImageStatistics
-
-
-class _Part(NamedTuple):
-    """Images of one split as the data set has it."""
-
-    found_in: str
-    examples: Pixels
-    fingerprints: np.ndarray
-    names: list[str]
-
-    def take(self, chosen: Tensor) -> _Part:
-        """Selects the images that are chosen (N,), bool."""
-        rows = chosen.nonzero()[:, 0]
-        return self._replace(
-            examples=self.examples.take(rows),
-            fingerprints=self.fingerprints[chosen.numpy()],
-            names=list(itertools.compress(self.names, chosen.tolist())),
-        )
-
-
-Divide = Callable[[_Part, str, float, int, torch.Generator], Tensor]
-
-
-def _check_enough(train: _Part, splits: int) -> None:
-    """Raises `InputError` where the training images are too few for so many splits."""
-    n, different = len(train.names), len(set(map(bytes, train.fingerprints)))
-    if different < splits:
-        apart = "" if different == n else f", of which {different} can be told apart"
-        raise InputError(
-            f"Training, validation and test need an image each, all different: {splits} are needed "
-            f"here, got {n}{apart}: add other images."
-        )
-
-
-def _by_content(
-    part: _Part, split: str, share: float, seed: int, generator: torch.Generator
-) -> Tensor:
-    """Returns which images are held out (N,), bool: by their content."""
-    labels = part.examples.conditions
-    numbers = None if labels is None else labels.numpy()
-    return torch.from_numpy(held_out(part.fingerprints, numbers, split, share, seed))
-
-
-def _by_order(
-    part: _Part, split: str, share: float, seed: int, generator: torch.Generator
-) -> Tensor:
-    """Returns which images are held out (N,), bool: at random places."""
-    n = len(part.names)
-    if n < 2:
-        raise InputError(
-            "Training, validation and test need an image each, got too few: add some images."
-        )
-    order = torch.randperm(n, generator=generator)
-    chosen = torch.zeros(n, dtype=torch.bool)
-    chosen[order[: min(max(1, round(share * n)), n - 1)]] = True
-    return chosen
-
-
-def _split_line(parts: dict[str, _Part], given: Collection[str]) -> str:
-    """Says how many images each split has, and whether it was given or held out."""
-    sizes = [
-        f"{split} {len(parts[split].names)} ({'given' if split in given else 'held out'})"
-        for split in SPLITS[1:]
-    ]
-    return f"to train on: {len(parts['train'].names)}; {', '.join(sizes)}"
-
-
-def _manifest(
-    parts: Sequence[_Part], condition: Label | None, left_out: list[tuple[str, str]]
-) -> Manifest:
-    """Makes the manifest of the images of the three splits."""
-    lengths = [len(part.names) for part in parts]
-    labels = [part.examples.conditions for part in parts]
-    found_in = np.array([SPLITS.index(part.found_in) for part in parts])
-    manifest = Manifest(
-        **columns(
-            np.concatenate([part.fingerprints for part in parts]).tobytes(),
-            np.arange(len(parts)).repeat(lengths),
-            np.concatenate(
-                [
-                    np.full(n, -1) if label is None else label.numpy()
-                    for n, label in zip(lengths, labels, strict=True)
-                ]
-            ),
-            found_in.repeat(lengths),
-            [name for part in parts for name in part.names],
-        ),
-        label_names=None if condition is None else tuple(condition.names),
-        left_out=tuple(left_out),
-    )
-    _warn_of_copies(manifest)
-    return manifest
-
-
-def _warn_of_copies(manifest: Manifest) -> None:
-    """Says so where a data set has the same images for training and to measure with."""
-    prints = {
-        split: set(map(bytes, manifest.fingerprints[manifest.splits == number]))
-        for number, split in enumerate(SPLITS)
-    }
-    for split in SPLITS[1:]:
-        if copies := len(prints["train"] & prints[split]):
-            logger.warning(
-                "%d of the %s images are training images too, exactly: figures measured on them "
-                "are too good.",
-                copies,
-                split,
-            )

@@ -1,6 +1,6 @@
 """Labels of the splits of a data set: one numbering of their names for all.
 
-The classes are those of the training images. What has labels only here or only there is of no use
+The classes are those of the training examples. What has labels only here or only there is of no use
 with them, and is passed over and said: nothing that asks for a label could be measured on it.
 """
 
@@ -13,9 +13,10 @@ from torch import Tensor
 
 from smalti.conditions import Label
 from smalti.counting import counted
+from smalti.data.found import Found
+from smalti.data.rows import Column
 from smalti.errors import InputError
-from smalti.modalities.image.finding import Found
-from smalti.modalities.image.rows import Column
+from smalti.signals import Signal
 from smalti.spelling import label_name, listed
 
 __all__ = ["labelled_alike", "read_labels"]
@@ -27,27 +28,28 @@ NAMED = 3  # folders or files that a line names
 def labelled_alike(found: Found) -> tuple[Found, dict[str, Column | None]]:
     """Reads the labels of each split, and passes over what has them where others have none.
 
-    That is splits without labels where the training images have them, so that others are held out
-    instead; and labels of the others where the training images have none.
+    That is splits without labels where the training examples have them, so that others are held out
+    instead; and labels of the others where the training examples have none.
 
     Arguments:
-        found: The images, by split.
+        found: The examples, by split.
 
     Returns:
         What is left of them, and what was passed over; and the labels of each split, or None.
     """
     columns = {split: _text(rows.labels()) for split, rows in found.rows.items()}
+    these = found.of.plural
     train, passed = columns["train"], found.passed.copy()
     if train is None:
         for split, column in columns.items():
             if column is not None:
-                what = f"labels of the {split} images, as the training images have none"
+                what = f"labels of the {split} {these}, as the training {these} have none"
                 passed[what] = len(column.values)
         return found._replace(passed=passed), dict.fromkeys(columns)
     if len(train.names or set(train.values)) < 2:
         for split, column in columns.items():
             if column is not None and not set(column.values) <= set(train.values):
-                what = f"labels of the {split} images, as the training images have one alone"
+                what = f"labels of the {split} {these}, as the training {these} have one alone"
                 passed[what] = len(column.values)
         return found._replace(passed=passed), columns
     rows = dict(found.rows)
@@ -55,7 +57,7 @@ def labelled_alike(found: Found) -> tuple[Found, dict[str, Column | None]]:
         if column is None:
             where = listed(found.origins.get(split, ()), NAMED)
             place = f" (of {where})" * bool(where)
-            passed[f"{split} images{place} without labels, which the training images have"] = len(
+            passed[f"{split} {these}{place} without labels, which the training {these} have"] = len(
                 rows.pop(split)
             )
     found = found._replace(rows=rows, passed=passed)
@@ -63,16 +65,17 @@ def labelled_alike(found: Found) -> tuple[Found, dict[str, Column | None]]:
 
 
 def read_labels(
-    columns: dict[str, Column | None], class_names: Sequence[str] | None
+    columns: dict[str, Column | None], class_names: Sequence[str] | None, of: type[Signal]
 ) -> tuple[Label | None, dict[str, Tensor | None]]:
     """Numbers the labels of every split.
 
     Arguments:
         columns: Of each split, as `labelled_alike` gives them.
         class_names: What numbered labels stand for; None where the data say it.
+        of: What is labelled.
 
     Returns:
-        The classes of the training images, or None; the labels (N,), int64, of every split.
+        The classes of the training examples, or None; the labels (N,), int64, of every split.
 
     Raises:
         InputError: If the names do not fit, or other splits have other labels.
@@ -87,7 +90,7 @@ def read_labels(
     if len(names) < 2:
         return None, none
     labels: dict[str, Tensor | None] = {
-        split: _numbers(split, column, names) for split, column in columns.items()
+        split: _numbers(split, column, names, of.plural) for split, column in columns.items()
     }
     return Label(list(names)), labels
 
@@ -144,16 +147,16 @@ def _order(value: int | str) -> tuple[float, str]:
     return float(value) if numeric else float("inf"), str(value)
 
 
-def _numbers(split: str, column: Column | None, names: dict[str, int]) -> Tensor:
+def _numbers(split: str, column: Column | None, names: dict[str, int], these: str) -> Tensor:
     """Returns the label numbers (N,) of a split; raises `InputError` for an unknown name."""
-    assert column is not None  # as the training images have labels
+    assert column is not None  # as the training examples have labels
     known: dict[int | str, str] = dict(enumerate(column.names or ()))
     words = [str(known.get(v, v)) for v in column.values]
     try:
         return torch.tensor([names[word] for word in words], dtype=Label.dtype)
     except KeyError as error:
         raise InputError(
-            f"The label {error} of the {split} images is none of the "
+            f"The label {error} of the {split} {these} is none of the "
             f"{counted(len(names), 'label')} of the "
-            f"training images: correct it, or add such images to these."
+            f"training {these}: correct it, or add such {these} to these."
         ) from error

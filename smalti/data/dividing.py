@@ -1,0 +1,176 @@
+"""Divides a data set into training, validation and test, and keeps a record of what went where.
+
+What a data set does not set apart itself is held out from its training examples: first the test
+examples, then those for validation (`smalti.data.splitting`).
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+from collections.abc import Collection, Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from smalti.conditions import Label
+from smalti.data.manifest import SPLITS, Manifest, columns
+from smalti.data.source import FOUND, StoredExamples
+from smalti.data.splitting import SplitFractions, held_out
+from smalti.errors import InputError
+from smalti.signals import Signal
+
+__all__ = ["Part", "divide", "manifest_of"]
+
+logger = logging.getLogger(__name__)
+found_logger = logging.getLogger(FOUND)
+
+
+class Part(NamedTuple):
+    """Examples of one split as the data set has it."""
+
+    found_in: str
+    examples: StoredExamples
+    fingerprints: np.ndarray
+    names: list[str]
+
+    def take(self, chosen: Tensor) -> Part:
+        """Selects the examples that are chosen (N,), bool."""
+        rows = chosen.nonzero()[:, 0]
+        return self._replace(
+            examples=self.examples.take(rows),
+            fingerprints=self.fingerprints[chosen.numpy()],
+            names=list(itertools.compress(self.names, chosen.tolist())),
+        )
+
+
+def divide(
+    given: Mapping[str, Part],
+    fractions: SplitFractions,
+    of: type[Signal],
+    *,
+    by_order: bool = False,
+) -> dict[str, Part]:
+    """Holds out of the training examples what a data set does not set apart itself.
+
+    Arguments:
+        given: The splits that it has, "train" among them.
+        fractions: Shares that are held out, and the seed.
+        of: What the examples are.
+        by_order: Whether they are held out by their number and order, as before runs had manifests.
+
+    Raises:
+        InputError: If there are too few.
+    """
+    parts = dict(given)
+    if not by_order:
+        _check_enough(parts["train"], 1 + len(set(SPLITS) - parts.keys()), of)
+    generator = torch.Generator().manual_seed(fractions.seed)
+    for split, share in ("test", fractions.test), ("validation", fractions.validation):
+        if split not in parts:
+            train = parts["train"]
+            if by_order:
+                held = _by_order(train, share, generator)
+            else:
+                held = _by_content(train, split, share, fractions.seed)
+            parts["train"], parts[split] = train.take(~held), train.take(held)
+    found_logger.info(_split_line(parts, given))
+    return parts
+
+
+def _check_enough(train: Part, splits: int, of: type[Signal]) -> None:
+    """Raises `InputError` where the training examples are too few for so many splits."""
+    n, different = len(train.names), len(set(map(bytes, train.fingerprints)))
+    if different < splits:
+        apart = "" if different == n else f", of which {different} can be told apart"
+        raise InputError(
+            f"Training, validation and test need {of.plural} of their own, all different: "
+            f"{splits} are needed here, got {n}{apart}: add other {of.plural}."
+        )
+
+
+def _by_content(part: Part, split: str, share: float, seed: int) -> Tensor:
+    """Returns which examples are held out (N,), bool: by their content."""
+    labels = part.examples.conditions
+    numbers = None if labels is None else labels.numpy()
+    return torch.from_numpy(held_out(part.fingerprints, numbers, split, share, seed))
+
+
+def _by_order(part: Part, share: float, generator: torch.Generator) -> Tensor:
+    """Returns which examples are held out (N,), bool: at random places."""
+    n = len(part.names)
+    if n < 2:
+        raise InputError(
+            "Training, validation and test need an example each, got too few: add some."
+        )
+    order = torch.randperm(n, generator=generator)
+    chosen = torch.zeros(n, dtype=torch.bool)
+    chosen[order[: min(max(1, round(share * n)), n - 1)]] = True
+    return chosen
+
+
+def _split_line(parts: Mapping[str, Part], given: Collection[str]) -> str:
+    """Says how many examples each split has, and whether it was given or held out."""
+    sizes = [
+        f"{split} {len(parts[split].names)} ({'given' if split in given else 'held out'})"
+        for split in SPLITS[1:]
+    ]
+    return f"to train on: {len(parts['train'].names)}; {', '.join(sizes)}"
+
+
+def manifest_of(
+    parts: Mapping[str, Part],
+    condition: Label | None,
+    left_out: Sequence[tuple[str, str]],
+    of: type[Signal],
+) -> Manifest:
+    """Makes the manifest of the examples of the three splits.
+
+    Arguments:
+        parts: Of each split, as `divide` gives them.
+        condition: Their labels, if any.
+        left_out: Name and reason of each that is not used.
+        of: What they are.
+    """
+    chosen = [parts[split] for split in SPLITS]
+    lengths = [len(part.names) for part in chosen]
+    labels = [part.examples.conditions for part in chosen]
+    found_in = np.array([SPLITS.index(part.found_in) for part in chosen])
+    manifest = Manifest(
+        **columns(
+            np.concatenate([part.fingerprints for part in chosen]).tobytes(),
+            np.arange(len(chosen)).repeat(lengths),
+            np.concatenate(
+                [
+                    np.full(n, -1) if label is None else label.numpy()
+                    for n, label in zip(lengths, labels, strict=True)
+                ]
+            ),
+            found_in.repeat(lengths),
+            [name for part in chosen for name in part.names],
+        ),
+        label_names=None if condition is None else tuple(condition.names),
+        left_out=tuple(left_out),
+    )
+    _warn_of_copies(manifest, of)
+    return manifest
+
+
+def _warn_of_copies(manifest: Manifest, of: type[Signal]) -> None:
+    """Says so where a data set has the same examples for training and to measure with."""
+    prints = {
+        split: set(map(bytes, manifest.fingerprints[manifest.splits == number]))
+        for number, split in enumerate(SPLITS)
+    }
+    for split in SPLITS[1:]:
+        if copies := len(prints["train"] & prints[split]):
+            logger.warning(
+                "%d of the %s %s are training %s too, exactly: figures measured on them are too "
+                "good.",
+                copies,
+                split,
+                of.plural,
+                of.plural,
+            )

@@ -1,0 +1,113 @@
+"""What a path or a name stands for, split by split, and what helps to find it."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePath
+from typing import NamedTuple
+
+from smalti.counting import counted
+from smalti.data.file_tree import Parts
+from smalti.data.names import Names
+from smalti.data.rows import Rows
+from smalti.errors import InputError, first_line
+from smalti.signals import Signal
+from smalti.spelling import listed, readable
+
+__all__ = ["Found", "local_path", "suffix_of", "tables_by_split"]
+
+ORDER = ("train", "validation", "test")
+NAMED = 6  # labels and kinds that a line names
+
+
+class Found(NamedTuple):
+    """The examples that a path stands for, by split, and what was passed over there."""
+
+    of: type[Signal]
+    where: str
+    rows: dict[str, Rows]
+    origins: Mapping[str, Sequence[str]]
+    """The folders that gave a split its name, or the files that it lies in; none where it is all
+    that is not of another."""
+
+    passed: Counter[str]
+    """What was passed over, by kind."""
+
+    def lines(self, labels: Sequence[str] | None) -> list[str]:
+        """Returns a line of what was found, and one of what was passed over, if anything was.
+
+        Arguments:
+            labels: Their names; None where there are none.
+        """
+        splits = []
+        for split in sorted(self.rows, key=ORDER.index):
+            rows = self.rows[split]
+            origin = listed(self.origins.get(split, ()), NAMED)
+            splits.append(f"{split} {len(rows)}" + f" (of {origin})" * bool(origin))
+        n = sum(map(len, self.rows.values()))
+        named = (
+            "no labels"
+            if labels is None
+            else f"{counted(len(labels), 'label')} ({listed(labels, NAMED)})"
+        )
+        found = counted(n, self.of.noun, self.of.plural)
+        lines = [f"found {found} in {self.where}: {named}; {', '.join(splits)}"]
+        if self.passed:
+            kinds = [f"{kind} ({n})" for kind, n in self.passed.most_common()]
+            lines.append(f"passed over: {', '.join(kinds)}")
+        return lines
+
+
+def local_path(path: str) -> Path | None:
+    """Returns the path; None where there is nothing of that name.
+
+    Raises:
+        InputError: If it may not be read, leads nowhere, or is neither a file nor a folder.
+    """
+    try:
+        local = Path(path).expanduser()
+        there = os.path.lexists(local)
+    except (OSError, ValueError, RuntimeError) as error:
+        raise InputError(f"{readable(path)} is no path ({first_line(error)}): check it.") from error
+    if not there:
+        return None
+    if not local.exists():
+        raise InputError(f"{readable(path)} is a link that leads nowhere: give another path.")
+    if not os.access(local, os.R_OK):
+        raise InputError(f"{readable(path)} may not be read by you: ask for the right, or copy it.")
+    if not local.is_dir() and not local.is_file():
+        raise InputError(
+            f"{readable(path)} is a pipe, a socket or a device: give the path of a folder, or of a "
+            f"parquet file."
+        )
+    return local
+
+
+def suffix_of(file: Parts) -> str:
+    """Returns the suffix of a file in lower case."""
+    return PurePath(file[-1]).suffix.lower()
+
+
+def tables_by_split(
+    files: list[Parts], names: Names | None, passed: Counter[str]
+) -> dict[str, list[Parts]]:
+    """Groups parquet files by the split in the name of the file or else of its folders.
+
+    Arguments:
+        files: Each as the names on the way to it.
+        names: Reads the names; None where they say no split.
+        passed: Counts what is passed over, by kind.
+    """
+    found: dict[str, list[Parts]] = defaultdict(list)
+    for file in files:
+        words = [PurePath(file[-1]).stem, *reversed(file[:-1])]
+        said = [split for word in words if names and (split := names.parse(word).split)]
+        found[said[0] if said else ""].append(file)
+    others = found.pop("", [])
+    if "train" in found and others:
+        passed["parquet files that are not named after a split"] += len(others)
+    elif others:
+        found["train"] = others
+    return dict(found)

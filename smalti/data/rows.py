@@ -1,0 +1,160 @@
+"""Rows: the examples of a split as they are stored, not yet decoded, and the labels beside them."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from smalti.data.file_tree import Parts
+from smalti.errors import InputError
+from smalti.spelling import readable
+
+if TYPE_CHECKING:
+    from datasets import Dataset, Features
+
+__all__ = ["Column", "FileRows", "Rows", "Shard", "Stored", "TableRows", "names_of"]
+
+
+class Stored(NamedTuple):
+    """An example as it is stored, not decoded yet, with a name for messages."""
+
+    name: str
+    """What to call it in a message: its path, or its row in a table."""
+
+    content: bytes | Path | np.ndarray
+    """The bytes or the path of a file, or an array."""
+
+
+class Column(NamedTuple):
+    """The labels of all rows of a table, and the names of numbered ones."""
+
+    values: Sequence[int | str]
+    names: tuple[str, ...] | None
+    """Where values are numbers that already stand for names: those names."""
+
+
+class Rows(ABC):
+    """Abstract: examples of one split, in order."""
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """Returns the number of examples."""
+
+    @abstractmethod
+    def stored(self) -> Iterator[Stored]:
+        """Yields every example, as it is stored."""
+
+    @abstractmethod
+    def labels(self) -> Column | None:
+        """Returns the label of every example; None where there are none."""
+
+
+class FileRows(Rows):
+    """Files, an example each.
+
+    Arguments:
+        folder: That they lie in.
+        files: Each as the names on the way to it.
+        names: The label of each, or None.
+    """
+
+    def __init__(self, folder: Path, files: list[Parts], names: list[str] | None) -> None:
+        self._folder, self._files, self._names = folder, files, names
+
+    def __len__(self) -> int:
+        return len(self._files)
+
+    def stored(self) -> Iterator[Stored]:
+        for file in self._files:
+            path = self._folder.joinpath(*file)
+            yield Stored(readable(path), path)
+
+    def labels(self) -> Column | None:
+        return None if self._names is None else Column(self._names, None)
+
+
+class Shard(NamedTuple):
+    """A table, or one of the files that a large table is stored in."""
+
+    name: str
+    length: int
+    load: Callable[[list[str]], Dataset]
+    """Gives the columns of these names."""
+
+
+class TableRows(Rows, ABC):
+    """Abstract: rows of `datasets`' tables with the same columns, one loaded at a time.
+
+    Attributes:
+        label_column: Name of the column of labels, or None.
+
+    Arguments:
+        shards: The tables.
+        features: Their columns.
+        label_column: Name of the column of labels; None to find it, or to do without.
+
+    Raises:
+        InputError: If there is no such column, or it does not hold labels.
+    """
+
+    def __init__(
+        self, shards: Sequence[Shard], features: Features, label_column: str | None
+    ) -> None:
+        self.shards, self.features = shards, features
+        self.label_column = _label_column(features, label_column, shards[0].name)
+
+    def __len__(self) -> int:
+        return sum(shard.length for shard in self.shards)
+
+    def labels(self) -> Column | None:
+        if self.label_column is None:
+            return None
+        values = [
+            value
+            for shard in self.shards
+            for value in shard.load([self.label_column])[self.label_column]
+        ]
+        if values and all(value is None for value in values):
+            return None
+        if None in values:
+            raise InputError(
+                f"The label column {self.label_column} has no value in row {values.index(None)}: "
+                f"fill it in, or choose another column."
+            )
+        names = getattr(self.features[self.label_column], "names", None)
+        return Column(values, None if names is None else tuple(map(str, names)))
+
+
+def _label_column(features: Features, wanted: str | None, where: str) -> str | None:
+    """Returns the column asked for, or one called `label`, or the only one of named classes."""
+    from datasets import ClassLabel, Value
+
+    classes = [name for name, feature in features.items() if isinstance(feature, ClassLabel)]
+    if wanted is None:
+        if "label" not in features and len(classes) != 1:
+            return None
+        wanted = "label" if "label" in features else classes[0]
+    if wanted not in features:
+        raise InputError(
+            f"There is no label column {wanted!r} in {where}, "
+            f"whose columns are {names_of(features)}: name one of these."
+        )
+    feature = features[wanted]
+    plain = isinstance(feature, Value) and feature.dtype.startswith(
+        ("int", "uint", "string", "large_string", "bool")
+    )
+    if wanted not in classes and not plain:
+        raise InputError(
+            f"The label column {wanted!r} of {where} holds {feature}: "
+            f"labels are whole numbers or words. Name another column."
+        )
+    return wanted
+
+
+def names_of(features: Features) -> str:
+    """Lists the names of the columns of a table."""
+    return ", ".join(features)
