@@ -103,6 +103,9 @@ def models():
             Image(1, (16, 16)),
         )
     )
+    flat = make("MLPEncoder", IMAGE, 8, hidden=8, layers=1, tokens=3)
+    mirror = make("MLPDecoder", IMAGE, 8, hidden=8, layers=1, tokens=3)
+    found.append(make("DiscreteAutoencoder", flat, vectors(), mirror, IMAGE))
     label = make("Label", ["a", "b"])
     above = make("CoarseTokens", (16,), ((2, 2),))
     coarse = make("PixelCNN", 16, (2, 2), hidden=8, layers=2)
