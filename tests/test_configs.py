@@ -208,7 +208,7 @@ def test_a_config_with_any_hostile_value_is_one_line_or_an_equal_model(tmp_path)
         (("signal", "size"), [12, 12, 12], "size of images has 2 numbers"),
         (("signal", "channels"), 3, "no signal .* can go through it"),
         (("signal", "low"), 7, "two finite numbers"),
-        (("encoder", "hidden"), -8, r"encoder\.ConvEncoder\.hidden is at least 1, got -8:"),
+        (("encoder", "hidden"), -8, r"encoder\.ConvEncoder\.hidden is at least 2, got -8:"),
         (("encoder", "hidden"), "8", "hidden is '8', and it must be a whole number"),
         (("encoder", "hidden"), True, "hidden is True, and it must be a whole number"),
         (("encoder", "hidden"), 10**12, r"ConvEncoder\.hidden is at most 1048576, got 10{12}:"),
