@@ -69,14 +69,21 @@ def test_a_second_fit_does_nothing_again(run, capsys):
     assert (run / "prior" / "model.safetensors").stat().st_mtime_ns == made
 
 
-def test_one_option_puts_attention_into_the_prior(run, tmp_path, capsys):
+def test_one_option_puts_attention_into_the_prior_and_one_lets_it_be_guided(run, tmp_path):
     words = ["--prior.model", "PixelSNAIL", "--prior.model.heads", "2", "--out", str(tmp_path)]
+    words += ["--prior.condition_dropout", "0.2"]
     assert main(["fit", str(run.parent / "tiny.yaml"), *words]) == 0
     model = json.loads((tmp_path / "prior" / "config.json").read_text())
     assert (model["class"], model["heads"]) == ("PixelSNAIL", 2)
     assert model["hidden"] == 8  # what the recipe says of its own prior, where both have it
     out = str(tmp_path / "clock.png")
-    assert main(["sample", str(tmp_path), "--time", "10:10", "--n", "2", "--out", out]) == 0
+    words = ["sample", str(tmp_path), "--n", "2", "--seed", "0", "--out", out]
+    for more in (["--guidance", "2"], ["--time", "10:10"], ["--time", "none"], ["--guidance", "0"]):
+        assert main([*words, *more]) == 0
+    model = smalti.load(tmp_path)
+    without = model.sample(2, {"time": "none"}, seed=0)
+    assert torch.equal(model.sample(2, "10:10", seed=0, guidance=0), without)
+    assert not torch.equal(model.sample(2, "10:10", seed=0, guidance=9), without)
 
 
 def test_a_prior_over_several_indices_a_position(tmp_path):
@@ -95,6 +102,17 @@ def test_a_prior_over_several_indices_a_position(tmp_path):
     assert report["figures"]["rate"]["prior"]["nats_per_index"]["value"] > 0
     half, out = picture(tmp_path / "half.png"), ["--n", "2", "--out", str(tmp_path / "drawn")]
     assert main(["sample", str(tmp_path / "run"), "--complete", half, *out]) == 0
+
+
+def test_the_options_of_a_run_are_those_of_its_conditions(run, tmp_path, capsys):
+    assert main(["sample", "--help"]) == 0
+    without = capsys.readouterr().out
+    assert "--time" not in without and "--label" not in without
+    assert main(["sample", "--n", "4", str(run), "--help"]) == 0
+    assert "--time TIME" in (listed := capsys.readouterr().out)
+    assert "hours and minutes, e.g. 10:10" in " ".join(listed.split())
+    line = mistake(capsys, "sample", "--label=3", str(run))
+    assert "no option --label: this model is conditioned on a time, --time" in line
 
 
 def test_sample_at_a_time(run, tmp_path):
@@ -260,10 +278,14 @@ def test_help_answers_at_once():
         (["sample"], "folder"),
         (["sample", "RUN", "--time", "25:00"], "no time '25:00'"),
         (["sample", "RUN", "--label", "3"], "conditioned on a time"),
+        (["sample", "RUN", "--guidance", "2"], "fit one with --prior.condition_dropout 0.1"),
         (["sample", "RUN", "--n", "0"], "at least 1"),
         (["sample", "RUN", "--n", "many"], "--n takes a value of the type int, got many"),
         (["sample", "RUN", "--top_k", "2.5"], "--top_k takes a value of the type int, got 2.5"),
-        (["sample", "RUN", "--colums", "3"], "--colums 3: smalti sample --help lists"),
+        (
+            ["sample", "RUN", "--colums", "3"],
+            "no option --colums: this model is conditioned on a time",
+        ),
         (["sample", "RUN", "--columns", "0"], "at least 1 column"),
         (["sample", "RUN", "--out", ""], "--out is empty"),
         (["sample", "RUN", "--prior", "uniform", "--time", "10:10"], "prior takes no condition"),

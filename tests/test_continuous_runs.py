@@ -159,7 +159,7 @@ def test_python_api(run):
 @pytest.mark.parametrize(
     ("words", "line"),
     [
-        (["sample", "RUN", "--time", "10:10"], "learned without a condition, got --time 10:10"),
+        (["sample", "RUN", "--time", "10:10"], "no option --time: this model has no condition"),
         (["sample", "RUN", "--top_k", "3"], "samples without top_k, got top_k=3"),
         (["sample", "RUN", "--prior", "uniform"], "one prior, got 'uniform'"),
         (["sample", "RUN", "--temperature", "-1"], "temperature"),

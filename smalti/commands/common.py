@@ -8,7 +8,7 @@ import logging
 import re
 import sys
 from argparse import HelpFormatter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import NoneType
 from typing import TYPE_CHECKING, Any, TypeVar, get_args
@@ -21,6 +21,7 @@ from torch import Tensor
 from smalti.artifacts import argument
 from smalti.autoencoders.inputs import sized
 from smalti.commands.found_files import find_files
+from smalti.conditions import Condition
 from smalti.errors import InputError
 from smalti.generation import load
 from smalti.generation.checks import source_of
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "call",
+    "condition_of",
     "data_option",
     "data_place",
     "files_of",
@@ -48,12 +50,19 @@ __all__ = [
 T = TypeVar("T")
 
 
-def call(function: Callable[..., T], words: Sequence[str], *positional: str, **given: Any) -> T:
+def call(
+    function: Callable[..., T],
+    words: Sequence[str],
+    *positional: str,
+    more: Mapping[str, str] | None = None,
+    **given: Any,
+) -> T:
     """Calls `function` with what the command line says, and gives what it gives.
 
     Types and help come from its signature and docstring; the parameters named in `positional` are
     positional, the last of them taking one or more values if its name is "files". Those that are
-    `given` are no options.
+    `given` are no options. `more` is the help of further options by name, texts for the function's
+    `**` parameter.
     """
     command = function.__module__.rpartition(".")[2]
     documented = docstring_parser.parse(function.__doc__ or "")
@@ -67,7 +76,7 @@ def call(function: Callable[..., T], words: Sequence[str], *positional: str, **g
         parser_mode=WITHIN_BOUNDS,
     )
     for name, parameter in inspect.signature(function, eval_str=True).parameters.items():
-        if name in given:
+        if name in given or parameter.kind is parameter.VAR_KEYWORD:
             continue
         how: dict[str, Any] = {"help": described.get(name)}
         if parameter.annotation is bool:
@@ -80,6 +89,8 @@ def call(function: Callable[..., T], words: Sequence[str], *positional: str, **g
             how["default"] = parameter.default
             how["help"] = f"{how['help']} (default: {parameter.default})"
         parser.add_argument(name if name in positional else f"--{name}", **how)
+    for name, text in (more or {}).items():
+        parser.add_argument(f"--{name}", type=str, help=text)
     try:
         options = parser.parse_args(list(words))
     except ArgumentError as error:
@@ -223,3 +234,15 @@ def signal_of(folder: str) -> Signal:
     saved = [path for path in (run.tokenizer, run.autoencoder) if path.exists()]
     signal = argument(saved[0], "signal") if saved else None
     return signal if isinstance(signal, Signal) else load(folder).signal  # which says what is wrong
+
+
+def condition_of(folder: str) -> Condition | None:
+    """Returns what a run's samples can be conditioned on; its models are not loaded for it.
+
+    Raises:
+        InputError: If there is no run, or its prior is damaged.
+    """
+    prior = Run.existing(folder).prior
+    saved = next((path for path in (prior, prior / "0") if (path / "config.json").is_file()), None)
+    condition = None if saved is None else argument(saved, "condition")
+    return condition if isinstance(condition, Condition) else None

@@ -2,23 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import inspect
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from smalti.commands.common import call, signal_of
+from smalti.commands.common import call, condition_of, signal_of
 from smalti.commands.signal_output import SignalOutput
+from smalti.conditions import Condition, conditions_by_name
 from smalti.errors import InputError
-from smalti.generation import Model, load
+from smalti.generation import load
 from smalti.generation.checks import source_of
 from smalti.modalities.base import modality_of
 from smalti.priors import SamplingConfig
+from smalti.spelling import readable
 
 __all__ = ["run"]
 
 
 def run(words: Sequence[str]) -> None:
-    """See `sample`."""
-    call(sample, words, "folder")
+    """See `sample`; it has an option for each condition of the run as well."""
+    own = {
+        name: parameter
+        for name, parameter in inspect.signature(sample).parameters.items()
+        if parameter.kind is parameter.KEYWORD_ONLY
+    }
+    flags = [name for name, parameter in own.items() if parameter.annotation == "bool"]
+    folder = _first_positional(words, ["help", *flags])
+    named: Mapping[str, Condition] = {}
+    if folder is not None:
+        condition = condition_of(folder)
+        named = conditions_by_name(condition)
+        if taken := next((name for name in named if name in own), None):
+            raise InputError(
+                f"The condition {taken!r} has the name of an option of smalti sample, got both: "
+                f"sample in Python, model.sample(16, {{{taken!r}: …}})."
+            )
+        _check_options(words, [*own, *named, "help"], condition, folder)
+    more = {name: f"{name} to show: {each.help}" for name, each in named.items()}
+    call(sample, words, "folder", more=more)
 
 
 def sample(  # noqa: PLR0913 - the options of the command
@@ -26,8 +47,6 @@ def sample(  # noqa: PLR0913 - the options of the command
     *,
     out: str | None = None,
     n: int = 16,
-    time: str | None = None,
-    label: str | None = None,
     complete: str | None = None,
     keep: str | None = None,
     convert: bool = False,
@@ -35,21 +54,21 @@ def sample(  # noqa: PLR0913 - the options of the command
     temperature: float = 1.0,
     top_k: int | None = None,
     top_p: float | None = None,
+    guidance: float = 1.0,
     seed: int | None = None,
     columns: int | None = None,
     overwrite: bool = False,
+    **conditions: str | None,
 ) -> None:
     """Makes new signals with a run's prior and decoder.
 
-    Which options there are for depends on the model: one of vectors has neither conditions nor
-    tokens, and takes n, temperature and seed alone.
+    A run has an option for each of its conditions: smalti sample RUN --help lists them. A model of
+    vectors has neither conditions nor tokens, and takes n, temperature and seed alone.
 
     Arguments:
         folder: The run directory.
         out: A .png for one picture of all (samples.png if not given), or a folder for a file each.
         n: How many.
-        time: Time of day to show, e.g. 10:10.
-        label: Class to draw, by name or number.
         complete: A file of which a part is given: what it marks as missing is filled in, or, where
             it marks nothing, what `keep` does not name.
         keep: Part that is given of a file that marks nothing as missing; which there
@@ -59,6 +78,7 @@ def sample(  # noqa: PLR0913 - the options of the command
         temperature: Below 1 for likelier, above 1 for more varied samples.
         top_k: Draw from the k likeliest indices only.
         top_p: Draw from the likeliest indices that hold this share of the probability.
+        guidance: Above 1 to show more of the condition; for runs fitted with a condition_dropout.
         seed: Makes the result repeatable.
         columns: Signals per row in the picture.
         overwrite: Replace what smalti did not write, too.
@@ -79,30 +99,38 @@ def sample(  # noqa: PLR0913 - the options of the command
         overwrite=overwrite,
     )
     model = load(folder)
-    condition = _condition(model, time=time, label=label)
-    config = SamplingConfig(temperature, top_k, top_p)
+    asked = {name: text for name, text in conditions.items() if text is not None} or None
+    config = SamplingConfig(temperature, top_k, top_p, guidance)
     options: dict[str, Any] = {"prior": prior, "seed": seed, "config": config}
     if complete is None:
-        output.write(model.sample(n, condition, **options))
+        output.write(model.sample(n, asked, **options))
         return
     modality, source = modality_of(model.signal), source_of(model.run)
     x, given = modality.read_partial(complete, model.signal, keep, convert, source)
-    output.write(model.edit(x, ~given, condition, n=n, **options))
+    output.write(model.edit(x, ~given, asked, n=n, **options))
 
 
-def _condition(model: Model, **given: str | None) -> str | None:
-    """Returns the one condition that was given, if it is of the kind that the model knows."""
-    chosen = {name: text for name, text in given.items() if text is not None}
-    if len(chosen) > 1:
-        raise InputError("A sample has one condition, got both --time and --label: leave one out.")
-    for name, text in chosen.items():
-        if model.condition is None:
-            state = "has no prior" if model.prior is None else "was learned without a condition"
-            raise InputError(f"This model {state}, got --{name} {text}: leave it out.")
-        if model.condition.name != name:
-            raise InputError(
-                f"This model is conditioned on a {model.condition.name}, got --{name} {text}: "
-                f"use --{model.condition.name}."
-            )
-        return text
+def _first_positional(words: Sequence[str], flags: Sequence[str]) -> str | None:
+    """Returns the first word that is neither an option nor the value of one."""
+    left = iter(words)
+    for word in left:
+        if not word.startswith("-"):
+            return word
+        if word.startswith("--") and "=" not in word and word[2:] not in flags:
+            next(left, None)
     return None
+
+
+def _check_options(
+    words: Sequence[str], known: Sequence[str], condition: Condition | None, folder: str
+) -> None:
+    """Raises `InputError` for an option that there is not, and says which conditions there are."""
+    for word in words:
+        name = word.removeprefix("--").partition("=")[0]
+        if word.startswith("--") and name not in known:
+            options = " and ".join(f"--{each}" for each in conditions_by_name(condition))
+            has = f"is conditioned on a {condition.name}, {options}" if condition else ""
+            raise InputError(
+                f"There is no option --{readable(name)[:60]}: this model "
+                f"{has or 'has no condition'}; smalti sample {readable(folder)} --help lists all."
+            )

@@ -4,7 +4,7 @@ from smalti.conditions.base import Condition, Context, ContextSizes, IndexGrid
 from smalti.conditions.coarse_tokens import CoarseTokens
 from smalti.conditions.label import Label
 from smalti.conditions.optional import OptionalCondition
-from smalti.conditions.several import Conditions
+from smalti.conditions.several import Conditions, conditions_by_name
 from smalti.conditions.time_of_day import TimeOfDay
 
 __all__ = [
@@ -17,4 +17,5 @@ __all__ = [
     "Label",
     "OptionalCondition",
     "TimeOfDay",
+    "conditions_by_name",
 ]

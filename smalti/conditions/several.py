@@ -22,7 +22,7 @@ from smalti.conditions.base import (
 )
 from smalti.errors import InputError
 
-__all__ = ["Conditions"]
+__all__ = ["Conditions", "conditions_by_name"]
 
 
 @registered
@@ -166,6 +166,13 @@ class Conditions(Condition):
     def forward(self, values: Tensor) -> Context:
         parts = self.unpack(values)
         return _joined([part(parts[name]) for name, part in self.named.items()])
+
+
+def conditions_by_name(condition: Condition | None) -> Mapping[str, Condition]:
+    """Returns a condition by its name, those of several by theirs, and none of None."""
+    if condition is None:
+        return {}
+    return condition.named if isinstance(condition, Conditions) else {condition.name: condition}
 
 
 def _joined(contexts: Sequence[Context]) -> Context:

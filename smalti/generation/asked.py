@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from smalti.conditions import Condition, Conditions
+from smalti.conditions import Condition, Conditions, conditions_by_name
 from smalti.counting import counted
 from smalti.errors import InputError
 from smalti.priors import SamplingConfig
@@ -65,7 +65,7 @@ def values_of(
         raise InputError(f"This prior takes no condition, got {asked!r:.80}: leave it out.")
     if asked is None:
         return known.draw(n, generator)
-    parts = dict(known.named) if isinstance(known, Conditions) else {known.name: known}
+    parts = conditions_by_name(known)
     if not isinstance(asked, Mapping):
         if len(parts) > 1:
             raise InputError(
