@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 
@@ -16,7 +16,7 @@ from smalti.spelling import readable
 if TYPE_CHECKING:
     from datasets import Dataset, Features
 
-__all__ = ["Column", "FileRows", "Rows", "Shard", "Stored", "TableRows", "names_of"]
+__all__ = ["Column", "FileRows", "MakesTable", "Rows", "Shard", "Stored", "TableRows", "names_of"]
 
 
 class Stored(NamedTuple):
@@ -110,6 +110,10 @@ class TableRows(Rows, ABC):
     def __len__(self) -> int:
         return sum(shard.length for shard in self.shards)
 
+    @abstractmethod
+    def fits(self, features: Features) -> bool:
+        """Returns whether a table with these columns has examples in the same one."""
+
     def labels(self) -> Column | None:
         if self.label_column is None:
             return None
@@ -153,6 +157,13 @@ def _label_column(features: Features, wanted: str | None, where: str) -> str | N
             f"labels are whole numbers or words. Name another column."
         )
     return wanted
+
+
+class MakesTable(Protocol):
+    """Makes rows of tables."""
+
+    def __call__(self, shards: Sequence[Shard], features: Features, folder: Path) -> TableRows:
+        """Makes rows of tables with these columns, where paths start from a folder."""
 
 
 def names_of(features: Features) -> str:

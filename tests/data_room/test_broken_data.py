@@ -142,7 +142,7 @@ def test_a_table_that_unpacks_to_gigabytes_is_refused_by_what_it_claims(tmp_path
     pq.write_table(table, tmp_path / "a.parquet", compression="zstd", use_dictionary=False)
     assert (tmp_path / "a.parquet").stat().st_size < 1 << 17
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("smalti.modalities.image.parquet.LARGEST", 1 << 20)
+        patch.setattr("smalti.data.parquet.LARGEST", 1 << 20)
         _refused(tmp_path, "claims 16 rows and 0.0 GiB")
     null = pa.table({"image": pa.array([None] * 10_000_000, pa.binary())})
     pq.write_table(null, tmp_path / "a.parquet")

@@ -12,21 +12,27 @@ from __future__ import annotations
 
 import logging
 import re
-from collections import Counter, defaultdict
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from smalti.data.file_tree import Parts, walk
 from smalti.data.found import Found, local_path, suffix_of, tables_by_split
+from smalti.data.hub import hub_rows
 from smalti.data.layout import read_layout
 from smalti.data.names import Names
-from smalti.data.rows import FileRows, Rows, Shard
+from smalti.data.parquet import parquet_rows
+from smalti.data.rows import FileRows, MakesTable, Rows, Shard, TableRows
 from smalti.data.source import FOUND
-from smalti.errors import InputError, first_line
+from smalti.errors import InputError
 from smalti.modalities.image.idx import find_idx
-from smalti.modalities.image.parquet import parquet_rows
 from smalti.modalities.image.rows import ImageTable
 from smalti.modalities.image.signal import Image
 from smalti.spelling import readable
+
+if TYPE_CHECKING:
+    from datasets import Features
 
 __all__ = ["find", "logger"]
 
@@ -44,7 +50,6 @@ PICTURES = {  # that are not read
 ARCHIVES = {".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".zst", ".7z", ".rar"}
 MAGIC = re.compile(rb"\x89PNG|\xff\xd8\xff|GIF8|RIFF....WEBP|II\*\0|MM\0\*|BM....\0\0\0\0", re.S)
 LOOKED_INTO = 200  # files of unknown kinds, whose first bytes are read
-HUB_NAME = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")
 ORDER = ("train", "validation", "test")
 NAMES = Names(Image.words)
 NAMED = 6  # labels and kinds that a line names
@@ -65,14 +70,17 @@ def find(
         InputError: If there is nothing of that name, there are no images in it, or none to train
             on, or its layout can be read in more than one way.
     """
-    columns = image_column, label_column
+
+    def table(shards: Sequence[Shard], features: Features, folder: Path) -> TableRows:
+        return ImageTable(shards, features, image_column, label_column, folder)
+
     local = local_path(path)
     if local is None:
-        found = _hub(path, columns)
+        found = hub_rows(path, table, Image)
     elif local.is_dir():
-        found = _in_folder(local, columns, splits)
+        found = _in_folder(local, table, splits)
     else:
-        rows = parquet_rows([_check_parquet(local)], columns)
+        rows = parquet_rows([_check_parquet(local)], table, Image)
         found = Found(Image, readable(path), {"train": rows}, {}, Counter())
     if "train" not in found.rows:
         raise InputError(
@@ -97,7 +105,7 @@ def _check_parquet(file: Path) -> Path:
     )
 
 
-def _in_folder(folder: Path, columns: tuple[str | None, str | None], splits: bool) -> Found:
+def _in_folder(folder: Path, table: MakesTable, splits: bool) -> Found:
     """Finds the images of a folder: IDX files, parquet files, or pictures."""
     tree = walk(folder)
     where, passed = readable(folder), tree.passed
@@ -115,7 +123,7 @@ def _in_folder(folder: Path, columns: tuple[str | None, str | None], splits: boo
         )
         parts = tables_by_split(tables, NAMES if splits else None, passed)
         rows = {
-            split: parquet_rows([folder.joinpath(*file) for file in files], columns)
+            split: parquet_rows([folder.joinpath(*file) for file in files], table, Image)
             for split, files in parts.items()
         }
         names = {split: ["/".join(file) for file in files] for split, files in parts.items()}
@@ -171,46 +179,3 @@ def _is_picture(path: Path) -> bool:
             return MAGIC.match(file.read(16)) is not None
     except OSError:
         return False
-
-
-def _hub(name: str, columns: tuple[str | None, str | None]) -> Found:
-    """Returns a data set of the Hugging Face hub, from `datasets`' cache if it is there."""
-    nothing = f"{readable(name)} is neither a local path nor a data set on the Hugging Face hub"
-    if not HUB_NAME.fullmatch(name):
-        raise InputError(f"{nothing}: check the path.")
-    from datasets import DatasetDict, load_dataset
-    from huggingface_hub import HfApi, constants
-
-    try:
-        if not constants.HF_HUB_OFFLINE:  # one quick question, where load_dataset tries for long
-            HfApi().dataset_info(name, timeout=10)
-        splits = load_dataset(name)
-    except Exception as error:  # of the network, of the hub, or of a data set that needs a script
-        raise InputError(f"{nothing} ({first_line(error)}): check the name.") from error
-    if not isinstance(splits, DatasetDict) or not splits:
-        raise InputError(f"{name} on the hub has no splits: download it and give the path.")
-    words = {str(split): NAMES.parse(str(split)) for split in splits}
-    chosen: dict[str, list[str]] = defaultdict(list)
-    for split, word in words.items():
-        if word.split and not word.rest:
-            chosen[word.split].append(split)
-    if not chosen and len(words) == 1:
-        chosen["train"] = list(words)
-    if not chosen:
-        raise InputError(
-            f"{name} has the splits {', '.join(words)}, of which none is named train or test: "
-            f"download it and give the path of one."
-        )
-    rows: dict[str, Rows] = {}
-    for split, names in chosen.items():
-        tables = [splits[each] for each in names]
-        shards = [
-            Shard(f"{name} ({each})", len(table), table.select_columns)
-            for each, table in zip(names, tables, strict=True)
-        ]
-        rows[split] = ImageTable(shards, tables[0].features, *columns)
-    used = {split for names in chosen.values() for split in names}
-    passed = Counter(
-        {f"images of the split {split}": len(splits[split]) for split in words if split not in used}
-    )
-    return Found(Image, name, rows, chosen, passed)

@@ -74,6 +74,9 @@ class ImageTable(TableRows):
                     yield self._image(stored or {}, f"row {row} of {shard.name}")
                 first += len(batch[self.image_column])
 
+    def fits(self, features: Features) -> bool:
+        return holds_images(features.get(self.image_column))
+
     def _image(self, stored: dict, name: str) -> Stored:
         content, path = stored.get("bytes"), stored.get("path")
         if content is None and path is None:

@@ -12,9 +12,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from smalti.counting import counted
-from smalti.data.rows import Rows, Shard
+from smalti.data.rows import MakesTable, Rows, Shard
 from smalti.errors import InputError, first_line
-from smalti.modalities.image.rows import ImageTable, holds_images
+from smalti.signals import Signal
 from smalti.spelling import readable
 
 if TYPE_CHECKING:
@@ -26,12 +26,13 @@ LARGEST = 1 << 30  # bytes that a part may unpack to in any case
 MOST_PACKED = 50  # and else, bytes for each that is stored
 
 
-def parquet_rows(files: list[Path], columns: tuple[str | None, str | None]) -> Rows:
+def parquet_rows(files: list[Path], make: MakesTable, of: type[Signal]) -> Rows:
     """Returns the rows of parquet files with the same columns.
 
     Arguments:
         files: Their paths.
-        columns: The names of the columns of images and of labels; None to find them.
+        make: Makes rows of the tables.
+        of: What they hold.
 
     Raises:
         InputError: If a file cannot be read, or is unlike the first.
@@ -40,14 +41,14 @@ def parquet_rows(files: list[Path], columns: tuple[str | None, str | None]) -> R
     for file in files:
         with _reading(file):
             facts, schema = pq.read_metadata(file), pq.read_schema(file)
-        _check_size(file, facts)
+        _check_size(file, facts, of)
         length = facts.num_rows
         features.append(_features(file, schema))
         shards.append(Shard(readable(file), length, partial(_table, file)))
-    rows = ImageTable(shards, features[0], *columns, folder=files[0].parent)
+    rows = make(shards, features[0], files[0].parent)
     for file, other in zip(files, features, strict=True):
         if (
-            not holds_images(other.get(rows.image_column))
+            not rows.fits(other)
             or rows.label_column is not None
             and other.get(rows.label_column) != features[0][rows.label_column]
         ):
@@ -58,7 +59,7 @@ def parquet_rows(files: list[Path], columns: tuple[str | None, str | None]) -> R
     return rows
 
 
-def _check_size(file: Path, facts: pq.FileMetaData) -> None:
+def _check_size(file: Path, facts: pq.FileMetaData, of: type[Signal]) -> None:
     """Refuses a file that claims to unpack to far more than its size."""
     stored = file.stat().st_size
     groups = [facts.row_group(i) for i in range(facts.num_row_groups)]
@@ -66,10 +67,8 @@ def _check_size(file: Path, facts: pq.FileMetaData) -> None:
     if facts.num_rows > stored or unpacked > max(LARGEST, MOST_PACKED * stored):
         raise InputError(
             f"{readable(file)} claims {counted(facts.num_rows, 'row')} and {unpacked / 2**30:.1f} "
-            "GiB a part "
-            f"in {counted(stored, 'byte')}: that cannot be a table of images. Copy it again, or "
-            "store its "
-            f"images packed as PNG or JPEG."
+            f"GiB a part in {counted(stored, 'byte')}: that cannot be a table of {of.plural}. Copy "
+            f"it again, or store its {of.plural} packed, as their files are."
         )
 
 

@@ -1,0 +1,69 @@
+"""Data sets of the Hugging Face hub, by name."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter, defaultdict
+from pathlib import Path
+
+from smalti.data.found import Found
+from smalti.data.names import Names
+from smalti.data.rows import MakesTable, Rows, Shard
+from smalti.errors import InputError, first_line
+from smalti.signals import Signal
+from smalti.spelling import readable
+
+__all__ = ["hub_rows"]
+
+HUB_NAME = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")
+
+
+def hub_rows(name: str, make: MakesTable, of: type[Signal]) -> Found:
+    """Returns a data set of the hub, from `datasets`' cache if it is there.
+
+    Arguments:
+        name: Of the data set.
+        make: Makes rows of the tables of a split.
+        of: What they hold.
+
+    Raises:
+        InputError: If there is no such name, or the data set has no split to train on.
+    """
+    nothing = f"{readable(name)} is neither a local path nor a data set on the Hugging Face hub"
+    if not HUB_NAME.fullmatch(name):
+        raise InputError(f"{nothing}: check the path.")
+    from datasets import DatasetDict, load_dataset
+    from huggingface_hub import HfApi, constants
+
+    try:
+        if not constants.HF_HUB_OFFLINE:  # one quick question, where load_dataset tries for long
+            HfApi().dataset_info(name, timeout=10)
+        splits = load_dataset(name)
+    except Exception as error:  # of the network, of the hub, or of a data set that needs a script
+        raise InputError(f"{nothing} ({first_line(error)}): check the name.") from error
+    if not isinstance(splits, DatasetDict) or not splits:
+        raise InputError(f"{name} on the hub has no splits: download it and give the path.")
+    words = {str(split): Names(of.words).parse(str(split)) for split in splits}
+    chosen: dict[str, list[str]] = defaultdict(list)
+    for split, word in words.items():
+        if word.split and not word.rest:
+            chosen[word.split].append(split)
+    if not chosen and len(words) == 1:
+        chosen["train"] = list(words)
+    if not chosen:
+        raise InputError(
+            f"{name} has the splits {', '.join(words)}, of which none is named train or test: "
+            f"download it and give the path of one."
+        )
+    rows: dict[str, Rows] = {}
+    for split, names in chosen.items():
+        tables = [splits[each] for each in names]
+        shards = [
+            Shard(f"{name} ({each})", len(table), table.select_columns)
+            for each, table in zip(names, tables, strict=True)
+        ]
+        rows[split] = make(shards, tables[0].features, Path())
+    used = {split for names in chosen.values() for split in names}
+    left = [split for split in words if split not in used]
+    passed = Counter({f"{of.plural} of the split {split}": len(splits[split]) for split in left})
+    return Found(of, name, rows, chosen, passed)
