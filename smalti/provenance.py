@@ -133,6 +133,7 @@ def load_data(
     changed: str = "refuse",
     ways: Sequence[str] = CHANGED,
     training: bool = True,
+    lazily: bool = False,
 ) -> Splits:
     """Loads the data of a run as in its manifest; those of a new run with a new manifest.
 
@@ -144,6 +145,7 @@ def load_data(
         changed: How to go on where the data are not those of the manifest, one of `ways`.
         ways: Those that there are.
         training: Whether it may be that something is still learned from them.
+        lazily: Whether a few of them are wanted, see `Source.load_lazily`.
 
     Raises:
         InputError: If they are not those of the manifest, or cannot be used.
@@ -156,6 +158,8 @@ def load_data(
     if there is None and _begun(folder):
         _check_older(folder)
         splits = source.load_by_order() if splits is None else splits
+    elif splits is None and lazily and there is not None:
+        splits = source.load_lazily([name for name, _ in there.left_out])
     elif splits is None:
         splits = source.load()
     here = splits.manifest or manifest_from_examples(splits, isinstance(source, FactorizedSource))

@@ -137,13 +137,16 @@ def fit(
     return run, splits
 
 
-def data_of(run: Run, changed_data: str = "refuse", place: str | None = None) -> Splits:
+def data_of(
+    run: Run, changed_data: str = "refuse", place: str | None = None, lazily: bool = False
+) -> Splits:
     """Loads the data of an existing run, as it was made from them.
 
     Arguments:
         run: The run.
         changed_data: "refuse", or "ignore" to take what is left of those examples.
         place: Where they lie now, if they were moved.
+        lazily: Whether a few of them are wanted, see `Source.load_lazily`.
 
     Raises:
         InputError: If the data are others, or its tokenizer or autoencoder is of other data.
@@ -156,6 +159,7 @@ def data_of(run: Run, changed_data: str = "refuse", place: str | None = None) ->
         changed=changed_data,
         ways=CHANGED[:2],
         training=False,
+        lazily=lazily,
     )
     manifest = splits.manifest
     if manifest is not None and run.data.exists():
@@ -179,7 +183,7 @@ def examples_of(run: Run, split: SplitName, place: str | None = None) -> Example
     source = run.recipe(place).data
     if isinstance(source, FactorizedSource):
         return source.examples(split)
-    splits = data_of(run, "ignore", place)
+    splits = data_of(run, "ignore", place, lazily=True)
     examples: Examples = getattr(splits, split)
     wanted = splits.manifest.counts()[split] if splits.manifest else len(examples)
     if len(examples) < wanted:

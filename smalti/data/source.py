@@ -16,7 +16,7 @@ hundred small ones. A `torch.utils.data.DataLoader` asks for batches in this way
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING, Literal, NamedTuple, Self
 
 import torch
@@ -181,6 +181,16 @@ class Source(ABC):
         """Loads as `load`, but holds out by the number of examples and their order.
 
         So it was before runs had manifests; for the data of such runs alone.
+        """
+        return self.load()
+
+    def load_lazily(self, left_out: Collection[str]) -> Splits:
+        """Loads as `load`, but where that takes long, makes each example when it is asked for.
+
+        For those who want a few of them.
+
+        Arguments:
+            left_out: The names of what is no example, which `load` would find out.
         """
         return self.load()
 

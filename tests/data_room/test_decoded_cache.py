@@ -16,6 +16,8 @@ from smalti.cli import main
 from smalti.data.decoded_cache import without_cache
 from smalti.errors import InputError
 from smalti.modalities.image import Images, decoding
+from smalti.recipes import schema
+from smalti.runs import examples_of, fit
 from tiny import clocks_recipe, write_recipe
 
 
@@ -210,3 +212,32 @@ def test_an_option_of_every_command_switches_it_off(cache, photos, tmp_path):
     assert not cache.exists()
     assert main(["evaluate", out]) == 0
     assert len(list(cache.rglob("values"))) == 1
+
+
+def test_interpolating_decodes_the_two_images_and_no_others(photos, tmp_path, decoded, capsys):
+    recipe = clocks_recipe()
+    recipe["data"] = {
+        "class_path": "Images",
+        "init_args": {"path": str(photos), "size": 16, "held_out": {"test": 0.3}},
+    }
+    out = tmp_path / "run"
+    fitted, splits = fit(schema.parsed(recipe), out)
+    decoded.clear()
+    assert main(["interpolate", str(out), "0", "1", "--out", str(tmp_path / "way.png")]) == 0
+    assert len(decoded) == 2
+    assert "are not those" not in capsys.readouterr().err
+    test = examples_of(fitted, "test")
+    decoded.clear()
+    assert torch.equal(test[1].x, splits.test[1].x)
+    assert torch.equal(test.__getitems__([2, 0, 2]).x, splits.test.__getitems__([2, 0, 2]).x)
+    assert len(decoded) == 3
+    assert torch.equal(test.conditions, splits.test.conditions)
+
+
+def test_lazy_examples_are_those_of_load(photos):
+    source = Images(str(photos), size=8)
+    lazy, whole = source.load_lazily(["dog/broken.png"]), source.load()
+    assert lazy.manifest.checksum == whole.manifest.checksum
+    for one, other in zip(lazy[:3], whole[:3], strict=True):
+        everything = range(len(other))
+        assert torch.equal(one.__getitems__(everything).x, other.__getitems__(everything).x)

@@ -23,12 +23,13 @@ from smalti.modalities.image.decoding import (
     decode,
     decode_into,
     in_threads,
+    reason,
     report,
 )
 from smalti.modalities.image.file_decoding import read_content
 from smalti.modalities.image.pixel_range import RECORD, Range
 
-__all__ = ["decode_once"]
+__all__ = ["decode_once", "hash_pictures"]
 
 logger = logging.getLogger(__name__)
 
@@ -78,9 +79,10 @@ def _entry(  # noqa: PLR0913 - as of `decode`
     """Returns the entry of the pictures, which is made where there is none."""
     known: dict[int, tuple[Entry, int]] = {}
     if not cache.is_empty():  # else all are read only once, to decode and to hash
-        _hash(pictures(), n, notes)
+        hash_pictures(pictures(), n, notes)
         if (entry := cache.find(notes.fingerprints)) is not None:
             return entry
+        notes.faults = [None] * n  # which are found out again
         known = cache.find_rows(notes.fingerprints)
         known = {row: place for row, place in known.items() if notes.fingerprints[row].any()}
     with cache.writing(n) as draft:
@@ -115,7 +117,7 @@ def _copy_record(notes: Notes, row: int, entry: Entry, place: int) -> None:
     notes.records[row]["mode"] = notes.modes.index(mode)
 
 
-def _hash(pictures: Iterable[Stored], n: int, notes: Notes) -> None:
+def hash_pictures(pictures: Iterable[Stored], n: int, notes: Notes) -> None:
     """Notes the name and the fingerprint of each picture; of one that cannot be read, zeros."""
 
     def work(chunk: list[tuple[int, Stored]]) -> int:
@@ -125,8 +127,8 @@ def _hash(pictures: Iterable[Stored], n: int, notes: Notes) -> None:
             try:
                 read = read_content(content) if isinstance(content, Path) else content
                 notes.take(row, picture, read)
-            except (OSError, ValueError):
-                notes.fingerprints[row] = 0
+            except (OSError, ValueError) as error:
+                notes.fingerprints[row], notes.faults[row] = 0, reason(error)
         return len(chunk)
 
     numbered = enumerate(pictures)

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Literal, NamedTuple
 
+import torch
 from torch import Tensor
 
 from smalti import ranges
@@ -24,10 +25,11 @@ from smalti.data.source import Examples, Source, SplitName, Splits
 from smalti.data.splitting import SplitFractions
 from smalti.errors import InputError
 from smalti.modalities.image.augmentation import Augmentation, moved
-from smalti.modalities.image.cached_decoding import decode_once
+from smalti.modalities.image.cached_decoding import decode_once, hash_pictures
 from smalti.modalities.image.decoding import Crop, Notes
 from smalti.modalities.image.finding import find
 from smalti.modalities.image.finding import logger as found_logger
+from smalti.modalities.image.lazy import StoredImages, Way
 from smalti.modalities.image.pixel_range import ImageStatistics, Range, check_range
 from smalti.modalities.image.pixels import Pixels
 from smalti.modalities.image.signal import Image
@@ -114,11 +116,15 @@ class Images(Source):
     def load_by_order(self) -> Splits:
         return self._load(by_order=True)
 
+    def load_lazily(self, left_out: Collection[str]) -> Splits:
+        """See `Source.load_lazily`: all images are read and told apart, none is decoded."""
+        return self._load(by_order=False, known=frozenset(left_out))
+
     def examples(self, split: SplitName) -> Examples:
         examples: Examples = getattr(self.load(), split)
         return examples
 
-    def _load(self, by_order: bool) -> Splits:
+    def _load(self, by_order: bool, known: frozenset[str] | None = None) -> Splits:
         """Finds, decodes and labels the images, and divides them into splits."""
         by_name = self.splits == "names"
         found = find(self.path, self.columns.image, self.columns.label, by_name)
@@ -128,12 +134,15 @@ class Images(Source):
             found_logger.info(line)
         left_out = [(f"{n} {kind}", "passed over") for kind, n in found.passed.items()]
         statistics = ImageStatistics()
-        parts = {
-            split: self._decoded(_Stored(split, rows, labels[split], statistics), left_out)
-            for split, rows in found.rows.items()
-        }
+        parts: dict[str, Part] = {}
+        for split, rows in found.rows.items():
+            stored = _Stored(split, rows, labels[split], statistics)
+            parts[split] = (
+                self._decoded(stored, left_out) if known is None else self._found(stored, known)
+            )
         statistics.check()
-        found_logger.info(statistics.line(self.range))
+        if known is None:
+            found_logger.info(statistics.line(self.range))
         parts = divide(parts, self.held_out, Image, by_order=by_order)
         move = self.crop == "random"
         return Splits(
@@ -158,6 +167,18 @@ class Images(Source):
         left_out += [(name, reason) for name, reason in reasons if reason is not None]
         part = Part(split, Pixels(pixels, labels), notes.fingerprints, names)
         return part if bool(readable.all()) else part.take(readable)
+
+    def _found(self, stored: _Stored, left_out: frozenset[str]) -> Part:
+        """Tells images apart without decoding them."""
+        split, rows, labels, _ = stored
+        notes, folder = Notes(len(rows)), f"{Path(self.path).expanduser()}{os.sep}"
+        hash_pictures(rows.stored(), len(rows), notes)
+        names = [name.replace(folder, "") for name in notes.names]
+        way = Way(self.size, self.channels, self.crop, self.range)
+        images = StoredImages(rows.stored, way, labels, torch.arange(len(rows)))
+        part = Part(split, images, notes.fingerprints, names)
+        faults = zip(names, notes.faults, strict=True)
+        return part.take(torch.tensor([f is None and name not in left_out for name, f in faults]))
 
 
 class _Stored(NamedTuple):

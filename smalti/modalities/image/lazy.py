@@ -1,0 +1,81 @@
+"""Images that are decoded when they are asked for, by those who want a few of a set."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from smalti.data.rows import Stored
+from smalti.data.source import Batch, StoredExamples
+from smalti.errors import InputError
+from smalti.modalities.image.decoding import Crop, Notes, decode_into
+from smalti.modalities.image.pixel_range import Range
+from smalti.modalities.image.pixels import to_float
+
+__all__ = ["StoredImages", "Way"]
+
+
+class Way(NamedTuple):
+    """How images are decoded, as of `decode`."""
+
+    size: tuple[int, int]
+    channels: int
+    crop: Crop
+    chosen: Range | None
+
+
+class StoredImages(StoredExamples):
+    """Examples that are not decoded yet, and are not kept when they were.
+
+    Arguments:
+        pictures: Gives all M of them as they are stored.
+        way: How they are decoded.
+        values: The conditions (M,), or None.
+        rows: Which of these M are the examples (N,), int64.
+    """
+
+    def __init__(
+        self,
+        pictures: Callable[[], Iterable[Stored]],
+        way: Way,
+        values: Tensor | None,
+        rows: Tensor,
+    ) -> None:
+        self.pictures, self.way, self.values, self.rows = pictures, way, values, rows
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitems__(self, indices: Sequence[int]) -> Batch:
+        wanted = self.rows[torch.as_tensor(indices, dtype=torch.int64)].tolist()
+        places = {row: place for place, row in enumerate(dict.fromkeys(wanted))}
+        pixels = np.zeros((len(places), self.way.channels, *self.way.size), dtype=np.uint8)
+        notes, (_, channels, crop, chosen) = Notes(len(places)), self.way
+        chosen_pictures = self._of(places)
+        decode_into(pixels, chosen_pictures, len(places), channels, crop, notes, chosen)
+        for name, fault in zip(notes.names, notes.faults, strict=True):
+            if fault is not None:
+                raise InputError(f"{name} cannot be read ({fault}): put back what was there.")
+        x = to_float(torch.from_numpy(pixels))[[places[row] for row in wanted]]
+        return Batch(x, self.conditions_at(indices))
+
+    def _of(self, places: dict[int, int]) -> Iterator[tuple[int, Stored]]:
+        left = set(places)
+        for row, picture in enumerate(self.pictures()):
+            if not left:
+                return
+            if row in left:
+                left.remove(row)
+                yield places[row], picture
+
+    def conditions_at(self, indices: Sequence[int]) -> Tensor | None:
+        rows = self.rows[torch.as_tensor(indices, dtype=torch.int64)]
+        return None if self.values is None else self.values[rows]
+
+    def take(self, indices: Tensor) -> StoredImages:
+        """The examples of these numbers (K,), int64."""
+        return StoredImages(self.pictures, self.way, self.values, self.rows[indices])
