@@ -53,7 +53,7 @@ class TokenGrids(NamedTuple):
 
     Attributes:
         levels: The indices of each level, (N, *grid), coarse to fine; most tokenizers have one.
-        context: The conditions (N,), or None.
+        context: The conditions (N,), or rows (N, S) of several, or None.
         files: The names of the files that they are of, in order, or None. They are written as
             `file`, and not read again.
     """
@@ -299,9 +299,9 @@ def _whole_numbers(array: np.ndarray, name: str) -> np.ndarray:
 
 
 def _context(array: np.ndarray) -> Tensor:
-    """Conditions (N,): labels as int64, times as they are."""
-    if array.ndim != 1:
-        raise ValueError(f"context has the shape {array.shape}, not one value each")
+    """Conditions (N,), or rows (N, S): labels as int64, times as they are."""
+    if array.ndim not in (1, 2) or 0 in array.shape[1:]:
+        raise ValueError(f"context has the shape {array.shape}, not one value or row each")
     if not np.issubdtype(array.dtype, np.floating):
         return torch.from_numpy(_whole_numbers(array, "context"))
     if not np.isfinite(array).all():
@@ -320,8 +320,14 @@ def _write_parquet(
         for name, indices in levels.items()
     }
     shapes = {name: list(indices.shape[1:]) for name, indices in levels.items()}
+    others = {
+        name: values
+        if values.ndim == 1
+        else pa.FixedSizeListArray.from_arrays(pa.array(values.ravel()), values.shape[1])
+        for name, values in context.items()
+    }
     table = pa.table(
-        {**lists, **context},
+        {**lists, **others},
         metadata={
             KEY: MARK,
             **{
@@ -352,9 +358,7 @@ def _read_parquet(path: Path) -> dict[str, np.ndarray]:
         table = parquet.read(columns=names)
     metadata = schema.metadata or {}
     return {
-        name: _lists(table[name], name, metadata)
-        if _is_level(name)
-        else _numbers(table[name], name)
+        name: _lists(table[name], name, metadata) if _is_level(name) else _values(table[name], name)
         for name in names
     }
 
@@ -376,6 +380,16 @@ def _lists(column: pa.ChunkedArray, name: str, metadata: dict[bytes, bytes]) -> 
         row = int(np.argmax(~(lengths == size)))
         raise ValueError(f"row {row} of {name} has not just the {size} indices of a grid {grid}")
     return _numbers(pc.list_flatten(column), name).reshape(-1, *grid)
+
+
+def _values(column: pa.ChunkedArray, name: str) -> np.ndarray:
+    """Reads a column of numbers as (N,), or of lists of one length as rows (N, S)."""
+    if not pa.types.is_fixed_size_list(column.type):
+        return _numbers(column, name)
+    if column.null_count:
+        raise ValueError(f"{name} has {column.null_count} empty places")
+    size = column.type.list_size
+    return _numbers(pc.list_flatten(column), name).reshape(-1, max(size, 1))
 
 
 def _numbers(column: pa.ChunkedArray, name: str) -> np.ndarray:
