@@ -1,4 +1,4 @@
-"""Priors: distributions over grids of indices. Integers in, integers out."""
+"""Priors: distributions over the latents of an autoencoder, tokens or vectors."""
 
 from smalti.priors.autoregressive import AutoregressivePrior, Stepper
 from smalti.priors.base import Prior

@@ -170,7 +170,7 @@ class PriorRecipe:
             predicts, is replaced at random.
         weight_decay: Of all weights but biases, as of AdamW; if not given, the optimizer's own.
         condition_dropout: Probability in training that the label or time is left out, so that
-            samples can be guided (`smalti sample RUN --guidance 2`); 0.1 is usual.
+            samples can be guided (`smalti sample RUN --guidance 2`); 0.1 is usual. All levels.
 
     The dropout of the model, token_noise, weight_decay, views and shift can be "auto": a number is
     then chosen by how much data there is, and stands in the run's config.yaml.

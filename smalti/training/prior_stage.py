@@ -21,7 +21,7 @@ __all__ = ["PriorStage", "TokenBatch", "Tokens"]
 
 
 class TokenBatch(NamedTuple):
-    """Indices (B, *grid) int64 and the values they are conditioned on, (B,), or None."""
+    """Indices (B, *grid) int64 and the values they are conditioned on, (B, ...), or None."""
 
     indices: Tensor
     context: Tensor | None
@@ -32,7 +32,7 @@ class Tokens(Dataset[TokenBatch]):
 
     Arguments:
         indices: (N, *grid), any integer type.
-        context: (N,) labels or minutes, or None.
+        context: (N,) labels or minutes, rows (N, S) of several numbers, or None.
     """
 
     def __init__(self, indices: Tensor, context: Tensor | None = None) -> None:
