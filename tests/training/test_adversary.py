@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -170,3 +172,11 @@ def test_its_rate_follows_the_schedule_and_its_gradient_is_clipped(tmp_path, mon
     assert rates[:3] == pytest.approx([0.1 / 3, 0.2 / 3, 0.1])
     assert rates[3:] == sorted(rates[3:], reverse=True) and rates[-1] < 0.02
     assert max(norms) <= 1e-3 * (1 + 1e-4)
+
+
+@pytest.mark.slow
+def test_two_processes_have_one_adversary(tmp_path):
+    script = Path(__file__).with_name("adversary_of_two_processes.py")
+    subprocess.run([sys.executable, str(script), str(tmp_path)], check=True, timeout=120)
+    ranks = [(tmp_path / f"rank-{rank}").read_text() for rank in range(2)]
+    assert ranks[0] == ranks[1]
