@@ -48,6 +48,22 @@ class Run:
         Raises:
             InputError: If it is not one.
         """
+        run = cls.named(folder)
+        run.tidy()
+        if not run.config.is_file():
+            raise InputError(
+                f"{folder} is not a run directory (it holds no config.yaml): "
+                f"make one with smalti fit RECIPE --out {folder}."
+            )
+        return run
+
+    @classmethod
+    def named(cls, folder: str | Path) -> Run:
+        """Returns the run directory of a name, whether it is there or not.
+
+        Raises:
+            InputError: If it is no name.
+        """
         if not isinstance(folder, str | PathLike):
             raise InputError(
                 f"The name of a run directory is a text or a path, got {folder!r:.60}: give the "
@@ -57,14 +73,7 @@ class Run:
             raise InputError(
                 "The name of the run directory is empty, got nothing: give the folder of a run."
             )
-        run = cls(folder)
-        run.tidy()
-        if not run.config.is_file():
-            raise InputError(
-                f"{folder} is not a run directory (it holds no config.yaml): "
-                f"make one with smalti fit RECIPE --out {folder}."
-            )
-        return run
+        return cls(folder)
 
     def tidy(self) -> None:
         """Finishes what a killed process was about to write, and clears what it left."""

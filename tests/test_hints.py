@@ -22,7 +22,7 @@ PACKAGE = Path(smalti.__file__).parent
 COMMAND = re.compile(r"smalti ([a-z]+)(?= |,|\)|:|\.|$|\})")
 OPTION = re.compile(r"--[a-z][\w.]*")
 PROSE = ("this", "did", "does", "wrote", "is", "learned", "itself")  # smalti itself is spoken of
-OF_ALL = {"--debug", "--version", "--allow", "--help"}
+OF_ALL = {"--debug", "--version", "--allow", "--help", "--no_cache"}
 
 
 def _strings(path: Path):
@@ -55,7 +55,7 @@ def _options() -> dict[str, set[str]]:
             if inspect.isfunction(function) and function.__module__ == module.__name__:
                 names |= {f"--{name}" for name in inspect.signature(function).parameters}
         found[command.name] = names
-    found["fit"] |= {"--data", "--out", "--overwrite", "--config"}
+    found["fit"] |= {"--data", "--out", "--overwrite", "--config", "--extend"}
     return found
 
 

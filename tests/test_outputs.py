@@ -148,6 +148,7 @@ def idle(monkeypatch, tmp_path):
     for name in ("sample", "reconstruct", "interpolate"):
         monkeypatch.setattr(f"smalti.commands.{name}.load", load)
         monkeypatch.setattr(f"smalti.commands.{name}.signal_of", lambda folder: GREY)
+    monkeypatch.setattr("smalti.commands.sample.condition_of", lambda folder: None)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

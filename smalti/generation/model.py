@@ -84,7 +84,7 @@ class Model:
         Raises:
             InputError: If it is neither, it has no autoencoder yet, or a model in it is damaged.
         """
-        run = Run(folder)
+        run = Run.named(folder)
         saved = [path for path in (run.tokenizer, run.autoencoder) if path.exists()]
         if not saved or run.config.is_file():
             run = Run.existing(folder)
