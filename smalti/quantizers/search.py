@@ -88,7 +88,10 @@ def nearest(z: Tensor, codebook: Tensor) -> Tensor:
         tensor([-1,  2])
     """
     index = some_nearest(z, codebook)
-    return torch.where(_finite(z) & _finite(codebook).any(), index, -1)
+    marked = partial(_mark_not_finite, index, z, codebook)
+    # One thread, for several would wait for each other at each of these short operations.
+    eager = z.device.type == "cpu" and not torch.compiler.is_compiling()
+    return alone(marked) if eager and z.numel() * len(codebook) > SMALL else marked()
 
 
 @torch.no_grad()
@@ -113,6 +116,11 @@ def some_nearest(z: Tensor, codebook: Tensor) -> Tensor:
         else:
             index = _Search(vectors, codebook).run()
     return index.view(z.shape[:-1])
+
+
+def _mark_not_finite(index: Tensor, z: Tensor, codebook: Tensor) -> Tensor:
+    """Returns the indices (...), -1 where a vector z (..., D) or all codewords are not finite."""
+    return torch.where(_finite(z) & _finite(codebook).any(), index, -1)
 
 
 def _finite(x: Tensor) -> Tensor:
