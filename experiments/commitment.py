@@ -46,7 +46,7 @@ CODEBOOKS: dict[str, Callable[[], VectorQuantizer]] = {
     "gradient": lambda: VectorQuantizer(
         GradientCodebook(codebook_size=CODEBOOK, dim=DIM), dead_code_reset=None, kmeans_iterations=0
     ),
-    "running means, k-means, revival": lambda: VectorQuantizer(
+    "EMA, k-means, dead-code reset": lambda: VectorQuantizer(
         EMACodebook(codebook_size=CODEBOOK, dim=DIM)
     ),
 }

@@ -33,6 +33,6 @@ def test_findings_follow_from_the_means():
     ]
     said = commitment.findings(found)
     assert not said["gradient: robust to beta from 0.1 to 2.0"]
-    assert said["running means, k-means, revival: robust to beta from 0.1 to 2.0"]
+    assert said["EMA, k-means, dead-code reset: robust to beta from 0.1 to 2.0"]
     assert said["gradient: the warm-up lowers the error at every beta"]
     assert commitment.ratios(found)["gradient"]["at once"] == pytest.approx(20)
