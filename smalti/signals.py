@@ -89,7 +89,8 @@ class Signal(ABC):
 
     def check_layout(self, x: Tensor) -> None:
         """Raises `InputError` unless `x` has the shape of a batch of this signal."""
-        wanted = f"(B, {self.channels}, {', '.join(map(str, self.size)) or '*size'})"
+        lengths = [*map(str, self.size)] or ["*size"] * (self.spatial_dims > 0)
+        wanted = f"({', '.join(['B', str(self.channels), *lengths])})"
         if x.ndim != 2 + self.spatial_dims:
             one = f"a single {self.noun} x is x[None]"
             mend = one if x.ndim == 1 + self.spatial_dims else "give it these dimensions"

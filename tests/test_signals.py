@@ -12,10 +12,11 @@ import torch
 from smalti.artifacts import build, describe
 from smalti.errors import InputError
 from smalti.modalities.image import Image
+from smalti.modalities.vector import Vector
 from smalti.signals import Bounded
 from wave_signal import Wave
 
-SIGNALS = [Image(3, (4, 6)), Image(1, (4, 6), low=0.0, high=255.0), Wave(2, (7,))]
+SIGNALS = [Image(3, (4, 6)), Image(1, (4, 6), low=0.0, high=255.0), Wave(2, (7,)), Vector(5)]
 laws = pytest.mark.parametrize("signal", SIGNALS, ids=str)
 
 
@@ -53,17 +54,20 @@ def test_what_a_decoder_gives_becomes_such_a_signal(signal):
 @laws
 def test_what_is_no_such_batch_is_one_line(signal):
     x = batch(signal)
+    channels = rf"{signal.channels} (channel\(s\)|dimensions), got"
     for wrong, line in (
         (x[0], f"A batch of {signal.plural} has the shape"),
         (x[:, :, None], f"A batch of {signal.plural} has the shape"),
-        (x.repeat_interleave(2, dim=1), rf"{signal.channels} channel\(s\), got"),
-        (x.repeat_interleave(2, dim=2), f"trained on {signal.plural} of size"),
-        (x[:, :0], "channel"),
+        (x.repeat_interleave(2, dim=1), channels),
+        (x[:, :0], channels),
         (x * torch.nan, "got NaN"),
     ):
         with pytest.raises(InputError, match=line) as told:
             signal.check(wrong)
         assert "\n" not in str(told.value)
+    if signal.spatial_dims:
+        with pytest.raises(InputError, match=f"trained on {signal.plural} of size"):
+            signal.check(x.repeat_interleave(2, dim=2))
 
 
 @laws
@@ -74,7 +78,7 @@ def test_what_no_signal_is_cannot_be_made(signal):
         {"channels": True},
         {"channels": 10**12},
         {"size": (1,) * (signal.spatial_dims + 1)},
-        {"size": (0,) * signal.spatial_dims},
+        {"size": (0,) * max(1, signal.spatial_dims)},
     ):
         with pytest.raises(InputError):
             kind(**{"channels": 1, **wrong})

@@ -6,6 +6,7 @@ import copy
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -14,6 +15,7 @@ from pulse import Pulses
 from smalti.data import Examples, Source, Splits
 from smalti.modalities.base import import_modalities
 from smalti.modalities.image import Images
+from smalti.modalities.vector import Vectors
 from smalti.synthetic import Clocks, FactorGrid
 
 
@@ -38,12 +40,29 @@ def tables(folder: Path) -> Source:
     return Images(str(folder), 8, channels=1)
 
 
+def vectors(folder: Path) -> Source:
+    np.save(folder / "a.npy", np.random.default_rng(0).normal(size=(40, 6)).astype(np.float16))
+    return Vectors(str(folder / "a.npy"))
+
+
+def table_of_vectors(folder: Path) -> Source:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    x = np.random.default_rng(1).normal(size=(60, 6))
+    columns = {"id": [f"item {i}" for i in range(60)], "label": ["a", "b", "c"] * 20}
+    pq.write_table(pa.table({**columns, "x": list(x)}), folder / "items.parquet")
+    return Vectors(str(folder / "items.parquet"))
+
+
 SOURCES: dict[str, Callable[[Path], Source]] = {
     "clocks": lambda _: Clocks(16, length=12, validation=4, test=6),
     "endless clocks": lambda _: Clocks(16, length=None, validation=4, test=6),
     "shapes": lambda _: FactorGrid(),
     "folder of images": images,
     "table of images": tables,
+    "array of vectors": vectors,
+    "table of vectors": table_of_vectors,
     "pulses": lambda _: Pulses(n=12),
 }
 SPLITS = ("train", "validation", "test")
@@ -124,5 +143,5 @@ def test_a_manifest_has_a_row_for_each_example(splits):
 
 
 def test_every_source_of_a_kind_of_data_is_here():
-    made = {"Clocks", "Images", "Pulses", "FactorGrid"}
+    made = {"Clocks", "Images", "Pulses", "FactorGrid", "Vectors"}
     assert {s.__name__ for room in import_modalities() for s in room.sources()} <= made

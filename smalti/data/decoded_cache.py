@@ -4,7 +4,8 @@
                                        /rows.npy     a fingerprint and facts of each example
                                        /facts.json   checksums of both, and facts of all
 
-WAY is a hash of how they were decoded, CONTENT of the fingerprints of all examples in order.
+WAY is a hash of how they were decoded, CONTENT of the fingerprints of all examples in order, or of
+the files that they lie in, where nothing less than decoding these tells the examples apart.
 An entry appears whole or not at all, is never changed, and is mapped into memory: its pages are
 shared by all processes, and the system drops them when it needs the room. One that is damaged is
 not used and replaced. Of a set that has changed, what is in another entry is copied from there.
@@ -116,7 +117,10 @@ class DecodedCache:
         return not any(self._entries())
 
     def find(self, fingerprints: np.ndarray) -> Entry | None:
-        """Returns the entry of the examples of these fingerprints (N, 16), in order, if whole."""
+        """Returns the entry of the examples, or files, of these fingerprints (N, 16), in order.
+
+        `None` if there is none that is whole.
+        """
         return self._read(self.folder / _key(fingerprints))
 
     def find_rows(self, fingerprints: np.ndarray) -> dict[int, tuple[Entry, int]]:
@@ -210,13 +214,22 @@ class Draft:
                 os.posix_fallocate(file.fileno(), 0, size)
         self.values = np.memmap(folder / VALUES, np.uint8, "r+", shape=shape)
 
-    def finish(self, rows: np.ndarray, facts: Mapping[str, Any]) -> None:
-        """Completes it with a row for each example, and facts of all; see `Entry`."""
+    def finish(
+        self, rows: np.ndarray, facts: Mapping[str, Any], files: np.ndarray | None = None
+    ) -> None:
+        """Completes it.
+
+        Arguments:
+            rows: A row for each example; see `Entry`.
+            facts: Of all examples.
+            files: The fingerprints (F, 16) of the files that they lie in, where the entry is to be
+                found by these; by those of the rows if not given.
+        """
         self.values.flush()
         np.save(self._folder / ROWS, rows)
         sums = [_sum(self._folder / VALUES), _sum(self._folder / ROWS)]
         write_text(self._folder / FACTS, json.dumps({"checksums": sums, "facts": dict(facts)}))
-        self.key = _key(rows["fingerprint"])
+        self.key = _key(rows["fingerprint"] if files is None else files)
 
 
 @contextlib.contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter, defaultdict
 from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
 from smalti.data.found import Found
 from smalti.data.names import Names
@@ -13,9 +14,25 @@ from smalti.errors import InputError, first_line
 from smalti.signals import Signal
 from smalti.spelling import readable
 
-__all__ = ["hub_rows"]
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+__all__ = ["HubTables", "hub_rows", "hub_tables"]
 
 HUB_NAME = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")
+
+
+class HubTables(NamedTuple):
+    """The tables of a data set of the hub, by split."""
+
+    tables: dict[str, list[tuple[str, Dataset]]]
+    """Of each split that is used: the names of its tables for messages, and they themselves."""
+
+    origins: dict[str, list[str]]
+    """What the data set itself calls the parts of each split."""
+
+    passed: Counter[str]
+    """What was passed over, by kind."""
 
 
 def hub_rows(name: str, make: MakesTable, of: type[Signal]) -> Found:
@@ -29,6 +46,16 @@ def hub_rows(name: str, make: MakesTable, of: type[Signal]) -> Found:
     Raises:
         InputError: If there is no such name, or the data set has no split to train on.
     """
+    found = hub_tables(name, of)
+    rows: dict[str, Rows] = {}
+    for split, tables in found.tables.items():
+        shards = [Shard(each, len(table), table.select_columns) for each, table in tables]
+        rows[split] = make(shards, tables[0][1].features, Path())
+    return Found(of, name, rows, found.origins, found.passed)
+
+
+def hub_tables(name: str, of: type[Signal]) -> HubTables:
+    """Returns the tables of a data set of the hub, by split; see `hub_rows`."""
     nothing = f"{readable(name)} is neither a local path nor a data set on the Hugging Face hub"
     if not HUB_NAME.fullmatch(name):
         raise InputError(f"{nothing}: check the path.")
@@ -55,15 +82,11 @@ def hub_rows(name: str, make: MakesTable, of: type[Signal]) -> Found:
             f"{name} has the splits {', '.join(words)}, of which none is named train or test: "
             f"download it and give the path of one."
         )
-    rows: dict[str, Rows] = {}
-    for split, names in chosen.items():
-        tables = [splits[each] for each in names]
-        shards = [
-            Shard(f"{name} ({each})", len(table), table.select_columns)
-            for each, table in zip(names, tables, strict=True)
-        ]
-        rows[split] = make(shards, tables[0].features, Path())
+    tables = {
+        split: [(f"{name} ({each})", splits[each]) for each in names]
+        for split, names in chosen.items()
+    }
     used = {split for names in chosen.values() for split in names}
     left = [split for split in words if split not in used]
     passed = Counter({f"{of.plural} of the split {split}": len(splits[split]) for split in left})
-    return Found(of, name, rows, chosen, passed)
+    return HubTables(tables, chosen, passed)

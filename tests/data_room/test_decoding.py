@@ -11,9 +11,10 @@ import pytest
 import torch
 from PIL import Image
 
+from smalti.data.room import room
 from smalti.data.rows import Stored
 from smalti.errors import InputError
-from smalti.modalities.image import decoding, read_image
+from smalti.modalities.image import read_image
 from smalti.modalities.image.decoding import decode
 
 
@@ -188,10 +189,10 @@ def test_what_is_no_image_is_broken(content):
 
 
 def test_pixels_that_do_not_fit_into_memory_lie_in_a_file(monkeypatch, tmp_path):
-    monkeypatch.setattr(decoding, "IN_MEMORY", 1000)
+    monkeypatch.setattr("smalti.data.room.IN_MEMORY", 1000)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     pixels, _ = decode(_pictures(70, set()), 70, (24, 16), 3, "center")
-    assert isinstance(decoding._room((1001,)), np.memmap)
+    assert isinstance(room((1001,), np.uint8, "They", "take less"), np.memmap)
     assert bool((pixels == RAMP).all())
     assert list(tmp_path.iterdir()) == []  # nameless: nothing is left behind
 
@@ -200,7 +201,7 @@ def test_a_disk_without_room_is_an_input_error(monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(decoding, "IN_MEMORY", 1000)
+    monkeypatch.setattr("smalti.data.room.IN_MEMORY", 1000)
     monkeypatch.setattr(os, "posix_fallocate", full)
     with pytest.raises(InputError, match="No space left on device.*TMPDIR"):
         decode(_pictures(70, set()), 70, (24, 16), 3, "center")

@@ -15,9 +15,7 @@ from __future__ import annotations
 
 import itertools
 import logging
-import math
 import os
-import tempfile
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -30,9 +28,10 @@ import torch
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
-from smalti.counting import counted
 from smalti.data.file_tree import is_regular
+from smalti.data.left_out import report_left_out
 from smalti.data.progress import progress
+from smalti.data.room import room
 from smalti.data.rows import Stored
 from smalti.data.splitting import SIZE, fingerprint
 from smalti.errors import InputError, first_line
@@ -46,7 +45,8 @@ from smalti.modalities.image.pixel_range import (
     UnknownRange,
 )
 from smalti.modalities.image.pixels import to_float
-from smalti.spelling import listed, readable
+from smalti.modalities.image.signal import Image as ImageSignal
+from smalti.spelling import readable
 
 __all__ = [
     "Crop",
@@ -62,11 +62,7 @@ __all__ = [
 
 logger = logging.getLogger(__name__)
 
-IN_MEMORY = 2 << 30  # bytes of pixels held in memory; more lie in a file that is mapped into it
 CHUNK = 64  # pictures that a thread decodes at a time
-TOLERATED = 0.01  # share of pictures that may be unreadable
-FEW, FEW_SHARE = 3, 0.1  # or so many, up to this share: one of fifty is an accident too
-NAMED = 3  # unreadable pictures that an error names
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -193,7 +189,7 @@ def decode(
         InputError: If too many cannot be read, more than 1 % and also more than three or a tenth,
             or there is no room for the pixels.
     """
-    pixels = _room((n, channels, *size))
+    pixels = room((n, channels, *size), np.uint8, "The pixels", "choose a smaller size")
     alone, notes = notes is None, notes or Notes(n)
     decode_into(pixels, enumerate(pictures), n, channels, crop, notes, chosen)
     return torch.from_numpy(pixels), report(notes, alone)
@@ -253,7 +249,8 @@ def report(notes: Notes, alone: bool = False) -> Tensor:
     if alone:  # otherwise when all splits were seen
         notes.statistics.check()
     named = zip(notes.names, notes.faults, strict=True)
-    _report([f"{name} ({fault})" for name, fault in named if fault is not None], len(notes.names))
+    faults = [f"{name} ({fault})" for name, fault in named if fault is not None]
+    report_left_out(faults, len(notes.names), ImageSignal, "cannot be read", logger)
     return torch.tensor([fault is None for fault in notes.faults])
 
 
@@ -266,40 +263,6 @@ def reason(error: Exception) -> str:
     if isinstance(error, UnidentifiedImageError):
         return "not an image"
     return first_line(error)
-
-
-def _report(faults: list[str], n: int) -> None:
-    """Logs the images that cannot be read; raises `InputError` if they are too many of n."""
-    few = min(FEW, int(FEW_SHARE * n))
-    if len(faults) > max(TOLERATED * n, few):
-        named = listed(faults, NAMED)
-        limit = f"{TOLERATED:.0%}" + f" and more than {few}" * (few > TOLERATED * n)
-        raise InputError(
-            f"{len(faults)} of {counted(n, 'image')} cannot be read, more than {limit}: {named}. "
-            f"Repair or remove them."
-        )
-    for fault in faults:
-        logger.warning("Left out an image that cannot be read: %s", fault)
-    if faults:
-        logger.warning("Left out %d of %d images.", len(faults), n)
-
-
-def _room(shape: tuple[int, ...]) -> np.ndarray:
-    """Zeros, in memory, or in a nameless file that is gone when nobody needs it any more."""
-    n = math.prod(shape)
-    if n <= IN_MEMORY:
-        return np.zeros(shape, dtype=np.uint8)
-    with tempfile.TemporaryFile(prefix="smalti-") as file:
-        try:
-            file.truncate(n)
-            if hasattr(os, "posix_fallocate"):  # now, and not in the middle of the work
-                os.posix_fallocate(file.fileno(), 0, n)
-        except OSError as error:
-            raise InputError(
-                f"The pixels take {n / 2**30:.1f} GiB, and {tempfile.gettempdir()} has no room "
-                f"({error.strerror}): set TMPDIR to another folder, or choose a smaller size."
-            ) from error
-        return np.memmap(file, dtype=np.uint8, mode="r+", shape=shape)
 
 
 def _chunks(items: Iterable[T]) -> Iterator[list[T]]:

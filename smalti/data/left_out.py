@@ -1,0 +1,51 @@
+"""Examples that cannot be used: named, counted, and left out, as long as they are few.
+
+Of many examples some are broken. More than 1 % of them is no accident, but a mistake, unless they
+are three at most and no more than a tenth.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+from smalti.counting import counted
+from smalti.errors import InputError
+from smalti.signals import Signal
+from smalti.spelling import listed
+
+__all__ = ["report_left_out"]
+
+TOLERATED = 0.01  # share of examples that may be broken
+FEW, FEW_SHARE = 3, 0.1  # or so many, up to this share: one of fifty is an accident too
+NAMED = 3  # broken examples that an error names
+WARNED = 50  # and that warnings name
+
+
+def report_left_out(
+    faults: Sequence[str], n: int, of: type[Signal], state: str, logger: logging.Logger
+) -> None:
+    """Warns of broken examples.
+
+    Arguments:
+        faults: Name and fault of each.
+        n: How many examples there are in all.
+        of: What they are.
+        state: What is wrong with them in general, as a clause: "cannot be read".
+        logger: That warns.
+
+    Raises:
+        InputError: If they are too many of n.
+    """
+    few = min(FEW, int(FEW_SHARE * n))
+    if len(faults) > max(TOLERATED * n, few):
+        limit = f"{TOLERATED:.0%}" + f" and more than {few}" * (few > TOLERATED * n)
+        raise InputError(
+            f"{len(faults)} of {counted(n, of.noun, of.plural)} {state}, more than {limit}: "
+            f"{listed(faults, NAMED)}. Repair or remove them."
+        )
+    article = "an" if of.noun[0] in "aeiou" else "a"
+    for fault in faults[:WARNED]:
+        logger.warning("Left out %s %s that %s: %s", article, of.noun, state, fault)
+    if faults:
+        logger.warning("Left out %d of %d %s.", len(faults), n, of.plural)

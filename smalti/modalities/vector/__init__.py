@@ -1,0 +1,42 @@
+"""Vectors, such as embeddings of items: sources, files, figures and pictures of them.
+
+Importing this imports the signal alone: what reads and draws is imported when it is asked for.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from smalti.modalities.vector.signal import Vector
+
+if TYPE_CHECKING:
+    from smalti.data import Source
+    from smalti.modalities.base import Modality
+    from smalti.modalities.vector.source import Vectors
+
+__all__ = ["SIGNAL", "Vector", "Vectors", "modality", "sources"]
+
+SIGNAL = Vector
+PLACES = {"Vectors": "source"}
+
+
+def modality() -> Modality:
+    """Makes what smalti knows of vectors."""
+    from smalti.modalities.vector.vector_modality import VectorModality
+
+    return VectorModality()
+
+
+def sources() -> tuple[type[Source], ...]:
+    """Imports where vectors come from."""
+    from smalti.modalities.vector.source import Vectors
+
+    return (Vectors,)
+
+
+def __getattr__(name: str) -> Any:
+    """Imports what reads vectors when it is first asked for."""
+    if name in PLACES:
+        return getattr(import_module(f"{__name__}.{PLACES[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,106 @@
+"""Finds the vectors that a path or a name stands for, split by split.
+
+a file                    items.parquet, vectors.npy …               → train
+a folder of such          train-00000.parquet, test.parquet …        → the split in the names
+anything else             owner/name                                 → the Hugging Face hub
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from smalti.data.file_tree import Parts, walk
+from smalti.data.found import local_path, suffix_of, tables_by_split
+from smalti.data.hub import hub_tables
+from smalti.data.names import Names
+from smalti.data.source import FOUND
+from smalti.errors import InputError
+from smalti.modalities.vector.signal import Vector
+from smalti.modalities.vector.tables import SUFFIXES, HubTable, Table, open_table
+from smalti.spelling import listed, readable
+
+__all__ = ["FoundTables", "find_tables", "logger"]
+
+logger = logging.getLogger(FOUND)
+
+NAMED = 6  # kinds of files that a line names
+
+
+class FoundTables(NamedTuple):
+    """The tables of each split."""
+
+    where: str
+    tables: dict[str, list[Table]]
+    origins: dict[str, Sequence[str]]
+    """The files that a split lies in; none where it is a file of its own."""
+
+    passed: Counter[str]
+    """What was passed over, by kind."""
+
+
+def find_tables(path: str, splits: bool = True) -> FoundTables:
+    """Finds the tables of a data set, by split: `"train"`, and others where it has them.
+
+    Arguments:
+        path: What it is called.
+        splits: Whether files that are named after splits are splits.
+
+    Raises:
+        InputError: If there is nothing of that name, no table in it, or nothing to train on.
+    """
+    local = local_path(path)
+    if local is None:
+        if Path(path).suffix.lower() in SUFFIXES:
+            raise InputError(f"There is no file {readable(path)}: check the path.")
+        hub = hub_tables(path, Vector)
+        tables: dict[str, list[Table]] = {
+            split: [HubTable(*one) for one in parts] for split, parts in hub.tables.items()
+        }
+        found = FoundTables(path, tables, dict(hub.origins), hub.passed)
+    elif local.is_dir():
+        found = _in_folder(local, splits)
+    else:
+        found = FoundTables(readable(path), {"train": [open_table(local)]}, {}, Counter())
+    if "train" not in found.tables:
+        raise InputError(
+            f"{readable(path)} has a {' and a '.join(found.tables)} split, but nothing to train "
+            f"on: add a split named train, or give the path of that part alone."
+        )
+    return found
+
+
+def _in_folder(folder: Path, splits: bool) -> FoundTables:
+    """Finds the tables of a folder, all of one kind."""
+    tree = walk(folder)
+    wanted = [file for file in tree.files if suffix_of(file) in SUFFIXES]
+    kinds = Counter(map(suffix_of, wanted))
+    if not wanted:
+        has = sorted({suffix_of(file) or file[-1] for file in tree.files})
+        raise InputError(
+            f"The folder {readable(folder)} has no vectors, "
+            f"{f'only {listed(has, NAMED)}' if has else 'it is empty'}: put files there that end "
+            f"in {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}."
+        )
+    if len(kinds) > 1:
+        found = ", ".join(f"{n} {kind}" for kind, n in kinds.most_common())
+        raise InputError(
+            f"The folder {readable(folder)} has files of several kinds ({found}): give the path of "
+            f"one, or move the others elsewhere."
+        )
+    passed = tree.passed.copy()
+    passed["other files"] += len(tree.files) - len(wanted)
+    by_split = tables_by_split(wanted, Names(Vector.words) if splits else None, passed)
+    opened = _opener(folder)
+    tables = {split: [opened(file) for file in files] for split, files in by_split.items()}
+    origins: dict[str, Sequence[str]] = {
+        split: ["/".join(file) for file in files] for split, files in by_split.items()
+    }
+    return FoundTables(readable(folder), tables, origins, +passed)
+
+
+def _opener(folder: Path) -> Callable[[Parts], Table]:
+    return lambda file: open_table(folder.joinpath(*file))

@@ -1,0 +1,221 @@
+"""Vectors: the user's own embeddings, from a file of numbers, a table, or the Hugging Face hub.
+
+Vectors stay on the disk and are mapped into memory, so that there may be more of them than memory
+holds. What a data set does not set apart itself is held out from its training vectors: first the
+test vectors, then those for validation.
+
+Rows that cannot be used are named and left out, as long as they are few: a value that is not
+finite, all values zero, another length than most, none at all, or an id that came before. Vectors
+that are exactly alike are different items with the same codes: they are counted, and stay together.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from smalti.counting import counted
+from smalti.data.dividing import Part, divide, manifest_of
+from smalti.data.found import Found
+from smalti.data.labels import labelled_alike, read_labels
+from smalti.data.left_out import report_left_out
+from smalti.data.source import Examples, Source, SplitName, Splits
+from smalti.data.splitting import SplitFractions
+from smalti.errors import InputError
+from smalti.modalities.vector.columns import ChosenColumns, choose_columns
+from smalti.modalities.vector.conversion import convert
+from smalti.modalities.vector.finding import find_tables
+from smalti.modalities.vector.finding import logger as found_logger
+from smalti.modalities.vector.rows import FAULTS, OTHER_LENGTH, VectorRows
+from smalti.modalities.vector.signal import Vector
+from smalti.modalities.vector.stored import StoredVectors
+from smalti.spelling import listed, readable
+
+__all__ = ["Vectors"]
+
+logger = logging.getLogger(__name__)
+
+NAMED = 3  # copies that a line names
+SPLITS = ("train", "validation", "test")
+
+
+class Vectors(Source):
+    """Vectors of the user's, with names of items, labels and categories where there are any.
+
+    Arguments:
+        path: A file (.npy, .npz, .parquet, .csv, .tsv, .arrow, .feather), a folder of such, or the
+            name of a data set on the Hugging Face hub.
+        embedding: The columns that hold the vectors: one of lists of numbers, or several of
+            numbers, also by a pattern such as "pca_*"; found if not given.
+        id: The column of the names of items, which differ; if not given, one called item_id, id or
+            the like, or the numbers of rows.
+        categories: Columns of categories that the codes are compared with; if not given, columns
+            of words or whole numbers of which each value comes often.
+        label: The column of labels, if a prior is to be conditional on them; if not given, the
+            column called label, or none.
+        held_out: What is set apart from the training vectors.
+        splits: names: files that are named after splits (train, test …) are these splits; none:
+            all are for training.
+
+    Raises:
+        InputError: If an argument is out of its range.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        embedding: str | list[str] | None = None,
+        id: str | None = None,
+        categories: list[str] | None = None,
+        label: str | None = None,
+        held_out: SplitFractions = SplitFractions(),  # noqa: B008 (frozen)
+        splits: str = "names",
+    ) -> None:
+        if splits not in ("names", "none"):
+            raise InputError(f"splits is names or none, got {splits!r}: choose one of the two.")
+        self.path, self.embedding, self.id = str(path), embedding, id
+        self.categories, self.label = categories, label
+        self.held_out, self.splits = held_out, splits
+
+    def load(self) -> Splits:
+        return self._load(by_order=False)
+
+    def load_by_order(self) -> Splits:
+        return self._load(by_order=True)
+
+    def examples(self, split: SplitName) -> Examples:
+        examples: Examples = getattr(self.load(), split)
+        return examples
+
+    def _load(self, by_order: bool) -> Splits:
+        """Finds, converts and labels the vectors, and divides them into splits."""
+        found, columns, rows = self._found()
+        found, labels_of = labelled_alike(found)
+        condition, labels = read_labels(labels_of, None, Vector)
+        for line in found.lines(None if condition is None else condition.names):
+            found_logger.info(line)
+        rows = {split: rows[split] for split in found.rows}
+        found_logger.info(_line(columns, rows["train"]))
+        left_out = [(f"{n} {kind}", "passed over") for kind, n in found.passed.items()]
+        left_out += [fault for part in rows.values() for fault in part.left_out]
+        known: set[str] = set()
+        parts: dict[str, Part] = {}
+        for split, part in rows.items():
+            converted = convert(part)
+            faults = _faults(part, converted.faults, known)
+            report_left_out(
+                [f"{name} ({fault})" for name, fault in (*part.left_out, *faults.values())],
+                len(part) + len(part.left_out),
+                Vector,
+                "cannot be used",
+                logger,
+            )
+            left_out += faults.values()
+            examples = StoredVectors(converted.values, labels[split])
+            whole = Part(split, examples, converted.fingerprints, part.facts.names)
+            usable = torch.ones(len(part), dtype=torch.bool)
+            usable[[*faults]] = False
+            parts[split] = whole.take(usable) if faults else whole
+        _tell_copies(parts)
+        parts = divide(parts, self.held_out, Vector, by_order=by_order)
+        return Splits(
+            train=parts["train"].examples,
+            validation=parts["validation"].examples,
+            test=parts["test"].examples,
+            signal=Vector(rows["train"].dim),
+            condition=condition,
+            augment=None,
+            manifest=manifest_of(parts, condition, left_out, Vector),
+        )
+
+    def _found(self) -> tuple[Found, ChosenColumns, dict[str, VectorRows]]:
+        """Finds the tables of all splits, and which columns of them hold what.
+
+        Raises:
+            InputError: If splits have vectors of different lengths.
+        """
+        found = find_tables(self.path, self.splits == "names")
+        first = found.tables["train"][0]
+        columns = choose_columns(
+            first.schema, first.name, self.embedding, self.id, self.label, self.categories
+        )
+        several = len(found.tables) > 1
+        rows = {
+            split: VectorRows(tables, columns, f"{split}:" if several else "")
+            for split, tables in sorted(found.tables.items(), key=lambda one: SPLITS.index(one[0]))
+        }
+        for split, part in rows.items():
+            if part.dim != rows["train"].dim:
+                raise InputError(
+                    f"The vectors of {part.tables[0].name} have {part.dim} dimensions, those of "
+                    f"{first.name} {rows['train'].dim}: the {split} and the training vectors are "
+                    f"of one kind."
+                )
+        as_rows = Found(Vector, found.where, dict(rows), found.origins, found.passed)
+        return as_rows, columns, rows
+
+
+def _line(columns: ChosenColumns, rows: VectorRows) -> str:
+    """Says which columns hold what."""
+    if not columns.in_lists:
+        where = f"{len(columns.embedding)} columns ({listed(columns.embedding, 3)})"
+    else:
+        where = readable(columns.embedding[0])
+    named = "their rows" if columns.id is None else readable(columns.id)
+    categories = listed([*rows.facts.categories], 12) or "none"
+    dims = counted(rows.dim, "dimension")
+    return f"vectors of {dims} from {where}, named by {named}; categories: {categories}"
+
+
+def _faults(rows: VectorRows, faults: np.ndarray, known: set[str]) -> dict[int, tuple[str, str]]:
+    """Returns name and fault of each row that cannot be used, by its number.
+
+    Arguments:
+        rows: Of a split.
+        faults: (N,), the numbers of what is wrong with the vectors.
+        known: The ids of earlier splits, to which those of this one are added.
+    """
+    names, found = rows.facts.names, {}
+    for row in np.flatnonzero(faults).tolist():
+        fault = FAULTS[faults[row]]
+        if faults[row] == OTHER_LENGTH:
+            fault = f"another length than {rows.dim}"
+        found[row] = names[row], fault
+    if rows.columns.id is not None:
+        for row in _again(names, known):
+            found[row] = names[row], "its id comes twice"
+        known.update(names)
+    return dict(sorted(found.items()))
+
+
+def _again(names: Sequence[str], known: set[str]) -> list[int]:
+    """Returns the rows whose name came before."""
+    if len(set(names)) == len(names) and known.isdisjoint(names):
+        return []
+    seen, again = set(known), []
+    for row, name in enumerate(names):
+        if name in seen:
+            again.append(row)
+        seen.add(name)
+    return again
+
+
+def _tell_copies(parts: dict[str, Part]) -> None:
+    """Says which items have exactly the vector of another."""
+    prints = np.concatenate([part.fingerprints for part in parts.values()])
+    keys = np.ascontiguousarray(prints).view(np.dtype("<u8,<u8")).ravel()
+    order = np.lexsort((keys["f1"], keys["f0"]))
+    alike = np.flatnonzero(keys[order[1:]] == keys[order[:-1]])
+    if not len(alike):
+        return
+    names = list(itertools.chain.from_iterable(part.names for part in parts.values()))
+    pairs = [f"{names[order[i + 1]]} as {names[order[i]]}" for i in alike[:NAMED].tolist()]
+    found_logger.info(
+        f"exactly alike: {counted(len(alike), 'vector is', 'vectors are')} copies of another "
+        f"({listed(pairs, NAMED)}{', …' * (len(alike) > NAMED)}): they get the same codes, and lie "
+        f"in one split where that is not given"
+    )

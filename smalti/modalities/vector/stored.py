@@ -1,0 +1,50 @@
+"""Vectors as examples, which stay where they lie until a batch is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from smalti.data.source import Batch, StoredExamples
+
+__all__ = ["StoredVectors"]
+
+
+class StoredVectors(StoredExamples):
+    """Examples that are rows of an array, which may be mapped into memory.
+
+    Arguments:
+        stored: (M, d), of any type of numbers.
+        values: The conditions (M,), or None.
+        rows: Which of these M are the examples (N,), int64; None for all.
+
+    Example:
+        >>> examples = StoredVectors(np.eye(3, dtype=np.float16), None).take(torch.tensor([2]))
+        >>> examples[0].x
+        tensor([[0., 0., 1.]])
+    """
+
+    def __init__(
+        self, stored: np.ndarray, values: Tensor | None, rows: Tensor | None = None
+    ) -> None:
+        self.stored, self.values = stored, values
+        self.rows = torch.arange(len(stored)) if rows is None else rows
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitems__(self, indices: Sequence[int]) -> Batch:
+        rows = self.rows[torch.as_tensor(indices, dtype=torch.int64)]
+        x = np.asarray(self.stored[rows.numpy()]).astype(np.float32, copy=False)
+        return Batch(torch.from_numpy(x), self.conditions_at(indices))
+
+    def conditions_at(self, indices: Sequence[int]) -> Tensor | None:
+        rows = self.rows[torch.as_tensor(indices, dtype=torch.int64)]
+        return None if self.values is None else self.values[rows]
+
+    def take(self, indices: Tensor) -> StoredVectors:
+        """Returns the examples of these numbers (K,), int64; the vectors are shared."""
+        return StoredVectors(self.stored, self.values, self.rows[indices])

@@ -1,0 +1,140 @@
+"""Files of vectors that are given to a trained model, and files that it writes.
+
+A file holds one vector or many. A model is given what its data had: the columns that these were
+read from, as many dimensions, no gaps. What does not fit is told of and nothing is guessed at.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from torch import Tensor
+
+from smalti.arguments import check_finite
+from smalti.counting import counted
+from smalti.errors import InputError
+from smalti.files import atomic_file
+from smalti.modalities.vector.columns import choose_columns
+from smalti.modalities.vector.rows import FAULTS, OTHER_LENGTH, VectorRows
+from smalti.modalities.vector.tables import open_table
+from smalti.outputs import KEY, MARK, check_file
+from smalti.signals import Signal
+from smalti.spelling import listed, readable
+
+__all__ = ["WRITTEN", "NamedVectors", "read_vectors", "write_vectors"]
+
+NAMED = 3  # vectors that a message names
+WRITTEN = (".parquet", ".npy")
+
+
+class NamedVectors(NamedTuple):
+    """Some vectors of a file, in order."""
+
+    x: Tensor
+    """(n, d), float32."""
+
+    names: list[str]
+    """Of the items: their ids, or the numbers of their rows."""
+
+
+def read_vectors(
+    path: str | Path, signal: Signal, source: Mapping[str, Any] | None = None
+) -> Iterator[NamedVectors]:
+    """Reads the vectors of a file, a batch at a time.
+
+    Arguments:
+        path: Of the file.
+        signal: What the model takes.
+        source: The arguments of the source that the model's data were read with: columns that
+            the file has, too, are read as there.
+
+    Raises:
+        InputError: If it cannot be read, or has vectors of another dimension, or some that cannot
+            be used, or ids that come twice.
+    """
+    rows = _rows(Path(path), source or {})
+    name = readable(path)
+    if rows.dim != signal.channels:
+        raise InputError(
+            f"The model was trained on vectors of {signal.channels} dimensions, got {rows.dim} in "
+            f"{name}: give those that were made in the same way."
+        )
+    _check(name, [f"{line} ({fault})" for line, fault in rows.left_out], len(rows))
+    names = rows.facts.names
+    if rows.columns.id is not None and len(set(names)) < len(names):
+        seen: set[str] = set()
+        again = [one for one in names if one in seen or seen.add(one)]  # type: ignore[func-returns-value]
+        _check(name, [f"{one} (its id comes twice)" for one in again], len(rows))
+    start = 0
+    for values, faults in rows.vectors():
+        bad = np.flatnonzero(faults).tolist()
+        words = [f"{names[start + row]} ({_fault(int(faults[row]), rows.dim)})" for row in bad]
+        _check(name, words, len(rows))
+        yield NamedVectors(torch.tensor(values), names[start : start + len(values)])
+        start += len(values)
+
+
+def _rows(path: Path, source: Mapping[str, Any]) -> VectorRows:
+    """Opens a file, and reads its columns as those of the data were read where it has them."""
+    table = open_table(path)
+    there = set(table.schema.names)
+    embedding, id = source.get("embedding"), source.get("id")
+    wanted = [embedding] if isinstance(embedding, str) else embedding or []
+    if not set(wanted) <= there and not any("*" in str(name) for name in wanted):
+        embedding = None
+    columns = choose_columns(
+        table.schema, table.name, embedding, id if id in there else None, None, ()
+    )
+    return VectorRows([table], columns._replace(label=None))
+
+
+def _fault(number: int, dim: int) -> str:
+    return f"another length than {dim}" if number == OTHER_LENGTH else FAULTS[number]
+
+
+def _check(name: str, faults: Sequence[str], n: int) -> None:
+    """Raises `InputError` for vectors that cannot be used."""
+    if faults:
+        raise InputError(
+            f"Of {counted(n, 'vector')} of {name} some cannot be used, e.g. "
+            f"{listed(faults, NAMED)}: correct or leave them out."
+        )
+
+
+def write_vectors(
+    x: Tensor, path: str | Path, names: Sequence[str] | None = None, overwrite: bool = False
+) -> None:
+    """Writes vectors (n, d) to a .parquet or .npy file, whole or not at all.
+
+    Arguments:
+        x: Finite values.
+        path: Of the file. A .parquet has a column `embedding` of lists, and `item_id` if there are
+            names.
+        names: Of the items.
+        overwrite: Whether a file that smalti did not write may be replaced.
+
+    Raises:
+        InputError: If a value is not finite, the file may not be replaced, or ends otherwise.
+    """
+    path = Path(path)
+    check_finite(x, "A vector")
+    if path.suffix.lower() not in WRITTEN:
+        raise InputError(
+            f"Vectors are written as {' or '.join(WRITTEN)}, got {path.name}: choose one of the "
+            f"two."
+        )
+    check_file(path, overwrite)
+    values = np.ascontiguousarray(x.detach().float().cpu().numpy())
+    with atomic_file(path) as temporary:
+        if path.suffix.lower() == ".npy":
+            np.save(temporary, values, allow_pickle=False)
+            return
+        flat = pa.FixedSizeListArray.from_arrays(pa.array(values.reshape(-1)), values.shape[1])
+        columns: dict[str, Any] = {} if names is None else {"item_id": pa.array(names, pa.string())}
+        pq.write_table(pa.table({**columns, "embedding": flat}, metadata={KEY: MARK}), temporary)
