@@ -194,8 +194,11 @@ def check_result(values: Tensor, who: str) -> Tensor:
 
 
 def to_weights(x: Tensor, module: torch.nn.Module) -> Tensor:
-    """Moves x to the device and the type of a module's floating-point parameters."""
-    for parameter in module.parameters():
+    """Moves x to the device and the type of a module's floating-point parameters.
+
+    Where it has none, to those of its buffers.
+    """
+    for parameter in (*module.parameters(), *module.buffers()):
         if parameter.is_floating_point():
             return x.to(parameter.device, parameter.dtype)
     return x

@@ -24,9 +24,16 @@ from smalti.autoencoders import (
 from smalti.conditions import CoarseTokens, Condition, OptionalCondition
 from smalti.data import Splits
 from smalti.errors import InputError
-from smalti.losses import MSE
+from smalti.losses import MSE, ObservedValues
 from smalti.losses.likelihoods import Gaussian, Likelihood
-from smalti.networks import ConvEncoder, Encoder, Features, VectorDecoder, VectorEncoder
+from smalti.networks import (
+    ConvEncoder,
+    Encoder,
+    Features,
+    Normalization,
+    VectorDecoder,
+    VectorEncoder,
+)
 from smalti.priors import Prior
 from smalti.recipes.fields import MakeEncoder
 from smalti.recipes.schema import AutoencoderRecipe, FinePrior, PriorRecipe, TokenizerRecipe
@@ -36,31 +43,46 @@ from smalti.training import ContinuousObjective, Objective, TokenizerObjective
 __all__ = ["build_autoencoder", "build_objective", "build_prior", "build_tokenizer", "level_config"]
 
 
-def build_autoencoder(recipe: TokenizerRecipe | AutoencoderRecipe, signal: Signal) -> Autoencoder:
-    """Builds the tokenizer or the continuous autoencoder of a recipe for a signal."""
+def build_autoencoder(
+    recipe: TokenizerRecipe | AutoencoderRecipe,
+    signal: Signal,
+    normalization: Normalization | None = None,
+) -> Autoencoder:
+    """Builds the tokenizer or the continuous autoencoder of a recipe.
+
+    Arguments:
+        recipe: What it says.
+        signal: What the model takes and gives.
+        normalization: What its networks see of that, see `Splits.normalization`.
+    """
+    normalization = copy.deepcopy(normalization)  # its own, as it moves with the model
     if isinstance(recipe, AutoencoderRecipe):
-        return _continuous(recipe, signal)
-    return build_tokenizer(recipe, signal)
+        return _continuous(recipe, signal, normalization)
+    return build_tokenizer(recipe, signal, normalization)
 
 
-def build_tokenizer(recipe: TokenizerRecipe, signal: Signal) -> Tokenizer:
+def build_tokenizer(
+    recipe: TokenizerRecipe, signal: Signal, normalization: Normalization | None = None
+) -> Tokenizer:
     """Builds the tokenizer of a recipe for a signal: hierarchical where it has finer levels."""
     likelihood, make = recipe.likelihood, recipe.encoder or ConvEncoder
     if recipe.fine_levels:
-        return _hierarchy(recipe, signal)
-    quantizer = recipe.quantizer
-    encoder = make(signal, quantizer.dim)
-    decoder = (recipe.decoder or encoder.mirror)(_output(signal, likelihood), quantizer.dim)
-    return DiscreteAutoencoder(encoder, quantizer, decoder, signal, likelihood)
+        return _hierarchy(recipe, signal, normalization)
+    quantizer, seen = recipe.quantizer, _seen(signal, normalization)
+    encoder = make(seen, quantizer.dim)
+    decoder = (recipe.decoder or encoder.mirror)(_output(seen, likelihood), quantizer.dim)
+    return DiscreteAutoencoder(encoder, quantizer, decoder, signal, likelihood, normalization)
 
 
-def _hierarchy(recipe: TokenizerRecipe, signal: Signal) -> HierarchicalAutoencoder:
+def _hierarchy(
+    recipe: TokenizerRecipe, signal: Signal, normalization: Normalization | None
+) -> HierarchicalAutoencoder:
     """Builds the tokenizer of a recipe with several levels.
 
     Between the levels there are features, as many as the encoder is wide.
     """
-    make = recipe.encoder or ConvEncoder
-    outline = _outline(make, signal)
+    make, seen = recipe.encoder or ConvEncoder, _seen(signal, normalization)
+    outline = _outline(make, seen)
     fine = recipe.fine_levels or []
     quantizers = [recipe.quantizer, *(level.quantizer for level in fine)]
     factors = [outline.downsampling, *(level.downsampling for level in fine)]
@@ -75,8 +97,8 @@ def _hierarchy(recipe: TokenizerRecipe, signal: Signal) -> HierarchicalAutoencod
     for level, (quantizer, factor) in enumerate(zip(quantizers, factors, strict=True)):
         finest = level == len(fine)
         ratio = factor if finest else factor // factors[level + 1]
-        taken = signal if finest else features
-        given = _output(signal, recipe.likelihood) if finest else features
+        taken = seen if finest else features
+        given = _output(seen, recipe.likelihood) if finest else features
         try:
             encoder = make(taken, features.channels if level else quantizer.dim, downsampling=ratio)  # type: ignore[call-arg]
         except TypeError as error:
@@ -91,26 +113,45 @@ def _hierarchy(recipe: TokenizerRecipe, signal: Signal) -> HierarchicalAutoencod
         else:
             decoders.append(recipe.decoder(given, dim, downsampling=ratio))  # type: ignore[call-arg]
     return HierarchicalAutoencoder(
-        encoders, quantizers, decoders, signal, recipe.level_dropout, recipe.likelihood
+        encoders,
+        quantizers,
+        decoders,
+        signal,
+        recipe.level_dropout,
+        recipe.likelihood,
+        normalization,
     )
 
 
-def _continuous(recipe: AutoencoderRecipe, signal: Signal) -> ContinuousAutoencoder:
+def _continuous(
+    recipe: AutoencoderRecipe, signal: Signal, normalization: Normalization | None
+) -> ContinuousAutoencoder:
     """Builds the continuous autoencoder of a recipe."""
     make, dim, likelihood = recipe.encoder or ConvEncoder, recipe.dim, recipe.likelihood
-    narrow = _outline(make, signal).narrow
+    seen = _seen(signal, normalization)
+    narrow = _outline(make, seen).narrow
     plain = recipe.model == "PlainAutoencoder"
     if likelihood is None and not plain:
         likelihood = Gaussian(learned=True)
-    inner = make(signal, narrow)
+    inner = make(seen, narrow)
     grid = inner.grid(signal.size)
     encoder = VectorEncoder(inner, grid, dim if plain else 2 * dim)
-    outer = (recipe.decoder or inner.mirror)(_output(signal, likelihood), narrow)
+    outer = (recipe.decoder or inner.mirror)(_output(seen, likelihood), narrow)
     decoder = VectorDecoder(outer, grid, dim)
     if plain:
-        return PlainAutoencoder(encoder, decoder, signal, likelihood)
+        return PlainAutoencoder(encoder, decoder, signal, likelihood, normalization)
     assert likelihood is not None
-    return VariationalAutoencoder(encoder, decoder, likelihood, signal)
+    return VariationalAutoencoder(encoder, decoder, likelihood, signal, normalization)
+
+
+def _seen(signal: Signal, normalization: Normalization | None) -> Signal:
+    """Returns what networks take: the signal, or features where the normalization leaves fewer
+    channels.
+    """
+    channels = signal.channels if normalization is None else normalization.channels(signal.channels)
+    if channels == signal.channels:
+        return signal
+    return Features(channels, signal.size, signal.spatial_dims)
 
 
 def _output(signal: Signal, likelihood: Likelihood | None) -> Features:
@@ -130,14 +171,17 @@ def _outline(make: MakeEncoder, signal: Signal) -> Encoder:
         torch.set_rng_state(drawn)
 
 
-def build_objective(recipe: TokenizerRecipe | AutoencoderRecipe) -> Objective:
-    """Builds the loss of a recipe's tokenizer or continuous autoencoder."""
+def build_objective(recipe: TokenizerRecipe | AutoencoderRecipe, signal: Signal) -> Objective:
+    """Builds the loss of a recipe's tokenizer or continuous autoencoder of a signal."""
+    reconstruction = recipe.reconstruction or MSE()
+    if signal.gaps:
+        reconstruction = ObservedValues(reconstruction)
     if isinstance(recipe, AutoencoderRecipe):
         return ContinuousObjective(
-            recipe.beta, recipe.beta_warmup, recipe.free_bits, recipe.reconstruction
+            recipe.beta, recipe.beta_warmup, recipe.free_bits, reconstruction
         )
     return TokenizerObjective(
-        recipe.reconstruction or MSE(),
+        reconstruction,
         recipe.commitment_weight,
         recipe.commitment_warmup,
         recipe.loss_weights,

@@ -290,14 +290,16 @@ def _way_through(model: Any) -> str | None:
     if encoder is None or decoder is None or not all(map(_is_smaltis, parts)):
         return None
     signal, factor, likelihood = model.signal, model.downsampling, model.likelihood
+    normalization = getattr(model, "normalization", None)
     size = [-(-length // factor) * factor for length in signal.size]
     size = size or [2 * factor] * signal.spatial_dims
     try:
-        z = encoder(torch.empty(1, signal.channels, *size, device="meta"))
+        channels = normalization.channels(signal.channels) if normalization else signal.channels
+        z = encoder(torch.empty(1, channels, *size, device="meta"))
         dim = getattr(getattr(model, "quantizer", None), "dim", None)
         inside = (decoder.dim if dim is None else dim, *z.shape[2:])
         h = decoder(torch.empty(1, *inside, device="meta"))
-        wanted = signal.channels if likelihood is None else likelihood.channels(signal.channels)
+        wanted = channels if likelihood is None else likelihood.channels(channels)
     except Exception as error:  # torch's, about shapes
         return f"no signal {signal.channels, *size} can go through it: {first_line(error)}"
     if dim is not None and z.shape[1] != dim:

@@ -145,12 +145,13 @@ def dry_run(recipe: Recipe, splits: Splits) -> list[tuple[nn.Module, Training]]:
     check_report(recipe, splits.signal)
     x = splits.train.__getitems__([0]).x
     chosen = recipe.trained
-    check_parts(lambda: build_autoencoder(chosen, splits.signal))
-    model = build_autoencoder(chosen, splits.signal)
+    check_parts(lambda: build_autoencoder(chosen, splits.signal, splits.normalization))
+    model = build_autoencoder(chosen, splits.signal, splits.normalization)
     with torch.no_grad():
-        output = model.eval()(x)
-        build_objective(chosen)(x, output, step=0)
-    check_step(lambda: model(x), model, chosen.training, recipe, recipe.stage)
+        y = model.normalize(x)
+        output = model.eval()(y)
+        build_objective(chosen, splits.signal)(y, output, step=0)
+    check_step(lambda: model(y), model, chosen.training, recipe, recipe.stage)
     trained: list[tuple[nn.Module, Training]] = [(model, chosen.training)]
     if isinstance(model, Tokenizer) and recipe.prior is not None:
         trained += _tried_priors(recipe, model, splits, x)

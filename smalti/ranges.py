@@ -85,6 +85,7 @@ RANGES: dict[str, Range] = {
     "TransformedCodebook.codebook_size": Range(1, 2**40),
     "GumbelQuantizer.codebook_size": Range(1, 2**40),
     "dim": WIDTH,
+    "Whitening.dims": WIDTH,
     "hidden": WIDTH,
     "ConvEncoder.hidden": Range(2, 2**20),
     "ConvDecoder.hidden": Range(2, 2**20),

@@ -27,6 +27,7 @@ from torch import Tensor, nn
 from smalti import automatic, estimates, extension
 from smalti.artifacts import checksum, load_model, save_model
 from smalti.autoencoders import ContinuousAutoencoder, Tokenizer
+from smalti.autoencoders.inputs import device_of
 from smalti.building import build_autoencoder, build_objective, build_prior, level_config
 from smalti.checksums import own
 from smalti.conditions import CoarseTokens
@@ -267,12 +268,12 @@ def _fit_autoencoder(run: Run, recipe: Recipe, splits: Splits, made: ExpectedChe
         return
     torch.manual_seed(recipe.seed)
     stage = AutoencoderStage(
-        build_autoencoder(chosen, splits.signal),
+        build_autoencoder(chosen, splits.signal, splits.normalization),
         chosen.training,
         splits.train,
         splits.validation,
         seed=recipe.seed,
-        objective=build_objective(chosen),
+        objective=build_objective(chosen, splits.signal),
         augment=splits.augment,
         workers=recipe.hardware.workers,
     )
@@ -342,7 +343,7 @@ def _cache_tokens(run: Run, recipe: Recipe, splits: Splits, made: ExpectedChecks
 
 def encode_examples(tokenizer: Tokenizer, examples: Examples, augment: Any = None) -> TokenGrids:
     """Encodes all examples in order: their tokens, on the CPU, and their conditions."""
-    device = next(tokenizer.parameters()).device
+    device = device_of(tokenizer)
     tokens: list[Tensor] = []
     for batch in evaluation_loader(examples, 256):
         x = augment(batch.x) if augment else batch.x

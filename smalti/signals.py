@@ -44,6 +44,7 @@ class Signal(ABC):
         spatial_dims: How many dimensions its grid has: 0, 1 or 2.
         forms: What signals with so many channels are called, by their number: "mono" for 1.
         words: Words for them in the names of folders, which say nothing else: "photos".
+        gaps: Whether values may be missing, NaN. Networks see 0 there, and no loss counts them.
         channels: Values at each place of the grid.
         size: The lengths of the grid; an empty tuple where any size goes, or where it has none.
     """
@@ -53,6 +54,7 @@ class Signal(ABC):
     spatial_dims: ClassVar[int]
     forms: ClassVar[Mapping[int, str]] = {}
     words: ClassVar[frozenset[str]] = frozenset()
+    gaps: ClassVar[bool] = False
 
     channels: int
     size: tuple[int, ...]

@@ -12,7 +12,7 @@ from smalti.modalities.image import Image
 from smalti.networks import ConvDecoder, ConvEncoder, Features, VectorDecoder, VectorEncoder
 from smalti.signals import Signal
 
-__all__ = ["Affine", "assemble", "linear_gaussian"]
+__all__ = ["AffineMap", "assemble", "linear_gaussian"]
 
 
 def assemble(
@@ -35,7 +35,7 @@ def assemble(
 
 
 @registered
-class Affine(nn.Module):
+class AffineMap(nn.Module):
     """y = W x + b between flat signals and latents."""
 
     downsampling = 1
@@ -59,7 +59,9 @@ def linear_gaussian(
     The columns of W are orthogonal, so that the true posterior has independent dimensions.
     """
     signal = Image(1, (1, 3), low=-9.0, high=9.0)
-    model = VariationalAutoencoder(Affine(3, 4), Affine(2, 3, (1, 1, 3)), Gaussian(scale), signal)
+    model = VariationalAutoencoder(
+        AffineMap(3, 4), AffineMap(2, 3, (1, 1, 3)), Gaussian(scale), signal
+    )
     w = torch.tensor([[0.8, 0.3], [0.6, -0.4], [0.0, 0.5]])
     b = torch.tensor([0.1, -0.2, 0.3])
     assert float(w[:, 0] @ w[:, 1]) == 0

@@ -6,6 +6,11 @@ All are used alike. What tells them apart is what their latents are, which `layo
 that lie in grids, which a tokenizer has, or, where there is no layout, one vector of real numbers
 per signal. With a likelihood the decoder gives h, which makes a distribution of the signal:
 p(x | latents) = likelihood(h), x_hat = E[x | h].
+
+With a normalization, networks see y of the signals x, and reconstruct y; what a user gives and gets
+is x in any case. `forward`, the pass of training, takes and gives y, so that losses weigh values as
+they are normalized: `normalize` makes y. Where a signal has gaps, values that are missing are NaN
+in x and y; encoders see 0 there, and no loss counts them.
 """
 
 from __future__ import annotations
@@ -13,6 +18,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import Any, NamedTuple, Self
 
+import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -20,7 +26,8 @@ from smalti.artifacts import Pretrained
 from smalti.autoencoders.inputs import as_batch, as_pair
 from smalti.errors import InputError
 from smalti.layout import Layout
-from smalti.losses.likelihoods import Likelihood
+from smalti.losses.likelihoods import Likelihood, LikelihoodOutput
+from smalti.networks import Normalization
 from smalti.quantizers import Attachment, attach_quantizers, freeze_codebooks
 from smalti.signals import Signal, times
 
@@ -54,11 +61,13 @@ class Autoencoder(nn.Module, Pretrained, ABC):
         signal: What it is trained on. `encode` checks its input against it.
         downsampling: Signal positions per position of the coarsest grid, along each dimension.
         likelihood: p(x | h) of the decoder's output h, if it has one.
+        normalization: What networks see of signals, if not the signals themselves.
     """
 
     signal: Signal
     downsampling: int
     likelihood: Likelihood | None
+    normalization: Normalization | None
 
     @property
     @abstractmethod
@@ -70,7 +79,7 @@ class Autoencoder(nn.Module, Pretrained, ABC):
         """Reconstructs x (B, C, *size), with gradients and losses.
 
         Arguments:
-            x: A batch of signals.
+            x: A batch of signals, as `normalize` gives them.
             mask: (B, *size) bool, False where x is padding that no signal has: no index, no
                 statistic and no loss comes of it.
 
@@ -163,6 +172,13 @@ class Autoencoder(nn.Module, Pretrained, ABC):
         """Returns what takes signals of one size, as the subject of a sentence; `None` if nothing
         does."""
 
+    def normalize(self, x: Tensor) -> Tensor:
+        """Makes of signals x (B, C, *size) what `forward` takes, and losses are computed with.
+
+        Values that are missing stay NaN.
+        """
+        return x if self.normalization is None else self.normalization(x)
+
     def as_batch(self, x: Any, any_size: bool = False) -> Tensor:
         """Moves a batch of signals to the device and the type of the weights.
 
@@ -203,6 +219,56 @@ class Autoencoder(nn.Module, Pretrained, ABC):
                 f"train it with one, e.g. Categorical."
             )
         return self.likelihood
+
+    def _take_normalization(self, normalization: Normalization | None) -> None:
+        """Keeps the normalization, once signal and likelihood are set.
+
+        Raises:
+            InputError: If the three do not fit together.
+        """
+        self.normalization = normalization
+        likelihood, signal = self.likelihood, self.signal
+        if signal.gaps and likelihood is not None and not likelihood.gaps:
+            raise InputError(
+                f"{signal.plural.capitalize()} may have gaps, which a {type(likelihood).__name__} "
+                f"cannot leave out: choose Gaussian, or no likelihood."
+            )
+        if normalization is None:
+            return
+        normalization.channels(signal.channels)
+        name = type(normalization).__name__
+        if signal.gaps and normalization.mixes:
+            raise InputError(
+                f"{signal.plural.capitalize()} may have gaps, and a {name} needs all channels at "
+                f"once: standardise them (Affine) instead."
+            )
+        if likelihood is None:
+            return
+        one = torch.zeros(1, signal.channels, *[1] * signal.spatial_dims)
+        if likelihood.discrete or normalization.volume(one) is None:
+            why = "of the values as they are stored" if likelihood.discrete else "a density"
+            raise InputError(
+                f"A {type(likelihood).__name__} is {why}, got a {name} of them: leave one of the "
+                f"two out."
+            )
+
+    def _seen(self, y: Tensor) -> Tensor:
+        """Returns what encoders take of y: 0, about the mean, where a value is missing."""
+        return torch.where(y.isnan(), 0.0, y) if self.signal.gaps else y
+
+    def _raw(self, y: Tensor) -> Tensor:
+        """Inverts `normalize`."""
+        return y if self.normalization is None else self.normalization.inverse(y)
+
+    def _likelihood_of(self, h: Tensor, y: Tensor) -> LikelihoodOutput:
+        """Returns −log p(y | h), of the values that are there, and E[y | h]."""
+        likelihood = self.needed_likelihood()
+        return likelihood(h, y, ~y.isnan()) if self.signal.gaps else likelihood(h, y)
+
+    def _nats(self, h: Tensor, x: Tensor) -> Tensor:
+        """Returns −log p(x | h) of signals as they are given, (B,)."""
+        nll = self._likelihood_of(h, self.normalize(x)).nll
+        return nll if self.normalization is None else nll + self.normalization.volume(x)  # type: ignore[operator]
 
     @property
     def noun(self) -> str:

@@ -112,9 +112,10 @@ class ContinuousAutoencoder(KeepsFloat32, Autoencoder):
     @torch.no_grad()
     def nll(self, x: Tensor, latents: Any = None) -> Tensor:
         """See `Autoencoder.nll`; latents are those that `encode` gives if they are not given."""
-        likelihood, x = self.needed_likelihood(), self.as_batch(x)
+        self.needed_likelihood()
+        x = self.as_batch(x)
         z = self.encode(x) if latents is None else as_floats(latents, "Latents")
-        return likelihood(self._decoded(to_weights(z, self)), x).nll
+        return self._nats(self._decoded(to_weights(z, self)), x)
 
     @torch.no_grad()
     def summarise(self, z: Tensor, kl: Tensor | None) -> None:
@@ -150,7 +151,7 @@ class ContinuousAutoencoder(KeepsFloat32, Autoencoder):
         x_hat = self._decoded(to_weights(z, self))
         if self.likelihood is not None:
             x_hat = self.likelihood.point_estimate(x_hat)
-        return self.signal.finish(check_result(x_hat, "The decoder"))
+        return self.signal.finish(check_result(self._raw(x_hat), "The decoder"))
 
     def _refuse(self, mask: Tensor | None) -> None:
         """Raises `InputError` for a mask."""
@@ -161,8 +162,8 @@ class ContinuousAutoencoder(KeepsFloat32, Autoencoder):
             )
 
     def _encoded(self, x: Tensor) -> Tensor:
-        """Runs the encoder on x (B, C, *size), in float32."""
-        return self.encoder(pad(x, self.downsampling)).float()
+        """Runs the encoder on x (B, C, *size), as `normalize` gives it, in float32."""
+        return self.encoder(pad(self._seen(x), self.downsampling)).float()
 
     def _decoded(self, z: Tensor) -> Tensor:
         """Runs the decoder on z (B, D); its output has the signal's size, in float32."""

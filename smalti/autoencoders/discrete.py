@@ -39,7 +39,7 @@ from smalti.autoencoders.tokenizer import Tokenizer
 from smalti.errors import InputError
 from smalti.layout import Layout
 from smalti.losses.likelihoods import Likelihood
-from smalti.networks import grid_of
+from smalti.networks import Normalization, grid_of
 from smalti.quantizers import Quantizer
 from smalti.signals import Signal
 
@@ -60,6 +60,7 @@ class DiscreteAutoencoder(Tokenizer):
             (B, likelihood.channels(C), *grid · downsampling).
         signal: What the model is trained on. `encode` checks its input against it.
         likelihood: p(x | h) of the decoder's output h; the output is the signal itself if None.
+        normalization: What encoder and decoder see of signals; the signals themselves if None.
 
     Example:
         >>> from smalti.networks import ConvEncoder
@@ -85,6 +86,7 @@ class DiscreteAutoencoder(Tokenizer):
         decoder: nn.Module,
         signal: Signal,
         likelihood: Likelihood | None = None,
+        normalization: Normalization | None = None,
     ) -> None:
         super().__init__()
         self.encoder = encoder
@@ -93,6 +95,7 @@ class DiscreteAutoencoder(Tokenizer):
         self.signal = signal
         self.likelihood = likelihood
         self.downsampling: int = encoder.downsampling  # type: ignore[assignment]
+        self._take_normalization(normalization)
 
     @property
     def grid(self) -> tuple[int, ...]:
@@ -119,12 +122,12 @@ class DiscreteAutoencoder(Tokenizer):
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Reconstruction:
         """See `Autoencoder.forward`; losses are the quantizer's, and that of the likelihood."""
         of_grid = None if mask is None else self._mask_of_grid(mask, x)
-        z_q, indices, losses = self.quantizer(self._vectors(x), of_grid)
+        z_q, indices, losses = self.quantizer(self._vectors(self._seen(x)), of_grid)
         h = self._outputs(z_q, tuple(x.shape[2:]))
         if self.likelihood is None:
             x_hat = h if mask is None else keep_padding(h, x, mask)
             return Reconstruction(x_hat, indices, losses)
-        nll, x_hat = self.likelihood(h, x)
+        nll, x_hat = self._likelihood_of(h, x)
         nats = nll.mean() / x[0].numel()
         return Reconstruction(x_hat, indices, {**losses, "reconstruction": nats})
 
@@ -158,7 +161,7 @@ class DiscreteAutoencoder(Tokenizer):
 
         See `Autoencoder.encode`.
         """
-        (indices,) = self.encoded(self.as_batch(x, any_size))
+        (indices,) = self.encoded(self._seen(self.normalize(self.as_batch(x, any_size))))
         return indices
 
     @torch.no_grad()
@@ -201,19 +204,22 @@ class DiscreteAutoencoder(Tokenizer):
             size = self.signal.size
         else:
             size = checked_size(size, tuple(length * self.downsampling for length in grid))
-        return self.signal.finish(check_result(self.decoded((indices,), size), "The decoder"))
+        x_hat = self._raw(self.decoded((indices,), size))
+        return self.signal.finish(check_result(x_hat, "The decoder"))
 
     @torch.no_grad()
     def interpolate(self, x_a: Tensor, x_b: Tensor, steps: int) -> Tensor:
-        z_a, z_b = check_result(self._vectors(self.as_pair(x_a, x_b)), "The encoder")
+        pair = self._seen(self.normalize(self.as_pair(x_a, x_b)))
+        z_a, z_b = check_result(self._vectors(pair), "The encoder")
         return self.decode(self.quantizer.encode(line(z_a, z_b, steps)))
 
     @torch.no_grad()
     def nll(self, x: Tensor, latents: Tensor | None = None) -> Tensor:
-        likelihood, x = self.needed_likelihood(), self.as_batch(x)
+        self.needed_likelihood()
+        x = self.as_batch(x)
         indices = self.encode(x) if latents is None else as_integers(latents, "Tokens").to(x.device)
         h = self._outputs(self.quantizer.decode(indices), tuple(x.shape[2:]))
-        return likelihood(h, x).nll
+        return self._nats(h, x)
 
     def _mask_of_grid(self, mask: Tensor, x: Tensor) -> Tensor:
         """Returns the mask of the positions of the grid, (B, *grid)."""

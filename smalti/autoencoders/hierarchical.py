@@ -49,6 +49,7 @@ from smalti.counting import counted
 from smalti.errors import InputError
 from smalti.layout import Layout
 from smalti.losses.likelihoods import Likelihood
+from smalti.networks import Normalization
 from smalti.nn import layers
 from smalti.quantizers import Quantizer
 from smalti.signals import Signal
@@ -71,6 +72,7 @@ class HierarchicalAutoencoder(Tokenizer):
         signal: What the model is trained on. `encode` checks its input against it.
         level_dropout: Probability that a signal in training has only its coarser levels.
         likelihood: p(x | h) of the last decoder's output h; that is the signal itself if None.
+        normalization: What the networks see of signals; the signals themselves if None.
 
     Raises:
         InputError: If there are not as many of each, their channels do not fit, or the probability
@@ -102,6 +104,7 @@ class HierarchicalAutoencoder(Tokenizer):
         signal: Signal,
         level_dropout: float = 0.1,
         likelihood: Likelihood | None = None,
+        normalization: Normalization | None = None,
     ) -> None:
         super().__init__()
         _check(encoders, quantizers, decoders, level_dropout)
@@ -118,6 +121,7 @@ class HierarchicalAutoencoder(Tokenizer):
         )
         self.factors: tuple[int, ...] = tuple(encoder.downsampling for encoder in encoders)  # type: ignore[misc]
         self.downsampling = math.prod(self.factors)
+        self._take_normalization(normalization)
 
     @property
     def levels(self) -> tuple[Quantizer, ...]:
@@ -132,7 +136,7 @@ class HierarchicalAutoencoder(Tokenizer):
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Reconstruction:
         """See `Autoencoder.forward`; losses are summed over the levels."""
         of_grids = None if mask is None else self._masks_of_grids(mask, x)
-        features = self._features(x)
+        features = self._features(self._seen(x))
         kept = self._kept(x)
         d: Tensor | None = None
         indices: list[Tensor] = []
@@ -150,7 +154,7 @@ class HierarchicalAutoencoder(Tokenizer):
         assert d is not None
         x_hat = crop(d, tuple(x.shape[2:]))
         if self.likelihood is not None:
-            nll, x_hat = self.likelihood(x_hat, x)
+            nll, x_hat = self._likelihood_of(x_hat, x)
             losses["reconstruction"] = nll.mean() / x[0].numel()
         elif mask is not None:
             x_hat = keep_padding(x_hat, x, mask)
@@ -194,7 +198,7 @@ class HierarchicalAutoencoder(Tokenizer):
 
         See `Autoencoder.encode`.
         """
-        return self.encoded(self.as_batch(x, any_size))
+        return self.encoded(self._seen(self.normalize(self.as_batch(x, any_size))))
 
     @torch.no_grad()
     def decode(self, indices: Sequence[Tensor], size: tuple[int, ...] | None = None) -> Tensor:
@@ -218,7 +222,7 @@ class HierarchicalAutoencoder(Tokenizer):
             size = self.signal.size
         dims = 1 + self.signal.spatial_dims
         whole = tuple(length * self.downsampling for length in grids[0].shape[1:dims])
-        x_hat = self.decoded(grids, checked_size(size, whole))
+        x_hat = self._raw(self.decoded(grids, checked_size(size, whole)))
         return self.signal.finish(check_result(x_hat, "The decoder"))
 
     def encode_flat(self, x: Tensor) -> Tensor:
@@ -229,18 +233,19 @@ class HierarchicalAutoencoder(Tokenizer):
 
     @torch.no_grad()
     def interpolate(self, x_a: Tensor, x_b: Tensor, steps: int) -> Tensor:
-        features = self._features(self.as_pair(x_a, x_b))
+        features = self._features(self._seen(self.normalize(self.as_pair(x_a, x_b))))
         return self.decode(self._indices([line(h[0], h[1], steps) for h in features]))
 
     @torch.no_grad()
     def nll(self, x: Tensor, latents: Tensor | None = None) -> Tensor:
-        likelihood, x = self.needed_likelihood(), self.as_batch(x)
+        self.needed_likelihood()
+        x = self.as_batch(x)
         grids = (
             self.encode(x)
             if latents is None
             else self.layout.unpack(as_integers(latents, "Tokens").to(x.device))
         )
-        return likelihood(self._outputs(grids, tuple(x.shape[2:])), x).nll
+        return self._nats(self._outputs(grids, tuple(x.shape[2:])), x)
 
     def _masks_of_grids(self, mask: Tensor, x: Tensor) -> list[Tensor]:
         """Returns the mask of the positions of each grid, (B, *grid_l), coarse to fine."""

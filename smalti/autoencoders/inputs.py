@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 from typing import Any
 
@@ -66,5 +67,6 @@ def checked_size(size: Any, whole: tuple[int, ...]) -> tuple[int, ...] | None:
 
 
 def device_of(model: nn.Module) -> torch.device:
-    """Returns the device of a model's weights."""
-    return next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
+    """Returns the device of a model's weights, or where it has none, of its buffers."""
+    held = itertools.chain(model.parameters(), model.buffers())
+    return next((tensor.device for tensor in held), torch.device("cpu"))

@@ -25,6 +25,7 @@ from smalti.artifacts import registered
 from smalti.autoencoders.base import Reconstruction
 from smalti.autoencoders.continuous import ContinuousAutoencoder
 from smalti.losses.likelihoods import Likelihood
+from smalti.networks import Normalization
 from smalti.signals import Signal
 
 __all__ = ["PlainAutoencoder"]
@@ -40,6 +41,7 @@ class PlainAutoencoder(ContinuousAutoencoder):
             with the attribute `dim` (D).
         signal: What the model is trained on.
         likelihood: p(x | h) of the decoder's output h; the output is the signal itself if None.
+        normalization: What encoder and decoder see of signals; the signals themselves if None.
 
     Raises:
         InputError: If the signal has no size.
@@ -65,9 +67,11 @@ class PlainAutoencoder(ContinuousAutoencoder):
         decoder: nn.Module,
         signal: Signal,
         likelihood: Likelihood | None = None,
+        normalization: Normalization | None = None,
     ) -> None:
         super().__init__(encoder, decoder, signal)
         self.likelihood = likelihood
+        self._take_normalization(normalization)
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Reconstruction:
         """See `Autoencoder.forward`; it has losses with a likelihood alone."""
@@ -76,13 +80,14 @@ class PlainAutoencoder(ContinuousAutoencoder):
         h = self._decoded(z)
         if self.likelihood is None:
             return Reconstruction(h, z, {})
-        nll, x_hat = self.likelihood(h, x)
+        nll, x_hat = self._likelihood_of(h, x)
         return Reconstruction(x_hat, z, {"reconstruction": nll.mean() / x[0].numel()})
 
     @torch.no_grad()
     def encode(self, x: Any, any_size: bool = False) -> Tensor:
         """See `Autoencoder.encode`: latents are (B, D)."""
-        return check_result(self._encoded(self.as_batch(x, any_size)), "The encoder")
+        y = self.normalize(self.as_batch(x, any_size))
+        return check_result(self._encoded(y), "The encoder")
 
     def describe(self, x: Tensor) -> tuple[Tensor, None]:
         """See `ContinuousAutoencoder.describe`."""

@@ -41,6 +41,7 @@ from smalti.autoencoders.continuous import ContinuousAutoencoder
 from smalti.counting import counted
 from smalti.errors import InputError
 from smalti.losses.likelihoods import Likelihood
+from smalti.networks import Normalization
 from smalti.signals import Signal
 
 __all__ = ["Posterior", "VariationalAutoencoder", "kl_to_normal"]
@@ -81,6 +82,7 @@ class VariationalAutoencoder(ContinuousAutoencoder):
         decoder: (B, D) → (B, likelihood.channels(C), *size), with the attribute `dim` (D).
         likelihood: p(x | z) given the decoder's output.
         signal: What the model is trained on.
+        normalization: What encoder and decoder see of signals; the signals themselves if None.
 
     Raises:
         InputError: If the signal has no size.
@@ -105,10 +107,16 @@ class VariationalAutoencoder(ContinuousAutoencoder):
     likelihood: Likelihood
 
     def __init__(
-        self, encoder: nn.Module, decoder: nn.Module, likelihood: Likelihood, signal: Signal
+        self,
+        encoder: nn.Module,
+        decoder: nn.Module,
+        likelihood: Likelihood,
+        signal: Signal,
+        normalization: Normalization | None = None,
     ) -> None:
         super().__init__(encoder, decoder, signal)
         self.likelihood = likelihood
+        self._take_normalization(normalization)
 
     @property
     def dims(self) -> int:
@@ -121,7 +129,11 @@ class VariationalAutoencoder(ContinuousAutoencoder):
         Raises:
             InputError: If the encoder gives another number of values than 2 D.
         """
-        encoded = self._encoded(x)
+        return self._posterior(self.normalize(x))
+
+    def _posterior(self, y: Tensor) -> Posterior:
+        """Returns q(z | y) of signals as `normalize` gives them; see `posterior`."""
+        encoded = self._encoded(y)
         if encoded.shape[1] != 2 * self.dim:
             raise InputError(
                 f"The posterior of {counted(self.dim, 'latent dimension')} takes {2 * self.dim} "
@@ -138,9 +150,9 @@ class VariationalAutoencoder(ContinuousAutoencoder):
             ELBO, in nats per dimension of the signal.
         """
         self._refuse(mask)
-        posterior = self.posterior(x)
+        posterior = self._posterior(x)
         z = _draw(posterior)
-        nll, x_hat = self.likelihood(self._decoded(z), x)
+        nll, x_hat = self._likelihood_of(self._decoded(z), x)
         kl = kl_to_normal(posterior).mean(0)
         losses = {"reconstruction": nll.mean() / self.dims, "kl": kl.sum() / self.dims}
         return Reconstruction(x_hat, z, losses, kl)
@@ -174,7 +186,7 @@ class VariationalAutoencoder(ContinuousAutoencoder):
             generator: On the CPU; torch's global one if there is none.
         """
         posterior = self.posterior(x)
-        nll, _ = self.likelihood(self._decoded(_draw(posterior, generator)), x)
+        nll = self._nats(self._decoded(_draw(posterior, generator)), x)
         return -nll - kl_to_normal(posterior).sum(1)
 
     @torch.no_grad()
@@ -197,7 +209,7 @@ class VariationalAutoencoder(ContinuousAutoencoder):
         log_weights = []
         for _ in range(samples):
             z = _draw(posterior, generator)
-            nll, _ = self.likelihood(self._decoded(z), x)
+            nll = self._nats(self._decoded(z), x)
             log_weights.append(_log_ratio(z, posterior) - nll)
         return torch.stack(log_weights).logsumexp(0) - math.log(samples)
 

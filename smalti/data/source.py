@@ -30,6 +30,7 @@ from smalti.signals import Signal
 
 if TYPE_CHECKING:
     from smalti.data.manifest import Manifest
+    from smalti.networks import Normalization
     from smalti.reporting import Measurement
 
 __all__ = [
@@ -164,6 +165,10 @@ class Splits(NamedTuple):
 
     measurements: tuple[Measurement, ...] = ()
     """What can be measured of a model of these data alone."""
+
+    normalization: Normalization | None = None
+    """What networks are to see of the signals, learned on the training examples; `None` for the
+    signals themselves. The model keeps it."""
 
 
 class Source(ABC):

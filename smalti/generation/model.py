@@ -27,7 +27,7 @@ from torch import Tensor
 from smalti.arguments import a_whole_number, as_tensor
 from smalti.artifacts import checksum, load_model, save_model
 from smalti.autoencoders import Autoencoder, ContinuousAutoencoder, Tokenizer
-from smalti.autoencoders.inputs import sized
+from smalti.autoencoders.inputs import device_of, sized
 from smalti.conditions import Condition
 from smalti.counting import counted
 from smalti.errors import InputError
@@ -142,7 +142,7 @@ class Model:
     @property
     def device(self) -> torch.device:
         """Returns the device of both."""
-        return next(self.autoencoder.parameters()).device
+        return device_of(self.autoencoder)
 
     @property
     def signal(self) -> Signal:

@@ -1,7 +1,8 @@
 """How far a reconstruction is from the original: mean squared or mean absolute error.
 
 Both are means over every element, so that they depend neither on the batch nor on the size of the
-signal.
+signal. Where values may be missing, `ObservedValues` makes of either the mean over those that are
+there.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from abc import ABC, abstractmethod
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-__all__ = ["L1", "MSE", "ReconstructionLoss"]
+__all__ = ["L1", "MSE", "ObservedValues", "ReconstructionLoss"]
 
 
 class ReconstructionLoss(nn.Module, ABC):
@@ -36,3 +37,28 @@ class L1(ReconstructionLoss):
     def forward(self, x_hat: Tensor, x: Tensor) -> Tensor:
         """Returns mean |x_hat − x|."""
         return F.l1_loss(x_hat, x)
+
+
+class ObservedValues(ReconstructionLoss):
+    """Another loss, of the values that are there: x is NaN where one is missing.
+
+    Arguments:
+        of: Compares values one by one, as MSE and L1 do.
+
+    Example:
+        >>> import torch
+        >>> x = torch.tensor([[1.0, torch.nan]])
+        >>> ObservedValues(MSE())(torch.tensor([[3.0, 5.0]]), x)
+        tensor(4.)
+    """
+
+    def __init__(self, of: ReconstructionLoss) -> None:
+        super().__init__()
+        self.of = of
+
+    def forward(self, x_hat: Tensor, x: Tensor) -> Tensor:
+        """Returns the scalar loss; 0 where nothing is there."""
+        observed = ~x.isnan()
+        if not bool(observed.any()):
+            return 0.0 * x_hat.sum()
+        return self.of(x_hat[observed], x[observed])

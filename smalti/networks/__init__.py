@@ -4,9 +4,11 @@ from smalti.networks.convolutional import ConvDecoder, ConvEncoder
 from smalti.networks.features import Features
 from smalti.networks.fully_connected import MLPDecoder, MLPEncoder
 from smalti.networks.network import Decoder, Encoder, grid_of
+from smalti.networks.normalization import Affine, Normalization, UnitLength, Whitening
 from smalti.networks.vectors import VectorDecoder, VectorEncoder
 
 __all__ = [
+    "Affine",
     "ConvDecoder",
     "ConvEncoder",
     "Decoder",
@@ -14,7 +16,10 @@ __all__ = [
     "Features",
     "MLPDecoder",
     "MLPEncoder",
+    "Normalization",
+    "UnitLength",
     "VectorDecoder",
     "VectorEncoder",
+    "Whitening",
     "grid_of",
 ]

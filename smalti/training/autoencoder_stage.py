@@ -55,8 +55,9 @@ class AutoencoderStage(Stage):
     def objective(self, batch: Batch) -> dict[str, Tensor]:
         """See `Stage.objective`."""
         if not self.training:
-            return self.terms(batch.x, self.model(batch.x), self.terms.warmup)
-        x = self.augment(batch.x) if self.augment else batch.x
+            x = self.model.normalize(batch.x)
+            return self.terms(x, self.model(x), self.terms.warmup)
+        x = self.model.normalize(self.augment(batch.x) if self.augment else batch.x)
         output, step = self.model(x), self.trainer.global_step
         terms = self.terms(x, output, step)
         share = 1 / self.training_options.accumulate

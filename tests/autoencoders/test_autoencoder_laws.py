@@ -17,7 +17,7 @@ from smalti.autoencoders import (
 from smalti.errors import InputError
 from smalti.losses.likelihoods import Categorical, Gaussian
 from smalti.modalities.image import Image
-from smalti.networks import ConvDecoder, ConvEncoder, Features
+from smalti.networks import Affine, ConvDecoder, ConvEncoder, Features, Whitening
 from smalti.quantizers import (
     EMACodebook,
     FiniteScalarQuantizer,
@@ -31,15 +31,15 @@ ODD = Image(3, (10, 7))  # a size that no downsampling divides
 SIZES = {"hidden": 8, "residual_hidden": 4}
 
 
-def discrete(signal, quantizer, likelihood=None):
+def discrete(signal, quantizer, likelihood=None, normalization=None):
     channels = likelihood.channels(signal.channels) if likelihood else signal.channels
     given = Features(channels, spatial_dims=signal.spatial_dims)
     dim = quantizer.dim
     encoder, decoder = ConvEncoder(signal, dim, **SIZES), ConvDecoder(given, dim, **SIZES)
-    return DiscreteAutoencoder(encoder, quantizer, decoder, signal, likelihood)
+    return DiscreteAutoencoder(encoder, quantizer, decoder, signal, likelihood, normalization)
 
 
-def hierarchical(signal, likelihood=None):
+def hierarchical(signal, likelihood=None, normalization=None):
     channels = likelihood.channels(signal.channels) if likelihood else signal.channels
     inner, outer = (Features(n, spatial_dims=signal.spatial_dims) for n in (8, channels))
     return HierarchicalAutoencoder(
@@ -49,11 +49,21 @@ def hierarchical(signal, likelihood=None):
         signal,
         level_dropout=0.0,
         likelihood=likelihood,
+        normalization=normalization,
     )
 
 
 def ema():
     return VectorQuantizer(EMACodebook(codebook_size=16, dim=4))
+
+
+def standardised():
+    return Affine.of(torch.tensor([0.1, -0.2, 0.0]), torch.tensor([0.5, 0.6, 0.4]))
+
+
+def whitened():
+    turn = torch.tensor([[0.6, 0.8], [-0.8, 0.6]])
+    return Whitening.of(torch.tensor([0.1, -0.1]), turn, torch.tensor([0.7, 0.3]))
 
 
 def learned():
@@ -71,6 +81,9 @@ MODELS = {
     "vq-vae-2 with a likelihood": lambda: hierarchical(ODD, Gaussian(0.5)),
     "plain": lambda: assemble(ODD, variational=False),
     "plain of waves": lambda: assemble(Wave(1, (21,)), variational=False),
+    "vq-vae, standardised": lambda: discrete(ODD, ema(), None, standardised()),
+    "vq-vae of waves, whitened": lambda: discrete(Wave(2, (21,)), ema(), None, whitened()),
+    "vq-vae-2, standardised": lambda: hierarchical(ODD, Gaussian(0.5), standardised()),
     "vae": lambda: assemble(ODD),
     "vae of categories": lambda: assemble(ODD, likelihood=Categorical(8)),
 }
@@ -84,7 +97,7 @@ def model(request) -> Autoencoder:
     optimizer = torch.optim.SGD(made.parameters(), lr=0.01)
     made.train()
     for _ in range(3):
-        output = made(signals(made, 8))
+        output = made(made.normalize(signals(made, 8)))
         optimizer.zero_grad()
         (output.x_hat.square().mean() + sum(output.losses.values())).backward()
         optimizer.step()
@@ -122,7 +135,10 @@ def test_what_was_encoded_decodes_to_the_reconstruction(model):
     assert model.signal.low <= x_hat.min() and x_hat.max() <= model.signal.high
     if not isinstance(model, VariationalAutoencoder):  # whose forward pass draws a latent
         with torch.no_grad():
-            wanted = model(x).x_hat.clamp(model.signal.low, model.signal.high)
+            wanted = model(model.normalize(x)).x_hat
+            if model.normalization is not None:
+                wanted = model.normalization.inverse(wanted)
+            wanted = wanted.clamp(model.signal.low, model.signal.high)
         torch.testing.assert_close(x_hat, wanted, rtol=1e-5, atol=1e-5)
 
 

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from smalti.autoencoders import Tokenizer
+from smalti.autoencoders.inputs import device_of
 from smalti.counting import counted
 from smalti.evaluation.batches import pieces
 from smalti.evaluation.evaluation_context import EvaluationContext
@@ -79,7 +80,7 @@ class Levels(Measurement[EvaluationContext]):
 @torch.no_grad()
 def prefix(tokenizer: Tokenizer, tokens: Tensor, n: int) -> Tensor:
     """Decodes signals (B, C, *size) from the first n levels of tokens (B, L)."""
-    device = next(tokenizer.parameters()).device
+    device = device_of(tokenizer)
     return tokenizer.decode(tokenizer.layout.unpack(tokens.to(device))[:n])
 
 

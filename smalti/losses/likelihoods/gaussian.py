@@ -42,6 +42,8 @@ class Gaussian(Likelihood):
         tensor([11.0273])
     """
 
+    gaps = True
+
     def __init__(self, scale: float = 1.0, *, learned: bool = False) -> None:
         super().__init__()
         if not 0 < scale < math.inf:
@@ -58,12 +60,22 @@ class Gaussian(Likelihood):
         """Returns c, one mean per value."""
         return c
 
-    def forward(self, h: Tensor, x: Tensor) -> LikelihoodOutput:
-        """See `Likelihood.forward`."""
+    def forward(self, h: Tensor, x: Tensor, observed: Tensor | None = None) -> LikelihoodOutput:
+        """See `Likelihood.forward`.
+
+        Arguments:
+            h: (B, C, *size).
+            x: (B, C, *size).
+            observed: (B, C, *size), bool: the values that are there; all if None. Others, whatever
+                they hold, add no nats.
+        """
         self._check(h, x)
         h, log_scale = h.float(), self.log_scale.float()
-        z = (x.float() - h) * torch.exp(-log_scale)
+        x = x.float() if observed is None else torch.where(observed, x.float(), 0.0)
+        z = (x - h) * torch.exp(-log_scale)
         nll = z.square() / 2 + log_scale + math.log(2 * math.pi) / 2
+        if observed is not None:
+            nll = torch.where(observed, nll, 0.0)
         return LikelihoodOutput(nll.flatten(1).sum(1), h)
 
     def point_estimate(self, h: Tensor) -> Tensor:

@@ -63,10 +63,13 @@ class Likelihood(nn.Module, ABC):
     Attributes:
         num_values: L, the number of values that a dimension can take; `None` for a density.
         autoregressive: Whether the distribution of a value depends on others.
+        gaps: Whether `forward` takes a third argument, `observed` (B, C, *size), bool, and leaves
+            out what is False there.
     """
 
     num_values: int | None = None
     autoregressive: bool = False
+    gaps: bool = False
 
     @property
     def discrete(self) -> bool:

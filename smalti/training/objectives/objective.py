@@ -38,7 +38,7 @@ class Objective(nn.Module, ABC):
         """Computes the terms by name, and what is minimised as "loss".
 
         Arguments:
-            x: (B, C, *size), the signals.
+            x: (B, C, *size), the signals as the model normalizes them.
             output: Their reconstruction by the model.
             step: Optimizer steps taken.
         """
@@ -50,7 +50,7 @@ class Objective(nn.Module, ABC):
         It is asked once per batch of training, never in validation.
 
         Arguments:
-            x: (B, C, *size), the signals.
+            x: (B, C, *size), the signals as the model normalizes them.
             output: Their reconstruction, without gradients.
             step: Optimizer steps taken.
 

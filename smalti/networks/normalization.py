@@ -1,0 +1,414 @@
+"""Normalization: what networks see of signals, and the way back.
+
+    y = forward(x)        x = inverse(y)        x (B, C, *size) raw, y (B, D, *size)
+
+An autoencoder that has one encodes y and reconstructs y, so that its loss weighs the values as they
+are normalized; `decode` goes back to x. It acts at each place of the grid by itself, the same at
+all of them, is learned on the training rows once, and is saved with the model.
+
+    centred         y = x − m                         m = mean
+    standardised    y = (x − m) / s                   s = standard deviation of each channel
+    whitened        y = R (x − m) / s                 rows of R: eigenvectors of the covariance,
+                                                      s² its eigenvalues, the largest first
+    unit length     y = x / ‖x‖                       the length is gone: x is not had back
+
+A value that is missing is NaN, and so it stays; means and deviations are those of what is there.
+What spreads less than the rounding of float32 is constant: it is centred, and not blown up.
+
+References:
+    Updating Formulae and a Pairwise Algorithm for Computing Sample Variances, T. F. Chan, G. H.
+    Golub and R. J. LeVeque, 1979, on the sums that are made chunk by chunk.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from typing import NamedTuple, Self
+
+import torch
+from torch import Tensor
+
+from smalti.counting import counted
+from smalti.errors import InputError
+from smalti.nn.precision import KeepsFloat32
+from smalti.registry import registered
+
+__all__ = ["Affine", "Moments", "Normalization", "UnitLength", "Whitening"]
+
+ROUNDING = torch.finfo(torch.float32).eps
+PIECE = 8192  # rows that are in float64 at a time
+
+
+class Normalization(KeepsFloat32, ABC):
+    """Abstract: maps signals (B, C, *size) to what networks see (B, D, *size), and back.
+
+    Attributes:
+        mixes: Whether a value of y depends on several channels of x, so that none may be missing.
+    """
+
+    mixes: bool = False
+
+    @abstractmethod
+    def channels(self, c: int) -> int:
+        """Returns D of signals with c channels.
+
+        Raises:
+            InputError: If it was made for signals of another number of channels.
+        """
+
+    @abstractmethod
+    def forward(self, x: Tensor) -> Tensor:
+        """Returns y of x (B, C, *size), in its dtype; NaN where x is NaN."""
+
+    @abstractmethod
+    def inverse(self, y: Tensor) -> Tensor:
+        """Returns x of y (B, D, *size), in its dtype."""
+
+    @abstractmethod
+    def volume(self, x: Tensor) -> Tensor | None:
+        """Returns log |det ∂x/∂y| of signals x (B, C, *size), in nats (B,).
+
+        So much more does a density say of y than of x. `None` where several x have the same y.
+        """
+
+
+class Moments(NamedTuple):
+    """What is known of the channels of signals that came chunk by chunk, in float64.
+
+    Attributes:
+        counts: How many values of each channel there were, (C,).
+        mean: (C,).
+        covariance: (C, C), of the places where no channel is missing; or the variances (C,).
+    """
+
+    counts: Tensor
+    mean: Tensor
+    covariance: Tensor
+
+    @classmethod
+    def of(cls, chunks: Iterable[Tensor], joint: bool = False) -> Moments:
+        """Computes them in one pass.
+
+        Arguments:
+            chunks: Signals (B, C, *size), NaN where a value is missing.
+            joint: Whether the covariance is wanted, else the variances alone.
+
+        Raises:
+            InputError: If there is no value of a channel, or one is infinite.
+
+        Example:
+            >>> Moments.of([torch.tensor([[1.0], [3.0]]), torch.tensor([[torch.nan], [5.0]])]).mean
+            tensor([3.], dtype=torch.float64)
+        """
+        whole: Moments | None = None
+        for chunk in chunks:
+            for rows in chunk.movedim(1, -1).flatten(0, -2).split(PIECE):  # (n, C)
+                part = _joint(rows.double()) if joint else _apart(rows.double())
+                whole = part if whole is None else _merged(whole, part)
+        if whole is None or not len(whole.counts) or not bool(whole.counts.all()):
+            empty = [] if whole is None else (whole.counts == 0).nonzero()[:, 0].tolist()
+            where = f" of channel {empty[0]}" if empty else ""
+            raise InputError(
+                f"A normalization is learned from at least one value{where}, got none: leave that "
+                f"channel out, or give training rows where it is there."
+            )
+        if not bool(whole.covariance.isfinite().all()):
+            raise InputError(
+                "A normalization is learned from finite values, got infinity: correct or leave out "
+                "those rows."
+            )
+        # Sums of squares so far: of the population, as what is normalized is all there is.
+        n = whole.counts[0] if joint else whole.counts
+        return whole._replace(covariance=whole.covariance / n)
+
+    @property
+    def rounding(self) -> Tensor:
+        """Returns the variance that rounding to float32 gives a channel, (C,), at most."""
+        variance = self.covariance if self.covariance.ndim == 1 else self.covariance.diagonal()
+        return ROUNDING**2 * (variance + self.mean.square())
+
+
+@registered
+class Affine(Normalization):
+    """y = (x − mean) / scale, of each channel by itself; `of` and `learned` make one.
+
+    Arguments:
+        channels: C.
+
+    Attributes:
+        mean: (C,).
+        scale: (C,), above 0.
+
+    Example:
+        >>> normalization = Affine.learned([torch.tensor([[1.0, 8.0], [3.0, 8.0]])])
+        >>> y = normalization(torch.tensor([[4.0, 9.0]]))
+        >>> y, normalization.inverse(y)
+        (tensor([[2., 1.]]), tensor([[4., 9.]]))
+    """
+
+    in_float32 = ("mean", "scale")
+    mean: Tensor
+    scale: Tensor
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(channels, dtype=torch.float32))
+        self.register_buffer("scale", torch.ones(channels, dtype=torch.float32))
+
+    @classmethod
+    def of(cls, mean: Tensor, scale: Tensor) -> Self:
+        """Makes that of a mean (C,) and a scale (C,).
+
+        Raises:
+            InputError: If one is not finite, or a scale is not above 0.
+        """
+        _check_finite(mean, scale)
+        made = cls(len(mean))
+        made.mean.copy_(mean)
+        made.scale.copy_(scale)
+        return made
+
+    @classmethod
+    def learned(cls, chunks: Iterable[Tensor], *, scaled: bool = True) -> Self:
+        """Learns the mean, and the standard deviation of each channel.
+
+        Arguments:
+            chunks: Training signals (B, C, *size), in pieces; NaN where a value is missing.
+            scaled: Whether values are scaled; if not, they are centred alone.
+
+        Raises:
+            InputError: If there is no value of a channel, or one is infinite.
+        """
+        moments = Moments.of(chunks)
+        varies = moments.covariance > moments.rounding
+        scale = torch.where(varies & scaled, moments.covariance, 1.0).sqrt()
+        return cls.of(moments.mean, scale)
+
+    def channels(self, c: int) -> int:
+        """See `Normalization.channels`: as many as before."""
+        return _checked(c, len(self.mean))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """See `Normalization.forward`."""
+        mean, scale = _along(self.mean, x), _along(self.scale, x)
+        return ((x - mean) / scale).to(x.dtype)
+
+    def inverse(self, y: Tensor) -> Tensor:
+        """See `Normalization.inverse`."""
+        return (y * _along(self.scale, y) + _along(self.mean, y)).to(y.dtype)
+
+    def volume(self, x: Tensor) -> Tensor:
+        """See `Normalization.volume`: of the values that are there."""
+        each = torch.where(x.isnan(), 0.0, _along(self.scale, x).log())
+        return each.flatten(1).sum(1)
+
+    def extra_repr(self) -> str:
+        return f"channels={len(self.mean)}"
+
+
+@registered
+class Whitening(Normalization):
+    """y = R (x − mean) / scale: uncorrelated, of variance 1; `of` and `learned` make one (PCA).
+
+    Where D < C the directions that are left out come back as their mean.
+
+    Arguments:
+        channels: C.
+        dims: D, at most C.
+
+    Attributes:
+        mean: (C,).
+        rotation: R (D, C), orthonormal rows.
+        scale: (D,), above 0.
+
+    Raises:
+        InputError: If D is more than C.
+
+    Example:
+        >>> x = torch.tensor([[0.0, 0.0], [2.0, 2.0], [0.0, 1.0], [2.0, 1.0]])
+        >>> whitening = Whitening.learned([x])
+        >>> y = whitening(x)
+        >>> torch.allclose(y.T @ y / 4, torch.eye(2), atol=1e-5)
+        True
+        >>> torch.allclose(whitening.inverse(y), x, atol=1e-5)
+        True
+    """
+
+    in_float32 = ("mean", "rotation", "scale")
+    mixes = True
+    mean: Tensor
+    rotation: Tensor
+    scale: Tensor
+
+    def __init__(self, channels: int, dims: int) -> None:
+        super().__init__()
+        if not 1 <= dims <= channels:
+            raise InputError(
+                f"Whitening keeps 1 to {channels} directions of {counted(channels, 'channel')}, "
+                f"got dims={dims}: keep fewer."
+            )
+        self.register_buffer("mean", torch.zeros(channels, dtype=torch.float32))
+        self.register_buffer("rotation", torch.eye(dims, channels, dtype=torch.float32))
+        self.register_buffer("scale", torch.ones(dims, dtype=torch.float32))
+
+    @classmethod
+    def of(cls, mean: Tensor, rotation: Tensor, scale: Tensor) -> Self:
+        """Makes that of a mean (C,), orthonormal rows (D, C) and a scale (D,).
+
+        Raises:
+            InputError: If one is not finite, or a scale is not above 0.
+        """
+        _check_finite(mean, scale, rotation)
+        made = cls(len(mean), len(scale))
+        made.mean.copy_(mean)
+        made.rotation.copy_(rotation)
+        made.scale.copy_(scale)
+        return made
+
+    @classmethod
+    def learned(cls, chunks: Iterable[Tensor], dims: int | None = None) -> Self:
+        """Learns the principal directions.
+
+        Arguments:
+            chunks: Training signals (B, C, *size), in pieces; where a channel is missing, that
+                place is left out.
+            dims: D, how many directions are kept, those of the largest variance. Default: all in
+                which the signals vary, from which x is had back.
+
+        Raises:
+            InputError: If there are no values, one is infinite, or the signals vary in fewer
+                directions.
+        """
+        moments = Moments.of(chunks, joint=True)
+        variances, directions = torch.linalg.eigh(moments.covariance)  # ascending, (C, C)
+        variances, directions = variances.flip(0), directions.flip(1)
+        varies = int((variances > moments.rounding.sum()).sum())
+        kept = varies if dims is None else dims
+        if not 1 <= kept <= varies:
+            raise InputError(
+                f"Whitening keeps directions in which the training rows vary, which are {varies} "
+                f"here, got {kept}: keep fewer, or choose no whitening."
+            )
+        rows = directions[:, :kept].T
+        # Either sign is an eigenvector; this one whatever the machine.
+        largest = rows.gather(1, rows.abs().argmax(1, keepdim=True))
+        return cls.of(moments.mean, rows * largest.sign(), variances[:kept].sqrt())
+
+    def channels(self, c: int) -> int:
+        """See `Normalization.channels`: D."""
+        _checked(c, len(self.mean))
+        return len(self.scale)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """See `Normalization.forward`."""
+        y = _mapped(x - _along(self.mean, x), self.rotation.T)
+        return (y / _along(self.scale, y)).to(x.dtype)
+
+    def inverse(self, y: Tensor) -> Tensor:
+        """See `Normalization.inverse`."""
+        x = _mapped(y * _along(self.scale, y), self.rotation)
+        return (x + _along(self.mean, x)).to(y.dtype)
+
+    def volume(self, x: Tensor) -> Tensor | None:
+        """See `Normalization.volume`; `None` where directions are left out."""
+        if self.rotation.shape[0] < self.rotation.shape[1]:
+            return None
+        places = x[0, 0].numel()
+        return (places * self.scale.log().sum()).to(x.dtype).expand(len(x))
+
+    def extra_repr(self) -> str:
+        return f"channels={len(self.mean)}, dims={len(self.scale)}"
+
+
+@registered
+class UnitLength(Normalization):
+    """y = x / ‖x‖ at each place, over its channels; 0 stays 0.
+
+    The length is lost: `inverse` gives y itself.
+
+    Example:
+        >>> UnitLength()(torch.tensor([[3.0, 4.0]]))
+        tensor([[0.6000, 0.8000]])
+    """
+
+    mixes = True
+
+    def channels(self, c: int) -> int:
+        """See `Normalization.channels`: as many as before."""
+        return c
+
+    def forward(self, x: Tensor) -> Tensor:
+        """See `Normalization.forward`."""
+        tiny = torch.finfo(torch.float32).tiny
+        # In two steps, for the squares of large or small numbers are out of range.
+        y = x.float() / x.float().abs().amax(1, keepdim=True).clamp(min=tiny)
+        return (y / torch.linalg.vector_norm(y, dim=1, keepdim=True).clamp(min=tiny)).to(x.dtype)
+
+    def inverse(self, y: Tensor) -> Tensor:
+        """Returns y: what length x had is not known."""
+        return y
+
+    def volume(self, x: Tensor) -> None:
+        """See `Normalization.volume`: there is none."""
+
+
+def _apart(rows: Tensor) -> Moments:
+    """Returns count, mean and sum of squares around it of each channel of rows (n, C)."""
+    there = ~rows.isnan()
+    count = there.sum(0)
+    mean = torch.where(there, rows, 0.0).sum(0) / count.clamp(min=1)
+    return Moments(count, mean, torch.where(there, rows - mean, 0.0).square().sum(0))
+
+
+def _joint(rows: Tensor) -> Moments:
+    """Likewise with the sums of products, of the rows that are whole."""
+    rows = rows[~rows.isnan().any(1)]
+    mean = rows.sum(0) / max(len(rows), 1)
+    around = rows - mean
+    return Moments(torch.full_like(mean, len(rows)).long(), mean, around.T @ around)
+
+
+def _merged(a: Moments, b: Moments) -> Moments:
+    """Joins the moments of two parts, with sums in the place of variances."""
+    count = a.counts + b.counts
+    share = b.counts / count.clamp(min=1)
+    between = b.mean - a.mean
+    joint = a.covariance.ndim == 2
+    squares = torch.outer(between, between) if joint else between.square()
+    return Moments(
+        count, a.mean + between * share, a.covariance + b.covariance + squares * share * a.counts
+    )
+
+
+def _along(values: Tensor, x: Tensor) -> Tensor:
+    """Returns values (C,) so that they lie along the channels of x (B, C, *size)."""
+    return values.view(-1, *[1] * (x.ndim - 2))
+
+
+def _mapped(x: Tensor, matrix: Tensor) -> Tensor:
+    """Maps the channels of x (B, C, *size) by a matrix (C, D), in full precision."""
+    with torch.autocast(x.device.type, enabled=False):
+        return (x.movedim(1, -1) @ matrix.to(x.dtype)).movedim(-1, 1)
+
+
+def _checked(c: int, own: int) -> int:
+    if c != own:
+        raise InputError(
+            f"The normalization is of signals with {counted(own, 'channel')}, got {c}: learn it on "
+            f"such signals."
+        )
+    return c
+
+
+def _check_finite(mean: Tensor, scale: Tensor, *others: Tensor) -> None:
+    """Raises `InputError` if a number is not finite in float32, or a scale is not above 0."""
+    if not all(bool(t.float().isfinite().all()) for t in (mean, scale, *others)):
+        raise InputError(
+            "A normalization is of finite numbers, got NaN or infinity: correct those rows."
+        )
+    if not bool((scale.float() > 0).all()):
+        raise InputError(
+            "The scale of a normalization is above 0, got one that is not: take 1 for a channel "
+            "that is constant."
+        )
