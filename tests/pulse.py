@@ -125,8 +125,8 @@ class PulseModality(Modality):
     def describe(self, signal: Signal) -> str:
         return f"Pulses of {signal.size[0]} values, {32 * signal.size[0]} bits each"
 
-    def metrics(self) -> Sequence[Metric]:
-        return [SquaredError(Pulse(1))]
+    def metrics(self, signal: Signal) -> Sequence[Metric]:
+        return [SquaredError(signal)]
 
     def classifier(self, signal: Signal, classes: int) -> None:
         return None

@@ -129,9 +129,9 @@ def test_they_are_shown_as_blocks(modality, signal, x):
     assert signal.plural in modality.describe(signal).lower()
 
 
-def test_metrics_measure_batches_as_a_whole(modality, x):
+def test_metrics_measure_batches_as_a_whole(modality, signal, x):
     x_hat = (0.9 * x).clone()
-    for whole, parts in zip(modality.metrics(), modality.metrics(), strict=True):
+    for whole, parts in zip(modality.metrics(signal), modality.metrics(signal), strict=True):
         assert isinstance(whole, Metric)
         whole.update(x, x_hat)
         for i in range(len(x)):

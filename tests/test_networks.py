@@ -17,6 +17,7 @@ from smalti.networks import (
     ConvDecoder,
     ConvEncoder,
     Features,
+    IdentityEncoder,
     MLPEncoder,
     VectorDecoder,
     VectorEncoder,
@@ -30,12 +31,14 @@ from wave_signal import Wave
 SIGNALS = [
     Image(3, (16, 24)),
     Wave(2, (40,)),
-    Features(5, spatial_dims=0),
+    Features(6, spatial_dims=0),
 ]
 
 
 def encoders(signal):
     yield MLPEncoder(signal, 6, hidden=8, layers=1, tokens=3)
+    if not signal.spatial_dims:
+        yield IdentityEncoder(signal, signal.channels)
     if signal.spatial_dims:
         yield ConvEncoder(signal, 6, hidden=8, residual_blocks=1, downsampling=8)
 
@@ -46,10 +49,11 @@ def test_an_encoder_gives_its_grid_and_its_mirror_goes_back(signal):
         x = torch.rand(2, *signal.shape)
         z = encoder(x)
         assert tuple(z.shape) == (2, encoder.dim, *grid_of(encoder, signal.size))
-        output = Features(4, signal.size, signal.spatial_dims)
+        channels = 6 if isinstance(encoder, IdentityEncoder) else 4
+        output = Features(channels, signal.size, signal.spatial_dims)
         decoder = encoder.mirror(output, 6)
-        assert tuple(decoder(z).shape) == (2, 4, *signal.size)
-        assert (decoder.dim, decoder.channels) == (6, 4)
+        assert tuple(decoder(z).shape) == (2, channels, *signal.size)
+        assert (decoder.dim, decoder.channels) == (6, channels)
         again = build(describe(encoder)), build(describe(decoder))
         again[0].load_state_dict(encoder.state_dict())
         again[1].load_state_dict(decoder.state_dict())
@@ -77,6 +81,13 @@ def test_every_pair_makes_a_tokenizer_and_an_autoencoder(signal):
 def test_linear_layers_take_signals_of_one_size():
     with pytest.raises(InputError, match="Linear layers take images of one size, got any"):
         MLPEncoder(Image(3), 4)
+
+
+def test_no_network_takes_vectors_of_the_quantizers_dimensions():
+    with pytest.raises(InputError, match="of 5 dimensions, got a quantizer of 4: set the dim"):
+        IdentityEncoder(Features(5, spatial_dims=0), 4)
+    with pytest.raises(InputError, match="got images, which have a grid: choose an encoder"):
+        IdentityEncoder(Image(3, (8, 8)), 3)
 
 
 def mlp_recipe(recipe: dict, part: str) -> dict:

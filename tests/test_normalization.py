@@ -234,7 +234,11 @@ def test_nats_are_of_the_raw_signals():
     torch.testing.assert_close(model.nll(x, z), plain.nll(y, z) + 3 * math.log(3.0))
     turned = Whitening.learned([rows(50, 3)])
     around = VariationalAutoencoder(
-        AffineMap(3, 4), AffineMap(2, 3, (3,)), Gaussian(0.4), replace_vector(3), normalization=turned
+        AffineMap(3, 4),
+        AffineMap(2, 3, (3,)),
+        Gaussian(0.4),
+        replace_vector(3),
+        normalization=turned,
     )
     x = rows(4, 3, seed=2)
     h = torch.autograd.functional.jacobian(turned.inverse, turned(x[:1]))[0, :, 0]

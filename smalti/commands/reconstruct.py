@@ -77,7 +77,7 @@ def reconstruct(  # noqa: PLR0913 - the options of the command
 def _closeness(signal: Signal, x: Tensor, x_hat: Tensor) -> str:
     """Says how close a reconstruction is, by the first figure of each metric."""
     words = []
-    for metric in modality_of(signal).metrics():
+    for metric in modality_of(signal).metrics(signal):
         metric.update(x, x_hat)
         figures = metric.figures("")
         key = next(key for key in (*metric.cards, *figures) if key in figures)

@@ -118,7 +118,7 @@ def head_to_head(
 def _figures(splits: Splits) -> dict[str, tuple[str, ...]]:
     """Returns the place of each figure in a report, by its name; the distortion first."""
     found: dict[str, tuple[str, ...]] = {}
-    for metric in modality_of(splits.signal).metrics():
+    for metric in modality_of(splits.signal).metrics(splits.signal):
         for key in sorted(metric.cards, key=lambda key: key != "mse_over_variance"):
             name = DISTORTION if key == "mse_over_variance" else metric.names[key]
             unit = f", {metric.units[key]}" if key in metric.units else ""

@@ -1,10 +1,21 @@
-"""What a path or a name stands for, split by split, and what helps to find it."""
+"""What a path or a name stands for, split by split, and what helps to find it.
+
+Each kind of data looks in the same order, `local_path` first, and reads what is local without a
+look at the network:
+
+    a folder       its files (`smalti.data.file_tree.walk`): tables (`tables_by_split`), or else
+                   files in folders (`smalti.data.layout.read_layout`)
+    a file         one table
+    anything else  a name on the Hugging Face hub (`smalti.data.hub.hub_rows`, `hub_tables`)
+
+What is found must have something to train on (`check_trainable`).
+"""
 
 from __future__ import annotations
 
 import os
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path, PurePath
 from typing import NamedTuple
 
@@ -16,7 +27,7 @@ from smalti.errors import InputError, first_line
 from smalti.signals import Signal
 from smalti.spelling import listed, readable
 
-__all__ = ["Found", "local_path", "suffix_of", "tables_by_split"]
+__all__ = ["Found", "check_trainable", "local_path", "suffix_of", "tables_by_split"]
 
 ORDER = ("train", "validation", "test")
 NAMED = 6  # labels and kinds that a line names
@@ -83,6 +94,15 @@ def local_path(path: str) -> Path | None:
             f"parquet file."
         )
     return local
+
+
+def check_trainable(path: str, splits: Collection[str]) -> None:
+    """Raises `InputError` where a data set has splits, but none to train on."""
+    if "train" not in splits:
+        raise InputError(
+            f"{readable(path)} has a {' and a '.join(splits)} split, but nothing to train on: add "
+            f"a split named train, or give the path of that part alone."
+        )
 
 
 def suffix_of(file: Parts) -> str:

@@ -229,7 +229,7 @@ class EvaluationContext:
         signals = self.splits.signal.plural
         logger.info("reconstructing %d test %s", len(self.test), signals)
         generator = torch.Generator().manual_seed(self.seed)
-        metrics = self.modality.metrics()
+        metrics = self.modality.metrics(self.splits.signal)
         parts: dict[str, list[Tensor]] = {}
         for x, condition in self.batches(self.splits.test, self.test):
             latents = self.encode(x)

@@ -208,8 +208,8 @@ class Modality(ABC):
         """Shows signals x and their reconstructions x_hat, both (B, C, *size), in pairs."""
 
     @abstractmethod
-    def metrics(self) -> Sequence[Metric]:
-        """Returns new metrics of reconstructions."""
+    def metrics(self, signal: Signal) -> Sequence[Metric]:
+        """Returns new metrics of reconstructions of such signals."""
 
     @abstractmethod
     def classifier(self, signal: Signal, classes: int) -> Classifier | None:

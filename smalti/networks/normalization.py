@@ -372,7 +372,7 @@ def _joint(rows: Tensor) -> Moments:
 def _merged(a: Moments, b: Moments) -> Moments:
     """Joins the moments of two parts, with sums in the place of variances."""
     count = a.counts + b.counts
-    share = b.counts / count.clamp(min=1)
+    share = b.counts.double() / count.clamp(min=1)
     between = b.mean - a.mean
     joint = a.covariance.ndim == 2
     squares = torch.outer(between, between) if joint else between.square()

@@ -98,7 +98,7 @@ def _quality(subject: EvaluationContext, level: int) -> tuple[dict[str, Figure],
     """
     subject.check_test()
     numbers = subject.order[:MEASURED]
-    metrics = subject.modality.metrics()
+    metrics = subject.modality.metrics(subject.splits.signal)
     for (piece,) in pieces(numbers, size=subject.limits.batch_size):
         assert piece is not None
         x_hat = prefix(subject.tokens, subject.encoded.latents[piece], level + 1)

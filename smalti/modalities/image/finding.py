@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from smalti.data.file_tree import Parts, walk
-from smalti.data.found import Found, local_path, suffix_of, tables_by_split
+from smalti.data.found import Found, check_trainable, local_path, suffix_of, tables_by_split
 from smalti.data.hub import hub_rows
 from smalti.data.layout import read_layout
 from smalti.data.names import Names
@@ -82,11 +82,7 @@ def find(
     else:
         rows = parquet_rows([_check_parquet(local)], table, Image)
         found = Found(Image, readable(path), {"train": rows}, {}, Counter())
-    if "train" not in found.rows:
-        raise InputError(
-            f"{readable(path)} has a {' and a '.join(found.rows)} split, but nothing to train on: "
-            f"add a split named train, or give the path of that part alone."
-        )
+    check_trainable(path, found.rows)
     return found
 
 

@@ -99,7 +99,7 @@ class ImageModality(Modality):
         pairs = torch.cat([_opaque(x, gap=1), _opaque(x_hat, gap=0)], dim=2)
         return Picture(to_png(grid(pairs, PAIR_COLUMNS, scale, padding=3 * scale)), caption)
 
-    def metrics(self) -> Sequence[Metric]:
+    def metrics(self, signal: Signal) -> Sequence[Metric]:
         """See `Modality.metrics`."""
         return [ReconstructionQuality()]
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from smalti.data.file_tree import Parts, walk
-from smalti.data.found import local_path, suffix_of, tables_by_split
+from smalti.data.found import check_trainable, local_path, suffix_of, tables_by_split
 from smalti.data.hub import hub_tables
 from smalti.data.names import Names
 from smalti.data.source import FOUND
@@ -65,11 +65,7 @@ def find_tables(path: str, splits: bool = True) -> FoundTables:
         found = _in_folder(local, splits)
     else:
         found = FoundTables(readable(path), {"train": [open_table(local)]}, {}, Counter())
-    if "train" not in found.tables:
-        raise InputError(
-            f"{readable(path)} has a {' and a '.join(found.tables)} split, but nothing to train "
-            f"on: add a split named train, or give the path of that part alone."
-        )
+    check_trainable(path, found.tables)
     return found
 
 

@@ -96,7 +96,7 @@ class VectorModality(Modality):
         """See `Modality.compare`: the original above, its reconstruction below."""
         return Picture(draw_pairs(x, x_hat), caption)
 
-    def metrics(self) -> Sequence[Metric]:
+    def metrics(self, signal: Signal) -> Sequence[Metric]:
         """See `Modality.metrics`."""
         return [VectorError()]
 
