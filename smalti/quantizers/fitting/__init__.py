@@ -1,0 +1,7 @@
+"""Fitting: quantizers learned from a whole set of vectors, without gradients."""
+
+from smalti.quantizers.fitting.fitting import Fitting, Progress
+from smalti.quantizers.fitting.residual_kmeans import ResidualKMeans
+from smalti.quantizers.fitting.rows import Rows, TensorRows
+
+__all__ = ["Fitting", "Progress", "ResidualKMeans", "Rows", "TensorRows"]
