@@ -18,7 +18,7 @@ from torch import Tensor
 from smalti.conditions import Label
 from smalti.data.manifest import SPLITS, Manifest, columns
 from smalti.data.source import FOUND, StoredExamples
-from smalti.data.splitting import SplitFractions, held_out
+from smalti.data.splitting import Groups, SplitFractions, held_out
 from smalti.errors import InputError
 from smalti.signals import Signal
 
@@ -82,7 +82,7 @@ def divide(
 
 def _check_enough(train: Part, splits: int, of: type[Signal]) -> None:
     """Raises `InputError` where the training examples are too few for so many splits."""
-    n, different = len(train.names), len(set(map(bytes, train.fingerprints)))
+    n, different = len(train.names), len(Groups(train.fingerprints).sizes)
     if different < splits:
         apart = "" if different == n else f", of which {different} can be told apart"
         raise InputError(
@@ -160,12 +160,12 @@ def manifest_of(
 
 def _warn_of_copies(manifest: Manifest, of: type[Signal]) -> None:
     """Says so where a data set has the same examples for training and to measure with."""
-    prints = {
-        split: set(map(bytes, manifest.fingerprints[manifest.splits == number]))
-        for number, split in enumerate(SPLITS)
-    }
-    for split in SPLITS[1:]:
-        if copies := len(prints["train"] & prints[split]):
+    groups = Groups(manifest.fingerprints)
+    trained = np.zeros(len(groups.sizes), dtype=bool)
+    trained[groups.of[manifest.splits == 0]] = True
+    for number, split in enumerate(SPLITS[1:], start=1):
+        mine = np.unique(groups.of[manifest.splits == number])
+        if copies := int(trained[mine].sum()):
             logger.warning(
                 "%d of the %s %s are training %s too, exactly: figures measured on them are too "
                 "good.",

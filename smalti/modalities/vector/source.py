@@ -24,7 +24,7 @@ from smalti.data.found import Found
 from smalti.data.labels import labelled_alike, read_labels
 from smalti.data.left_out import report_left_out
 from smalti.data.source import Examples, Source, SplitName, Splits
-from smalti.data.splitting import SplitFractions
+from smalti.data.splitting import Groups, SplitFractions
 from smalti.errors import InputError
 from smalti.modalities.vector.columns import ChosenColumns, choose_columns
 from smalti.modalities.vector.conversion import convert
@@ -206,16 +206,14 @@ def _again(names: Sequence[str], known: set[str]) -> list[int]:
 
 def _tell_copies(parts: dict[str, Part]) -> None:
     """Says which items have exactly the vector of another."""
-    prints = np.concatenate([part.fingerprints for part in parts.values()])
-    keys = np.ascontiguousarray(prints).view(np.dtype("<u8,<u8")).ravel()
-    order = np.lexsort((keys["f1"], keys["f0"]))
-    alike = np.flatnonzero(keys[order[1:]] == keys[order[:-1]])
-    if not len(alike):
+    groups = Groups(np.concatenate([part.fingerprints for part in parts.values()]))
+    copies = np.flatnonzero(groups.first[groups.of] != np.arange(len(groups.of)))
+    if not len(copies):
         return
     names = list(itertools.chain.from_iterable(part.names for part in parts.values()))
-    pairs = [f"{names[order[i + 1]]} as {names[order[i]]}" for i in alike[:NAMED].tolist()]
+    pairs = [f"{names[i]} as {names[groups.first[groups.of[i]]]}" for i in copies[:NAMED].tolist()]
     found_logger.info(
-        f"exactly alike: {counted(len(alike), 'vector is', 'vectors are')} copies of another "
-        f"({listed(pairs, NAMED)}{', …' * (len(alike) > NAMED)}): they get the same codes, and lie "
-        f"in one split where that is not given"
+        f"exactly alike: {counted(len(copies), 'vector is a copy', 'vectors are copies')} of "
+        f"another ({', '.join(map(readable, pairs))}{', …' * (len(copies) > NAMED)}): copies get "
+        f"the same codes, and lie in one split where that is not given"
     )
