@@ -34,6 +34,7 @@ PACKAGES = {  # the names that they are imported by
         "tqdm",
         "yaml",
     ),
+    "ids": ("sklearn", "transformers"),
     "fid": ("torch_fidelity",),
     "bench": ("faiss", "pythae", "vector_quantize_pytorch"),
 }

@@ -43,7 +43,7 @@ LONGEST_TEXT = 1 << 16  # bytes
 MARK = f"smalti {version('smalti')}"
 KEY = "smalti_version"
 LARGEST = 64 << 20  # bytes of a JSON or a page that is looked into: smalti's are smaller
-COLUMNS = re.compile(r"indices(_\d+)?|context|latents|file|item_id|embedding")
+COLUMNS = re.compile(r"indices(_\d+)?|context|latents|file|item_id|embedding|id|codes|own|resolved")
 
 
 def written_by_smalti(path: Path) -> bool:

@@ -21,6 +21,7 @@ LIGHT = ("artifacts", "autoencoders", "conditions", "losses", "nn", "priors", "q
 IMPORTED_AS = {
     "faiss-cpu": "faiss",
     "pillow": "PIL",
+    "scikit-learn": "sklearn",
     "pyyaml": "yaml",
 }
 KERNEL = "smalti.quantizers.triton_search"
@@ -34,7 +35,9 @@ HEAVY = {
     "pandas",
     "pyarrow",
     "pytorch_lightning",
+    "sklearn",
     "torchmetrics",
+    "transformers",
 }
 
 
@@ -89,7 +92,7 @@ def test_every_module_is_imported_or_names_the_extra(python):
     said = json.loads(done.stdout)
     sentence = (
         r"MissingExtra: smalti[.\w]* needs the package \w+, got none: "
-        r"pip install 'smalti\[train\]'\."
+        r"pip install 'smalti\[(train|ids)\]'\."
     )
     if "No module named 'triton'" in said.get(KERNEL, ""):
         del said[KERNEL]  # which torch for CUDA brings

@@ -1,0 +1,24 @@
+"""Discrete IDs of items: tables of them, collisions, prefixes, and IDs as words of language models.
+
+An item is whatever has a name and a few codes.
+"""
+
+from smalti.ids.nearest_free import CodeSpace
+from smalti.ids.prefix_tree import PrefixTree
+from smalti.ids.resolving import COLLISIONS, Collisions, Resolved, resolve
+from smalti.ids.table import IdTable
+from smalti.ids.words import id_strings, letters, parse_prefix, special_tokens
+
+__all__ = [
+    "COLLISIONS",
+    "CodeSpace",
+    "Collisions",
+    "IdTable",
+    "PrefixTree",
+    "Resolved",
+    "id_strings",
+    "letters",
+    "parse_prefix",
+    "resolve",
+    "special_tokens",
+]
