@@ -107,19 +107,19 @@ class PulseModality(Modality):
             given = ~begin if keep == "end" else begin
         return torch.where(given, x, -1.0), given
 
-    def write(self, x: Tensor, path: str | Path, overwrite: bool = False) -> None:
+    def write(self, x: Tensor, path: Any, overwrite: bool = False, signal: Any = None) -> None:
         check_finite(x, "A pulse")
         check_file(path, overwrite)
         with atomic_file(path) as temporary:
             np.save(temporary, x[0].cpu().numpy())
 
-    def render(self, x: Tensor, caption: str, columns: int | None = None) -> Block:
+    def render(self, x: Tensor, caption: str, columns: Any = None, signal: Any = None) -> Block:
         drawing, content = Drawing(figsize=(4, 2)), io.BytesIO()
         drawing.add_subplot().plot(x[:, 0].T.cpu().numpy())
         drawing.savefig(content, format="png", metadata={"Software": MARK})
         return Plot(content.getvalue(), caption)
 
-    def compare(self, x: Tensor, x_hat: Tensor, caption: str) -> Block:
+    def compare(self, x: Tensor, x_hat: Tensor, caption: str, signal: Any = None) -> Block:
         return self.render(torch.cat([x, x_hat]), caption)
 
     def describe(self, signal: Signal) -> str:

@@ -81,13 +81,14 @@ class SignalOutput:
         counted_x = counted(len(x), self.signal.noun, self.signal.plural)
         if self.single:
             stacked = x if isinstance(x, Tensor) else torch.stack(list(x))
-            block = self.modality.render(stacked, "", self.columns or columns)
+            block = self.modality.render(stacked, "", self.columns or columns, self.signal)
             write_file(block.files()[self.modality.shown_as], self.path, self.overwrite)
             print(f"{self.path}: {counted_x} in one picture")
             return
         for number, one in enumerate(x):
             name = f"{number:05d}" if self._names is None else self._names[number]
-            self.modality.write(one, self.path / f"{name}{self.suffix}", self.overwrite)
+            file = self.path / f"{name}{self.suffix}"
+            self.modality.write(one, file, self.overwrite, self.signal)
         print(f"{self.path}/: {counted_x}")
 
     def _there(self, count: int) -> Iterator[Path]:

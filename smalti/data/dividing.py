@@ -35,6 +35,14 @@ class Part(NamedTuple):
     examples: StoredExamples
     fingerprints: np.ndarray
     names: list[str]
+    groups: np.ndarray | None = None
+    """(N, 16), uint8: equal for examples that stay together, such as parts of one recording; None
+    where only copies do."""
+
+    @property
+    def together(self) -> np.ndarray:
+        """Returns what is equal for examples that are held out together, (N, 16), uint8."""
+        return self.fingerprints if self.groups is None else self.groups
 
     def take(self, chosen: Tensor) -> Part:
         """Selects the examples that are chosen (N,), bool."""
@@ -42,6 +50,7 @@ class Part(NamedTuple):
         return self._replace(
             examples=self.examples.take(rows),
             fingerprints=self.fingerprints[chosen.numpy()],
+            groups=None if self.groups is None else self.groups[chosen.numpy()],
             names=list(itertools.compress(self.names, chosen.tolist())),
         )
 
@@ -82,7 +91,7 @@ def divide(
 
 def _check_enough(train: Part, splits: int, of: type[Signal]) -> None:
     """Raises `InputError` where the training examples are too few for so many splits."""
-    n, different = len(train.names), len(Groups(train.fingerprints).sizes)
+    n, different = len(train.names), len(Groups(train.together).sizes)
     if different < splits:
         apart = "" if different == n else f", of which {different} can be told apart"
         raise InputError(
@@ -95,7 +104,7 @@ def _by_content(part: Part, split: str, share: float, seed: int) -> Tensor:
     """Returns which examples are held out (N,), bool: by their content."""
     labels = part.examples.conditions
     numbers = None if labels is None else labels.numpy()
-    return torch.from_numpy(held_out(part.fingerprints, numbers, split, share, seed))
+    return torch.from_numpy(held_out(part.together, numbers, split, share, seed))
 
 
 def _by_order(part: Part, share: float, generator: torch.Generator) -> Tensor:

@@ -177,13 +177,20 @@ class Modality(ABC):
         """
 
     @abstractmethod
-    def write(self, x: Tensor, path: str | Path, overwrite: bool = False) -> None:
+    def write(
+        self,
+        x: Tensor,
+        path: str | Path,
+        overwrite: bool = False,
+        signal: Signal | None = None,
+    ) -> None:
         """Writes one signal (C, *size) to a file, whole or not at all.
 
         Arguments:
             x: In the signal's range.
             path: Of the file, with one of the suffixes.
             overwrite: Whether a file that smalti did not write may be replaced.
+            signal: What it is, where that says more than the values do (a rate, names of channels).
 
         Raises:
             InputError: If a value is not finite, or the file may not be replaced.
@@ -194,18 +201,34 @@ class Modality(ABC):
         """Says what an example is and how many bits it takes, as the beginning of a sentence."""
 
     @abstractmethod
-    def render(self, x: Tensor, caption: str, columns: int | None = None) -> Block:
+    def render(
+        self,
+        x: Tensor,
+        caption: str,
+        columns: int | None = None,
+        signal: Signal | None = None,
+    ) -> Block:
         """Shows signals x (B, C, *size).
 
         Arguments:
             x: Finite values, or it raises `InputError`.
             caption: What they are, in words.
             columns: How many in a row.
+            signal: What they are, as of `write`.
         """
 
     @abstractmethod
-    def compare(self, x: Tensor, x_hat: Tensor, caption: str) -> Block:
-        """Shows signals x and their reconstructions x_hat, both (B, C, *size), in pairs."""
+    def compare(
+        self, x: Tensor, x_hat: Tensor, caption: str, signal: Signal | None = None
+    ) -> Block:
+        """Shows signals x and their reconstructions x_hat, both (B, C, *size), in pairs.
+
+        Arguments:
+            x: As of `render`.
+            x_hat: Likewise.
+            caption: What they are, in words.
+            signal: What they are, as of `write`.
+        """
 
     @abstractmethod
     def metrics(self, signal: Signal) -> Sequence[Metric]:

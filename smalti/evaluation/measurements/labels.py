@@ -41,7 +41,9 @@ class SamplesOfLabels(Measurement[EvaluationContext]):
         signals = torch.cat(list(subject.decoded(subject.drawn(prior, len(asked), asked))))
         names = {str(value): condition.format(value) for value in values.tolist()}
         rows: dict[str, Block] = {
-            name: subject.modality.render(row, f"Samples of {names[name]}", columns=PER_LABEL)
+            name: subject.modality.render(
+                row, f"Samples of {names[name]}", PER_LABEL, subject.splits.signal
+            )
             for name, row in zip(names, signals.split(PER_LABEL), strict=True)
         }
         section.blocks["labels"] = Listing(rows, names)

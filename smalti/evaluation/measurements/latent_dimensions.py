@@ -76,6 +76,7 @@ class LatentDimensions(Measurement[EvaluationContext]):
                 f"Test {plural} at both ends of a row, and between them what the straight line "
                 f"between their latents is decoded to.",
                 columns=STEPS + 2,
+                signal=subject.splits.signal,
             )
         with section.attempt("Picture of traversals"):
             (x,) = subject.test_examples(subject.order[:1])
@@ -86,6 +87,7 @@ class LatentDimensions(Measurement[EvaluationContext]):
                 f"the prior, the others as of one test {subject.splits.signal.noun}. Dimensions "
                 f"{', '.join(map(str, order.tolist()))}: the one that holds most first.",
                 columns=STEPS,
+                signal=subject.splits.signal,
             )
         return section
 

@@ -58,6 +58,7 @@ class Levels(Measurement[EvaluationContext]):
                 f"Test {subject.splits.signal.plural} above; below them what is left of them in "
                 f"the first level, in the first two, and so on.",
                 columns=len(chosen),
+                signal=subject.splits.signal,
             )
         columns: dict[str, str] = {}
         with section.attempt("What the levels hold", ""):

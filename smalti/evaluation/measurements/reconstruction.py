@@ -43,6 +43,7 @@ class Reconstructions(Measurement[EvaluationContext]):
                 x_hat,
                 f"Pairs of test {plural} drawn at random: the original above, its reconstruction "
                 f"below.",
+                subject.splits.signal,
             )
         with section.attempt("Quality of reconstructions", ""):
             rows: dict[str, Figure] = {}

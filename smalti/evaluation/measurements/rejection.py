@@ -90,6 +90,7 @@ class Rejection(Measurement[EvaluationContext]):
             blocks[f"{share:g}"] = subject.modality.render(
                 torch.cat(list(subject.decoded(shown))),
                 f"Samples of the learned prior, the best {share:.0%} of each label.",
+                signal=subject.splits.signal,
             )
         section.blocks["rejection"] = SideBySide(blocks)
         section.blocks["table"] = Table(

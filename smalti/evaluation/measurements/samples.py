@@ -61,7 +61,7 @@ class Samples(Measurement[EvaluationContext]):
 
 def _rendered(subject: EvaluationContext, latents: Tensor, caption: str) -> Block:
     signals = torch.cat(list(subject.decoded(latents)))
-    block: Block = subject.modality.render(signals, caption)
+    block: Block = subject.modality.render(signals, caption, signal=subject.splits.signal)
     return block
 
 

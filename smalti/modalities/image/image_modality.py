@@ -74,7 +74,13 @@ class ImageModality(Modality):
         """
         return read_partial_image(path, signal, keep, convert, _range(source))
 
-    def write(self, x: Tensor, path: str | Path, overwrite: bool = False) -> None:
+    def write(
+        self,
+        x: Tensor,
+        path: str | Path,
+        overwrite: bool = False,
+        signal: Signal | None = None,
+    ) -> None:
         """See `Modality.write`: a PNG of just its size."""
         pictures.save_png(pictures.to_image(x), path, overwrite)
 
@@ -89,11 +95,19 @@ class ImageModality(Modality):
         size = "×".join(map(str, sides))
         return f"Images of {size} values in 8 bits, {number(8 * math.prod(sides))} bits each"
 
-    def render(self, x: Tensor, caption: str, columns: int | None = None) -> Block:
+    def render(
+        self,
+        x: Tensor,
+        caption: str,
+        columns: int | None = None,
+        signal: Signal | None = None,
+    ) -> Block:
         """See `Modality.render`: one sheet of all images."""
         return Picture(to_png(grid(x, columns=columns)), caption)
 
-    def compare(self, x: Tensor, x_hat: Tensor, caption: str) -> Block:
+    def compare(
+        self, x: Tensor, x_hat: Tensor, caption: str, signal: Signal | None = None
+    ) -> Block:
         """See `Modality.compare`: the original above, its reconstruction below."""
         scale = -(-PAIR_SIDE // min(x.shape[2:]))
         pairs = torch.cat([_opaque(x, gap=1), _opaque(x_hat, gap=0)], dim=2)

@@ -11,9 +11,10 @@ import pyarrow.compute as pc
 
 from smalti.counting import counted
 from smalti.data.rows import Column, Rows, Stored
+from smalti.data.tables import CsvTable, Table
 from smalti.errors import InputError
 from smalti.modalities.vector.columns import ChosenColumns, class_names
-from smalti.modalities.vector.tables import CsvTable, NpyTable, Table
+from smalti.modalities.vector.tables import NpyTable
 from smalti.spelling import label_name, readable
 
 __all__ = ["FAULTS", "OTHER_LENGTH", "Category", "RowFacts", "VectorRows"]

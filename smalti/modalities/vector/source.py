@@ -21,23 +21,24 @@ import torch
 from smalti.counting import counted
 from smalti.data.dividing import Part, divide, manifest_of
 from smalti.data.found import Found
+from smalti.data.found_tables import find_tables
 from smalti.data.labels import labelled_alike, read_labels
 from smalti.data.left_out import report_left_out
-from smalti.data.source import Examples, Source, SplitName, Splits
+from smalti.data.source import FOUND, Examples, Source, SplitName, Splits
 from smalti.data.splitting import Groups, SplitFractions
 from smalti.errors import InputError
 from smalti.modalities.vector.columns import ChosenColumns, choose_columns
 from smalti.modalities.vector.conversion import convert
-from smalti.modalities.vector.finding import find_tables
-from smalti.modalities.vector.finding import logger as found_logger
 from smalti.modalities.vector.rows import FAULTS, OTHER_LENGTH, VectorRows
 from smalti.modalities.vector.signal import Vector
 from smalti.modalities.vector.stored import StoredVectors
+from smalti.modalities.vector.tables import ARRAYS
 from smalti.spelling import listed, readable
 
 __all__ = ["Vectors"]
 
 logger = logging.getLogger(__name__)
+found_logger = logging.getLogger(FOUND)
 
 NAMED = 3  # copies that a line names
 SPLITS = ("train", "validation", "test")
@@ -138,7 +139,7 @@ class Vectors(Source):
         Raises:
             InputError: If splits have vectors of different lengths.
         """
-        found = find_tables(self.path, self.splits == "names")
+        found = find_tables(self.path, Vector, ARRAYS, self.splits == "names")
         first = found.tables["train"][0]
         columns = choose_columns(
             first.schema, first.name, self.embedding, self.id, self.label, self.categories

@@ -74,7 +74,13 @@ class VectorModality(Modality):
             f"{readable(path)} to complete: sample without --complete."
         )
 
-    def write(self, x: Tensor, path: str | Path, overwrite: bool = False) -> None:
+    def write(
+        self,
+        x: Tensor,
+        path: str | Path,
+        overwrite: bool = False,
+        signal: Signal | None = None,
+    ) -> None:
         """See `Modality.write`: a .parquet with one row, or an .npy of the shape (1, d)."""
         write_vectors(x[None], path, None, overwrite)
 
@@ -88,11 +94,19 @@ class VectorModality(Modality):
         n = signal.channels
         return f"Vectors of {number(n)} values in 32 bits, {number(32 * n)} bits each"
 
-    def render(self, x: Tensor, caption: str, columns: int | None = None) -> Block:
+    def render(
+        self,
+        x: Tensor,
+        caption: str,
+        columns: int | None = None,
+        signal: Signal | None = None,
+    ) -> Block:
         """See `Modality.render`: a row of colours for each vector."""
         return Picture(draw_rows(x), caption)
 
-    def compare(self, x: Tensor, x_hat: Tensor, caption: str) -> Block:
+    def compare(
+        self, x: Tensor, x_hat: Tensor, caption: str, signal: Signal | None = None
+    ) -> Block:
         """See `Modality.compare`: the original above, its reconstruction below."""
         return Picture(draw_pairs(x, x_hat), caption)
 

@@ -1,31 +1,27 @@
-"""Finds the vectors that a path or a name stands for, split by split.
+"""Finds the tables that a path or a name stands for, split by split.
 
-a file                    items.parquet, vectors.npy …               → train
+a file                    items.parquet, items.csv …                 → train
 a folder of such          train-00000.parquet, test.parquet …        → the split in the names
 anything else             owner/name                                 → the Hugging Face hub
 """
 
 from __future__ import annotations
 
-import logging
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from smalti.data.file_tree import Parts, walk
+from smalti.data.file_tree import walk
 from smalti.data.found import check_trainable, local_path, suffix_of, tables_by_split
 from smalti.data.hub import hub_tables
 from smalti.data.names import Names
-from smalti.data.source import FOUND
+from smalti.data.tables import TABLES, HubTable, MakeTable, Table, open_table
 from smalti.errors import InputError
-from smalti.modalities.vector.signal import Vector
-from smalti.modalities.vector.tables import SUFFIXES, HubTable, Table, open_table
+from smalti.signals import Signal
 from smalti.spelling import listed, readable
 
-__all__ = ["FoundTables", "find_tables", "logger"]
-
-logger = logging.getLogger(FOUND)
+__all__ = ["FoundTables", "find_tables"]
 
 NAMED = 6  # kinds of files that a line names
 
@@ -42,44 +38,55 @@ class FoundTables(NamedTuple):
     """What was passed over, by kind."""
 
 
-def find_tables(path: str, splits: bool = True) -> FoundTables:
+def find_tables(
+    path: str,
+    of: type[Signal],
+    others: Mapping[str, MakeTable] | None = None,
+    splits: bool = True,
+) -> FoundTables:
     """Finds the tables of a data set, by split: `"train"`, and others where it has them.
 
     Arguments:
         path: What it is called.
+        of: What they hold.
+        others: What opens files that only this kind of data has, by suffix.
         splits: Whether files that are named after splits are splits.
 
     Raises:
         InputError: If there is nothing of that name, no table in it, or nothing to train on.
     """
+    others = others or {}
     local = local_path(path)
     if local is None:
-        if Path(path).suffix.lower() in SUFFIXES:
+        if Path(path).suffix.lower() in (*others, *TABLES):
             raise InputError(f"There is no file {readable(path)}: check the path.")
-        hub = hub_tables(path, Vector)
+        hub = hub_tables(path, of)
         tables: dict[str, list[Table]] = {
             split: [HubTable(*one) for one in parts] for split, parts in hub.tables.items()
         }
         found = FoundTables(path, tables, dict(hub.origins), hub.passed)
     elif local.is_dir():
-        found = _in_folder(local, splits)
+        found = _in_folder(local, of, others, splits)
     else:
-        found = FoundTables(readable(path), {"train": [open_table(local)]}, {}, Counter())
+        one = open_table(local, of, others)
+        found = FoundTables(readable(path), {"train": [one]}, {}, Counter())
     check_trainable(path, found.tables)
     return found
 
 
-def _in_folder(folder: Path, splits: bool) -> FoundTables:
+def _in_folder(
+    folder: Path, of: type[Signal], others: Mapping[str, MakeTable], splits: bool
+) -> FoundTables:
     """Finds the tables of a folder, all of one kind."""
-    tree = walk(folder)
-    wanted = [file for file in tree.files if suffix_of(file) in SUFFIXES]
+    tree, suffixes = walk(folder), (*others, *TABLES)
+    wanted = [file for file in tree.files if suffix_of(file) in suffixes]
     kinds = Counter(map(suffix_of, wanted))
     if not wanted:
         has = sorted({suffix_of(file) or file[-1] for file in tree.files})
         raise InputError(
-            f"The folder {readable(folder)} has no vectors, "
+            f"The folder {readable(folder)} has no {of.plural}, "
             f"{f'only {listed(has, NAMED)}' if has else 'it is empty'}: put files there that end "
-            f"in {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}."
+            f"in {', '.join(suffixes[:-1])} or {suffixes[-1]}."
         )
     if len(kinds) > 1:
         found = ", ".join(f"{n} {kind}" for kind, n in kinds.most_common())
@@ -89,14 +96,12 @@ def _in_folder(folder: Path, splits: bool) -> FoundTables:
         )
     passed = tree.passed.copy()
     passed["other files"] += len(tree.files) - len(wanted)
-    by_split = tables_by_split(wanted, Names(Vector.words) if splits else None, passed)
-    opened = _opener(folder)
-    tables = {split: [opened(file) for file in files] for split, files in by_split.items()}
+    by_split = tables_by_split(wanted, Names(of.words) if splits else None, passed)
+    tables = {
+        split: [open_table(folder.joinpath(*file), of, others) for file in files]
+        for split, files in by_split.items()
+    }
     origins: dict[str, Sequence[str]] = {
         split: ["/".join(file) for file in files] for split, files in by_split.items()
     }
     return FoundTables(readable(folder), tables, origins, +passed)
-
-
-def _opener(folder: Path) -> Callable[[Parts], Table]:
-    return lambda file: open_table(folder.joinpath(*file))
