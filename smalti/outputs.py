@@ -7,6 +7,7 @@ A file carries a mark of smalti's in a place that its format has for it:
     .parquet   a key of the schema's metadata, and no other columns than smalti writes
     .json      the key "smalti_version"
     .html, .md  a tag, or a comment, that names the generator
+    .csv       a last line that ends in CR and LF, where all others end in LF alone
 
 A file without the mark is replaced only with `overwrite`.
 """
@@ -43,7 +44,9 @@ LONGEST_TEXT = 1 << 16  # bytes
 MARK = f"smalti {version('smalti')}"
 KEY = "smalti_version"
 LARGEST = 64 << 20  # bytes of a JSON or a page that is looked into: smalti's are smaller
-COLUMNS = re.compile(r"indices(_\d+)?|context|latents|file|item_id|embedding|id|codes|own|resolved")
+COLUMNS = re.compile(
+    r"indices(_\d+)?|context|latents|file|item_id|embedding|id|codes|own|resolved|x|time|names"
+)
 
 
 def written_by_smalti(path: Path) -> bool:
@@ -53,6 +56,7 @@ def written_by_smalti(path: Path) -> bool:
         ".npz": _is_npz,
         ".parquet": _is_parquet,
         ".json": _is_json,
+        ".csv": _is_csv,
         ".html": _is_page,
         ".md": _is_page,
     }.get(path.suffix.lower())
@@ -234,6 +238,11 @@ def _is_parquet(path: Path) -> bool:
 def _is_json(path: Path) -> bool:
     content = json.loads(read_bytes(path, LARGEST))
     return KEY in content or "smalti" in content.get("versions", {})
+
+
+def _is_csv(path: Path) -> bool:
+    content = read_bytes(path, LARGEST)
+    return content.endswith(b"\r\n") and content.count(b"\r") == 1 and content.count(b"\n") > 1
 
 
 def _is_page(path: Path) -> bool:

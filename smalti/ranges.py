@@ -133,6 +133,7 @@ RANGES: dict[str, Range] = {
     # of data
     "Signal.size": LENGTH,
     "Signal.low": VALUE,
+    "Series.rate": POSITIVE,
     "Signal.high": VALUE,
     "seed": Range(0, LARGEST_INTEGER),
     # of training

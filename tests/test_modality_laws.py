@@ -11,7 +11,7 @@ import pulse
 from smalti.artifacts import build, describe
 from smalti.data import Source
 from smalti.errors import InputError
-from smalti.modalities import image, vector
+from smalti.modalities import image, series, vector
 from smalti.modalities.base import Classifier, Metric, Modality
 from smalti.reporting import Block, Measurement
 from smalti.reporting.figures import is_figure
@@ -20,6 +20,7 @@ from smalti.signals import Signal
 ROOMS: dict[str, tuple[ModuleType, Signal]] = {
     "image": (image, image.Image(3, (24, 20))),
     "pulse": (pulse, pulse.Pulse(1, (16,))),
+    "series": (series, series.Series(2, (20,), 8.0, ("left", "right, foot"))),
     "vector": (vector, vector.Vector(12)),
 }
 STEP = 2 / 255  # the most that a file of bytes may round
@@ -62,7 +63,7 @@ def test_a_room_has_a_signal_a_modality_and_sources(room, modality, signal):
 def test_what_was_written_is_read(modality, signal, x, tmp_path):
     for number, one in enumerate(x):
         file = tmp_path / f"{number}{modality.suffixes[0]}"
-        modality.write(one, file)
+        modality.write(one, file, signal=signal)
         again = modality.read(file, signal)
         assert again.shape == one.shape
         assert again.dtype == torch.float32
@@ -101,7 +102,7 @@ def test_a_file_that_is_none_is_one_line(modality, signal, tmp_path):
 
 def test_of_a_part_that_is_given_the_rest_is_smooth(modality, signal, x, tmp_path):
     file = tmp_path / f"a{modality.suffixes[0]}"
-    modality.write(x[0], file)
+    modality.write(x[0], file, signal=signal)
     if not signal.spatial_dims:  # it has no parts
         for keep in (None, "nonsense"):
             with pytest.raises(InputError, match="whole") as told:

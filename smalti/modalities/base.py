@@ -39,7 +39,7 @@ from smalti.signals import Signal
 __all__ = ["Classifier", "Metric", "Modality", "import_modalities", "modality_of"]
 
 GROUP = "smalti.modalities"  # of entry points
-BUILT_IN = ("smalti.modalities.image", "smalti.modalities.vector")
+BUILT_IN = ("smalti.modalities.image", "smalti.modalities.series", "smalti.modalities.vector")
 
 
 class Metric(ABC):

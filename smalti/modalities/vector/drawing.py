@@ -6,8 +6,6 @@ paper. Beside pairs of a vector and its reconstruction stands how close they are
 
 from __future__ import annotations
 
-import io
-
 import numpy as np
 import torch
 from matplotlib.axes import Axes
@@ -16,11 +14,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from smalti.errors import InputError
-from smalti.outputs import MARK
+from smalti.modalities.plots import GREY, to_png
 
-__all__ = ["GREY", "draw_pairs", "draw_rows", "to_png"]
+__all__ = ["draw_pairs", "draw_rows"]
 
-GREY = "#828282"
 COLOURS = "RdBu_r"
 WIDTH, ROW = 8.0, 0.16  # inches
 MOST = 64  # rows of a picture at most
@@ -59,20 +56,6 @@ def draw_pairs(x: Tensor, x_hat: Tensor) -> bytes:
     right.spines["right"].set_visible(False)
     _finish(drawing, axes, shown)
     return to_png(drawing)
-
-
-def to_png(drawing: Figure) -> bytes:
-    """Returns the content of a PNG file with smalti's mark."""
-    content = io.BytesIO()
-    drawing.savefig(
-        content,
-        format="png",
-        dpi=144,
-        transparent=True,
-        bbox_inches="tight",
-        metadata={"Software": MARK},
-    )
-    return content.getvalue()
 
 
 def _values(x: Tensor) -> np.ndarray:

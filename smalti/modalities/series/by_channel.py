@@ -1,0 +1,248 @@
+"""Channel by channel: how faithful reconstructions are, and their power spectra.
+
+The power spectrum of a channel is the mean over windows of
+
+    P(f) = |Σ_t w(t) (x(t) − m) exp(−2πi f t)|² / Σ_t w(t)²         w: Hann's window, m: its mean
+
+Where a tokenizer loses what is fast, the spectrum of its reconstructions falls below that of the
+originals from some frequency on: up to which one they keep half of the power is a figure. Windows
+of a channel with a gap in it are left out there.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, ClassVar
+
+import torch
+from matplotlib.figure import Figure as Drawing
+from torch import Tensor
+
+from smalti.errors import InputError
+from smalti.modalities.plots import BLUE, GREY, ORANGE, to_png
+from smalti.modalities.series.metrics import ChannelErrors
+from smalti.modalities.series.signal import Series
+from smalti.reporting.blocks import Plot, Table
+from smalti.reporting.figures import Figure, figure, protocols, undefined
+from smalti.reporting.measurement import Measurement, Subject
+from smalti.reporting.section import Section
+
+__all__ = ["ByChannel", "Spectra", "Spectrum"]
+
+SHOWN = 12  # channels that are drawn
+COLUMNS = 3
+HALF = 0.5
+
+
+class ByChannel(Measurement[Subject]):
+    """MSE and MSE/variance of each channel."""
+
+    key: ClassVar[str] = "channels"
+    title: ClassVar[str] = "Channel by channel"
+    chapter: ClassVar[str] = "Reconstructions"
+
+    def applies(self, subject: Subject) -> str | None:
+        """See `Measurement.applies`."""
+        return None
+
+    def run(self, subject: Subject) -> Section:
+        """See `Measurement.run`."""
+        section, signal = self.section(), subject.splits.signal
+        errors = ChannelErrors()
+        for x, x_hat in _pairs(subject):
+            errors.update(x, x_hat)
+        rows: dict[str, tuple[Figure, ...]] = {}
+        protocol = f"{subject.test_set}; gaps left out"
+        share: dict[str, Figure] = {}
+        mse: dict[str, Figure] = {}
+        section.figures = {"mse_over_variance": share, "mse": mse}
+        measured = zip(signal.labels, errors.mse.tolist(), errors.variance.tolist(), strict=True)
+        for name, error, variance in measured:
+            over = f"{protocol}; the MSE of the channel over its variance in this set"
+            share[name] = (
+                figure(error / variance, "", over)
+                if variance > 0
+                else undefined("", over, "the channel is constant there, or a gap")
+            )
+            what = f"{protocol}; in the units of the data"
+            mse[name] = (
+                undefined("", what, "it has no value there")
+                if math.isnan(error)
+                else figure(error, "", what)
+            )
+            rows[name] = (share[name], mse[name])
+        section.blocks["channels"] = Table(
+            ("Channel", "MSE / variance", "MSE"), rows, None, protocols(section.figures)
+        )
+        return section
+
+
+class Spectrum(Measurement[Subject]):
+    """Power spectra of originals, reconstructions and samples."""
+
+    key: ClassVar[str] = "spectrum"
+    title: ClassVar[str] = "Power spectrum"
+    chapter: ClassVar[str] = "Reconstructions"
+    file_names: ClassVar[str] = r"spectrum"
+
+    def applies(self, subject: Subject) -> str | None:
+        """See `Measurement.applies`."""
+        steps = subject.splits.signal.size[0]
+        return None if steps >= 8 else f"windows of {steps} steps are too short for one."
+
+    def run(self, subject: Subject) -> Section:
+        """See `Measurement.run`."""
+        section, signal = self.section(), subject.splits.signal
+        originals, made = Spectra(), Spectra()
+        for x, x_hat in _pairs(subject):
+            gap = x.isnan()
+            originals.update(x)
+            made.update(torch.where(gap, torch.nan, x_hat))  # of the same windows
+        spectra = {"test": originals, "reconstructions": made}
+        sets = subject.sets()
+        if "prior" in sets:
+            with section.attempt(f"Spectrum of {subject.words['prior']}"):
+                spectra["prior"] = Spectra.of(sets["prior"]())
+        kept: dict[str, Figure] = {}
+        unit, rate = ("Hz", signal.rate) if signal.rate else ("cycles a step", 1.0)
+        highest = rate / 2
+        protocol = (
+            f"{subject.test_set}, windows without a gap in the channel; up to which frequency, of "
+            f"{highest:.4g} at most, reconstructions have half of the power or more"
+        )
+        limits = _kept(originals.power, made.power, rate)
+        for name, limit in zip(signal.labels, limits, strict=True):
+            kept[name] = (
+                undefined(unit, protocol, "the channel is constant, or has gaps in all windows")
+                if math.isnan(limit)
+                else figure(limit, unit, protocol)
+            )
+        section.figures = {"kept_up_to": kept}
+        section.blocks["spectrum"] = Plot(
+            _draw(spectra, signal, rate, unit),
+            f"Power by frequency ({unit}): test series, their reconstructions"
+            + (", and samples of the learned prior." if "prior" in spectra else "."),
+        )
+        section.blocks["kept"] = Table(
+            ("Channel", "Power is kept up to"),
+            {name: (found,) for name, found in kept.items()},
+            None,
+            protocols(section.figures),
+        )
+        return section
+
+
+class Spectra:
+    """The mean power spectrum of each channel, batch by batch.
+
+    Example:
+        >>> wave = torch.sin(2 * torch.pi * 4 * torch.arange(32) / 32)
+        >>> spectra = Spectra.of([wave[None, None]])
+        >>> int(spectra.power[0].argmax())
+        4
+    """
+
+    def __init__(self) -> None:
+        self.sums = torch.zeros(0)
+        self.counts = torch.zeros(0)
+
+    @classmethod
+    def of(cls, batches: Iterable[Tensor]) -> Spectra:
+        """Measures batches (B, C, T)."""
+        made = cls()
+        for x in batches:
+            made.update(x)
+        return made
+
+    @torch.no_grad()
+    def update(self, x: Tensor) -> None:
+        """Takes in x (B, C, T), NaN in gaps."""
+        x = x.double().cpu()
+        whole = ~x.isnan().any(2)  # (B, C)
+        x = torch.where(whole[..., None], x, 0.0)
+        window = torch.hann_window(x.shape[2], dtype=torch.float64)
+        around = (x - x.mean(2, keepdim=True)) * window
+        power = torch.fft.rfft(around).abs().square() / window.square().sum()
+        if not len(self.counts):
+            self.sums = torch.zeros(power.shape[1:], dtype=torch.float64)
+            self.counts = torch.zeros(power.shape[1], dtype=torch.float64)
+        self.sums = self.sums + (power * whole[..., None]).sum(0)
+        self.counts = self.counts + whole.sum(0)
+
+    @property
+    def power(self) -> Tensor:
+        """Returns the power (C, T // 2 + 1); NaN for a channel without a window.
+
+        Raises:
+            InputError: If nothing was taken in.
+        """
+        if not len(self.counts):
+            raise InputError("there is no series to measure.")
+        return self.sums / self.counts[:, None]
+
+
+def _pairs(subject: Any) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yields test series and their reconstructions."""
+    start = 0
+    for x in subject.test_batches():
+        chosen = torch.arange(start, start + len(x))
+        start += len(x)
+        yield x, torch.cat(list(subject.reconstructed(chosen)))
+
+
+def _kept(x: Tensor, x_hat: Tensor, rate: float) -> list[float]:
+    """Returns the frequency up to which the power x_hat (C, F) is half of x or more, by channel.
+
+    Over three neighbouring frequencies, from the lowest but the mean on.
+    """
+    found = []
+    for power, made in zip(x, x_hat, strict=True):
+        if not bool((power[1:] > 0).any()):
+            found.append(math.nan)
+            continue
+        ratio = _smooth(made[1:]) / _smooth(power[1:]).clamp(min=1e-300)
+        below = (ratio < HALF).nonzero()[:, 0]
+        last = int(below[0]) if len(below) else len(ratio)
+        found.append(last * rate / (2 * (len(power) - 1)))
+    return found
+
+
+def _smooth(power: Tensor) -> Tensor:
+    padded = torch.cat([power[:1], power, power[-1:]])
+    return padded.unfold(0, 3, 1).mean(1)
+
+
+def _draw(spectra: Mapping[str, Spectra], signal: Series, rate: float, unit: str) -> bytes:
+    """Draws the spectra of the first channels."""
+    lines = {
+        "test": ("test series", GREY, 1.8),
+        "reconstructions": ("reconstructions", ORANGE, 1.1),
+        "prior": ("samples", BLUE, 1.1),
+    }
+    channels = min(SHOWN, signal.channels)
+    columns = min(COLUMNS, channels)
+    rows = math.ceil(channels / columns)
+    drawing = Drawing(figsize=(3.2 * columns + 0.6, 1.7 * rows + 0.5))
+    cells = drawing.add_gridspec(rows, columns, hspace=0.55, wspace=0.28)
+    for c in range(channels):
+        axes = drawing.add_subplot(cells[c // columns, c % columns])
+        for key, spectrum in spectra.items():
+            name, colour, width = lines[key]
+            power = spectrum.power[c, 1:]
+            frequency = torch.arange(1, len(power) + 1) * rate / (2 * len(power))
+            positive = power > 0
+            axes.plot(frequency[positive], power[positive], color=colour, lw=width, label=name)
+        if bool((spectra["test"].power[c, 1:] > 0).any()):
+            axes.set_yscale("log")
+        axes.set_title(signal.labels[c][:30], color=GREY, fontsize=8, loc="left")
+        axes.tick_params(which="both", length=2, colors=GREY, labelsize=6)
+        axes.patch.set_alpha(0)
+        for side, spine in axes.spines.items():
+            spine.set_visible(side in ("left", "bottom"))
+            spine.set_color(GREY)
+        if c // columns == rows - 1:
+            axes.set_xlabel(unit, color=GREY, fontsize=7)
+        if c == 0:
+            axes.legend(frameon=False, labelcolor=GREY, fontsize=6)
+    return to_png(drawing)

@@ -1,0 +1,107 @@
+"""The windows of one split as rows: what they are called, their labels and their content."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from torch import Tensor
+
+from smalti.counting import counted
+from smalti.data.dividing import Part
+from smalti.data.room import room
+from smalti.data.rows import Column, Rows, Stored
+from smalti.data.splitting import SIZE, fingerprint
+from smalti.errors import InputError
+from smalti.modalities.series.recordings import Labels, Recording
+from smalti.modalities.series.stored import StoredWindows
+from smalti.modalities.series.windows import Windows, majority
+from smalti.spelling import listed
+
+__all__ = ["WindowRows", "plain"]
+
+
+class WindowRows(Rows):
+    """The windows of a split.
+
+    Arguments:
+        recordings: Its series.
+        windows: Where they lie.
+        labels: What the numbers of labels stand for.
+        size: Steps of a window.
+
+    Raises:
+        InputError: If there are labels, and a window has none.
+    """
+
+    def __init__(
+        self, recordings: Sequence[Recording], windows: Windows, labels: Labels, size: int
+    ) -> None:
+        if not len(windows.starts):
+            raise InputError(
+                f"Not one window of {size} steps can be cut from "
+                f"{counted(len(recordings), 'series', 'series')}, e.g. "
+                f"{listed([one.name for one in recordings], 3)}: give longer series, or a smaller "
+                f"--data.size."
+            )
+        self.windows, self.size = windows, size
+        channels = recordings[0].values.shape[1]
+        total = sum(len(one.values) for one in recordings)
+        self.steps = room((total, channels), np.float32, "The series", "give fewer")
+        self.begins = np.cumsum([0, *(len(one.values) for one in recordings)])
+        for one, begin in zip(recordings, self.begins, strict=False):
+            self.steps[begin : begin + len(one.values)] = one.values
+        self.called = [one.name for one in recordings]
+        self._labels = self._majorities(recordings, labels)
+
+    def __len__(self) -> int:
+        return len(self.windows.starts)
+
+    def labels(self) -> Column | None:
+        return self._labels
+
+    def stored(self) -> Iterator[Stored]:
+        """See `Rows.stored`: each window (T, C), float32, without its gap at the end."""
+        windows = zip(self.names, self.windows.starts, self.windows.lengths, strict=True)
+        for name, start, length in windows:
+            yield Stored(name, self.steps[start : start + length])
+
+    @property
+    def names(self) -> list[str]:
+        """Returns what each window is called: its series, and from which step on."""
+        within = self.windows.starts - self.begins[self.windows.of]
+        return [
+            f"{self.called[of]} from {start}"
+            for of, start in zip(self.windows.of.tolist(), within.tolist(), strict=True)
+        ]
+
+    def part(self, split: str, numbers: Tensor | None) -> Part:
+        """Returns the windows as examples with these labels (N,)."""
+        windows = self.windows
+        examples = StoredWindows(self.steps, windows.starts, windows.lengths, self.size, numbers)
+        prints = b"".join(fingerprint(plain(one.content)) for one in self.stored())  # type: ignore[arg-type]
+        content = np.frombuffer(prints, dtype=np.uint8).reshape(-1, SIZE)
+        return Part(split, examples, content, self.names, windows.groups(windows.starts))
+
+    def _majorities(self, recordings: Sequence[Recording], labels: Labels) -> Column | None:
+        """Returns the label of most of the steps of each window."""
+        if recordings[0].labels is None:
+            return None
+        codes = np.concatenate([one.labels for one in recordings])
+        if (codes < 0).all():
+            return None
+        found = [
+            majority(codes[start : start + length])
+            for start, length in zip(self.windows.starts, self.windows.lengths, strict=True)
+        ]
+        if -1 in found:
+            raise InputError(
+                f"{counted(found.count(-1), 'window has', 'windows have')} no label, e.g. "
+                f"{self.names[found.index(-1)]}: fill the label column in, or leave it out."
+            )
+        return Column([labels.words[code] for code in found], None)
+
+
+def plain(values: np.ndarray) -> np.ndarray:
+    """Returns values with every NaN alike, so that their bytes can be compared."""
+    return np.where(np.isnan(values), np.float32(np.nan), values)
