@@ -65,7 +65,7 @@ def test_no_step_of_one_long_series_is_in_two_splits(tmp_path, stride):
     assert all(steps.values())
     for name, other in ("train", "validation"), ("train", "test"), ("validation", "test"):
         assert not steps[name] & steps[other]
-    assert len(steps["train"]) > 1000
+    assert len(steps["train"]) > 900
 
 
 def test_a_series_of_an_id_is_in_one_split(tmp_path):
@@ -127,7 +127,7 @@ def test_labels_are_those_of_most_steps(tmp_path):
         x, numbers = examples.__getitems__(range(len(examples)))
         for window, number in zip(x[:, 1].int().numpy(), numbers, strict=True):
             walks = (window % 20 < 13).sum()
-            assert splits.condition.names[number] == ("walk" if walks > 5 else "rest")
+            assert splits.condition.names[number] == ("walk" if walks >= 5 else "rest")
 
 
 # Times
@@ -248,7 +248,7 @@ def test_the_text_format_of_aeon(tmp_path):
         (tmp_path / f"x_{split}.ts").write_text("\n".join([*head, *rows]))
     splits = TimeSeries(str(tmp_path), rate=4.0).load()
     assert splits.signal == Series(2, (4,), 4.0)
-    assert splits.condition.names == ("a", "b") or list(splits.condition.names) == ["a", "b"]
+    assert list(splits.condition.names) == ["a", "b"]
     x, label = splits.test.__getitems__([1])
     torch.testing.assert_close(
         x[0], torch.tensor([[1, 1, torch.nan, 1.5], [0, 1, 2, 3]]), equal_nan=True
