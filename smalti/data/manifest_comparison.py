@@ -69,12 +69,12 @@ class ManifestComparison:
     @cached_property
     def missing(self) -> np.ndarray:
         """Returns the rows of `there` that are not here."""
-        return np.setdiff1d(np.arange(len(self.there)), self.pairs[0])
+        return _others(len(self.there), self.pairs[0])
 
     @cached_property
     def added(self) -> np.ndarray:
         """Returns the rows of `here` that are not there."""
-        return np.setdiff1d(np.arange(len(self.here)), self.pairs[1])
+        return _others(len(self.here), self.pairs[1])
 
     @cached_property
     def relabelled(self) -> np.ndarray:
@@ -279,6 +279,13 @@ class _Chosen(Examples):
         for number in self.part[chosen].unique().tolist():
             where = (self.part[chosen] == number).nonzero()[:, 0]
             yield self.parts[number], where, self.row[chosen[where]].tolist()
+
+
+def _others(n: int, rows: np.ndarray) -> np.ndarray:
+    """Returns the numbers below n that are not among these rows, in order."""
+    left = np.ones(n, dtype=bool)
+    left[rows] = False
+    return np.flatnonzero(left)
 
 
 def _prints(manifest: Manifest) -> np.ndarray:
