@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Sequence
 from contextlib import suppress
@@ -15,13 +16,14 @@ from jsonargparse import Namespace
 from smalti.automatic import AUTO
 from smalti.errors import InputError
 from smalti.extension import Place, longer, value_at, with_old_steps
-from smalti.files import tidy
+from smalti.files import read_bytes, tidy
 from smalti.recipes import safe_yaml, schema
 from smalti.recipes.schema import Recipe
 
 __all__ = ["Run"]
 
 PLACE = "data.init_args.path"
+LARGEST_REPORT = 64 << 20  # bytes
 
 
 class Run:
@@ -137,6 +139,14 @@ class Run:
                 f"{self.config} is damaged: restore it, or fit to another --out."
             ) from error
         return config if isinstance(config, dict) else {}
+
+    def figures(self) -> dict[str, Any]:
+        """Reads the figures of the report; none where there is no report, or a damaged one."""
+        try:
+            found = json.loads(read_bytes(self.folder / "report.json", LARGEST_REPORT))["figures"]
+        except (OSError, ValueError, KeyError, TypeError, RecursionError, InputError):
+            return {}
+        return found if isinstance(found, dict) else {}
 
     def priors(self, levels: int) -> list[Path]:
         """Returns the folder of the prior of each level, coarse to fine."""

@@ -12,7 +12,7 @@ from smalti.artifacts import build, describe
 from smalti.data import Source
 from smalti.errors import InputError
 from smalti.modalities import image, series, vector
-from smalti.modalities.base import Classifier, Metric, Modality
+from smalti.modalities.base import Classifier, ManyPerFile, Metric, Modality
 from smalti.reporting import Block, Measurement
 from smalti.reporting.figures import is_figure
 from smalti.signals import Signal
@@ -69,6 +69,22 @@ def test_what_was_written_is_read(modality, signal, x, tmp_path):
         assert again.dtype == torch.float32
         assert (again - one).abs().max() <= STEP
         signal.check(again[None])
+
+
+def test_many_in_a_file_come_back_in_order_with_their_names(modality, signal, x, tmp_path):
+    if not isinstance(modality, ManyPerFile):
+        return
+    for suffix in modality.written_together:
+        modality.write_all(x, tmp_path / f"many{suffix}", [f"item {i}" for i in range(len(x))])
+        parts = list(modality.read_all(tmp_path / f"many{suffix}", signal))
+        assert torch.equal(torch.cat([part.x for part in parts]), x)
+        names = [name for part in parts for name in part.names]
+        numbered = [part.numbered for part in parts]
+        words = [str(i) if numbered[0] else f"item {i}" for i in range(len(x))]
+        assert names == words and len(set(numbered)) == 1
+        with pytest.raises(InputError):
+            modality.write_all(torch.full_like(x, torch.nan), tmp_path / f"bad{suffix}")
+        assert not (tmp_path / f"bad{suffix}").exists()
 
 
 def test_a_file_of_the_user_is_replaced_when_asked_only(modality, x, tmp_path):

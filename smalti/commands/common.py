@@ -25,7 +25,7 @@ from smalti.conditions import Condition
 from smalti.errors import InputError
 from smalti.generation import load
 from smalti.generation.checks import source_of
-from smalti.modalities.base import modality_of
+from smalti.modalities.base import ManyPerFile, NamedSignals, modality_of
 from smalti.recipes.safe_yaml import WITHIN_BOUNDS
 from smalti.runs import Run, examples_of
 from smalti.signals import Signal
@@ -43,11 +43,14 @@ __all__ = [
     "files_of",
     "named_signals",
     "printed",
+    "read_batches",
     "read_files",
     "signal_of",
 ]
 
 T = TypeVar("T")
+
+BATCH = 256  # files that are in memory at a time
 
 
 def call(
@@ -176,12 +179,41 @@ def read_files(
     return torch.stack([modality.read(file, signal, convert, source) for file in files])
 
 
+def read_batches(
+    model: Model, files: Sequence[str], convert: bool, any_size: bool = False
+) -> Iterator[NamedSignals]:
+    """Reads the signals of files, one or many in each, a batch at a time.
+
+    Arguments: as of `read_files`.
+
+    Raises:
+        InputError: As of `read_files`.
+    """
+    modality, source = modality_of(model.signal), source_of(model.run)
+    if isinstance(modality, ManyPerFile):
+        for file in files:
+            for x, names, numbered in modality.read_all(file, model.signal, convert, source):
+                several = numbered and len(files) > 1
+                yield NamedSignals(
+                    x, [f"{as_text(file)}:{n}" for n in names] if several else names, numbered
+                )
+        return
+    # Of any size, one at a time: only those of one size can be stacked.
+    at_once = 1 if any_size else BATCH
+    for start in range(0, len(files), at_once):
+        part = files[start : start + at_once]
+        yield NamedSignals(
+            read_files(model, part, convert, any_size), list(map(as_text, part)), False
+        )
+
+
 def files_of(signal: Signal, names: Sequence[str], numbers: bool = False) -> list[str]:
     """Returns the files that names stand for, see `find_files`; with `numbers` these stay."""
-    suffixes, found = modality_of(signal).suffixes, list[str]()
+    modality, found = modality_of(signal), list[str]()
+    many = isinstance(modality, ManyPerFile)
     for name in names:
         is_number = numbers and name.isdecimal()
-        found += [name] if is_number else find_files([name], signal, suffixes)
+        found += [name] if is_number else find_files([name], signal, modality.suffixes, many)
     return found
 
 

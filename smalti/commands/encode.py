@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 
-from smalti.commands.common import call, files_of, read_files
+from smalti.commands.common import call, files_of, read_batches
 from smalti.errors import InputError
-from smalti.generation import load
+from smalti.generation import Model, load
 from smalti.latents import write_latents
+from smalti.modalities.base import ManyPerFile, modality_of
 from smalti.outputs import output
-from smalti.spelling import as_text, readable
+from smalti.spelling import readable
 from smalti.tokens import TokenGrids, write_tokens
 
 __all__ = ["run"]
 
-BATCH = 256  # files that are in memory at a time
+CHECKED = 4096  # signals of a file by which it is compared with the run's data
 
 
 def run(words: Sequence[str]) -> None:
@@ -38,10 +41,11 @@ def encode(  # noqa: PLR0913 - the options of the command
     Arguments:
         folder: The run directory.
         files: Files of the kind that the run was learned from, folders of them, or patterns such
-            as "some/*"; those of a folder or a pattern are sorted by name.
+            as "some/*"; those of a folder or a pattern are sorted by name. Of a table each row is
+            encoded.
         out: A .npz or .parquet file with `indices` (N, *grid), in the order of the files, and
             `indices_1` … of the finer levels of a hierarchy; latents are written to a .npz, as
-            `latents` (N, D). `file` (N,) has the names of the files.
+            `latents` (N, D). `file` (N,) has the names of the files, or of the rows of a table.
         convert: Make files fit the model, though they lose by it (its size, say).
         any_size: Take files at their own size, as convolutional tokenizers can.
         overwrite: Replace what smalti did not write, too.
@@ -50,26 +54,45 @@ def encode(  # noqa: PLR0913 - the options of the command
     suffixes = (".npz",) if model.layout is None else (".npz", ".parquet")
     path = output(out, suffixes, overwrite=overwrite)
     files = files_of(model.signal, files)
-    names = tuple(map(as_text, files))
-    # Of any size, one at a time: only those of one size can be stacked.
-    at_once = 1 if any_size else BATCH
-    parts = []
-    for start in range(0, len(files), at_once):
-        x = read_files(model, files[start : start + at_once], convert, any_size)
-        latents = model.encode(x, any_size)
-        parts.append(latents if isinstance(latents, tuple) else (latents,))
-    for part, file in zip(parts, files, strict=False):
-        if [each.shape[1:] for each in part] != [each.shape[1:] for each in parts[0]]:
+    names: list[str] = []
+    parts: list[tuple[torch.Tensor, ...]] = []
+    for batch in read_batches(model, files, convert, any_size):
+        latents = model.encode(batch.x, any_size)
+        part = latents if isinstance(latents, tuple) else (latents,)
+        if parts and [each.shape[1:] for each in part] != [each.shape[1:] for each in parts[0]]:
             raise InputError(
-                f"One array holds grids of one shape, got {readable(files[0])} and "
-                f"{readable(file)} of different sizes: encode them one by one, or give "
+                f"One array holds grids of one shape, got {readable(names[0])} and "
+                f"{readable(batch.names[0])} of different sizes: encode them one by one, or give "
                 f"--convert in place of --any_size."
             )
+        if not parts and not convert:
+            _check_alike(model, batch.x, latents, files[0])
+        parts.append(part)
+        names += batch.names
+    if isinstance(modality_of(model.signal), ManyPerFile) and len(set(names)) < len(names):
+        twice = next(name for name, n in Counter(names).items() if n > 1)
+        raise InputError(
+            f"The name {readable(twice)} comes in more than one of the files: encode them one by "
+            f"one, or give each {model.signal.noun} a name of its own."
+        )
     levels = tuple(torch.cat(level) for level in zip(*parts, strict=True))
     shapes = ", ".join(str(tuple(grid.shape)) for grid in levels)
     if model.layout is None:
         write_latents(path, levels[0], overwrite, names)
         print(f"{path}: latents {shapes}")
         return
-    write_tokens(path, TokenGrids(levels, None, names), model.layout.largest, overwrite)
+    write_tokens(path, TokenGrids(levels, None, tuple(names)), model.layout.largest, overwrite)
     print(f"{path}: indices {shapes}, each below {model.layout.largest}")
+
+
+def _check_alike(model: Model, x: torch.Tensor, latents: Any, name: str) -> None:
+    """Raises `InputError` where many signals in a file are not like those of the run."""
+    modality = modality_of(model.signal)
+    if isinstance(modality, ManyPerFile) and model.run is not None:
+        part = (
+            tuple(level[:CHECKED] for level in latents)
+            if isinstance(latents, tuple)
+            else latents[:CHECKED]
+        )
+        figures = model.run.figures().get("reconstruction", {})
+        modality.check_alike(x[:CHECKED], model.decode(part), figures, readable(name))

@@ -17,7 +17,9 @@ __all__ = ["find_files"]
 SHOWN = 3  # kinds of what was passed over
 
 
-def find_files(names: Sequence[str], signal: Signal, suffixes: Collection[str]) -> list[str]:
+def find_files(
+    names: Sequence[str], signal: Signal, suffixes: Collection[str], many: bool = False
+) -> list[str]:
     """Returns the files that names stand for, in the order of the names, and says what was found.
 
     Arguments:
@@ -26,6 +28,7 @@ def find_files(names: Sequence[str], signal: Signal, suffixes: Collection[str]) 
             number of folders.
         signal: What the files are to hold.
         suffixes: Of files of that kind, in small letters.
+        many: Whether a file may hold many signals.
 
     Raises:
         InputError: If there is none in a folder, or none that matches a pattern.
@@ -34,15 +37,15 @@ def find_files(names: Sequence[str], signal: Signal, suffixes: Collection[str]) 
     for name in names:
         path = Path(name)
         if path.is_dir():
-            found += _in_folder(path, signal, suffixes)
+            found += _in_folder(path, signal, suffixes, many)
         elif not path.exists() and glob.has_magic(name):
-            found += _matching(name, signal, suffixes)
+            found += _matching(name, signal, suffixes, many)
         else:
             found.append(name)  # what is wrong with it is said when it is read
     return found
 
 
-def _in_folder(folder: Path, signal: Signal, suffixes: Collection[str]) -> list[str]:
+def _in_folder(folder: Path, signal: Signal, suffixes: Collection[str], many: bool) -> list[str]:
     """Returns the files with these suffixes in and below a folder; prints what is passed over."""
     tree = walk(folder)
     wanted = [parts for parts in tree.files if Path(parts[-1]).suffix.lower() in suffixes]
@@ -51,18 +54,20 @@ def _in_folder(folder: Path, signal: Signal, suffixes: Collection[str]) -> list[
         if (suffix := Path(parts[-1]).suffix.lower()) not in suffixes:
             passed[f"files {suffix or 'without a suffix'}"] += 1
     return _report_found(
-        readable(folder), [str(folder.joinpath(*parts)) for parts in wanted], passed, signal
+        readable(folder), [str(folder.joinpath(*parts)) for parts in wanted], passed, signal, many
     )
 
 
-def _matching(pattern: str, signal: Signal, suffixes: Collection[str]) -> list[str]:
+def _matching(pattern: str, signal: Signal, suffixes: Collection[str], many: bool) -> list[str]:
     matches = sorted(glob.glob(pattern, recursive=True))  # noqa: PTH207 - of whole patterns
     wanted = [m for m in matches if is_regular(m) and Path(m).suffix.lower() in suffixes]
     others = {"other files and folders": len(matches) - len(wanted)}
-    return _report_found(readable(pattern), wanted, others, signal)
+    return _report_found(readable(pattern), wanted, others, signal, many)
 
 
-def _report_found(name: str, files: list[str], passed: dict[str, int], signal: Signal) -> list[str]:
+def _report_found(
+    name: str, files: list[str], passed: dict[str, int], signal: Signal, many: bool
+) -> list[str]:
     """Prints how many files were found, and returns them; raises `InputError` if none."""
     kinds = sorted((kind for kind in passed if passed[kind]), key=lambda kind: -passed[kind])
     words = [f"{passed[kind]} {kind}" for kind in kinds[:SHOWN]]
@@ -73,5 +78,8 @@ def _report_found(name: str, files: list[str], passed: dict[str, int], signal: S
             f"There is no {signal.noun} in {name}{without}: name the files, a folder that holds "
             f"some, or a pattern in quotes."
         )
-    print(f"{name}: {counted(len(files), signal.noun, signal.plural)}{without}", flush=True)
+    found = counted(len(files), signal.noun, signal.plural)
+    if many:
+        found = f"{counted(len(files), 'file')} of {signal.plural}"
+    print(f"{name}: {found}{without}", flush=True)
     return files

@@ -8,11 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from smalti.commands.common import call, files_of, read_files, signal_of
+from smalti.commands.common import call, files_of, read_batches, read_files, signal_of
 from smalti.commands.signal_output import SignalOutput
 from smalti.errors import InputError
 from smalti.generation import load
-from smalti.modalities.base import modality_of
+from smalti.modalities.base import ManyPerFile, modality_of
 from smalti.reporting.figures import display
 from smalti.signals import Signal
 
@@ -40,7 +40,7 @@ def reconstruct(  # noqa: PLR0913 - the options of the command
         folder: The run directory.
         files: Files of the kind that the run was learned from, folders of them, or patterns.
         out: A .png for one picture, originals above reconstructions (reconstructions.png if not
-            given), or a folder for a file each.
+            given), or a folder for a file each; of tables also one file of all reconstructions.
         convert: Make files fit the model, though they lose by it (its size, say).
         any_size: Take files at their own size, as convolutional tokenizers can.
         levels: Of a hierarchy, how many levels are decoded, from the coarsest; all if not given.
@@ -48,6 +48,9 @@ def reconstruct(  # noqa: PLR0913 - the options of the command
     """
     signal = signal_of(folder)
     files = files_of(signal, files)
+    if isinstance(modality_of(signal), ManyPerFile):
+        _reconstruct_tables(signal, folder, files, out, convert, levels, overwrite)
+        return
     output = SignalOutput(
         signal,
         out,
@@ -72,6 +75,32 @@ def reconstruct(  # noqa: PLR0913 - the options of the command
     for file, original, reconstruction in zip(files, x, x_hat, strict=True):
         print(f"{file}: {_closeness(model.signal, original[None], reconstruction[None])}")
     output.write(torch.stack([*x, *x_hat]) if output.single else x_hat)
+
+
+def _reconstruct_tables(  # noqa: PLR0913 - the options of the command
+    signal: Signal,
+    folder: str,
+    files: list[str],
+    out: str | None,
+    convert: bool,
+    levels: int | None,
+    overwrite: bool,
+) -> None:
+    """Reconstructs all signals of files that hold many; says of each file how close they are."""
+    output = SignalOutput(
+        signal, out, 0, usual="reconstructions", inputs=files, overwrite=overwrite
+    )
+    model = load(folder)
+    batches = [list(read_batches(model, [file], convert)) for file in files]
+    originals = [torch.cat([batch.x for batch in parts]) for parts in batches]
+    made = [model.reconstruct(x, levels) for x in originals]
+    for file, x, x_hat in zip(files, originals, made, strict=True):
+        print(f"{file}: {_closeness(model.signal, x, x_hat)}")
+    if output.single:
+        output.write_pairs(torch.cat(originals), torch.cat(made))
+        return
+    names = [name for parts in batches for batch in parts for name in batch.names]
+    output.write(torch.cat(made), names=names)
 
 
 def _closeness(signal: Signal, x: Tensor, x_hat: Tensor) -> str:

@@ -1,4 +1,7 @@
-"""Signals that a command writes: all shown in one file, or each in a file of its own."""
+"""Signals that a command writes: all shown in one file, or each in a file of its own.
+
+Signals of a kind of which a file holds many are written to one such file, too.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +13,9 @@ from torch import Tensor
 
 from smalti.counting import counted
 from smalti.errors import InputError
-from smalti.modalities.base import modality_of
+from smalti.modalities.base import ManyPerFile, modality_of
 from smalti.outputs import check_file, output, write_file
+from smalti.reporting.blocks import Block
 from smalti.signals import Signal
 
 __all__ = ["SignalOutput"]
@@ -24,7 +28,8 @@ class SignalOutput:
 
     Arguments:
         signal: What they are.
-        out: A file to show all in, such as a .png, or a folder for a file each.
+        out: A file to show all in, such as a .png, a folder for a file each, or, of a kind of which
+            a file holds many signals, such a file.
         count: How many there will be.
         usual: The name, without a suffix, of the file to show all in where `out` is None.
         columns: Signals in a row, where all are in one file; None for the modality's choice.
@@ -57,10 +62,11 @@ class SignalOutput:
         sheet, self.suffix = self.modality.shown_as, self.modality.suffixes[0]
         out = f"{usual}{sheet}" if out is None else out
         # Inputs come first: they are never overwritten, also where that is asked for.
-        self.path = output(out, (sheet,), folder=True, overwrite=True)
-        self.single = (
-            self.path.suffix.lower() == sheet and not self.path.is_dir() and out[-1] != "/"
-        )
+        together = () if self._many is None else self._many.written_together
+        self.path = output(out, (sheet, *together), folder=True, overwrite=True)
+        is_file = not self.path.is_dir() and out[-1] != "/"
+        self.single = self.path.suffix.lower() == sheet and is_file
+        self.together = self.path.suffix.lower() in together and is_file
         self.columns, self.overwrite = columns, overwrite
         self._names = _names(inputs) if len(inputs) == count else None
         sources = {Path(file).resolve() for file in inputs}
@@ -71,19 +77,34 @@ class SignalOutput:
                 )
             check_file(file, overwrite)
 
-    def write(self, x: Tensor | Sequence[Tensor], columns: int | None = None) -> None:
+    @property
+    def _many(self) -> ManyPerFile | None:
+        """Returns the modality where a file holds many signals, else `None`."""
+        return self.modality if isinstance(self.modality, ManyPerFile) else None
+
+    def write(
+        self,
+        x: Tensor | Sequence[Tensor],
+        columns: int | None = None,
+        names: Sequence[str] | None = None,
+    ) -> None:
         """Writes signals (B, C, *size), or a list of them of any sizes, and says where.
 
         Arguments:
             x: As many as were announced, or another number where they go to one file.
             columns: Signals in a row, where the user has not chosen.
+            names: What they are called in a file that holds all of them.
         """
         counted_x = counted(len(x), self.signal.noun, self.signal.plural)
-        if self.single:
+        if self.single or self.together:
             stacked = x if isinstance(x, Tensor) else torch.stack(list(x))
-            block = self.modality.render(stacked, "", self.columns or columns, self.signal)
-            write_file(block.files()[self.modality.shown_as], self.path, self.overwrite)
-            print(f"{self.path}: {counted_x} in one picture")
+            if self.together and self._many is not None:
+                self._many.write_all(stacked, self.path, names, self.overwrite, self.signal)
+                print(f"{self.path}: {counted_x}")
+                return
+            shown = stacked[: self._shown(len(stacked))]
+            block = self.modality.render(shown, "", self.columns or columns, self.signal)
+            self._draw(block, counted_x, shown)
             return
         for number, one in enumerate(x):
             name = f"{number:05d}" if self._names is None else self._names[number]
@@ -91,9 +112,27 @@ class SignalOutput:
             self.modality.write(one, file, self.overwrite, self.signal)
         print(f"{self.path}/: {counted_x}")
 
+    def write_pairs(self, x: Tensor, x_hat: Tensor) -> None:
+        """Draws signals and their reconstructions, both (B, C, *size), in one picture."""
+        shown = x[: self._shown(len(x))]
+        counted_x = counted(
+            len(x), f"{self.signal.noun} and its", f"{self.signal.plural} and their"
+        )
+        block = self.modality.compare(shown, x_hat[: len(shown)], "", self.signal)
+        self._draw(block, f"{counted_x} reconstruction{'s' * (len(x) != 1)}", shown)
+
+    def _shown(self, n: int) -> int:
+        """Returns how many of n signals a picture shows."""
+        return n if self._many is None else min(n, self._many.shown)
+
+    def _draw(self, block: Block, counted_x: str, shown: Tensor) -> None:
+        write_file(block.files()[self.modality.shown_as], self.path, self.overwrite)
+        first = "" if counted_x.startswith(f"{len(shown)} ") else f"the first {len(shown)} of "
+        print(f"{self.path}: {first}{counted_x} in one picture")
+
     def _there(self, count: int) -> Iterator[Path]:
         """Yields the files to be written that exist already."""
-        if self.single:
+        if self.single or self.together:
             yield self.path
         elif self.path.is_dir():
             names = None if self._names is None else {name + self.suffix for name in self._names}

@@ -14,7 +14,7 @@ from torch import Tensor
 from smalti.arguments import a_seed, a_whole_number, as_tensor
 from smalti.errors import InputError
 from smalti.memory import check_memory
-from smalti.modalities.base import modality_of
+from smalti.modalities.base import ManyPerFile, modality_of
 from smalti.runs import Run
 from smalti.signals import Signal
 
@@ -85,7 +85,8 @@ def signal_pieces(
 
     Arguments:
         x: (B, C, *size), a tensor, an array or nested lists; or a path, an object of the kind of
-            data that a library opened (see `Modality.from_object`), or a list of such.
+            data that a library opened (see `Modality.from_object`), or a list of such. Of a file
+            that holds many signals, all.
         signal: What the model takes.
         source: The arguments of the source that the model's data were read with.
 
@@ -96,6 +97,9 @@ def signal_pieces(
     if not given or any(isinstance(one, NUMBERS) for one in given):
         return pieces(x, "The signals")
     modality = modality_of(signal)
+    if isinstance(modality, ManyPerFile) and all(isinstance(one, str | PathLike) for one in given):
+        files = (modality.read_all(Path(one), signal, source=source) for one in given)
+        return (piece for batches in files for batch in batches for piece in batch.x.split(BATCH))
 
     def taken(one: Any) -> Tensor | None:
         if isinstance(one, str | PathLike):

@@ -24,7 +24,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any, ClassVar, Protocol, cast
+from typing import Any, ClassVar, NamedTuple, Protocol, cast
 
 import torch
 from torch import Tensor, nn
@@ -36,7 +36,15 @@ from smalti.reporting.figures import Figure
 from smalti.reporting.measurement import Measurement
 from smalti.signals import Signal
 
-__all__ = ["Classifier", "Metric", "Modality", "import_modalities", "modality_of"]
+__all__ = [
+    "Classifier",
+    "ManyPerFile",
+    "Metric",
+    "Modality",
+    "NamedSignals",
+    "import_modalities",
+    "modality_of",
+]
 
 GROUP = "smalti.modalities"  # of entry points
 BUILT_IN = ("smalti.modalities.image", "smalti.modalities.series", "smalti.modalities.vector")
@@ -241,6 +249,82 @@ class Modality(ABC):
     @abstractmethod
     def measurements(self) -> Sequence[Measurement]:
         """Returns what can be measured of this kind of data alone."""
+
+
+class NamedSignals(NamedTuple):
+    """Some signals of a file, in order."""
+
+    x: Tensor
+    """(n, C, *size), in the signal's range."""
+
+    names: list[str]
+    """What each is called."""
+
+    numbered: bool
+    """Whether the file has no names for them, so that these are numbers from 0 on."""
+
+
+class ManyPerFile(Modality, ABC):
+    """Abstract: a kind of data of which one file holds many signals, such as the rows of a table.
+
+    Attributes:
+        written_together: The suffixes of files that `write_all` writes.
+        shown: How many signals `render` and `compare` show at most.
+    """
+
+    written_together: ClassVar[tuple[str, ...]]
+    shown: ClassVar[int]
+
+    @abstractmethod
+    def read_all(
+        self,
+        path: str | Path,
+        signal: Signal,
+        convert: bool = False,
+        source: Mapping[str, Any] | None = None,
+    ) -> Iterator[NamedSignals]:
+        """Reads all signals of a file, a batch at a time.
+
+        Arguments: as of `read`; with `convert`, signals that cannot be used are left out.
+
+        Raises:
+            InputError: As of `read`.
+        """
+
+    @abstractmethod
+    def write_all(
+        self,
+        x: Tensor,
+        path: str | Path,
+        names: Sequence[str] | None = None,
+        overwrite: bool = False,
+        signal: Signal | None = None,
+    ) -> None:
+        """Writes signals (n, C, *size) to one file, whole or not at all; see `write`.
+
+        Arguments:
+            x: In the signal's range.
+            path: Of the file, with one of the suffixes `written_together`.
+            names: Of each; None where they have none.
+            overwrite: As of `write`.
+            signal: As of `write`.
+        """
+
+    @abstractmethod
+    def check_alike(
+        self, x: Tensor, x_hat: Tensor, measured: Mapping[str, Figure], name: str
+    ) -> None:
+        """Checks that new signals were made in the same way as those a model was trained on.
+
+        Arguments:
+            x: Of the beginning of a file, (n, C, *size).
+            x_hat: Their reconstructions.
+            measured: The figures of the model's metrics on its own test set, by key.
+            name: Of the file.
+
+        Raises:
+            InputError: If the reconstructions show that they were not.
+        """
 
 
 class _Room(Protocol):

@@ -16,21 +16,21 @@ from torch.nn import functional as F
 from smalti.errors import InputError
 from smalti.modalities.plots import GREY, to_png
 
-__all__ = ["draw_pairs", "draw_rows"]
+__all__ = ["SHOWN", "draw_pairs", "draw_rows"]
 
 COLOURS = "RdBu_r"
 WIDTH, ROW = 8.0, 0.16  # inches
-MOST = 64  # rows of a picture at most
+SHOWN = 16  # vectors, or pairs, of a picture at most
 SPREAD = 0.98  # share of the values that the colours tell apart
 
 
 def draw_rows(x: Tensor) -> bytes:
-    """Draws vectors (n, d), the first 64, one a row: the content of a PNG file.
+    """Draws vectors (n, d), the first 16, one a row: the content of a PNG file.
 
     Raises:
         InputError: If a value is not finite.
     """
-    values = _values(x)[:MOST]
+    values = _values(x)[:SHOWN]
     drawing, axes = _paper(len(values))
     shown = _heat(axes, values)
     axes.set_yticks([])
@@ -40,8 +40,11 @@ def draw_rows(x: Tensor) -> bytes:
 
 
 def draw_pairs(x: Tensor, x_hat: Tensor) -> bytes:
-    """Draws vectors above their reconstructions, both (n, d), with the cosine of each pair."""
-    values, made = _values(x)[: MOST // 3], _values(x_hat)[: MOST // 3]
+    """Draws vectors above their reconstructions, both (n, d), the first 16 pairs.
+
+    Beside each pair stands its cosine.
+    """
+    values, made = _values(x)[:SHOWN], _values(x_hat)[:SHOWN]
     n, d = values.shape
     rows = np.full((3 * n - 1, d), np.nan, dtype=np.float32)  # a gap below each pair
     rows[0::3], rows[1::3] = values, made
@@ -51,7 +54,7 @@ def draw_pairs(x: Tensor, x_hat: Tensor) -> bytes:
     axes.set_yticks([3 * i + row for i in range(n) for row in (0, 1)], ["x", "x̂"] * n, fontsize=7)
     right = axes.secondary_yaxis("right")
     right.set_yticks([3 * i + 0.5 for i in range(n)], [f"{c:.2f}" for c in cosines], fontsize=7)
-    right.set_ylabel("cosine", color=GREY, fontsize=8)
+    axes.set_title("cosine", color=GREY, fontsize=8, loc="right")
     right.tick_params(length=0, colors=GREY)
     right.spines["right"].set_visible(False)
     _finish(drawing, axes, shown)
@@ -89,6 +92,6 @@ def _finish(drawing: Figure, axes: Axes, shown: object) -> None:
     axes.tick_params(length=0, colors=GREY, labelsize=7)
     for spine in axes.spines.values():
         spine.set_visible(False)
-    bar = drawing.colorbar(shown, ax=axes, fraction=0.03, pad=0.09, extend="both")  # type: ignore[arg-type]
+    bar = drawing.colorbar(shown, ax=axes, fraction=0.03, pad=0.08, shrink=0.8, extend="both")  # type: ignore[arg-type]
     bar.ax.tick_params(length=0, colors=GREY, labelsize=7)
     bar.outline.set_visible(False)

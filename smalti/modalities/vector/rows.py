@@ -17,7 +17,7 @@ from smalti.modalities.vector.columns import ChosenColumns, class_names
 from smalti.modalities.vector.tables import NpyTable
 from smalti.spelling import label_name, readable
 
-__all__ = ["FAULTS", "OTHER_LENGTH", "Category", "RowFacts", "VectorRows"]
+__all__ = ["ALL_ZERO", "NOT_FINITE", "Category", "RowFacts", "VectorRows", "fault_of", "repeated"]
 
 MOST_VALUES = 1000  # different values of a column that is a category without being named one
 FEWEST_EACH = 5  # rows with the same value, on average, of such a column
@@ -216,6 +216,23 @@ class _Counter:
             return None
         names = tuple(label_name(str(self.names.get(word, word))) for word in self.numbers)
         return Category(codes, names)
+
+
+def fault_of(number: int, dim: int) -> str:
+    """Says in words what is wrong with a vector, where vectors have `dim` values."""
+    return f"another length than {dim}" if number == OTHER_LENGTH else FAULTS[number]
+
+
+def repeated(names: Sequence[str], known: set[str]) -> list[int]:
+    """Returns the rows whose name came before, here or among those that are known."""
+    if len(set(names)) == len(names) and known.isdisjoint(names):
+        return []
+    seen, again = set(known), []
+    for row, name in enumerate(names):
+        if name in seen:
+            again.append(row)
+        seen.add(name)
+    return again
 
 
 def _of_lists(column: pa.Array, dim: int) -> tuple[np.ndarray, np.ndarray]:

@@ -13,26 +13,30 @@ from __future__ import annotations
 
 import itertools
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping
+from typing import ClassVar, Literal
 
 import numpy as np
 import torch
+from torch import Tensor
 
+from smalti import ranges
 from smalti.counting import counted
 from smalti.data.dividing import Part, divide, manifest_of
 from smalti.data.found import Found
 from smalti.data.found_tables import find_tables
 from smalti.data.labels import labelled_alike, read_labels
 from smalti.data.left_out import report_left_out
-from smalti.data.source import FOUND, Examples, Source, SplitName, Splits
+from smalti.data.source import FOUND, Examples, Source, SplitName, Splits, StoredExamples
 from smalti.data.splitting import Groups, SplitFractions
 from smalti.errors import InputError
 from smalti.modalities.vector.columns import ChosenColumns, choose_columns
 from smalti.modalities.vector.conversion import convert
-from smalti.modalities.vector.rows import FAULTS, OTHER_LENGTH, VectorRows
+from smalti.modalities.vector.rows import VectorRows, fault_of, repeated
 from smalti.modalities.vector.signal import Vector
 from smalti.modalities.vector.stored import StoredVectors
 from smalti.modalities.vector.tables import ARRAYS
+from smalti.networks import Affine, Normalization, UnitLength, Whitening
 from smalti.spelling import listed, readable
 
 __all__ = ["Vectors"]
@@ -41,6 +45,7 @@ logger = logging.getLogger(__name__)
 found_logger = logging.getLogger(FOUND)
 
 NAMED = 3  # copies that a line names
+CHUNK = 8192  # rows that are read at a time
 SPLITS = ("train", "validation", "test")
 
 
@@ -59,6 +64,11 @@ class Vectors(Source):
         label: The column of labels, if a prior is to be conditional on them; if not given, the
             column called label, or none.
         held_out: What is set apart from the training vectors.
+        normalize: What networks and quantizers see, learned on the training vectors, kept with the
+            model and undone when it decodes. none: the vectors themselves; center: less their mean;
+            standardize: each dimension of mean 0 and variance 1; whiten: uncorrelated besides, by
+            PCA; unit: of length 1, which decoding cannot undo.
+        dims: How many directions whitening keeps, those of the largest variance; all if not given.
         splits: names: files that are named after splits (train, test …) are these splits; none:
             all are for training.
 
@@ -66,18 +76,30 @@ class Vectors(Source):
         InputError: If an argument is out of its range.
     """
 
-    def __init__(
+    RANGES: ClassVar[Mapping[str, ranges.Range]] = {"dims": ranges.Range(1, 2**20)}
+
+    def __init__(  # noqa: PLR0913 - the fields of a recipe
         self,
         path: str,
         embedding: str | list[str] | None = None,
         id: str | None = None,
         categories: list[str] | None = None,
         label: str | None = None,
+        normalize: Literal["none", "center", "standardize", "whiten", "unit"] = "none",
+        dims: int | None = None,
         held_out: SplitFractions = SplitFractions(),  # noqa: B008 (frozen)
-        splits: str = "names",
+        splits: Literal["names", "none"] = "names",
     ) -> None:
         if splits not in ("names", "none"):
             raise InputError(f"splits is names or none, got {splits!r}: choose one of the two.")
+        if normalize not in (ways := ("none", "center", "standardize", "whiten", "unit")):
+            raise InputError(f"normalize is one of {', '.join(ways)}, got {normalize!r}.")
+        if dims is not None and normalize != "whiten":
+            raise InputError(
+                f"Only whitening keeps fewer dimensions, got dims={dims} with {normalize}: "
+                f"leave dims out, or set normalize to whiten."
+            )
+        self.normalize, self.dims = normalize, dims
         self.path, self.embedding, self.id = str(path), embedding, id
         self.categories, self.label = categories, label
         self.held_out, self.splits = held_out, splits
@@ -131,7 +153,21 @@ class Vectors(Source):
             condition=condition,
             augment=None,
             manifest=manifest_of(parts, condition, left_out, Vector),
+            normalization=self._learned(parts["train"].examples),
         )
+
+    def _learned(self, train: StoredExamples) -> Normalization | None:
+        """Learns the normalization on the training vectors."""
+
+        def chunks() -> Iterator[Tensor]:
+            for start in range(0, len(train), CHUNK):
+                yield train.__getitems__(range(start, min(start + CHUNK, len(train)))).x
+
+        if self.normalize in ("center", "standardize"):
+            return Affine.learned(chunks(), scaled=self.normalize == "standardize")
+        if self.normalize == "whiten":
+            return Whitening.learned(chunks(), self.dims)
+        return UnitLength() if self.normalize == "unit" else None
 
     def _found(self) -> tuple[Found, ChosenColumns, dict[str, VectorRows]]:
         """Finds the tables of all splits, and which columns of them hold what.
@@ -182,27 +218,12 @@ def _faults(rows: VectorRows, faults: np.ndarray, known: set[str]) -> dict[int, 
     """
     names, found = rows.facts.names, {}
     for row in np.flatnonzero(faults).tolist():
-        fault = FAULTS[faults[row]]
-        if faults[row] == OTHER_LENGTH:
-            fault = f"another length than {rows.dim}"
-        found[row] = names[row], fault
+        found[row] = names[row], fault_of(int(faults[row]), rows.dim)
     if rows.columns.id is not None:
-        for row in _again(names, known):
+        for row in repeated(names, known):
             found[row] = names[row], "its id comes twice"
         known.update(names)
     return dict(sorted(found.items()))
-
-
-def _again(names: Sequence[str], known: set[str]) -> list[int]:
-    """Returns the rows whose name came before."""
-    if len(set(names)) == len(names) and known.isdisjoint(names):
-        return []
-    seen, again = set(known), []
-    for row, name in enumerate(names):
-        if name in seen:
-            again.append(row)
-        seen.add(name)
-    return again
 
 
 def _tell_copies(parts: dict[str, Part]) -> None:

@@ -6,9 +6,10 @@ read from, as many dimensions, no gaps. What does not fit is told of and nothing
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -20,37 +21,35 @@ from smalti.arguments import check_finite
 from smalti.counting import counted
 from smalti.errors import InputError
 from smalti.files import atomic_file
+from smalti.modalities.base import NamedSignals
 from smalti.modalities.vector.columns import choose_columns
-from smalti.modalities.vector.rows import FAULTS, OTHER_LENGTH, VectorRows
+from smalti.modalities.vector.rows import VectorRows, fault_of, repeated
 from smalti.modalities.vector.tables import open_table
 from smalti.outputs import KEY, MARK, check_file
 from smalti.signals import Signal
-from smalti.spelling import listed, readable
+from smalti.spelling import readable
 
-__all__ = ["WRITTEN", "NamedVectors", "read_vectors", "write_vectors"]
+__all__ = ["WRITTEN", "read_vectors", "write_vectors"]
 
-NAMED = 3  # vectors that a message names
+logger = logging.getLogger(__name__)
+
+NAMED = 3  # vectors that an error names
+WARNED = 50  # and that warnings name
 WRITTEN = (".parquet", ".npy")
 
 
-class NamedVectors(NamedTuple):
-    """Some vectors of a file, in order."""
-
-    x: Tensor
-    """(n, d), float32."""
-
-    names: list[str]
-    """Of the items: their ids, or the numbers of their rows."""
-
-
 def read_vectors(
-    path: str | Path, signal: Signal, source: Mapping[str, Any] | None = None
-) -> Iterator[NamedVectors]:
+    path: str | Path,
+    signal: Signal,
+    convert: bool = False,
+    source: Mapping[str, Any] | None = None,
+) -> Iterator[NamedSignals]:
     """Reads the vectors of a file, a batch at a time.
 
     Arguments:
         path: Of the file.
         signal: What the model takes.
+        convert: Whether vectors that cannot be used are left out.
         source: The arguments of the source that the model's data were read with: columns that
             the file has, too, are read as there.
 
@@ -65,19 +64,26 @@ def read_vectors(
             f"The model was trained on vectors of {signal.channels} dimensions, got {rows.dim} in "
             f"{name}: give those that were made in the same way."
         )
-    _check(name, [f"{line} ({fault})" for line, fault in rows.left_out], len(rows))
-    names = rows.facts.names
-    if rows.columns.id is not None and len(set(names)) < len(names):
-        seen: set[str] = set()
-        again = [one for one in names if one in seen or seen.add(one)]  # type: ignore[func-returns-value]
-        _check(name, [f"{one} (its id comes twice)" for one in again], len(rows))
+    names, numbered = rows.facts.names, rows.columns.id is None
+    again = set() if numbered else set(repeated(names, set()))
+    left_out = [f"{line} ({fault})" for line, fault in rows.left_out]
+    left_out += [f"{names[row]} (its id comes twice)" for row in sorted(again)]
+    _check(name, left_out, len(rows), convert)
     start = 0
     for values, faults in rows.vectors():
+        here = names[start : start + len(values)]
         bad = np.flatnonzero(faults).tolist()
-        words = [f"{names[start + row]} ({_fault(int(faults[row]), rows.dim)})" for row in bad]
-        _check(name, words, len(rows))
-        yield NamedVectors(torch.tensor(values), names[start : start + len(values)])
+        words = [f"{here[row]} ({fault_of(int(faults[row]), rows.dim)})" for row in bad]
+        _check(name, words, len(rows), convert)
+        left_out += words
+        kept = [row for row in range(len(values)) if not faults[row] and start + row not in again]
+        if kept:
+            yield NamedSignals(torch.tensor(values[kept]), [here[row] for row in kept], numbered)
         start += len(values)
+    for word in left_out[:WARNED]:
+        logger.warning("Left out a vector of %s that cannot be used: %s", name, word)
+    if left_out:
+        logger.warning("Left out %d of %d vectors of %s.", len(left_out), len(rows), name)
 
 
 def _rows(path: Path, source: Mapping[str, Any]) -> VectorRows:
@@ -94,16 +100,13 @@ def _rows(path: Path, source: Mapping[str, Any]) -> VectorRows:
     return VectorRows([table], columns._replace(label=None))
 
 
-def _fault(number: int, dim: int) -> str:
-    return f"another length than {dim}" if number == OTHER_LENGTH else FAULTS[number]
-
-
-def _check(name: str, faults: Sequence[str], n: int) -> None:
-    """Raises `InputError` for vectors that cannot be used."""
-    if faults:
+def _check(name: str, faults: Sequence[str], n: int, convert: bool) -> None:
+    """Raises `InputError` for vectors that cannot be used, unless they are to be left out."""
+    if faults and not convert:
         raise InputError(
             f"Of {counted(n, 'vector')} of {name} some cannot be used, e.g. "
-            f"{listed(faults, NAMED)}: correct or leave them out."
+            f"{', '.join(map(readable, faults[:NAMED]))}: correct them, or leave them out with "
+            f"--convert."
         )
 
 

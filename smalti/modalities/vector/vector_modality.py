@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -10,15 +10,16 @@ import torch
 from torch import Tensor
 
 from smalti.errors import InputError
-from smalti.modalities.base import Metric, Modality
+from smalti.modalities.base import ManyPerFile, Metric, NamedSignals
 from smalti.modalities.vector.classifier import VectorClassifier
-from smalti.modalities.vector.drawing import draw_pairs, draw_rows
+from smalti.modalities.vector.drawing import SHOWN, draw_pairs, draw_rows
 from smalti.modalities.vector.metrics import VectorError
+from smalti.modalities.vector.preparation import check_prepared_alike
 from smalti.modalities.vector.signal import Vector
 from smalti.modalities.vector.tables import SUFFIXES
 from smalti.modalities.vector.vector_files import WRITTEN, read_vectors, write_vectors
 from smalti.reporting.blocks import Block, Picture
-from smalti.reporting.figures import number
+from smalti.reporting.figures import Figure, number
 from smalti.reporting.measurement import Measurement
 from smalti.signals import Signal
 from smalti.spelling import readable
@@ -26,12 +27,14 @@ from smalti.spelling import readable
 __all__ = ["VectorModality"]
 
 
-class VectorModality(Modality):
+class VectorModality(ManyPerFile):
     """Vectors: (B, d), any finite values."""
 
     signal: ClassVar[type[Signal]] = Vector
     suffixes: ClassVar[tuple[str, ...]] = (*WRITTEN, *(s for s in SUFFIXES if s not in WRITTEN))
     shown_as: ClassVar[str] = ".png"
+    written_together: ClassVar[tuple[str, ...]] = WRITTEN
+    shown: ClassVar[int] = SHOWN
 
     def read(
         self,
@@ -41,12 +44,22 @@ class VectorModality(Modality):
         source: Mapping[str, Any] | None = None,
     ) -> Tensor:
         """See `Modality.read`: of a file that holds one vector; there is nothing to convert."""
-        x = torch.cat([part.x for part in read_vectors(path, signal, source)])
+        x = torch.cat([part.x for part in read_vectors(path, signal, convert, source)])
         if len(x) != 1:
             raise InputError(
                 f"One vector is wanted, got {len(x)} in {readable(path)}: give a file of one."
             )
         return x[0]
+
+    def read_all(
+        self,
+        path: str | Path,
+        signal: Signal,
+        convert: bool = False,
+        source: Mapping[str, Any] | None = None,
+    ) -> Iterator[NamedSignals]:
+        """See `ManyPerFile.read_all`: the rows of a table, or of an array."""
+        return read_vectors(path, signal, convert, source)
 
     def from_object(
         self, given: Any, signal: Signal, source: Mapping[str, Any] | None = None
@@ -83,6 +96,23 @@ class VectorModality(Modality):
     ) -> None:
         """See `Modality.write`: a .parquet with one row, or an .npy of the shape (1, d)."""
         write_vectors(x[None], path, None, overwrite)
+
+    def write_all(
+        self,
+        x: Tensor,
+        path: str | Path,
+        names: Sequence[str] | None = None,
+        overwrite: bool = False,
+        signal: Signal | None = None,
+    ) -> None:
+        """See `ManyPerFile.write_all`: a .parquet with item_id and embedding, or an .npy (n, d)."""
+        write_vectors(x, path, names, overwrite)
+
+    def check_alike(
+        self, x: Tensor, x_hat: Tensor, measured: Mapping[str, Figure], name: str
+    ) -> None:
+        """See `ManyPerFile.check_alike`, and `smalti.modalities.vector.preparation`."""
+        check_prepared_alike(x, x_hat, measured, name)
 
     def describe(self, signal: Signal) -> str:
         """See `Modality.describe`.
