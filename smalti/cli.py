@@ -2,6 +2,7 @@
 
     smalti fit RECIPE_OR_YAML [--data PATH] [--out RUN] [--any.key value]
     smalti sample | reconstruct | encode | decode | interpolate | traverse | evaluate RUN ...
+    smalti ids RUN item-42, smalti ids RUN 3,9,1
     smalti compare --data PATH --quantizers ema,nsvq,fsq --seeds 3 --budget 2000
     smalti recipes
 
@@ -58,6 +59,7 @@ COMMANDS = (
     Command("sample", "make new signals, with or without a condition, or complete a given one"),
     Command("reconstruct", "show signals beside their reconstructions"),
     Command("encode", "turn files into token indices or latents"),
+    Command("ids", "look up the ID of an item, or the items of an ID"),
     Command("decode", "turn token indices or latents into signals"),
     Command("interpolate", "show the way from one signal to another"),
     Command("traverse", "show what each latent dimension of a continuous model changes"),

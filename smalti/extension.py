@@ -89,12 +89,13 @@ def renamed(manifest: Manifest, recipe: dict[str, str]) -> Manifest:
 
 
 def _start_priors_over(folder: Path) -> None:
-    """Deletes tokens and priors of a run, with their states and logs, to be made anew."""
-    made = [folder / "prior", folder / "tokens"]
+    """Deletes IDs, tokens and priors of a run, with their states and logs, to be made anew."""
+    made = [folder / "prior", folder / "tokens", folder / "ids.parquet"]
     made += [path for room in ("state", "logs") for path in (folder / room).glob("prior*")]
     made = [path for path in made if path.exists()]
     if made:
-        logger.warning("Tokens and prior of %s follow from its tokenizer: made anew.", folder)
+        ids = "IDs, tokens" if (folder / "ids.parquet").exists() else "Tokens"
+        logger.warning("%s and prior of %s follow from its tokenizer: made anew.", ids, folder)
     for path in made:
         remove(path)
 

@@ -59,6 +59,8 @@ def identities(config: Mapping[str, Any]) -> dict[str, str]:
     prior = config.get("prior")
     parts = {"tokenizer": config.get("tokenizer"), "autoencoder": config.get("autoencoder")}
     made = {name: identity([common, part]) for name, part in parts.items() if part}
+    if ids := config.get("ids"):
+        made["ids"] = identity([common, ids])
     if prior:
         made["tokens"] = identity(
             [common, *(prior.get(name) for name in ("examples", "views", "shift"))]
@@ -95,6 +97,10 @@ class ExpectedChecksums:
     def tokens(self) -> dict[str, str]:
         """Returns those of the cached tokens, without that of the tokenizer."""
         return {"data": self.data[0], "recipe": self.manifest.recipe.get("tokens", "")}
+
+    def ids(self, tokenizer: str) -> Wanted:
+        """Returns those of the IDs that a tokenizer with this checksum gives."""
+        return {"tokenizer": (tokenizer,), "data": self.data, "recipe": self._recipe("ids")}
 
     def prior(self, tokenizer: str) -> Wanted:
         """Returns those of the prior over the tokens of a tokenizer with this checksum."""

@@ -39,6 +39,7 @@ class Run:
         self.data = self.folder / "data"
         self.tokenizer = self.folder / "tokenizer"
         self.tokens = self.folder / "tokens"
+        self.ids = self.folder / "ids.parquet"
         self.prior = self.folder / "prior"
         self.autoencoder = self.folder / "autoencoder"
         self.samples = self.folder / "samples"

@@ -1,6 +1,7 @@
 """The stages of a run: what is made in which order, and what is done already.
 
-    config.yaml, data/ ─┬▶ tokenizer/ ──▶ tokens/ ──▶ prior/ ─┬▶ samples/, report.html, report.json
+    config.yaml, data/ ─┬▶ tokenizer/ ─┬▶ tokens/ ──▶ prior/ ─┬▶ samples/, report.html, report.json
+                        │              └▶ ids.parquet ────────┤
                         └▶ autoencoder/ ──────────────────────┘
 
 Of a hierarchical tokenizer each level has its prior: prior/0 of the coarsest, prior/1 ….
@@ -24,18 +25,19 @@ import yaml
 from jsonargparse import Namespace
 from torch import Tensor, nn
 
-from smalti import automatic, estimates, extension
+from smalti import automatic, estimates, extension, item_ids
 from smalti.artifacts import checksum, load_model, save_model
 from smalti.autoencoders import ContinuousAutoencoder, Tokenizer
 from smalti.autoencoders.inputs import device_of
 from smalti.building import build_autoencoder, build_objective, build_prior, level_config
-from smalti.checksums import own
+from smalti.checksums import check_made_from, own
 from smalti.conditions import CoarseTokens
 from smalti.counting import counted
 from smalti.data import Examples, FactorizedSource, SplitName, Splits
 from smalti.data.manifest import read_manifest, write_manifest
 from smalti.errors import InputError
 from smalti.files import sha256, write_text
+from smalti.ids import IdTable
 from smalti.priors import Cascade, TokenPrior
 from smalti.provenance import (
     CHANGED,
@@ -116,6 +118,8 @@ def fit(
     recipe = schema.build(config)
     if isinstance(tokenizer := trained[0][0], Tokenizer):
         estimates.check_tokens(recipe, tokenizer, splits, run.folder)
+        if recipe.ids is not None:
+            item_ids.check_ids(tokenizer, splits, recipe.ids.collisions)
     check_hardware(recipe.hardware)
     # Not before: a mistake claims no folder, and removes nothing.
     if more and is_first():
@@ -124,6 +128,10 @@ def fit(
     splits, made = _recorded(run, config, splits, bool(more))
     settle_threads(recipe.hardware, run.folder / "state")
     _fit_autoencoder(run, recipe, splits, made)
+    if recipe.ids is not None:
+        if is_first():
+            _give_ids(run, recipe, splits, made)
+        wait_for_all()
     if recipe.prior is not None:
         folders = run.priors(recipe.levels)
         for folder_of_prior in folders:
@@ -206,6 +214,8 @@ def parts(run: Run) -> dict[str, str]:
             found[folder.relative_to(run.folder).as_posix()] = checksum(folder)
     if (tokens := run.tokens / "tokens.json").is_file():
         found["tokens"] = sha256(tokens)
+    if run.ids.is_file():
+        found["ids"] = sha256(run.ids)
     return found
 
 
@@ -301,6 +311,21 @@ def summarise(autoencoder: ContinuousAutoencoder, examples: Examples) -> None:
         latents.append(z)
         kl += [] if of_each is None else [of_each]
     autoencoder.summarise(torch.cat(latents), torch.cat(kl).mean(0) if kl else None)
+
+
+def _give_ids(run: Run, recipe: Recipe, splits: Splits, made: ExpectedChecksums) -> None:
+    """Gives all examples IDs, unless they have them; of data that grew, those that are new."""
+    assert recipe.ids is not None
+    wanted, given = made.ids(checksum(run.tokenizer)), None
+    if run.ids.exists():
+        given = IdTable.read(run.ids)
+        mend = f"copy the right one back, or delete {run.ids} and fit again to give IDs anew."
+        check_made_from(str(run.ids), given.made_from, wanted, mend)
+        if given.made_from.get("data") == wanted["data"][0]:
+            return
+    tokenizer = load_model(run.tokenizer).to(recipe.hardware.device())
+    table = item_ids.ids_of(tokenizer, splits, recipe.ids.collisions, own(wanted), given)
+    table.write(run.ids)
 
 
 def _cache_tokens(run: Run, recipe: Recipe, splits: Splits, made: ExpectedChecksums) -> None:

@@ -165,6 +165,16 @@ class DiscreteAutoencoder(Tokenizer):
         return indices
 
     @torch.no_grad()
+    def encode_vectors(self, x: Any) -> Tensor:
+        """Encodes signals x (B, C, *size) to the vectors (B, *grid, D) that are quantized.
+
+        Raises:
+            InputError: If x is no batch of the signal, or the encoder gives what is not finite.
+        """
+        x = self._seen(self.normalize(self.as_batch(x)))
+        return check_result(self._vectors(x), "The encoder")
+
+    @torch.no_grad()
     def decode(self, indices: Tensor, size: tuple[int, ...] | None = None) -> Tensor:
         """Decodes indices to signals (B, C, *size), clipped to the signal's range.
 

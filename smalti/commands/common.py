@@ -63,9 +63,9 @@ def call(
     """Calls `function` with what the command line says, and gives what it gives.
 
     Types and help come from its signature and docstring; the parameters named in `positional` are
-    positional, the last of them taking one or more values if its name is "files". Those that are
-    `given` are no options. `more` is the help of further options by name, texts for the function's
-    `**` parameter.
+    positional, the last of them taking one or more values if its name is "files", or none where it
+    has a default. Those that are `given` are no options. `more` is the help of further options by
+    name, texts for the function's `**` parameter.
     """
     command = function.__module__.rpartition(".")[2]
     documented = docstring_parser.parse(function.__doc__ or "")
@@ -88,6 +88,8 @@ def call(
             how["type"] = str if name in positional else _given(parameter.annotation)
         if name == "files":
             how["nargs"] = "+"
+        elif name in positional and parameter.default is not parameter.empty:
+            how["nargs"] = "?"
         if parameter.default not in (None, parameter.empty):
             how["default"] = parameter.default
             how["help"] = f"{how['help']} (default: {parameter.default})"

@@ -7,8 +7,10 @@ from collections.abc import Sequence
 from smalti import recipes, runs
 from smalti.commands.common import data_option, printed
 from smalti.commands.evaluate import check_report, report
+from smalti.commands.ids import described
 from smalti.data.source import FOUND
 from smalti.errors import InputError
+from smalti.ids import IdTable
 from smalti.outputs import output
 from smalti.recipes import schema
 from smalti.training.processes import is_first
@@ -61,6 +63,8 @@ def run(words: Sequence[str]) -> int:
     config = schema.read(recipe, [*rest, *data_option(data)])
     with printed(FOUND):
         finished, splits = runs.fit(config, folder, changed_data=changed, extend=extend)
+    if finished.ids.exists() and is_first():
+        print(f"IDs: {finished.ids}: {described(IdTable.read(finished.ids))}")
     return report(finished, splits, overwrite) if is_first() else 0
 
 

@@ -5,7 +5,7 @@ An item is whatever has a name and a few codes.
 
 from smalti.ids.nearest_free import CodeSpace
 from smalti.ids.prefix_tree import PrefixTree
-from smalti.ids.resolving import COLLISIONS, Collisions, Resolved, resolve
+from smalti.ids.resolving import COLLISIONS, Collisions, Resolved, check_room, resolve
 from smalti.ids.table import IdTable
 from smalti.ids.words import id_strings, letters, parse_prefix, special_tokens
 
@@ -16,6 +16,7 @@ __all__ = [
     "IdTable",
     "PrefixTree",
     "Resolved",
+    "check_room",
     "id_strings",
     "letters",
     "parse_prefix",

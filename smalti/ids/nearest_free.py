@@ -19,12 +19,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from smalti.errors import InputError
 from smalti.ids.prefix_tree import PrefixTree, room_below
 
 __all__ = ["CodeSpace", "place"]
 
-LARGEST = 1 << 20  # codes of a level that are compared with every item
 ENTRIES = 1 << 22  # distances, or numbers of a table of vectors, in memory at a time
 WIDTH = 128  # numbers of a vector, by which tables are sized
 PIECE = 1 << 16  # codes that are decoded at a time
@@ -78,15 +76,7 @@ def place(
         sizes: K of each level.
         occupied: Codes (M, Q) that are taken, each once.
         space: Where the N items and codes lie.
-
-    Raises:
-        InputError: If a level has too many codes to compare all with every item.
     """
-    if max(sizes) > LARGEST:
-        raise InputError(
-            f"The nearest free ID is looked for in codebooks of at most 2²⁰ codes, got "
-            f"{max(sizes)}: resolve collisions by index."
-        )
     codes, left = own.copy(), np.arange(len(own))
     placed = np.zeros(0, np.int64)
     for depth in reversed(range(len(sizes))):

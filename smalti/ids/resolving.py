@@ -26,9 +26,18 @@ from smalti.errors import InputError
 from smalti.ids.nearest_free import CodeSpace, place
 from smalti.ids.prefix_tree import PrefixTree, checked_codes, checked_sizes, room_below
 
-__all__ = ["COLLISIONS", "Collisions", "Given", "Resolved", "check_collisions", "resolve"]
+__all__ = [
+    "COLLISIONS",
+    "Collisions",
+    "Given",
+    "Resolved",
+    "check_collisions",
+    "check_room",
+    "resolve",
+]
 
 Collisions = Literal["index", "nearest", "none"]
+SEARCHED = 1 << 20  # codes of a level that are compared with every item
 COLLISIONS: tuple[str, ...] = get_args(Collisions)
 
 
@@ -62,6 +71,28 @@ def check_collisions(collisions: str) -> None:
         raise InputError(
             f"Collisions are resolved by one of {', '.join(COLLISIONS)}, got {collisions!r}: "
             f"index adds a code, nearest takes the nearest free ID, none leaves them."
+        )
+
+
+def check_room(items: int, codebook_sizes: Sequence[int], collisions: str) -> None:
+    """Checks that so many items can have IDs of such codes.
+
+    Raises:
+        InputError: If each is to have the nearest free ID, and there are not so many, or codebooks
+            are too large to be searched.
+    """
+    sizes = checked_sizes(codebook_sizes)
+    if collisions != "nearest":
+        return
+    if max(sizes) > SEARCHED:
+        raise InputError(
+            f"The nearest free ID is looked for in codebooks of at most 2²⁰ codes, got "
+            f"{max(sizes)}: resolve collisions by index."
+        )
+    if items > (room := room_below(sizes, 0)):
+        raise InputError(
+            f"{counted(items, 'item')} cannot have an ID each of {counted(room, 'ID')}: raise "
+            f"codebook_size, add a level, or resolve collisions by index."
         )
 
 
@@ -108,12 +139,7 @@ def resolve(
             "The nearest free ID is looked for among the vectors of codes, got none: give space, "
             "or resolve collisions by index."
         )
-    n, room = len(own) + len(given.codes), room_below(sizes, 0)
-    if n > room:
-        raise InputError(
-            f"{counted(n, 'item')} cannot have an ID each of {counted(room, 'ID')}: raise "
-            f"codebook_size, add a level, or resolve collisions by index."
-        )
+    check_room(len(own) + len(given.codes), sizes, collisions)
     return Resolved(_moved(own, sizes, given, space), sizes)
 
 

@@ -12,6 +12,7 @@ from smalti.conditions import Condition
 from smalti.counting import counted
 from smalti.data import Source
 from smalti.errors import InputError
+from smalti.ids import Collisions
 from smalti.losses import ReconstructionLoss
 from smalti.losses.likelihoods import Likelihood
 from smalti.networks import Decoder, Encoder
@@ -26,6 +27,7 @@ __all__ = [
     "Evaluation",
     "FineLevel",
     "FinePrior",
+    "IdsRecipe",
     "PriorRecipe",
     "Recipe",
     "TokenizerRecipe",
@@ -208,6 +210,18 @@ class PriorRecipe:
 
 
 @dataclass(frozen=True)
+class IdsRecipe:
+    """IDs of all examples, of a tokenizer that gives each one a row of codes.
+
+    Arguments:
+        collisions: What is done where several examples have the same codes: index adds a further
+            code, nearest takes the nearest free ID, none leaves them.
+    """
+
+    collisions: Collisions = "index"
+
+
+@dataclass(frozen=True)
 class Evaluation:
     """Sizes of the evaluation that makes the report.
 
@@ -234,6 +248,7 @@ class Recipe:
         autoencoder: What to learn in the place of tokenizer and prior.
         hardware: Devices, precision, loggers.
         evaluation: Size of the report.
+        ids: Of the examples of all splits, which go to ids.parquet; none if not given.
         seed: Of everything random.
     """
 
@@ -244,6 +259,7 @@ class Recipe:
     hardware: Hardware = field(default_factory=Hardware)
     evaluation: Evaluation = field(default_factory=Evaluation)
     seed: int = 0
+    ids: IdsRecipe | None = None
 
     @property
     def stage(self) -> str:
@@ -278,6 +294,11 @@ class Recipe:
                     f"{counted(levels, 'level')} and {counted(priors, 'prior')}: give as many "
                     "under prior.fine_levels as under tokenizer.fine_levels."
                 )
+        if self.autoencoder is not None and self.ids is not None:
+            raise InputError(
+                "IDs are made of tokens, got ids for a continuous autoencoder: leave them out, or "
+                "give a tokenizer."
+            )
         if self.autoencoder is not None and self.prior is not None:
             raise InputError(
                 "A prior is learned over tokens, got one for a continuous autoencoder: leave it "
