@@ -3,6 +3,9 @@
 It stands for the dropout of a prior, for its token noise and for its weight decay, of every level,
 and for the views of each example and how far they are moved. The numbers follow from how much data
 there is (`smalti.priors.regularisation`). A run that goes on has those that it began with.
+
+The dim of a codebook can be "auto", too: that of what the tokenizer's networks see of the data,
+their channels, of which each part of a `ProductQuantizer` has its share.
 """
 
 from __future__ import annotations
@@ -12,11 +15,13 @@ from typing import Any
 
 from jsonargparse import Namespace
 
+from smalti.counting import counted
+from smalti.errors import InputError
 from smalti.priors import TokenPrior
 from smalti.priors.regularisation import SHIFT, advised, advised_views
 from smalti.training import Training
 
-__all__ = ["AUTO", "settled", "without"]
+__all__ = ["AUTO", "leaves_dims", "settled", "with_dims", "without"]
 
 AUTO = "auto"
 
@@ -30,6 +35,29 @@ def without(config: Namespace) -> Namespace:
         config.prior.shift = 0.0
     for _, _, fields, name in _left_open(config):
         fields[name] = 0.0
+    for fields in _open_dims(config.tokenizer):
+        fields["dim"] = 1
+    return config
+
+
+def leaves_dims(config: Namespace) -> bool:
+    """Returns whether a codebook of the tokenizer has the dim "auto"."""
+    return any(True for _ in _open_dims(config.tokenizer))
+
+
+def with_dims(config: Namespace, channels: int) -> Namespace:
+    """Returns the configuration with a number for every dim "auto".
+
+    Arguments:
+        config: With "auto" in places.
+        channels: What the tokenizer's networks see of the data.
+
+    Raises:
+        InputError: If some parts of a product have the dim "auto" and others a number, or there are
+            more parts than channels.
+    """
+    config = config.clone()
+    _fill_dims(config.tokenizer, channels)
     return config
 
 
@@ -79,6 +107,44 @@ def _settle_views(
 def _passes(training: Training, examples: int) -> float:
     """Returns how often a training goes over so many examples."""
     return training.steps * training.batch_size * training.accumulate / examples
+
+
+def _open_dims(node: Any) -> Iterator[Namespace]:
+    """Yields the fields that have the dim "auto", in a part of a configuration."""
+    if isinstance(node, Namespace):
+        if node.get("dim") == AUTO:
+            yield node
+        for value in list(vars(node).values()):
+            yield from _open_dims(value)
+    elif isinstance(node, list | tuple):
+        for value in node:
+            yield from _open_dims(value)
+
+
+def _fill_dims(node: Any, channels: int) -> None:
+    """Puts numbers in place of the dims "auto" in a part of a configuration."""
+    parts = node.get("parts") if isinstance(node, Namespace) else None
+    if parts and any(True for _ in _open_dims(parts)):
+        if not all(any(True for _ in _open_dims(part)) for part in parts):
+            raise InputError(
+                "Some parts of a ProductQuantizer have the dim auto, and others a number: give all "
+                "of them auto, or none."
+            )
+        if len(parts) > channels:
+            raise InputError(
+                f"A vector of {counted(channels, 'dimension')} has no {len(parts)} parts: give the "
+                f"ProductQuantizer fewer."
+            )
+        for place, part in enumerate(parts):
+            _fill_dims(part, channels // len(parts) + (place < channels % len(parts)))
+    elif isinstance(node, Namespace):
+        if node.get("dim") == AUTO:
+            node["dim"] = channels
+        for value in list(vars(node).values()):
+            _fill_dims(value, channels)
+    elif isinstance(node, list | tuple):
+        for value in node:
+            _fill_dims(value, channels)
 
 
 def _left_open(config: Namespace) -> Iterator[tuple[int, str, Namespace, str]]:

@@ -40,7 +40,14 @@ from smalti.recipes.schema import AutoencoderRecipe, FinePrior, PriorRecipe, Tok
 from smalti.signals import Signal
 from smalti.training import ContinuousObjective, Objective, TokenizerObjective
 
-__all__ = ["build_autoencoder", "build_objective", "build_prior", "build_tokenizer", "level_config"]
+__all__ = [
+    "build_autoencoder",
+    "build_objective",
+    "build_prior",
+    "build_tokenizer",
+    "channels_seen",
+    "level_config",
+]
 
 
 def build_autoencoder(
@@ -142,6 +149,11 @@ def _continuous(
         return PlainAutoencoder(encoder, decoder, signal, likelihood, normalization)
     assert likelihood is not None
     return VariationalAutoencoder(encoder, decoder, likelihood, signal, normalization)
+
+
+def channels_seen(splits: Splits) -> int:
+    """Returns how many channels networks see of the signals of a data set."""
+    return _seen(splits.signal, splits.normalization).channels
 
 
 def _seen(signal: Signal, normalization: Normalization | None) -> Signal:

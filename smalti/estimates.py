@@ -18,14 +18,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from smalti.autoencoders import Tokenizer
+from smalti.autoencoders import Autoencoder, DiscreteAutoencoder, Tokenizer
 from smalti.building import build_autoencoder, build_objective, build_prior, level_config
 from smalti.counting import counted
 from smalti.data import Splits
 from smalti.errors import InputError
 from smalti.memory import check_disk, check_memory, memory
 from smalti.priors import Prior
-from smalti.recipes.schema import Recipe
+from smalti.quantizers.fitting.rows import CHUNK
+from smalti.recipes.schema import AutoencoderRecipe, Recipe, TokenizerRecipe
 from smalti.recipes.sizes import bytes_of, check_parts
 from smalti.signals import Signal
 from smalti.training import Training
@@ -136,8 +137,10 @@ def check_report(recipe: Recipe, signal: Signal) -> None:
     )
 
 
-def dry_run(recipe: Recipe, splits: Splits) -> list[tuple[nn.Module, Training]]:
+def dry_run(recipe: Recipe, splits: Splits) -> list[tuple[nn.Module, Training | None]]:
     """Tries one forward pass of all that is trained; returns the models and how they are trained.
+
+    The training of a tokenizer that is fitted is `None`.
 
     Raises:
         InputError: If it does not fit together, or cannot fit in memory.
@@ -150,13 +153,44 @@ def dry_run(recipe: Recipe, splits: Splits) -> list[tuple[nn.Module, Training]]:
     with torch.no_grad():
         y = model.normalize(x)
         output = model.eval()(y)
-        build_objective(chosen, splits.signal)(y, output, step=0)
-    check_step(lambda: model(y), model, chosen.training, recipe, recipe.stage)
-    trained: list[tuple[nn.Module, Training]] = [(model, chosen.training)]
+        if chosen.training is not None:
+            build_objective(chosen, splits.signal)(y, output, step=0)
+    if chosen.training is None:
+        _check_fitting(chosen, model, splits)
+    else:
+        check_step(lambda: model(y), model, chosen.training, recipe, recipe.stage)
+    trained: list[tuple[nn.Module, Training | None]] = [(model, chosen.training)]
     if isinstance(model, Tokenizer) and recipe.prior is not None:
         trained += _tried_priors(recipe, model, splits, x)
     model.train()
     return trained
+
+
+def _check_fitting(
+    chosen: TokenizerRecipe | AutoencoderRecipe, model: Autoencoder, splits: Splits
+) -> None:
+    """Checks that the quantizer of a tokenizer can be fitted to the training examples.
+
+    Raises:
+        InputError: If it cannot, or something else in it would have to be trained.
+    """
+    assert isinstance(chosen, TokenizerRecipe) and chosen.fitting is not None
+    assert isinstance(model, DiscreteAutoencoder)
+    for part in (model.encoder, model.decoder, model.likelihood):
+        if part is not None and any(True for _ in part.parameters()):
+            raise InputError(
+                f"A fitting learns codebooks alone, and a {type(part).__name__} would stay as it "
+                f"is drawn: set tokenizer.encoder to IdentityEncoder, or give a training in the "
+                f"place of the fitting."
+            )
+    if splits.train.endless:
+        raise InputError(
+            "A fitting goes over all training examples, got endless data: give a set of some size."
+        )
+    rows = len(splits.train) * math.prod(model.grid)
+    chosen.fitting.check(model.quantizer, rows)
+    chunk = FLOAT * min(rows, CHUNK) * model.quantizer.dim
+    check_memory(8 * chunk, "A fitting to vectors of such sizes", "take shorter vectors")
 
 
 def _tried_priors(

@@ -125,6 +125,7 @@ RANGES: dict[str, Range] = {
     "noise": NOT_NEGATIVE,
     "scale": POSITIVE,
     "minutes": NOT_NEGATIVE,
+    "iterations": Range(0, 10**6),
     "kmeans_iterations": Range(0, 10**6),
     "kmeans_updates": Range(1, 2**31),
     "sample": Range(2, 2**40),

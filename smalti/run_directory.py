@@ -197,6 +197,11 @@ def _difference(there: Any, wanted: Any, path: str = "", unimportant: Sequence[s
             if inner:
                 return inner
         return ""
+    if isinstance(there, list) and isinstance(wanted, list) and len(there) == len(wanted):
+        for place, (old, new) in enumerate(zip(there, wanted, strict=True)):
+            if inner := _difference(old, new, f"{path}[{place}]", unimportant):
+                return inner
+        return ""
     if wanted == AUTO and isinstance(there, int | float):
         return ""  # the number that it became
     return "" if there == wanted else f"{path} is {there} there and {wanted} here"

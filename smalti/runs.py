@@ -27,9 +27,20 @@ from torch import Tensor, nn
 
 from smalti import automatic, estimates, extension, item_ids
 from smalti.artifacts import checksum, load_model, save_model
-from smalti.autoencoders import ContinuousAutoencoder, Tokenizer
+from smalti.autoencoders import (
+    Autoencoder,
+    ContinuousAutoencoder,
+    DiscreteAutoencoder,
+    Tokenizer,
+)
 from smalti.autoencoders.inputs import device_of
-from smalti.building import build_autoencoder, build_objective, build_prior, level_config
+from smalti.building import (
+    build_autoencoder,
+    build_objective,
+    build_prior,
+    channels_seen,
+    level_config,
+)
 from smalti.checksums import check_made_from, own
 from smalti.conditions import CoarseTokens
 from smalti.counting import counted
@@ -49,7 +60,7 @@ from smalti.provenance import (
     load_data,
 )
 from smalti.recipes import schema
-from smalti.recipes.schema import Recipe
+from smalti.recipes.schema import Recipe, TokenizerRecipe
 from smalti.run_directory import Run
 from smalti.tokens import (
     TokenGrids,
@@ -64,6 +75,7 @@ from smalti.training import (
     Tokens,
     Training,
     check_hardware,
+    fit_quantizer,
     train,
 )
 from smalti.training.batch_order import evaluation_loader
@@ -112,7 +124,12 @@ def fit(
     run.tidy()
     more = run.check(config, extend)
     recipe = schema.build(automatic.without(config))
+    if extend and not more:
+        _check_extensible(run, recipe)
     splits = load_data(run.folder, data, recipe.data, splits, changed=changed_data)
+    if automatic.leaves_dims(config):
+        config = automatic.with_dims(config, channels_seen(splits))
+        recipe = schema.build(automatic.without(config))
     trained = _try_out(recipe, splits)
     config = _settled(run, config, recipe, splits, trained)
     recipe = schema.build(config)
@@ -144,6 +161,15 @@ def fit(
             if not folder_of_prior.exists():
                 _fit_prior(run, recipe, splits, level, made)
     return run, splits
+
+
+def _check_extensible(run: Run, recipe: Recipe) -> None:
+    """Raises `InputError` where a run has nothing that could take more steps."""
+    if recipe.prior is None and recipe.trained.training is None:
+        raise InputError(
+            f"--extend takes more steps of a training, got the recipe of {run.folder}, whose "
+            f"tokenizer is fitted to all examples at once: leave it out, or fit to another --out."
+        )
 
 
 def data_of(
@@ -241,10 +267,14 @@ def _settled(
     config: Namespace,
     recipe: Recipe,
     splits: Splits,
-    trained: Sequence[tuple[nn.Module, Training]],
+    trained: Sequence[tuple[nn.Module, Training | None]],
 ) -> Namespace:
     """Returns the configuration with a number for every "auto"."""
-    priors = [(model, training) for model, training in trained if isinstance(model, TokenPrior)]
+    priors = [
+        (model, training)
+        for model, training in trained
+        if isinstance(model, TokenPrior) and training is not None
+    ]
     if recipe.prior is None or not priors:
         return config
     examples = recipe.prior.examples or len(splits.train)
@@ -254,10 +284,12 @@ def _settled(
     return automatic.settled(config, priors, examples, there, splits.shift is not None)
 
 
-def _try_out(recipe: Recipe, splits: Splits) -> list[tuple[nn.Module, Training]]:
+def _try_out(recipe: Recipe, splits: Splits) -> list[tuple[nn.Module, Training | None]]:
     """Builds and tries all that is trained: a mistake shows before hours have been spent."""
     trained = estimates.dry_run(recipe, splits)
     for model, training in trained:
+        if training is None:
+            continue
         try:
             training.optimizer(model.parameters())
         except (TypeError, ValueError) as error:
@@ -277,8 +309,12 @@ def _fit_autoencoder(run: Run, recipe: Recipe, splits: Splits, made: ExpectedChe
         check_model(folder, wanted, after)
         return
     torch.manual_seed(recipe.seed)
+    model = build_autoencoder(chosen, splits.signal, splits.normalization)
+    if chosen.training is None:
+        _fit_quantizer(run, recipe, model, splits, wanted)
+        return
     stage = AutoencoderStage(
-        build_autoencoder(chosen, splits.signal, splits.normalization),
+        model,
         chosen.training,
         splits.train,
         splits.validation,
@@ -294,6 +330,26 @@ def _fit_autoencoder(run: Run, recipe: Recipe, splits: Splits, made: ExpectedChe
             model = stage.model.to(recipe.hardware.device())
             summarise(model, splits.train.drawn(SUMMARISED, recipe.seed))
         save_model(stage.model.cpu(), folder, made_from=own(stage.made_from))
+    wait_for_all()
+
+
+def _fit_quantizer(
+    run: Run, recipe: Recipe, model: Autoencoder, splits: Splits, made_from: Wanted
+) -> None:
+    """Fits the quantizer of a tokenizer to the training examples, and saves the tokenizer."""
+    fitting = recipe.trained.fitting if isinstance(recipe.trained, TokenizerRecipe) else None
+    assert fitting is not None and isinstance(model, DiscreteAutoencoder)
+    fit_quantizer(
+        model,
+        fitting,
+        splits.train,
+        run.folder,
+        seed=recipe.seed,
+        hardware=recipe.hardware,
+        made_from=made_from,
+    )
+    if is_first():
+        save_model(model.cpu(), run.tokenizer, made_from=own(made_from))
     wait_for_all()
 
 

@@ -231,6 +231,10 @@ class DiscreteAutoencoder(Tokenizer):
         h = self._outputs(self.quantizer.decode(indices), tuple(x.shape[2:]))
         return self._nats(h, x)
 
+    def vectors(self, x: Tensor) -> Tensor:
+        """Computes z_e (B, *grid, D) of signals x (B, C, *size), what the quantizer is given."""
+        return self._vectors(self._seen(self.normalize(x)))
+
     def _mask_of_grid(self, mask: Tensor, x: Tensor) -> Tensor:
         """Returns the mask of the positions of the grid, (B, *grid)."""
         check_mask(mask, x)

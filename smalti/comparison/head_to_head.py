@@ -19,7 +19,7 @@ import numpy as np
 import yaml
 from jsonargparse import Namespace
 
-from smalti import runs
+from smalti import automatic, runs
 from smalti.comparison.methods import Method, method
 from smalti.comparison.outcomes import Comparison, Outcome
 from smalti.comparison.plan import announced, plan
@@ -77,7 +77,7 @@ def head_to_head(
     folder = Path(folder)
     wanted = plan(methods, bits, seeds)
     fields = yaml.safe_load(schema.dump(recipe))
-    tokenizer = schema.build(recipe).tokenizer
+    tokenizer = schema.build(automatic.without(recipe)).tokenizer
     if tokenizer is None:
         raise InputError(
             "Quantizers are compared in a tokenizer, got the recipe of a continuous autoencoder: "
@@ -87,6 +87,11 @@ def head_to_head(
         raise InputError(
             f"Quantizers are compared in a tokenizer of one level, got the recipe of one with "
             f"{1 + len(tokenizer.fine_levels)}: choose e.g. images64."
+        )
+    if tokenizer.training is None:
+        raise InputError(
+            "Quantizers are compared as they are trained, got a recipe whose tokenizer is fitted: "
+            "choose one with a training, e.g. semantic-ids."
         )
     dim = tokenizer.quantizer.dim
     configs = [_config(fields, method(name), b, dim, seed, steps) for b, name, seed in wanted]

@@ -25,7 +25,7 @@ place does. `requires_grad_(False)` keeps them: neither gradients nor means nor 
 
 import math
 from abc import ABC, abstractmethod
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import torch
 from torch import Tensor, nn
@@ -133,7 +133,7 @@ class GradientCodebook(Codebook):
 
     Arguments:
         codebook_size: Number of codewords K.
-        dim: Their dimensions D.
+        dim: Their dimensions D; in a recipe also "auto", as many as the data have.
 
     References:
         Neural Discrete Representation Learning, A. van den Oord, O. Vinyals and K. Kavukcuoglu,
@@ -142,10 +142,10 @@ class GradientCodebook(Codebook):
 
     trainable = True
 
-    def __init__(self, *, codebook_size: int, dim: int) -> None:
+    def __init__(self, *, codebook_size: int, dim: int | Literal["auto"]) -> None:
         super().__init__()
-        self.codebook_size, self.dim = codebook_size, dim
-        self.weight = nn.Parameter(_random_codewords(codebook_size, dim))
+        self.codebook_size, self.dim = codebook_size, _number(dim)
+        self.weight = nn.Parameter(_random_codewords(codebook_size, self.dim))
 
     @property
     def frozen(self) -> bool:
@@ -173,7 +173,7 @@ class EMACodebook(Codebook):
 
     Arguments:
         codebook_size: Number of codewords K.
-        dim: Their dimensions D.
+        dim: Their dimensions D; in a recipe also "auto", as many as the data have.
         decay: γ in (0, 1), the share of the old average that an update keeps.
         eps: ε in (0, 1], in vectors, added to each count (times N/K where that is below 1).
 
@@ -188,9 +188,15 @@ class EMACodebook(Codebook):
     sums: Tensor  # m (K, D)
 
     def __init__(
-        self, *, codebook_size: int, dim: int, decay: float = 0.99, eps: float = 1e-5
+        self,
+        *,
+        codebook_size: int,
+        dim: int | Literal["auto"],
+        decay: float = 0.99,
+        eps: float = 1e-5,
     ) -> None:
         super().__init__()
+        dim = _number(dim)
         if not 0 < decay < 1 or not 0 < eps <= 1:
             raise InputError(
                 f"An EMA codebook needs 0 < decay < 1 and 0 < eps <= 1, got decay={decay} "
@@ -257,7 +263,7 @@ class TransformedCodebook(Codebook):
 
     Arguments:
         codebook_size: Number of codewords K.
-        dim: Their dimensions D.
+        dim: Their dimensions D; in a recipe also "auto", as many as the data have.
 
     References:
         Addressing Representation Collapse in Vector Quantized Models with One Linear Layer, Y. Zhu,
@@ -268,11 +274,11 @@ class TransformedCodebook(Codebook):
     in_float32 = ("table",)
     table: Tensor  # c (K, D)
 
-    def __init__(self, *, codebook_size: int, dim: int) -> None:
+    def __init__(self, *, codebook_size: int, dim: int | Literal["auto"]) -> None:
         super().__init__()
-        self.codebook_size, self.dim = codebook_size, dim
-        self.register_buffer("table", _random_codewords(codebook_size, dim).float())
-        self.map = nn.Parameter(torch.eye(dim))  # Wᵀ
+        self.codebook_size, self.dim = codebook_size, _number(dim)
+        self.register_buffer("table", _random_codewords(codebook_size, self.dim).float())
+        self.map = nn.Parameter(torch.eye(self.dim))  # Wᵀ
 
     @property
     def weight(self) -> Tensor:  # type: ignore[override]
@@ -297,6 +303,15 @@ class TransformedCodebook(Codebook):
         # The rows c that the map takes to the vectors, or as near to them as it can get.
         rows = torch.linalg.lstsq(self.map.T.double(), vectors.T.double()).solution.T
         self.table[which] = rows.float()
+
+
+def _number(dim: int | Literal["auto"]) -> int:
+    """Returns the dim; raises `InputError` for "auto", which only a recipe can resolve."""
+    if dim == "auto":
+        raise InputError(
+            'dim "auto" is for recipes, where smalti fit takes it from the data: give a number.'
+        )
+    return dim
 
 
 def _random_codewords(codebook_size: int, dim: int) -> Tensor:

@@ -18,6 +18,7 @@ from smalti.losses.likelihoods import Likelihood
 from smalti.networks import Decoder, Encoder
 from smalti.priors import Prior
 from smalti.quantizers import Quantizer
+from smalti.quantizers.fitting import Fitting
 from smalti.signals import Signal
 from smalti.training import Hardware, Training
 
@@ -57,7 +58,7 @@ class FineLevel:
 
 @dataclass(frozen=True)
 class TokenizerRecipe:
-    """The tokenizer: encoder, quantizer, decoder and their training.
+    """The tokenizer: encoder, quantizer, decoder, and how they are learned.
 
     Arguments:
         quantizer: Any quantizer; its `dim` is that of the encoder's output.
@@ -75,10 +76,12 @@ class TokenizerRecipe:
             then `quantizer` and the encoder's downsampling are those of the coarsest.
         level_dropout: Probability that a signal in training has only its coarser levels, so that
             those decode by themselves.
+        fitting: In the place of `training`, where nothing but codebooks is learned: how they are
+            computed from all training examples without gradients, e.g. ResidualKMeans.
     """
 
     quantizer: Quantizer
-    training: Training
+    training: Training | None = None
     encoder: MakeEncoder | None = None
     decoder: MakeDecoder | None = None
     reconstruction: ReconstructionLoss | None = None
@@ -88,9 +91,23 @@ class TokenizerRecipe:
     likelihood: Likelihood | None = None
     fine_levels: list[FineLevel] | None = None
     level_dropout: float = 0.1
+    fitting: Fitting | None = None
 
     def __post_init__(self) -> None:
         _check_one_loss("A tokenizer", self.likelihood, self.reconstruction)
+        if (self.training is None) == (self.fitting is None):
+            given = "neither" if self.fitting is None else "both"
+            raise InputError(
+                f"A tokenizer has a training or a fitting, got {given}: give tokenizer.training, "
+                f"or tokenizer.fitting for codebooks that are computed without gradients."
+            )
+        if self.fitting is not None:
+            for name in ("reconstruction", "loss_weights", "fine_levels"):
+                if getattr(self, name):
+                    raise InputError(
+                        f"A tokenizer that is fitted has one level and no losses, got {name}: "
+                        f"leave it out, or give a training in the place of the fitting."
+                    )
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from smalti.training.autoencoder_stage import AutoencoderStage
 from smalti.training.objectives import ContinuousObjective, Objective, TokenizerObjective
 from smalti.training.prior_stage import PriorStage, TokenBatch, Tokens
+from smalti.training.quantizer_fitting import fit_quantizer
 from smalti.training.schedules import Constant, Cosine, Plateau, Schedule
 from smalti.training.stage import Stage, Training
 from smalti.training.trainer import Hardware, check_hardware, train
@@ -23,5 +24,6 @@ __all__ = [
     "Tokens",
     "Training",
     "check_hardware",
+    "fit_quantizer",
     "train",
 ]

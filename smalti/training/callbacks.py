@@ -17,7 +17,7 @@ from smalti.counting import counted
 from smalti.training.divergence import DivergenceCheck
 from smalti.training.stage import Stage
 
-__all__ = ["KeepBest", "Patience", "Progress", "SaveState", "Stopwatch"]
+__all__ = ["KeepBest", "Patience", "Progress", "SaveState", "Stopwatch", "duration"]
 
 HOUR = 3600.0
 FIRST = 20  # steps, after which the time left is known well enough to say that it is long
@@ -216,17 +216,17 @@ class Progress(Callback):
         left = (steps - step) / rate if rate else float("inf")
         print(
             f"{self.name}: step {step}/{steps}, loss {loss:.4f}, {rate:.1f} steps/s, "
-            f"{_duration(left)} left",
+            f"{duration(left)} left",
             file=sys.stderr,
             flush=True,
         )
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
     """Formats a time in the unit that suits it.
 
     Example:
-        >>> _duration(95), _duration(20_000), _duration(3e6), _duration(1e10)
+        >>> duration(95), duration(20_000), duration(3e6), duration(1e10)
         ('95 s', '5.6 hours', '35 days', '317 years')
     """
     for unit, length in ("years", 365.25 * 24 * HOUR), ("days", 24 * HOUR), ("hours", HOUR):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import io
 import zipfile
+from collections.abc import Mapping, Set
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from smalti.errors import InputError, first_line
 from smalti.files import atomic_file, read_bytes
 from smalti.training.stage import Stage
 
-__all__ = ["AtomicCheckpointIO", "read_state"]
+__all__ = ["AtomicCheckpointIO", "read_sealed", "read_state"]
 
 SEAL = b"smalti sha256 "
 SEALED = len(SEAL) + 64  # bytes
@@ -52,6 +53,20 @@ def read_state(path: Path, stage: Stage) -> dict[str, Any]:
     Raises:
         InputError: If it is damaged, of an earlier version, or of a stage with another model.
     """
+    return read_sealed(path, PARTS, stage.state_dict())
+
+
+def read_sealed(path: Path, parts: Set[str], wanted: Mapping[str, Tensor]) -> dict[str, Any]:
+    """Reads a saved state that `AtomicCheckpointIO` wrote.
+
+    Arguments:
+        path: Of the file.
+        parts: What it holds, "state_dict" among it.
+        wanted: The state of the model that it is of.
+
+    Raises:
+        InputError: See `read_state`.
+    """
     try:
         content = memoryview(read_bytes(path))
         body, seal = content[: -SEALED - 2], bytes(content[-SEALED:])
@@ -61,9 +76,9 @@ def read_state(path: Path, stage: Stage) -> dict[str, Any]:
         state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
         if not isinstance(state, dict):
             raise ValueError(f"it holds a {type(state).__name__}, not the state of a training")
-        if lacking := PARTS - state.keys():
+        if lacking := parts - state.keys():
             raise ValueError(f"it has no {sorted(lacking)[0]}")
-        difference = _difference(state["state_dict"], stage.state_dict())
+        difference = _difference(state["state_dict"], wanted)
     except Exception as error:  # a broken pickle raises nearly anything
         raise InputError(
             f"{path} is damaged: delete it and give the same command again, which starts this "
@@ -93,7 +108,7 @@ def _is_whole_without_seal(content: memoryview) -> bool:
         return archive.testzip() is None
 
 
-def _difference(there: dict[str, Tensor], wanted: dict[str, Tensor]) -> str:
+def _difference(there: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> str:
     """Says where two states of a model first differ in names or shapes."""
     if other := sorted(there.keys() ^ wanted.keys()):
         return f"only one of them has {other[0]}"

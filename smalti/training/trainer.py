@@ -37,7 +37,7 @@ from smalti.training.hardware import check_words
 from smalti.training.rendezvous import wait_at_most
 from smalti.training.stage import Stage
 
-__all__ = ["Hardware", "check_hardware", "train"]
+__all__ = ["Hardware", "check_hardware", "in_all_processes", "train"]
 
 
 @dataclass(frozen=True)
@@ -132,15 +132,46 @@ def check_hardware(hardware: Hardware) -> None:
     """
     _quieten()
     with _explained_hardware_errors():
-        Trainer(
-            **_where(hardware),
-            logger=False,
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-        )
+        _bare_trainer(hardware)
         for make in hardware.loggers or []:
             make()
+
+
+def in_all_processes(work: Callable[[torch.device], None], hardware: Hardware) -> None:
+    """Does something in each of the processes of a hardware, once they have met.
+
+    Arguments:
+        work: What; it is given the device of the process.
+        hardware: Devices and processes.
+
+    Raises:
+        InputError: If there is no such hardware, or not all have come.
+    """
+    _quieten()
+    with _explained_hardware_errors():
+        trainer = _bare_trainer(hardware)
+    wait_at_most(trainer, hardware.wait)
+    strategy: Any = trainer.strategy
+
+    def met() -> None:
+        strategy.setup_environment()
+        work(strategy.root_device)
+
+    if strategy.launcher is None:
+        met()
+    else:
+        strategy.launcher.launch(met, trainer=trainer)
+
+
+def _bare_trainer(hardware: Hardware) -> Trainer:
+    """Makes a trainer that trains nothing: it knows devices and processes."""
+    return Trainer(
+        **_where(hardware),
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
 
 
 @contextmanager

@@ -53,7 +53,7 @@ def test_of_an_option(tmp_path, options, said):
     ("change", "said"),
     [
         (lambda r: r.pop("data"), "it needs data: give --data"),
-        (lambda r: r["tokenizer"].pop("training"), "it needs tokenizer.training.steps:"),
+        (lambda r: r["tokenizer"]["training"].pop("steps"), "it needs tokenizer.training.steps:"),
         (
             lambda r: r["tokenizer"]["encoder"]["init_args"].update(frob=3),
             "no field tokenizer.encoder.frob:",

@@ -212,7 +212,7 @@ def test_the_last_word_counts(tmp_path):
         "data",
         "evaluation",
         "tokenizer.quantizer",
-        "tokenizer.training",
+        "prior.training",
         "tokenizer.training.steps",
         "tokenizer.training.optimizer",
         "prior.model",

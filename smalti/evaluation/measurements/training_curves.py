@@ -56,7 +56,8 @@ class TrainingCurves(Measurement[Any]):
         if lengths := [f"{stage} {number(n)}" for stage, n in steps.items() if n]:
             section.facts["Steps taken"] = ", ".join(lengths)
         if not section.blocks and not section.missing:
-            section.leave_out(self.title, "no log of them was found.")
+            fitted = "codebooks were computed from all examples, not trained step by step."
+            section.leave_out(self.title, fitted if taken else "no log of them was found.")
         return section
 
 

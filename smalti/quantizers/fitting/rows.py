@@ -32,10 +32,10 @@ class Rows(ABC):
 
     @abstractmethod
     def chunks(self, size: int = CHUNK, first: int = 0, step: int = 1) -> Iterator[Tensor]:
-        """Yields all rows in order, in chunks (n, D), float32, n = `size` but for the last.
+        """Yields all rows in order, in chunks (n, D), float32, which are the same each time.
 
         Arguments:
-            size: Rows of a chunk.
+            size: About how many rows a chunk has, n; the last one has fewer.
             first: The number of the chunk to begin with, from 0.
             step: How many chunks on the next one is: each of P processes takes every P-th.
         """

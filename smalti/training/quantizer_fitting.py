@@ -1,0 +1,193 @@
+"""Fits the quantizer of a tokenizer to all training examples, without gradients.
+
+What a `Fitting` computes codewords from are the outputs of the encoder, made anew in each pass, so
+that the examples need not fit in memory. After each of its stages the codewords are saved, and a
+fit that was killed goes on from there as if it had not been.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import torch
+from lightning.pytorch.loggers import CSVLogger
+from torch import Tensor
+from tqdm import tqdm
+
+from smalti.autoencoders import DiscreteAutoencoder
+from smalti.checksums import check_made_from, own
+from smalti.data import Examples
+from smalti.quantizers.fitting import Fitting, Rows
+from smalti.quantizers.fitting.rows import CHUNK
+from smalti.training.callbacks import duration
+from smalti.training.checkpoints import AtomicCheckpointIO, read_sealed
+from smalti.training.cpu import make_fast
+from smalti.training.processes import is_first
+from smalti.training.trainer import Hardware, in_all_processes
+
+__all__ = ["EncodedRows", "fit_quantizer"]
+
+PARTS = {"state_dict", "stages", "seconds", "made_from"}
+SECONDS = 15.0  # between two lines that say how far it is
+
+
+class EncodedRows(Rows):
+    """What the encoder of a tokenizer makes of examples, (N · positions, D), when it is asked for.
+
+    Arguments:
+        tokenizer: Whose encoder; on any device.
+        examples: N of them.
+        device: Where the encoder is.
+    """
+
+    def __init__(
+        self, tokenizer: DiscreteAutoencoder, examples: Examples, device: torch.device
+    ) -> None:
+        self.tokenizer, self.examples, self.device = tokenizer, examples, device
+        self.dim, self.positions = tokenizer.quantizer.dim, math.prod(tokenizer.grid)
+
+    def __len__(self) -> int:
+        return len(self.examples) * self.positions
+
+    def chunks(self, size: int = CHUNK, first: int = 0, step: int = 1) -> Iterator[Tensor]:
+        """See `Rows.chunks`; the rows of one example are never in two chunks."""
+        many, n = max(size // self.positions, 1), len(self.examples)
+        for start in range(first * many, n, step * many):
+            yield self._encoded(range(start, min(start + many, n)))
+
+    def at(self, indices: Tensor) -> Tensor:
+        """See `Rows.at`."""
+        examples, rows = (indices // self.positions).unique(return_inverse=True)
+        encoded = self._encoded(examples.tolist()).unflatten(0, (-1, self.positions))
+        return encoded[rows, indices % self.positions]
+
+    @torch.no_grad()
+    def _encoded(self, numbers: range | list[int]) -> Tensor:
+        x = self.examples.__getitems__(numbers).x.to(self.device)
+        return self.tokenizer.vectors(x).float().flatten(0, -2)
+
+
+def fit_quantizer(
+    model: DiscreteAutoencoder,
+    fitting: Fitting,
+    examples: Examples,
+    run: Path,
+    *,
+    seed: int,
+    hardware: Hardware,
+    made_from: Mapping[str, tuple[str, ...]],
+) -> None:
+    """Fits the quantizer of a model, from the saved state if there is one.
+
+    Arguments:
+        model: Whose quantizer; on the CPU and in evaluation mode afterwards.
+        fitting: How.
+        examples: To what.
+        run: The run directory: the state is kept in `run/state/tokenizer.ckpt`, the seconds that
+            it took in `run/logs/tokenizer`.
+        seed: Of everything random.
+        hardware: Devices.
+        made_from: Checksums of what the model is made from (`smalti.checksums`).
+
+    Raises:
+        InputError: If there is no such hardware, or the saved state is damaged or another's.
+    """
+    make_fast()
+    state = _State(run / "state" / "tokenizer.ckpt", model, made_from)
+
+    def fit(device: torch.device) -> None:
+        stages = state.restore()
+        model.to(device).eval()
+        progress, curves = _Lines(), CSVLogger(run / "logs", name="tokenizer/csv")
+        start = time.monotonic() - state.seconds
+
+        def done(stages: int) -> None:
+            state.seconds = time.monotonic() - start
+            if is_first():
+                state.save(stages)
+                curves.log_metrics({"train/seconds": state.seconds}, step=stages - 1)
+                curves.save()
+
+        rows = EncodedRows(model, examples, device)
+        fitting.fit(
+            model.quantizer, rows, seed=seed, progress=progress.tell, first=stages, done=done
+        )
+        progress.end(state.seconds)
+
+    in_all_processes(fit, hardware)
+    model.cpu()
+
+
+class _State:
+    """The saved state of a fit.
+
+    Arguments:
+        path: Of the file.
+        model: What is fitted.
+        made_from: As of `fit_quantizer`.
+
+    Attributes:
+        seconds: That it took so far, over all starts.
+    """
+
+    def __init__(
+        self, path: Path, model: DiscreteAutoencoder, made_from: Mapping[str, tuple[str, ...]]
+    ) -> None:
+        self.path, self.model, self.made_from = path, model, dict(made_from)
+        self.seconds = 0.0
+
+    def restore(self) -> int:
+        """Takes the codewords of the state, if there is one; returns how many stages are done."""
+        if not self.path.exists():
+            return 0
+        quantizer = self.model.quantizer
+        there = read_sealed(self.path, PARTS, quantizer.state_dict())
+        mend = "delete it, which starts the fit over, or choose another --out."
+        wanted = {"stage": ("tokenizer",), **self.made_from}
+        check_made_from(str(self.path), there["made_from"], wanted, mend)
+        quantizer.load_state_dict(there["state_dict"])
+        self.seconds = there["seconds"]
+        return there["stages"]
+
+    def save(self, stages: int) -> None:
+        """Saves the codewords after so many stages."""
+        state = {name: t.detach().cpu() for name, t in self.model.quantizer.state_dict().items()}
+        made_from = {"stage": "tokenizer", **own(self.made_from)}
+        content = {"state_dict": state, "stages": stages, "seconds": self.seconds}
+        AtomicCheckpointIO().save_checkpoint({**content, "made_from": made_from}, self.path)
+
+
+class _Lines:
+    """A bar with the time left on a terminal, plain lines elsewhere."""
+
+    def __init__(self) -> None:
+        self.start = self.told = time.monotonic()
+        self.first: float | None = None  # the share that was done when it was first told of
+        shown = is_first() and sys.stderr.isatty()
+        self.bar = tqdm(
+            total=1.0, desc="tokenizer", disable=not shown, bar_format="{l_bar}{bar}| {postfix}"
+        )
+
+    def tell(self, share: float, words: str) -> None:
+        """Says how far it is, when it is time."""
+        now = time.monotonic()
+        if self.first is None:
+            self.first, self.start = share, now
+        rate = (share - self.first) / (now - self.start) if share > self.first else 0.0
+        left = f", {duration((1 - share) / rate)} left" if rate else ""
+        if not self.bar.disable:
+            self.bar.set_postfix_str(f"{words}{left}", refresh=False)
+            self.bar.update(share - self.bar.n)
+        elif is_first() and now - self.told > SECONDS:
+            self.told = now
+            print(f"tokenizer: {words}{left}", file=sys.stderr, flush=True)
+
+    def end(self, seconds: float) -> None:
+        """Says how long it took."""
+        self.bar.close()
+        if self.bar.disable and is_first():
+            print(f"tokenizer: fitted, {seconds:.0f} s", file=sys.stderr, flush=True)

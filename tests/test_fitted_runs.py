@@ -1,0 +1,225 @@
+"""Runs whose tokenizer is fitted without gradients, from a table of vectors to the report."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+import yaml
+
+import smalti
+from mistakes import mistake
+from smalti import automatic, runs
+from smalti.cli import main
+from smalti.errors import InputError
+from smalti.recipes import schema
+from smalti.training import quantizer_fitting
+from tiny import write_recipe
+
+DIM = 6
+
+
+def table(path: Path, n: int = 300, dim: int = DIM) -> Path:
+    """Items in 12 clumps, with their names."""
+    draw = np.random.default_rng(0)
+    x = 3 * draw.standard_normal((12, dim))[draw.integers(12, size=n)]
+    x = (x + draw.standard_normal((n, dim))).astype(np.float32)
+    names = [f"item-{number}" for number in range(n)]
+    pq.write_table(pa.table({"item_id": names, "embedding": list(x)}), path)
+    return path
+
+
+def fitted_recipe(data: Path) -> dict:
+    """Two codes of 8 for each item."""
+    codebook = {"class_path": "EMACodebook", "init_args": {"codebook_size": 8, "dim": "auto"}}
+    stage = {"class_path": "VectorQuantizer", "init_args": {"codebook": codebook}}
+    return {
+        "data": {"class_path": "Vectors", "init_args": {"path": str(data)}},
+        "tokenizer": {
+            "quantizer": {
+                "class_path": "ResidualQuantizer",
+                "init_args": {"stages": [stage, stage]},
+            },
+            "encoder": {"class_path": "IdentityEncoder"},
+            "fitting": {"class_path": "ResidualKMeans", "init_args": {"iterations": 3}},
+        },
+    }
+
+
+def weights(run: Path) -> bytes:
+    return (run / "tokenizer" / "model.safetensors").read_bytes()
+
+
+@pytest.fixture
+def recipe(tmp_path) -> dict:
+    return fitted_recipe(table(tmp_path / "items.parquet"))
+
+
+def test_a_run_goes_from_a_table_to_a_report_and_its_codes_decode(recipe, tmp_path, capsys):
+    file, out = write_recipe(tmp_path / "tiny.yaml", recipe), tmp_path / "run"
+    assert main(["fit", str(file), "--out", str(out)]) == 0
+    assert "tokenizer: fitted" in capsys.readouterr().err
+    config = yaml.safe_load((out / "config.yaml").read_text())
+    stages = config["tokenizer"]["quantizer"]["init_args"]["stages"]
+    assert [stage["init_args"]["codebook"]["init_args"]["dim"] for stage in stages] == [DIM, DIM]
+    report = json.loads((out / "report.json").read_text())
+    assert 0 < report["figures"]["reconstruction"]["mse_over_variance"]["value"] < 0.6
+    assert "computed from all examples" in report["missing"]["Training curves"]
+    assert report["facts"]["Training"].startswith("tokenizer ")
+    model = smalti.load(out)
+    splits = runs.data_of(model.run)
+    x = splits.train.__getitems__(range(len(splits.train))).x
+    codes = model.encode(x)
+    assert codes.shape == (len(x), 1, 2)
+    assert all(codes[..., stage].unique().numel() == 8 for stage in range(2))
+    assert model.decode(codes).shape == x.shape
+    before = weights(out)
+    assert main(["fit", str(file), "--out", str(out)]) == 0  # what is done is not done again
+    assert weights(out) == before
+
+
+def test_a_fit_that_was_killed_goes_on_bit_for_bit(recipe, tmp_path, monkeypatch):
+    config = schema.parsed(recipe)
+    runs.fit(config, tmp_path / "whole")
+    save = quantizer_fitting._State.save
+
+    def killed(state, stages):
+        save(state, stages)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(quantizer_fitting._State, "save", killed)
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            runs.fit(config, tmp_path / "killed")
+        assert not (tmp_path / "killed" / "tokenizer").exists()
+    monkeypatch.undo()
+    runs.fit(config, tmp_path / "killed")
+    assert weights(tmp_path / "killed") == weights(tmp_path / "whole")
+    # The state says what it is of.
+    state = tmp_path / "killed" / "state" / "tokenizer.ckpt"
+    content = bytearray(state.read_bytes())
+    content[len(content) // 2] ^= 1
+    state.write_bytes(content)
+    (tmp_path / "killed" / "tokenizer").rename(tmp_path / "elsewhere")
+    with pytest.raises(InputError, match="tokenizer.ckpt is damaged"):
+        runs.fit(config, tmp_path / "killed")
+
+
+def test_the_seed_decides(recipe, tmp_path):
+    for name, seed in ("a", 0), ("b", 0), ("c", 1):
+        runs.fit(schema.parsed({**recipe, "seed": seed}), tmp_path / name)
+    assert weights(tmp_path / "a") == weights(tmp_path / "b") != weights(tmp_path / "c")
+
+
+def test_a_normalization_of_the_data_is_part_of_the_tokenizer(recipe, tmp_path, monkeypatch):
+    from smalti.modalities.vector import Vectors
+    from smalti.networks import Affine
+
+    load = Vectors.load
+
+    def scaled(source):
+        splits = load(source)
+        x = splits.train.__getitems__(range(len(splits.train))).x
+        return splits._replace(normalization=Affine.learned([x]))
+
+    monkeypatch.setattr(Vectors, "load", scaled)
+    run, splits = runs.fit(schema.parsed(recipe), tmp_path / "run")
+    monkeypatch.undo()
+    tokenizer = smalti.load(run.folder).autoencoder
+    x = splits.train.__getitems__(range(20)).x
+    y = tokenizer.normalization(x)
+    wanted = tokenizer.normalization.inverse(
+        tokenizer.quantizer.decode(tokenizer.quantizer.encode(y))
+    )
+    torch.testing.assert_close(tokenizer.decode(tokenizer.encode(x)), wanted)
+
+
+def test_a_prior_is_learned_over_fitted_tokens(recipe, tmp_path):
+    training = {"steps": 4, "batch_size": 8, "validate_every": 2}
+    recipe["prior"] = {
+        "model": {"class_path": "DepthPixelCNN", "init_args": {"hidden": 8, "layers": 1}},
+        "training": training,
+    }
+    run, _ = runs.fit(schema.parsed(recipe), tmp_path / "run")
+    assert smalti.load(run.folder).sample(3).shape == (3, DIM)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--tokenizer.encoder", "MLPEncoder"], "a MLPEncoder would stay as it is drawn"),
+        (["--tokenizer.training.steps", "5"], "a training or a fitting, got both"),
+        (["--tokenizer.fitting", "null"], "a training or a fitting, got neither"),
+        (["--tokenizer.loss_weights", "{kl: 1.0}"], "no losses, got loss_weights"),
+        (["--extend"], "--extend takes more steps of a training"),
+        (["--tokenizer.fitting.iterations", "-1"], "iterations"),
+    ],
+)
+def test_what_does_not_fit_is_one_line(recipe, tmp_path, capsys, words, said):
+    file = write_recipe(tmp_path / "tiny.yaml", recipe)
+    line = mistake(capsys, "fit", str(file), "--out", str(tmp_path / "run"), *words)
+    assert said in line
+    assert not (tmp_path / "run" / "tokenizer").exists()
+
+
+def test_fewer_rows_than_codewords_and_other_quantizers_are_one_line(recipe, tmp_path, capsys):
+    small = {**recipe, "data": {"class_path": "Vectors", "init_args": {}}}
+    small["data"]["init_args"]["path"] = str(table(tmp_path / "few.parquet", n=8))
+    file = write_recipe(tmp_path / "tiny.yaml", small)
+    out = ["--out", str(tmp_path / "run")]
+    assert "for each of 8 codewords" in mistake(capsys, "fit", str(file), *out)
+    recipe["tokenizer"]["quantizer"] = {
+        "class_path": "ProjectedQuantizer",
+        "init_args": {
+            "inner": {"class_path": "FiniteScalarQuantizer", "init_args": {"num_values": [4, 4]}},
+            "dim": DIM,
+        },
+    }
+    file = write_recipe(tmp_path / "tiny.yaml", recipe)
+    assert "ResidualKMeans fits a ResidualQuantizer" in mistake(capsys, "fit", str(file), *out)
+
+
+def test_each_part_of_a_product_has_its_share_of_the_dimensions():
+    codebook = {"class_path": "EMACodebook", "init_args": {"codebook_size": 4, "dim": "auto"}}
+    part = {"class_path": "VectorQuantizer", "init_args": {"codebook": codebook}}
+    recipe = fitted_recipe(Path("nowhere"))
+    product = {"class_path": "ProductQuantizer", "init_args": {"parts": [part] * 3}}
+    recipe["tokenizer"]["quantizer"] = product
+    config = schema.parsed(recipe)
+    assert automatic.leaves_dims(config)
+    settled = automatic.with_dims(config, 11)
+    parts = settled.tokenizer.quantizer.init_args.parts
+    assert [p.init_args.codebook.init_args.dim for p in parts] == [4, 4, 3]
+    assert not automatic.leaves_dims(settled) and automatic.leaves_dims(config)
+    with pytest.raises(InputError, match="no 3 parts"):
+        automatic.with_dims(config, 2)
+    mixed = json.loads(json.dumps(product))
+    mixed["init_args"]["parts"][0]["init_args"]["codebook"]["init_args"]["dim"] = 5
+    recipe["tokenizer"]["quantizer"] = mixed
+    with pytest.raises(InputError, match="all of them auto, or none"):
+        automatic.with_dims(schema.parsed(recipe), 11)
+
+
+@pytest.mark.slow
+def test_two_processes_fit_one_tokenizer(recipe, tmp_path):
+    file = write_recipe(tmp_path / "tiny.yaml", recipe)
+    words = ["--hardware.accelerator=cpu", "--hardware.strategy=ddp", "--hardware.devices=2"]
+    done = subprocess.run(
+        [sys.executable, "-m", "smalti", "fit", str(file), f"--out={tmp_path}/run", *words],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env={**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"},
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("tokenizer: fitted") == 1
+    assert json.loads((tmp_path / "run" / "report.json").read_text())
