@@ -30,7 +30,6 @@ from smalti.quantizers.quantizer import Quantizer
 from smalti.quantizers.residual import ResidualQuantizer
 from smalti.quantizers.search import some_nearest
 from smalti.quantizers.vector import VectorQuantizer
-from smalti.registry import registered
 
 __all__ = ["ResidualKMeans"]
 
@@ -38,7 +37,6 @@ SAMPLE = 64  # rows for each codeword that k-means++ draws from
 WARMING = 10  # Lloyd's iterations on that sample
 
 
-@registered
 class ResidualKMeans(Fitting):
     """k-means of the residuals, stage by stage, over the whole set.
 
