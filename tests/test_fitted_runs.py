@@ -119,20 +119,9 @@ def test_the_seed_decides(recipe, tmp_path):
     assert weights(tmp_path / "a") == weights(tmp_path / "b") != weights(tmp_path / "c")
 
 
-def test_a_normalization_of_the_data_is_part_of_the_tokenizer(recipe, tmp_path, monkeypatch):
-    from smalti.modalities.vector import Vectors
-    from smalti.networks import Affine
-
-    load = Vectors.load
-
-    def scaled(source):
-        splits = load(source)
-        x = splits.train.__getitems__(range(len(splits.train))).x
-        return splits._replace(normalization=Affine.learned([x]))
-
-    monkeypatch.setattr(Vectors, "load", scaled)
+def test_a_normalization_of_the_data_is_part_of_the_tokenizer(recipe, tmp_path):
+    recipe["data"]["init_args"]["normalize"] = "whiten"
     run, splits = runs.fit(schema.parsed(recipe), tmp_path / "run")
-    monkeypatch.undo()
     tokenizer = smalti.load(run.folder).autoencoder
     x = splits.train.__getitems__(range(20)).x
     y = tokenizer.normalization(x)
