@@ -6,6 +6,7 @@ import csv
 import json
 import shutil
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
@@ -267,3 +268,88 @@ def test_a_run_without_ids_says_how_to_get_them(copied, tmp_path, capsys):
     assert main(["ids", str(copied.folder), "item-3"]) == 2
     assert "has no ids.parquet: fit with ids: {collisions: index}" in said(capsys)[1]
     assert main(["ids", str(tmp_path / "nothing")]) == 2
+
+
+def encoded(run, new, ids, out, *options):
+    return main(
+        ["encode", str(run.folder), str(new), "--against", str(ids), "--out", str(out), *options]
+    )
+
+
+@pytest.mark.parametrize("which", ["run", "small"])
+def test_items_that_come_later_get_ids_and_change_none(request, which, tmp_path, capsys):
+    made = request.getfixturevalue(which)
+    new = write_items(tmp_path / "new.parquet", 60, start=220)
+    capsys.readouterr()
+    assert encoded(made, new, made.ids, tmp_path / "new-ids.parquet") == 0
+    out = said(capsys)[0]
+    assert "280 items, 280 IDs of" in out
+    assert out.endswith("; 40 items are new; 20 items had an ID already, which stays\n")
+    before, after = IdTable.read(made.ids), IdTable.read(tmp_path / "new-ids.parquet")
+    assert after.item_ids.to_pylist() == before.item_ids.to_pylist() + [
+        f"item-{i}" for i in range(240, 280)
+    ]
+    assert after.codes[:240].tolist() == before.codes.tolist()
+    assert len(after.tree.keys[-1]) == 280 and after.made_from == before.made_from
+    # Their own codes are those of the model.
+    model, rows = smalti.load(made.folder), pq.read_table(new).to_pylist()[20:]
+    codes = model.encode(torch.tensor([row["embedding"] for row in rows]))[:, 0]
+    assert after.own[240:].tolist() == codes.tolist()
+    # The new table takes further items, in its own place too.
+    newer = write_items(tmp_path / "newer.parquet", 10, start=280)
+    there = tmp_path / "new-ids.parquet"
+    assert encoded(made, newer, there, there) == 0
+    last = IdTable.read(there)
+    assert len(last) == 290 and last.codes[:280].tolist() == after.codes.tolist()
+
+
+def test_the_run_takes_the_longer_table_for_its_own(folder, copied, tmp_path):
+    new = write_items(tmp_path / "new.parquet", 10, start=240)
+    assert encoded(copied, new, copied.ids, copied.ids) == 0
+    before = copied.ids.read_bytes()
+    fitted(folder / "items.parquet", copied.folder)
+    assert copied.ids.read_bytes() == before
+    assert len(IdTable.read(copied.ids)) == 250
+
+
+def without(column, path):
+    pq.write_table(pq.read_table(path).drop([column]), path)
+    return path
+
+
+def twice(path):
+    table = pq.read_table(path)
+    pq.write_table(pa.concat_tables([table, table]), path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("change", "options", "words"),
+    [
+        (lambda new: without("item_id", new), [], "got rows that are only numbered (0, …)"),
+        (twice, [], "id comes twice"),
+        (lambda new: new, ["--any_size"], "any_size"),
+    ],
+    ids=["no names", "twice", "any size"],
+)
+def test_new_items_that_cannot_have_ids_are_one_line(
+    small, tmp_path, capsys, change, options, words
+):
+    new = change(write_items(tmp_path / "new.parquet", 10, start=240))
+    capsys.readouterr()
+    assert encoded(small, new, small.ids, tmp_path / "new-ids.parquet", *options) == 2
+    assert words in said(capsys)[1]
+    assert not (tmp_path / "new-ids.parquet").exists()
+
+
+def test_new_ids_against_those_of_another_run_are_refused(run, small, tmp_path, capsys):
+    new, out = write_items(tmp_path / "new.parquet", 10, start=240), tmp_path / "new-ids.parquet"
+    capsys.readouterr()
+    assert encoded(small, new, run.ids, out) == 2
+    error = said(capsys)[1]
+    assert "was made from another tokenizer than this run has: give the ids.parquet of" in error
+    assert encoded(small, new, new, out) == 2
+    assert "holds no whole IDs (it says nothing of IDs, its columns are item_id," in said(capsys)[1]
+    assert encoded(small, new, small.ids, tmp_path / "new-ids.npz") == 2
+    assert "--out takes the name of a .parquet file" in said(capsys)[1]
+    assert not out.exists()

@@ -1,18 +1,19 @@
-"""`smalti encode`: files to token indices or latents."""
+"""`smalti encode`: files to token indices or latents, or to IDs."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
 
 from smalti.commands.common import call, files_of, read_batches
+from smalti.commands.new_ids import extend_ids, table_against
 from smalti.errors import InputError
 from smalti.generation import Model, load
 from smalti.latents import write_latents
-from smalti.modalities.base import ManyPerFile, modality_of
+from smalti.modalities.base import ManyPerFile, NamedSignals, modality_of
 from smalti.outputs import output
 from smalti.spelling import readable
 from smalti.tokens import TokenGrids, write_tokens
@@ -31,7 +32,8 @@ def encode(  # noqa: PLR0913 - the options of the command
     folder: str,
     files: list[str],
     *,
-    out: str = "tokens.npz",
+    out: str | None = None,
+    against: str | None = None,
     convert: bool = False,
     any_size: bool = False,
     overwrite: bool = False,
@@ -46,18 +48,26 @@ def encode(  # noqa: PLR0913 - the options of the command
         out: A .npz or .parquet file with `indices` (N, *grid), in the order of the files, and
             `indices_1` … of the finer levels of a hierarchy; latents are written to a .npz, as
             `latents` (N, D). `file` (N,) has the names of the files, or of the rows of a table.
+            Default: tokens.npz. With --against a .parquet file with IDs; default: new-ids.parquet.
+        against: The ids.parquet of the run: it is written to --out with the items of the files
+            below, and no ID that is there changes.
         convert: Make files fit the model, though they lose by it (its size, say).
         any_size: Take files at their own size, as convolutional tokenizers can.
         overwrite: Replace what smalti did not write, too.
     """
     model = load(folder)
     suffixes = (".npz",) if model.layout is None else (".npz", ".parquet")
-    path = output(out, suffixes, overwrite=overwrite)
+    if against is not None:
+        path = output(out or "new-ids.parquet", (".parquet",), overwrite=overwrite)
+        table = table_against(model, against)
+        found = _encoded(model, files_of(model.signal, files), convert, any_size)
+        print(extend_ids(model, table, found, path))
+        return
+    path = output(out or "tokens.npz", suffixes, overwrite=overwrite)
     files = files_of(model.signal, files)
     names: list[str] = []
     parts: list[tuple[torch.Tensor, ...]] = []
-    for batch in read_batches(model, files, convert, any_size):
-        latents = model.encode(batch.x, any_size)
+    for batch, latents in _encoded(model, files, convert, any_size):
         part = latents if isinstance(latents, tuple) else (latents,)
         if parts and [each.shape[1:] for each in part] != [each.shape[1:] for each in parts[0]]:
             raise InputError(
@@ -65,8 +75,6 @@ def encode(  # noqa: PLR0913 - the options of the command
                 f"{readable(batch.names[0])} of different sizes: encode them one by one, or give "
                 f"--convert in place of --any_size."
             )
-        if not parts and not convert:
-            _check_alike(model, batch.x, latents, files[0])
         parts.append(part)
         names += batch.names
     if isinstance(modality_of(model.signal), ManyPerFile) and len(set(names)) < len(names):
@@ -83,6 +91,17 @@ def encode(  # noqa: PLR0913 - the options of the command
         return
     write_tokens(path, TokenGrids(levels, None, tuple(names)), model.layout.largest, overwrite)
     print(f"{path}: indices {shapes}, each below {model.layout.largest}")
+
+
+def _encoded(
+    model: Model, files: Sequence[str], convert: bool, any_size: bool
+) -> Iterator[tuple[NamedSignals, Any]]:
+    """Yields the signals of files, batch by batch, and what the model makes of them."""
+    for number, batch in enumerate(read_batches(model, files, convert, any_size)):
+        latents = model.encode(batch.x, any_size)
+        if not number and not convert:
+            _check_alike(model, batch.x, latents, files[0])
+        yield batch, latents
 
 
 def _check_alike(model: Model, x: torch.Tensor, latents: Any, name: str) -> None:

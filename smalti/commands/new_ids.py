@@ -1,0 +1,97 @@
+"""`smalti encode --against`: IDs for items that come later, beside those that are given."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from smalti.artifacts import checksum
+from smalti.autoencoders import DiscreteAutoencoder, Tokenizer
+from smalti.checksums import check_made_from
+from smalti.commands.ids import described
+from smalti.counting import counted
+from smalti.errors import InputError
+from smalti.generation import Model
+from smalti.ids import CodeSpace, IdTable
+from smalti.item_ids import check_items, decoded
+from smalti.modalities.base import NamedSignals
+from smalti.spelling import readable
+
+__all__ = ["extend_ids", "table_against"]
+
+
+def table_against(model: Model, against: str) -> IdTable:
+    """Reads IDs that are given already.
+
+    Raises:
+        InputError: If they are of another tokenizer than the model's, or that gives no IDs.
+    """
+    if not isinstance(model.autoencoder, Tokenizer) or model.run is None:
+        raise InputError(
+            "IDs are made by the tokenizer of a run, got a model without one: leave --against out."
+        )
+    check_items(model.autoencoder)
+    table = IdTable.read(against)
+    mend = "give the ids.parquet of this run, or the run that it is of."
+    wanted = {"tokenizer": (checksum(model.run.tokenizer),)}
+    check_made_from(readable(against), table.made_from, wanted, mend)
+    return table
+
+
+def extend_ids(
+    model: Model, table: IdTable, batches: Iterator[tuple[NamedSignals, Tensor]], path: Path
+) -> str:
+    """Writes IDs that are given, and below them those of further items.
+
+    Arguments:
+        model: With a tokenizer that gives IDs.
+        table: Those that are given, which stay.
+        batches: The further items, and their codes.
+        path: A .parquet file, which may be that of the table.
+
+    Returns:
+        What was written, in words.
+
+    Raises:
+        InputError: If an item has no name, or comes twice.
+    """
+    tokenizer = check_items(model.autoencoder)  # type: ignore[arg-type]
+    names: list[str] = []
+    codes: list[np.ndarray] = []
+    keeps = table.collisions == "nearest"  # which looks at the vectors of some again
+    with tempfile.TemporaryFile() as file:
+        for batch, latents in batches:
+            if batch.numbered:
+                raise InputError(
+                    f"Items that come later have names of their own, got rows that are only "
+                    f"numbered ({readable(batch.names[0])}, …): give a table with a column of ids."
+                )
+            names += batch.names
+            codes.append(latents.reshape(len(latents), -1).cpu().numpy())
+            if keeps:
+                z = tokenizer.encode_vectors(batch.x.to(model.device)).flatten(1)
+                file.write(z.float().cpu().numpy().tobytes())
+        space = _space(tokenizer, file, len(names)) if keeps else None
+        made = table.extended(names, np.concatenate(codes), space=space)
+    made.write(path, overwrite=True)  # the path was checked before anything was encoded
+    new = len(made) - len(table)
+    there = len(names) - new
+    kept = f"; {counted(there, 'item')} had an ID already, which stays" if there else ""
+    return f"{path}: {described(made)}; {counted(new, 'item is', 'items are')} new{kept}"
+
+
+def _space(tokenizer: DiscreteAutoencoder, file: IO[bytes], n: int) -> CodeSpace:
+    """Returns where codes lie, and items, whose vectors stand in a file one after another."""
+    file.flush()
+    stored = np.memmap(file, np.float32, "r", shape=(n, tokenizer.quantizer.dim))
+
+    def vectors(rows: Tensor) -> Tensor:
+        return torch.from_numpy(np.array(stored[rows.numpy()]))
+
+    return CodeSpace(lambda codes: decoded(tokenizer.quantizer, codes), vectors)
