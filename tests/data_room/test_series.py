@@ -228,7 +228,7 @@ def test_what_no_source_can_be_made_of_is_one_line(tmp_path):
     for arguments in ({"size": 1}, {"stride": 0}, {"rate": -1.0}, {"splits": "all"}):
         told(lambda arguments=arguments: TimeSeries(path, **arguments))
     assert "smaller --data.size" in told(TimeSeries(path, size=4096).load)
-    assert "different" in told(TimeSeries(path, size=16).load)  # too few blocks
+    assert "3 different parts" in told(TimeSeries(path, size=16).load)  # too few blocks
     np.save(tmp_path / "a.npy", np.zeros((40, 3)))
     assert "give x.T" in told(TimeSeries(str(tmp_path / "a.npy")).load)
     np.save(tmp_path / "b.npy", np.full((20, 2, 9), np.nan))

@@ -5,8 +5,9 @@ The power spectrum of a channel is the mean over windows of
     P(f) = |Σ_t w(t) (x(t) − m) exp(−2πi f t)|² / Σ_t w(t)²         w: Hann's window, m: its mean
 
 Where a tokenizer loses what is fast, the spectrum of its reconstructions falls below that of the
-originals from some frequency on: up to which one they keep half of the power is a figure. Windows
-of a channel with a gap in it are left out there.
+originals at high frequencies: which share of the power they have is a figure, for an eighth of the
+frequencies, the slow ones, those up to half, and the fast ones. Windows of a channel with a gap in
+it are left out there.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ __all__ = ["ByChannel", "Spectra", "Spectrum"]
 
 SHOWN = 12  # channels that are drawn
 COLUMNS = 3
-HALF = 0.5
+BANDS = {"slow": (0.0, 1 / 8), "middle": (1 / 8, 1 / 2), "fast": (1 / 2, 1.0)}  # of half the rate
 
 
 class ByChannel(Measurement[Subject]):
@@ -89,7 +90,7 @@ class Spectrum(Measurement[Subject]):
     def applies(self, subject: Subject) -> str | None:
         """See `Measurement.applies`."""
         steps = subject.splits.signal.size[0]
-        return None if steps >= 8 else f"windows of {steps} steps are too short for one."
+        return None if steps >= 16 else f"windows of {steps} steps are too short for one."
 
     def run(self, subject: Subject) -> Section:
         """See `Measurement.run`."""
@@ -104,29 +105,30 @@ class Spectrum(Measurement[Subject]):
         if "prior" in sets:
             with section.attempt(f"Spectrum of {subject.words['prior']}"):
                 spectra["prior"] = Spectra.of(sets["prior"]())
-        kept: dict[str, Figure] = {}
         unit, rate = ("Hz", signal.rate) if signal.rate else ("cycles a step", 1.0)
-        highest = rate / 2
-        protocol = (
-            f"{subject.test_set}, windows without a gap in the channel; up to which frequency, of "
-            f"{highest:.4g} at most, reconstructions have half of the power or more"
-        )
-        limits = _kept(originals.power, made.power, rate)
-        for name, limit in zip(signal.labels, limits, strict=True):
-            kept[name] = (
-                undefined(unit, protocol, "the channel is constant, or has gaps in all windows")
-                if math.isnan(limit)
-                else figure(limit, unit, protocol)
+        shares = _shares(originals.power, made.power)
+        kept: dict[str, dict[str, Figure]] = {}
+        for band, (low, high) in BANDS.items():
+            protocol = (
+                f"{subject.test_set}, windows without a gap in the channel; power of "
+                f"reconstructions over that of originals, {low * rate / 2:.3g} to "
+                f"{high * rate / 2:.3g} {unit}"
             )
-        section.figures = {"kept_up_to": kept}
+            kept[band] = {
+                name: undefined("share", protocol, "the channel is constant, or never whole")
+                if math.isnan(share)
+                else figure(share, "share", protocol)
+                for name, share in zip(signal.labels, shares[band], strict=True)
+            }
+        section.figures = kept
         section.blocks["spectrum"] = Plot(
             _draw(spectra, signal, rate, unit),
             f"Power by frequency ({unit}): test series, their reconstructions"
             + (", and samples of the learned prior." if "prior" in spectra else "."),
         )
         section.blocks["kept"] = Table(
-            ("Channel", "Power is kept up to"),
-            {name: (found,) for name, found in kept.items()},
+            ("Channel", *(f"Power kept, {band}" for band in BANDS)),
+            {name: tuple(kept[band][name] for band in BANDS) for name in signal.labels},
             None,
             protocols(section.figures),
         )
@@ -162,6 +164,7 @@ class Spectra:
         whole = ~x.isnan().any(2)  # (B, C)
         x = torch.where(whole[..., None], x, 0.0)
         window = torch.hann_window(x.shape[2], dtype=torch.float64)
+        x = x - x[..., :1]  # first, so that what is constant has a power of exactly 0
         around = (x - x.mean(2, keepdim=True)) * window
         power = torch.fft.rfft(around).abs().square() / window.square().sum()
         if not len(self.counts):
@@ -191,26 +194,18 @@ def _pairs(subject: Any) -> Iterator[tuple[Tensor, Tensor]]:
         yield x, torch.cat(list(subject.reconstructed(chosen)))
 
 
-def _kept(x: Tensor, x_hat: Tensor, rate: float) -> list[float]:
-    """Returns the frequency up to which the power x_hat (C, F) is half of x or more, by channel.
+def _shares(x: Tensor, x_hat: Tensor) -> dict[str, list[float]]:
+    """Returns the power x_hat over x, both (C, F), of each channel in each band; NaN where x is 0.
 
-    Over three neighbouring frequencies, from the lowest but the mean on.
+    The lowest frequency, that of the mean, is in none.
     """
-    found = []
-    for power, made in zip(x, x_hat, strict=True):
-        if not bool((power[1:] > 0).any()):
-            found.append(math.nan)
-            continue
-        ratio = _smooth(made[1:]) / _smooth(power[1:]).clamp(min=1e-300)
-        below = (ratio < HALF).nonzero()[:, 0]
-        last = int(below[0]) if len(below) else len(ratio)
-        found.append(last * rate / (2 * (len(power) - 1)))
-    return found
-
-
-def _smooth(power: Tensor) -> Tensor:
-    padded = torch.cat([power[:1], power, power[-1:]])
-    return padded.unfold(0, 3, 1).mean(1)
+    places = torch.arange(x.shape[1]) / (x.shape[1] - 1)
+    shares = {}
+    for band, (low, high) in BANDS.items():
+        inside = (places > low) & (places <= high)
+        power, made = x[:, inside].sum(1), x_hat[:, inside].sum(1)
+        shares[band] = torch.where(power > 0, made / power, torch.nan).tolist()
+    return shares
 
 
 def _draw(spectra: Mapping[str, Spectra], signal: Series, rate: float, unit: str) -> bytes:

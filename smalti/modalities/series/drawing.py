@@ -171,8 +171,13 @@ def _name(axes: Axes, name: str) -> None:
     axes.yaxis.set_label_coords(-0.14, 0.5)
     low, high = axes.get_ylim()
     ticks = [low + 0.1 * (high - low), high - 0.1 * (high - low)]
-    axes.set_yticks(ticks, [f"{tick:.3g}" for tick in ticks], fontsize=5)
+    axes.set_yticks(ticks, [_short(tick) for tick in ticks], fontsize=5)
     axes.tick_params(axis="y", labelleft=True)
+
+
+def _short(value: float) -> str:
+    """Writes a number of a scale: three digits, and no powers of ten for plain numbers."""
+    return f"{value:.0f}" if 100 <= abs(value) < 1e6 else f"{value:.3g}"
 
 
 def _foot(axes: Axes, unit: str) -> None:

@@ -60,7 +60,7 @@ class Labels:
             column = column.dictionary_encode()
         numbers = []
         for word in column.dictionary.to_pylist():
-            word = word if isinstance(word, str) else int(word)
+            word = str(word).lower() if isinstance(word, bool) else word
             if word not in self._numbers:
                 self._numbers[word] = len(self.words)
                 self.words.append(word)

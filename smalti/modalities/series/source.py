@@ -124,6 +124,7 @@ class TimeSeries(Source):
             found_logger.info(line)
         left_out = [(f"{n} {kind}", "passed over") for kind, n in found.passed.items()] + left_out
         parts = {split: rows[split].part(split, numbers[split]) for split in found.rows}
+        _check_enough(parts, blocks, size)
         parts = divide(parts, self.held_out, Series)
         if blocks:
             parts = _apart(parts, cuts["train"])
@@ -214,6 +215,18 @@ def _by_blocks(recordings: dict[str, list[Recording]], columns: ChosenColumns) -
     units = {one.unit if one.unit is not None else one.name for one in train}
     apart = columns.id is not None or columns.case  # they are known to be different ones
     return len(units) < (needed if apart else max(needed, WHOLE))
+
+
+def _check_enough(parts: dict[str, Part], blocks: bool, size: int) -> None:
+    """Raises `InputError` where too little can be told apart to hold out some of it."""
+    needed = 1 + len(set(SPLITS) - parts.keys())
+    there = len({bytes(key) for key in parts["train"].together})
+    if there < needed:
+        what = f"{counted(there, 'block')} of {2 * size} steps" if blocks else f"{there} series"
+        raise InputError(
+            f"Training, validation and test need {needed} different parts of the series here, got "
+            f"{what}: give longer series, more of them, or a smaller --data.size."
+        )
 
 
 def _apart(parts: dict[str, Part], windows: Windows) -> dict[str, Part]:
