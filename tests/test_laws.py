@@ -62,6 +62,7 @@ class Case:
             where a regulariser pulls at the codewords.
         fixed: Whether its codewords never move.
         idempotent: Whether codewords are their own quantization.
+        searching: Whether it searches further in evaluation than in training.
         latent: What it makes of z before it compares it with codewords.
     """
 
@@ -74,6 +75,7 @@ class Case:
     other_aim: bool = False
     fixed: bool = False
     idempotent: bool = True
+    searching: bool = False
     latent: Callable[[Tensor], Tensor] = lambda z: z
 
 
@@ -223,6 +225,12 @@ CASES = {
         lambda: ResidualQuantizer([gradient(), gradient(), gradient()]),
         losses={"commitment", "codebook"},
         plain=False,
+    ),
+    "residual, beam": Case(
+        lambda: ResidualQuantizer([gradient(), gradient(), gradient()], beam=4),
+        losses={"commitment", "codebook"},
+        plain=False,
+        searching=True,
     ),
     "residual, shared": Case(
         # Draws go by the order of the stages' vectors, which differs when a batch is split.
@@ -389,6 +397,7 @@ def test_a_vector_is_quantized_alike_in_any_company(case):
 
 def test_training_gives_the_indices_of_evaluation(case):
     needs(not case.drawn, "draws its codewords in training")
+    needs(not case.searching, "searches further in evaluation")
     quantizer = trained(case)
     z = some_vectors(50)
     assert torch.equal(quantizer(z).indices, quantizer.eval()(z).indices)
@@ -403,7 +412,8 @@ def test_autocast_changes_no_index(case, dtype):
         output, indices = quantizer(z), quantizer.encode(z)
         indices_in_training = quantizer.train()(z).indices
     assert torch.equal(indices, expected.indices)
-    assert torch.equal(indices_in_training, expected.indices) or case.drawn
+    chosen_otherwise = case.drawn or case.searching
+    assert torch.equal(indices_in_training, expected.indices) or chosen_otherwise
     assert torch.equal(output.quantized, expected.quantized)
     assert all(torch.equal(output.losses[name], expected.losses[name]) for name in case.losses)
 
@@ -416,6 +426,8 @@ def test_the_output_has_the_dtype_of_the_input(case, dtype):
     assert output.quantized.dtype == dtype
     output.quantized.sum().backward()
     assert z.grad.dtype == dtype and z.grad.isfinite().all()
+    quantizer.train(not case.searching)
+    output = quantizer(z)
     assert torch.equal(output.indices, quantizer.encode(z.detach().float())) or case.drawn
 
 
@@ -503,7 +515,8 @@ def check_not_finite(case: Case, quantizer: Quantizer, bad: float) -> None:
     others = torch.arange(40) != 7
     for found in (output.indices, indices):
         assert (found[7] == -1).any()
-        if not (case.drawn and quantizer.training and found is output.indices):
+        chosen_otherwise = (case.drawn or case.searching) and quantizer.training
+        if not (chosen_otherwise and found is output.indices):
             assert torch.equal(found[others], expected.indices[others])
     assert output.quantized[7].isnan().any() and output.quantized[others].isfinite().all()
     if not quantizer.training:

@@ -115,15 +115,17 @@ class ScaledQuantizer(ComposedQuantizer):
         self._count_for_parts()
 
     def forward(self, z: Tensor, mask: Tensor | None = None) -> Quantized:
-        quantized, indices, losses = self.inner(
-            self._scaled(prepare_input(z, self.dim, mask)), mask
-        )
-        losses = {
-            name: loss * self.scale**2 if name in ("commitment", "codebook") else loss
-            for name, loss in losses.items()
-        }
-        self._remind()
-        return Quantized((quantized * self.scale).to(z.dtype), indices, losses)
+        return self._scaled_up(z, self.inner(self._scaled(prepare_input(z, self.dim, mask)), mask))
+
+    def euclidean_codewords(self) -> Tensor | None:
+        """See `Quantizer.euclidean_codewords`."""
+        codewords = self.inner.euclidean_codewords()
+        return None if codewords is None else codewords * self.scale
+
+    def quantize_as(self, z: Tensor, indices: Tensor, mask: Tensor | None = None) -> Quantized:
+        """See `Quantizer.quantize_as`."""
+        scaled = self._scaled(prepare_input(z, self.dim, mask))
+        return self._scaled_up(z, self.inner.quantize_as(scaled, indices, mask))
 
     @torch.no_grad()
     def encode(self, z: Tensor) -> Tensor:
@@ -132,6 +134,14 @@ class ScaledQuantizer(ComposedQuantizer):
     def decode(self, indices: Tensor) -> Tensor:
         """See `Quantizer.decode`."""
         return self.inner.decode(indices) * self.scale
+
+    def _scaled_up(self, z: Tensor, inner: Quantized) -> Quantized:
+        losses = {
+            name: loss * self.scale**2 if name in ("commitment", "codebook") else loss
+            for name, loss in inner.losses.items()
+        }
+        self._remind()
+        return Quantized((inner.quantized * self.scale).to(z.dtype), inner.indices, losses)
 
     def _scaled(self, z: Tensor) -> Tensor:
         """Divides z (..., D) by s; what is finite stays so, as the largest number there is."""

@@ -135,6 +135,22 @@ class Quantizer(nn.Module, ABC):
         freeze_codebooks(self, not requires_grad)
         return self
 
+    def euclidean_codewords(self) -> Tensor | None:
+        """Returns its codewords (K, D), float32, if it takes the one at the smallest Euclidean
+        distance and `quantize_as` others; None if it goes by something else.
+        """
+        return None
+
+    def quantize_as(self, z: Tensor, indices: Tensor, mask: Tensor | None = None) -> Quantized:
+        """Works like `forward`, but with codewords that were chosen elsewhere, not the nearest.
+
+        Arguments:
+            z: Vectors (..., D).
+            indices: Which codewords they get, (...), int64; -1 where a vector is not finite.
+            mask: Valid positions (...), bool; None where all are.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no codewords to choose from.")
+
     @property
     def needs_update(self) -> bool:
         """Returns whether it learns in `update`: without those calls it warns, once."""

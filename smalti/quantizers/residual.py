@@ -23,6 +23,8 @@ Dropout of depth, in training: with probability p an example keeps the first n s
 uniform on 1 … Q. An example is one entry of the first axis of z, all its positions alike, because
 that is how a lower rate will be used. The stages that are dropped do not see it: its vectors count
 in no codebook and no loss of theirs, and its indices are -1.
+
+In evaluation the codes of all stages may be searched together: `smalti.quantizers.beam`.
 """
 
 from collections.abc import Sequence
@@ -32,6 +34,7 @@ from torch import Tensor
 
 from smalti.artifacts import registered
 from smalti.errors import InputError
+from smalti.quantizers.beam import beam_search
 from smalti.quantizers.composed import (
     Losses,
     SummedQuantizer,
@@ -63,6 +66,8 @@ class ResidualQuantizer(SummedQuantizer):
             one that needs no auxiliary losses, those of the stages are left out.
         dropout: p in [0, 1], how likely an example is to lose its last stages in training; 1 as in
             SoundStream, 0.5 as in DAC.
+        beam: B > 0, how many sums are kept after each stage when codes are searched in evaluation
+            and by `encode`; 1 takes each stage's nearest codeword. It may be set at any time.
 
     References:
         SoundStream: An End-to-End Neural Audio Codec, N. Zeghidour, A. Luebs, A. Omran, J. Skoglund
@@ -94,6 +99,7 @@ class ResidualQuantizer(SummedQuantizer):
         estimator: Estimator | None = None,
         *,
         dropout: float = 0.0,
+        beam: int = 1,
     ) -> None:
         check_per_vector(stages, "stages")
         super().__init__(stages, estimator)
@@ -110,8 +116,34 @@ class ResidualQuantizer(SummedQuantizer):
         self.codebook_sizes = tuple(size for stage in stages for size in stage.codebook_sizes)
         self.dim = stages[0].dim
         self._count_for_parts()
+        self.beam = beam
+
+    @property
+    def beam(self) -> int:
+        """Returns how many sums are kept after each stage when codes are searched.
+
+        Set to no whole number above 0, or above 1 where a stage goes by anything but Euclidean
+        distances of codewords, it raises `InputError`.
+        """
+        return self._beam
+
+    @beam.setter
+    def beam(self, beam: int) -> None:
+        if type(beam) is not int or beam < 1:
+            raise InputError(f"beam is a whole number above 0, got {beam!r}: 1 is greedy search.")
+        for stage in self._stages() if beam > 1 else ():
+            if stage.euclidean_codewords() is None:
+                raise InputError(
+                    f"A beam needs stages that take the codeword at the smallest Euclidean "
+                    f"distance, got {type(stage).__name__}: leave beam=1, or choose other stages."
+                )
+        self._beam = beam
+        if hasattr(self, "_arguments"):
+            self._arguments["beam"] = beam  # so that it is saved
 
     def forward(self, z: Tensor, mask: Tensor | None = None) -> Quantized:
+        if self.beam > 1 and not self.training:
+            return self._searched(z, mask)
         with torch.autocast(z.device.type, enabled=False):
             z_e = prepare_input(z, self.dim, mask)
             depth = self._depth(z_e)
@@ -136,6 +168,8 @@ class ResidualQuantizer(SummedQuantizer):
     def encode(self, z: Tensor) -> Tensor:
         with torch.autocast(z.device.type, enabled=False):
             r = prepare_input(z, self.dim)
+            if self.beam > 1:
+                return unflat(self, self._codes(r))
             indices = []
             for stage in self._stages():
                 index = stage.encode(r)
@@ -161,10 +195,33 @@ class ResidualQuantizer(SummedQuantizer):
         return z_q
 
     def extra_repr(self) -> str:
-        return f"order={self.order}, dropout={self.dropout}"
+        return f"order={self.order}, dropout={self.dropout}, beam={self.beam}"
 
     def _stages(self) -> list[Quantizer]:
         return [self.stages[place] for place in self.order]  # type: ignore[misc]
+
+    def _codes(self, z_e: Tensor) -> Tensor:
+        """Returns the codes of vectors (..., D), searched together: (..., Q)."""
+        books = [stage.euclidean_codewords() for stage in self._stages()]
+        vectors = z_e.detach().reshape(-1, self.dim)
+        found = beam_search(vectors, books, self.beam)  # type: ignore[arg-type]
+        return found.view(*z_e.shape[:-1], len(books))
+
+    def _searched(self, z: Tensor, mask: Tensor | None) -> Quantized:
+        """Works like `forward` in evaluation, with codes that are searched together."""
+        with torch.autocast(z.device.type, enabled=False):
+            z_e = prepare_input(z, self.dim, mask)
+            r, z_q = z_e, torch.zeros_like(z_e)
+            indices, losses = [], []
+            for stage, index in zip(self._stages(), self._codes(z_e).unbind(-1), strict=True):
+                output = stage.quantize_as(r, index, mask)
+                e = output.quantized.detach()
+                r, z_q = r - e, z_q + e
+                indices.append(output.indices[..., None])
+                losses.append(self._losses(stage, output.losses, r, mask))
+            y = self._output(z_e, z_q)
+        mean = combine((1 / len(self.order), terms) for terms in losses)
+        return Quantized(settled(z, mask, y), self._joined(indices), mean)
 
     def _depth(self, z: Tensor) -> Tensor | None:
         """Returns how many stages each example keeps, (B,) or (); None for all."""

@@ -158,17 +158,17 @@ class VectorQuantizer(KeepsFloat32, Quantizer):
         with torch.autocast(z.device.type, enabled=False):
             z_e = self.geometry.project(prepare_input(z, self.dim, mask))
             codewords = self.codewords()
-            indices = self._assign(z_e, codewords)
-            z_q = F.embedding(indices, codewords)  # (..., D)
+            return self._quantized(z, z_e, codewords, self._assign(z_e, codewords), mask)
 
-            y = self._output(z_e, z_q, indices, codewords)
-            losses = self._losses(z_e, z_q, mask)
-            for regulariser in self.regularisers:
-                losses[regulariser.name] = regulariser(z_e, codewords, mask)
-        if self.training and not recomputing() and not self.codebook.frozen:
-            self._note(z_e, indices, mask)
-        self._remind()
-        return make_output(z, mask, y, indices, losses)
+    def euclidean_codewords(self) -> Tensor | None:
+        """See `Quantizer.euclidean_codewords`."""
+        return self.codewords().detach() if isinstance(self.geometry, Euclidean) else None
+
+    def quantize_as(self, z: Tensor, indices: Tensor, mask: Tensor | None = None) -> Quantized:
+        """See `Quantizer.quantize_as`."""
+        with torch.autocast(z.device.type, enabled=False):
+            z_e = self.geometry.project(prepare_input(z, self.dim, mask))
+            return self._quantized(z, z_e, self.codewords(), indices.clamp(min=0), mask)
 
     @torch.no_grad()
     def encode(self, z: Tensor) -> Tensor:
@@ -229,6 +229,20 @@ class VectorQuantizer(KeepsFloat32, Quantizer):
     def _assign(self, z_e: Tensor, codewords: Tensor) -> Tensor:
         z, codebook = self.geometry.search_space(z_e), self.geometry.search_space(codewords)
         return self.assignment(z, codebook) if self.training else some_nearest(z, codebook)
+
+    def _quantized(
+        self, z: Tensor, z_e: Tensor, codewords: Tensor, indices: Tensor, mask: Tensor | None
+    ) -> Quantized:
+        z_q = F.embedding(indices, codewords)  # (..., D)
+
+        y = self._output(z_e, z_q, indices, codewords)
+        losses = self._losses(z_e, z_q, mask)
+        for regulariser in self.regularisers:
+            losses[regulariser.name] = regulariser(z_e, codewords, mask)
+        if self.training and not recomputing() and not self.codebook.frozen:
+            self._note(z_e, indices, mask)
+        self._remind()
+        return make_output(z, mask, y, indices, losses)
 
     def _output(self, z_e: Tensor, z_q: Tensor, indices: Tensor, codewords: Tensor) -> Tensor:
         if not self.training:

@@ -10,10 +10,10 @@ import pytest
 import torch
 
 from placements import PLACES, assert_nearest
-from smalti.quantizers import native, nearest
+from smalti.quantizers import compiled, native, nearest
 from smalti.quantizers.exact import exact_nearest
 
-compiled = pytest.mark.skipif(
+needs_compiler = pytest.mark.skipif(
     not any(map(shutil.which, ("c++", "g++", "clang++"))), reason="no compiler here"
 )
 
@@ -29,7 +29,7 @@ def always(monkeypatch):
     monkeypatch.setattr(native, "WORTH", 0)
 
 
-@compiled
+@needs_compiler
 @pytest.mark.parametrize("place", PLACES)
 def test_it_is_the_nearest_anywhere_or_none_is_given(place, always):
     given = 0
@@ -44,7 +44,7 @@ def test_it_is_the_nearest_anywhere_or_none_is_given(place, always):
     assert given or place in left
 
 
-@compiled
+@needs_compiler
 @pytest.mark.parametrize("n", [1, 15, 17, 2100])
 def test_it_equals_torch(n, always, monkeypatch):
     z, codebook = torch.randn(n, 7), torch.randn(1111, 7)
@@ -53,11 +53,11 @@ def test_it_equals_torch(n, always, monkeypatch):
     assert torch.equal(found, exact_nearest(z, codebook))
     assert torch.equal(search(z.bfloat16(), codebook), exact_nearest(z.bfloat16(), codebook))
     assert torch.equal(nearest(z.T.contiguous().T, codebook), found)
-    monkeypatch.setattr(native, "_library", lambda: None)
+    monkeypatch.setattr(native, "compiled_library", lambda: None)
     assert torch.equal(nearest(z, codebook), found)
 
 
-@compiled
+@needs_compiler
 def test_what_is_not_finite_is_left_to_torch(always):
     z, codebook = torch.randn(50, 4), torch.randn(100, 4)
     z[3, 1] = torch.nan
@@ -71,22 +71,22 @@ def test_what_is_not_finite_is_left_to_torch(always):
 @pytest.fixture
 def cache(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    native._library.cache_clear()
+    compiled.compiled_library.cache_clear()
     yield tmp_path / "cache"
-    native._library.cache_clear()
+    compiled.compiled_library.cache_clear()
 
 
-@compiled
+@needs_compiler
 def test_it_is_compiled_once_and_only_for_the_user(cache, monkeypatch):
-    assert native._library() is not None
+    assert compiled.compiled_library() is not None
     (made,) = (cache / "smalti").iterdir()
     assert stat.S_IMODE((cache / "smalti").stat().st_mode) == 0o700
-    monkeypatch.setattr(native.subprocess, "run", None)  # not again
-    native._library.cache_clear()
-    assert native._library() is not None
+    monkeypatch.setattr(compiled.subprocess, "run", None)  # not again
+    compiled.compiled_library.cache_clear()
+    assert compiled.compiled_library() is not None
     monkeypatch.setattr(os, "getuid", lambda: made.stat().st_uid + 1)
-    native._library.cache_clear()
-    assert native._library() is None
+    compiled.compiled_library.cache_clear()
+    assert compiled.compiled_library() is None
 
 
 @pytest.mark.parametrize("lacking", ["compiler", "folder", "wish"])
