@@ -65,7 +65,8 @@ def beam_search(z: Tensor, books: Sequence[Tensor], beam: int) -> Tensor:
 
     Example:
         >>> books = [torch.tensor([[0.0], [4.0]]), torch.tensor([[0.0], [3.0]])]
-        >>> beam_search(torch.tensor([[3.0]]), books, 1), beam_search(torch.tensor([[3.0]]), books, 2)
+        >>> z = torch.tensor([[3.0]])
+        >>> beam_search(z, books, 1), beam_search(z, books, 2)
         (tensor([[1, 0]]), tensor([[0, 1]]))
     """
     if beam == 1 or len(books) == 1:
