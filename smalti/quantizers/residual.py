@@ -138,8 +138,8 @@ class ResidualQuantizer(SummedQuantizer):
                     f"distance, got {type(stage).__name__}: leave beam=1, or choose other stages."
                 )
         self._beam = beam
-        if hasattr(self, "_arguments"):
-            self._arguments["beam"] = beam  # so that it is saved
+        if "_arguments" in self.__dict__:
+            self.__dict__["_arguments"]["beam"] = beam  # so that it is saved
 
     def forward(self, z: Tensor, mask: Tensor | None = None) -> Quantized:
         if self.beam > 1 and not self.training:
