@@ -4,7 +4,7 @@
     tokenizer.add_tokens(words)
     model.resize_token_embeddings(len(tokenizer))
     …                                                    # the training
-    only_ids = OnlyIds(table.tree, token_numbers(tokenizer, table.codebook_sizes), start=n)
+    only_ids = OnlyIds(table.tree, token_ids(tokenizer, table.codebook_sizes), start=n)
     model.generate(**prompt, max_new_tokens=L, logits_processor=[only_ids])
 
 Before each step the processor finds the prefix that a row has written so far in the tree of all
@@ -29,7 +29,7 @@ from smalti.errors import InputError
 from smalti.ids.prefix_tree import PrefixTree
 from smalti.ids.words import special_tokens
 
-__all__ = ["OnlyIds", "token_numbers"]
+__all__ = ["OnlyIds", "token_ids"]
 
 
 class OnlyIds(LogitsProcessor):
@@ -37,11 +37,10 @@ class OnlyIds(LogitsProcessor):
 
     Arguments:
         tree: The prefixes of the IDs, `IdTable.tree`.
-        tokens: Of each level the numbers of the tokens of its codes in the model's vocabulary, see
-            `token_numbers`.
+        tokens: For each level the token id of each of its codes; see `token_ids`.
         start: Where the first ID begins: the length of the prompt, padding on its left included,
             for a decoder; 1 for a model with an encoder.
-        end: The number of the token that is written after the last ID, or `None` if generation
+        end: The id of the token that is written after the last ID, or `None` if generation
             ends by itself there (`max_new_tokens`).
         ids: How many IDs are written.
 
@@ -63,7 +62,7 @@ class OnlyIds(LogitsProcessor):
         if sizes != tree.codebook_sizes:
             raise InputError(
                 f"Each code has a token, got {sizes} tokens for levels of "
-                f"{tree.codebook_sizes} codes: give those of token_numbers."
+                f"{tree.codebook_sizes} codes: give those of token_ids."
             )
         if not len(tree):
             raise InputError("There is no ID to write, got an empty table: add items to it.")
@@ -126,15 +125,15 @@ class OnlyIds(LogitsProcessor):
         return codes
 
 
-def token_numbers(tokenizer: Any, codebook_sizes: Sequence[int]) -> list[list[int]]:
-    """Returns the numbers of the tokens of all codes in a tokenizer of `transformers`, by level.
+def token_ids(tokenizer: Any, codebook_sizes: Sequence[int]) -> list[list[int]]:
+    """Returns the token id of every code in a tokenizer of `transformers`: a list for each level.
 
     Arguments:
-        tokenizer: To which `special_tokens(codebook_sizes)` were added.
+        tokenizer: One to which `special_tokens(codebook_sizes)` were added.
         codebook_sizes: K of each level.
 
     Raises:
-        InputError: If it lacks one.
+        InputError: If the tokenizer lacks one of these tokens.
     """
     words = special_tokens(codebook_sizes)
     known = tokenizer.get_vocab()

@@ -32,12 +32,13 @@ PATIENCE = 6  # rounds, after which items of a crowd spread out
 
 @dataclass(frozen=True)
 class CodeSpace:
-    """Where codes and items lie.
+    """Vectors of codes and of items, so that the distance between both can be measured.
 
     Arguments:
-        decode: The vectors (n, D) of the first q ≤ Q codes (n, q) of IDs.
-        vectors: Those of items, by their numbers (n,); that of its own codes if not given.
-        chosen: The numbers of the items that are meant, of all; all of them if not given.
+        decode: Maps the first q ≤ Q codes (n, q) of IDs to vectors (n, D).
+        vectors: Maps numbers of items (n,) to the vectors (n, D) that were encoded. If not given,
+            an item lies where its own codes are decoded to.
+        chosen: Numbers of the items that are placed; all items if not given.
     """
 
     decode: Callable[[Tensor], Tensor]
@@ -45,7 +46,7 @@ class CodeSpace:
     chosen: np.ndarray | None = None
 
     def of(self, rows: np.ndarray) -> CodeSpace:
-        """Returns the same of some of the items."""
+        """Returns the same space with some of its items alone, by their numbers."""
         return replace(self, chosen=rows if self.chosen is None else self.chosen[rows])
 
     def items(self, rows: np.ndarray, own: np.ndarray) -> Tensor:
@@ -151,7 +152,7 @@ def _chunks(group: np.ndarray, size: int, shared: bool) -> Iterator[tuple[np.nda
     """Yields groups by their numbers, and their members, as many at a time as memory allows.
 
     Arguments:
-        group: Of each item.
+        group: (N,), the number of each item's group.
         size: K, codes of the level.
         shared: Whether one table of vectors serves all groups.
     """

@@ -34,8 +34,8 @@ class PrefixTree:
         codebook_sizes: K of each of the L levels.
 
     Attributes:
-        keys: Of each level, the sorted keys of its nodes.
-        counts: Of each level, how many items lie below each node.
+        keys: For each level, the sorted keys of its nodes.
+        counts: For each level, how many items lie below each node.
         leaves: (N,), the number of each item's last node.
 
     Raises:
@@ -89,7 +89,7 @@ class PrefixTree:
 
         Arguments:
             nodes: (M,); -1 has no children.
-            depth: Of the nodes, 0 for the root, below L.
+            depth: Depth of the nodes, 0 for the root, below L.
         """
         keys, size = self.keys[depth], self.codebook_sizes[depth]
         first, after = (

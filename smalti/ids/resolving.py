@@ -103,7 +103,7 @@ def resolve(
     *,
     given: Given | None = None,
     space: CodeSpace | None = None,
-    most: int = 0,
+    min_index_size: int = 0,
 ) -> Resolved:
     """Gives N items an ID each; where two would have the same, as `collisions` says.
 
@@ -111,9 +111,10 @@ def resolve(
         own: (N, Q), the codes that the tokenizer gives.
         codebook_sizes: K of each of the Q levels.
         collisions: "index", "nearest" or "none".
-        given: IDs that others have already, made in the same way.
-        space: Where codes and items lie; "nearest" needs it.
-        most: Codes of the further level of "index" at least. Default: as many as the last has.
+        given: IDs that earlier items have already, made in the same way; they stay.
+        space: Vectors of codes and items; "nearest" needs it.
+        min_index_size: With "index", the least number of codes of the further level. Default: as
+            many as the last level has.
 
     Raises:
         InputError: If codes are out of range, or there are more items than IDs.
@@ -132,7 +133,7 @@ def resolve(
     if collisions == "index":
         numbers = _numbers(own, sizes, given)
         needed = 1 + int(max(numbers.max(initial=0), given.codes[:, -1].max(initial=0)))
-        further = max(needed, most or sizes[-1])
+        further = max(needed, min_index_size or sizes[-1])
         return Resolved(np.column_stack([own, numbers]), (*sizes, further))
     if space is None:
         raise InputError(

@@ -164,7 +164,7 @@ class IdTable:
             self.collisions,
             given=Given(self.own, self.codes),
             space=None if space is None else space.of(new),
-            most=self.codebook_sizes[-1],
+            min_index_size=self.codebook_sizes[-1],
         )
         return IdTable(
             pa.concat_arrays([self.item_ids, names.take(pa.array(new))]),

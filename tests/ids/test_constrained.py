@@ -16,7 +16,7 @@ from transformers import (
 
 from smalti.errors import InputError
 from smalti.ids import IdTable, parse_prefix, special_tokens
-from smalti.ids.constrained import OnlyIds, token_numbers
+from smalti.ids.constrained import OnlyIds, token_ids
 
 SIZES = (5, 4, 6)
 WORDS = {word: n for n, word in enumerate(["<unk>", "<pad>", "<end>", "people", "who", "like"])}
@@ -84,7 +84,7 @@ def test_only_ids_of_the_table_come_out(table, tokenizer, with_encoder, how):
     )
     prompt.pop("token_type_ids", None)
     start = 1 if with_encoder else prompt["input_ids"].shape[1]
-    only_ids = OnlyIds(table.tree, token_numbers(tokenizer, SIZES), start)
+    only_ids = OnlyIds(table.tree, token_ids(tokenizer, SIZES), start)
     free = model.generate(**prompt, max_new_tokens=3, **how)
     bound = model.generate(**prompt, max_new_tokens=3, logits_processor=[only_ids], **how)
     assert not set(written(tokenizer, free, start)) <= known
@@ -95,7 +95,7 @@ def test_only_ids_of_the_table_come_out(table, tokenizer, with_encoder, how):
 
 def test_every_id_can_come_out(table, tokenizer):
     model, prompt = decoder(tokenizer), torch.tensor([[3, 4]])
-    only_ids = OnlyIds(table.tree, token_numbers(tokenizer, SIZES), 2)
+    only_ids = OnlyIds(table.tree, token_ids(tokenizer, SIZES), 2)
     known = set(table.strings.to_pylist())
     drawn = model.generate(
         prompt, max_new_tokens=3, do_sample=True, num_return_sequences=400, temperature=5.0,
@@ -106,7 +106,7 @@ def test_every_id_can_come_out(table, tokenizer):
 
 def test_several_ids_and_then_the_end(table, tokenizer):
     model, prompt = decoder(tokenizer), torch.tensor([[3, 4]])
-    only_ids = OnlyIds(table.tree, token_numbers(tokenizer, SIZES), 2, end=WORDS["<end>"], ids=2)
+    only_ids = OnlyIds(table.tree, token_ids(tokenizer, SIZES), 2, end=WORDS["<end>"], ids=2)
     drawn = model.generate(
         prompt, max_new_tokens=12, do_sample=True, num_return_sequences=9,
         logits_processor=[only_ids],
@@ -120,7 +120,7 @@ def test_several_ids_and_then_the_end(table, tokenizer):
 
 
 def test_scores_of_what_may_follow_stay_as_they_are(table, tokenizer):
-    tokens = token_numbers(tokenizer, SIZES)
+    tokens = token_ids(tokenizer, SIZES)
     only_ids = OnlyIds(table.tree, tokens, 1)
     first = int(table.codes[0, 0])
     scores = torch.randn(2, len(tokenizer))
@@ -137,16 +137,16 @@ def test_tokenizers_take_the_words_whole(level):
     words.pre_tokenizer = pre_tokenizers.Whitespace()
     made = PreTrainedTokenizerFast(tokenizer_object=words, unk_token="<unk>")
     assert made.add_tokens(special_tokens(sizes)) == 90
-    numbers = token_numbers(made, sizes)
+    numbers = token_ids(made, sizes)
     text = "".join(special_tokens(sizes)[::3])
     assert made(text)["input_ids"] == [level[0] for level in numbers]
     assert numbers[level] == [len(WORDS) + 3 * level + code for code in range(3)]
 
 
 def test_what_does_not_fit_is_refused(table, tokenizer):
-    tokens = token_numbers(tokenizer, SIZES)
+    tokens = token_ids(tokenizer, SIZES)
     with pytest.raises(InputError, match="lacks 24 of 39 tokens of IDs, <a_5> first"):
-        token_numbers(tokenizer, (13, 13, 13))
+        token_ids(tokenizer, (13, 13, 13))
     with pytest.raises(InputError, match=r"got \(5, 4\) tokens for levels of \(5, 4, 6\) codes"):
         OnlyIds(table.tree, tokens[:2], 0)
     only_ids = OnlyIds(table.tree, tokens, 4)
