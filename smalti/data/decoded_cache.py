@@ -74,7 +74,7 @@ def cache_of(parameters: Mapping[str, Any], shape: tuple[int, ...]) -> DecodedCa
 
     Arguments:
         parameters: All that the values depend on beside the content, as JSON has it.
-        shape: Of one example.
+        shape: Shape of one example.
 
     Raises:
         InputError: If SMALTI_CACHE_GIB is no number.
@@ -100,8 +100,8 @@ class DecodedCache:
 
     Arguments:
         root: The folder of all ways.
-        name: Of this one.
-        shape: Of one example.
+        name: Name of this way's folder.
+        shape: Shape of one example.
         limit: Bytes that all may take.
     """
 
@@ -221,7 +221,7 @@ class Draft:
 
         Arguments:
             rows: A row for each example; see `Entry`.
-            facts: Of all examples.
+            facts: What holds of all examples together.
             files: The fingerprints (F, 16) of the files that they lie in, where the entry is to be
                 found by these; by those of the rows if not given.
         """

@@ -29,15 +29,23 @@ found_logger = logging.getLogger(FOUND)
 
 
 class Part(NamedTuple):
-    """Examples of one split as the data set has it."""
+    """The examples of one split, with the name and the fingerprint of each.
+
+    Attributes:
+        found_in: The split that the data set itself puts them into; what is held out of the
+            training examples was found in "train".
+        examples: N of them.
+        fingerprints: (N, 16), uint8; equal for copies, see `smalti.data.splitting`.
+        names: What each is called, for messages.
+        groups: (N, 16), uint8; equal for examples that stay together, such as parts of one
+            recording; None where only copies do.
+    """
 
     found_in: str
     examples: StoredExamples
     fingerprints: np.ndarray
     names: list[str]
     groups: np.ndarray | None = None
-    """(N, 16), uint8: equal for examples that stay together, such as parts of one recording; None
-    where only copies do."""
 
     @property
     def together(self) -> np.ndarray:
@@ -62,16 +70,16 @@ def divide(
     *,
     by_order: bool = False,
 ) -> dict[str, Part]:
-    """Holds out of the training examples what a data set does not set apart itself.
+    """Holds out of the training examples those splits that a data set does not have itself.
 
     Arguments:
-        given: The splits that it has, "train" among them.
-        fractions: Shares that are held out, and the seed.
-        of: What the examples are.
-        by_order: Whether they are held out by their number and order, as before runs had manifests.
+        given: The splits that the data set has, "train" among them.
+        fractions: Shares of the training examples that are held out, and the seed.
+        of: The class of the signals.
+        by_order: Hold out by position, not by content: for old runs without a manifest.
 
     Raises:
-        InputError: If there are too few.
+        InputError: If there are too few examples for the splits.
     """
     parts = dict(given)
     if not by_order:
@@ -138,10 +146,10 @@ def manifest_of(
     """Makes the manifest of the examples of the three splits.
 
     Arguments:
-        parts: Of each split, as `divide` gives them.
+        parts: The examples of each split, as `divide` returns them.
         condition: Their labels, if any.
         left_out: Name and reason of each that is not used.
-        of: What they are.
+        of: The class of the signals.
     """
     chosen = [parts[split] for split in SPLITS]
     lengths = [len(part.names) for part in chosen]

@@ -21,7 +21,7 @@ from typing import NamedTuple
 
 from smalti.counting import counted
 from smalti.data.file_tree import Parts
-from smalti.data.names import Names
+from smalti.data.names import NameParser
 from smalti.data.rows import Rows
 from smalti.errors import InputError, first_line
 from smalti.signals import Signal
@@ -111,7 +111,7 @@ def suffix_of(file: Parts) -> str:
 
 
 def tables_by_split(
-    files: list[Parts], names: Names | None, passed: Counter[str]
+    files: list[Parts], names: NameParser | None, passed: Counter[str]
 ) -> dict[str, list[Parts]]:
     """Groups parquet files by the split in the name of the file or else of its folders.
 

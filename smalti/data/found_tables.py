@@ -15,7 +15,7 @@ from typing import NamedTuple
 from smalti.data.file_tree import walk
 from smalti.data.found import check_trainable, local_path, suffix_of, tables_by_split
 from smalti.data.hub import hub_tables
-from smalti.data.names import Names
+from smalti.data.names import NameParser
 from smalti.data.tables import TABLES, HubTable, MakeTable, Table, open_table
 from smalti.errors import InputError
 from smalti.signals import Signal
@@ -96,7 +96,7 @@ def _in_folder(
         )
     passed = tree.passed.copy()
     passed["other files"] += len(tree.files) - len(wanted)
-    by_split = tables_by_split(wanted, Names(of.words) if splits else None, passed)
+    by_split = tables_by_split(wanted, NameParser(of.words) if splits else None, passed)
     tables = {
         split: [open_table(folder.joinpath(*file), of, others) for file in files]
         for split, files in by_split.items()

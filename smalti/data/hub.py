@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from smalti.data.found import Found
-from smalti.data.names import Names
+from smalti.data.names import NameParser
 from smalti.data.rows import MakesTable, Rows, Shard
 from smalti.errors import InputError, first_line
 from smalti.signals import Signal
@@ -39,9 +39,9 @@ def hub_rows(name: str, make: MakesTable, of: type[Signal]) -> Found:
     """Returns a data set of the hub, from `datasets`' cache if it is there.
 
     Arguments:
-        name: Of the data set.
+        name: Name of the data set.
         make: Makes rows of the tables of a split.
-        of: What they hold.
+        of: The class of the signals that they hold.
 
     Raises:
         InputError: If there is no such name, or the data set has no split to train on.
@@ -70,7 +70,7 @@ def hub_tables(name: str, of: type[Signal]) -> HubTables:
         raise InputError(f"{nothing} ({first_line(error)}): check the name.") from error
     if not isinstance(splits, DatasetDict) or not splits:
         raise InputError(f"{name} on the hub has no splits: download it and give the path.")
-    words = {str(split): Names(of.words).parse(str(split)) for split in splits}
+    words = {str(split): NameParser(of.words).parse(str(split)) for split in splits}
     chosen: dict[str, list[str]] = defaultdict(list)
     for split, word in words.items():
         if word.split and not word.rest:

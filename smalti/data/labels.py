@@ -70,7 +70,7 @@ def read_labels(
     """Numbers the labels of every split.
 
     Arguments:
-        columns: Of each split, as `labelled_alike` gives them.
+        columns: The label column of each split, as `labelled_alike` returns them.
         class_names: What numbered labels stand for; None where the data say it.
         of: What is labelled.
 

@@ -22,7 +22,7 @@ from typing import NamedTuple
 from smalti.counting import counted
 from smalti.data.file_tree import Parts
 from smalti.data.folders import Folder
-from smalti.data.names import Names, ParsedName
+from smalti.data.names import NameParser, ParsedName
 from smalti.errors import InputError
 from smalti.signals import Signal
 from smalti.spelling import label_name, listed, readable
@@ -80,7 +80,7 @@ class _Reader:
 
     def __init__(self, where: str, of: type[Signal], splits: bool) -> None:
         self.where, self.splits = readable(where), splits
-        self.noun, self.plural, self.names = of.noun, of.plural, Names(of.words)
+        self.noun, self.plural, self.names = of.noun, of.plural, NameParser(of.words)
         self.passed: Counter[str] = Counter()
 
     # The levels above splits and labels

@@ -50,7 +50,7 @@ class Manifest:
         left_out: Name and reason of each that is not used.
         source: The recipe's data: class and arguments.
         recipe: Checksums of the parts of the recipe of the run that it belongs to.
-        recipe_before: Of each part the checksums that it had before the run took more steps.
+        recipe_before: For each part the checksums that it had before the run took more steps.
         earlier: Checksums of manifests that this one continues: their examples keep their split.
     """
 

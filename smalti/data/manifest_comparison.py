@@ -133,7 +133,7 @@ def select(splits: Splits, comparison: ManifestComparison) -> Splits:
 
     Arguments:
         splits: What is here.
-        comparison: Of the run's manifest with that of `splits`.
+        comparison: The run's manifest compared with that of `splits`.
     """
     there, here, (found, same) = comparison.there, comparison.here, comparison.pairs
     whole = len(found) == len(there) == len(here) and not len(comparison.relabelled)
@@ -164,7 +164,7 @@ def merge(comparison: ManifestComparison) -> Manifest:
     training where its label has no example there.
 
     Arguments:
-        comparison: Of the run's manifest with that of what is here.
+        comparison: The run's manifest compared with that of what is here.
     """
     there, here, (found, same) = comparison.there, comparison.here, comparison.pairs
     splits, new = here.splits.copy(), comparison.added

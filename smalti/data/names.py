@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 from smalti.spelling import label_name
 
-__all__ = ["Names", "ParsedName"]
+__all__ = ["NameParser", "ParsedName"]
 
 SPLITS = {
     "train": ("train", "training", "trn", "trainval"),
@@ -64,14 +64,14 @@ class ParsedName(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Names:
-    """Reads the names of folders and files.
+class NameParser:
+    """Parses the names of folders and files: finds the split that a name says.
 
     Arguments:
-        content: Words that only say what kind of data lies there: "photos".
+        content: Words that only say what kind of data lies there, and are skipped: "photos".
 
     Example:
-        >>> names = Names(frozenset({"photos"}))
+        >>> names = NameParser(frozenset({"photos"}))
         >>> [names.parse(name).split for name in ("Val", "train2017", "test_photos", "trainers")]
         ['validation', 'train', 'test', None]
         >>> names.parse("seg_train")

@@ -19,12 +19,12 @@ IN_MEMORY = 2 << 30  # bytes held in memory; more lie in a file that is mapped i
 def room(
     shape: tuple[int, ...], dtype: Any, what: str, mend: str, in_memory: int | None = None
 ) -> np.ndarray:
-    """Returns zeros, in memory, or in a nameless file that is gone when nobody needs it any more.
+    """Allocates an array of zeros: in memory, or if it is large in a temporary file mapped into it.
 
     Arguments:
-        shape: Of the array.
-        dtype: Of its values.
-        what: They are, as the subject of a sentence: "The values".
+        shape: Shape of the array.
+        dtype: Type of its values.
+        what: What they are, as the subject of a sentence: "The values".
         mend: What to do where there is no room, beside another folder: "choose a smaller size".
         in_memory: Bytes that are held in memory; 2 GiB if not given.
 

@@ -144,7 +144,7 @@ def held_out(
         fingerprints: (N, 16), uint8.
         labels: (N,), whole numbers from 0; None where there are none.
         split: Its name.
-        share: Of the examples, between 0 and 1.
+        share: Share of the examples, between 0 and 1.
         seed: Another one holds out others.
 
     Raises:

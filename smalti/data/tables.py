@@ -92,7 +92,7 @@ def open_table(
     """Opens a file by its suffix; its rows are read when they are asked for.
 
     Arguments:
-        path: Of the file.
+        path: Path of the file.
         of: What it holds.
         others: What opens files that only this kind of data has, by suffix.
 
@@ -137,7 +137,7 @@ class FileTable(Table, ABC):
     """Abstract: a table in a file.
 
     Arguments:
-        path: Of the file.
+        path: Path of the file.
     """
 
     def __init__(self, path: Path) -> None:
@@ -212,7 +212,7 @@ class CsvTable(FileTable):
     Lines with more or fewer columns than the first are passed over, and noted in `left_out`.
 
     Arguments:
-        path: Of the file.
+        path: Path of the file.
         delimiter: Between columns; where the first line has none of it, semicolons are.
     """
 

@@ -3,7 +3,7 @@
 A `Modality` belongs to a `Signal`: `modality_of(signal)` finds it. All commands, and what generates
 and measures, go through it, so that nothing outside of a modality's own room names a kind of data.
 
-A room of a kind of data is a module, such as `smalti.modalities.image`, which has
+The room of a kind of data is a module, such as `smalti.modalities.image`, which has
 
     SIGNAL       the class of its signals, registered
     modality()   makes its `Modality`
@@ -56,7 +56,7 @@ class Metric(ABC):
     Attributes:
         names: What each of its figures is called in a table, by key, in order.
         units: The unit of each figure that has one, by key.
-        cards: Of the figures at the top of a report: what they are in words, and how to read them.
+        cards: What each figure at the top of a report is, in words, and how to read it.
     """
 
     names: ClassVar[Mapping[str, str]]
@@ -77,7 +77,7 @@ class Metric(ABC):
 
     @abstractmethod
     def missing(self) -> dict[str, str]:
-        """Returns why of each of its figures that such signals do not have."""
+        """Returns, for each of its figures that such signals do not have, the reason."""
 
 
 class Classifier(nn.Module, ABC):
@@ -99,7 +99,7 @@ class Classifier(nn.Module, ABC):
 
     @torch.no_grad()
     def accuracy(self, batches: Iterable[Batch]) -> float:
-        """Measures the share of signals whose class it says as `condition` does."""
+        """Measures the share of signals whose class it predicts as `condition` says."""
         right = total = 0
         for x, labels in batches:
             assert labels is not None
@@ -109,12 +109,12 @@ class Classifier(nn.Module, ABC):
 
 
 class Modality(ABC):
-    """Abstract: a kind of data.
+    """Abstract: a kind of data, such as images: reads, writes, shows and measures its signals.
 
     Attributes:
         signal: The class of its signals.
-        suffixes: Of the files that it reads, that of those it writes first.
-        shown_as: The suffix of the file that `render` makes of several signals.
+        suffixes: Suffixes of the files that it reads; files are written with the first.
+        shown_as: Suffix of the picture that `render` draws of several signals.
     """
 
     signal: ClassVar[type[Signal]]
@@ -132,7 +132,7 @@ class Modality(ABC):
         """Reads a file for a model of `signal`: (C, *size), in the signal's range.
 
         Arguments:
-            path: Of the file.
+            path: Path of the file.
             signal: What the model takes; without a size, a file of any.
             convert: Whether a file of another size or form is made to fit, though it loses by it.
             source: The arguments of the source that the model's data were read with.
@@ -171,7 +171,7 @@ class Modality(ABC):
         """Reads a file of which a part is given, to be completed.
 
         Arguments:
-            path: Of the file.
+            path: Path of the file.
             signal: What the model takes.
             keep: The part that is given, in the modality's words; it has a usual one.
             convert: As of `read`.
@@ -196,7 +196,7 @@ class Modality(ABC):
 
         Arguments:
             x: In the signal's range.
-            path: Of the file, with one of the suffixes.
+            path: Path of the file, with one of the suffixes.
             overwrite: Whether a file that smalti did not write may be replaced.
             signal: What it is, where that says more than the values do (a rate, names of channels).
 
@@ -252,23 +252,24 @@ class Modality(ABC):
 
 
 class NamedSignals(NamedTuple):
-    """Some signals of a file, in order."""
+    """A batch of signals from a file, with their names, in the order of the file.
+
+    Attributes:
+        x: (n, C, *size), in the signal's range.
+        names: The name of each.
+        numbered: Whether the file has no names, so that `names` are numbers from 0 on.
+    """
 
     x: Tensor
-    """(n, C, *size), in the signal's range."""
-
     names: list[str]
-    """What each is called."""
-
     numbered: bool
-    """Whether the file has no names for them, so that these are numbers from 0 on."""
 
 
 class ManyPerFile(Modality, ABC):
     """Abstract: a kind of data of which one file holds many signals, such as the rows of a table.
 
     Attributes:
-        written_together: The suffixes of files that `write_all` writes.
+        written_together: Suffixes of the files that `write_all` writes.
         shown: How many signals `render` and `compare` show at most.
     """
 
@@ -304,8 +305,8 @@ class ManyPerFile(Modality, ABC):
 
         Arguments:
             x: In the signal's range.
-            path: Of the file, with one of the suffixes `written_together`.
-            names: Of each; None where they have none.
+            path: Path of the file, with one of the suffixes `written_together`.
+            names: A name for each; None where they have none.
             overwrite: As of `write`.
             signal: As of `write`.
         """
@@ -317,10 +318,10 @@ class ManyPerFile(Modality, ABC):
         """Checks that new signals were made in the same way as those a model was trained on.
 
         Arguments:
-            x: Of the beginning of a file, (n, C, *size).
+            x: The first signals of a file, (n, C, *size).
             x_hat: Their reconstructions.
             measured: The figures of the model's metrics on its own test set, by key.
-            name: Of the file.
+            name: Name of the file.
 
         Raises:
             InputError: If the reconstructions show that they were not.
@@ -340,10 +341,10 @@ class _Room(Protocol):
 
 
 def modality_of(signal: Signal) -> Modality:
-    """Returns the kind of data of a signal.
+    """Returns the modality that a signal belongs to.
 
     Raises:
-        InputError: If none that is installed has such signals.
+        InputError: If no installed modality has such signals.
     """
     for room in import_modalities():
         if isinstance(signal, room.SIGNAL):
@@ -355,9 +356,9 @@ def modality_of(signal: Signal) -> Modality:
 
 
 def import_modalities() -> list[_Room]:
-    """Imports the room of each kind of data, so that its signals are registered.
+    """Imports the module of each kind of data, so that its signals are registered.
 
-    One of another package that cannot be imported is a warning.
+    Warns of modules of other packages that cannot be imported.
     """
     return [cast(_Room, importlib.import_module(name)) for name in BUILT_IN] + list(
         _of_other_packages()

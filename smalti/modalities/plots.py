@@ -14,7 +14,7 @@ BLUE, ORANGE, GREY = "#3f8fd0", "#e0812f", "#828282"
 
 
 def to_png(drawing: Figure) -> bytes:
-    """Returns the content of a PNG file with smalti's mark."""
+    """Draws a figure as a PNG file, and returns its bytes; the metadata name smalti."""
     content = io.BytesIO()
     drawing.savefig(
         content,

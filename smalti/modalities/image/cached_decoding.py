@@ -19,7 +19,7 @@ from smalti.data.rows import Stored
 from smalti.modalities.image.decoding import (
     CHUNK,
     Crop,
-    Notes,
+    DecodingLog,
     decode,
     decode_into,
     in_threads,
@@ -43,7 +43,7 @@ def decode_once(  # noqa: PLR0913 - as of `decode`
     size: tuple[int, int],
     channels: int,
     crop: Crop,
-    notes: Notes,
+    log: DecodingLog,
     chosen: Range | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Decodes n pictures, but for those that the cache of this machine holds; see `decode`.
@@ -60,12 +60,12 @@ def decode_once(  # noqa: PLR0913 - as of `decode`
         cache = None
     if cache is not None:
         try:
-            entry = _entry(cache, pictures, n, crop, notes, chosen)
+            entry = _entry(cache, pictures, n, crop, log, chosen)
             if entry is not None:
-                return torch.from_numpy(entry.values), _taken(entry, notes)
+                return torch.from_numpy(entry.values), _taken(entry, log)
         except OSError as error:
             logger.warning("The cache %s cannot be used (%s): nothing is kept.", cache.root, error)
-    return decode(pictures(), n, size, channels, crop, notes, chosen)
+    return decode(pictures(), n, size, channels, crop, log, chosen)
 
 
 def _entry(  # noqa: PLR0913 - as of `decode`
@@ -73,62 +73,62 @@ def _entry(  # noqa: PLR0913 - as of `decode`
     pictures: Callable[[], Iterable[Stored]],
     n: int,
     crop: Crop,
-    notes: Notes,
+    log: DecodingLog,
     chosen: Range | None,
 ) -> Entry | None:
     """Returns the entry of the pictures, which is made where there is none."""
     known: dict[int, tuple[Entry, int]] = {}
     if not cache.is_empty():  # else all are read only once, to decode and to hash
-        hash_pictures(pictures(), n, notes)
-        if (entry := cache.find(notes.fingerprints)) is not None:
+        hash_pictures(pictures(), n, log)
+        if (entry := cache.find(log.fingerprints)) is not None:
             return entry
-        notes.faults = [None] * n  # which are found out again
-        known = cache.find_rows(notes.fingerprints)
-        known = {row: place for row, place in known.items() if notes.fingerprints[row].any()}
+        log.faults = [None] * n  # which are found out again
+        known = cache.find_rows(log.fingerprints)
+        known = {row: place for row, place in known.items() if log.fingerprints[row].any()}
     with cache.writing(n) as draft:
         faults: dict[int, str] = {}
         for row, (entry, place) in known.items():
             draft.values[row] = entry.values[place]
-            _copy_record(notes, row, entry, place)
+            _copy_record(log, row, entry, place)
             if (fault := entry.facts["faults"].get(str(place))) is not None:
                 faults[row] = fault
         missing = _others(pictures(), known)
-        decode_into(draft.values, missing, n - len(known), cache.shape[0], crop, notes, chosen)
-        faults |= {row: fault for row, fault in enumerate(notes.faults) if fault is not None}
+        decode_into(draft.values, missing, n - len(known), cache.shape[0], crop, log, chosen)
+        faults |= {row: fault for row, fault in enumerate(log.faults) if fault is not None}
         rows = np.zeros(n, dtype=ROW)
-        rows["fingerprint"] = notes.fingerprints
+        rows["fingerprint"] = log.fingerprints
         for name in RECORD.names or ():
-            rows[name] = notes.records[name]
-        draft.finish(rows, {"faults": faults, "modes": notes.modes})
-    return cache.find(notes.fingerprints)
+            rows[name] = log.records[name]
+        draft.finish(rows, {"faults": faults, "modes": log.modes})
+    return cache.find(log.fingerprints)
 
 
 def _others(pictures: Iterable[Stored], known: dict[int, Any]) -> Iterator[tuple[int, Stored]]:
     return ((row, picture) for row, picture in enumerate(pictures) if row not in known)
 
 
-def _copy_record(notes: Notes, row: int, entry: Entry, place: int) -> None:
-    """Copies what an entry of the cache records of a picture to a row of `notes`."""
+def _copy_record(log: DecodingLog, row: int, entry: Entry, place: int) -> None:
+    """Copies what an entry of the cache records of a picture to a row of `log`."""
     for name in RECORD.names or ():
-        notes.records[row][name] = entry.rows[place][name]
+        log.records[row][name] = entry.rows[place][name]
     mode = entry.facts["modes"][int(entry.rows[place]["mode"])]
-    if mode not in notes.modes:
-        notes.modes.append(mode)
-    notes.records[row]["mode"] = notes.modes.index(mode)
+    if mode not in log.modes:
+        log.modes.append(mode)
+    log.records[row]["mode"] = log.modes.index(mode)
 
 
-def hash_pictures(pictures: Iterable[Stored], n: int, notes: Notes) -> None:
-    """Notes the name and the fingerprint of each picture; of one that cannot be read, zeros."""
+def hash_pictures(pictures: Iterable[Stored], n: int, log: DecodingLog) -> None:
+    """Records the name and the fingerprint of each picture; zeros if it cannot be read."""
 
     def work(chunk: list[tuple[int, Stored]]) -> int:
         for row, picture in chunk:
             content = picture.content
-            notes.names[row] = picture.name
+            log.names[row] = picture.name
             try:
                 read = read_content(content) if isinstance(content, Path) else content
-                notes.take(row, picture, read)
+                log.take(row, picture, read)
             except (OSError, ValueError) as error:
-                notes.fingerprints[row], notes.faults[row] = 0, reason(error)
+                log.fingerprints[row], log.faults[row] = 0, reason(error)
         return len(chunk)
 
     numbered = enumerate(pictures)
@@ -137,12 +137,12 @@ def hash_pictures(pictures: Iterable[Stored], n: int, notes: Notes) -> None:
         pass
 
 
-def _taken(entry: Entry, notes: Notes) -> Tensor:
-    """Notes what is kept of an entry; returns whether each picture could be read (n,), bool."""
-    notes.modes = list(entry.facts["modes"])
+def _taken(entry: Entry, log: DecodingLog) -> Tensor:
+    """Copies the records of an entry; returns whether each picture could be read (n,), bool."""
+    log.modes = list(entry.facts["modes"])
     for name in RECORD.names or ():
-        notes.records[name] = entry.rows[name]
-    notes.faults = [None] * len(entry.rows)
+        log.records[name] = entry.rows[name]
+    log.faults = [None] * len(entry.rows)
     for row, fault in entry.facts["faults"].items():
-        notes.faults[int(row)] = fault
-    return report(notes)
+        log.faults[int(row)] = fault
+    return report(log)

@@ -20,7 +20,7 @@ class ImageClassifier(Classifier):
     """Classifies images.
 
     Arguments:
-        channels: Of the images.
+        channels: Channels of the images.
         classes: Their number.
         features: Width of the last layer but one.
         width: Channels of the first convolution.

@@ -50,7 +50,7 @@ from smalti.spelling import readable
 
 __all__ = [
     "Crop",
-    "Notes",
+    "DecodingLog",
     "decode",
     "decode_into",
     "in_threads",
@@ -68,16 +68,17 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 
-class Notes:
-    """Names, fingerprints, faults and statistics of n pictures, recorded when they are decoded.
+class DecodingLog:
+    """Records of n pictures that are filled in while these are decoded; threads may share it.
 
     Attributes:
-        names: What each is called.
-        fingerprints: Of what is stored of each, (n, 16), uint8; see `smalti.data.splitting`.
+        names: The name of each.
+        fingerprints: (n, 16), uint8, a hash of the stored bytes of each; see
+            `smalti.data.splitting`.
         faults: Why each could not be read, or None.
-        statistics: What they are like, of several splits together where it is given.
-        records: The same of each, (n,) of `RECORD`.
-        modes: What its modes stand for.
+        records: Size, mode and bit depth of each, (n,) of `RECORD`.
+        modes: Pillow's modes, by their number in `records`.
+        statistics: The same, counted over all; several splits share it where it is given.
     """
 
     def __init__(self, n: int, statistics: ImageStatistics | None = None) -> None:
@@ -89,7 +90,7 @@ class Notes:
         self._lock = threading.Lock()
 
     def record(self, row: int, one: ImageStatistics) -> None:
-        """Records what a picture is like, of which alone there are statistics."""
+        """Records size, mode and bit depth of a picture, from statistics of this one alone."""
         with self._lock:
             self.records[row] = one.record(self.modes)
 
@@ -109,7 +110,7 @@ def read_image(
     """Reads one image file as (C, H, W), float32 in [-1, 1].
 
     Arguments:
-        path: Of the file.
+        path: Path of the file.
         size: (H, W) wanted; None for its own.
         channels: 3 for colour, 1 for grey.
         crop: How it is brought to that size, as in `Images`.
@@ -167,7 +168,7 @@ def decode(
     size: tuple[int, int],
     channels: int,
     crop: Crop,
-    notes: Notes | None = None,
+    log: DecodingLog | None = None,
     chosen: Range | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Decodes n pictures.
@@ -178,7 +179,7 @@ def decode(
         size: (H, W) wanted.
         channels: 3 for colour, 1 for grey.
         crop: How they are brought to that size, as in `Images`.
-        notes: Records what they are, if given.
+        log: Is filled with a record of each, if given.
         chosen: What is black and what is white among numbers of more than 8 bits.
 
     Returns:
@@ -190,9 +191,9 @@ def decode(
             or there is no room for the pixels.
     """
     pixels = room((n, channels, *size), np.uint8, "The pixels", "choose a smaller size")
-    alone, notes = notes is None, notes or Notes(n)
-    decode_into(pixels, enumerate(pictures), n, channels, crop, notes, chosen)
-    return torch.from_numpy(pixels), report(notes, alone)
+    alone, log = log is None, log or DecodingLog(n)
+    decode_into(pixels, enumerate(pictures), n, channels, crop, log, chosen)
+    return torch.from_numpy(pixels), report(log, alone)
 
 
 def decode_into(
@@ -201,10 +202,10 @@ def decode_into(
     n: int,
     channels: int,
     crop: Crop,
-    notes: Notes,
+    log: DecodingLog,
     chosen: Range | None,
 ) -> None:
-    """Decodes n pictures, each to its row of pixels (N, C, H, W), and notes what they are."""
+    """Decodes n pictures, each to its row of pixels (N, C, H, W), and records them in the log."""
     size = (pixels.shape[2], pixels.shape[3])
 
     def work(chunk: list[tuple[int, Stored]]) -> list[str | None]:
@@ -216,15 +217,15 @@ def decode_into(
                 content = picture.content
                 if isinstance(content, Path):  # read once, to decode and to hash
                     content = read_content(content)
-                notes.take(row, picture, content)
+                log.take(row, picture, content)
                 pixels[row] = decode_image(content, size, channels, crop, statistics, chosen)
                 faults.append(None)
             except UnknownRange as error:  # a question to the user, and no fault of the picture
                 raise UnknownRange(f"{picture.name} {error}") from error
             except Exception as error:  # Pillow's readers raise nearly anything at a broken file
                 faults.append(f"{picture.name} ({reason(error)})")
-                notes.names[row], notes.faults[row] = picture.name, reason(error)
-            notes.record(row, statistics)
+                log.names[row], log.faults[row] = picture.name, reason(error)
+            log.record(row, statistics)
         return faults
 
     found = itertools.chain.from_iterable(in_threads(work, _chunks(pictures)))
@@ -232,11 +233,11 @@ def decode_into(
         pass
 
 
-def report(notes: Notes, alone: bool = False) -> Tensor:
+def report(log: DecodingLog, alone: bool = False) -> Tensor:
     """Counts the pictures of a set, and says which could not be read.
 
     Arguments:
-        notes: Of all of them.
+        log: The records of all of them.
         alone: Whether the set has no other splits.
 
     Returns:
@@ -245,13 +246,13 @@ def report(notes: Notes, alone: bool = False) -> Tensor:
     Raises:
         InputError: As of `decode`.
     """
-    notes.statistics.add(notes.records, notes.modes)
+    log.statistics.add(log.records, log.modes)
     if alone:  # otherwise when all splits were seen
-        notes.statistics.check()
-    named = zip(notes.names, notes.faults, strict=True)
+        log.statistics.check()
+    named = zip(log.names, log.faults, strict=True)
     faults = [f"{name} ({fault})" for name, fault in named if fault is not None]
-    report_left_out(faults, len(notes.names), ImageSignal, "cannot be read", logger)
-    return torch.tensor([fault is None for fault in notes.faults])
+    report_left_out(faults, len(log.names), ImageSignal, "cannot be read", logger)
+    return torch.tensor([fault is None for fault in log.faults])
 
 
 def reason(error: Exception) -> str:
@@ -272,7 +273,7 @@ def _chunks(items: Iterable[T]) -> Iterator[list[T]]:
 
 
 def in_threads(work: Callable[[T], R], tasks: Iterable[T]) -> Iterator[R]:
-    """The results in order, with few tasks taken ahead, so that not all of a set is in memory."""
+    """Yields the results in order; takes few tasks ahead, so that not all of a set is in memory."""
     workers = os.cpu_count() or 1
     waiting: deque[Future[R]] = deque()
     with ThreadPoolExecutor(workers) as pool:

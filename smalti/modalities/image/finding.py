@@ -21,7 +21,7 @@ from smalti.data.file_tree import Parts, walk
 from smalti.data.found import Found, check_trainable, local_path, suffix_of, tables_by_split
 from smalti.data.hub import hub_rows
 from smalti.data.layout import read_layout
-from smalti.data.names import Names
+from smalti.data.names import NameParser
 from smalti.data.parquet import parquet_rows
 from smalti.data.rows import FileRows, MakesTable, Rows, Shard, TableRows
 from smalti.data.source import FOUND
@@ -51,7 +51,7 @@ ARCHIVES = {".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".zst", ".7z", ".rar"}
 MAGIC = re.compile(rb"\x89PNG|\xff\xd8\xff|GIF8|RIFF....WEBP|II\*\0|MM\0\*|BM....\0\0\0\0", re.S)
 LOOKED_INTO = 200  # files of unknown kinds, whose first bytes are read
 ORDER = ("train", "validation", "test")
-NAMES = Names(Image.words)
+NAMES = NameParser(Image.words)
 NAMED = 6  # labels and kinds that a line names
 
 
@@ -62,8 +62,8 @@ def find(
 
     Arguments:
         path: What it is called.
-        image_column: Of a table; None to find it.
-        label_column: Of a table; None to find it.
+        image_column: Column of a table that holds the images; None to find it.
+        label_column: Column of a table that holds the labels; None to find it.
         splits: Whether folders and files that are named after splits are splits.
 
     Raises:

@@ -23,7 +23,7 @@ from typing import NamedTuple
 import numpy as np
 
 from smalti.counting import counted
-from smalti.data.names import Names
+from smalti.data.names import NameParser
 from smalti.data.rows import Rows
 from smalti.errors import InputError, first_line
 from smalti.modalities.image.rows import ArrayRows
@@ -57,7 +57,7 @@ def find_idx(paths: Sequence[Path]) -> dict[str, IdxSplit]:
     files: dict[tuple[str, str], Path] = {}
     for path in sorted(named_so, reverse=True):  # so that of a pair the unpacked file stays
         match = NAME.search(path.name.lower())
-        split = match and Names(Image.words).parse(match["split"]).split
+        split = match and NameParser(Image.words).parse(match["split"]).split
         if match and split and len(path.parts) == least:
             key = split, match["what"]
             _refuse_two(files.get(key), path)

@@ -38,7 +38,7 @@ def read_images(
     """Reads image files for a model of `signal`: (B, C, H, W) in [-1, 1].
 
     Arguments:
-        paths: Of the files.
+        paths: Paths of the files.
         signal: What the model takes; without a size, images of any, which is then that of all.
         convert: Whether images of another size are resized and cropped, and colour is made grey
             for a model of grey images; grey is made colour in any case.
@@ -81,7 +81,8 @@ def read_partial_image(
     """Reads an image of which a part is given.
 
     Arguments:
-        path: Of the file. Its transparent pixels are not given; if it has none, only one half is.
+        path: Path of the file. Its transparent pixels are not given; if it has none, only one half
+            is.
         signal: What the model takes.
         keep: This half: "top", which None is, "bottom", "left" or "right". With transparent pixels
             there is none.

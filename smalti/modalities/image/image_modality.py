@@ -66,7 +66,7 @@ class ImageModality(Modality):
         """See `Modality.read_partial`: what is not given is transparent, or not in `keep`.
 
         Arguments:
-            path: Of the file.
+            path: Path of the file.
             signal: What the model takes.
             keep: Half of an opaque image: "top", which None is, "bottom", "left" or "right".
             convert: As of `read`.

@@ -25,7 +25,7 @@ from smalti.modalities.image.pictures import to_uint8
 
 __all__ = [
     "Inception",
-    "InceptionDistances",
+    "FIDAndKID",
     "inception_distances",
     "inception_features",
     "load_inception",
@@ -36,8 +36,14 @@ ADDRESS = f"https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/{W
 SUBSETS = 100
 
 
-class InceptionDistances(NamedTuple):
-    """FID, and KID as the mean over random subsets of this many rows."""
+class FIDAndKID(NamedTuple):
+    """FID and KID between two sets of images.
+
+    Attributes:
+        fid: The Fréchet distance.
+        kid: The mean of the kernel distance over 100 random subsets.
+        subset: Images per subset.
+    """
 
     fid: float
     kid: float
@@ -96,7 +102,7 @@ def inception_features(inception: Inception, images: Iterable[Tensor]) -> Tensor
     return torch.cat([inception(batch).cpu() for batch in images])
 
 
-def inception_distances(real: Tensor, generated: Tensor, seed: int = 0) -> InceptionDistances:
+def inception_distances(real: Tensor, generated: Tensor, seed: int = 0) -> FIDAndKID:
     """Returns FID and KID between features (N, D) and (M, D), both of at least 2 rows.
 
     KID is the mean over 100 random subsets of at most 1000 rows.
@@ -115,7 +121,7 @@ def inception_distances(real: Tensor, generated: Tensor, seed: int = 0) -> Incep
         for metric in (fid, kid):
             metric.update(real.double(), real=True)
             metric.update(generated.double(), real=False)
-        return InceptionDistances(fid.compute().item(), kid.compute()[0].item(), subset)
+        return FIDAndKID(fid.compute().item(), kid.compute()[0].item(), subset)
 
 
 class _Given(nn.Module):

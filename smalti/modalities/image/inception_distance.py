@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 
 
 class InceptionDistance(SampleComparison[Subject]):
-    """FID and KID against the test set, where Inception's weights are there."""
+    """Measures FID and KID against the test set, if Inception's weights are on this machine."""
 
     key: ClassVar[str] = "inception"
     title: ClassVar[str] = "FID and KID"

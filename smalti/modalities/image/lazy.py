@@ -12,7 +12,7 @@ from torch import Tensor
 from smalti.data.rows import Stored
 from smalti.data.source import Batch, StoredExamples
 from smalti.errors import InputError
-from smalti.modalities.image.decoding import Crop, Notes, decode_into
+from smalti.modalities.image.decoding import Crop, DecodingLog, decode_into
 from smalti.modalities.image.pixel_range import Range
 from smalti.modalities.image.pixels import to_float
 
@@ -54,10 +54,10 @@ class StoredImages(StoredExamples):
         wanted = self.rows[torch.as_tensor(indices, dtype=torch.int64)].tolist()
         places = {row: place for place, row in enumerate(dict.fromkeys(wanted))}
         pixels = np.zeros((len(places), self.way.channels, *self.way.size), dtype=np.uint8)
-        notes, (_, channels, crop, chosen) = Notes(len(places)), self.way
+        log, (_, channels, crop, chosen) = DecodingLog(len(places)), self.way
         chosen_pictures = self._of(places)
-        decode_into(pixels, chosen_pictures, len(places), channels, crop, notes, chosen)
-        for name, fault in zip(notes.names, notes.faults, strict=True):
+        decode_into(pixels, chosen_pictures, len(places), channels, crop, log, chosen)
+        for name, fault in zip(log.names, log.faults, strict=True):
             if fault is not None:
                 raise InputError(f"{name} cannot be read ({fault}): put back what was there.")
         x = to_float(torch.from_numpy(pixels))[[places[row] for row in wanted]]

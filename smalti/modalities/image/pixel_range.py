@@ -138,20 +138,21 @@ class ImageStatistics:
 
 
 class StoredNumbers(NamedTuple):
-    """The kind and range of the numbers in an image of more than 8 bits, or of signed ones."""
+    """Type and range of pixel values that have more than 8 bits, or a sign.
+
+    Attributes:
+        what: Their type in words: "16-bit integers".
+        range: (black, white) of the file format; None where the format has none.
+        settled: Whether Pillow scaled them to that range already.
+        view: The dtype that they really have, where Pillow gives another.
+        inverted: Whether the lowest value is white.
+    """
 
     what: str
     range: Range | None
-    """That of the format; None where it has none."""
-
     settled: bool = False
-    """Whether the file's reader brought them into that range, whatever they were."""
-
     view: str | None = None
-    """The dtype that they really have."""
-
     inverted: bool = False
-    """Whether the lowest is white."""
 
 
 def check_range(chosen: Range | None) -> None:
@@ -167,7 +168,7 @@ def check_range(chosen: Range | None) -> None:
 
 
 def stored_numbers(image: Image.Image) -> StoredNumbers | None:
-    """Returns how an image stores its numbers; None for 8 bits of known meaning."""
+    """Returns the type and range of an image's pixel values; None for plain unsigned 8 bits."""
     tags = getattr(image, "tag_v2", {})
     bits, signed = _first(tags.get(BITS_PER_SAMPLE)), _first(tags.get(SAMPLE_FORMAT)) == SIGNED
     inverted = tags.get(PHOTOMETRIC) == 0
@@ -194,8 +195,8 @@ def to_bytes(
     """Brings the numbers of an image (H, W) to bytes, 0 for black and 255 for white.
 
     Arguments:
-        image: Of one channel.
-        stored: What its numbers are.
+        image: An image of one channel.
+        stored: Type and range of its values.
         chosen: The range that the user gave, if any.
 
     Returns:

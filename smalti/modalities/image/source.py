@@ -26,7 +26,7 @@ from smalti.data.splitting import SplitFractions
 from smalti.errors import InputError
 from smalti.modalities.image.augmentation import Augmentation, moved
 from smalti.modalities.image.cached_decoding import decode_once, hash_pictures
-from smalti.modalities.image.decoding import Crop, Notes
+from smalti.modalities.image.decoding import Crop, DecodingLog
 from smalti.modalities.image.finding import find
 from smalti.modalities.image.finding import logger as found_logger
 from smalti.modalities.image.lazy import StoredImages, Way
@@ -65,7 +65,7 @@ class Images(Source):
             shape, then resized; random: as center, and moved a little at random in training; none:
             the whole image, resized, even if that distorts it.
         flip: Whether images are mirrored at random in training.
-        columns: Of a table.
+        columns: Columns of a table that hold the images and the labels.
         class_names: What labels 0, 1, … stand for, where the data only number their classes, as
             IDX files do.
         held_out: What is set apart from the training images.
@@ -158,26 +158,26 @@ class Images(Source):
 
     def _decoded(self, stored: _Stored, left_out: list[tuple[str, str]]) -> Part:
         split, rows, labels, statistics = stored
-        notes, folder = Notes(len(rows), statistics), f"{Path(self.path).expanduser()}{os.sep}"
+        log, folder = DecodingLog(len(rows), statistics), f"{Path(self.path).expanduser()}{os.sep}"
         pixels, readable = decode_once(
-            rows.stored, len(rows), self.size, self.channels, self.crop, notes, self.range
+            rows.stored, len(rows), self.size, self.channels, self.crop, log, self.range
         )
-        names = [name.replace(folder, "") for name in notes.names]
-        reasons = zip(names, notes.faults, strict=True)
+        names = [name.replace(folder, "") for name in log.names]
+        reasons = zip(names, log.faults, strict=True)
         left_out += [(name, reason) for name, reason in reasons if reason is not None]
-        part = Part(split, Pixels(pixels, labels), notes.fingerprints, names)
+        part = Part(split, Pixels(pixels, labels), log.fingerprints, names)
         return part if bool(readable.all()) else part.take(readable)
 
     def _found(self, stored: _Stored, left_out: frozenset[str]) -> Part:
         """Tells images apart without decoding them."""
         split, rows, labels, _ = stored
-        notes, folder = Notes(len(rows)), f"{Path(self.path).expanduser()}{os.sep}"
-        hash_pictures(rows.stored(), len(rows), notes)
-        names = [name.replace(folder, "") for name in notes.names]
+        log, folder = DecodingLog(len(rows)), f"{Path(self.path).expanduser()}{os.sep}"
+        hash_pictures(rows.stored(), len(rows), log)
+        names = [name.replace(folder, "") for name in log.names]
         way = Way(self.size, self.channels, self.crop, self.range)
         images = StoredImages(rows.stored, way, labels, torch.arange(len(rows)))
-        part = Part(split, images, notes.fingerprints, names)
-        faults = zip(names, notes.faults, strict=True)
+        part = Part(split, images, log.fingerprints, names)
+        faults = zip(names, log.faults, strict=True)
         return part.take(torch.tensor([f is None and name not in left_out for name, f in faults]))
 
 

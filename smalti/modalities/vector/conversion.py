@@ -20,7 +20,7 @@ from smalti.data.room import room
 from smalti.data.splitting import SIZE
 from smalti.modalities.vector.rows import ALL_ZERO, NOT_FINITE, VectorRows
 
-__all__ = ["Converted", "convert", "fingerprints"]
+__all__ = ["ConvertedVectors", "convert", "fingerprints"]
 
 logger = logging.getLogger(__name__)
 
@@ -30,21 +30,24 @@ CHUNK = 8192  # rows of a mapped file that are looked at at a time
 IN_MEMORY = 128 << 20  # bytes that are held in memory where there is no cache
 
 
-class Converted(NamedTuple):
-    """The N vectors of a split."""
+class ConvertedVectors(NamedTuple):
+    """The N vectors of a split in one array, with a fingerprint and a fault of each.
+
+    Attributes:
+        values: (N, d), of any type of numbers; memory-mapped where they are many.
+        fingerprints: (N, 16), uint8, a hash of each vector in float32.
+        faults: (N,), uint8: what is wrong with each, as a number in `rows.FAULTS`; 0 for nothing.
+    """
 
     values: np.ndarray
-    """(N, d), of any type of numbers, mapped into memory where they are many."""
-
     fingerprints: np.ndarray
-    """(N, 16), uint8: of each vector in float32."""
-
     faults: np.ndarray
-    """(N,), uint8: the number of what is wrong with each in `rows.FAULTS`."""
 
 
-def convert(rows: VectorRows) -> Converted:
-    """Maps or converts all vectors of a split.
+def convert(rows: VectorRows) -> ConvertedVectors:
+    """Memory-maps the vectors of a split if one .npy file holds all; else converts to float32.
+
+    What is converted is kept in the cache, unless that is off or full.
 
     Raises:
         InputError: If a file cannot be read, or the disk has no room.
@@ -65,7 +68,7 @@ def convert(rows: VectorRows) -> Converted:
     values = room(shape, np.float32, "The vectors", "give them as one .npy", IN_MEMORY)
     facts = np.zeros(len(rows), dtype=ROW)
     _fill(values, facts, rows)
-    return Converted(values, facts["fingerprint"], facts["fault"])
+    return ConvertedVectors(values, facts["fingerprint"], facts["fault"])
 
 
 def fingerprints(values: np.ndarray) -> np.ndarray:
@@ -85,7 +88,7 @@ def fingerprints(values: np.ndarray) -> np.ndarray:
     return np.frombuffer(hashed, dtype=np.uint8).reshape(-1, SIZE)
 
 
-def _cached(cache: DecodedCache, rows: VectorRows) -> Converted:
+def _cached(cache: DecodedCache, rows: VectorRows) -> ConvertedVectors:
     """Returns the entry of the files in the cache, which is made where there is none."""
     digests = b"".join(table.digest() for table in rows.tables)
     files = np.frombuffer(digests, dtype=np.uint8).reshape(-1, SIZE)
@@ -98,7 +101,9 @@ def _cached(cache: DecodedCache, rows: VectorRows) -> Converted:
         entry = cache.find(files)
     if entry is None:
         raise OSError("what was written is gone")
-    return Converted(entry.values.view(np.float32), entry.rows["fingerprint"], entry.rows["fault"])
+    return ConvertedVectors(
+        entry.values.view(np.float32), entry.rows["fingerprint"], entry.rows["fault"]
+    )
 
 
 def _fill(values: np.ndarray, facts: np.ndarray, rows: VectorRows) -> None:
@@ -111,8 +116,8 @@ def _fill(values: np.ndarray, facts: np.ndarray, rows: VectorRows) -> None:
         start = end
 
 
-def _looked_at(mapped: np.ndarray) -> Converted:
-    """Finds out what is known of each vector of a mapped file."""
+def _looked_at(mapped: np.ndarray) -> ConvertedVectors:
+    """Computes the fingerprint and the fault of each vector of a mapped file."""
     facts = np.zeros(len(mapped), dtype=ROW)
     chunks = progress(_chunks(mapped), -(-len(mapped) // CHUNK), "looking at vectors")
     for start, part in chunks:
@@ -120,7 +125,7 @@ def _looked_at(mapped: np.ndarray) -> Converted:
         found["fingerprint"] = fingerprints(part)
         found["fault"][~part.any(axis=1)] = ALL_ZERO
         found["fault"][~np.isfinite(part).all(axis=1)] = NOT_FINITE
-    return Converted(mapped, facts["fingerprint"], facts["fault"])
+    return ConvertedVectors(mapped, facts["fingerprint"], facts["fault"])
 
 
 def _chunks(mapped: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:

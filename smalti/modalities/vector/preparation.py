@@ -35,7 +35,7 @@ def check_prepared_alike(
         x: (n, d).
         x_hat: Their reconstructions (n, d).
         measured: Figures of the model on its own test set.
-        name: Of the file.
+        name: Name of the file.
     """
     own = measured.get("mse_over_variance")
     value = None if own is None else own["value"]

@@ -1,4 +1,4 @@
-"""The rows of one split: what stands beside the vectors, and the vectors, a batch at a time."""
+"""The rows of one split: names, labels and categories at once, vectors a batch at a time."""
 
 from __future__ import annotations
 
@@ -36,23 +36,29 @@ class Category(NamedTuple):
 
 
 class RowFacts(NamedTuple):
-    """What stands beside the vectors of N rows."""
+    """The other columns of N rows: names, labels and categories.
+
+    Attributes:
+        n: N.
+        names: Names of the items: their ids, or the numbers of their rows.
+        label: The column of labels; None where there is none.
+        categories: By the name of their columns.
+    """
 
     n: int
     names: list[str]
-    """Of the items: their ids, or the numbers of their rows."""
 
     label: Column | None
     categories: dict[str, Category]
 
 
 class VectorRows(Rows):
-    """Rows of tables with the same columns.
+    """The rows of one split, from one or several tables with the same columns.
 
     Arguments:
         tables: At least one.
-        columns: What holds what.
-        prefix: What row numbers begin with, where items have no ids.
+        columns: The columns that hold vectors, ids, labels and categories.
+        prefix: Text before the row numbers that name items without ids.
 
     Raises:
         InputError: If a table has other columns than the first, or no rows.
@@ -96,7 +102,7 @@ class VectorRows(Rows):
     def vectors(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Yields all vectors in order: (n, d), float32, and the number of each one's fault (n,).
 
-        What has another length than the most, or is missing, is zeros.
+        A vector that is missing, or is not as long as most, is zeros.
         """
         for table in self.tables:
             for batch in table.batches(self.columns.embedding):

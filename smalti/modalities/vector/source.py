@@ -212,7 +212,7 @@ def _faults(rows: VectorRows, faults: np.ndarray, known: set[str]) -> dict[int, 
     """Returns name and fault of each row that cannot be used, by its number.
 
     Arguments:
-        rows: Of a split.
+        rows: The rows of a split.
         faults: (N,), the numbers of what is wrong with the vectors.
         known: The ids of earlier splits, to which those of this one are added.
     """

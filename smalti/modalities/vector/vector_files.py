@@ -47,7 +47,7 @@ def read_vectors(
     """Reads the vectors of a file, a batch at a time.
 
     Arguments:
-        path: Of the file.
+        path: Path of the file.
         signal: What the model takes.
         convert: Whether vectors that cannot be used are left out.
         source: The arguments of the source that the model's data were read with: columns that
@@ -117,9 +117,9 @@ def write_vectors(
 
     Arguments:
         x: Finite values.
-        path: Of the file. A .parquet has a column `embedding` of lists, and `item_id` if there are
-            names.
-        names: Of the items.
+        path: Path of the file. A .parquet has a column `embedding` of lists, and `item_id` if there
+            are names.
+        names: Names of the items.
         overwrite: Whether a file that smalti did not write may be replaced.
 
     Raises:
