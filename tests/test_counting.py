@@ -25,7 +25,7 @@ def test_a_count_agrees_with_its_noun(n, words):
 def test_what_a_command_wrote_is_counted(count, tmp_path, capsys):
     noun = "1 image" if count == 1 else "2 images"
     for out, line in (("a.png", f"{noun} in one picture\n"), ("a", f"/: {noun}\n")):
-        SignalOutput(Image(1), str(tmp_path / out), count, usual="a").write(
+        SignalOutput(Image(1), str(tmp_path / out), count, default_name="a").write(
             torch.zeros(count, 1, 4, 4)
         )
         assert capsys.readouterr().out.endswith(line)

@@ -207,7 +207,7 @@ def test_a_tilde_is_the_home_folder_in_every_form(monkeypatch, tmp_path):
     assert output("~", folder=True) == tmp_path
     assert output("./~", folder=True) == Path("~")
     for out in ("~/shots", "~/sheet.png"):
-        SignalOutput(GREY, out, 2, usual="a").write(torch.zeros(2, 1, 8, 8))
+        SignalOutput(GREY, out, 2, default_name="a").write(torch.zeros(2, 1, 8, 8))
     assert sorted(file.name for file in (tmp_path / "shots").iterdir()) == [
         "00000.png",
         "00001.png",
@@ -218,24 +218,24 @@ def test_a_tilde_is_the_home_folder_in_every_form(monkeypatch, tmp_path):
 
 def test_images_of_one_stem_have_files_of_their_own(tmp_path):
     inputs = ["a/x.png", "b/x.png", "c/X.jpg", "d/y.png"]
-    SignalOutput(GREY, f"{tmp_path}/one", 4, usual="a", inputs=inputs).write(
+    SignalOutput(GREY, f"{tmp_path}/one", 4, default_name="a", inputs=inputs).write(
         torch.zeros(4, 1, 8, 8)
     )
     names = sorted(file.name for file in (tmp_path / "one").iterdir())
     assert names == ["00000-x.png", "00001-x.png", "00002-X.png", "00003-y.png"]
-    SignalOutput(GREY, f"{tmp_path}/two", 2, usual="a", inputs=["a/x.png", "b/y.png"]).write(
+    SignalOutput(GREY, f"{tmp_path}/two", 2, default_name="a", inputs=["a/x.png", "b/y.png"]).write(
         torch.zeros(2, 1, 8, 8)
     )
     assert sorted(file.name for file in (tmp_path / "two").iterdir()) == ["x.png", "y.png"]
-    SignalOutput(GREY, f"{tmp_path}/two.png/", 1, usual="a").write(torch.zeros(1, 1, 8, 8))
+    SignalOutput(GREY, f"{tmp_path}/two.png/", 1, default_name="a").write(torch.zeros(1, 1, 8, 8))
     assert (tmp_path / "two.png" / "00000.png").is_file()
 
 
 def test_other_files_in_a_folder_stay(tmp_path):
     for name in ("99999.png", "001.png", "00000.jpg", "1.png"):
         (tmp_path / name).write_text("mine")
-    SignalOutput(GREY, str(tmp_path), 2, usual="a").write(torch.zeros(2, 1, 8, 8))
-    SignalOutput(GREY, str(tmp_path), 2, usual="a").write(torch.zeros(2, 1, 8, 8))
+    SignalOutput(GREY, str(tmp_path), 2, default_name="a").write(torch.zeros(2, 1, 8, 8))
+    SignalOutput(GREY, str(tmp_path), 2, default_name="a").write(torch.zeros(2, 1, 8, 8))
     for name in ("99999.png", "001.png", "00000.jpg", "1.png"):
         assert (tmp_path / name).read_text() == "mine"
 
@@ -244,7 +244,9 @@ def test_an_input_is_not_overwritten_even_when_asked(tmp_path):
     write_png(tmp_path / "a.png")
     for out in (str(tmp_path / "a.png"), str(tmp_path)):
         with pytest.raises(InputError, match="is an input and would be overwritten"):
-            SignalOutput(GREY, out, 1, usual="a", inputs=[str(tmp_path / "a.png")], overwrite=True)
+            SignalOutput(
+                GREY, out, 1, default_name="a", inputs=[str(tmp_path / "a.png")], overwrite=True
+            )
 
 
 def test_overwrite_is_an_option_of_every_command_that_writes(capsys):

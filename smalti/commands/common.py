@@ -39,7 +39,7 @@ __all__ = [
     "call",
     "condition_of",
     "data_option",
-    "data_place",
+    "data_path_or_name",
     "files_of",
     "named_signals",
     "printed",
@@ -114,16 +114,16 @@ def _given(annotation: Any) -> Any:
 
 
 def data_option(data: str | None) -> list[str]:
-    """Returns the options of a recipe that `--data` stands for; see `data_place`."""
-    place = data_place(data)
+    """Returns the options of a recipe that `--data` stands for; see `data_path_or_name`."""
+    place = data_path_or_name(data)
     return [] if place is None else ["--data.path", place]
 
 
-def data_place(data: str | None) -> str | None:
-    """Returns the absolute path of the data that `--data` names, or the name if there is no path.
+def data_path_or_name(data: str | None) -> str | None:
+    """Returns the absolute path that `--data` gives, or the name of a data set on the hub as it is.
 
     Raises:
-        InputError: If it is empty, or cannot be written in a recipe.
+        InputError: If it is empty, or is not UTF-8, which a recipe must be.
     """
     if data is None:
         return None
@@ -168,7 +168,7 @@ def read_files(
     """Reads files as a model takes them: (B, C, *size).
 
     Arguments:
-        model: That takes them.
+        model: The model that takes them.
         files: At least one.
         convert: As of `Modality.read`.
         any_size: Whether they may have another size than the model's, the same for all.
@@ -226,10 +226,10 @@ def named_signals(
     data.
 
     Arguments:
-        model: That takes them.
-        names: Of files, or numbers.
+        model: The model that takes them.
+        names: Names of files, or numbers of test examples.
         convert: As of `Modality.read`.
-        data: Where the run's data lie now, if they were moved; see `data_place`.
+        data: Where the run's data lie now, if they were moved; see `data_path_or_name`.
 
     Raises:
         InputError: If a file cannot be read, or there are not so many test examples; or if `data`
@@ -237,7 +237,7 @@ def named_signals(
     """
     assert model.run is not None
     noun, plural = model.signal.noun, model.signal.plural
-    place = data_place(data)
+    place = data_path_or_name(data)
     if place is not None and not any(name.isdecimal() for name in names):
         raise InputError(
             f"No {noun} of the run's data is asked for, got --data {readable(place)}: leave it "

@@ -43,7 +43,7 @@ def decode(
 
     def place(count: int) -> SignalOutput:
         return SignalOutput(
-            model.signal, out, count, usual="decoded", columns=columns, overwrite=overwrite
+            model.signal, out, count, default_name="decoded", columns=columns, overwrite=overwrite
         )
 
     if model.layout is None:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from smalti.commands.common import call, data_place
+from smalti.commands.common import call, data_path_or_name
 from smalti.data import Splits
 from smalti.errors import InputError
 from smalti.evaluation import Limits, Report, file_names
@@ -43,7 +43,7 @@ def again(
     """
     finished = Run.existing(folder)
     check_report(finished.folder, overwrite)
-    return report(finished, data_of(finished, changed_data, data_place(data)), overwrite)
+    return report(finished, data_of(finished, changed_data, data_path_or_name(data)), overwrite)
 
 
 def check_report(folder: Path, overwrite: bool) -> None:

@@ -27,11 +27,11 @@ def find_files(
             each folder's by name; or a pattern, for those that match it, by name. `**` is any
             number of folders.
         signal: What the files are to hold.
-        suffixes: Of files of that kind, in small letters.
+        suffixes: The suffixes of files of that kind, in lower case.
         many: Whether a file may hold many signals.
 
     Raises:
-        InputError: If there is none in a folder, or none that matches a pattern.
+        InputError: If a folder has no such file, or no file matches a pattern.
     """
     found: list[str] = []
     for name in names:

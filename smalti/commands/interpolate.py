@@ -53,7 +53,7 @@ def interpolate(  # noqa: PLR0913 - the options of the command
         signal,
         out,
         steps,
-        usual="interpolation",
+        default_name="interpolation",
         columns=columns,
         inputs=files,
         overwrite=overwrite,

@@ -43,7 +43,7 @@ def reconstruct(  # noqa: PLR0913 - the options of the command
             given), or a folder for a file each; of tables also one file of all reconstructions.
         convert: Make files fit the model, though they lose by it (its size, say).
         any_size: Take files at their own size, as convolutional tokenizers can.
-        levels: Of a hierarchy, how many levels are decoded, from the coarsest; all if not given.
+        levels: How many levels of a hierarchy are decoded, from the coarsest; all if not given.
         overwrite: Replace what smalti did not write, too.
     """
     signal = signal_of(folder)
@@ -55,7 +55,7 @@ def reconstruct(  # noqa: PLR0913 - the options of the command
         signal,
         out,
         len(files),
-        usual="reconstructions",
+        default_name="reconstructions",
         columns=len(files),
         inputs=files,
         overwrite=overwrite,
@@ -88,7 +88,7 @@ def _reconstruct_tables(  # noqa: PLR0913 - the options of the command
 ) -> None:
     """Reconstructs all signals of files that hold many; says of each file how close they are."""
     output = SignalOutput(
-        signal, out, 0, usual="reconstructions", inputs=files, overwrite=overwrite
+        signal, out, 0, default_name="reconstructions", inputs=files, overwrite=overwrite
     )
     model = load(folder)
     batches = [list(read_batches(model, [file], convert)) for file in files]

@@ -93,7 +93,7 @@ def sample(  # noqa: PLR0913 - the options of the command
         signal_of(folder),
         out,
         n,
-        usual="samples",
+        default_name="samples",
         columns=columns,
         inputs=inputs,
         overwrite=overwrite,

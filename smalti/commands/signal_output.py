@@ -24,23 +24,24 @@ LONGEST = 240  # bytes of a name, its suffix left out
 
 
 class SignalOutput:
-    """Writes the signals of a command to a file or folder, checked before they are made.
+    """Writes the signals that a command makes to a file or a folder.
+
+    The destination is checked at once, before the signals are made.
 
     Arguments:
-        signal: What they are.
-        out: A file to show all in, such as a .png, a folder for a file each, or, of a kind of which
-            a file holds many signals, such a file.
-        count: How many there will be.
-        usual: The name, without a suffix, of the file to show all in where `out` is None.
-        columns: Signals in a row, where all are in one file; None for the modality's choice.
-        inputs: Files that they are made from: as many as signals, or one for all. Where there are
-            as many, files in a folder have their names, with a number before each where two are
-            alike.
+        signal: The kind of signals that are written.
+        out: One of three: a picture of all (.png); a folder, for one file per signal; or, for kinds
+            of data with many signals per file, one file of all, such as a table.
+        count: How many signals there will be.
+        default_name: Name, without its suffix, of the picture that is written if `out` is None.
+        columns: Signals per row of the picture; None for the modality's choice.
+        inputs: Files that the signals are made from: one for each, or one for all. One for each
+            gives its name to the file in the folder; equal names get a number in front.
         overwrite: Whether files that smalti did not write may be replaced.
 
     Raises:
-        InputError: If `out` is empty or of another kind, there are no columns, an input would be
-            overwritten, or a file that smalti did not write.
+        InputError: If `out` is empty or has an unknown suffix, `columns` is below 1, or an input or
+            a file that smalti did not write would be overwritten.
     """
 
     def __init__(
@@ -49,7 +50,7 @@ class SignalOutput:
         out: str | None,
         count: int,
         *,
-        usual: str,
+        default_name: str,
         columns: int | None = None,
         inputs: Sequence[str] = (),
         overwrite: bool = False,
@@ -60,7 +61,7 @@ class SignalOutput:
             )
         self.signal, self.modality = signal, modality_of(signal)
         sheet, self.suffix = self.modality.shown_as, self.modality.suffixes[0]
-        out = f"{usual}{sheet}" if out is None else out
+        out = f"{default_name}{sheet}" if out is None else out
         # Inputs come first: they are never overwritten, also where that is asked for.
         together = () if self._many is None else self._many.written_together
         self.path = output(out, (sheet, *together), folder=True, overwrite=True)
@@ -122,7 +123,7 @@ class SignalOutput:
         self._draw(block, f"{counted_x} reconstruction{'s' * (len(x) != 1)}", shown)
 
     def _shown(self, n: int) -> int:
-        """Returns how many of n signals a picture shows."""
+        """Returns how many of n signals are drawn in the picture."""
         return n if self._many is None else min(n, self._many.shown)
 
     def _draw(self, block: Block, counted_x: str, shown: Tensor) -> None:

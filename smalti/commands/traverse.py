@@ -53,7 +53,12 @@ def traverse(  # noqa: PLR0913 - the options of the command
         )
     (file,) = files
     output = SignalOutput(
-        model.signal, out, len(dims) * steps, usual="traversals", inputs=[file], overwrite=overwrite
+        model.signal,
+        out,
+        len(dims) * steps,
+        default_name="traversals",
+        inputs=[file],
+        overwrite=overwrite,
     )
     (x,) = named_signals(model, [file], convert, data)
     output.write(model.traverse(x, rows, steps, reach).flatten(0, 1), columns=steps)
