@@ -1,6 +1,6 @@
 """Conditions: what the samples of a prior are asked to be."""
 
-from smalti.conditions.base import Condition, Context, ContextSizes, IndexGrid
+from smalti.conditions.base import Condition, Context, ContextSizes, GridSpec
 from smalti.conditions.coarse_tokens import CoarseTokens
 from smalti.conditions.label import Label
 from smalti.conditions.optional import OptionalCondition
@@ -13,7 +13,7 @@ __all__ = [
     "Conditions",
     "Context",
     "ContextSizes",
-    "IndexGrid",
+    "GridSpec",
     "Label",
     "OptionalCondition",
     "TimeOfDay",

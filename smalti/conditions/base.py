@@ -34,10 +34,10 @@ __all__ = [
     "Condition",
     "Context",
     "ContextSizes",
-    "IndexGrid",
+    "GridSpec",
     "check_columns",
     "check_name",
-    "check_shape",
+    "check_1d",
     "from_columns",
     "row_of",
     "to_columns",
@@ -61,8 +61,8 @@ class Context(NamedTuple):
     map: tuple[Tensor, ...] | None = None
 
 
-class IndexGrid(NamedTuple):
-    """Codebook size and shape of a grid of indices that a context holds.
+class GridSpec(NamedTuple):
+    """Codebook size and shape of a grid of indices in `Context.map`.
 
     Attributes:
         codebook_size: K; indices are in [0, K).
@@ -79,12 +79,12 @@ class ContextSizes(NamedTuple):
     Attributes:
         vector: V; 0 where there is no vector.
         sequence: F; 0 where there is no sequence.
-        map: Each grid of the map.
+        map: Codebook size and shape of each grid of the map.
     """
 
     vector: int = 0
     sequence: int = 0
-    map: tuple[IndexGrid, ...] = ()
+    map: tuple[GridSpec, ...] = ()
 
 
 class Condition(nn.Module, ABC):
@@ -180,17 +180,17 @@ class Condition(nn.Module, ABC):
         return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in arguments.items())})"
 
 
-def check_shape(what: str, values: Tensor) -> None:
-    """Raises `InputError` unless `values` is one row (B,)."""
+def check_1d(what: str, values: Tensor) -> None:
+    """Raises `InputError` unless `values` has one dimension, (B,); `what` begins the message."""
     if values.ndim != 1:
         raise InputError(f"{what} have the shape (B,), got {tuple(values.shape)}: flatten them.")
 
 
 def check_name(name: str) -> str:
-    """Returns the name of a condition, which is an option of the command line too.
+    """Returns the name of a condition, after checking that the command line can take it.
 
     Raises:
-        InputError: If it cannot be one.
+        InputError: If it is not a word of small letters, digits and _.
     """
     if not isinstance(name, str) or not re.fullmatch(r"[a-z][a-z0-9_]{0,39}", name):
         raise InputError(
@@ -212,7 +212,7 @@ def to_columns(values: Tensor) -> Tensor:
 
 
 def from_columns(condition: Condition, columns: Tensor) -> Tensor:
-    """Columns (B, S) → values (B, *shape) of a condition, in its dtype."""
+    """Maps columns (B, S) to values (B, *shape) of a condition, in its dtype."""
     return columns.reshape(len(columns), *condition.shape).to(condition.dtype)
 
 

@@ -15,7 +15,7 @@ from smalti.conditions.base import (
     Condition,
     Context,
     ContextSizes,
-    IndexGrid,
+    GridSpec,
     check_columns,
     from_columns,
     row_of,
@@ -88,7 +88,7 @@ class CoarseTokens(Condition):
     def sizes(self) -> ContextSizes:
         levels = zip(self.codebook_sizes, self.grids, strict=True)
         base = ContextSizes() if self.base_condition is None else self.base_condition.sizes
-        return base._replace(map=tuple(IndexGrid(*level) for level in levels))
+        return base._replace(map=tuple(GridSpec(*level) for level in levels))
 
     @property
     def null(self) -> Tensor:

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from smalti.artifacts import registered
-from smalti.conditions.base import Condition, Context, ContextSizes, check_name, check_shape
+from smalti.conditions.base import Condition, Context, ContextSizes, check_1d, check_name
 from smalti.counting import counted
 from smalti.errors import InputError
 from smalti.spelling import as_text, label_name, listed, readable
@@ -108,7 +108,7 @@ class Label(Condition):
         return self.names[int(value)]
 
     def check(self, values: Tensor) -> None:
-        check_shape("Labels", values)
+        check_1d("Labels", values)
         if values.is_floating_point() or values.dtype == torch.bool:
             raise InputError(f"Labels are integers, got {values.dtype}: convert them to int64.")
         wrong = values[(values < 0) | (values >= self.dim)]

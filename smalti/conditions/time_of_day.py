@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from smalti.artifacts import registered
-from smalti.conditions.base import Condition, Context, ContextSizes, check_name, check_shape
+from smalti.conditions.base import Condition, Context, ContextSizes, check_1d, check_name
 from smalti.errors import InputError
 
 __all__ = ["TimeOfDay"]
@@ -93,7 +93,7 @@ class TimeOfDay(Condition):
         return f"{hours or 12:02d}:{minutes:02d}"
 
     def check(self, values: Tensor) -> None:
-        check_shape("Times", values)
+        check_1d("Times", values)
         if values.dtype == torch.bool:
             raise InputError("Times are minutes, got bool: convert them to float32.")
         wrong = values[~((values >= 0) & (values < self.dial))]  # so that NaN is wrong too

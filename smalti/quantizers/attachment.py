@@ -16,7 +16,7 @@ from torch.utils.hooks import RemovableHandle
 
 from smalti.quantizers.statistics import recomputing
 
-__all__ = ["FORGOTTEN", "Attachment", "Reminder", "attach"]
+__all__ = ["FORGOTTEN", "Attachment", "UpdateReminder", "attach"]
 
 FORGOTTEN = 10  # forward passes in training without a first update
 
@@ -33,17 +33,22 @@ class Attachment:
             hook.remove()
 
 
-class Reminder:
-    """Counts the forward passes in training of one module, and warns once of missing updates.
+class UpdateReminder:
+    """Warns once if a quantizer is trained for 10 forward passes without a call of `update`.
 
-    It is silent in a compiled graph, in the part of a composition, which counts for all of its
-    parts, and from the first update or `attach` on.
+    It does not warn after the first `update` or `attach`, nor in a compiled graph. In a quantizer
+    made of others, such as a residual one, only the outer one counts.
+
+    Attributes:
+        passes: Forward passes in training so far.
+        silent: Whether it warned already, or need not.
+        is_part: Whether its quantizer is part of another one.
     """
 
     def __init__(self) -> None:
         self.passes = 0
         self.silent = False
-        self.is_part = False  # of a composition
+        self.is_part = False
 
     def count(self) -> None:
         """Counts a forward pass; warns at the tenth."""
@@ -59,8 +64,8 @@ class Reminder:
                 stacklevel=4,
             )
 
-    def __deepcopy__(self, memo: Any) -> "Reminder":
-        copied = Reminder()  # nobody has seen to the copy yet
+    def __deepcopy__(self, memo: Any) -> "UpdateReminder":
+        copied = UpdateReminder()  # nobody has seen to the copy yet
         copied.is_part = self.is_part
         return copied
 

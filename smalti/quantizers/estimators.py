@@ -28,7 +28,7 @@ from torch.nn import functional as F
 
 from smalti.artifacts import registered
 from smalti.errors import InputError
-from smalti.quantizers.unit_vectors import LONG, shortened, unit
+from smalti.quantizers.unit_vectors import LONG, limit_length, unit
 
 __all__ = [
     "NSVQ",
@@ -229,7 +229,7 @@ class IndexBackpropagation(Estimator):
 
     def forward(self, z_e: Tensor, z_q: Tensor, codebook: Tensor | None) -> Tensor:
         assert codebook is not None
-        score = shortened(z_e) @ codebook.T - 0.5 * codebook.square().sum(1)  # (..., K)
+        score = limit_length(z_e) @ codebook.T - 0.5 * codebook.square().sum(1)  # (..., K)
         p = torch.softmax(score / self.temperature, dim=-1)
         return z_q + (p - p.detach()) @ codebook.detach()
 

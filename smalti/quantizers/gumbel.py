@@ -43,7 +43,7 @@ from smalti.quantizers.quantizer import (
     prepare_input,
     whole,
 )
-from smalti.quantizers.unit_vectors import shortened
+from smalti.quantizers.unit_vectors import limit_length
 
 __all__ = ["Annealing", "GumbelQuantizer"]
 
@@ -175,7 +175,7 @@ class GumbelQuantizer(Quantizer):
         return f"{self.codebook_sizes[0]}, {self.dim}, {self.schedule}"
 
     def _logits(self, z: Tensor) -> Tensor:
-        return F.linear(shortened(z), self.logits.weight.float(), self.logits.bias.float())
+        return F.linear(limit_length(z), self.logits.weight.float(), self.logits.bias.float())
 
 
 def _gumbel(like: Tensor) -> Tensor:

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from smalti.errors import InputError
-from smalti.quantizers.attachment import Attachment, Reminder, attach
+from smalti.quantizers.attachment import Attachment, UpdateReminder, attach
 from smalti.quantizers.codebooks import Codebook
 
 __all__ = [
@@ -86,7 +86,7 @@ class Quantizer(nn.Module, ABC):
 
     def __init__(self) -> None:
         super().__init__()
-        self.reminder = Reminder()
+        self.reminder = UpdateReminder()
 
     @abstractmethod
     def forward(self, z: Tensor, mask: Tensor | None = None) -> Quantized:

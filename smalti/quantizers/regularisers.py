@@ -21,7 +21,7 @@ from torch.nn import functional as F
 from smalti.artifacts import registered
 from smalti.errors import InputError
 from smalti.quantizers.means import shares
-from smalti.quantizers.unit_vectors import shortened, unit
+from smalti.quantizers.unit_vectors import limit_length, unit
 
 __all__ = ["Entropy", "Orthogonality", "Regulariser"]
 
@@ -30,7 +30,7 @@ class Regulariser(ABC):
     """Abstract: a loss on how codewords are used, added to those of a quantizer.
 
     Attributes:
-        name: Of its loss.
+        name: Name of its loss.
     """
 
     name: str
@@ -99,7 +99,7 @@ class Entropy(Regulariser):
         self.temperature, self.diversity = temperature, diversity
 
     def __call__(self, z_e: Tensor, codebook: Tensor, mask: Tensor | None) -> Tensor:
-        z, share = shortened(z_e.reshape(-1, z_e.shape[-1])), shares(z_e, mask)
+        z, share = limit_length(z_e.reshape(-1, z_e.shape[-1])), shares(z_e, mask)
         # ‖z‖² is the same for every k and drops out.
         score = 2 * z @ codebook.T - codebook.square().sum(1)  # (N, K)
         log_p = F.log_softmax(score / self.temperature, dim=1)

@@ -158,7 +158,7 @@ class _Screen:
 
     Arguments:
         tiles: The tiles of the part.
-        offsets: Of all its codewords.
+        offsets: Offsets of all its codewords.
     """
 
     def __init__(self, tiles: list[Tile], offsets: Tensor) -> None:

@@ -49,7 +49,7 @@ class Tiles(NamedTuple):
         columns: T, codewords of a tile.
         depth: Dimensions that are multiplied at a time, at most.
         warps: Groups of 32 threads in a program.
-        dtype: Of both sides of the product.
+        dtype: Type of both sides of the product.
         product: Triton's name for its precision.
         ulp: What a product is rounded by, relative to itself; 0 where that is asked for.
     """

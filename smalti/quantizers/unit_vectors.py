@@ -11,7 +11,7 @@ of x however short x is, as long as it has one.
 import torch
 from torch import Tensor
 
-__all__ = ["LONG", "NOTHING", "SHORT", "shortened", "unit"]
+__all__ = ["LONG", "NOTHING", "SHORT", "limit_length", "unit"]
 
 NOTHING = 1e-12  # the largest coordinate of a vector that has no direction
 LONG = 1e18  # a coordinate whose square and whose products float32 still holds
@@ -42,13 +42,14 @@ def unit(x: Tensor) -> Tensor:
     return u.detach() + share * (u - u.detach())
 
 
-def shortened(x: Tensor) -> Tensor:
-    """Returns vectors (..., D) in their directions, with no coordinate above 1e18; others as are.
+def limit_length(x: Tensor) -> Tensor:
+    """Scales vectors (..., D) down to coordinates of at most 1e18; leaves shorter ones as they are.
 
-    Scores of what is so long are sure all the same, where in float32 they would be ∞ − ∞.
+    Of longer ones the scores against codewords would be ∞ − ∞ in float32. The nearest codeword of
+    vectors so long depends on the direction alone, which stays.
 
     Example:
-        >>> shortened(torch.tensor([[3e38, -3e38], [3.0, 4.0]]))
+        >>> limit_length(torch.tensor([[3e38, -3e38], [3.0, 4.0]]))
         tensor([[ 1.0000e+18, -1.0000e+18],
                 [ 3.0000e+00,  4.0000e+00]])
     """

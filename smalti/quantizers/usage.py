@@ -45,10 +45,10 @@ def count_indices(indices: Tensor, codebook_size: int) -> Tensor:
 
 
 def usage(counts: Tensor, codebook_size: int | None = None) -> float:
-    """Returns the share of codewords with a count above 0: (K,) to a number in [0, 1].
+    """Returns the share of codewords with a count above 0, in [0, 1].
 
     Arguments:
-        counts: Of each codeword, or of those alone that occur.
+        counts: (K,), how often each codeword was used; or only the counts above 0.
         codebook_size: K; the number of counts if None.
 
     Example:

@@ -19,9 +19,9 @@ from smalti.reporting.figures import number
 from smalti.synthetic.clock_reader import ClockReader
 from smalti.synthetic.clock_reading import (
     TOLERANCE,
-    asked_times,
     framed,
     minutes_off,
+    requested_times,
     within_tolerance,
 )
 
@@ -95,7 +95,7 @@ def _read(section: Section, subject: Subject, reader: ClockReader) -> None:
 
 def _generated(section: Section, subject: Subject, prior: Any, reader: ClockReader) -> None:
     """Adds how many generated clocks show the time that was asked for, and their picture."""
-    asked = asked_times()
+    asked = requested_times()
     images = torch.cat(list(subject.decoded(subject.drawn(prior, len(asked), asked))))
     off = minutes_off(reader, [images], asked)
     protocol = (

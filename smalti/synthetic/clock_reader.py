@@ -45,7 +45,9 @@ def minutes_apart(a: Tensor, b: Tensor) -> Tensor:
 
 
 class ClockReader:
-    """Reads clocks of all themes of `Clocks`, a few degrees askew or pixels off.
+    """Reads the time from pictures of clocks by template matching.
+
+    It knows all themes of `Clocks`, and clocks that are a few degrees askew or a few pixels off.
 
     Arguments:
         size: Height and width of the pictures, in px.

@@ -21,22 +21,22 @@ from torch.nn import functional as F
 from smalti.conditions import TimeOfDay
 from smalti.synthetic.clock_reader import ClockReader, minutes_apart
 
-__all__ = ["STEP", "TOLERANCE", "asked_times", "framed", "minutes_off", "within_tolerance"]
+__all__ = ["STEP", "TOLERANCE", "requested_times", "framed", "minutes_off", "within_tolerance"]
 
-STEP = 5  # minutes between two times that are asked for
+STEP = 5  # minutes between two requested times
 TOLERANCE = 5  # minutes: how far off a clock may be read to count as right
 
 
-def asked_times() -> Tensor:
-    """Returns the 144 times that are asked for, in minutes."""
+def requested_times() -> Tensor:
+    """Returns the 144 times of day that the prior is asked to draw: every 5 minutes, (144,)."""
     return torch.arange(0, TimeOfDay.dial, STEP).float()
 
 
 def minutes_off(reader: ClockReader, images: Iterable[Tensor], times: Tensor) -> Tensor:
-    """Returns how many minutes apart what is read and what was meant lie, (N,).
+    """Returns by how many minutes the time that is read differs from the true time, (N,), ≥ 0.
 
     Arguments:
-        reader: Of clocks of this size.
+        reader: A reader of clocks of this size.
         images: Batches (B, C, H, W) in [-1, 1].
         times: (N,) in minutes.
     """
@@ -45,7 +45,11 @@ def minutes_off(reader: ClockReader, images: Iterable[Tensor], times: Tensor) ->
 
 
 def within_tolerance(off: Tensor) -> Tensor:
-    """Says which of so many minutes off count as read right, (N,) bool."""
+    """Returns which clocks count as read right: those at most 5 minutes off, (N,) bool.
+
+    Arguments:
+        off: (N,), the error of each clock in minutes, as of `minutes_off`.
+    """
     return off <= TOLERANCE
 
 
@@ -55,7 +59,7 @@ def framed(images: Tensor, marked: Tensor, width: int = 2) -> Tensor:
     Arguments:
         images: (B, 1 or 3, H, W) in [-1, 1].
         marked: (B,) bool.
-        width: Of the frame, in pixels.
+        width: Width of the frame, in pixels.
 
     Returns:
         (B, 4, H + 2 · width, W + 2 · width): colour and opacity, for `pictures.grid`.

@@ -56,7 +56,7 @@ class Theme:
         hands: Colour of both hands; far from the colour of the dial, in grey too.
         cap: Colour of the pivot.
         marks: What marks the hours: `"bars"`, `"dots"`, `"quarters"` or `"minutes"`.
-        shape: Of the hands: `"bar"`, `"round"`, `"taper"` or `"leaf"`.
+        shape: Shape of the hands: `"bar"`, `"round"`, `"taper"` or `"leaf"`.
     """
 
     name: str
@@ -98,9 +98,9 @@ class ClockStyle:
 
     Arguments:
         theme: Its design.
-        rotation: How far the whole clock hangs askew, in radians clockwise.
-        shift: Of its centre from that of the picture, as shares of the picture: (right, down).
-        radius: Of the rim, as a share of the picture.
+        rotation: Angle by which the whole clock is turned, in radians clockwise.
+        shift: Its centre minus that of the picture, as shares of the picture: (right, down).
+        radius: Radius of the rim, as a share of the picture.
         thickness: Factor on the width of the hands.
     """
 

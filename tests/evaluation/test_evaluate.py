@@ -14,7 +14,7 @@ from smalti.errors import InputError
 from smalti.evaluation import Limits, evaluate
 from smalti.reporting.figures import is_figure
 from smalti.synthetic import MEASUREMENTS
-from smalti.synthetic.clock_reading import asked_times, framed, minutes_off
+from smalti.synthetic.clock_reading import framed, minutes_off, requested_times
 
 LIMITS = Limits(samples=12, classifier_steps=3, shown=4, batch_size=10)
 
@@ -180,7 +180,7 @@ def test_real_clocks_are_read_right():
             minutes = (images[:, 0, 0, 0] + 1) * 360
             return torch.where(minutes < 5, minutes - 6, minutes) % 720
 
-    times = asked_times()
+    times = requested_times()
     images = (times / 360 - 1)[:, None, None, None].expand(-1, 1, 4, 4)
     off = minutes_off(Sure(), images.split(50), times)
     assert len(times) == 144
