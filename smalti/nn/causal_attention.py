@@ -42,7 +42,7 @@ class CausalAttention(nn.Module):
         last: Whether no layer follows, so that h ends here.
 
     Attributes:
-        widths: Of h and t together are made, in this order, q, k, v and what enters the gate.
+        widths: Channels of what is computed from h and t: q, k, v and the input of the gate.
     """
 
     def __init__(self, channels: int, heads: int, dropout: float = 0.0, last: bool = False) -> None:

@@ -30,7 +30,7 @@ __all__ = [
     "GatedLayer",
     "check_dropout",
     "check_gated_arguments",
-    "features",
+    "gated_features",
     "for_relu",
     "gated_layers",
 ]
@@ -106,7 +106,7 @@ def gated_layers(
 
     Arguments:
         hidden: Channels of each stack, C.
-        layers: How many, L.
+        layers: L, number of layers.
         kernel_size: Width of the convolutions, odd.
         dropout: Probability that an output of a gate is dropped in training.
         vertical: Whether there are rows above at all.
@@ -117,17 +117,17 @@ def gated_layers(
     )
 
 
-def features(
+def gated_features(
     e: Tensor, s: Tensor, layers: nn.ModuleList, skip: nn.Conv2d, first: nn.Conv2d
 ) -> Tensor:
-    """Computes the features (B, C, H, W) at each position, from the positions before it.
+    """Runs both stacks of a PixelCNN: features (B, C, H, W) of the positions before each position.
 
     Arguments:
-        e: (B, C, H, W), what is at each position.
-        s: (B or 1, C, H, W), what is known from elsewhere.
-        layers: L of them.
-        skip: 1×1, of s and all z, (1 + L) · C channels.
-        first: 1×1, after it.
+        e: (B, C, H, W), the embedded index of each position.
+        s: (B or 1, C, H, W), the context map.
+        layers: L gated layers, as `gated_layers` builds them.
+        skip: 1×1 convolution of s and the outputs z of all layers, (1 + L) · C channels.
+        first: 1×1 convolution after it; a ReLU follows each of the two.
     """
     v, h = shift_down(e), shift_right(e)
     skips = [s.expand_as(e)]

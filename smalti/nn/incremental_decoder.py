@@ -113,7 +113,7 @@ class GatedStacks(LayerCache):
     """Caches the inputs of L gated layers with kernels of width k, r = ⌊k/2⌋.
 
     Arguments:
-        layers: Of the class `GatedLayer`.
+        layers: L layers of the class `GatedLayer`.
         s: (H, W, B, C), the context map.
         outputs: Where each layer's z goes, (B, C).
     """
@@ -231,7 +231,7 @@ class _Views(NamedTuple):
 
 
 class Affine(NamedTuple):
-    """A 1×1 convolution as a matrix and a bias."""
+    """A 1×1 convolution as x @ weight + bias."""
 
     weight: Tensor  # (in, out)
     bias: Tensor  # (out)
@@ -267,7 +267,7 @@ class _LayerWeights(NamedTuple):
 
 
 def matrix(convolution: nn.Conv2d) -> Tensor:
-    """Returns the weight of a convolution as a matrix (in, out), for flattened patches."""
+    """Returns a convolution's weight as a matrix (rows · k · C_in, C_out), for flat patches."""
     weight = convolution.weight.detach()
     return rearrange(weight, "out c rows k -> (rows k c) out").contiguous()
 

@@ -112,7 +112,7 @@ class GridsContextMap(nn.Module):
 
     Arguments:
         shape: (H, W), of the grid below.
-        sizes: Of the context.
+        sizes: Sizes of the context.
         channels: C.
     """
 

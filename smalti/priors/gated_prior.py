@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from smalti.conditions import Condition
 from smalti.errors import InputError
 from smalti.nn.embeddings import DepthEmbedding
-from smalti.nn.gated_layers import check_gated_arguments, features, gated_layers
+from smalti.nn.gated_layers import check_gated_arguments, gated_features, gated_layers
 from smalti.nn.incremental_decoder import GatedStacks, LayerCache, SkipHead, to_hwbc
 from smalti.priors.autoregressive import AutoregressivePrior
 from smalti.priors.base import in_evaluation
@@ -71,7 +71,7 @@ class GatedPrior(AutoregressivePrior):
         s = self.context_map(self.context_of(context))
         # (B, C, H, W), but with the channels last in memory, where convolutions are fastest.
         e = self.embedding(q).sum(-2).permute(0, 3, 1, 2)
-        return features(e, s, self.layers, self.skip, self.first)
+        return gated_features(e, s, self.layers, self.skip, self.first)
 
     def parts(
         self, batch: int, context: Tensor | None, last: nn.Conv2d

@@ -17,7 +17,7 @@ class GridStepper(Stepper):
     """Steps over grids (H, W) of indices, with cached inputs of earlier positions.
 
     Arguments:
-        embedding: Of the indices.
+        embedding: Embeds the indices.
         parts, head: See `IncrementalDecoder`.
     """
 

@@ -34,7 +34,7 @@ class Regularisation(NamedTuple):
     Attributes:
         dropout: Probability that an output of a gate is dropped.
         token_noise: Probability that an index that is seen is replaced.
-        weight_decay: As of AdamW.
+        weight_decay: Weight decay of AdamW.
     """
 
     dropout: float
@@ -70,8 +70,8 @@ def advised(parameters: int, tokens: int, passes: float) -> Regularisation:
     """Returns the regularisation that suits a prior with so many parameters.
 
     Arguments:
-        parameters: Of the prior.
-        tokens: Of the training set, each once.
+        parameters: Number of parameters of the prior.
+        tokens: Number of tokens in the training set.
         passes: How often the training goes over it.
 
     Example:

@@ -43,7 +43,7 @@ Number = TypeVar("Number", float, Tensor)
 
 
 class LikelihoodOutput(NamedTuple):
-    """The log-likelihood of signals, and their reconstruction.
+    """The negative log-likelihood of signals, and their reconstruction.
 
     Attributes:
         nll: (B,), −log p(x | h) in nats, summed over the dimensions.
@@ -141,7 +141,11 @@ def bits_per_dim(nats: Number, dims: int) -> Number:
 
 
 def to_integers(x: Tensor, num_values: int = 256) -> Tensor:
-    """Rounds values in [-1, 1] to the nearest of L integers, int64 in [0, L).
+    """Rounds values in [-1, 1] to the nearest of L integers, int64 in [0, L); 0 stands for -1.
+
+    Arguments:
+        x: Values; those outside of [-1, 1] are clipped.
+        num_values: L, at least 2.
 
     Example:
         >>> to_integers(torch.tensor([-1.0, 0.0, 1.0])).tolist()
@@ -154,11 +158,16 @@ def to_integers(x: Tensor, num_values: int = 256) -> Tensor:
 
 
 def from_integers(k: Tensor, num_values: int = 256) -> Tensor:
-    """Inverts `to_integers`: integers in [0, L) to values in [-1, 1], float32."""
+    """Inverts `to_integers`: maps k in [0, L) to 2k / (L − 1) − 1 in [-1, 1], float32.
+
+    Arguments:
+        k: Integers in [0, L).
+        num_values: L.
+    """
     return k.float() * (2 / (num_values - 1)) - 1
 
 
 def uniform(like: Tensor, generator: torch.Generator | None) -> Tensor:
-    """Numbers in [0, 1) of the shape of `like`, drawn on the generator's own device."""
+    """Draws numbers in [0, 1) of the shape of `like`, on the generator's device."""
     where = like.device if generator is None else generator.device
     return torch.rand(like.shape, generator=generator, device=where).to(like.device)

@@ -38,7 +38,7 @@ from smalti.losses.likelihoods.likelihood import (
     from_integers,
     to_integers,
 )
-from smalti.nn.gated_layers import check_gated_arguments, features, for_relu, gated_layers
+from smalti.nn.gated_layers import check_gated_arguments, for_relu, gated_features, gated_layers
 from smalti.nn.incremental_decoder import Affine, GatedStacks, IncrementalDecoder, SkipHead, to_hwbc
 
 __all__ = ["PixelCNNLikelihood"]
@@ -121,7 +121,7 @@ class PixelCNNLikelihood(Likelihood):
         """Returns the logits (B, L, C, H, W) of every value, given h (B, hidden, H, W) and the
         values of x (B, C, H, W) before it.
         """
-        f = self.second(features(self.embedding(x), h, self.layers, self.skip, self.first))
+        f = self.second(gated_features(self.embedding(x), h, self.layers, self.skip, self.first))
         seen = torch.einsum("odc,bchw->bodhw", self.coupling * self.past, x)  # U_c x_<c
         logits = self.third((f + seen.flatten(1, 2)).relu())
         return rearrange(logits, "b (c l) h w -> b l c h w", l=self.num_values)
