@@ -132,7 +132,7 @@ def a_number(value: Any, what: str, mend: str) -> float:
     """Converts a real number of any type to float: int, float, or a numpy or torch scalar.
 
     Raises:
-        InputError: If it is none; `mend` says what to give.
+        InputError: If it is not a number; `mend` says what to give.
     """
     try:
         if isinstance(value, bool | np.bool_ | str | bytes):
@@ -143,10 +143,10 @@ def a_number(value: Any, what: str, mend: str) -> float:
 
 
 def a_seed(value: Any) -> int:
-    """Returns a seed, from 0 to 2⁶³ − 1.
+    """Returns a seed as an int, after checking that it is a whole number from 0 to 2⁶³ − 1.
 
     Raises:
-        InputError: If it is none.
+        InputError: If it is not.
     """
     seed = _integer(value)
     if seed is None:
@@ -159,7 +159,7 @@ def a_seed(value: Any) -> int:
 
 
 def a_generator(value: Any) -> torch.Generator | None:
-    """Returns a generator of random numbers, or None for torch's own.
+    """Returns a torch.Generator, or None for torch's global one, after checking its type.
 
     Raises:
         InputError: If it is something else, such as a seed.
@@ -180,10 +180,14 @@ def check_finite(values: Tensor, what: str) -> None:
 
 
 def check_result(values: Tensor, who: str) -> Tensor:
-    """Returns the values that a network gave for good input, if they are finite.
+    """Returns the output of a network, after checking that all its values are finite.
+
+    Arguments:
+        values: What the network gave for good input.
+        who: What the network is called, as the subject of a sentence: "The decoder".
 
     Raises:
-        InputError: If one is NaN or infinite: then the network itself is broken.
+        InputError: If a value is NaN or infinite: then the network itself is broken.
     """
     if values.numel() and not bool(values.isfinite().all()):
         raise InputError(

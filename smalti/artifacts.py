@@ -69,7 +69,7 @@ def save_model(
     What else lies in the folder stays.
 
     Arguments:
-        model: Of a registered class.
+        model: A model whose class is in the registry.
         folder: The model's folder.
         made_from: Checksums of what the model was made from, by name; see `made_from`.
         overwrite: Whether two such files that smalti did not write are replaced.

@@ -54,7 +54,7 @@ def check_made_from(
     Arguments:
         what: Its path.
         found: The checksums that it carries, by name.
-        wanted: Of each name the checksums that match what the run has.
+        wanted: For each name the checksums that match what the run has.
         mend: What to do if it was made from something else.
 
     Raises:

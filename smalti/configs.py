@@ -32,7 +32,7 @@ from smalti.counting import counted
 from smalti.errors import InputError, first_line
 from smalti.files import read_bytes
 
-__all__ = ["Weights", "bounded", "check", "classes", "first_difference", "read_config", "sizes"]
+__all__ = ["TensorSpec", "bounded", "check", "classes", "first_difference", "read_config", "sizes"]
 
 LARGEST = 64 << 20  # bytes; a million labels take about 20 MB
 DEEPEST = 100  # objects within each other
@@ -43,8 +43,8 @@ UNSAVED = 4 << 30  # bytes of tensors that are not among the weights, such as co
 Registry = Mapping[str, type]
 
 
-class Weights(typing.NamedTuple):
-    """Shape and kind of a tensor, as the header of a weights file has them."""
+class TensorSpec(typing.NamedTuple):
+    """Shape and kind of one tensor, as the header of a weights file states them; not its values."""
 
     shape: tuple[int, ...]
     kind: str  # "float", "int", "bool" or "complex"
@@ -237,7 +237,7 @@ def bounded(entries: int) -> Iterator[None]:
         yield
 
 
-def sizes(weights_file: Path) -> dict[str, Weights]:
+def sizes(weights_file: Path) -> dict[str, TensorSpec]:
     """Reads the shapes and kinds of the tensors of a weights file, from its header alone.
 
     Raises:
@@ -247,14 +247,14 @@ def sizes(weights_file: Path) -> dict[str, Weights]:
         with safe_open(weights_file, framework="pt") as content:
             parts = {name: content.get_slice(name) for name in content.keys()}  # noqa: SIM118
             return {
-                name: Weights(tuple(part.get_shape()), _kind_of(part.get_dtype()))
+                name: TensorSpec(tuple(part.get_shape()), _kind_of(part.get_dtype()))
                 for name, part in parts.items()
             }
     except (SafetensorError, OSError, ValueError) as error:
         raise InputError(f"{weights_file} is damaged ({error}): copy it again.") from error
 
 
-def first_difference(model: nn.Module, weights: Mapping[str, Weights]) -> str | None:
+def first_difference(model: nn.Module, weights: Mapping[str, TensorSpec]) -> str | None:
     """Says where a model differs from the weights of a file; None where they fit.
 
     A tensor without elements takes any number of rows: it is filled from the file.

@@ -164,7 +164,7 @@ def tidy(folder: str | Path, name: str | None = None) -> None:
 
     Arguments:
         folder: Where to look; not in the folders in it.
-        name: Of the file or folder that was being written; all if not given.
+        name: Name of the file or folder that was being written; all if not given.
     """
     folder = Path(folder)
     with contextlib.suppress(OSError):  # what cannot be cleared does no harm

@@ -32,20 +32,23 @@ __all__ = ["Layout"]
 @registered
 @dataclass(frozen=True)
 class Layout:
-    """The grids of indices of one signal, and the sizes of their codebooks.
+    """Shapes of the token grids of one signal, and the sizes of their codebooks.
+
+    `pack` joins the grids of several levels to one row of tokens per signal, and `unpack` undoes
+    it.
 
     Arguments:
-        grids: Positions of each level, coarse to fine, without the depth: (H, W) or (T,); empty
-            where a level has no positions, or where signals of any size go.
-        codebook_sizes: Of each level the K of each of its codebooks.
+        grids: The grid of each level, coarse to fine: (H, W) or (T,); () where a level has one
+            position only, or signals have no fixed size.
+        codebook_sizes: For each level K of each of its Q codebooks (Q indices per position).
 
     Attributes:
-        shapes: Of the indices of each level, the depth included where it is more than one.
-        shape: Of the tokens of one signal: that of the one level, or (L,).
+        shapes: Shape of the indices of each level: its grid, and Q where Q is above 1.
+        shape: Shape of the tokens of one signal: that of a single level, else (L,).
         positions: L, the number of tokens of one signal.
 
     Raises:
-        InputError: If there are no levels or not as many of both, or a number is below 1.
+        InputError: If there are no levels, both lists differ in length, or a number is below 1.
 
     Example:
         >>> layout = Layout(((2, 2), (4, 4)), ((512,), (256, 256)))
@@ -74,7 +77,7 @@ class Layout:
 
     @property
     def levels(self) -> int:
-        """Returns how many there are."""
+        """Returns the number of levels."""
         return len(self.grids)
 
     @property

@@ -1,4 +1,4 @@
-"""What the processor does well."""
+"""What the CPU computes fast."""
 
 from collections.abc import Callable
 from functools import cache
@@ -16,7 +16,7 @@ def fused_linear(dtype: torch.dtype = torch.float32) -> Callable[..., Tensor] | 
     The operation is private to torch, so it is tried out once for each type.
 
     Arguments:
-        dtype: Of vectors and codewords; the offset is float32.
+        dtype: Type of vectors and codewords; the offset is float32.
     """
     if not torch.backends.mkldnn.is_available():
         return None
@@ -31,9 +31,7 @@ def fused_linear(dtype: torch.dtype = torch.float32) -> Callable[..., Tensor] | 
 
 
 def fast_in_bfloat16() -> bool:
-    """Returns whether the processor multiplies in bfloat16 faster than in float32, as far as torch
-    says.
-    """
+    """Returns whether the CPU multiplies in bfloat16 faster than in float32; False if unknown."""
     if not hasattr(torch.cpu, "get_capabilities"):  # an older torch
         return False
     able = torch.cpu.get_capabilities()

@@ -73,11 +73,11 @@ def identities(config: Mapping[str, Any]) -> dict[str, str]:
 class ExpectedChecksums:
     """Checksums of the inputs that each stage of a run must have been made from.
 
-    The methods return them by the name of the input ("data", "recipe", ...); of several checksums
-    any will do, that of this run comes first.
+    The methods return, for each input by name ("data", "recipe", ...), the checksums that are
+    accepted; that of this run comes first.
 
     Arguments:
-        manifest: Of the run.
+        manifest: The manifest of the run.
     """
 
     manifest: Manifest

@@ -20,7 +20,7 @@ def read_bytes(path: str | Path, most: int | None = None) -> bytes:
     """Reads the content of a file; never waits for a pipe or a device in its place.
 
     Arguments:
-        path: Of the file.
+        path: Path of the file.
         most: Bytes that it may have.
 
     Raises:

@@ -145,7 +145,7 @@ def write_cache(
     Arguments:
         folder: The cache, which is replaced as a whole.
         splits: Name and token grids of each.
-        layout: Of the tokens.
+        layout: Layout of the tokens.
         tokenizer: The checksum of the tokenizer that made them.
         made_from: Checksums of what else they were made from, by name; see `cache_made_from`.
     """

@@ -67,7 +67,7 @@ class HierarchicalAutoencoder(Tokenizer):
     Arguments:
         encoders: E_1 … E_L, with the attributes `downsampling` and `dim`. The last takes the
             signal, each other what the next finer one gives.
-        quantizers: Of each level.
+        quantizers: One for each level, coarse to fine.
         decoders: D_1 … D_L, with the attributes `dim` and `channels`: the mirrors of the encoders.
         signal: What the model is trained on. `encode` checks its input against it.
         level_dropout: Probability that a signal in training has only its coarser levels.
@@ -205,7 +205,7 @@ class HierarchicalAutoencoder(Tokenizer):
         """Decodes indices of all levels, or of the coarser ones alone, to signals in their range.
 
         Arguments:
-            indices: Of the first 1 … L levels, each (B, *grid_l) or (B, *grid_l, Q), integers
+            indices: Those of the first 1 … L levels, each (B, *grid_l) or (B, *grid_l, Q), integers
                 of any type.
             size: What to crop to. Default: the signal's own size where the grids are those of the
                 model, else the whole.

@@ -22,11 +22,11 @@ def as_batch(x: Any, signal: Signal, model: nn.Module, any_size: bool = False) -
     Arguments:
         x: (B, C, *size), of any floating-point type: a tensor, an array or nested lists.
         signal: What the model was trained on.
-        model: Whose weights.
-        any_size: Whether signals of other sizes are taken, too.
+        model: The model whose device and type are taken.
+        any_size: Whether signals of other sizes than `signal.size` are taken, too.
 
     Raises:
-        InputError: If it is no batch of the signal.
+        InputError: If x is not a batch of such signals, or is not of a floating-point type.
     """
     x = as_tensor(x, "The signals")
     if x.is_floating_point():

@@ -28,7 +28,7 @@ def mask_of_grid(mask: Tensor, downsampling: int, multiple: int | None = None) -
     """Maps a mask (B, *size) to (B, *grid): True where any position of a patch is.
 
     Arguments:
-        mask: Of the signals.
+        mask: (B, *size), True where a signal is given.
         downsampling: Signal positions per position of the grid, along each dimension.
         multiple: What signals are padded to a multiple of; the downsampling if not given. What is
             padded counts where the edge that it continues does.

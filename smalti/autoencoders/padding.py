@@ -13,10 +13,12 @@ __all__ = ["crop", "pad"]
 
 
 def pad(x: Tensor, downsampling: int) -> Tensor:
-    """Reflects the far side of x (B, C, *size) so that the downsampling divides every length.
+    """Pads x (B, C, *size) at the end of each dimension, so that the downsampling divides it.
+
+    The padding is a reflection of x.
 
     Raises:
-        InputError: If x is too small to be reflected so far.
+        InputError: If x is shorter than the padding that it needs.
 
     Example:
         >>> import torch
@@ -36,7 +38,7 @@ def pad(x: Tensor, downsampling: int) -> Tensor:
 
 
 def crop(x: Tensor, size: tuple[int, ...]) -> Tensor:
-    """Crops x (B, C, *larger) to the given size, at the near side.
+    """Keeps the beginning of each dimension of x (B, C, *larger): (B, C, *size).
 
     Example:
         >>> import torch

@@ -45,22 +45,22 @@ def evaluate(
     seed: int = 0,
     title: str = "What was learned",
 ) -> Report:
-    """Measures a model and gathers what shows what it does.
+    """Measures a model on the data that it was learned from, and returns a report.
 
     Arguments:
         model: With tokens or with latent vectors; of tokens with a prior, if there is one.
         splits: The data that it was learned from.
         histogram: Fitted to the token grids of the training split, for the prior of that name.
         measurements: What is measured, in this order; default: `measurements_of(splits)`.
-        curves: Of each stage, the `metrics.csv` files of Lightning's CSV logger in the order of
-            the starts; they come last.
+        curves: For each stage, the `metrics.csv` files of Lightning's CSV logger, oldest first;
+            their plots come last in the report.
         limits: How much is measured; default: `Limits()`.
-        seed: Of every draw.
-        title: Of the report.
+        seed: Seed of every draw.
+        title: Title of the report.
 
     Returns:
-        The report; its `save` writes it. What could not be measured is in `missing`, and where the
-        program is at fault in `failed` too.
+        The report; its `save` writes it. What could not be measured is in `missing`; if an error in
+        the program was the reason, in `failed` too.
 
     Raises:
         InputError: If the data are not what the model was trained on.

@@ -56,7 +56,7 @@ class EncodedTestSet(NamedTuple):
     """The test set after its way through the model.
 
     Attributes:
-        metrics: Of its reconstructions.
+        metrics: Metrics that took in its reconstructions.
         latents: Tokens (N, *shape), or latent vectors (N, D), of a VAE the means of the posteriors;
             on the CPU.
         log_variance: (N, D), of a VAE.
@@ -80,7 +80,7 @@ class EvaluationContext:
         splits: The data.
         histogram: A fitted histogram of tokens, or `None`.
         limits: How much is measured.
-        seed: Of every draw.
+        seed: Seed of every draw.
         measurements: All that are taken: whether one compares samples decides how many are drawn.
 
     Attributes:
@@ -372,7 +372,7 @@ class EvaluationContext:
         """Returns the classifier's features of a set of signals, (N, F) on the CPU.
 
         Arguments:
-            name: Of the set, of `sets` or "test".
+            name: Name of the set, one of `sets` or "test".
             batches: Gives it.
         """
         classifier = self.classifier

@@ -21,7 +21,8 @@ def measuring(seed: int, *models: nn.Module | None) -> Iterator[None]:
     """Runs a measurement without gradients, in evaluation mode, with draws by the seed alone.
 
     Arguments:
-        seed: Of torch's global generator too: an autoregressive likelihood draws what it shows.
+        seed: Seed of torch's global generator too, from which an autoregressive likelihood draws
+            its reconstructions.
         models: Those that are measured.
     """
     with ExitStack() as stack:

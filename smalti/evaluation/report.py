@@ -44,7 +44,7 @@ class Report:
         missing: What was not computed, and why.
         without: The same by its place in `figures` ("frechet/histogram"), where it has one: null
             in `report.json`, with the reason.
-        failed: Of what is missing, that which failed in a way that nobody foresaw.
+        failed: That part of `missing` which failed because of an error in the program.
         not_applicable: Measurements that do not apply to such data or such a model, and why.
         made_from: Checksums of the data and the models that were measured, by name.
     """

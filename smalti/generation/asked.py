@@ -1,4 +1,4 @@
-"""Reads what samples are asked to be: conditions in words, and how they are drawn."""
+"""Reads what the user asks samples to be: conditions in words, and options of sampling."""
 
 from __future__ import annotations
 
@@ -47,17 +47,19 @@ def values_of(
     n: int,
     generator: torch.Generator,
 ) -> Tensor | None:
-    """Returns the values (n, *shape) that n samples are asked for.
+    """Returns the condition's value for each of n samples, (n, *shape); None without a condition.
 
     Arguments:
-        known: The condition of the prior, if it has one.
-        asked: A word for all samples, or one each; or such by the names of conditions. What is not
-            asked for is drawn, all values being equally likely.
+        known: The condition that the prior was trained with, if any.
+        asked: The values in words: one word for all samples, or a list of n; with several
+            conditions a mapping of their names to such. A condition that is left out gets values
+            drawn at random, all equally likely.
         n: The number of samples.
-        generator: Draws them.
+        generator: Source of these draws.
 
     Raises:
-        InputError: If there is no such condition or value, or there are not n words.
+        InputError: If the prior has no such condition, the condition no such value, or the list
+            does not have n words.
     """
     if known is None:
         if asked is None:

@@ -53,8 +53,8 @@ def check_room(n: int, values: int, what: str) -> None:
 
     Arguments:
         n: How many.
-        values: Of each, in float32.
-        what: They are, in the plural.
+        values: Values per signal, in float32.
+        what: What they are, in the plural.
     """
     check_memory(4 * n * values, f"A batch of {n:,} {what}", "make fewer at a time")
 

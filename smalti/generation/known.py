@@ -58,10 +58,17 @@ def known_tokens(autoencoder: Autoencoder, x: Any, given: Any) -> Tensor:
 
 
 def as_known(known: Any, layout: Layout | None, n: int) -> Tensor:
-    """Converts the known tokens of n samples to one grid per sample, (n, *shape).
+    """Converts tokens that samples must keep to one grid per sample, (n, *shape), int64.
+
+    Arguments:
+        known: Tokens (n, *shape), or (1, *shape) for all samples, -1 where the prior fills in; or a
+            tuple with the grids of all levels, coarse to fine.
+        layout: The layout of the model's tokens; None for a model without tokens.
+        n: The number of samples.
 
     Raises:
-        InputError: If they are of another shape, or of another number.
+        InputError: If the tokens have another shape, are not integers, or there are neither 1 nor
+            n grids.
     """
     if layout is None:
         return as_tensor(known, "known")  # which the prior refuses

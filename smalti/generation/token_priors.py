@@ -14,7 +14,7 @@ __all__ = ["belong_together", "histogram", "uniform"]
 
 
 def uniform(layout: Layout) -> TokenPrior:
-    """Makes every index of every level equally likely."""
+    """Makes the prior under which every index of every level is equally likely."""
     levels = [
         Uniform(max(sizes), shape)
         for sizes, shape in zip(layout.codebook_sizes, layout.shapes, strict=True)
@@ -40,7 +40,7 @@ def histogram(run: Run, layout: Layout, condition: Condition | None) -> Histogra
 
 
 def belong_together(prior: Prior, layout: Layout) -> bool:
-    """Tells whether the prior of each level is over indices such as the level's."""
+    """Returns whether a prior has the grids and codebook sizes of the layout, level by level."""
     priors = prior.levels if isinstance(prior, Cascade) else (prior,)
     ours = [
         (level.grid, {level.codebook_size}) if isinstance(level, TokenPrior) else None

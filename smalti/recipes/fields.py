@@ -122,7 +122,7 @@ class AutoencoderRecipe:
         decoder: Any decoder; the encoder's mirror if not given.
         likelihood: p(x | z). If not given, a VAE's is Gaussian with a learned scale, and a plain
             autoencoder has none.
-        reconstruction: Of a plain autoencoder without a likelihood, MSE or L1; MSE if not given.
+        reconstruction: Loss of a plain autoencoder without likelihood: MSE or L1; MSE if not given.
         beta: Weight of the KL: 1 for a VAE, above for a beta-VAE.
         beta_warmup: Steps over which beta rises from 0.
         free_bits: Bits of each latent dimension that cost nothing.
@@ -184,10 +184,10 @@ class PriorRecipe:
         examples: How many training examples become tokens; all if not given. Endless data need it.
         views: How many times each is turned into tokens: first as it is, then randomly augmented.
         shift: Share of its size by which an example of those further views is moved at most.
-        fine_levels: Of a hierarchical tokenizer, the priors of its finer levels, coarse to fine.
+        fine_levels: The priors of the finer levels of a hierarchical tokenizer, coarse to fine.
         token_noise: Probability in training that an index which the prior sees, not one that it
             predicts, is replaced at random.
-        weight_decay: Of all weights but biases, as of AdamW; if not given, the optimizer's own.
+        weight_decay: AdamW's, on all weights but biases; the optimizer's own if not given.
         condition_dropout: Probability in training that the label or time is left out, so that
             samples can be guided (`smalti sample RUN --guidance 2`); 0.1 is usual. All levels.
 
@@ -264,9 +264,9 @@ class Recipe:
         prior: What to learn over its tokens; none for a tokenizer alone.
         autoencoder: What to learn in the place of tokenizer and prior.
         hardware: Devices, precision, loggers.
-        evaluation: Size of the report.
-        ids: Of the examples of all splits, which go to ids.parquet; none if not given.
-        seed: Of everything random.
+        evaluation: Sizes of the evaluation that makes the report.
+        ids: Semantic IDs of the examples of all splits, in ids.parquet; none if not given.
+        seed: Seed of everything random.
     """
 
     data: Source

@@ -64,12 +64,12 @@ class Picture(Block):
 
 @dataclass(frozen=True)
 class Plot(Block):
-    """A plot, no wider than it is read with ease.
+    """A plot, shown at most as wide as is easy to read.
 
     Arguments:
-        png: The content of a PNG file, with smalti's mark.
+        png: Content of a PNG file, with smalti's mark (`smalti.outputs`).
         caption: What it shows, in words.
-        captioned: Whether the page shows the caption, beside what is read aloud.
+        captioned: Whether the caption is shown below, too; it is the alternative text in any case.
     """
 
     png: bytes
@@ -91,9 +91,9 @@ class Player(Block):
     """A player of a recording, on the page.
 
     Arguments:
-        content: Of its file.
-        media_type: Of the content, e.g. "audio/wav".
-        suffix: Of its file, e.g. ".wav".
+        content: Content of its file.
+        media_type: Media type of the content, e.g. "audio/wav".
+        suffix: Suffix of its file, e.g. ".wav".
         caption: What is heard, in words.
     """
 
@@ -139,9 +139,9 @@ class Table(Block):
     """Figures to compare with each other: one row each thing that was measured.
 
     Arguments:
-        columns: What is in them; the first one is over the names of the rows.
+        columns: Titles of the columns; the first is that of the names of the rows.
         rows: Cells by the name of the row: figures, words, or `None` where there is nothing.
-        best: The name of the row that matters most.
+        best: The name of the row that is highlighted.
         notes: How it was measured, a sentence each.
         units: Whether figures are shown with their units, where the columns do not name them.
     """
@@ -207,13 +207,14 @@ class FigureTable(Block):
 
 @dataclass(frozen=True)
 class SideBySide(Block):
-    """Blocks beside each other, as far as the page is wide enough.
+    """Blocks beside each other, wrapped where the page is too narrow.
 
     Arguments:
-        blocks: By the ends of the names of their files.
-        titles: Of those blocks that have one, by the same.
-        heading: Over all of them.
-        narrow: Whether they stay narrow where there are few of them.
+        blocks: By key. The key is also the end of the name of the block's file: "prior" in
+            samples-prior.png.
+        titles: Titles over single blocks, by the same keys.
+        heading: Heading over all of them.
+        narrow: Whether a few blocks stay narrow and do not fill the page.
     """
 
     blocks: Mapping[str, Block]
@@ -243,8 +244,8 @@ class Listing(Block):
     """Blocks below each other, each behind its name.
 
     Arguments:
-        blocks: By the ends of the names of their files.
-        names: Shown, by the same; the captions of the blocks are not.
+        blocks: By key, as of `SideBySide`.
+        names: The name of each block, by the same keys; shown in the place of its caption.
     """
 
     blocks: Mapping[str, Block]
@@ -264,7 +265,7 @@ class Listing(Block):
 
 
 def sentence(text: str) -> str:
-    """Begins with a capital letter, and ends with a stop.
+    """Returns a text as a sentence: with a capital letter first, and a full stop last.
 
     Example:
         >>> sentence("test set, N = 8")

@@ -114,7 +114,7 @@ def protocols(figures: Mapping[str, Any]) -> list[str]:
 
 
 def number(n: int) -> str:
-    """Formats a count with its thousands apart.
+    """Formats a count, with a narrow space between thousands.
 
     Example:
         >>> number(10_000) == "10\u202f000"

@@ -24,9 +24,9 @@ class Subject(Protocol):
 
     Attributes:
         splits: The data, `smalti.data.Splits`.
-        modality: Of the data, `smalti.modalities.Modality`.
+        modality: The modality of the data, `smalti.modalities.Modality`.
         prior: The learned prior, or `None`.
-        seed: Of every draw.
+        seed: Seed of every draw.
         device: Where the model lies.
         limits: How much is measured.
         words: What each set is called in a sentence, e.g. of "train" and "prior".

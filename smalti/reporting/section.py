@@ -90,7 +90,7 @@ class Section:
         missing: What was not computed, and why.
         without: The same by its place in `figures` ("histogram", or "" for all of them), where it
             has one: null in `report.json`, with the reason.
-        failed: Of what is missing, that which failed in a way that nobody foresaw.
+        failed: That part of `missing` which failed because of an error in the program.
     """
 
     title: str

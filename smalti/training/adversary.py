@@ -53,7 +53,7 @@ class Adversary:
             x: (B, C, *size), the signals.
             output: Their reconstruction.
             step: Optimizer steps taken.
-            share: Of this batch in the step.
+            share: Share of this batch in the step.
 
         Returns:
             Its terms, to be logged; empty where there is none, or it does not learn yet.
@@ -71,9 +71,9 @@ class Adversary:
         """Takes a step of its optimizer, if there are gradients.
 
         Arguments:
-            factor: Of the learning rate, as the schedule says.
+            factor: Factor on the learning rate, as the schedule says.
             clip: Largest norm of the gradient.
-            processes: That train together.
+            processes: Number of processes that train together.
         """
         taught = [p for p in self.parameters if p.grad is not None]
         if not taught:

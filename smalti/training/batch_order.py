@@ -22,9 +22,9 @@ class StepSampler(Sampler[list[int]]):
     Arguments:
         length: Number of examples; None for an infinite set, which is read in order.
         batch_size: Examples per batch and process.
-        seed: Of the order.
+        seed: Seed of the order.
         start: Number of the first batch.
-        rank: This process, among `world`.
+        rank: Number of this process, in [0, world).
         world: Number of processes.
 
     Example:

@@ -30,7 +30,7 @@ class SaveState(Checkpoint):
     the state then holds what the others did at this step.
 
     Arguments:
-        path: Of the file.
+        path: Path of the file.
         every: Optimizer steps between two states.
         validate_every: Optimizer steps between two validations, at least 2. A step that a
             validation follows is passed over for the next one, because Lightning resumes behind
@@ -149,9 +149,9 @@ class Progress(Callback):
     """A bar with the time left on a terminal, plain lines elsewhere.
 
     Arguments:
-        name: Of the stage.
-        patience: Which knows why a training ended early.
-        seconds: Between two plain lines.
+        name: Name of the stage.
+        patience: The callback that knows why a training ended early.
+        seconds: Seconds between two plain lines.
     """
 
     def __init__(self, name: str, patience: Patience, seconds: float = 15.0) -> None:

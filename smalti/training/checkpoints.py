@@ -60,7 +60,7 @@ def read_sealed(path: Path, parts: Set[str], wanted: Mapping[str, Tensor]) -> di
     """Reads a saved state that `AtomicCheckpointIO` wrote.
 
     Arguments:
-        path: Of the file.
+        path: Path of the file.
         parts: What it holds, "state_dict" among it.
         wanted: The state of the model that it is of.
 

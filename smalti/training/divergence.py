@@ -37,7 +37,7 @@ class DivergenceCheck(Callback):
     """Raises `Diverged` when a training has diverged. It must be the first of the callbacks.
 
     Arguments:
-        name: Of the stage.
+        name: Name of the stage.
         state: Where its state is saved.
     """
 

@@ -60,7 +60,7 @@ class PriorStage(Stage):
     Arguments:
         token_noise: Probability that an index which the prior sees, not one that it predicts, is
             replaced at random.
-        weight_decay: Of all weights but biases, as of AdamW; if not given, the optimizer's own.
+        weight_decay: AdamW's, on all weights but biases; the optimizer's own if not given.
         Others: see `Stage`.
 
     Raises:

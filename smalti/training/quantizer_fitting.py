@@ -89,7 +89,7 @@ def fit_quantizer(
         examples: To what.
         run: The run directory: the state is kept in `run/state/tokenizer.ckpt`, the seconds that
             it took in `run/logs/tokenizer`.
-        seed: Of everything random.
+        seed: Seed of everything random.
         hardware: Devices.
         made_from: Checksums of what the model is made from (`smalti.checksums`).
 
@@ -126,7 +126,7 @@ class _State:
     """The saved state of a fit.
 
     Arguments:
-        path: Of the file.
+        path: Path of the file.
         model: What is fitted.
         made_from: As of `fit_quantizer`.
 

@@ -36,7 +36,7 @@ class Training:
         steps: Optimizer steps.
         batch_size: Examples per batch and process.
         optimizer: Any optimizer of torch; the learning rate is its own.
-        schedule: Of the learning rate; constant if not given.
+        schedule: Schedule of the learning rate; constant if not given.
         clip: Largest norm of the gradient; none for no clipping.
         accumulate: Batches whose gradients make one optimizer step.
         weight_ema: Decay of an exponential moving average of the weights, which then is the result.
@@ -46,8 +46,8 @@ class Training:
         keep_best: Whether the result is the state of the lowest validation loss, not the last.
         patience: Validations in a row without a loss below the lowest, after which the training
             ends before its last step; none to take all steps.
-        adversary_optimizer: Of the objective's adversary, if it has one; like `optimizer` if not
-            given.
+        adversary_optimizer: Optimizer of the objective's adversary, if it has one; like
+            `optimizer` if not given.
     """
 
     steps: int
@@ -103,11 +103,11 @@ class Stage(LightningModule):
         training: How.
         train: Examples to train on.
         validation: Examples to validate on.
-        seed: Of the order of the examples and of everything drawn in a step.
+        seed: Seed of the order of the examples and of everything drawn in a step.
         workers: Processes that fetch the batches; 0 for none.
 
     Attributes:
-        name: Of the stage, e.g. "prior-1".
+        name: Name of the stage, e.g. "prior-1".
         made_from: Checksums of what the model is made from (`smalti.checksums`): they are part of
             its saved states, and a state of something else is refused.
     """

@@ -44,7 +44,7 @@ def settle_threads(hardware: Hardware, state: Path) -> int:
     is fastest now. Of hardware.workers each is left a core.
 
     Arguments:
-        hardware: Of the recipe.
+        hardware: The recipe's hardware.
         state: The folder `state` of the run, where the number is kept.
 
     Returns:

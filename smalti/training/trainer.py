@@ -53,8 +53,8 @@ class Hardware:
             is faster in bfloat16, up to twice, 32-true on others.
         workers: Processes that fetch the batches; 0 for none.
         wait: Seconds that processes which train together wait for each other to start, at most.
-        threads: Of a training on the CPU. If not given, what OMP_NUM_THREADS says, or else what is
-            found to be fastest when the run begins.
+        threads: Threads of a training on the CPU. If not given, what OMP_NUM_THREADS says, or else
+            what is found to be fastest when the run begins.
         loggers: Lightning loggers beside TensorBoard and CSV, made anew for each stage.
     """
 
@@ -84,7 +84,7 @@ def train(stage: Stage, name: str, run: Path, hardware: Hardware) -> None:
     Arguments:
         stage: What to train; its model holds the result afterwards, on the CPU and in evaluation
             mode.
-        name: Of the stage: the state is kept in `run/state/name.ckpt`, the curves in
+        name: Name of the stage: the state is kept in `run/state/name.ckpt`, the curves in
             `run/logs/name`.
         run: The run directory.
         hardware: Devices, precision, loggers.

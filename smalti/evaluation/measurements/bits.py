@@ -136,7 +136,7 @@ def tokenizer_bits(
     Arguments:
         rates: By prior, the mean of −log p(q) over signals, in nats.
         nll: −log p(x | q) of the signals, (N,).
-        likelihood: Of the tokenizer.
+        likelihood: The tokenizer's likelihood p(x | h).
         signal: What they are; it has a size.
         measured_on: The set and its N, for the protocols.
     """

@@ -18,8 +18,7 @@ class TrainingCurves(Measurement[Any]):
     """Plots of what was logged in training.
 
     Arguments:
-        logs: Of each stage, the `metrics.csv` files of Lightning's CSV logger in the order of the
-            starts.
+        logs: For each stage, the `metrics.csv` files of Lightning's CSV logger, oldest first.
     """
 
     key: ClassVar[str] = "curves"

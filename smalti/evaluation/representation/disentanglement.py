@@ -74,7 +74,7 @@ def mutual_information_gap(z: Tensor, factors: Tensor, bins: int = 20) -> float:
     Arguments:
         z: (N, D), D at least 2; draws of a stochastic encoder.
         factors: (N, F), int64: values.
-        bins: Of each latent, of equal frequency. Latents of fewer values have one for each.
+        bins: Bins of equal frequency per latent; one per value where a latent has fewer values.
 
     Raises:
         InputError: If the shapes do not fit, or a factor takes one level only.

@@ -39,11 +39,11 @@ __all__ = ["active_units", "code_entropy_bound", "code_information", "gaussian_i
 
 
 def active_units(mean: Tensor, threshold: float = 0.01) -> int:
-    """Returns the number of latent dimensions that move with the data.
+    """Counts the latent dimensions that change with the data.
 
     Arguments:
-        mean: Of the posterior of each example, (N, D).
-        threshold: On the variance of a mean over the examples.
+        mean: (N, D), the posterior mean of each example.
+        threshold: The variance over the examples above which a dimension's mean counts.
 
     Example:
         >>> active_units(torch.tensor([[1.0, 0.01], [-1.0, -0.01]]))
@@ -67,7 +67,7 @@ def gaussian_information(
         mean: (N, D).
         log_variance: (N, D).
         samples: Draws of z for each example.
-        generator: Of the draws.
+        generator: Source of the draws.
         batch_size: Draws at a time; each is compared with all N posteriors.
 
     Raises:

@@ -37,12 +37,12 @@ def linear_probe(
     that nothing depends on a seed.
 
     Arguments:
-        features: (N, M), of the examples to fit to.
+        features: (N, M), features of the examples to fit to.
         labels: (N,), int64.
         test_features: (T, M).
         test_labels: (T,), int64.
         decay: Weight of the penalty.
-        steps: Of L-BFGS at most.
+        steps: Most steps of L-BFGS.
 
     Raises:
         InputError: If the shapes do not fit.
