@@ -29,6 +29,8 @@ __all__ = [
     "decoded",
     "ids_of",
     "item_names",
+    "items_at",
+    "sets_of",
     "space_of",
     "why_no_items",
 ]
@@ -70,7 +72,7 @@ def check_ids(tokenizer: Tokenizer, splits: Splits, collisions: str) -> None:
             IDs, or codebooks are too large for the nearest free ID.
     """
     check_items(tokenizer)
-    check_room(sum(map(len, _parts(splits))), tokenizer.layout.sizes, collisions)
+    check_room(sum(map(len, sets_of(splits))), tokenizer.layout.sizes, collisions)
 
 
 def item_names(splits: Splits) -> list[str]:
@@ -78,7 +80,7 @@ def item_names(splits: Splits) -> list[str]:
 
     They are those of the manifest; what is made of numbers is named by its split and number.
     """
-    parts = _parts(splits)
+    parts = sets_of(splits)
     n, manifest = sum(map(len, parts)), splits.manifest
     if manifest is not None and len(manifest) == n:
         return list(map(str, manifest.names))
@@ -106,23 +108,30 @@ def codes_of(tokenizer: Tokenizer, parts: Sequence[Examples]) -> np.ndarray:
 def space_of(tokenizer: Tokenizer, parts: Sequence[Examples]) -> CodeSpace:
     """Returns where the examples of some sets, and codes, lie for the quantizer."""
     tokenizer = check_items(tokenizer)
-    device, ends = device_of(tokenizer), np.cumsum([len(part) for part in parts])
+    device = device_of(tokenizer)
 
     def vectors(rows: Tensor) -> Tensor:
-        numbers = rows.numpy()
-        of_part = np.searchsorted(ends, numbers, side="right")
         z = torch.zeros(len(rows), tokenizer.quantizer.dim)
-        for place, part in enumerate(parts):
-            mine = np.flatnonzero(of_part == place)
-            step = _at_once(part)
-            for start in range(0, len(mine), step):
-                chosen = mine[start : start + step]
-                first = ends[place] - len(part)
-                x = part.__getitems__((numbers[chosen] - first).tolist()).x.to(device)
-                z[torch.from_numpy(chosen)] = tokenizer.encode_vectors(x).flatten(1).float().cpu()
+        for chosen, x in items_at(parts, rows):
+            z[chosen] = tokenizer.encode_vectors(x.to(device)).flatten(1).float().cpu()
         return z
 
     return CodeSpace(lambda codes: decoded(tokenizer.quantizer, codes), vectors)
+
+
+def items_at(parts: Sequence[Examples], rows: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yields the examples of these numbers (n,) of some sets, one set after another.
+
+    Of each batch the places among the n, and the signals (B, C, *size).
+    """
+    ends = np.cumsum([len(part) for part in parts])
+    of_part = np.searchsorted(ends, rows.numpy(), side="right")
+    for place, part in enumerate(parts):
+        mine = torch.from_numpy(np.flatnonzero(of_part == place))
+        for chosen in mine.split(_at_once(part)):
+            if len(chosen):
+                numbers = rows[chosen] - int(ends[place] - len(part))
+                yield chosen, part.__getitems__(numbers.tolist()).x
 
 
 @torch.no_grad()
@@ -155,7 +164,7 @@ def ids_of(
     Raises:
         InputError: As of `codes_of` and `IdTable.of`.
     """
-    parts = _parts(splits)
+    parts = sets_of(splits)
     names = item_names(splits)
     logger.info("giving %d %s an ID each", len(names), splits.signal.plural)
     own, space = codes_of(tokenizer, parts), space_of(tokenizer, parts)
@@ -165,7 +174,8 @@ def ids_of(
     return IdTable.of(names, own, sizes, collisions, space=space, made_from=made_from)
 
 
-def _parts(splits: Splits) -> list[Examples]:
+def sets_of(splits: Splits) -> list[Examples]:
+    """Returns the three sets of a data set in order; raises `InputError` if one has no end."""
     parts = [splits.train, splits.validation, splits.test]
     if any(part.endless for part in parts):
         raise InputError(

@@ -11,6 +11,14 @@ import pyarrow.parquet as pq
 __all__ = ["items_recipe", "write_items"]
 
 DIM = 6
+FITTED = {
+    "encoder": {"class_path": "IdentityEncoder"},
+    "fitting": {"class_path": "ResidualKMeans", "init_args": {"iterations": 5}},
+}
+TRAINED = {
+    "encoder": {"class_path": "MLPEncoder", "init_args": {"hidden": 8, "layers": 1}},
+    "training": {"steps": 20, "batch_size": 32, "validate_every": 10, "save_every": 10},
+}
 
 
 def write_items(path: Path, n: int = 240, start: int = 0, groups: int = 12) -> Path:
@@ -27,15 +35,17 @@ def write_items(path: Path, n: int = 240, start: int = 0, groups: int = 12) -> P
     return path
 
 
-def items_recipe(data: Path, collisions: str | None = "index", sizes=(6, 8)) -> dict:
-    """Residual codes of vectors, by an MLP that takes a few steps."""
+def items_recipe(
+    data: Path, collisions: str | None = "index", sizes=(6, 8), fitted: bool = False
+) -> dict:
+    """Residual codes of vectors, by an MLP that takes a few steps, or fitted without a network."""
     stages = [
         {
             "class_path": "VectorQuantizer",
             "init_args": {
                 "codebook": {
                     "class_path": "EMACodebook",
-                    "init_args": {"codebook_size": size, "dim": 4},
+                    "init_args": {"codebook_size": size, "dim": DIM if fitted else 4},
                 }
             },
         }
@@ -45,8 +55,7 @@ def items_recipe(data: Path, collisions: str | None = "index", sizes=(6, 8)) -> 
         "data": {"class_path": "Vectors", "init_args": {"path": str(data)}},
         "tokenizer": {
             "quantizer": {"class_path": "ResidualQuantizer", "init_args": {"stages": stages}},
-            "encoder": {"class_path": "MLPEncoder", "init_args": {"hidden": 8, "layers": 1}},
-            "training": {"steps": 20, "batch_size": 32, "validate_every": 10, "save_every": 10},
+            **(FITTED if fitted else TRAINED),
         },
         "evaluation": {"samples": 16, "classifier_steps": 0},
         **({} if collisions is None else {"ids": {"collisions": collisions}}),

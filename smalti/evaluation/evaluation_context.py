@@ -90,6 +90,7 @@ class EvaluationContext:
         priors: All priors over tokens, by name: none without a learned one to compare with.
         words: What each set is called in a sentence.
         titles: What each set is called over a picture or in a table.
+        run: The run directory that the model comes from, or `None`.
     """
 
     def __init__(
@@ -105,6 +106,7 @@ class EvaluationContext:
         self.tokenizer = model.autoencoder if isinstance(model.autoencoder, Tokenizer) else None
         self.prior: Prior | None = model.prior if self.tokenizer else None
         self.splits, self.limits, self.seed = splits, limits, seed
+        self.run = getattr(model, "run", None)
         self.measurements = measurements
         self.modality = modality_of(splits.signal)
         self.device = device_of(self.autoencoder)

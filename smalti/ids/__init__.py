@@ -4,9 +4,11 @@ An item is whatever has a name and a few codes.
 """
 
 from smalti.ids.nearest_free import CodeSpace
+from smalti.ids.occupancy import Occupancy, occupancy
 from smalti.ids.prefix_tree import PrefixTree
 from smalti.ids.resolving import COLLISIONS, Collisions, Resolved, check_room, resolve
 from smalti.ids.table import IdTable
+from smalti.ids.verdicts import verdicts
 from smalti.ids.words import id_strings, letters, parse_prefix, special_tokens
 
 __all__ = [
@@ -14,12 +16,15 @@ __all__ = [
     "CodeSpace",
     "Collisions",
     "IdTable",
+    "Occupancy",
     "PrefixTree",
     "Resolved",
     "check_room",
     "id_strings",
     "letters",
+    "occupancy",
     "parse_prefix",
     "resolve",
     "special_tokens",
+    "verdicts",
 ]

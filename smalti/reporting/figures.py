@@ -29,6 +29,8 @@ DECIMALS = {
     "codewords": 1,
     "minutes": 1,
     "dimensions": 0,
+    "items": 0,
+    "prefixes": 0,
 }
 NARROW_SPACE = "\u202f"
 

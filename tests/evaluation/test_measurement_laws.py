@@ -14,17 +14,19 @@ from tiny_models import LABELS, tiny_histogram, tiny_model, tiny_splits
 
 from small_autoencoders import assemble
 from smalti import synthetic
-from smalti.autoencoders import HierarchicalAutoencoder
+from smalti.autoencoders import DiscreteAutoencoder, HierarchicalAutoencoder
 from smalti.conditions import CoarseTokens, TimeOfDay
+from smalti.data import Splits, TensorExamples
 from smalti.evaluation import EvaluationContext, Limits, Report, evaluate
 from smalti.evaluation.measurements import MEASUREMENTS, TrainingCurves
 from smalti.evaluation.memo import measuring
 from smalti.generation import Model
 from smalti.losses.likelihoods import Categorical
 from smalti.modalities.base import import_modalities
-from smalti.networks import ConvDecoder, ConvEncoder, Features
+from smalti.modalities.vector import Vector
+from smalti.networks import ConvDecoder, ConvEncoder, Features, MLPEncoder
 from smalti.priors import Cascade, PixelCNN
-from smalti.quantizers import EMACodebook, VectorQuantizer
+from smalti.quantizers import EMACodebook, ResidualQuantizer, VectorQuantizer
 from smalti.reporting import SampleComparison, Section
 from smalti.reporting.figures import is_figure
 
@@ -70,12 +72,27 @@ def hierarchy():
     return Model(tokenizer, Cascade(priors).eval()), splits, None
 
 
+def items():
+    """One position of three codes each."""
+    draw = torch.Generator().manual_seed(0)
+    x = torch.randn(60, 6, generator=draw)
+    parts = [TensorExamples(part) for part in x.split((36, 12, 12))]
+    signal = Vector(6)
+    encoder = MLPEncoder(signal, 4, hidden=8, layers=1)
+    quantizer = ResidualQuantizer(
+        [VectorQuantizer(EMACodebook(codebook_size=4, dim=4)) for _ in range(3)]
+    )
+    tokenizer = DiscreteAutoencoder(encoder, quantizer, encoder.mirror(signal, 4), signal).eval()
+    return Model(tokenizer), Splits(*parts, signal=signal, condition=None, augment=None), None
+
+
 SUBJECTS = {
     "labels": lambda: tokens(LABELS),
     "times": lambda: tokens(TimeOfDay()),
     "likelihood": lambda: tokens(likelihood=Categorical(16)),
     "no prior": lambda: tokens(prior=False),
     "hierarchy": hierarchy,
+    "items": items,
     "variational": lambda: vectors(variational=True),
     "plain": lambda: vectors(variational=False),
 }

@@ -6,6 +6,7 @@ from smalti.evaluation.measurements.bounds import Bounds
 from smalti.evaluation.measurements.codebook_usage import CodebookUsage
 from smalti.evaluation.measurements.description import Description
 from smalti.evaluation.measurements.frechet import FeatureDistances
+from smalti.evaluation.measurements.identifiers import Identifiers
 from smalti.evaluation.measurements.labels import SamplesOfLabels
 from smalti.evaluation.measurements.latent_dimensions import LatentDimensions
 from smalti.evaluation.measurements.levels import Levels
@@ -24,6 +25,7 @@ __all__ = [
     "CodebookUsage",
     "Description",
     "FeatureDistances",
+    "Identifiers",
     "LatentDimensions",
     "Levels",
     "Rate",
@@ -48,5 +50,6 @@ MEASUREMENTS: tuple[Measurement, ...] = (
     Rate(),
     BitsPerDimension(),
     CodebookUsage(),
+    Identifiers(),
 )
 """Of every model, in this order; `TrainingCurves` are of a run."""

@@ -1,0 +1,136 @@
+"""What is wrong with IDs, in plain words, and what to do about it.
+
+Each sentence follows from figures of the whole set (`smalti.ids.occupancy`) and a threshold:
+
+    SHARED      items that share an ID: a fifth. 3×256 codes of residual k-means give about a tenth
+                at 66,000 items; more than a fifth leaves too much to resolving.
+    NOTHING     pairs of items that a level tells apart, of those that have the same codes up to
+                it: a twentieth. A level of K codes that says something new tells nearly all apart
+    DEAD        codes of a level that no item has: a quarter, where items are no fewer than codes
+    UNEVEN      entropy of a level, of what it could be: half.
+    CROWD       items with one ID: a hundredth of all, and ten at least.
+    COPIES      items that share an ID and are exact copies: half of those that share one. No
+                tokenizer tells copies apart, so larger codebooks are no help.
+"""
+
+from __future__ import annotations
+
+import math
+
+from smalti.counting import counted
+from smalti.ids.occupancy import Occupancy
+
+__all__ = ["in_words", "verdicts"]
+
+SHARED, NOTHING, DEAD, UNEVEN, CROWD, COPIES = 0.2, 0.05, 0.25, 0.5, 0.01, 0.5
+FEWEST = 10  # items with one ID
+FRACTIONS = {
+    1 / 10: "a tenth",
+    1 / 5: "a fifth",
+    1 / 4: "a quarter",
+    1 / 3: "a third",
+    1 / 2: "half",
+    2 / 3: "two thirds",
+    3 / 4: "three quarters",
+    9 / 10: "nine tenths",
+}
+NEAR = 0.025
+
+
+def in_words(share: float) -> str:
+    """Says a share as a fraction, where one is near, or in percent.
+
+    Example:
+        >>> in_words(0.34), in_words(0.5), in_words(0.42), in_words(0.991), in_words(1.0)
+        ('a third', 'half', '42 %', 'nearly all', 'all')
+    """
+    if share >= 1 - NEAR:
+        return "all" if share == 1 else "nearly all"
+    near = min(FRACTIONS, key=lambda fraction: abs(fraction - share))
+    return FRACTIONS[near] if abs(near - share) <= NEAR else f"{100 * share:.0f} %"
+
+
+def verdicts(used: Occupancy, copies: int = 0, copied_pairs: int = 0) -> list[str]:
+    """Lists what is wrong with the codes that a tokenizer gives, a sentence each; empty if nothing.
+
+    Arguments:
+        used: How items lie among them, before collisions are resolved.
+        copies: Items that another is an exact copy of.
+        copied_pairs: Pairs of items that are exact copies.
+    """
+    levels = [
+        *_that_add_nothing(used, copied_pairs),
+        *_with_dead_codes(used),
+        *_used_unevenly(used),
+    ]
+    said = [_shared(used, copies, bool(levels))] if 1 - used.alone >= SHARED else []
+    if used.largest >= max(FEWEST, CROWD * used.items):
+        said.append(
+            f"One ID stands for {used.largest} items, {in_words(used.largest / used.items)} of "
+            f"all: look at them (smalti ids RUN lists the items of an ID), whether they are alike."
+        )
+    return said + levels
+
+
+def _shared(used: Occupancy, copies: int, levels_are_wrong: bool) -> str:
+    """Says how many items share an ID, and what mends that."""
+    sharing = round((1 - used.alone) * used.items)
+    words = in_words(sharing / used.items)
+    if copies >= COPIES * sharing:
+        return (
+            f"{_begin(words)} of the items share an ID, mostly because they are exact copies of "
+            f"each other ({counted(copies, 'item')}): resolve collisions by index, or join them."
+        )
+    if levels_are_wrong:
+        return f"{_begin(words)} of the items share an ID: mend the levels that are named below."
+    return f"{_begin(words)} of the items share an ID: raise codebook_size or add a level."
+
+
+def _that_add_nothing(used: Occupancy, copied_pairs: int) -> list[str]:
+    """Says which levels tell hardly any items apart that the levels before them do not."""
+    said = []
+    before = used.items * (used.items - 1) // 2 - copied_pairs
+    for number, depth in enumerate(used.depths, start=1):
+        left = max(0, depth.pairs - copied_pairs)
+        codes = "code" if number == 2 else f"{number - 1} codes"
+        if before <= 0 and number > 1:
+            said.append(
+                f"Level {number} adds nothing: no two items that differ share their first {codes} "
+                f"as it is. Leave it out, unless reconstructions need it."
+            )
+        elif before > 0 and 1 - left / before < NOTHING:
+            share = in_words(left / before)
+            whose = f" with the same first {codes}" if number > 1 else ""
+            said.append(
+                f"Level {number} adds nothing: {share} of the pairs of items{whose} have the same "
+                f"code there, too. Start its codebook by k-means, train longer, or leave it out."
+            )
+        before = left
+    return said
+
+
+def _with_dead_codes(used: Occupancy) -> list[str]:
+    """Says which levels have many codes that no item has."""
+    return [
+        f"Level {number} uses {level.used} of its {level.codebook_size} codes: start its codebook "
+        f"by k-means and reset dead codewords, or lower its codebook_size."
+        for number, level in enumerate(used.levels, start=1)
+        if level.dead >= DEAD and used.items >= level.codebook_size
+    ]
+
+
+def _used_unevenly(used: Occupancy) -> list[str]:
+    """Says which levels have a few codes for most items."""
+    said = []
+    for number, level in enumerate(used.levels, start=1):
+        most = math.log2(min(level.codebook_size, used.items))
+        if most and level.entropy < UNEVEN * most and level.dead < DEAD:
+            said.append(
+                f"Level {number} holds {level.entropy:.1f} of {most:.1f} bits, for a few of its "
+                f"codes have most items: balance its assignment (Sinkhorn, or capacity of k-means)."
+            )
+    return said
+
+
+def _begin(words: str) -> str:
+    return f"{words[:1].upper()}{words[1:]}"
