@@ -73,7 +73,8 @@ class Identifiers(Measurement[EvaluationContext]):
                 table.resolved.mean(), "share", f"{how}; share of items whose ID was changed by it"
             )
         said = verdicts(own, *_copies(subject, table))
-        section.blocks["verdicts"] = Text(" ".join(said or [_nothing_wrong(own)]))
+        for place, sentence in enumerate(said or [_nothing_wrong(own)]):
+            section.blocks[f"verdict-{place}"] = Text(sentence)
         section.cards.append(
             Card(
                 section.figures["before"]["own_id"],
@@ -84,7 +85,7 @@ class Identifiers(Measurement[EvaluationContext]):
         if table.collisions == "nearest":
             with section.attempt("What resolving costs"):
                 _compare(subject, table, section.figures)
-        section.blocks["items"] = _items_table(section, subject)
+        section.blocks["items"] = _items_table(section, subject, len(table), table.collisions)
         section.blocks["levels"] = _levels_table(section, own, after)
         section.blocks["prefixes"] = _prefix_table(section, own, after)
         return section
@@ -194,23 +195,35 @@ def _columns(section: Section) -> dict[str, Mapping[str, Figure]]:
     return {titles[when]: figures for when, figures in section.figures.items()}
 
 
-def _items_table(section: Section, subject: EvaluationContext) -> Table:
+def _items_table(section: Section, subject: EvaluationContext, items: int, way: str) -> Table:
     """Shows what is of whole IDs."""
-    columns = _columns(section)
+    columns, metrics = _columns(section), subject.modality.metrics(subject.splits.signal)
     names = {
         "ids_per_item": "IDs per item",
         "own_id": "Items with an ID of their own",
         "largest_collision": "Most items with one ID",
         "resolved": "Items whose ID was changed",
     }
-    for metric in subject.modality.metrics(subject.splits.signal):
+    for metric in metrics:
         names |= {key: f"{name} of reconstructions" for key, name in metric.names.items()}
     rows = {
         name: [figures.get(key) for figures in columns.values()]
         for key, name in names.items()
         if any(key in figures for figures in columns.values())
     }
-    notes = [one for one in protocols(section.figures) if "level" not in one and "first" not in one]
+    measured = f"all splits together, N = {number(items)}, for an ID is one of all items"
+    how = [] if way == "none" else [f"resolved: {WAYS[way]}"]
+    words = (
+        "IDs per item: different IDs over items; an ID of its own: one that no other item has; "
+        "most items with one ID: the largest collision"
+    )
+    errors = {
+        key: figure
+        for figures in section.figures.values()
+        for key, figure in figures.items()
+        if any(key in metric.names for metric in metrics)
+    }
+    notes = [measured, words, *how, *protocols(errors)]
     return Table(("", *columns), rows, notes=notes)
 
 

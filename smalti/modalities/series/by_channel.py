@@ -33,6 +33,7 @@ __all__ = ["ByChannel", "Spectra", "Spectrum"]
 
 SHOWN = 12  # channels that are drawn
 COLUMNS = 3
+NO_SERIES = "the data are no series."
 BANDS = {"slow": (0.0, 1 / 8), "middle": (1 / 8, 1 / 2), "fast": (1 / 2, 1.0)}  # of half the rate
 
 
@@ -45,7 +46,7 @@ class ByChannel(Measurement[Subject]):
 
     def applies(self, subject: Subject) -> str | None:
         """See `Measurement.applies`."""
-        return None
+        return None if isinstance(subject.splits.signal, Series) else NO_SERIES
 
     def run(self, subject: Subject) -> Section:
         """See `Measurement.run`."""
@@ -89,6 +90,8 @@ class Spectrum(Measurement[Subject]):
 
     def applies(self, subject: Subject) -> str | None:
         """See `Measurement.applies`."""
+        if not isinstance(subject.splits.signal, Series):
+            return NO_SERIES
         steps = subject.splits.signal.size[0]
         return None if steps >= 16 else f"windows of {steps} steps are too short for one."
 
