@@ -83,7 +83,7 @@ def save_model(
 
 
 def made_from(folder: str | Path) -> dict[str, str]:
-    """Reads the checksums of what a saved model was made from, by name; empty if it has none.
+    """Reads the checksums of what a saved model was made from, by name; empty if not recorded.
 
     Raises:
         InputError: If the config is missing, is damaged, or was edited.
@@ -124,7 +124,7 @@ def load_model(folder: str | Path) -> Any:
 
 
 class Pretrained(ModelHubMixin):
-    """`save_pretrained`, `from_pretrained` and `push_to_hub`, in the format of `save_model`."""
+    """Adds `save_pretrained`, `from_pretrained` and `push_to_hub`, in the format of `save_model`."""
 
     def save_pretrained(
         self,

@@ -51,12 +51,12 @@ class TensorSpec(typing.NamedTuple):
 
 
 def read_config(path: Path) -> dict[str, Any]:
-    """Reads the JSON object in a file; raises ValueError if it is none, or out of bounds.
+    """Reads the JSON object in a file, within bounds of size and depth.
 
     Raises:
         InputError: If the file is no file or too large.
-        ValueError: If it is no JSON object, has a key twice, numbers that are not finite, or
-            objects within each other too deep.
+        ValueError: If the file holds no JSON object, or one with a key twice, with numbers that are
+            not finite, or with more than 100 objects within each other.
     """
     content = read_bytes(path, LARGEST)
     try:

@@ -208,10 +208,10 @@ class Autoencoder(nn.Module, Pretrained, ABC):
         return as_pair(x_a, x_b, self.signal, self)
 
     def needed_likelihood(self) -> Likelihood:
-        """Returns the likelihood.
+        """Returns the likelihood of a model that must have one.
 
         Raises:
-            InputError: If there is none.
+            InputError: If the model has no likelihood.
         """
         if self.likelihood is None:
             raise InputError(

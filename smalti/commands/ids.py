@@ -70,7 +70,7 @@ def table_of(folder: str) -> IdTable:
     """Reads the IDs of a run, or a file of IDs.
 
     Raises:
-        InputError: If there are none, or they are of another tokenizer than the run's.
+        InputError: If the run has no IDs, or they were made by another tokenizer than the run's.
     """
     if Path(folder).is_file():
         return IdTable.read(folder)

@@ -29,15 +29,16 @@ __all__ = ["Conditions", "conditions_by_name"]
 class Conditions(Condition):
     """Several conditions, each with its own name: a mapping of names to conditions.
 
-    A value is one row of numbers, the values of each side by side, which `pack` makes of a mapping
-    of names to values; `unpack` is its inverse. Vectors of contexts are joined to one, sequences
+    A value is one row of numbers: the values of all conditions, side by side. `pack` makes rows of
+    a mapping of names to values, and `unpack` undoes it. Vectors of contexts are joined to one, sequences
     follow each other, and grids lie beside each other.
 
     Arguments:
         conditions: At least one; their names differ.
 
     Raises:
-        InputError: If there are none, two have one name, or their sequences differ in features.
+        InputError: If the list is empty, two conditions have the same name, or their sequences
+            differ in F, the number of features.
 
     Example:
         >>> from smalti.conditions import Label, TimeOfDay

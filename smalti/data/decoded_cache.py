@@ -109,17 +109,17 @@ class DecodedCache:
         self.root, self.folder, self.shape, self.limit = root, root / name, shape, limit
 
     def has_room(self, n: int) -> bool:
-        """Whether n examples are no more than the cache may hold."""
+        """Returns whether the cache may hold n examples."""
         return n * int(np.prod(self.shape)) <= self.limit
 
     def is_empty(self) -> bool:
-        """Whether there is no entry."""
+        """Returns whether there is no entry."""
         return not any(self._entries())
 
     def find(self, fingerprints: np.ndarray) -> Entry | None:
         """Returns the entry of the examples, or files, of these fingerprints (N, 16), in order.
 
-        `None` if there is none that is whole.
+        `None` if there is no such entry, or it is damaged.
         """
         return self._read(self.folder / _key(fingerprints))
 

@@ -46,7 +46,7 @@ def train_classifier(
     left as they were.
 
     Raises:
-        InputError: If there is none of such signals, or its weights do not stay finite.
+        InputError: If such signals have no classifier, or its weights do not stay finite.
     """
     assert isinstance(splits.condition, Label)
     modality = modality_of(splits.signal)

@@ -280,7 +280,7 @@ class EvaluationContext:
             yield self.decode(part.to(self.device))
 
     def reconstructed(self, chosen: Tensor) -> Iterator[Tensor]:
-        """Reconstructions, in batches, of the measured test examples of these numbers."""
+        """Yields reconstructions of the test examples with these numbers (n,), batch by batch."""
         return self.decoded(self.encoded.latents[chosen])
 
     @property
@@ -312,10 +312,10 @@ class EvaluationContext:
     def drawn(
         self, prior: Prior, n: int, context: Tensor | None, top_p: float | None = None
     ) -> Tensor:
-        """Tokens of n samples of a prior, (n, *shape) on the CPU, at temperature 1.
+        """Draws tokens of n samples from a prior, (n, *shape) on the CPU, at temperature 1.
 
         Arguments:
-            prior: A conditional prior gets the context, another does not.
+            prior: The context is passed to it if it is conditional.
             n: How many.
             context: (n,) or more, or `None`.
             top_p: As of `SamplingConfig`.

@@ -6,7 +6,7 @@ An item is whatever has a name and a few codes.
 from smalti.ids.nearest_free import CodeSpace
 from smalti.ids.occupancy import Occupancy, occupancy
 from smalti.ids.prefix_tree import PrefixTree
-from smalti.ids.resolving import COLLISIONS, Collisions, Resolved, check_room, resolve
+from smalti.ids.resolving import COLLISIONS, Collisions, ResolvedIds, check_room, resolve
 from smalti.ids.table import IdTable
 from smalti.ids.verdicts import verdicts
 from smalti.ids.words import id_strings, letters, parse_prefix, special_tokens
@@ -18,7 +18,7 @@ __all__ = [
     "IdTable",
     "Occupancy",
     "PrefixTree",
-    "Resolved",
+    "ResolvedIds",
     "check_room",
     "id_strings",
     "letters",

@@ -29,8 +29,8 @@ from smalti.ids.prefix_tree import PrefixTree, checked_codes, checked_sizes, roo
 __all__ = [
     "COLLISIONS",
     "Collisions",
-    "Given",
-    "Resolved",
+    "GivenIds",
+    "ResolvedIds",
     "check_collisions",
     "check_room",
     "resolve",
@@ -41,8 +41,8 @@ SEARCHED = 1 << 20  # codes of a level that are compared with every item
 COLLISIONS: tuple[str, ...] = get_args(Collisions)
 
 
-class Given(NamedTuple):
-    """IDs that are given already, and stay.
+class GivenIds(NamedTuple):
+    """IDs of earlier items, which new items must not change.
 
     Attributes:
         own: (M, Q), the codes that the tokenizer gave each item.
@@ -53,8 +53,8 @@ class Given(NamedTuple):
     codes: np.ndarray
 
 
-class Resolved(NamedTuple):
-    """The IDs of new items.
+class ResolvedIds(NamedTuple):
+    """The IDs of N new items.
 
     Attributes:
         codes: (N, L), int32; L is Q + 1 with "index", else Q.
@@ -101,10 +101,10 @@ def resolve(
     codebook_sizes: Sequence[int],
     collisions: str = "index",
     *,
-    given: Given | None = None,
+    given: GivenIds | None = None,
     space: CodeSpace | None = None,
     min_index_size: int = 0,
-) -> Resolved:
+) -> ResolvedIds:
     """Gives N items an ID each; where two would have the same, as `collisions` says.
 
     Arguments:
@@ -127,24 +127,24 @@ def resolve(
     sizes = checked_sizes(codebook_sizes)
     own = checked_codes(own, sizes)
     width = len(sizes) + (collisions == "index")
-    given = given or Given(np.zeros((0, len(sizes)), np.int32), np.zeros((0, width), np.int32))
+    given = given or GivenIds(np.zeros((0, len(sizes)), np.int32), np.zeros((0, width), np.int32))
     if collisions == "none":
-        return Resolved(own, sizes)
+        return ResolvedIds(own, sizes)
     if collisions == "index":
         numbers = _numbers(own, sizes, given)
         needed = 1 + int(max(numbers.max(initial=0), given.codes[:, -1].max(initial=0)))
         further = max(needed, min_index_size or sizes[-1])
-        return Resolved(np.column_stack([own, numbers]), (*sizes, further))
+        return ResolvedIds(np.column_stack([own, numbers]), (*sizes, further))
     if space is None:
         raise InputError(
             "The nearest free ID is looked for among the vectors of codes, got none: give space, "
             "or resolve collisions by index."
         )
     check_room(len(own) + len(given.codes), sizes, collisions)
-    return Resolved(_moved(own, sizes, given, space), sizes)
+    return ResolvedIds(_moved(own, sizes, given, space), sizes)
 
 
-def _numbers(own: np.ndarray, sizes: tuple[int, ...], given: Given) -> np.ndarray:
+def _numbers(own: np.ndarray, sizes: tuple[int, ...], given: GivenIds) -> np.ndarray:
     """Numbers the items of the same codes (N,), after those that have a number already."""
     tree = PrefixTree(np.concatenate([given.own, own]), sizes)
     before, leaves = tree.leaves[: len(given.own)], tree.leaves[len(given.own) :]
@@ -163,7 +163,9 @@ def _ranks(groups: np.ndarray) -> np.ndarray:
     return ranks
 
 
-def _moved(own: np.ndarray, sizes: tuple[int, ...], given: Given, space: CodeSpace) -> np.ndarray:
+def _moved(
+    own: np.ndarray, sizes: tuple[int, ...], given: GivenIds, space: CodeSpace
+) -> np.ndarray:
     """Returns IDs (N, Q): an item's own codes, or the nearest that are free."""
     taken = PrefixTree(given.codes, sizes)
     free = taken.find(own) < 0

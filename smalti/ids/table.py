@@ -34,7 +34,7 @@ from smalti.files import atomic_file, regular
 from smalti.ids.close_names import close_names
 from smalti.ids.nearest_free import CodeSpace
 from smalti.ids.prefix_tree import PrefixTree, checked_codes, checked_sizes
-from smalti.ids.resolving import Given, check_collisions, resolve
+from smalti.ids.resolving import GivenIds, check_collisions, resolve
 from smalti.ids.words import id_strings
 from smalti.npz import DAMAGED, check_claim
 from smalti.outputs import KEY, MARK, check_file
@@ -162,7 +162,7 @@ class IdTable:
             own[new],
             sizes,
             self.collisions,
-            given=Given(self.own, self.codes),
+            given=GivenIds(self.own, self.codes),
             space=None if space is None else space.of(new),
             min_index_size=self.codebook_sizes[-1],
         )
@@ -197,10 +197,10 @@ class IdTable:
         return PrefixTree(self.codes, self.codebook_sizes)
 
     def row(self, item_id: Any) -> int:
-        """Returns the number of an item.
+        """Returns the row of an item in the table.
 
         Raises:
-            InputError: If there is none of this name; the nearest names are offered.
+            InputError: If no item has this name; the message offers the nearest names.
         """
         name = str(item_id)
         if (row := self.find(name)) is not None:
@@ -212,7 +212,7 @@ class IdTable:
         )
 
     def find(self, item_id: Any) -> int | None:
-        """Returns the number of an item; `None` if there is none of this name."""
+        """Returns the row of an item; `None` if no item has this name."""
         row = pc.index(self.item_ids, pa.scalar(as_text(str(item_id)), self.item_ids.type)).as_py()
         return None if row < 0 else int(row)
 
@@ -220,7 +220,7 @@ class IdTable:
         """Lists the names of the items whose IDs begin with a prefix, in the order of the IDs.
 
         Raises:
-            InputError: If there is none.
+            InputError: If no ID begins with the prefix.
         """
         return self.item_ids.take(pa.array(self.tree.rows(prefix))).to_pylist()
 

@@ -138,7 +138,7 @@ class Histogram(KeepsFloat32, TractablePrior):
             context: (N, *shape) values of the condition, or None for an unconditional prior.
 
         Raises:
-            InputError: If there are none, or they do not fit the prior.
+            InputError: If N is 0, or the grids or values do not fit the prior.
         """
         indices = self._check_indices(indices)
         if not len(indices):

@@ -46,7 +46,7 @@ class SamplingConfig:
         order: In which a prior draws indices that can draw them in several.
 
     Raises:
-        InputError: If a number is out of range, or is none.
+        InputError: If an option is not a number, or is out of range.
 
     Example:
         >>> SamplingConfig(top_k=5).chosen()

@@ -168,7 +168,7 @@ def combine(weighted: Iterable[tuple[float, Losses]]) -> Losses:
 
 
 def check_per_vector(quantizers: Sequence[Quantizer], what: str) -> None:
-    """Raises `InputError` where there are none, or one that quantizes whole grids."""
+    """Raises `InputError` if the list is empty, or a quantizer acts on whole grids."""
     if not len(quantizers):
         raise InputError(f"At least one of the {what} is needed, got none: pass a list of them.")
     for quantizer in quantizers:

@@ -220,7 +220,7 @@ def _check_num_values(num_values: tuple[int, ...], bound: Bound) -> int:
     """Returns the number of codewords.
 
     Raises:
-        InputError: If there is none, or a value is not a number that the bound can take.
+        InputError: If `num_values` is empty, or one of them is not an int that the bound can take.
     """
     if not num_values or any(type(number) is not int or number < 2 for number in num_values):
         raise InputError(

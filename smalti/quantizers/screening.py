@@ -68,7 +68,7 @@ class Part:
     def search(self, z: Tensor, error: Tensor, beaten: Tensor) -> Found:
         """Finds the best score of each row of z, its codeword, and whether no other is near.
 
-        Where the score is not a number, or −∞, the codeword is none.
+        Where the score is NaN or −∞, the codeword does not count.
 
         Arguments:
             z: Vectors (R, D).

@@ -65,7 +65,7 @@ class Subject(Protocol):
         """Yields all test examples that are measured, batch by batch."""
 
     def reconstructed(self, chosen: Tensor) -> Iterator[Tensor]:
-        """Reconstructions, in batches, of the test examples of these numbers."""
+        """Yields reconstructions of the test examples with these numbers (n,), batch by batch."""
 
     def decoded(self, latents: Tensor) -> Iterator[Tensor]:
         """Yields the signals of latents, batch by batch."""

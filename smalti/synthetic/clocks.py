@@ -170,7 +170,7 @@ def _dial(style: ClockStyle, pixels: int) -> Image.Image:
 class Clocks(FactorizedSource):
     """Synthetic analog clocks, labelled with the time they show. Nothing is read or downloaded.
 
-    Their factors are hour, minute and theme; how a single clock differs from its design is none.
+    Their factors are hour, minute and theme; how far one differs from its design is not.
 
     Arguments:
         size: Height and width of a picture, in px.

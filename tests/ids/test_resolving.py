@@ -11,7 +11,7 @@ import torch
 from ids_space import clumped, decoder, residual_codes
 from smalti.errors import InputError
 from smalti.ids import CodeSpace, IdTable, PrefixTree, resolve
-from smalti.ids.resolving import Given
+from smalti.ids.resolving import GivenIds
 
 SIZES = (4, 8, 4)
 
@@ -120,7 +120,7 @@ def test_an_item_that_has_an_id_keeps_it_whatever_its_codes_are_now():
 
 def test_numbers_go_on_after_the_largest_that_is_given():
     """Also where an item before it is gone."""
-    given = Given(np.array([[1, 1]]), np.array([[1, 1, 5]]))
+    given = GivenIds(np.array([[1, 1]]), np.array([[1, 1, 5]]))
     codes, sizes = resolve(np.array([[1, 1], [0, 0]]), (2, 2), "index", given=given)
     assert codes.tolist() == [[1, 1, 6], [0, 0, 0]] and sizes == (2, 2, 7)
 

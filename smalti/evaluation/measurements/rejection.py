@@ -122,13 +122,14 @@ def top_fraction(scores: Tensor, labels: Tensor, share: float) -> Tensor:
 
 
 def _drawn(n: int) -> dict[float, int]:
-    """Samples drawn for each share, so that about n are kept."""
+    """Returns how many samples to draw for each share, so that about n are kept."""
     return {share: round(n / share) for share in SHARES}
 
 
 def _judged(subject: EvaluationContext, tokens: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Returns, of samples, the features of the classifier that judges (N, F), p(label | x) of the
-    other (N,).
+    """Returns features (N, F) of samples from the classifier that judges them.
+
+    Also p(label | x), (N,), from a second classifier that chooses among them.
     """
     steps = subject.limits.classifier_steps
     with torch.enable_grad():

@@ -108,7 +108,7 @@ def open_image(content: Content) -> Iterator[Image.Image]:
 
     Raises:
         Image.DecompressionBombError: If it claims to be too large.
-        Exception: Nearly any other, if it is none.
+        Exception: Of nearly any class, if it is not an image that Pillow can open.
     """
     if isinstance(content, np.ndarray):
         yield Image.fromarray(content)

@@ -77,5 +77,5 @@ class StoredImages(StoredExamples):
         return None if self.values is None else self.values[rows]
 
     def take(self, indices: Tensor) -> StoredImages:
-        """The examples of these numbers (K,), int64."""
+        """Returns the examples with these numbers (n,), int64."""
         return StoredImages(self.pictures, self.way, self.values, self.rows[indices])
