@@ -124,7 +124,7 @@ def load_model(folder: str | Path) -> Any:
 
 
 class Pretrained(ModelHubMixin):
-    """Adds `save_pretrained`, `from_pretrained` and `push_to_hub`, in the format of `save_model`."""
+    """Has `save_pretrained`, `from_pretrained` and `push_to_hub`, in the format of `save_model`."""
 
     def save_pretrained(
         self,

@@ -30,8 +30,8 @@ class Conditions(Condition):
     """Several conditions, each with its own name: a mapping of names to conditions.
 
     A value is one row of numbers: the values of all conditions, side by side. `pack` makes rows of
-    a mapping of names to values, and `unpack` undoes it. Vectors of contexts are joined to one, sequences
-    follow each other, and grids lie beside each other.
+    a mapping of names to values, and `unpack` undoes it. The vectors of all contexts are
+    concatenated, sequences too, one after another; grids stay separate in `Context.map`.
 
     Arguments:
         conditions: At least one; their names differ.
