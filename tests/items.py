@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 
 import numpy as np
@@ -55,7 +56,7 @@ def items_recipe(
         "data": {"class_path": "Vectors", "init_args": {"path": str(data)}},
         "tokenizer": {
             "quantizer": {"class_path": "ResidualQuantizer", "init_args": {"stages": stages}},
-            **(FITTED if fitted else TRAINED),
+            **copy.deepcopy(FITTED if fitted else TRAINED),
         },
         "evaluation": {"samples": 16, "classifier_steps": 0},
         **({} if collisions is None else {"ids": {"collisions": collisions}}),
