@@ -107,7 +107,7 @@ def as_integers(value: Any, what: str) -> Tensor:
 
 
 def a_whole_number(value: Any, what: str, least: int | None = None, most: int | None = None) -> int:
-    """Returns a whole number in [least, most]; each end may be open.
+    """Returns a whole number as an int, after checking that it is in [least, most]; None: no end.
 
     Raises:
         InputError: If it is no whole number, or lies outside.
@@ -200,7 +200,7 @@ def check_result(values: Tensor, who: str) -> Tensor:
 def to_weights(x: Tensor, module: torch.nn.Module) -> Tensor:
     """Moves x to the device and the type of a module's floating-point parameters.
 
-    Where it has none, to those of its buffers.
+    If the module has no parameters, those of its buffers are taken.
     """
     for parameter in (*module.parameters(), *module.buffers()):
         if parameter.is_floating_point():

@@ -94,7 +94,7 @@ def made_from(folder: str | Path) -> dict[str, str]:
 def argument(folder: str | Path, name: str) -> Any:
     """Builds one argument of a saved model, such as its signal, without the model.
 
-    None where it has no such argument.
+    Returns None if the model has no such argument.
 
     Raises:
         InputError: If the config is missing, is damaged, or was edited.

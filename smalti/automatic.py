@@ -27,7 +27,7 @@ AUTO = "auto"
 
 
 def without(config: Namespace) -> Namespace:
-    """Returns the configuration with 0 for every "auto", so that it can be built; one view."""
+    """Returns the configuration with 0 for every "auto", and one view, so that it can be built."""
     config = config.clone()
     if config.prior is not None and config.prior.views == AUTO:
         config.prior.views = 1
@@ -49,8 +49,8 @@ def with_dims(config: Namespace, channels: int) -> Namespace:
     """Returns the configuration with a number for every dim "auto".
 
     Arguments:
-        config: With "auto" in places.
-        channels: What the tokenizer's networks see of the data.
+        config: A configuration with "auto" in places.
+        channels: Number of channels that the tokenizer's networks see.
 
     Raises:
         InputError: If some parts of a product have the dim "auto" and others a number, or there are
@@ -71,11 +71,11 @@ def settled(
     """Returns the configuration with a number for every "auto".
 
     Arguments:
-        config: With "auto" in places.
-        trained: The prior of each level, and how it will be trained.
-        examples: That become tokens.
-        there: The configuration of the run that goes on; empty for a new one.
-        movable: Whether an example still shows the same where it is moved a little.
+        config: A configuration with "auto" in places.
+        trained: The prior of each level with its training.
+        examples: Number of examples that become tokens.
+        there: Configuration of the run that is resumed; empty for a new run.
+        movable: Whether examples may be shifted a little as augmentation.
     """
     config = config.clone()
     _settle_views(config, trained[0][1], examples, there.get("prior") or {}, movable)

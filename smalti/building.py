@@ -58,9 +58,9 @@ def build_autoencoder(
     """Builds the tokenizer or the continuous autoencoder of a recipe.
 
     Arguments:
-        recipe: What it says.
-        signal: What the model takes and gives.
-        normalization: What its networks see of that, see `Splits.normalization`.
+        recipe: The recipe of the tokenizer or the autoencoder.
+        signal: The kind of signals that it encodes and decodes.
+        normalization: What its networks see of signals; see `Splits.normalization`.
     """
     normalization = copy.deepcopy(normalization)  # its own, as it moves with the model
     if isinstance(recipe, AutoencoderRecipe):
@@ -184,7 +184,7 @@ def _outline(make: MakeEncoder, signal: Signal) -> Encoder:
 
 
 def build_objective(recipe: TokenizerRecipe | AutoencoderRecipe, signal: Signal) -> Objective:
-    """Builds the loss of a recipe's tokenizer or continuous autoencoder of a signal."""
+    """Builds the training objective of a recipe's tokenizer or autoencoder: its weighted losses."""
     reconstruction = recipe.reconstruction or MSE()
     if signal.gaps:
         reconstruction = ObservedValues(reconstruction)
@@ -228,5 +228,5 @@ def build_prior(recipe: PriorRecipe, tokenizer: Tokenizer, splits: Splits, level
 
 
 def level_config(recipe: PriorRecipe, level: int) -> PriorRecipe | FinePrior:
-    """Returns what a recipe says of the prior of a level, 0 the coarsest."""
+    """Returns the part of a recipe that describes the prior of a level; level 0 is the coarsest."""
     return (recipe.fine_levels or [])[level - 1] if level else recipe

@@ -52,7 +52,7 @@ def check_made_from(
     """Checks that something was made from what the run has now; warns if it does not say.
 
     Arguments:
-        what: Its path.
+        what: Its path, for the message.
         found: The checksums that it carries, by name.
         wanted: For each name the checksums that match what the run has.
         mend: What to do if it was made from something else.

@@ -49,11 +49,11 @@ def check_step(
     """Checks that a training step fits in memory.
 
     Arguments:
-        forward: The loss of one example, or what leads to it.
-        model: What is trained.
-        training: How.
-        recipe: For its hardware.
-        what: Is trained, in a word.
+        forward: Computes the loss of one example, or the part that takes the memory.
+        model: The model that is trained.
+        training: How it is trained.
+        recipe: The recipe, for its hardware.
+        what: What is trained, in one word, for the message.
 
     Raises:
         InputError: If it cannot.
@@ -101,7 +101,7 @@ def check_tokens(recipe: Recipe, tokenizer: Tokenizer, splits: Splits, run: Path
 
     Arguments:
         recipe: The recipe.
-        tokenizer: What gives them.
+        tokenizer: The tokenizer that makes them.
         splits: The data.
         run: The run directory.
 

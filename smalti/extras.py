@@ -46,7 +46,7 @@ class MissingExtra(ModuleNotFoundError, InputError):
 
 
 def explained(error: ModuleNotFoundError, module: str = "This") -> ModuleNotFoundError:
-    """Returns what names the extra that is missing; the error itself where none is.
+    """Returns an error that names the missing extra; the error itself if no extra is missing.
 
     Arguments:
         error: What the import of a package raised.

@@ -50,7 +50,7 @@ def why_no_items(tokenizer: Tokenizer) -> str | None:
 
 
 def check_items(tokenizer: Tokenizer) -> DiscreteAutoencoder:
-    """Returns a tokenizer whose tokens are IDs.
+    """Returns the tokenizer itself, after checking that its tokens can be IDs.
 
     Raises:
         InputError: If its tokens lie in a grid, or in several.
@@ -106,7 +106,7 @@ def codes_of(tokenizer: Tokenizer, parts: Sequence[Examples]) -> np.ndarray:
 
 
 def space_of(tokenizer: Tokenizer, parts: Sequence[Examples]) -> CodeSpace:
-    """Returns where the examples of some sets, and codes, lie for the quantizer."""
+    """Returns the vectors of the examples of some sets, and of codes, in the quantizer's space."""
     tokenizer = check_items(tokenizer)
     device = device_of(tokenizer)
 
@@ -155,11 +155,11 @@ def ids_of(
     """Gives all examples of a data set an ID.
 
     Arguments:
-        tokenizer: That makes one position of each.
+        tokenizer: A tokenizer with one position per example.
         splits: The data.
-        collisions: How they are resolved, as of `smalti.ids.resolve`.
+        collisions: How collisions are resolved, as of `smalti.ids.resolve`.
         made_from: Checksums of what the IDs are made from, by name.
-        given: IDs that stay as they are.
+        given: IDs of earlier examples, which stay as they are.
 
     Raises:
         InputError: As of `codes_of` and `IdTable.of`.

@@ -21,7 +21,7 @@ __all__ = ["read_latents", "write_latents"]
 def write_latents(
     path: str | Path, z: Tensor, overwrite: bool = False, files: Sequence[str] | None = None
 ) -> None:
-    """Writes latents (N, D) to a .npz file, as `latents`; the names of their files as `file`.
+    """Writes latents (N, D) to a .npz file as the array `latents`, and names of files as `file`.
 
     Raises:
         InputError: If the name ends otherwise, or a file that smalti did not write would be

@@ -40,10 +40,10 @@ def check_memory(need: float, what: str, mend: str, room: int | None = None) -> 
     """Checks that something can fit in memory at all.
 
     Arguments:
-        need: Bytes, at least.
+        need: Bytes that are needed at least.
         what: What takes them, as the subject of a sentence: "A batch of 10 signals".
         mend: What to do instead.
-        room: Bytes there are; those of the machine if not given.
+        room: Bytes that there are; those of the machine if not given.
 
     Raises:
         InputError: If it cannot.

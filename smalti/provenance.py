@@ -119,12 +119,12 @@ def check_model(folder: Path, wanted: Wanted, after: str = "") -> None:
     """Checks that a saved model is that of the run; see `check_made_from`.
 
     Arguments:
-        folder: The model's.
-        wanted: What it should be made from.
-        after: What was made from it, in words, and goes with it.
+        folder: The folder of the saved model.
+        wanted: The accepted checksums of its inputs, by name.
+        after: For the message: what was made from this model, and must be deleted with it.
 
     Raises:
-        InputError: If it is damaged, or was made from something else.
+        InputError: If the model is damaged, or was made from other inputs.
     """
     mend = f"copy the right one back, or delete {folder}{after} and fit again to learn it anew."
     check_made_from(str(folder), made_from(folder), wanted, mend)
@@ -146,12 +146,12 @@ def load_data(
     Arguments:
         folder: The run directory.
         config: The data of the run's configuration.
-        source: The same, built.
-        splits: What it gives, where that is loaded already.
-        changed: How to go on where the data are not those of the manifest, one of `ways`.
-        ways: Those that there are.
-        training: Whether it may be that something is still learned from them.
-        lazily: Whether a few of them are wanted, see `Source.load_lazily`.
+        source: The source that these build.
+        splits: What `source.load()` returned, if it was called already.
+        changed: How to go on if the data differ from the manifest: one of `ways`.
+        ways: The values of `changed` that are allowed.
+        training: Whether a model may still be trained on the data.
+        lazily: Whether only a few examples are needed; see `Source.load_lazily`.
 
     Raises:
         InputError: If they are not those of the manifest, or cannot be used.

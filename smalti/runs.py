@@ -99,7 +99,7 @@ def fit(
 ) -> tuple[Run, Splits]:
     """Learns the tokenizer, caches the tokens and learns the prior, or learns the autoencoder.
 
-    What is done is not done again.
+    Stages that are finished are not run again.
 
     Arguments:
         config: The resolved configuration of a recipe.
@@ -181,7 +181,7 @@ def data_of(
         run: The run.
         changed_data: "refuse", or "ignore" to take what is left of those examples.
         place: Where they lie now, if they were moved.
-        lazily: Whether a few of them are wanted, see `Source.load_lazily`.
+        lazily: Whether only a few examples are needed; see `Source.load_lazily`.
 
     Raises:
         InputError: If the data are others, or its tokenizer or autoencoder is of other data.

@@ -91,7 +91,7 @@ def report(run: Run, splits: Splits, overwrite: bool = False) -> int:
     """Writes the report and the pictures of a run, and says where they lie.
 
     Returns:
-        The exit status: 1 if a measurement failed in a way that nobody foresaw, else 0.
+        The exit status: 1 if a measurement failed by an unexpected error, else 0.
     """
     recipe = run.recipe()
     model = load(run.folder).to(recipe.hardware.device())

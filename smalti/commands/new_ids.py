@@ -27,10 +27,15 @@ __all__ = ["extend_ids", "table_against"]
 
 
 def table_against(model: Model, against: str) -> IdTable:
-    """Reads IDs that are given already.
+    """Reads the IDs of earlier items, which those of new items are added to.
+
+    Arguments:
+        model: The model that encodes the new items.
+        against: Path of the file of IDs, as `--against` gives it.
 
     Raises:
-        InputError: If they are of another tokenizer than the model's, or that gives no IDs.
+        InputError: If the IDs were made by another tokenizer, or the model's tokenizer cannot make
+            IDs.
     """
     if not isinstance(model.autoencoder, Tokenizer) or model.run is None:
         raise InputError(
@@ -47,12 +52,12 @@ def table_against(model: Model, against: str) -> IdTable:
 def extend_ids(
     model: Model, table: IdTable, batches: Iterator[tuple[NamedSignals, Tensor]], path: Path
 ) -> str:
-    """Writes IDs that are given, and below them those of further items.
+    """Writes the IDs of earlier items, and below them those of new ones.
 
     Arguments:
-        model: With a tokenizer that gives IDs.
-        table: Those that are given, which stay.
-        batches: The further items, and their codes.
+        model: A model whose tokenizer makes IDs.
+        table: The IDs of the earlier items, which stay.
+        batches: The new items, and their codes.
         path: A .parquet file, which may be that of the table.
 
     Returns:

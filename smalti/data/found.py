@@ -116,7 +116,7 @@ def tables_by_split(
     """Groups parquet files by the split in the name of the file or else of its folders.
 
     Arguments:
-        files: Each as the names on the way to it.
+        files: Paths, each as a tuple of names.
         names: Reads the names; None where they say no split.
         passed: Counts what is passed over, by kind.
     """

@@ -47,9 +47,9 @@ def find_tables(
     """Finds the tables of a data set, by split: `"train"`, and others where it has them.
 
     Arguments:
-        path: What it is called.
-        of: What they hold.
-        others: What opens files that only this kind of data has, by suffix.
+        path: Path of a file or folder, or name on the hub.
+        of: The class of the signals that they hold.
+        others: Functions that open further kinds of files, by suffix.
         splits: Whether files that are named after splits are splits.
 
     Raises:

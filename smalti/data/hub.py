@@ -40,7 +40,7 @@ def hub_rows(name: str, make: MakesTable, of: type[Signal]) -> Found:
 
     Arguments:
         name: Name of the data set.
-        make: Makes rows of the tables of a split.
+        make: Builds the rows of a split from its tables.
         of: The class of the signals that they hold.
 
     Raises:

@@ -26,10 +26,10 @@ NAMED = 3  # folders or files that a line names
 
 
 def labelled_alike(found: Found) -> tuple[Found, dict[str, Column | None]]:
-    """Reads the labels of each split, and passes over what has them where others have none.
+    """Reads the labels of each split, so that either all splits have labels or none has.
 
-    That is splits without labels where the training examples have them, so that others are held out
-    instead; and labels of the others where the training examples have none.
+    If the training examples have labels, splits without are left out, and others are held out
+    in their place. If the training examples have none, the labels of other splits are left out.
 
     Arguments:
         found: The examples, by split.
@@ -72,7 +72,7 @@ def read_labels(
     Arguments:
         columns: The label column of each split, as `labelled_alike` returns them.
         class_names: What numbered labels stand for; None where the data say it.
-        of: What is labelled.
+        of: The class of the signals.
 
     Returns:
         The classes of the training examples, or None; the labels (N,), int64, of every split.

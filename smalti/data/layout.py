@@ -59,9 +59,9 @@ def read_layout(
     """Reads splits and labels from the folders of files.
 
     Arguments:
-        files: Each as the names on the way to it.
+        files: Paths, each as a tuple of names.
         where: Name of the folder, for messages.
-        of: What is in the files.
+        of: The class of the signals in the files.
         splits: Whether folders named after splits are splits; else they are labels.
 
     Raises:

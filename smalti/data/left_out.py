@@ -28,11 +28,11 @@ def report_left_out(
     """Warns of broken examples.
 
     Arguments:
-        faults: Name and fault of each.
+        faults: Name and fault of each broken example.
         n: How many examples there are in all.
-        of: What they are.
-        state: What is wrong with them in general, as a clause: "cannot be read".
-        logger: That warns.
+        of: The class of the signals.
+        state: What is wrong with all of them, as a predicate: "cannot be read".
+        logger: Logger of the warning.
 
     Raises:
         InputError: If they are too many of n.

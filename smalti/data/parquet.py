@@ -30,12 +30,12 @@ def parquet_rows(files: list[Path], make: MakesTable, of: type[Signal]) -> Rows:
     """Returns the rows of parquet files with the same columns.
 
     Arguments:
-        files: Their paths.
-        make: Makes rows of the tables.
-        of: What they hold.
+        files: Paths of the files.
+        make: Builds the rows from the tables.
+        of: The class of the signals that they hold.
 
     Raises:
-        InputError: If a file cannot be read, or is unlike the first.
+        InputError: If a file cannot be read, or has other columns than the first.
     """
     shards, features = [], []
     for file in files:

@@ -54,11 +54,11 @@ class Rows(ABC):
 
 
 class FileRows(Rows):
-    """Files, an example each.
+    """Rows that are files, one example per file.
 
     Arguments:
-        folder: That they lie in.
-        files: Each as the names on the way to it.
+        folder: The folder that they lie in.
+        files: Paths, each as a tuple of names.
         names: The label of each, or None.
     """
 

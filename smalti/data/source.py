@@ -128,7 +128,7 @@ class Examples(Dataset[Batch], ABC):
 
 
 class StoredExamples(Examples, ABC):
-    """Abstract: examples that are all there, of which some can be taken."""
+    """Abstract: a finite set of examples, of which subsets can be taken."""
 
     @abstractmethod
     def take(self, indices: Tensor) -> Self:

@@ -42,7 +42,7 @@ class SplitFractions:
     Arguments:
         test: Share of the examples to measure with at the end.
         validation: Share of those left to watch while training.
-        seed: Decides which.
+        seed: Another seed holds out other examples.
 
     Raises:
         InputError: If a share is not between 0 and 1.
@@ -138,14 +138,17 @@ def _unique(keys: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 def held_out(
     fingerprints: np.ndarray, labels: np.ndarray | None, split: str, share: float, seed: int
 ) -> np.ndarray:
-    """Returns which examples are held out for a split (N,), bool.
+    """Chooses the examples that are held out for a split: a mask (N,), bool.
+
+    An example is chosen by the hash of its fingerprint, the split and the seed, so copies stay
+    together, and new examples hardly change the choice. Of each label at least one example stays.
 
     Arguments:
         fingerprints: (N, 16), uint8.
-        labels: (N,), whole numbers from 0; None where there are none.
-        split: Its name.
-        share: Share of the examples, between 0 and 1.
-        seed: Another one holds out others.
+        labels: (N,), whole numbers from 0; None for data without labels.
+        split: Name of the split.
+        share: Share of the examples that is held out, between 0 and 1.
+        seed: Another seed holds out other examples.
 
     Raises:
         InputError: If there are fewer than two different examples.

@@ -55,12 +55,12 @@ TABLES = (".parquet", *EXTENSIONS, *IPC)  # suffixes
 
 
 class Table(ABC):
-    """Abstract: one file, or one table of the hub.
+    """Abstract: one table, from a file or from the hub, read in batches of rows.
 
     Attributes:
         name: What messages call it.
         schema: Its columns.
-        left_out: Name and fault of lines that are no rows, which its batches pass over.
+        left_out: Name and fault of each line that is skipped because it is not a row.
     """
 
     name: str
@@ -93,8 +93,8 @@ def open_table(
 
     Arguments:
         path: Path of the file.
-        of: What it holds.
-        others: What opens files that only this kind of data has, by suffix.
+        of: The class of the signals that it holds.
+        others: Functions that open further kinds of files, by suffix.
 
     Raises:
         InputError: If it is no table, cannot be read, or has no names of columns.
@@ -181,7 +181,7 @@ class ParquetTable(FileTable):
 
 
 class IpcTable(FileTable):
-    """A file in Arrow's own format, as of `Dataset.save_to_disk` and of feather: mapped."""
+    """An Arrow IPC file, such as feather or what `Dataset.save_to_disk` writes; memory-mapped."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)
@@ -213,7 +213,7 @@ class CsvTable(FileTable):
 
     Arguments:
         path: Path of the file.
-        delimiter: Between columns; where the first line has none of it, semicolons are.
+        delimiter: Character between columns; semicolons if the first line does not have it.
     """
 
     def __init__(self, path: Path, delimiter: str) -> None:
@@ -306,7 +306,7 @@ class HubTable(Table):
 
 
 def empty(n: int) -> pa.RecordBatch:
-    """Returns a batch of n rows that says nothing but their number."""
+    """Returns a batch of n rows without columns."""
     return pa.RecordBatch.from_arrays([pa.nulls(n)], names=[""])
 
 

@@ -2,7 +2,7 @@
 
 A report is made measurement by measurement. One that cannot be taken (a label without training
 examples, too few samples for a covariance) is a line in the report and never the end of it. So is
-one that fails in a way that nobody foresaw; its traceback is logged too, and `failed` names it, so
+one that fails by an unexpected error; its traceback is logged too, and `failed` names it, so
 that no fault in the program is hidden.
 
 `report.html` is one file that holds everything, pictures included: no script, nothing fetched from

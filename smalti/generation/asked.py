@@ -23,10 +23,10 @@ Words = Word | Sequence[Word]
 
 
 def config_of(config: SamplingConfig | None, options: Mapping[str, Any]) -> SamplingConfig:
-    """Returns the config that is given, or one of the options that are given by themselves.
+    """Returns `config`, or builds one from `options` such as {"temperature": 0.9} if it is None.
 
     Raises:
-        InputError: If both are given, there is no such option, or it is out of range.
+        InputError: If both are given, an option does not exist, or is out of range.
     """
     known = [field.name for field in fields(SamplingConfig)]
     if unknown := next((name for name in options if name not in known), None):

@@ -13,7 +13,7 @@ MOST = 5000  # names that are compared letter by letter
 
 
 def close_names(name: str, names: pa.Array, n: int = 3) -> list[str]:
-    """Returns at most n names that are most like a name.
+    """Returns the n names that are most similar to a name, or fewer.
 
     Those with the longest beginning in common are compared letter by letter.
 

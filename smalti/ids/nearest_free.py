@@ -21,7 +21,7 @@ from torch import Tensor
 
 from smalti.ids.prefix_tree import PrefixTree, room_below
 
-__all__ = ["CodeSpace", "place"]
+__all__ = ["CodeSpace", "nearest_free_codes"]
 
 ENTRIES = 1 << 22  # distances, or numbers of a table of vectors, in memory at a time
 WIDTH = 128  # numbers of a vector, by which tables are sized
@@ -67,16 +67,16 @@ class CodeSpace:
         return torch.cat(found).cpu().numpy() if found else np.zeros(0, np.float32)
 
 
-def place(
+def nearest_free_codes(
     own: np.ndarray, sizes: tuple[int, ...], occupied: np.ndarray, space: CodeSpace
 ) -> np.ndarray:
     """Returns the nearest free codes (N, Q) of items whose own (N, Q) are taken.
 
     Arguments:
-        own: Their own codes.
+        own: (N, Q), the codes that the tokenizer gave the items.
         sizes: K of each level.
-        occupied: Codes (M, Q) that are taken, each once.
-        space: Where the N items and codes lie.
+        occupied: (M, Q), the codes that are taken, each once.
+        space: Vectors of the N items and of codes.
     """
     codes, left = own.copy(), np.arange(len(own))
     placed = np.zeros(0, np.int64)

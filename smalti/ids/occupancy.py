@@ -25,18 +25,19 @@ import numpy as np
 
 from smalti.ids.prefix_tree import PrefixTree
 
-__all__ = ["Depth", "Occupancy", "UsedLevel", "occupancy"]
+__all__ = ["PrefixUsage", "Occupancy", "LevelUsage", "occupancy"]
 
 
 @dataclass(frozen=True)
-class UsedLevel:
-    """How the codes of a level are used.
+class LevelUsage:
+    """How often the codes of one level are used.
 
     Attributes:
         codebook_size: K.
-        used: How many codes any item has.
-        entropy: In bits.
-        gini: Of how often each code is chosen.
+        used: Number of codes that at least one item has.
+        entropy: Entropy of the codes in bits, at most log₂ K.
+        gini: Gini coefficient of the counts of the codes: 0 if all are used equally, near 1 if few
+            have all.
     """
 
     codebook_size: int
@@ -51,14 +52,14 @@ class UsedLevel:
 
 
 @dataclass(frozen=True)
-class Depth:
-    """How items share a prefix of so many codes.
+class PrefixUsage:
+    """How N items share prefixes of one length.
 
     Attributes:
-        prefixes: How many different ones there are.
-        alone: Share of the items that have one of their own.
-        largest: Most items with one.
-        pairs: Of items with the same one.
+        prefixes: Number of different prefixes.
+        alone: Share of the items that share their prefix with no other, in [0, 1].
+        largest: Number of items with the most common prefix.
+        pairs: Number of pairs of items with the same prefix.
     """
 
     prefixes: int
@@ -69,17 +70,17 @@ class Depth:
 
 @dataclass(frozen=True)
 class Occupancy:
-    """How N items lie among IDs of L codes.
+    """How evenly N items use the IDs of L codes.
 
     Attributes:
         items: N.
-        levels: Of each level, how its codes are used.
-        depths: Of each prefix, from one code to the whole ID, how items share it.
+        levels: How the codes of each level are used.
+        depths: How items share prefixes of each length, from one code to the whole ID.
     """
 
     items: int
-    levels: tuple[UsedLevel, ...]
-    depths: tuple[Depth, ...]
+    levels: tuple[LevelUsage, ...]
+    depths: tuple[PrefixUsage, ...]
 
     @property
     def per_item(self) -> float:
@@ -98,10 +99,10 @@ class Occupancy:
 
 
 def occupancy(tree: PrefixTree) -> Occupancy:
-    """Measures how items lie among IDs.
+    """Measures how evenly items use codes, and how many share an ID.
 
     Arguments:
-        tree: The prefixes of the IDs of at least one item.
+        tree: The prefixes of the IDs; of at least one item.
 
     Example:
         >>> used = occupancy(PrefixTree([[0, 0], [0, 0], [0, 1], [1, 1]], (2, 4)))
@@ -120,17 +121,17 @@ def occupancy(tree: PrefixTree) -> Occupancy:
     return Occupancy(n, tuple(levels), depths)
 
 
-def _used(counts: np.ndarray, size: int, n: int) -> UsedLevel:
+def _used(counts: np.ndarray, size: int, n: int) -> LevelUsage:
     """Measures a level by how often each code that is used is chosen, in rising order."""
     share = counts / n
     entropy = max(0.0, float(-(share * np.log2(share)).sum()))
     # Those that are never chosen come first, and add nothing but their number.
     ranks = np.arange(size - len(counts) + 1, size + 1, dtype=np.float64)
     gini = float(((2 * ranks - size - 1) * counts).sum() / (size * n))
-    return UsedLevel(size, len(counts), entropy, gini)
+    return LevelUsage(size, len(counts), entropy, gini)
 
 
-def _depth(counts: np.ndarray, n: int) -> Depth:
+def _depth(counts: np.ndarray, n: int) -> PrefixUsage:
     counts = counts.astype(np.int64)
     pairs = int((counts * (counts - 1) // 2).sum())
-    return Depth(len(counts), float((counts == 1).sum() / n), int(counts.max()), pairs)
+    return PrefixUsage(len(counts), float((counts == 1).sum() / n), int(counts.max()), pairs)

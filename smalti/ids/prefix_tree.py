@@ -173,7 +173,7 @@ class PrefixTree:
 
 
 def checked_sizes(codebook_sizes: Sequence[int]) -> tuple[int, ...]:
-    """Returns the sizes of all levels; raises `InputError` for none, or one that no ID can have."""
+    """Returns codebook sizes as a tuple; raises `InputError` if empty, or one is out of range."""
     sizes = tuple(map(int, codebook_sizes))
     if not sizes or min(sizes) < 1 or max(sizes) > MOST_CODES:
         raise InputError(

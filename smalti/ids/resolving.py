@@ -23,7 +23,7 @@ import numpy as np
 
 from smalti.counting import counted
 from smalti.errors import InputError
-from smalti.ids.nearest_free import CodeSpace, place
+from smalti.ids.nearest_free import CodeSpace, nearest_free_codes
 from smalti.ids.prefix_tree import PrefixTree, checked_codes, checked_sizes, room_below
 
 __all__ = [
@@ -66,7 +66,7 @@ class ResolvedIds(NamedTuple):
 
 
 def check_collisions(collisions: str) -> None:
-    """Raises `InputError` unless it is a way to resolve collisions."""
+    """Raises `InputError` unless `collisions` is "index", "nearest" or "none"."""
     if collisions not in COLLISIONS:
         raise InputError(
             f"Collisions are resolved by one of {', '.join(COLLISIONS)}, got {collisions!r}: "
@@ -75,7 +75,7 @@ def check_collisions(collisions: str) -> None:
 
 
 def check_room(items: int, codebook_sizes: Sequence[int], collisions: str) -> None:
-    """Checks that so many items can have IDs of such codes.
+    """Checks that there are enough IDs for a number of items.
 
     Raises:
         InputError: If each is to have the nearest free ID, and there are not so many, or codebooks
@@ -173,7 +173,7 @@ def _moved(
     codes, rows = own.copy(), np.flatnonzero(~keeps)
     if len(rows):
         occupied = np.concatenate([given.codes, own[keeps]])
-        codes[rows] = place(own[rows], sizes, occupied, space.of(rows))
+        codes[rows] = nearest_free_codes(own[rows], sizes, occupied, space.of(rows))
     return codes
 
 

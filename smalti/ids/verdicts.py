@@ -54,7 +54,7 @@ def verdicts(used: Occupancy, copies: int = 0, copied_pairs: int = 0) -> list[st
     """Lists what is wrong with the codes that a tokenizer gives, a sentence each; empty if nothing.
 
     Arguments:
-        used: How items lie among them, before collisions are resolved.
+        used: How items use the codes, before collisions are resolved.
         copies: Items that another is an exact copy of.
         copied_pairs: Pairs of items that are exact copies.
     """

@@ -60,7 +60,7 @@ class SummedQuantizer(ComposedQuantizer, ABC):
     """Abstract quantizer whose codewords are sums of its stages' codewords.
 
     Arguments:
-        stages: The quantizers whose codewords are summed, for what they must not be.
+        stages: The quantizers whose codewords are summed; checked here.
         estimator: What carries the gradient past the sum; `StraightThrough()` if None.
     """
 
@@ -108,7 +108,7 @@ class SummedQuantizer(ComposedQuantizer, ABC):
 
 
 def learns_from_output(quantizer: Quantizer) -> bool:
-    """Returns whether the gradient of its output trains parameters in it."""
+    """Returns whether the gradient of the output trains parameters of a quantizer."""
     return any(
         isinstance(module, Quantizer) and module.learns_from_output
         for module in quantizer.modules()
@@ -120,12 +120,12 @@ def _draws(quantizer: Quantizer) -> bool:
 
 
 def flat(quantizer: Quantizer, indices: Tensor) -> Tensor:
-    """Returns its indices with an axis of Q also where it has but one: (..., Q)."""
+    """Returns indices as (..., Q): adds an axis to those of a quantizer with one per vector."""
     return indices[..., None] if len(quantizer.codebook_sizes) == 1 else indices
 
 
 def unflat(quantizer: Quantizer, indices: Tensor) -> Tensor:
-    """Inverts `flat`."""
+    """Undoes `flat`: removes the axis of length 1 where it was added."""
     return indices[..., 0] if len(quantizer.codebook_sizes) == 1 else indices
 
 
@@ -147,7 +147,7 @@ def filled(indices: Tensor, count: int) -> Tensor:
 
 
 def distinct(quantizers: Iterable[Quantizer]) -> tuple[nn.ModuleList, tuple[int, ...]]:
-    """Returns each object once, and which of them stands at each place."""
+    """Returns the different objects of a list, and for each place the number of its object."""
     objects: list[Quantizer] = []
     order = []
     for quantizer in quantizers:
@@ -159,7 +159,7 @@ def distinct(quantizers: Iterable[Quantizer]) -> tuple[nn.ModuleList, tuple[int,
 
 
 def combine(weighted: Iterable[tuple[float, Losses]]) -> Losses:
-    """Adds up each loss, weighted; a loss that is missing counts as 0."""
+    """Returns the weighted sum of each loss over several quantizers; a missing loss counts as 0."""
     total: Losses = {}
     for weight, losses in weighted:
         for name, loss in losses.items():

@@ -208,10 +208,10 @@ class Rotation(Estimator):
 class IndexBackpropagation(Estimator):
     """IBQ: the hard choice of an index has the gradient of a soft one, over all codewords.
 
-    It holds N × K numbers in training, as the method asks for.
+    It takes memory for N × K numbers in training.
 
     Arguments:
-        temperature: What the scores are divided by, > 0.
+        temperature: τ > 0, by which the scores are divided.
 
     References:
         Scalable Image Tokenization with Index Backpropagation Quantization, F. Shi et al., 2024,

@@ -89,7 +89,7 @@ class GumbelQuantizer(Quantizer):
     Arguments:
         codebook_size: K.
         dim: D.
-        temperature: How τ falls; `Annealing()` if None.
+        temperature: Schedule of τ; `Annealing()` if None.
 
     References:
         Categorical Reparameterization with Gumbel-Softmax, E. Jang, S. Gu and B. Poole, 2016, arXiv

@@ -41,13 +41,16 @@ Alone = Callable[[Callable[[], Any]], Any]
 
 
 def native_nearest(z: Tensor, codebook: Tensor, alone: Alone, spread: Spread) -> Tensor | None:
-    """Finds the nearest codewords of vectors (N, D) in (K, D): (N,); None where it cannot.
+    """Finds the nearest codewords in compiled code: indices (N,); None where that does not pay.
+
+    It is None also without a compiler, and for devices, dtypes and values that the code does not
+    take.
 
     Arguments:
-        z: Vectors.
-        codebook: Codewords.
-        alone: What has one thread do something.
-        spread: What shares numbers among threads.
+        z: Vectors (N, D).
+        codebook: Codewords (K, D).
+        alone: Runs a function in one thread; see `search_threads.alone`.
+        spread: Runs a function over numbers in several threads; see `search_threads.spread`.
     """
     n, dim = z.shape
     if dim > MOST_DIM or n * codebook.numel() < WORTH or len(codebook) >= 2**31 - GROUP:

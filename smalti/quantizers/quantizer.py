@@ -182,7 +182,7 @@ class Quantizer(nn.Module, ABC):
 
 
 def leaves(module: nn.Module) -> list[Quantizer]:
-    """Returns the quantizers in a module that learn themselves, each once, in their order."""
+    """Lists the quantizers in a module that are not composed of others, each once, in order."""
     return [m for m in module.modules() if isinstance(m, Quantizer) and not m.is_composed]
 
 
@@ -246,7 +246,7 @@ def check_indices(indices: Tensor, codebook_size: int) -> None:
 
 
 def prepare_input(z: Tensor, dim: int, mask: Tensor | None = None) -> Tensor:
-    """Converts z (..., D) to float32, with 0 where masked, whatever is there.
+    """Converts z (..., D) to float32, with 0 at masked positions.
 
     Raises:
         InputError: If z or the mask has the wrong shape or dtype.
@@ -257,7 +257,7 @@ def prepare_input(z: Tensor, dim: int, mask: Tensor | None = None) -> Tensor:
 
 
 def whole(z: Tensor) -> Tensor:
-    """Returns which vectors (..., D) are finite in float32: (...) bool; no device sync."""
+    """Returns which vectors (..., D) are finite in float32, (...) bool, without a device sync."""
     # Both ends survive, NaN as both: a sum of numbers near the largest of all would be infinite.
     low, high = z.aminmax(dim=-1)
     return low.float().isfinite() & high.float().isfinite()
@@ -280,7 +280,7 @@ def make_output(
     A vector that is not finite has no codeword: its output is NaN, its index -1.
 
     Arguments:
-        z: What it was given, (..., D).
+        z: Input of the quantizer, (..., D).
         mask: Valid positions (...), bool; None where all are.
         y: The output (..., D), float32.
         indices: (...), int64.

@@ -51,9 +51,9 @@ class Regulariser(ABC):
 
 @registered
 class Orthogonality(Regulariser):
-    """The mean squared cosine between codewords; each with itself is left out.
+    """The mean squared cosine between different codewords.
 
-    It holds K × K numbers: with a large codebook give `sample`.
+    It takes memory for K × K numbers: with a large codebook give `sample`.
 
     Arguments:
         sample: How many codewords, drawn anew at each step, are compared; None for all.
@@ -84,7 +84,7 @@ class Entropy(Regulariser):
     """Low entropy of each vector's assignment, high entropy of their mean, in nats.
 
     The second is a property of a batch: unlike the other losses it depends on what the batch holds,
-    and the mean of the parts is not that of the whole. It holds N × K numbers.
+    and the mean of the parts is not that of the whole. It takes memory for N × K numbers.
 
     Arguments:
         temperature: T > 0, a squared distance.

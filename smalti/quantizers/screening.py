@@ -26,7 +26,7 @@ from torch import Tensor
 from smalti.processors import fast_in_bfloat16, fused_linear
 from smalti.quantizers.tiles import GROUP, Tile, places, scores_of
 
-__all__ = ["Part", "can_screen"]
+__all__ = ["CodebookPart", "can_screen"]
 
 SHORTEST = 8  # the dimension from which on the product takes most of the time
 FEWEST = 2**17  # numbers in the codebook from which on the second pass is small beside the first
@@ -52,12 +52,12 @@ def can_screen(codebook: Tensor) -> bool:
     return fast_in_bfloat16() and fused_linear(torch.bfloat16) is not None
 
 
-class Part:
-    """A part of a codebook, ready to be searched, by several threads at once.
+class CodebookPart:
+    """A part of a codebook that is prepared for the search; several threads may search it at once.
 
     Arguments:
-        tiles: Its tiles, relative to the centre of the codebook.
-        coarse: Whether the first pass should be in bfloat16.
+        tiles: The tiles that hold its codewords, minus the centre of the codebook.
+        coarse: Whether the first pass is in bfloat16.
     """
 
     def __init__(self, tiles: list[Tile], coarse: bool) -> None:

@@ -38,7 +38,7 @@ from torch import Tensor
 from smalti.errors import InputError
 from smalti.quantizers.exact import exact_nearest
 from smalti.quantizers.native import native_nearest
-from smalti.quantizers.screening import Part, can_screen
+from smalti.quantizers.screening import CodebookPart, can_screen
 from smalti.quantizers.search_threads import alone, spread
 from smalti.quantizers.tiles import GROUP, TILE, frame_of, in_tiles
 
@@ -208,12 +208,12 @@ class _Search:
         scores = SCORES.get(device, SCORES_ELSEWHERE)
         self.rows = max(min(scores // self.tile, scores // 4 // dim), 1)  # R
 
-    def _prepare(self, start: int, codewords: Tensor) -> Part:
+    def _prepare(self, start: int, codewords: Tensor) -> CodebookPart:
         limit = self.frame.radius if self.frame.far < torch.inf else torch.inf
         tiles = in_tiles(self.frame.place(codewords), start, self.tile, limit)
-        return Part(list(tiles), self.coarse)
+        return CodebookPart(list(tiles), self.coarse)
 
-    def _look(self, part: Part, numbers: Iterator[int]) -> None:
+    def _look(self, part: CodebookPart, numbers: Iterator[int]) -> None:
         """Searches blocks of vectors in a part of the codebook."""
         radius, dim, place = self.frame.radius, self.codebook.shape[1], None
         for number in numbers:

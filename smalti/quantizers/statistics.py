@@ -23,7 +23,7 @@ __all__ = ["BatchStatistics", "ReducedStatistics", "recomputing"]
 
 
 def recomputing() -> bool:
-    """Returns whether this thread recomputes a forward pass during a backward pass."""
+    """Returns whether a forward pass is recomputed in this thread (gradient checkpointing)."""
     # A compiled graph recomputes without coming by here.
     return not torch.compiler.is_compiling() and torch._C._current_graph_task_id() != -1
 

@@ -52,10 +52,15 @@ class _Record(Protocol):
 
 @contextmanager
 def attempting(record: _Record, name: str, place: str | None) -> Iterator[None]:
-    """Takes one measurement: if it cannot be taken, the record says so and goes on.
+    """Runs one measurement in a `with` block, and records why if it fails, so that others go on.
 
-    One that fails in a way that nobody foresaw is logged with its traceback and named in `failed`,
-    so that no fault in the program is hidden.
+    An unexpected error is a fault of the program: it is logged with its traceback, too, and named
+    in `failed`.
+
+    Arguments:
+        record: The section or report that records what is missing.
+        name: Name of the measurement, for readers.
+        place: Its place in `figures`; None where it has none.
     """
     try:
         yield

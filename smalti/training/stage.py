@@ -99,8 +99,8 @@ class Stage(LightningModule):
     """Abstract: a model, its objective and its data.
 
     Arguments:
-        model: What is trained.
-        training: How.
+        model: The model that is trained.
+        training: How it is trained.
         train: Examples to train on.
         validation: Examples to validate on.
         seed: Seed of the order of the examples and of everything drawn in a step.

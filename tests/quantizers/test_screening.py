@@ -9,7 +9,7 @@ from torch import Tensor
 
 from smalti.processors import fused_linear
 from smalti.quantizers import nearest, search
-from smalti.quantizers.screening import FEWEST, Part
+from smalti.quantizers.screening import FEWEST, CodebookPart
 from smalti.quantizers.tiles import GROUP, TILE, in_tiles
 
 pytestmark = pytest.mark.skipif(
@@ -50,8 +50,10 @@ def errors(z: Tensor, codebook: Tensor) -> Tensor:
     return (z.shape[1] + 8) * 2.0**-24 * (z.norm(dim=1) + longest) * longest
 
 
-def part_of(codebook: Tensor, start: int = 0, coarse: bool = True, size: int = TILE) -> Part:
-    return Part(list(in_tiles(codebook, start, size)), coarse)
+def part_of(
+    codebook: Tensor, start: int = 0, coarse: bool = True, size: int = TILE
+) -> CodebookPart:
+    return CodebookPart(list(in_tiles(codebook, start, size)), coarse)
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -155,7 +157,9 @@ def test_nearest_screens_large_codebooks(dim, monkeypatch):
     screened = []
     monkeypatch.setattr("smalti.quantizers.screening.fast_in_bfloat16", lambda: True)
     monkeypatch.setattr(
-        search, "Part", lambda tiles, coarse: screened.append(coarse) or Part(tiles, coarse)
+        search,
+        "CodebookPart",
+        lambda tiles, coarse: screened.append(coarse) or CodebookPart(tiles, coarse),
     )
     assert torch.equal(nearest(z, codebook), plain)
     assert screened == [True]

@@ -21,7 +21,7 @@ class ImageClassifier(Classifier):
 
     Arguments:
         channels: Channels of the images.
-        classes: Their number.
+        classes: Number of classes.
         features: Width of the last layer but one.
         width: Channels of the first convolution.
     """

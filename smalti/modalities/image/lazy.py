@@ -29,13 +29,13 @@ class Way(NamedTuple):
 
 
 class StoredImages(StoredExamples):
-    """Examples that are not decoded yet, and are not kept when they were.
+    """Examples that are decoded each time they are asked for, and not kept.
 
     Arguments:
-        pictures: Gives all M of them as they are stored.
-        way: How they are decoded.
+        pictures: Yields all M stored pictures, from the first on at each call.
+        way: How they are decoded: size, channels, crop and range.
         values: The conditions (M,), or None.
-        rows: Which of these M are the examples (N,), int64.
+        rows: (N,), int64: the examples, as numbers among the M.
     """
 
     def __init__(

@@ -16,10 +16,10 @@ class VectorClassifier(Classifier):
     """Classifies vectors.
 
     Arguments:
-        channels: d.
-        classes: Their number.
+        channels: d, dimensions of a vector.
+        classes: Number of classes.
         features: Width of the last layer but one.
-        hidden: Width of the one before.
+        hidden: Width of the layer before that one.
     """
 
     def __init__(self, channels: int, classes: int, features: int = 64, hidden: int = 128) -> None:

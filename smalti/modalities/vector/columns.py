@@ -64,18 +64,18 @@ def choose_columns(
     label: str | None = None,
     categories: Sequence[str] | None = None,
 ) -> ChosenColumns:
-    """Chooses the columns of a table.
+    """Chooses the columns of a table that hold vectors, names, labels and categories.
 
     Arguments:
-        schema: Its columns.
-        where: What messages call it.
-        embedding: The vectors; found if not given.
-        id: The names of items; found if not given.
-        label: The labels; the column of that name if not given, or none.
-        categories: Found if not given.
+        schema: The schema of the table.
+        where: What messages call the table.
+        embedding: Columns of the vectors; found if not given.
+        id: Column of the names of items; found if not given.
+        label: Column of the labels; if not given the one called "label", or none.
+        categories: Columns of categories; found if not given.
 
     Raises:
-        InputError: If there is no such column, it holds something else, or there are several ways.
+        InputError: If a column is missing or has another type, or the choice is ambiguous.
     """
     for name in (id, label, *(categories or ())):
         if name is not None and name not in schema.names:

@@ -26,7 +26,7 @@ __all__ = ["VectorError"]
 
 
 class VectorError(Metric):
-    """Measures reconstructions batch by batch.
+    """Measures MSE, MSE over the variance, and cosine of reconstructions, batch by batch.
 
     Example:
         >>> error = VectorError()

@@ -26,13 +26,15 @@ NOT_FINITE, ALL_ZERO, OTHER_LENGTH, MISSING = range(1, len(FAULTS))
 
 
 class Category(NamedTuple):
-    """One category of all rows."""
+    """A column of categories, such as brands, with its values numbered.
+
+    Attributes:
+        codes: (N,), int32: the number of each row's value; -1 where it is missing.
+        names: Names of the values, by number.
+    """
 
     codes: np.ndarray
-    """(N,), int32: the number of each row's value; -1 for none."""
-
     names: tuple[str, ...]
-    """What the values are called."""
 
 
 class RowFacts(NamedTuple):
@@ -230,7 +232,7 @@ def fault_of(number: int, dim: int) -> str:
 
 
 def repeated(names: Sequence[str], known: set[str]) -> list[int]:
-    """Returns the rows whose name came before, here or among those that are known."""
+    """Returns the rows whose name is in an earlier row or in `known`."""
     if len(set(names)) == len(names) and known.isdisjoint(names):
         return []
     seen, again = set(known), []

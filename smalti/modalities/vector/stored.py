@@ -17,9 +17,9 @@ class StoredVectors(StoredExamples):
     """Examples that are rows of an array, which may be mapped into memory.
 
     Arguments:
-        stored: (M, d), of any type of numbers.
+        stored: (M, d) array, of any type of numbers.
         values: The conditions (M,), or None.
-        rows: Which of these M are the examples (N,), int64; None for all.
+        rows: (N,), int64: the examples, as rows of the array; None for all.
 
     Example:
         >>> examples = StoredVectors(np.eye(3, dtype=np.float16), None).take(torch.tensor([2]))
