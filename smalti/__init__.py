@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from smalti.generation import Model
+    from smalti.semantic_ids import SemanticIDs as SemanticIDs
 
 __all__ = ["InputError", "__version__", "load"]
 
@@ -39,7 +40,12 @@ def load(run: str | Path) -> Model:
 
 
 def __getattr__(name: str) -> Any:
-    """Imports a module of smalti's when it is first asked for: `smalti.artifacts.load_model`."""
+    """Imports a module of smalti's when it is first asked for: `smalti.artifacts.load_model`.
+
+    Likewise `smalti.SemanticIDs`, which needs the extra `ids`.
+    """
+    if name == "SemanticIDs":
+        return import_module(f"{__name__}.semantic_ids").SemanticIDs
     if not name.startswith("_") and find_spec(f"{__name__}.{name}") is not None:
         return import_module(f"{__name__}.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

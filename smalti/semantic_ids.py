@@ -1,0 +1,290 @@
+"""IDs of vectors as an estimator of scikit-learn's: a table of embeddings to a few codes per row.
+
+    ids = SemanticIDs(codebook_sizes=(256, 256, 256)).fit(X)     X (N, D)
+    codes = ids.transform(X)                                     (N, 3) integers
+    X_hat = ids.inverse_transform(codes)                         (N, D)
+    table = ids.id_table(names, X)                               an ID of its own for each item
+
+The codes are those of residual k-means: the first level has the centroids of all rows, each further
+one those of what the levels before it left over. So rows with the same first codes lie close, and
+the more codes are the same, the closer.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from typing import Any, Self
+
+import numpy as np
+import torch
+from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted, validate_data
+from torch import Tensor
+
+from smalti.errors import InputError
+from smalti.ids import CodeSpace, IdTable, check_room
+from smalti.networks import Affine, Normalization, UnitLength, Whitening
+from smalti.quantizers import EMACodebook, ResidualQuantizer, VectorQuantizer
+from smalti.quantizers.fitting import ResidualKMeans, Rows, TensorRows
+from smalti.quantizers.fitting.rows import CHUNK
+
+__all__ = ["SemanticIDs"]
+
+METHODS = ("kmeans",)
+NORMALIZATIONS = ("none", "center", "standardize", "whiten", "unit")
+FLOATS = (np.float32, np.float64, np.float16)  # what is of none of these becomes the first
+
+
+class SemanticIDs(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
+    """Gives vectors discrete IDs: a few codes each, of which the first say most.
+
+    Arguments:
+        codebook_sizes: K of each level; there are K₁ · K₂ · … IDs. Rows must be as many as the
+            largest K.
+        method: How codes are learned; "kmeans" is residual k-means.
+        beam: Sequences of codes that are kept while the best is looked for. 1 takes the nearest
+            code of each level, more come closer to the vector, and take longer.
+        normalize: What is quantized: the vectors as they are ("none"), less their mean ("center"),
+            of variance 1 in each dimension ("standardize") or in all directions ("whiten"), or
+            their directions alone ("unit"), of which no length comes back.
+        iterations: Of Lloyd's, over all rows, at each level.
+        random_state: Of the first centroids.
+
+    Attributes:
+        codebooks_: The vectors of the codes of each level, (K, D) each, as they are normalized.
+        quantizer_: The quantizer, `smalti.quantizers.ResidualQuantizer`.
+        n_features_in_: D.
+
+    References:
+        Recommender Systems with Generative Retrieval, S. Rajput et al., 2023, arXiv 2305.05065.
+
+    Example:
+        >>> X = np.random.default_rng(0).normal(size=(500, 16))
+        >>> ids = SemanticIDs(codebook_sizes=(16, 16), random_state=0).fit(X)
+        >>> codes = ids.transform(X)
+        >>> codes.shape, ids.inverse_transform(codes).shape
+        ((500, 2), (500, 16))
+        >>> table = ids.id_table([f"item-{n}" for n in range(500)], X)
+        >>> len(table.tree.keys[-1])
+        500
+    """
+
+    def __init__(
+        self,
+        codebook_sizes: Sequence[int] = (256, 256, 256),
+        *,
+        method: str = "kmeans",
+        beam: int = 1,
+        normalize: str = "none",
+        iterations: int = 20,
+        random_state: int | np.random.RandomState | None = None,
+    ) -> None:
+        self.codebook_sizes = codebook_sizes
+        self.method = method
+        self.beam = beam
+        self.normalize = normalize
+        self.iterations = iterations
+        self.random_state = random_state
+
+    def fit(self, X: Any, y: Any = None) -> Self:
+        """Learns the codes of vectors.
+
+        Arguments:
+            X: (N, D), finite; an array that is mapped from a file is read in pieces.
+            y: Ignored.
+
+        Raises:
+            InputError: If a parameter is out of range, or there are fewer rows than codes.
+        """
+        sizes = self._checked()
+        array = validate_data(self, X, dtype=FLOATS, order=None)
+        if len(array) < max(sizes):
+            raise InputError(
+                f"SemanticIDs takes at least a row for each of {max(sizes)} codes, got "
+                f"n_samples={len(array)}: give more rows, or smaller codebook_sizes."
+            )
+        seed = int(check_random_state(self.random_state).randint(2**31 - 1))
+        raw = TensorRows(array)
+        self.normalization_ = self._learned(raw)
+        rows = raw if self.normalization_ is None else _Normalized(raw, self.normalization_)
+        self.quantizer_ = ResidualQuantizer(
+            [VectorQuantizer(EMACodebook(codebook_size=size, dim=rows.dim)) for size in sizes],
+            beam=self.beam,
+        ).eval()
+        ResidualKMeans(self.iterations).fit(self.quantizer_, rows, seed=seed)
+        self._n_features_out = len(sizes)
+        return self
+
+    def transform(self, X: Any) -> np.ndarray:
+        """Returns the codes of vectors (N, D): (N, Q), int64.
+
+        Raises:
+            InputError: If they have another number of dimensions than those of `fit`.
+        """
+        check_is_fitted(self)
+        array = validate_data(self, X, dtype=FLOATS, order=None, reset=False)
+        found = [self.quantizer_.encode(z) for z in self._normalized(array)]
+        return self._matrix(torch.cat(found)).numpy()
+
+    def inverse_transform(self, codes: Any) -> np.ndarray:
+        """Returns the vectors (N, D) that codes (N, q) stand for, float32.
+
+        Arguments:
+            codes: Integers; the first q ≤ Q of each ID, of which all Q come closest.
+
+        Raises:
+            InputError: If they are no such table, or one is out of range.
+        """
+        check_is_fitted(self)
+        array, sizes = np.asarray(codes), self.quantizer_.codebook_sizes
+        if array.ndim != 2 or not 1 <= array.shape[1] <= len(sizes):
+            raise InputError(
+                f"Codes are a table (N, 1 to {len(sizes)}), got the shape {array.shape}: give "
+                f"what transform gave, or the first columns of it."
+            )
+        if not np.issubdtype(array.dtype, np.integer):
+            raise InputError(f"Codes are integers, got {array.dtype}: give what transform gave.")
+        given = torch.from_numpy(array.astype(np.int64))
+        found = [self._decoded(part) for part in given.split(CHUNK)]
+        x = torch.cat(found) if found else torch.zeros(0, self.n_features_in_)
+        return x.numpy()
+
+    def id_table(
+        self,
+        item_ids: Sequence[Any],
+        X: Any,
+        collisions: str = "index",
+        against: IdTable | None = None,
+    ) -> IdTable:
+        """Gives items an ID each, see `smalti.ids.IdTable`: as text, written to a file, looked up.
+
+        Arguments:
+            item_ids: Their names, (N,), all different.
+            X: Their vectors, (N, D).
+            collisions: What is done with items of the same codes: "index" adds a further code,
+                "nearest" takes the nearest free ID, "none" leaves them.
+            against: IDs that were given before, which stay; `collisions` is theirs.
+
+        Raises:
+            InputError: If an item comes twice, there are more items than IDs, or those that were
+                given before are of another estimator.
+        """
+        own = self.transform(X)
+        made_from = {"tokenizer": self._identity()}
+        space = CodeSpace(self._vectors_of, lambda rows: self._rows_of(X, rows))
+        if against is None:
+            check_room(len(own), self.quantizer_.codebook_sizes, collisions)
+            sizes = self.quantizer_.codebook_sizes
+            return IdTable.of(item_ids, own, sizes, collisions, space=space, made_from=made_from)
+        if against.made_from.get("tokenizer") != made_from["tokenizer"]:
+            raise InputError(
+                "The IDs that were given before are of another estimator than this one: give those "
+                "that its id_table made."
+            )
+        return against.extended(item_ids, own, space=space)
+
+    @property
+    def codebooks_(self) -> tuple[np.ndarray, ...]:
+        """Returns the vectors of the codes of each level, (K, D) each."""
+        stages: Any = self.quantizer_.stages
+        return tuple(stage.codebook.weight.detach().numpy().copy() for stage in stages)
+
+    def __sklearn_is_fitted__(self) -> bool:
+        """Returns whether `fit` has been called."""
+        return hasattr(self, "quantizer_")
+
+    def __sklearn_tags__(self) -> Any:
+        """Returns what scikit-learn is told: that codes are integers, whatever the vectors are."""
+        tags = super().__sklearn_tags__()
+        tags.transformer_tags.preserves_dtype = []
+        return tags
+
+    def _checked(self) -> tuple[int, ...]:
+        """Returns K of each level; raises `InputError` for a parameter out of range."""
+        try:
+            sizes = tuple(int(size) for size in self.codebook_sizes)
+        except TypeError as error:
+            raise InputError(
+                f"codebook_sizes is a list of sizes, got {self.codebook_sizes!r}: give one for "
+                f"each level, e.g. (256, 256, 256)."
+            ) from error
+        if not sizes or min(sizes) < 1:
+            raise InputError(
+                f"codebook_sizes are at least one, each 1 or more, got {sizes}: give one for each "
+                f"level, e.g. (256, 256, 256)."
+            )
+        for name, known in (("method", METHODS), ("normalize", NORMALIZATIONS)):
+            if (value := getattr(self, name)) not in known:
+                raise InputError(f"{name} is one of {', '.join(known)}, got {value!r}: choose one.")
+        return sizes
+
+    def _learned(self, rows: Rows) -> Normalization | None:
+        """Learns what is quantized of vectors."""
+        if self.normalize in ("center", "standardize"):
+            return Affine.learned(rows.chunks(), scaled=self.normalize == "standardize")
+        if self.normalize == "whiten":
+            return Whitening.learned(rows.chunks())
+        return UnitLength() if self.normalize == "unit" else None
+
+    @torch.no_grad()
+    def _normalized(self, array: np.ndarray) -> Iterator[Tensor]:
+        """Yields vectors as they are quantized, in pieces."""
+        for start in range(0, len(array), CHUNK):
+            x = torch.from_numpy(np.array(array[start : start + CHUNK], dtype=np.float32))
+            yield x if self.normalization_ is None else self.normalization_(x)
+
+    @torch.no_grad()
+    def _decoded(self, codes: Tensor) -> Tensor:
+        """Returns the vectors (n, D) of the first codes (n, q) of IDs, as they were given."""
+        z = self._vectors_of(codes)
+        return z if self.normalization_ is None else self.normalization_.inverse(z)
+
+    @torch.no_grad()
+    def _vectors_of(self, codes: Tensor) -> Tensor:
+        """Returns the vectors (n, D) of the first codes (n, q) of IDs, as they are quantized."""
+        sizes = self.quantizer_.codebook_sizes
+        if len(sizes) == 1:
+            return self.quantizer_.decode(codes[:, 0])
+        return self.quantizer_.decode(codes)
+
+    def _rows_of(self, X: Any, rows: Tensor) -> Tensor:
+        """Returns some of the vectors (n, D) of items, as they are quantized."""
+        chosen = X.iloc[rows.numpy()] if hasattr(X, "iloc") else np.asarray(X)[rows.numpy()]
+        array = validate_data(self, chosen, dtype=FLOATS, order=None, reset=False)
+        return torch.cat([*self._normalized(array)])
+
+    def _matrix(self, codes: Tensor) -> Tensor:
+        return codes.reshape(len(codes), -1)
+
+    def _identity(self) -> str:
+        """Returns the checksum of what codes are made by."""
+        digest = hashlib.sha256(repr((self.normalize, self.beam)).encode())
+        normalization = self.normalization_
+        states = [] if normalization is None else [normalization.state_dict()]
+        for state in (*states, {"codebooks": self.codebooks_}):
+            for value in state.values():
+                for part in value if isinstance(value, tuple) else (value.numpy(),):
+                    digest.update(np.ascontiguousarray(part, "<f4").tobytes())
+        return digest.hexdigest()
+
+
+class _Normalized(Rows):
+    """Rows as they are normalized."""
+
+    def __init__(self, rows: Rows, normalization: Normalization) -> None:
+        self.rows, self.normalization = rows, normalization
+        self.dim = normalization.channels(rows.dim)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @torch.no_grad()
+    def chunks(self, size: int = CHUNK, first: int = 0, step: int = 1) -> Iterator[Tensor]:
+        for chunk in self.rows.chunks(size, first, step):
+            yield self.normalization(chunk)
+
+    @torch.no_grad()
+    def at(self, indices: Tensor) -> Tensor:
+        return self.normalization(self.rows.at(indices))
