@@ -110,8 +110,9 @@ def _print_item(table: IdTable, row: int, folder: str) -> None:
     if table.resolved[row]:
         print(f"  resolved: the tokenizer gave {_codes(table.own[row])}")
     for depth in range(1, len(codes)):
-        others = counted(table.tree.count(codes[:depth]) - 1, "other item")
-        print(f"  {_codes(codes[:depth])} is the beginning of {others}, too")
+        n = table.tree.count(codes[:depth]) - 1
+        others = f"{counted(n, 'other item')}, too" if n else "no other item"
+        print(f"  {_codes(codes[:depth])} is the beginning of {others}")
     if n := table.tree.count(codes) - 1:
         print(f"  the whole ID is that of {counted(n, 'other item')}, too")
     name = table.item_ids[row].as_py()
