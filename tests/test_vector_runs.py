@@ -131,7 +131,7 @@ def test_reconstruct_draws_pairs_or_writes_a_table(run, tmp_path, capsys):
     assert main(["reconstruct", str(run), file, "--out", f"{tmp_path}/r.png"]) == 0
     out = capsys.readouterr().out
     assert "MSE / variance 0." in out
-    assert "the first 16 of 50 vectors and their reconstructions in one picture" in out
+    assert "the first 8 of 50 vectors and their reconstructions in one picture" in out
     assert main(["reconstruct", str(run), file, "--out", f"{tmp_path}/r.parquet"]) == 0
     assert pq.read_table(tmp_path / "r.parquet")["item_id"].to_pylist()[3] == "item 3"
 

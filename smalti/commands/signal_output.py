@@ -103,7 +103,7 @@ class SignalOutput:
                 self._many.write_all(stacked, self.path, names, self.overwrite, self.signal)
                 print(f"{self.path}: {counted_x}")
                 return
-            shown = stacked[: self._shown(len(stacked))]
+            shown = stacked if self._many is None else stacked[: self._many.shown]
             block = self.modality.render(shown, "", self.columns or columns, self.signal)
             self._draw(block, counted_x, shown)
             return
@@ -115,16 +115,12 @@ class SignalOutput:
 
     def write_pairs(self, x: Tensor, x_hat: Tensor) -> None:
         """Draws signals and their reconstructions, both (B, C, *size), in one picture."""
-        shown = x[: self._shown(len(x))]
+        shown = x if self._many is None else x[: self._many.compared]
         counted_x = counted(
             len(x), f"{self.signal.noun} and its", f"{self.signal.plural} and their"
         )
         block = self.modality.compare(shown, x_hat[: len(shown)], "", self.signal)
         self._draw(block, f"{counted_x} reconstruction{'s' * (len(x) != 1)}", shown)
-
-    def _shown(self, n: int) -> int:
-        """Returns how many of n signals are drawn in the picture."""
-        return n if self._many is None else min(n, self._many.shown)
 
     def _draw(self, block: Block, counted_x: str, shown: Tensor) -> None:
         write_file(block.files()[self.modality.shown_as], self.path, self.overwrite)

@@ -29,6 +29,7 @@ from smalti.errors import InputError
 from smalti.signals import Signal
 
 if TYPE_CHECKING:
+    from smalti.data.items import Items
     from smalti.data.manifest import Manifest
     from smalti.networks import Normalization
     from smalti.reporting import Measurement
@@ -169,6 +170,9 @@ class Splits(NamedTuple):
     normalization: Normalization | None = None
     """What networks are to see of the signals, learned on the training examples; `None` for the
     signals themselves. The model keeps it."""
+
+    items: Items | None = None
+    """What is known of the examples beside signals and labels; `None` where that is nothing."""
 
 
 class Source(ABC):

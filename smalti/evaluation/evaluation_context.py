@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from smalti.autoencoders import (
     Autoencoder,
@@ -30,6 +31,7 @@ from smalti.evaluation.batches import batches, choose, pieces
 from smalti.evaluation.classifier import check_classes, train_classifier
 from smalti.evaluation.limits import Limits
 from smalti.evaluation.memo import Memo, measuring
+from smalti.item_ids import codes_of, why_no_items
 from smalti.modalities.base import Classifier, Metric, modality_of
 from smalti.priors import GaussianPrior, Prior, SamplingConfig, TokenPrior, uniform_like
 from smalti.reporting import Measurement, SampleComparison
@@ -273,6 +275,37 @@ class EvaluationContext:
     def decode(self, latents: Tensor) -> Tensor:
         """Decodes the latents of a batch to signals (B, C, *size)."""
         return self.autoencoder.decode_flat(latents)
+
+    @property
+    def without_codes(self) -> str | None:
+        """Returns why examples are not rows of codes, an ID each; `None` if they are."""
+        if self.tokenizer is None:
+            return "the latents of this model are no tokens."
+        if any(part.endless for part in self.splits[:3]):
+            return f"the training {self.splits.signal.plural} have no end."
+        why = why_no_items(self.tokenizer)
+        return None if why is None else f"{why}."
+
+    @property
+    def codes(self) -> Tensor:
+        """Encodes all examples of all splits, training first: (N, Q), int32, on the CPU.
+
+        Raises:
+            InputError: If they are no rows of codes, see `without_codes`.
+        """
+
+        def encoded() -> Tensor:
+            parts: Sequence[Examples] = self.splits[:3]
+            logger.info("encoding %d %s", sum(map(len, parts)), self.splits.signal.plural)
+            return torch.from_numpy(codes_of(self.tokens, parts))
+
+        return self.kept("codes", encoded)
+
+    def from_codes(self, codes: Tensor) -> Iterator[Tensor]:
+        """Yields the signals of rows of the first q codes (n, q) alone, in batches."""
+        layout = self.tokens.layout
+        whole = F.pad(codes.long(), (0, len(layout.sizes) - codes.shape[1]), value=-1)
+        return self.decoded(whole.view(-1, *layout.shape))
 
     def decoded(self, latents: Tensor) -> Iterator[Tensor]:
         """Yields the signals of latents (N, …), in batches."""

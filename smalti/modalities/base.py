@@ -270,11 +270,13 @@ class ManyPerFile(Modality, ABC):
 
     Attributes:
         written_together: Suffixes of the files that `write_all` writes.
-        shown: How many signals `render` and `compare` show at most.
+        shown: How many signals `render` shows at most.
+        compared: How many pairs `compare` shows at most.
     """
 
     written_together: ClassVar[tuple[str, ...]]
     shown: ClassVar[int]
+    compared: ClassVar[int]
 
     @abstractmethod
     def read_all(

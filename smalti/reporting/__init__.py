@@ -14,9 +14,11 @@ from smalti.reporting.blocks import (
 from smalti.reporting.figures import Figure, display, figure
 from smalti.reporting.measurement import Measurement, SampleComparison, Subject
 from smalti.reporting.section import Card, Section
+from smalti.reporting.tree import Branch, Tree
 
 __all__ = [
     "Block",
+    "Branch",
     "Card",
     "SampleComparison",
     "Figure",
@@ -31,6 +33,7 @@ __all__ = [
     "Subject",
     "Table",
     "Text",
+    "Tree",
     "display",
     "figure",
 ]

@@ -58,6 +58,17 @@ class Subject(Protocol):
     def conditions(self) -> Tensor | None:
         """Returns the conditions of the test examples that are measured, (N,), on the CPU."""
 
+    @property
+    def without_codes(self) -> str | None:
+        """Returns why examples are not rows of codes, an ID each; `None` if they are."""
+
+    @property
+    def codes(self) -> Tensor:
+        """Returns the codes (N, Q) of all examples of all splits, training first, on the CPU."""
+
+    def from_codes(self, codes: Tensor) -> Iterator[Tensor]:
+        """Yields the signals of rows of the first q codes (n, q) alone, in batches."""
+
     def test_examples(self, chosen: Tensor) -> Tensor:
         """Returns the test examples with these numbers (n,), as one batch (n, C, *size)."""
 

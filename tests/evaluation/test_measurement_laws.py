@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 import math
 import re
+import tempfile
+from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from test_report import Page
@@ -23,7 +26,7 @@ from smalti.evaluation.memo import measuring
 from smalti.generation import Model
 from smalti.losses.likelihoods import Categorical
 from smalti.modalities.base import import_modalities
-from smalti.modalities.vector import Vector
+from smalti.modalities.vector import Vector, Vectors
 from smalti.networks import ConvDecoder, ConvEncoder, Features, MLPEncoder
 from smalti.priors import Cascade, PixelCNN
 from smalti.quantizers import EMACodebook, ResidualQuantizer, VectorQuantizer
@@ -86,6 +89,22 @@ def items():
     return Model(tokenizer), Splits(*parts, signal=signal, condition=None, augment=None), None
 
 
+def table():
+    """Vectors of items with categories, and a tokenizer of two codes an item."""
+    draw = np.random.default_rng(0)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "items.npz"
+        columns = {"item_id": np.arange(80), "kind": np.array(["hat", "shoe"] * 40)}
+        np.savez(path, embedding=draw.normal(size=(80, 6)), **columns)
+        splits = Vectors(str(path)).load()
+    encoder = MLPEncoder(splits.signal, 4, hidden=8, layers=1)
+    codebooks = [EMACodebook(codebook_size=8, dim=4) for _ in range(2)]
+    quantizer = ResidualQuantizer([VectorQuantizer(codebook) for codebook in codebooks])
+    decoder = encoder.mirror(splits.signal, 4)
+    model = Model(DiscreteAutoencoder(encoder, quantizer, decoder, splits.signal).eval())
+    return model, splits, None
+
+
 SUBJECTS = {
     "labels": lambda: tokens(LABELS),
     "times": lambda: tokens(TimeOfDay()),
@@ -93,6 +112,7 @@ SUBJECTS = {
     "no prior": lambda: tokens(prior=False),
     "hierarchy": hierarchy,
     "items": items,
+    "table of items": table,
     "variational": lambda: vectors(variational=True),
     "plain": lambda: vectors(variational=False),
 }

@@ -1,4 +1,4 @@
-"""Which columns of a table hold what: the vectors, the names of items, labels and categories.
+"""Which columns of a table hold what: vectors, names of items, labels, categories and titles.
 
 The vectors are one column of lists of numbers, or many columns of numbers. They are found by
 themselves where there is one way to read the table:
@@ -30,6 +30,7 @@ __all__ = ["ChosenColumns", "choose_columns", "class_names", "is_category"]
 NAMED = 12  # columns that a message lists
 EMBEDDING = ("embedding", "embeddings", "vector", "emb")
 IDS = ("item_id", "id", "item", "ids", "key", "uuid", "__index_level_0__")
+TITLES = ("title", "name", "text", "caption", "description")
 LABEL = "label"
 NUMBERED = re.compile(r"(.*?)(\d+)")
 
@@ -55,14 +56,18 @@ class ChosenColumns(NamedTuple):
     named: bool
     """Whether the user named the categories."""
 
+    title: str | None
+    """What reports show of an item; `None` where that is its name."""
 
-def choose_columns(
+
+def choose_columns(  # noqa: PLR0913 - what a user may name
     schema: pa.Schema,
     where: str,
     embedding: str | Sequence[str] | None = None,
     id: str | None = None,
     label: str | None = None,
     categories: Sequence[str] | None = None,
+    title: str | None = None,
 ) -> ChosenColumns:
     """Chooses the columns of a table that hold vectors, names, labels and categories.
 
@@ -73,14 +78,15 @@ def choose_columns(
         id: Column of the names of items; found if not given.
         label: Column of the labels; if not given the one called "label", or none.
         categories: Columns of categories; found if not given.
+        title: Column of what reports show of an item; found if not given.
 
     Raises:
         InputError: If a column is missing or has another type, or the choice is ambiguous.
     """
-    for name in (id, label, *(categories or ())):
+    for name in (id, label, title, *(categories or ())):
         if name is not None and name not in schema.names:
             raise InputError(f"There is no column {name!r} in {where}, {_of(schema)}: name one.")
-    taken = {name for name in (id, label, *(categories or ())) if name is not None}
+    taken = {name for name in (id, label, title, *(categories or ())) if name is not None}
     vectors = _asked(schema, where, embedding) if embedding else _found(schema, where, taken)
     in_lists = _is_list(schema.field(vectors[0]).type)
     _check_numbers(schema, where, vectors)
@@ -98,7 +104,7 @@ def choose_columns(
         label = LABEL
     given = categories is not None
     if categories is None:
-        others = [name for name in free if name not in (id, label)]
+        others = [name for name in free if name != id]
         categories = [name for name in others if is_category(schema.field(name).type)]
     for name in (*([label] if label else ()), *categories):
         if not is_category(schema.field(name).type):
@@ -106,7 +112,10 @@ def choose_columns(
                 f"The column {name!r} of {where} holds {schema.field(name).type}: labels and "
                 f"categories are words or whole numbers. Name another column."
             )
-    return ChosenColumns(tuple(vectors), in_lists, id, label, tuple(categories), given)
+    if title is None:
+        known = {name.lower(): name for name in reversed(free) if _words(schema.field(name).type)}
+        title = next((known[word] for word in TITLES if word in known), None)
+    return ChosenColumns(tuple(vectors), in_lists, id, label, tuple(categories), given, title)
 
 
 def is_category(kind: pa.DataType) -> bool:
@@ -197,7 +206,7 @@ def _check_numbers(schema: pa.Schema, where: str, vectors: Sequence[str]) -> Non
         kind = schema.field(name).type
         inner = kind.value_type if _is_list(kind) else kind
         if not (_floats(inner) or pa.types.is_integer(inner) or pa.types.is_null(inner)):
-            text = pa.types.is_string(inner) or pa.types.is_large_string(inner)
+            text = _words(inner)
             raise InputError(
                 f"The embedding column {readable(name)} of {where} holds "
                 f"{'text' if text else inner}: an embedding is numbers. Correct what stands there, "
@@ -218,7 +227,7 @@ def _word(kind: pa.DataType) -> str:
     if _is_list(kind):
         length = f"{kind.list_size} " if pa.types.is_fixed_size_list(kind) else ""
         return f"lists of {length}{kind.value_type}"
-    return "text" if pa.types.is_string(kind) or pa.types.is_large_string(kind) else str(kind)
+    return "text" if _words(kind) else str(kind)
 
 
 def _is_list(kind: pa.DataType) -> bool:
@@ -234,4 +243,8 @@ def _names(kind: pa.DataType) -> bool:
     """Returns whether values of a type can be names: words or whole numbers."""
     if pa.types.is_dictionary(kind):
         kind = kind.value_type
-    return pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_integer(kind)
+    return _words(kind) or pa.types.is_integer(kind)
+
+
+def _words(kind: pa.DataType) -> bool:
+    return pa.types.is_string(kind) or pa.types.is_large_string(kind)

@@ -16,11 +16,12 @@ from torch.nn import functional as F
 from smalti.errors import InputError
 from smalti.modalities.plots import GREY, to_png
 
-__all__ = ["SHOWN", "draw_pairs", "draw_rows"]
+__all__ = ["PAIRS", "SHOWN", "draw_pairs", "draw_rows"]
 
 COLOURS = "RdBu_r"
 WIDTH, ROW = 8.0, 0.16  # inches
-SHOWN = 16  # vectors, or pairs, of a picture at most
+SHOWN = 16  # vectors of a picture at most
+PAIRS = 8  # pairs at most
 SPREAD = 0.98  # share of the values that the colours tell apart
 
 
@@ -40,11 +41,11 @@ def draw_rows(x: Tensor) -> bytes:
 
 
 def draw_pairs(x: Tensor, x_hat: Tensor) -> bytes:
-    """Draws vectors above their reconstructions, both (n, d), the first 16 pairs.
+    """Draws vectors above their reconstructions, both (n, d), the first 8 pairs.
 
     Beside each pair stands its cosine.
     """
-    values, made = _values(x)[:SHOWN], _values(x_hat)[:SHOWN]
+    values, made = _values(x)[:PAIRS], _values(x_hat)[:PAIRS]
     n, d = values.shape
     rows = np.full((3 * n - 1, d), np.nan, dtype=np.float32)  # a gap below each pair
     rows[0::3], rows[1::3] = values, made

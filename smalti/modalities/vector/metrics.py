@@ -28,6 +28,9 @@ __all__ = ["VectorError"]
 class VectorError(Metric):
     """Measures MSE, MSE over the variance, and cosine of reconstructions, batch by batch.
 
+    Arguments:
+        unit: Whether vectors are scaled to length 1 before they are compared.
+
     Example:
         >>> error = VectorError()
         >>> x = torch.tensor([[1.0, 0.0], [3.0, 4.0]])
@@ -46,7 +49,8 @@ class VectorError(Metric):
         "cosine": ("Cosine of vector and reconstruction", "1 is the same direction"),
     }
 
-    def __init__(self) -> None:
+    def __init__(self, unit: bool = False) -> None:
+        self.unit = unit
         self.n = 0
         self.squared_error = self.sum_of_squares = self.cosine = 0.0
         self.first: Tensor | None = None
@@ -56,6 +60,7 @@ class VectorError(Metric):
     def update(self, x: Tensor, x_hat: Tensor) -> None:
         """Takes in x and x_hat, both (B, d)."""
         x, x_hat = x.double().cpu(), x_hat.double().cpu()
+        x = F.normalize(x, dim=1) if self.unit else x
         self.n += len(x)
         # Around a vector of the set, so that the variance of equal vectors is exactly 0.
         self.first = x[0] if self.first is None else self.first
@@ -73,21 +78,22 @@ class VectorError(Metric):
         """
         assert self.sum is not None
         values = self.n * len(self.sum)
+        given = "scaled to unit length" if self.unit else "as they were given"
         mse = self.squared_error / values
         spread = self.sum_of_squares - self.sum.square().sum().item() / self.n
         variance = max(0.0, spread) / values
         over = (
             f"{measured_on}; the MSE over the variance, {variance:.4g}, of this set around its "
-            f"mean vector: the mean over all dimensions"
+            f"mean vector: the mean over all dimensions, of vectors {given}"
         )
         return {
             "mse_over_variance": figure(mse / variance, "", over)
             if variance > 0
             else undefined("", over, "all vectors are equal"),
             "cosine": figure(
-                self.cosine / self.n, "", f"{measured_on}; mean over vectors, as they were given"
+                self.cosine / self.n, "", f"{measured_on}; mean over vectors, {given}"
             ),
-            "mse": figure(mse, "", f"{measured_on}; mean over all values, as they were given"),
+            "mse": figure(mse, "", f"{measured_on}; mean over all values of vectors {given}"),
         }
 
     def missing(self) -> dict[str, str]:

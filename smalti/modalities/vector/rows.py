@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from smalti.counting import counted
+from smalti.data.items import Category
 from smalti.data.rows import Column, Rows, Stored
 from smalti.data.tables import CsvTable, Table
 from smalti.errors import InputError
@@ -17,24 +18,12 @@ from smalti.modalities.vector.columns import ChosenColumns, class_names
 from smalti.modalities.vector.tables import NpyTable
 from smalti.spelling import label_name, readable
 
-__all__ = ["ALL_ZERO", "NOT_FINITE", "Category", "RowFacts", "VectorRows", "fault_of", "repeated"]
+__all__ = ["ALL_ZERO", "NOT_FINITE", "RowFacts", "VectorRows", "fault_of", "repeated"]
 
 MOST_VALUES = 1000  # different values of a column that is a category without being named one
 FEWEST_EACH = 5  # rows with the same value, on average, of such a column
 FAULTS = ("", "a value is not finite", "all zero", "another length", "missing")
 NOT_FINITE, ALL_ZERO, OTHER_LENGTH, MISSING = range(1, len(FAULTS))
-
-
-class Category(NamedTuple):
-    """A column of categories, such as brands, with its values numbered.
-
-    Attributes:
-        codes: (N,), int32: the number of each row's value; -1 where it is missing.
-        names: Names of the values, by number.
-    """
-
-    codes: np.ndarray
-    names: tuple[str, ...]
 
 
 class RowFacts(NamedTuple):
@@ -93,6 +82,21 @@ class VectorRows(Rows):
         names = iter(self.facts.names)
         for values, _ in self.vectors():
             yield from (Stored(next(names), value) for value in values)
+
+    def titles(self, rows: Sequence[int]) -> list[str]:
+        """Reads what the items of these rows are called in words."""
+        title, wanted = self.columns.title, np.unique(np.asarray(rows, dtype=np.int64))
+        if title is None or not all(title in table.schema.names for table in self.tables):
+            return [self.facts.names[row] for row in rows]
+        found: dict[int, str] = {}
+        start = 0
+        for table in self.tables:
+            for batch in table.batches([title]):
+                inside = wanted[(wanted >= start) & (wanted < start + batch.num_rows)]
+                words = batch.column(0).take(pa.array(inside - start)).to_pylist()
+                found |= zip(inside.tolist(), words, strict=True)
+                start += batch.num_rows
+        return [found[row] or self.facts.names[row] for row in rows]
 
     @property
     def mapped(self) -> np.ndarray | None:

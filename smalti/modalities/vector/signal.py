@@ -23,6 +23,8 @@ class Vector(Signal):
     Arguments:
         channels: d, its dimensions.
         size: Empty, for there is no grid.
+        unit: Whether only the direction of a vector means anything, so that errors and distances
+            are those of vectors of length 1.
 
     Example:
         >>> Vector(50).shape
@@ -39,6 +41,7 @@ class Vector(Signal):
 
     channels: int
     size: tuple[int, ...] = ()
+    unit: bool = False
 
     def __post_init__(self) -> None:
         """Raises `InputError` for dimensions that no vector has."""

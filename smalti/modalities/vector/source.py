@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import itertools
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -25,6 +25,7 @@ from smalti.counting import counted
 from smalti.data.dividing import Part, divide, manifest_of
 from smalti.data.found import Found
 from smalti.data.found_tables import find_tables
+from smalti.data.items import Category, Items
 from smalti.data.labels import labelled_alike, read_labels
 from smalti.data.left_out import report_left_out
 from smalti.data.source import FOUND, Examples, Source, SplitName, Splits, StoredExamples
@@ -63,6 +64,8 @@ class Vectors(Source):
             of words or whole numbers of which each value comes often.
         label: The column of labels, if a prior is to be conditional on them; if not given, the
             column called label, or none.
+        title: The column of words that reports show of an item; if not given, one called title,
+            name, text or the like, or its id.
         held_out: What is set apart from the training vectors.
         normalize: What networks and quantizers see, learned on the training vectors, kept with the
             model and undone when it decodes. none: the vectors themselves; center: less their mean;
@@ -85,6 +88,7 @@ class Vectors(Source):
         id: str | None = None,
         categories: list[str] | None = None,
         label: str | None = None,
+        title: str | None = None,
         normalize: Literal["none", "center", "standardize", "whiten", "unit"] = "none",
         dims: int | None = None,
         held_out: SplitFractions = SplitFractions(),  # noqa: B008 (frozen)
@@ -101,7 +105,7 @@ class Vectors(Source):
             )
         self.normalize, self.dims = normalize, dims
         self.path, self.embedding, self.id = str(path), embedding, id
-        self.categories, self.label = categories, label
+        self.categories, self.label, self.title = categories, label, title
         self.held_out, self.splits = held_out, splits
 
     def load(self) -> Splits:
@@ -149,11 +153,12 @@ class Vectors(Source):
             train=parts["train"].examples,
             validation=parts["validation"].examples,
             test=parts["test"].examples,
-            signal=Vector(rows["train"].dim),
+            signal=Vector(rows["train"].dim, unit=self.normalize == "unit"),
             condition=condition,
             augment=None,
             manifest=manifest_of(parts, condition, left_out, Vector),
             normalization=self._learned(parts["train"].examples),
+            items=_items([*rows.values()]),
         )
 
     def _learned(self, train: StoredExamples) -> Normalization | None:
@@ -178,7 +183,13 @@ class Vectors(Source):
         found = find_tables(self.path, Vector, ARRAYS, self.splits == "names")
         first = found.tables["train"][0]
         columns = choose_columns(
-            first.schema, first.name, self.embedding, self.id, self.label, self.categories
+            first.schema,
+            first.name,
+            self.embedding,
+            self.id,
+            self.label,
+            self.categories,
+            self.title,
         )
         several = len(found.tables) > 1
         rows = {
@@ -194,6 +205,40 @@ class Vectors(Source):
                 )
         as_rows = Found(Vector, found.where, dict(rows), found.origins, found.passed)
         return as_rows, columns, rows
+
+
+def _items(parts: Sequence[VectorRows]) -> Items:
+    """Returns what is known of the items of all splits."""
+    starts = np.cumsum([0, *map(len, parts)])
+    several = [part.facts.categories for part in parts]
+    categories = {
+        name: _joined([categories[name] for categories in several])
+        for name in several[0]
+        if all(name in categories for categories in several)
+    }
+
+    def titles(rows: Sequence[int]) -> list[str]:
+        numbers = np.asarray(rows, dtype=np.int64)
+        of_part = np.searchsorted(starts, numbers, side="right") - 1
+        found = np.empty(len(numbers), dtype=object)
+        for place, part in enumerate(parts):
+            mine = of_part == place
+            found[mine] = part.titles((numbers[mine] - starts[place]).tolist())
+        return found.tolist()
+
+    names = list(itertools.chain.from_iterable(part.facts.names for part in parts))
+    return Items(names, categories, titles)
+
+
+def _joined(parts: Sequence[Category]) -> Category:
+    """Joins a category of several splits, with one numbering of its values."""
+    names = sorted({name for part in parts for name in part.names})
+    number = {name: i for i, name in enumerate(names)}
+    codes = [
+        np.array([*(number[name] for name in part.names), -1], dtype=np.int32)[part.codes]
+        for part in parts
+    ]
+    return Category(np.concatenate(codes), tuple(names))
 
 
 def _line(columns: ChosenColumns, rows: VectorRows) -> str:

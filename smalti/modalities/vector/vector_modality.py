@@ -11,13 +11,17 @@ from torch import Tensor
 
 from smalti.errors import InputError
 from smalti.modalities.base import ManyPerFile, Metric, NamedSignals
+from smalti.modalities.vector.category_agreement import CategoryAgreement
 from smalti.modalities.vector.classifier import VectorClassifier
-from smalti.modalities.vector.drawing import SHOWN, draw_pairs, draw_rows
+from smalti.modalities.vector.code_tree import CodeTree
+from smalti.modalities.vector.drawing import PAIRS, SHOWN, draw_pairs, draw_rows
 from smalti.modalities.vector.metrics import VectorError
+from smalti.modalities.vector.neighbours import NeighbourRecall
 from smalti.modalities.vector.preparation import check_prepared_alike
 from smalti.modalities.vector.signal import Vector
 from smalti.modalities.vector.tables import SUFFIXES
 from smalti.modalities.vector.vector_files import WRITTEN, read_vectors, write_vectors
+from smalti.modalities.vector.vector_map import VectorMap
 from smalti.reporting.blocks import Block, Picture
 from smalti.reporting.figures import Figure, number
 from smalti.reporting.measurement import Measurement
@@ -35,6 +39,7 @@ class VectorModality(ManyPerFile):
     shown_as: ClassVar[str] = ".png"
     written_together: ClassVar[tuple[str, ...]] = WRITTEN
     shown: ClassVar[int] = SHOWN
+    compared: ClassVar[int] = PAIRS
 
     def read(
         self,
@@ -142,7 +147,7 @@ class VectorModality(ManyPerFile):
 
     def metrics(self, signal: Signal) -> Sequence[Metric]:
         """See `Modality.metrics`."""
-        return [VectorError()]
+        return [VectorError(isinstance(signal, Vector) and signal.unit)]
 
     def classifier(self, signal: Signal, classes: int) -> VectorClassifier:
         """See `Modality.classifier`."""
@@ -150,4 +155,4 @@ class VectorModality(ManyPerFile):
 
     def measurements(self) -> Sequence[Measurement]:
         """See `Modality.measurements`."""
-        return []
+        return [NeighbourRecall(), CategoryAgreement(), CodeTree(), VectorMap()]

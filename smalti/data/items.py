@@ -1,0 +1,69 @@
+"""What a source knows of its examples beside signals and labels: categories, and titles in words.
+
+An example is an item where it has a name of its own, that of the manifest. Categories are what its
+codes are compared with; a title is what a report shows of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from smalti.data.manifest import Manifest
+
+__all__ = ["Category", "Items"]
+
+
+class Category(NamedTuple):
+    """A column of categories, such as brands, with its values numbered.
+
+    Attributes:
+        codes: (N,), int32: the number of each item's value; -1 where it is missing.
+        names: Names of the values, by number.
+    """
+
+    codes: np.ndarray
+    names: tuple[str, ...]
+
+    def take(self, rows: np.ndarray) -> Category:
+        """Returns that of the items with these numbers (M,); of -1 nothing is known."""
+        codes = np.append(self.codes, np.int32(-1))  # where -1 leads
+        return Category(codes[rows], self.names)
+
+
+class Items:
+    """N items.
+
+    Arguments:
+        names: Of each, as the manifest has it.
+        categories: By their names.
+        titles: Gives what items with these numbers are called in words; None where that is their
+            name.
+    """
+
+    def __init__(
+        self,
+        names: Sequence[str],
+        categories: Mapping[str, Category],
+        titles: Callable[[Sequence[int]], list[str]] | None = None,
+    ) -> None:
+        self._names, self.categories, self._titles = names, categories, titles
+
+    def rows(self, manifest: Manifest) -> np.ndarray:
+        """Returns which item each example of a manifest is, (M,), int64; -1 for none of them."""
+        wanted = manifest.names
+        if not isinstance(wanted, pa.Array | pa.ChunkedArray):
+            wanted = pa.array([str(name) for name in wanted], pa.string())
+        known = pa.array(self._names, pa.string())
+        found = pc.index_in(wanted, value_set=known)
+        return np.asarray(pc.fill_null(found, -1)).astype(np.int64)
+
+    def titles(self, rows: Sequence[int]) -> list[str]:
+        """Returns what items with these numbers are called in words."""
+        if self._titles is None:
+            return [str(self._names[row]) for row in rows]
+        return self._titles(rows)

@@ -1,0 +1,94 @@
+"""How well groups of items agree with categories: purity, and normalised mutual information.
+
+Of N items in groups g with categories c, n_gc of them in both,
+
+    purity = Σ_g max_c n_gc / N
+    NMI    = I(g; c) / ((H(g) + H(c)) / 2),   I = Σ n_gc/N log(N n_gc / (n_g n_c))
+
+Purity is the share of items that have the category most frequent in their group; NMI is 0 for
+groups that say nothing of the category and 1 for those that are the categories. Both rise with the
+number of groups even where these are drawn by lot, so they stand beside the same groups with their
+items shuffled.
+
+References:
+    Introduction to Information Retrieval, C. D. Manning, P. Raghavan and H. Schütze, 2008, 16.3.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+__all__ = ["Agreement", "agreement", "agreement_by_chance"]
+
+LARGEST = 1 << 24  # pairs of group and category that are counted in a table
+
+
+class Agreement(NamedTuple):
+    """Two measures of how well groups agree with categories."""
+
+    purity: float
+    nmi: float
+
+
+def agreement(groups: np.ndarray, categories: np.ndarray) -> Agreement:
+    """Returns purity and NMI.
+
+    Arguments:
+        groups: (N,), whole numbers from 0 on.
+        categories: (N,), whole numbers from 0 on.
+
+    Example:
+        >>> agreement(np.array([0, 0, 1, 1]), np.array([1, 1, 0, 0]))
+        Agreement(purity=1.0, nmi=1.0)
+        >>> agreement(np.array([0, 0, 1, 1]), np.array([0, 1, 0, 1]))
+        Agreement(purity=0.5, nmi=0.0)
+    """
+    n, width = len(groups), int(categories.max()) + 1
+    in_group, in_category = np.bincount(groups), np.bincount(categories)
+    group, category, both = _pairs(groups, categories, len(in_group), width)
+    most = np.zeros(len(in_group), dtype=np.int64)
+    np.maximum.at(most, group, both)
+    expected = in_group[group].astype(float) * in_category[category]
+    information = float((both / n * np.log(n * both / expected)).sum())
+    entropies = _entropy(in_group) + _entropy(in_category)
+    nmi = 2 * max(0.0, information) / entropies if entropies > 0 else 1.0
+    return Agreement(float(most.sum()) / n, nmi)
+
+
+def agreement_by_chance(
+    groups: np.ndarray, categories: np.ndarray, times: int, seed: int
+) -> tuple[Agreement, Agreement]:
+    """Returns mean and standard deviation of both for groups whose items were shuffled.
+
+    Arguments:
+        groups: As of `agreement`.
+        categories: As of `agreement`.
+        times: How often they are shuffled.
+        seed: Of the shuffles.
+    """
+    draw = np.random.default_rng(seed)
+    found = np.array([agreement(draw.permutation(groups), categories) for _ in range(times)])
+    spread = found.std(0, ddof=1) if times > 1 else np.zeros(2)
+    return Agreement(*map(float, found.mean(0))), Agreement(*map(float, spread))
+
+
+def _pairs(
+    groups: np.ndarray, categories: np.ndarray, height: int, width: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Returns the pairs of group and category that occur, and how often each does."""
+    keys = groups.astype(np.int64) * width + categories
+    if height * width <= LARGEST:
+        counts = np.bincount(keys, minlength=height * width)
+        pairs = np.flatnonzero(counts)
+        counts = counts[pairs]
+    else:
+        pairs, counts = np.unique(keys, return_counts=True)
+    return pairs // width, pairs % width, counts
+
+
+def _entropy(counts: np.ndarray) -> float:
+    """Returns the entropy of counts, in nats."""
+    shares = counts[counts > 0] / counts.sum()
+    return float(-(shares * np.log(shares)).sum())

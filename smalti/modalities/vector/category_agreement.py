@@ -1,0 +1,114 @@
+"""What codes say of categories: purity and NMI of each prefix, beside shuffled IDs."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import numpy as np
+
+from smalti.data.items import Category
+from smalti.errors import InputError
+from smalti.modalities.vector.agreement import agreement, agreement_by_chance
+from smalti.modalities.vector.prefixes import Groups, groups_by_prefix, per_depth, without_codes
+from smalti.reporting import Measurement, Section, Subject, Table, Text, figure
+from smalti.reporting.figures import NARROW_SPACE, number
+
+__all__ = ["CategoryAgreement"]
+
+SHUFFLES, FEW_SHUFFLES = 10, 3  # of a set, and of one of more than MANY items
+MANY = 200_000
+
+
+class CategoryAgreement(Measurement[Subject]):
+    """Measures how well the items of each prefix agree with each category of the data."""
+
+    key: ClassVar[str] = "categories"
+    title: ClassVar[str] = "Categories"
+    chapter: ClassVar[str] = "Categories"
+
+    def applies(self, subject: Subject) -> str | None:
+        """See `Measurement.applies`."""
+        items = subject.splits.items
+        if items is None or not items.categories or subject.splits.manifest is None:
+            return "the data have no columns of categories."
+        return without_codes(subject)
+
+    def run(self, subject: Subject) -> Section:
+        """See `Measurement.run`."""
+        section, items = self.section(), subject.splits.items
+        rows = items.rows(subject.splits.manifest)
+        depths = groups_by_prefix(subject.codes)
+        section.blocks["introduction"] = Text(
+            "How often an item has the category that is most frequent among items with the same "
+            "first codes (purity), and how much these codes and the category say of each other "
+            "(NMI: 0 nothing, 1 all). Both rise with the number of different prefixes by "
+            "themselves, so beside them stands what IDs that are shuffled among the items have."
+        )
+        for name, category in items.categories.items():
+            with section.attempt(name, name):
+                mine = category.take(rows)
+                figures = _measured(depths, mine, name, subject.seed)
+                section.figures[name] = figures
+                section.blocks[name] = _table(name, mine, depths, figures)
+        return section
+
+
+def _measured(depths: list[Groups], category: Category, name: str, seed: int) -> dict[str, Any]:
+    """Returns the figures of one category, by the number of codes."""
+    known = category.codes >= 0
+    numbers = np.unique(category.codes[known], return_inverse=True)[1]
+    n = len(numbers)
+    if not n:
+        raise InputError(f"the {name} of no item is known.")
+    times = _times(n)
+    figures: dict[str, Any] = {}
+    for q, groups in enumerate(depths, start=1):
+        of = np.unique(groups.of[known], return_inverse=True)[1]
+        found = agreement(of, numbers)
+        mean, spread = agreement_by_chance(of, numbers, times, seed)
+        on = f"N = {number(n)} items of all splits whose {name} is known; the {per_depth(q)}"
+        by_chance = f"{on}, shuffled among the items {times} times"
+        figures[str(q)] = {
+            "purity": figure(found.purity, "share", f"{on}; purity"),
+            "purity_shuffled": figure(mean.purity, "share", f"{by_chance}; mean purity"),
+            "purity_shuffled_spread": figure(
+                spread.purity, "share", f"{by_chance}; standard deviation of the purity"
+            ),
+            "nmi": figure(found.nmi, "", f"{on}; mutual information over the mean entropy"),
+            "nmi_shuffled": figure(mean.nmi, "", f"{by_chance}; mean NMI"),
+            "nmi_shuffled_spread": figure(
+                spread.nmi, "", f"{by_chance}; standard deviation of the NMI"
+            ),
+        }
+    return figures
+
+
+def _table(name: str, category: Category, depths: list[Groups], figures: dict[str, Any]) -> Table:
+    rows: dict[str, list[Any]] = {}
+    for q, groups in enumerate(depths, start=1):
+        measured = figures[str(q)]
+        rows[per_depth(q)] = [
+            number(len(groups.sizes)),
+            measured["purity"],
+            _spread(measured, "purity"),
+            measured["nmi"],
+            _spread(measured, "nmi"),
+        ]
+    n = int((category.codes >= 0).sum())
+    note = f"N = {number(n)} items of all splits whose {name} is known; IDs were shuffled among"
+    values = f"{name}: {number(len(category.names))} values"
+    columns = (values, "prefixes", "purity", "of shuffled IDs", "NMI", "of shuffled IDs")
+    return Table(columns, rows, notes=[f"{note} them {_times(n)} times: mean ± standard deviation"])
+
+
+def _times(n: int) -> int:
+    """Returns how often the IDs of n items are shuffled."""
+    return SHUFFLES if n <= MANY else FEW_SHUFFLES
+
+
+def _spread(measured: dict[str, Any], name: str) -> str:
+    """Formats a mean with its standard deviation."""
+    mean, spread = measured[f"{name}_shuffled"], measured[f"{name}_shuffled_spread"]
+    if mean["unit"] == "share":
+        return f"{100 * mean['value']:.1f}{NARROW_SPACE}% ± {100 * spread['value']:.2f}"
+    return f"{mean['value']:.3f} ± {spread['value']:.3f}"

@@ -1,0 +1,90 @@
+"""Items by the first q of their codes, and their vectors, for measurements of whole sets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from smalti.modalities.vector.signal import Vector
+from smalti.reporting.measurement import Subject
+
+__all__ = ["Groups", "all_vectors", "groups_by_prefix", "per_depth", "vectors_at", "without_codes"]
+
+CHUNK = 8192  # vectors in memory at a time
+
+
+class Groups(NamedTuple):
+    """N items in G groups, each of the items with one prefix of codes."""
+
+    of: np.ndarray
+    """(N,), int64: the group of each item, in the order of the prefixes."""
+
+    first: np.ndarray
+    """(G,), an item of each group."""
+
+    sizes: np.ndarray
+    """(G,), how many items are in it."""
+
+
+def groups_by_prefix(codes: Tensor) -> list[Groups]:
+    """Groups items by their first code, their first two, and so on.
+
+    Arguments:
+        codes: (N, Q), integers from 0 on.
+
+    Example:
+        >>> one, two = groups_by_prefix(torch.tensor([[0, 1], [0, 2], [5, 1], [0, 1]]))
+        >>> one.of.tolist(), two.of.tolist(), two.sizes.tolist()
+        ([0, 0, 1, 0], [0, 1, 2, 0], [2, 1, 1])
+    """
+    columns = codes.numpy().astype(np.int64).T
+    found, of = [], np.zeros(len(codes), dtype=np.int64)
+    for column in columns:
+        keys = of * (int(column.max(initial=0)) + 1) + column
+        _, first, of, sizes = np.unique(
+            keys, return_index=True, return_inverse=True, return_counts=True
+        )
+        of = of.reshape(-1)
+        found.append(Groups(of, first, sizes))
+    return found
+
+
+def per_depth(q: int) -> str:
+    """Says how many codes a prefix has.
+
+    Example:
+        >>> per_depth(1), per_depth(3)
+        ('first code', 'first 3 codes')
+    """
+    return "first code" if q == 1 else f"first {q} codes"
+
+
+def without_codes(subject: Subject) -> str | None:
+    """Returns why a model does not make rows of codes of vectors; `None` if it does."""
+    if not isinstance(subject.splits.signal, Vector):
+        return "the data are no vectors."
+    return subject.without_codes
+
+
+def all_vectors(subject: Subject) -> Iterator[Tensor]:
+    """Yields the vectors of all splits, training first, in chunks (n, d)."""
+    for part in subject.splits[:3]:
+        for start in range(0, len(part), CHUNK):
+            yield part.__getitems__(range(start, min(start + CHUNK, len(part)))).x
+
+
+def vectors_at(subject: Subject, rows: np.ndarray) -> Tensor:
+    """Returns the vectors (n, d) of items, numbered through all splits, training first."""
+    parts = subject.splits[:3]
+    starts = np.cumsum([0, *map(len, parts)])
+    of_part = np.searchsorted(starts, rows, side="right") - 1
+    x = torch.zeros(len(rows), subject.splits.signal.channels)
+    for place, part in enumerate(parts):
+        mine = np.flatnonzero(of_part == place)
+        if len(mine):
+            x[torch.from_numpy(mine)] = part.__getitems__((rows[mine] - starts[place]).tolist()).x
+    return x
