@@ -2,18 +2,17 @@
 
 `config.json` describes the model by its class and the arguments of its constructor
 (`smalti.registry`), with the number of the `format`; `model.safetensors` holds the weights, those
-of a module that stands in several places once. No pickle is ever read. A checksum over both files
-tells a truncated or edited folder.
+of a module that stands in several places once. No pickle is ever read. What makes a folder a whole
+model is in `smalti.model_folder`.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -22,11 +21,25 @@ import safetensors
 import safetensors.torch
 import torch
 from huggingface_hub import ModelHubMixin, hf_hub_download
-from torch import Tensor, nn
+from torch import nn
 
 from smalti import configs
 from smalti.errors import InputError, first_line
-from smalti.files import atomic_files, atomic_folder, is_abandoned, tidy
+from smalti.files import atomic_files, atomic_folder
+from smalti.model_folder import (
+    CONFIG,
+    FORMAT,
+    MADE_FROM,
+    NOTES,
+    WEIGHTS,
+    checksum,
+    checksum_of,
+    find_model,
+    is_ours,
+    made_from,
+    read_checked,
+    read_whole,
+)
 from smalti.registry import (
     build,
     describe,
@@ -35,6 +48,7 @@ from smalti.registry import (
     registered,
     registry,
 )
+from smalti.weights import bounded, first_difference, first_not_finite, sizes
 
 __all__ = [
     "Pretrained",
@@ -42,7 +56,6 @@ __all__ = [
     "build",
     "checksum",
     "describe",
-    "first_not_finite",
     "load_model",
     "made_from",
     "registered",
@@ -50,11 +63,7 @@ __all__ = [
     "save_model",
 ]
 
-CONFIG, WEIGHTS = "config.json", "model.safetensors"
 CARD = "README.md"
-MADE_FROM = "made_from"
-FORMAT = 1  # of names of classes and arguments; a higher number where they change
-NOTES = ("format", "smalti_version", MADE_FROM)  # what a config holds beside class and arguments
 
 
 def save_model(
@@ -82,15 +91,6 @@ def save_model(
         _write(model, temporary, made_from)
 
 
-def made_from(folder: str | Path) -> dict[str, str]:
-    """Reads the checksums of what a saved model was made from, by name; empty if not recorded.
-
-    Raises:
-        InputError: If the config is missing, is damaged, or was edited.
-    """
-    return dict(_whole(Path(folder))[0].get(MADE_FROM, {}))
-
-
 def argument(folder: str | Path, name: str) -> Any:
     """Builds one argument of a saved model, such as its signal, without the model.
 
@@ -99,17 +99,8 @@ def argument(folder: str | Path, name: str) -> Any:
     Raises:
         InputError: If the config is missing, is damaged, or was edited.
     """
-    described = _whole(Path(folder))[0].get(name)
+    described = read_whole(Path(folder))[0].get(name)
     return None if described is None else build(described)
-
-
-def checksum(folder: str | Path) -> str:
-    """Returns the checksum of a saved model, over its config and its weights.
-
-    Raises:
-        InputError: If a file is missing or damaged, or was edited.
-    """
-    return _whole(Path(folder))[1]
 
 
 def load_model(folder: str | Path) -> Any:
@@ -120,7 +111,7 @@ def load_model(folder: str | Path) -> Any:
             weights.
     """
     folder = Path(folder)
-    return _read(*_files(folder))
+    return _read(*find_model(folder))
 
 
 class Pretrained(ModelHubMixin):
@@ -197,7 +188,7 @@ def _replacing(folder: Path, overwrite: bool, *others: str) -> Iterator[Path]:
             yield temporary
         return
     there = [name for name in (CONFIG, WEIGHTS) if (folder / name).exists()]
-    if there and not overwrite and not _is_ours(folder / CONFIG):
+    if there and not overwrite and not is_ours(folder / CONFIG):
         raise InputError(
             f"{folder / there[0]} is there already and was not written by smalti: choose another "
             f"folder, or replace it with overwrite=True."
@@ -206,38 +197,6 @@ def _replacing(folder: Path, overwrite: bool, *others: str) -> Iterator[Path]:
     names = [name for name in others if not (folder / name).exists()]
     with atomic_files(folder, *names, WEIGHTS, CONFIG) as temporary:
         yield temporary
-
-
-def _is_ours(config_file: Path) -> bool:
-    try:
-        return {"class", "checksum", "smalti_version"} <= configs.read_config(config_file).keys()
-    except (OSError, ValueError):
-        return False
-
-
-def _files(folder: Path) -> tuple[Path, Path]:
-    """Returns the paths of the config and the weights of a model folder, which exist."""
-    if not (folder / CONFIG).is_file():
-        tidy(folder.parent, folder.name)  # a killed process may have been about to put it there
-    _finish(folder)
-    for name in (CONFIG, WEIGHTS):
-        if not (folder / name).is_file():
-            raise InputError(
-                f"{folder} is not a whole model: {name} is missing. "
-                f"Copy it back or save the model again."
-            )
-    return folder / CONFIG, folder / WEIGHTS
-
-
-def _finish(folder: Path) -> None:
-    """Puts a config in its place, if a process was killed after it had put the weights there."""
-    for config_file in folder.glob(f".files.*.partial/{CONFIG}"):
-        with suppress(OSError, ValueError):
-            config = configs.read_config(config_file)
-            noted = config.pop("checksum", None)
-            # While its writer lives it is left alone; the other file is still of the model before.
-            if is_abandoned(config_file.parent) and noted == _checksum(config, folder / WEIGHTS):
-                config_file.replace(folder / CONFIG)
 
 
 def _write(model: nn.Module, folder: Path, made_from: Mapping[str, str] | None = None) -> None:
@@ -261,74 +220,24 @@ def _write(model: nn.Module, folder: Path, made_from: Mapping[str, str] | None =
     config = {**describe(model), "format": FORMAT, "smalti_version": version("smalti")}
     if made_from:
         config[MADE_FROM] = dict(made_from)
-    config["checksum"] = _checksum(config, folder / WEIGHTS)
+    config["checksum"] = checksum_of(config, folder / WEIGHTS)
     (folder / CONFIG).write_text(json.dumps(config, indent=2), encoding="utf-8")
-
-
-def _whole(folder: Path) -> tuple[dict[str, Any], str]:
-    """Returns the config and the checksum of a model folder, which match."""
-    return _checked(*_files(folder))
-
-
-def _checked(config_file: Path, weights_file: Path) -> tuple[dict[str, Any], str]:
-    """Returns the config of a model and its checksum, which is that of both files."""
-    try:
-        config = configs.read_config(config_file)
-    except InputError:
-        raise
-    except ValueError as error:
-        raise InputError(
-            f"{config_file} is not the JSON of a model ({first_line(error)}): copy it again."
-        ) from error
-    noted = config.pop("checksum", None)
-    _check_format(config, config_file.parent)
-    if noted != _checksum(config, weights_file):
-        raise InputError(
-            f"{config_file.parent} was truncated or edited after it was saved (its checksum "
-            f"differs): copy it again, or save the model again."
-        )
-    sources = config.get(MADE_FROM, {})
-    if not isinstance(sources, dict) or not all(isinstance(v, str) for v in sources.values()):
-        raise InputError(
-            f"{config_file} says {MADE_FROM} in another way than smalti: save it again."
-        )
-    return config, noted
-
-
-def _check_format(config: dict[str, Any], folder: Path) -> None:
-    """Raises `InputError` unless a config is of the format that this version reads."""
-    found = config.get("format")
-    if found == FORMAT and type(found) is int:
-        return
-    if type(found) is int and found > FORMAT:
-        raise InputError(
-            f"{folder} was saved by a newer smalti, got the format {found} and not {FORMAT}: "
-            f"upgrade smalti."
-        )
-    if found is None and "smalti_version" in config:
-        raise InputError(
-            f"{folder} was saved by an older smalti, whose classes and arguments had other names, "
-            f"got no format and not {FORMAT}: train it again."
-        )
-    raise InputError(
-        f"{folder / CONFIG} has the format {found!r} and not {FORMAT}: save the model again."
-    )
 
 
 def _read(config_file: Path, weights_file: Path) -> Any:
     """Checks config and weights against each other, then builds the model with its weights."""
-    config, _ = _checked(config_file, weights_file)
+    config, _ = read_checked(config_file, weights_file)
     for note in NOTES:
         config.pop(note, None)
     import_own_classes()
     configs.check(config, registry, nn.Module)
-    weights = configs.sizes(weights_file)
+    weights = sizes(weights_file)
     outline = _outline(config, len(weights))
-    if outline and (difference := configs.first_difference(outline, weights)) is not None:
+    if outline and (difference := first_difference(outline, weights)) is not None:
         raise InputError(
             f"{weights_file} does not fit its config ({difference}): copy both files again."
         )
-    with configs.bounded(len(weights)):
+    with bounded(len(weights)):
         model = instantiate(config, [])
     try:
         safetensors.torch.load_model(model, os.fspath(weights_file))
@@ -351,7 +260,7 @@ def _outline(config: dict[str, Any], entries: int) -> Any:
     """
     drawn = torch.get_rng_state()
     try:
-        with warnings.catch_warnings(), torch.device("meta"), configs.bounded(entries):
+        with warnings.catch_warnings(), torch.device("meta"), bounded(entries):
             warnings.simplefilter("ignore")  # of layers without elements
             return instantiate(config, [])
     except InputError:
@@ -361,26 +270,3 @@ def _outline(config: dict[str, Any], entries: int) -> Any:
         return None
     finally:
         torch.set_rng_state(drawn)
-
-
-def first_not_finite(weights: Mapping[str, Tensor]) -> str | None:
-    """Returns the name of the first tensor that holds NaN or infinity; `None` if all are finite.
-
-    Example:
-        >>> first_not_finite({"a": torch.zeros(2), "b": torch.tensor([0.0, torch.nan])})
-        'b'
-    """
-    numbers = {n: t for n, t in weights.items() if t.is_floating_point() or t.is_complex()}
-    # All in one answer: to ask a GPU for each would make it wait each time.
-    good = [tensor.isfinite().all() for tensor in numbers.values()]
-    if not good or bool(torch.stack(good).all()):
-        return None
-    return next(name for name, one in zip(numbers, good, strict=True) if not one)
-
-
-def _checksum(config: dict[str, Any], weights_file: Path) -> str:
-    digest = hashlib.sha256(json.dumps(config, sort_keys=True).encode())
-    with weights_file.open("rb") as weights:
-        while block := weights.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()

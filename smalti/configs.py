@@ -2,10 +2,7 @@
 
 A config may come from a stranger. Before anything is built from it, its text is bounded in size and
 depth, every argument of every class is checked against the annotation of that class's constructor
-and against its range (`smalti.ranges`), and all that the constructors refuse is one line. Before
-anything is allocated, the model is built on torch's meta device, which holds no numbers, and its
-sizes are compared with those of the weights. A config that asks for more layers than there are
-weights is stopped while it is built.
+and against its range (`smalti.ranges`), and all that the constructors refuse is one line.
 """
 
 from __future__ import annotations
@@ -14,40 +11,27 @@ import functools
 import inspect
 import json
 import math
-import threading
 import types
 import typing
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from safetensors import SafetensorError, safe_open
-from torch import Tensor, nn
-from torch.nn.modules import module as registration
+from torch import nn
 
 from smalti import ranges
-from smalti.counting import counted
-from smalti.errors import InputError, first_line
+from smalti.errors import InputError
 from smalti.files import read_bytes
 
-__all__ = ["TensorSpec", "bounded", "check", "classes", "first_difference", "read_config", "sizes"]
+__all__ = ["check", "classes", "read_config"]
 
 LARGEST = 64 << 20  # bytes; a million labels take about 20 MB
 DEEPEST = 100  # objects within each other
 WIDEST = 2**63  # of an integer
 TINY, HUGE = torch.finfo(torch.float32).tiny, torch.finfo(torch.float32).max
-UNSAVED = 4 << 30  # bytes of tensors that are not among the weights, such as coordinates
 
 Registry = Mapping[str, type]
-
-
-class TensorSpec(typing.NamedTuple):
-    """Shape and kind of one tensor, as the header of a weights file states them; not its values."""
-
-    shape: tuple[int, ...]
-    kind: str  # "float", "int", "bool" or "complex"
 
 
 def read_config(path: Path) -> dict[str, Any]:
@@ -205,127 +189,6 @@ def classes(config: Any) -> set[str]:
         inner = set().union(*map(classes, config.values()))
         return inner | ({config["class"]} if "class" in config else set())
     return set().union(*map(classes, config)) if isinstance(config, list) else set()
-
-
-@contextmanager
-def bounded(entries: int) -> Iterator[None]:
-    """Stops what is built in the block once it has far more parts than a file has tensors.
-
-    Raises:
-        InputError: If it has.
-    """
-    left = {"tensors": 4 * entries + 256, "modules": 16 * entries + 512}
-    here = threading.get_ident()
-
-    def count(what: str, *_: Any) -> None:
-        if threading.get_ident() == here:
-            left[what] -= 1
-            if left[what] < 0:
-                raise InputError(
-                    f"The config asks for a model of more parts than its weights, which have "
-                    f"{counted(entries, 'tensor')}: copy the model again, or save it again."
-                )
-
-    tensors, modules = functools.partial(count, "tensors"), functools.partial(count, "modules")
-    with ExitStack() as stack:
-        for register, hook in (
-            (registration.register_module_parameter_registration_hook, tensors),
-            (registration.register_module_buffer_registration_hook, tensors),
-            (registration.register_module_module_registration_hook, modules),
-        ):
-            stack.callback(register(hook).remove)
-        yield
-
-
-def sizes(weights_file: Path) -> dict[str, TensorSpec]:
-    """Reads the shapes and kinds of the tensors of a weights file, from its header alone.
-
-    Raises:
-        InputError: If it is not whole.
-    """
-    try:
-        with safe_open(weights_file, framework="pt") as content:
-            parts = {name: content.get_slice(name) for name in content.keys()}  # noqa: SIM118
-            return {
-                name: TensorSpec(tuple(part.get_shape()), _kind_of(part.get_dtype()))
-                for name, part in parts.items()
-            }
-    except (SafetensorError, OSError, ValueError) as error:
-        raise InputError(f"{weights_file} is damaged ({error}): copy it again.") from error
-
-
-def first_difference(model: nn.Module, weights: Mapping[str, TensorSpec]) -> str | None:
-    """Says where a model differs from the weights of a file; None where they fit.
-
-    A tensor without elements takes any number of rows: it is filled from the file.
-    """
-    state = model.state_dict(keep_vars=True)
-    for name, found in weights.items():
-        if name not in state:
-            return f"there is no place for {name}"
-        tensor = state[name]
-        shape, expected = tuple(tensor.shape), tuple(found.shape)
-        if not tensor.numel() and shape[:1] == (0,) and len(shape) == len(expected):
-            shape, expected = shape[1:], expected[1:]
-        if shape != expected:
-            return f"{name} is {tuple(tensor.shape)} by the config, {found.shape} in the file"
-        if _kind(tensor) != found.kind:
-            return f"{name} is {tensor.dtype} by the config, {found.kind} in the file"
-    held = {id(state[name]) for name in weights}
-    if missing := next((name for name, t in state.items() if id(t) not in held), None):
-        return f"{missing} is missing"
-    unsaved = sum(t.numel() * t.element_size() for n, t in model.named_buffers() if n not in state)
-    if unsaved > UNSAVED:
-        return f"it would take {unsaved / 2**30:.0f} GiB beside its weights"
-    return _way_through(model)
-
-
-def _way_through(model: Any) -> str | None:
-    """Says why a signal cannot pass through an autoencoder on the meta device; None if it can.
-
-    Sizes that the weights do not show, such as that of the signal, must fit as well.
-    """
-    encoder, decoder = getattr(model, "encoder", None), getattr(model, "decoder", None)
-    parts = (encoder, decoder, getattr(encoder, "inner", None), getattr(decoder, "inner", None))
-    if encoder is None or decoder is None or not all(map(_is_smaltis, parts)):
-        return None
-    signal, factor, likelihood = model.signal, model.downsampling, model.likelihood
-    normalization = getattr(model, "normalization", None)
-    size = [-(-length // factor) * factor for length in signal.size]
-    size = size or [2 * factor] * signal.spatial_dims
-    try:
-        channels = normalization.channels(signal.channels) if normalization else signal.channels
-        z = encoder(torch.empty(1, channels, *size, device="meta"))
-        dim = getattr(getattr(model, "quantizer", None), "dim", None)
-        inside = (decoder.dim if dim is None else dim, *z.shape[2:])
-        h = decoder(torch.empty(1, *inside, device="meta"))
-        wanted = channels if likelihood is None else likelihood.channels(channels)
-    except Exception as error:  # torch's, about shapes
-        return f"no signal {signal.channels, *size} can go through it: {first_line(error)}"
-    if dim is not None and z.shape[1] != dim:
-        return f"its encoder gives {counted(z.shape[1], 'dimension')}, its quantizer takes {dim}"
-    if tuple(h.shape) != (1, wanted, *size):
-        return f"its decoder gives {tuple(h.shape[1:])}, its signals are {(wanted, *size)}"
-    return None
-
-
-def _is_smaltis(part: Any) -> bool:
-    return part is None or type(part).__module__.partition(".")[0] in ("smalti", "torch")
-
-
-def _kind_of(dtype: str) -> str:
-    """Returns the kind of a type of safetensors, such as BF16."""
-    if dtype == "BOOL":
-        return "bool"
-    return {"F": "float", "B": "float", "C": "complex"}.get(dtype[:1], "int")
-
-
-def _kind(tensor: Tensor) -> str:
-    if tensor.is_floating_point():
-        return "float"
-    if tensor.is_complex():
-        return "complex"
-    return "bool" if tensor.dtype == torch.bool else "int"
 
 
 @functools.cache

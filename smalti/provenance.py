@@ -22,8 +22,7 @@ from typing import Any
 
 import torch
 
-from smalti.artifacts import made_from
-from smalti.checksums import check_made_from, identity
+from smalti.checksums import identity
 from smalti.data import FactorizedSource, Source, Splits
 from smalti.data.manifest import Manifest, essential, read_manifest
 from smalti.data.manifest_comparison import (
@@ -33,13 +32,12 @@ from smalti.data.manifest_comparison import (
     select,
 )
 from smalti.errors import InputError
+from smalti.model_folder import Wanted, made_from
 
 __all__ = [
     "CHANGED",
     "ExpectedChecksums",
-    "Wanted",
     "check_apart",
-    "check_model",
     "identities",
     "load_data",
 ]
@@ -49,8 +47,6 @@ logger = logging.getLogger(__name__)
 CHANGED = ("refuse", "ignore", "accept")
 DATA, STATE = "data", "state"
 LEARNED = ("tokenizer", "autoencoder", "prior")
-
-Wanted = dict[str, tuple[str, ...]]
 
 
 def identities(config: Mapping[str, Any]) -> dict[str, str]:
@@ -113,21 +109,6 @@ class ExpectedChecksums:
     def _recipe(self, name: str) -> tuple[str, ...]:
         """Returns the checksums of a part of the recipe, as it is and was with fewer steps."""
         return (self.manifest.recipe.get(name, ""), *self.manifest.recipe_before.get(name, ()))
-
-
-def check_model(folder: Path, wanted: Wanted, after: str = "") -> None:
-    """Checks that a saved model is that of the run; see `check_made_from`.
-
-    Arguments:
-        folder: The folder of the saved model.
-        wanted: The accepted checksums of its inputs, by name.
-        after: For the message: what was made from this model, and must be deleted with it.
-
-    Raises:
-        InputError: If the model is damaged, or was made from other inputs.
-    """
-    mend = f"copy the right one back, or delete {folder}{after} and fit again to learn it anew."
-    check_made_from(str(folder), made_from(folder), wanted, mend)
 
 
 def load_data(

@@ -49,19 +49,19 @@ from smalti.data.manifest import read_manifest, write_manifest
 from smalti.errors import InputError
 from smalti.files import sha256, write_text
 from smalti.ids import IdTable
-from smalti.priors import Cascade, TokenPrior
+from smalti.model_folder import Wanted, check_model
+from smalti.priors import TokenPrior
 from smalti.provenance import (
     CHANGED,
     ExpectedChecksums,
-    Wanted,
     check_apart,
-    check_model,
     identities,
     load_data,
 )
 from smalti.recipes import schema
 from smalti.recipes.schema import Recipe, TokenizerRecipe
 from smalti.run_directory import Run
+from smalti.run_recipe import check_recipe, recipe_of
 from smalti.tokens import (
     TokenGrids,
     cache_made_from,
@@ -83,7 +83,7 @@ from smalti.training.cpu import make_fast
 from smalti.training.processes import is_first, wait_for_all
 from smalti.training.threads import settle_threads
 
-__all__ = ["Run", "data_of", "examples_of", "fit", "load_prior", "parts"]
+__all__ = ["Run", "data_of", "examples_of", "fit", "parts"]
 
 logger = logging.getLogger(__name__)
 
@@ -122,7 +122,7 @@ def fit(
     data = yaml.safe_load(schema.dump(config))["data"]
     check_apart(data, folder)
     run.tidy()
-    more = run.check(config, extend)
+    more = check_recipe(run, config, extend)
     recipe = schema.build(automatic.without(config))
     if extend and not more:
         _check_extensible(run, recipe)
@@ -190,7 +190,7 @@ def data_of(
     splits = load_data(
         run.folder,
         config,
-        run.recipe(place).data,
+        recipe_of(run, place).data,
         changed=changed_data,
         ways=CHANGED[:2],
         training=False,
@@ -215,7 +215,7 @@ def examples_of(run: Run, split: SplitName, place: str | None = None) -> Example
     Raises:
         InputError: If one is missing.
     """
-    source = run.recipe(place).data
+    source = recipe_of(run, place).data
     if isinstance(source, FactorizedSource):
         return source.examples(split)
     splits = data_of(run, "ignore", place, lazily=True)
@@ -430,31 +430,6 @@ def encode_examples(tokenizer: Tokenizer, examples: Examples, augment: Any = Non
         x = augment(batch.x) if augment else batch.x
         tokens.append(tokenizer.encode_flat(x.to(device)).cpu())
     return TokenGrids(tokenizer.layout.unpack(torch.cat(tokens)), examples.conditions)
-
-
-def load_prior(run: Run, tokenizer: Tokenizer) -> Any:
-    """Loads the prior over the tokens of a run, of several levels a cascade; None till all are
-    there.
-
-    Raises:
-        InputError: If one is damaged, or is not that of its level.
-    """
-    folders = run.priors(len(tokenizer.levels))
-    if not all(folder.exists() for folder in folders):
-        return None
-    wanted: Wanted = {"tokenizer": (checksum(run.tokenizer),)}
-    for folder in folders:
-        check_model(folder, wanted)
-    priors = [load_model(folder) for folder in folders]
-    if len(priors) == 1:
-        return priors[0]
-    try:
-        return Cascade(priors)
-    except (InputError, AttributeError) as error:  # of other levels, or no priors at all
-        raise InputError(
-            f"The priors in {run.prior} are not of its levels: copy the run again, or delete "
-            f"{run.prior} and fit again."
-        ) from error
 
 
 def _fit_prior(

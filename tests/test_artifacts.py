@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 import subprocess
 import sys
 
@@ -10,6 +12,7 @@ import pytest
 import safetensors.torch
 import torch
 
+from smalti import model_folder
 from smalti.artifacts import (
     build,
     checksum,
@@ -23,7 +26,7 @@ from smalti.autoencoders import DiscreteAutoencoder
 from smalti.errors import InputError
 from smalti.modalities.image import Image
 from smalti.networks import ConvDecoder, ConvEncoder, Features
-from smalti.quantizers import EMACodebook, GradientCodebook, VectorQuantizer
+from smalti.quantizers import EMACodebook, GradientCodebook, VectorQuantizer, codebooks
 
 
 def tokenizer(codebook=EMACodebook, **options) -> DiscreteAutoencoder:
@@ -329,3 +332,32 @@ def test_a_bare_import_is_enough_to_load(tmp_path):
         check=False,
     )
     assert done.stdout == "VectorQuantizer\n", done.stderr
+
+
+def test_weights_are_hashed_once_while_they_stay_as_they_are(tmp_path, monkeypatch):
+    save_model(tokenizer(), tmp_path)
+    weights, hashed = tmp_path / "model.safetensors", []
+    sha256 = hashlib.sha256
+    monkeypatch.setattr(hashlib, "sha256", lambda *data: hashed.append(1) or sha256(*data))
+    for _ in range(2):  # just written: it may change again within the same tick of the clock
+        load_model(tmp_path)
+    assert len(hashed) == 2
+    monkeypatch.setattr(model_folder, "RECENT", -(10**12))
+    first = checksum(tmp_path)
+    for _ in range(3):
+        load_model(tmp_path)
+        assert checksum(tmp_path) == first
+    assert len(hashed) == 3
+    changed, times = bytearray(weights.read_bytes()), weights.stat()
+    changed[-1] ^= 1  # as long as before, and with the time of before
+    weights.write_bytes(changed)
+    os.utime(weights, ns=(times.st_atime_ns, times.st_mtime_ns))
+    with pytest.raises(InputError, match="truncated or edited"):
+        load_model(tmp_path)
+
+
+def test_a_large_codebook_is_counted_in_pieces_as_it_is_at_once(monkeypatch):
+    codebook = GradientCodebook(codebook_size=64, dim=7)
+    whole = codebook.digest()
+    monkeypatch.setattr(codebooks, "PIECE", 30)
+    assert codebook.digest() == whole

@@ -16,10 +16,11 @@ import pytest
 import safetensors.torch
 import torch
 
-from smalti import artifacts, configs
+from smalti import configs
 from smalti.artifacts import describe, load_model, registered, registry, save_model
 from smalti.errors import InputError
 from smalti.modalities.image import Image
+from smalti.model_folder import checksum_of
 from smalti.networks import Features
 from smalti.priors import PixelCNN
 from smalti.ranges import Range, check, range_of
@@ -137,7 +138,7 @@ def models():
 def sealed(folder, config):
     """Writes a config with the checksum that fits it, as a stranger can."""
     config = {name: value for name, value in config.items() if name != "checksum"}
-    config["checksum"] = artifacts._checksum(config, folder / "model.safetensors")
+    config["checksum"] = checksum_of(config, folder / "model.safetensors")
     (folder / "config.json").write_text(json.dumps(config))
 
 

@@ -5,16 +5,22 @@ from __future__ import annotations
 import importlib
 import json
 import re
+import runpy
 import sys
 import tomllib
 from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
+from PIL import Image
 
 import bare
 import smalti
 from smalti.extras import PACKAGES
+from smalti.modalities.image.pictures import save_png
+from smalti.recipes import schema
+from smalti.runs import fit
+from tiny import clocks_recipe, vae_recipe
 
 SECONDS = 1.5  # of which torch takes most
 LIGHT = ("artifacts", "autoencoders", "conditions", "losses", "nn", "priors", "quantizers")
@@ -62,6 +68,36 @@ def test_quantizers_autoencoders_priors_and_saved_models_work(used):
     assert used["drawn"] == [3, 2, 2]
     assert used["same"]
     assert not HEAVY & set(used["modules"])
+
+
+@pytest.fixture(scope="module")
+def runs_of_both(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs")
+    fit(schema.parsed(clocks_recipe()), folder / "tokens")
+    fit(schema.parsed(vae_recipe()), folder / "vectors")
+    return folder / "tokens", folder / "vectors"
+
+
+def test_a_run_is_loaded_encodes_decodes_and_samples(
+    python, runs_of_both, tmp_path, monkeypatch, capsys
+):
+    picture = tmp_path / "black.png"
+    save_png(Image.new("RGB", (16, 16)), picture)
+    words = [str(Path(__file__).with_name("light_load.py")), *map(str, runs_of_both), str(picture)]
+    done = bare.run(python, *words)
+    assert done.returncode == 0, done.stderr
+    monkeypatch.setattr(sys, "argv", words)
+    capsys.readouterr()
+    runpy.run_path(words[0])
+    light, whole = json.loads(done.stdout), json.loads(capsys.readouterr().out)
+    assert not HEAVY & set(light.pop("modules"))
+    del whole["modules"]
+    lines, of_whole = light.pop("said"), whole.pop("said")
+    assert light == whole
+    assert [name for name, line in of_whole.items() if line] == ["word"]
+    assert lines.pop("word") == of_whole["word"]
+    for line in lines.values():
+        assert re.fullmatch(r"smalti.* needs the package \w+, got none: .*\[train\]'\.", line), line
 
 
 def test_they_are_there_soon(python, used):

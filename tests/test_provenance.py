@@ -23,6 +23,7 @@ from smalti.errors import InputError
 from smalti.modalities.image.pixels import Pixels
 from smalti.modalities.image.signal import Image as ImageSignal
 from smalti.recipes import allowed_classes, schema
+from smalti.run_recipe import recipe_of
 from smalti.runs import Run, data_of, examples_of, fit
 from tiny import clocks_recipe, vae_recipe
 
@@ -397,7 +398,7 @@ def age(folder: Path) -> None:
 
 def test_an_older_run_loads_with_a_warning_and_keeps_its_split(made, caplog):
     age(made.folder)
-    by_order = made.run.recipe().data.load_by_order()
+    by_order = recipe_of(made.run).data.load_by_order()
     splits = data_of(made.run)
     assert same(splits, by_order)
     assert [len(examples) for examples in splits[:3]] == [68, 4, 8]

@@ -11,6 +11,7 @@ import yaml
 
 from smalti.errors import InputError
 from smalti.recipes import schema
+from smalti.run_recipe import check_recipe, recipe_of
 from smalti.runs import Run
 from tiny import clocks_recipe
 
@@ -41,22 +42,22 @@ def test_a_field_that_a_run_lacks_has_its_default(tmp_path, field, other):
     reduce(getitem, parts, changed)[name] = other
     del reduce(getitem, parts, old)[name]
     run = run_of(tmp_path, old)
-    run.check(schema.parsed(clocks_recipe()))
+    check_recipe(run, schema.parsed(clocks_recipe()))
     with pytest.raises(InputError, match=f"{field} is .* there and {other} here"):
-        run.check(schema.parsed(changed))
+        check_recipe(run, schema.parsed(changed))
 
 
 def test_a_field_that_is_no_longer_there_is_another_recipe(tmp_path):
     run = run_of(tmp_path, {**resolved(clocks_recipe()), "colour": "red"})
     with pytest.raises(InputError, match="colour is red there and None here"):
-        run.check(schema.parsed(clocks_recipe()))
+        check_recipe(run, schema.parsed(clocks_recipe()))
 
 
 def test_where_and_how_much_may_change(tmp_path):
     recipe = clocks_recipe()
     run = run_of(tmp_path, resolved(recipe))
     changed = {**recipe, "hardware": {"workers": 1}, "evaluation": {"samples": 8}}
-    run.check(schema.parsed(changed))
+    check_recipe(run, schema.parsed(changed))
 
 
 def test_what_is_null_in_a_recipe_is_null_in_its_run(tmp_path):
@@ -65,9 +66,9 @@ def test_what_is_null_in_a_recipe_is_null_in_its_run(tmp_path):
     recipe["data"]["init_args"]["length"] = None
     recipe["tokenizer"]["quantizer"]["init_args"]["dead_code_reset"] = None
     run = run_of(tmp_path, resolved(recipe))
-    again = run.recipe()
+    again = recipe_of(run)
     assert again.data.length is None
     assert again.tokenizer.quantizer.dead_code_reset is None
-    run.check(schema.parsed(recipe))
+    check_recipe(run, schema.parsed(recipe))
     with pytest.raises(InputError, match="data.init_args.length is None there and 48 here"):
-        run.check(schema.parsed(clocks_recipe()))
+        check_recipe(run, schema.parsed(clocks_recipe()))

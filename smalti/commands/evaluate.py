@@ -15,6 +15,7 @@ from smalti.evaluation import Limits, Report, file_names
 from smalti.files import read_bytes
 from smalti.generation import load
 from smalti.outputs import KEY, check_file, check_place, is_unmarked_png
+from smalti.run_recipe import recipe_of
 from smalti.runs import Run, data_of, parts
 
 __all__ = ["check_report", "report", "run"]
@@ -93,7 +94,7 @@ def report(run: Run, splits: Splits, overwrite: bool = False) -> int:
     Returns:
         The exit status: 1 if a measurement failed by an unexpected error, else 0.
     """
-    recipe = run.recipe()
+    recipe = recipe_of(run)
     model = load(run.folder).to(recipe.hardware.device())
     chosen = recipe.evaluation
     limits = Limits(chosen.test, chosen.samples, chosen.classifier_steps)

@@ -32,6 +32,7 @@ from smalti.generation import Model
 from smalti.modalities.base import modality_of
 from smalti.provenance import CHANGED, check_apart, load_data
 from smalti.recipes import schema
+from smalti.run_recipe import check_recipe
 from smalti.runs import Run
 
 __all__ = ["head_to_head"]
@@ -98,7 +99,7 @@ def head_to_head(
     folders = [Run(folder / f"{name}-{b}-bits-seed-{seed}") for b, name, seed in wanted]
     check_apart(fields["data"], folder)
     for run, config in zip(folders, configs, strict=True):
-        run.check(config)  # of all, before hours go into the first
+        check_recipe(run, config)  # of all, before hours go into the first
     splits = _data(configs[0], folders, changed_data)
     figures = _figures(splits)
     outcomes: list[Outcome] = []

@@ -12,11 +12,11 @@ import math
 import torch
 from torch.nn import functional as F
 
-from smalti.artifacts import first_not_finite
 from smalti.conditions import Label
 from smalti.data import Splits
 from smalti.errors import InputError
 from smalti.modalities.base import Classifier, modality_of
+from smalti.weights import first_not_finite
 
 __all__ = ["check_classes", "train_classifier"]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -13,16 +13,17 @@ from torch import Tensor
 
 from smalti.arguments import a_seed, a_whole_number, as_tensor
 from smalti.errors import InputError
+from smalti.layout import Layout
 from smalti.memory import check_memory
 from smalti.modalities.base import ManyPerFile, modality_of
-from smalti.runs import Run
+from smalti.run_directory import Run
 from smalti.signals import Signal
 
 __all__ = [
     "BATCH",
     "check_room",
     "generator_of",
-    "keep_given",
+    "latent_pieces",
     "pieces",
     "signal_pieces",
     "source_of",
@@ -59,28 +60,7 @@ def check_room(n: int, values: int, what: str) -> None:
     check_memory(4 * n * values, f"A batch of {n:,} {what}", "make fewer at a time")
 
 
-def keep_given(indices: Tensor, given: Tensor) -> Tensor:
-    """Puts -1 in the place of the indices whose patch is not wholly given.
-
-    Arguments:
-        indices: (B, *grid), or (B, *grid, Q).
-        given: (B, *size), bool, of a size that the grid divides.
-
-    Example:
-        >>> keep_given(torch.tensor([[5, 6]]), torch.tensor([[True, True, True, False]]))
-        tensor([[ 5, -1]])
-    """
-    grid = indices.shape[1 : given.ndim]
-    patches = [n for g, length in zip(grid, given.shape[1:], strict=True) for n in (g, length // g)]
-    whole = given.reshape(len(given), *patches)
-    for dim in reversed(range(2, whole.ndim, 2)):
-        whole = whole.all(dim)
-    return torch.where(whole.reshape(*whole.shape, *[1] * (indices.ndim - whole.ndim)), indices, -1)
-
-
-def signal_pieces(
-    x: Any, signal: Signal, source: Mapping[str, Any] | None = None
-) -> Iterable[Tensor]:
+def signal_pieces(x: Any, signal: Signal, run: Run | None = None) -> Iterable[Tensor]:
     """Splits a batch of signals into pieces of at most 256; files are read as they are asked for.
 
     Arguments:
@@ -88,7 +68,7 @@ def signal_pieces(
             data that a library opened (see `Modality.from_object`), or a list of such. Of a file
             that holds many signals, all.
         signal: What the model takes.
-        source: The arguments of the source that the model's data were read with.
+        run: The model's, whose data say how files are read.
 
     Raises:
         InputError: If a file or an object is not of that signal.
@@ -96,7 +76,7 @@ def signal_pieces(
     given = list(x) if isinstance(x, list | tuple) else [x]
     if not given or any(isinstance(one, NUMBERS) for one in given):
         return pieces(x, "The signals")
-    modality = modality_of(signal)
+    modality, source = modality_of(signal), source_of(run)
     if isinstance(modality, ManyPerFile) and all(isinstance(one, str | PathLike) for one in given):
         files = (modality.read_all(Path(one), signal, source=source) for one in given)
         return (piece for batches in files for batch in batches for piece in batch.x.split(BATCH))
@@ -133,3 +113,28 @@ def pieces(batch: Any, what: str) -> tuple[Tensor, ...]:
     """
     tensor = as_tensor(batch, what)
     return tensor.split(BATCH) if tensor.ndim else (tensor,)
+
+
+def latent_pieces(latents: Any, layout: Layout | None) -> Sequence[Any]:
+    """Splits a batch of latents into pieces of at most 256, as `Autoencoder.decode` takes them.
+
+    Arguments:
+        latents: As `Model.encode` gives them, or a prefix of a hierarchy's.
+        layout: Of a model of tokens; None if latents are vectors.
+
+    Raises:
+        InputError: If the grids of a hierarchy are not of one batch.
+    """
+    several = layout is not None and layout.levels > 1
+    if several and isinstance(latents, list | tuple) and latents:
+        grids = [pieces(grid, "Indices") for grid in latents]
+        of_one = [sum(map(len, one_level)) if one_level[0].ndim else 0 for one_level in grids]
+        if len(set(of_one)) > 1:
+            raise InputError(
+                f"The levels have one batch, got grids of {', '.join(map(str, of_one))} "
+                f"signals: give as many of each."
+            )
+        return list(zip(*grids, strict=True))
+    if isinstance(latents, tuple) or several:
+        return [latents]  # `decode` says what is wrong
+    return pieces(latents, "Latents" if layout is None else "Indices")

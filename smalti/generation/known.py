@@ -11,10 +11,9 @@ from torch.nn import functional as F
 from smalti.arguments import as_integers, as_tensor
 from smalti.autoencoders import Autoencoder
 from smalti.errors import InputError
-from smalti.generation.checks import keep_given
 from smalti.layout import Layout
 
-__all__ = ["as_known", "known_tokens"]
+__all__ = ["as_known", "keep_given", "known_tokens"]
 
 
 def known_tokens(autoencoder: Autoencoder, x: Any, given: Any) -> Tensor:
@@ -55,6 +54,25 @@ def known_tokens(autoencoder: Autoencoder, x: Any, given: Any) -> Tensor:
     padding = [side for length in reversed(x.shape[2:]) for side in (0, -length % coarsest)]
     given = F.pad(given.to(tokens.device), padding, value=True)
     return layout.pack([keep_given(grid, given) for grid in layout.unpack(tokens)])
+
+
+def keep_given(indices: Tensor, given: Tensor) -> Tensor:
+    """Puts -1 in the place of the indices whose patch is not wholly given.
+
+    Arguments:
+        indices: (B, *grid), or (B, *grid, Q).
+        given: (B, *size), bool, of a size that the grid divides.
+
+    Example:
+        >>> keep_given(torch.tensor([[5, 6]]), torch.tensor([[True, True, True, False]]))
+        tensor([[ 5, -1]])
+    """
+    grid = indices.shape[1 : given.ndim]
+    patches = [n for g, length in zip(grid, given.shape[1:], strict=True) for n in (g, length // g)]
+    whole = given.reshape(len(given), *patches)
+    for dim in reversed(range(2, whole.ndim, 2)):
+        whole = whole.all(dim)
+    return torch.where(whole.reshape(*whole.shape, *[1] * (indices.ndim - whole.ndim)), indices, -1)
 
 
 def as_known(known: Any, layout: Layout | None, n: int) -> Tensor:

@@ -15,7 +15,6 @@ The latent vectors of a continuous autoencoder have one, the Gaussian that belon
 
 from __future__ import annotations
 
-import importlib
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -25,27 +24,25 @@ import torch
 from torch import Tensor
 
 from smalti.arguments import a_whole_number, as_tensor
-from smalti.artifacts import checksum, load_model, save_model
-from smalti.autoencoders import Autoencoder, ContinuousAutoencoder, Tokenizer
+from smalti.autoencoders import Autoencoder, ContinuousAutoencoder
 from smalti.autoencoders.inputs import device_of, sized
 from smalti.conditions import Condition
-from smalti.counting import counted
 from smalti.errors import InputError
 from smalti.generation.asked import Words, config_of, values_of
 from smalti.generation.checks import (
     BATCH,
     check_room,
     generator_of,
-    pieces,
+    latent_pieces,
     signal_pieces,
-    source_of,
 )
 from smalti.generation.known import as_known, known_tokens
-from smalti.generation.token_priors import belong_together, histogram, uniform
-from smalti.generation.traversal import traverse
+from smalti.generation.saved import load_models, save_models
+from smalti.generation.token_priors import uniform
+from smalti.generation.traversal import continuous, dimensions, traverse
 from smalti.layout import Layout
-from smalti.priors import Cascade, GaussianPrior, Prior, SamplingConfig
-from smalti.runs import Run, data_of, load_prior
+from smalti.priors import GaussianPrior, Prior, SamplingConfig
+from smalti.run_directory import Run
 from smalti.signals import Signal
 
 if TYPE_CHECKING:
@@ -84,31 +81,7 @@ class Model:
         Raises:
             InputError: If it is neither, it has no autoencoder yet, or a model in it is damaged.
         """
-        run = Run.named(folder)
-        saved = [path for path in (run.tokenizer, run.autoencoder) if path.exists()]
-        if not saved or run.config.is_file():
-            run = Run.existing(folder)
-        if not saved:
-            name = "autoencoder" if run.is_continuous() else "tokenizer"
-            raise InputError(
-                f"{folder} has no {name} yet: its fit has not come so far; give the same smalti "
-                f"fit again to go on."
-            )
-        autoencoder = load_model(saved[0])
-        if not isinstance(autoencoder, Autoencoder) or (
-            (autoencoder.layout is None) != (saved[0] == run.autoencoder)
-        ):
-            raise InputError(f"The models in {folder} have changed places: copy the run again.")
-        prior = load_prior(run, autoencoder) if isinstance(autoencoder, Tokenizer) else None
-        if not isinstance(prior, Prior | None):
-            raise InputError(f"The models in {folder} have changed places: copy the run again.")
-        layout = autoencoder.layout
-        if prior is not None and layout is not None and not belong_together(prior, layout):
-            raise InputError(
-                f"The prior in {folder} is of another tokenizer: copy the run again, or delete "
-                f"{run.prior} and fit again."
-            )
-        return cls(autoencoder, prior, run if run.config.is_file() else None)
+        return cls(*load_models(folder))
 
     def save(self, folder: str | Path, overwrite: bool = False) -> None:
         """Saves autoencoder and prior in a folder, from which `load` makes the model again.
@@ -117,20 +90,10 @@ class Model:
         its report, as others need it.
 
         Raises:
-            InputError: If a model there would be replaced that smalti did not write.
+            InputError: If the folder is a run, or a model there would be replaced that smalti did
+                not write.
         """
-        run = Run(folder)
-        if run.config.is_file():
-            raise InputError(f"{folder} is a run, which has its models: choose another folder.")
-        if self.layout is None:
-            save_model(self.autoencoder, run.autoencoder, overwrite=overwrite)
-            return
-        save_model(self.autoencoder, run.tokenizer, overwrite=overwrite)
-        priors = self.prior.levels if isinstance(self.prior, Cascade) else (self.prior,)
-        made_from = {"tokenizer": checksum(run.tokenizer)}
-        for prior, place in zip(priors, run.priors(len(priors)), strict=True):
-            if prior is not None:
-                save_model(prior, place, overwrite=overwrite, made_from=made_from)
+        save_models(self.autoencoder, self.prior, folder, overwrite)
 
     def to(self, device: str | torch.device) -> Self:
         """Moves both to a device."""
@@ -173,7 +136,7 @@ class Model:
             InputError: If x is no batch of the signal, or the model gives what is not finite.
         """
         signal = sized(self.signal, ()) if any_size else self.signal
-        given = signal_pieces(x, signal, source_of(self.run))
+        given = signal_pieces(x, signal, self.run)
         parts = [self.autoencoder.encode(part, any_size) for part in given]
         if isinstance(parts[0], tuple):
             return tuple(torch.cat(level) for level in zip(*parts, strict=True))
@@ -192,21 +155,7 @@ class Model:
         Raises:
             InputError: If they are no such latents, or the model gives what is not finite.
         """
-        several = self.layout is not None and self.layout.levels > 1
-        if not several or not isinstance(latents, list | tuple) or not latents:
-            if isinstance(latents, tuple) or several:
-                return self.autoencoder.decode(latents, size)  # which says what is wrong
-            what = "Latents" if self.layout is None else "Indices"
-            parts: Sequence[Any] = pieces(latents, what)
-        else:
-            grids = [pieces(grid, "Indices") for grid in latents]
-            of_one = [sum(map(len, one_level)) if one_level[0].ndim else 0 for one_level in grids]
-            if len(set(of_one)) > 1:
-                raise InputError(
-                    f"The levels have one batch, got grids of {', '.join(map(str, of_one))} "
-                    f"signals: give as many of each."
-                )
-            parts = list(zip(*grids, strict=True))
+        parts = latent_pieces(latents, self.layout)
         return torch.cat([self.autoencoder.decode(part, size) for part in parts])
 
     def reconstruct(self, x: Any, levels: int | None = None, any_size: bool = False) -> Tensor:
@@ -221,7 +170,7 @@ class Model:
             InputError: If x is no batch of the signal, or there are not so many levels.
         """
         if any_size:
-            x = torch.cat(list(signal_pieces(x, sized(self.signal, ()), source_of(self.run))))
+            x = torch.cat(list(signal_pieces(x, sized(self.signal, ()), self.run)))
         latents = self.encode(x, any_size)
         if levels is not None:
             most = len(latents) if isinstance(latents, tuple) else 1
@@ -234,7 +183,7 @@ class Model:
 
     def encode_flat(self, x: Any) -> Tensor:
         """Encodes signals (B, C, *size) to latents as a prior sees them: one tensor (B, …)."""
-        given = signal_pieces(x, self.signal, source_of(self.run))
+        given = signal_pieces(x, self.signal, self.run)
         return torch.cat([self.autoencoder.encode_flat(part) for part in given])
 
     def unpack(self, latents: Tensor) -> Any:
@@ -259,15 +208,7 @@ class Model:
         Raises:
             InputError: If the latents are tokens, or it has not so many.
         """
-        autoencoder = self._continuous()
-        if rows is not None:
-            rows = a_whole_number(rows, "The number of dimensions, a row each,")
-            if not 1 <= rows <= autoencoder.dim:
-                raise InputError(
-                    f"This model has {counted(autoencoder.dim, 'dimension')}, a row each, got "
-                    f"{rows} rows: give 1 to {autoencoder.dim}."
-                )
-        return autoencoder.order[:rows].tolist()
+        return dimensions(self.autoencoder, rows)
 
     def traverse(
         self, x: Tensor, rows: int | None = None, steps: int = 9, reach: float = 3.0
@@ -284,7 +225,7 @@ class Model:
             InputError: If x is no such signal, one of the others is out of range, or the latents
                 are tokens.
         """
-        autoencoder, dims = self._continuous(), self.dimensions(rows)
+        autoencoder, dims = continuous(self.autoencoder), self.dimensions(rows)
         steps = a_whole_number(steps, "steps")
         check_room(steps * len(dims), math.prod(self.signal.shape), "signals")
         prior = GaussianPrior.of(*autoencoder.latent_distribution)
@@ -420,7 +361,9 @@ class Model:
             raise InputError(
                 "The prior 'histogram' draws from a run's tokens: load the model from its run."
             )
-        return histogram(self.run, self.layout, self.condition)
+        from smalti.generation import measured  # which the light install cannot import
+
+        return measured.histogram(self.run, self.layout, self.condition)
 
     def evaluate(self, splits: Splits | None = None, **options: Any) -> Any:
         """Measures the model on its test set.
@@ -435,22 +378,9 @@ class Model:
         Raises:
             InputError: If there are no such data, or they are not what the model was trained on.
         """
-        if splits is None:
-            if self.run is None:
-                raise InputError("A model without its run has no data: give its splits.")
-            splits = data_of(self.run)
-        found, why = None, ""
-        if self.prior is not None and self.layout is not None and self.run is not None:
-            try:
-                found = histogram(self.run, self.layout, self.condition)
-            except InputError as error:  # damaged tokens cost this prior alone
-                why = str(error)
-        # Evaluation lies above this room: it is named, not imported at the top.
-        evaluation = importlib.import_module("smalti.evaluation")
-        report = evaluation.evaluate(self, splits, found, **options)
-        if why:
-            report.leave_out("Histogram of the training tokens", why, "rate/histogram")
-        return report
+        from smalti.generation import measured  # which the light install cannot import
+
+        return measured.evaluate(self, splits, **options)
 
     def known_tokens(self, x: Tensor, given: Tensor) -> Tensor:
         """Encodes partly given signals to tokens, -1 where a patch holds a value not given; of a
@@ -465,12 +395,3 @@ class Model:
                 latents are no tokens.
         """
         return known_tokens(self.autoencoder, x, given)
-
-    def _continuous(self) -> ContinuousAutoencoder:
-        """Returns the autoencoder if its latents are vectors."""
-        if not isinstance(self.autoencoder, ContinuousAutoencoder):
-            raise InputError(
-                "Latent dimensions are traversed in a continuous model, got one with tokens: use "
-                "smalti interpolate, or a run of an autoencoder."
-            )
-        return self.autoencoder

@@ -8,13 +8,45 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from smalti.arguments import a_number, as_integers, as_tensor
-from smalti.autoencoders import ContinuousAutoencoder
+from smalti.arguments import a_number, a_whole_number, as_integers, as_tensor
+from smalti.autoencoders import Autoencoder, ContinuousAutoencoder
 from smalti.autoencoders.paths import line
+from smalti.counting import counted
 from smalti.errors import InputError
 from smalti.priors import GaussianPrior
 
-__all__ = ["traverse"]
+__all__ = ["continuous", "dimensions", "traverse"]
+
+
+def continuous(autoencoder: Autoencoder) -> ContinuousAutoencoder:
+    """Returns the autoencoder; raises `InputError` unless its latents are vectors."""
+    if not isinstance(autoencoder, ContinuousAutoencoder):
+        raise InputError(
+            "Latent dimensions are traversed in a continuous model, got one with tokens: use "
+            "smalti interpolate, or a run of an autoencoder."
+        )
+    return autoencoder
+
+
+def dimensions(autoencoder: Autoencoder, rows: int | None = None) -> list[int]:
+    """Lists the latent dimensions of an autoencoder, the one that holds most first.
+
+    Arguments:
+        autoencoder: The autoencoder.
+        rows: How many; all if not given.
+
+    Raises:
+        InputError: If the latents are tokens, or it has not so many.
+    """
+    autoencoder = continuous(autoencoder)
+    if rows is not None:
+        rows = a_whole_number(rows, "The number of dimensions, a row each,")
+        if not 1 <= rows <= autoencoder.dim:
+            raise InputError(
+                f"This model has {counted(autoencoder.dim, 'dimension')}, a row each, got {rows} "
+                f"rows: give 1 to {autoencoder.dim}."
+            )
+    return autoencoder.order[:rows].tolist()
 
 
 @torch.no_grad()

@@ -37,6 +37,7 @@ from smalti.nn.precision import KeepsFloat32
 __all__ = ["Codebook", "EMACodebook", "GradientCodebook", "TransformedCodebook"]
 
 _INTEGERS = {2: torch.int16, 4: torch.int32, 8: torch.int64}  # by bytes
+PIECE = 1 << 20  # numbers of a codebook that are counted at a time
 
 
 class Codebook(KeepsFloat32, ABC):
@@ -99,8 +100,14 @@ class Codebook(KeepsFloat32, ABC):
         total = self.sources()[0].new_zeros((), dtype=torch.int64)
         for source in self.sources():
             source = source.detach().contiguous()
-            bits = source.view(_INTEGERS[source.element_size()]).reshape(-1).long()
-            total = total + (bits * (2 * torch.arange(len(bits), device=bits.device) + 1)).sum()
+            bits = source.view(_INTEGERS[source.element_size()]).reshape(-1)
+            # In pieces, for each number takes 24 bytes while it is counted.
+            odd = 2 * torch.arange(min(len(bits), PIECE), device=bits.device) + 1
+            for start in range(0, len(bits), PIECE):
+                piece = bits[start : start + PIECE].long()
+                total = total + (piece * odd[: len(piece)]).sum()
+                if start:
+                    total = total + 2 * start * piece.sum()
         return total & (2**62 - 1)
 
     @abstractmethod

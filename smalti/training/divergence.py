@@ -18,9 +18,9 @@ import torch
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 
-from smalti.artifacts import first_not_finite
 from smalti.errors import InputError
 from smalti.training.stage import Stage
+from smalti.weights import first_not_finite
 
 __all__ = ["Diverged", "DivergenceCheck"]
 

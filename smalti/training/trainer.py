@@ -18,7 +18,6 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from lightning.pytorch.strategies import DDPStrategy
 
-from smalti.artifacts import first_not_finite
 from smalti.checksums import check_made_from
 from smalti.errors import InputError
 from smalti.processors import fast_in_bfloat16
@@ -36,6 +35,7 @@ from smalti.training.divergence import DivergenceCheck
 from smalti.training.hardware import check_words
 from smalti.training.rendezvous import wait_at_most
 from smalti.training.stage import Stage
+from smalti.weights import first_not_finite
 
 __all__ = ["Hardware", "check_hardware", "in_all_processes", "train"]
 

@@ -11,7 +11,7 @@ import safetensors.torch
 import torch
 
 from smalti import runs
-from smalti.artifacts import first_not_finite, load_model, save_model
+from smalti.artifacts import load_model, save_model
 from smalti.cli import main
 from smalti.conditions import Label
 from smalti.errors import InputError
@@ -20,6 +20,7 @@ from smalti.priors import PixelCNN, SamplingConfig
 from smalti.recipes import schema
 from smalti.training import AutoencoderStage, PriorStage
 from smalti.training.divergence import Diverged
+from smalti.weights import first_not_finite
 from tiny import clocks_recipe, vae_recipe, write_recipe
 
 

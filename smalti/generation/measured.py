@@ -1,0 +1,61 @@
+"""What a model needs of its run beyond its weights: the tokens seen in training, and the data.
+
+This is no part of the light install: tables are read, and recipes.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from smalti.artifacts import checksum
+from smalti.conditions import Condition
+from smalti.errors import InputError
+from smalti.layout import Layout
+from smalti.priors import Histogram
+from smalti.run_directory import Run
+from smalti.runs import data_of
+from smalti.tokens import cached_tokenizer, read_cache
+
+if TYPE_CHECKING:
+    from smalti.data import Splits
+    from smalti.generation.model import Model
+
+__all__ = ["evaluate", "histogram"]
+
+
+def histogram(run: Run, layout: Layout, condition: Condition | None) -> Histogram:
+    """Fits a histogram to the tokens of a run's training set.
+
+    Raises:
+        InputError: If the tokens are missing, damaged or of another tokenizer.
+    """
+    if cached_tokenizer(run.tokens) not in (None, checksum(run.tokenizer)):
+        raise InputError(
+            f"The {run.tokens} are of another tokenizer: give the same smalti fit again, which "
+            f"makes them anew."
+        )
+    made = Histogram(layout.largest, layout.shape, condition)
+    cached = read_cache(run.tokens, "train")
+    made.fit(layout.pack(cached.levels), None if condition is None else cached.context)
+    return made
+
+
+def evaluate(model: Model, splits: Splits | None, **options: Any) -> Any:
+    """Measures a model, see `Model.evaluate`."""
+    if splits is None:
+        if model.run is None:
+            raise InputError("A model without its run has no data: give its splits.")
+        splits = data_of(model.run)
+    found, why = None, ""
+    if model.prior is not None and model.layout is not None and model.run is not None:
+        try:
+            found = histogram(model.run, model.layout, model.condition)
+        except InputError as error:  # damaged tokens cost this prior alone
+            why = str(error)
+    # Evaluation lies above this room: it is named, not imported at the top.
+    evaluation = importlib.import_module("smalti.evaluation")
+    report = evaluation.evaluate(model, splits, found, **options)
+    if why:
+        report.leave_out("Histogram of the training tokens", why, "rate/histogram")
+    return report
