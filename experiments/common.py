@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from smalti.errors import InputError
 from smalti.files import atomic_file, write_text
 from smalti.outputs import MARK, check_file, output
-from smalti.training import Cosine
+from smalti.training import CosineDecay
 from smalti.training.batch_order import StepSampler
 from smalti.training.cpu import make_fast
 
@@ -131,7 +131,9 @@ def fit(
     torch.manual_seed(seed)
     model.to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
     optimizer = torch.optim.Adam((p for p in model.parameters() if p.requires_grad), lr=rate)
-    schedule = Cosine(warmup=max(steps // 10, 1)).configure(optimizer, steps, steps)["scheduler"]
+    schedule = CosineDecay(warmup=max(steps // 10, 1)).configure(optimizer, steps, steps)[
+        "scheduler"
+    ]
     order = StepSampler(len(examples), batch_size, seed)
     for step, rows in enumerate(islice(order, steps)):
         batch, _ = examples.__getitems__(rows)

@@ -34,7 +34,12 @@ from torch import Tensor
 from smalti.autoencoders import DiscreteAutoencoder
 from smalti.evaluation.batches import batches, choose
 from smalti.evaluation.classifier import train_classifier
-from smalti.evaluation.measurements.frechet import Gaussian, features_of, frechet_distance, gaussian
+from smalti.evaluation.measurements.frechet import (
+    FeatureGaussian,
+    features_of,
+    frechet_distance,
+    gaussian,
+)
 from smalti.evaluation.measurements.rate import mean_nats
 from smalti.modalities.base import Classifier
 from smalti.modalities.image import Images
@@ -77,7 +82,7 @@ def measure(
     model: DiscreteAutoencoder,
     training: Tensor,
     test: Tensor,
-    seen: tuple[Classifier, Gaussian],
+    seen: tuple[Classifier, FeatureGaussian],
     seed: int,
 ) -> tuple[dict[str, float], Tensor]:
     """The figures of one prior, and images (SHOWN, C, H, W) of it."""

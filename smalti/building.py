@@ -185,6 +185,8 @@ def _outline(make: MakeEncoder, signal: Signal) -> Encoder:
 
 def build_objective(recipe: TokenizerRecipe | AutoencoderRecipe, signal: Signal) -> Objective:
     """Builds the training objective of a recipe's tokenizer or autoencoder: its weighted losses."""
+    if recipe.objective is not None:
+        return copy.deepcopy(recipe.objective)  # which learns, if it has an adversary
     reconstruction = recipe.reconstruction or MSE()
     if signal.gaps:
         reconstruction = ObservedValues(reconstruction)

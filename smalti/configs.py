@@ -99,7 +99,7 @@ class _ConfigChecker:
             _plain(value, wanted, path)
         elif _is_sequence(origin or wanted) or (wanted is Any and isinstance(value, list)):
             self._sequence(value, origin, inner, path)
-        elif isinstance(wanted, type) and wanted is not object:
+        elif isinstance(wanted, type) and wanted not in (object, Any):
             raise _wrong(value, f"a {wanted.__name__}", path)
         elif not _is_number_of_range(value):
             raise _wrong(value, "a finite number", path)

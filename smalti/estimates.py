@@ -22,14 +22,15 @@ from smalti.autoencoders import Autoencoder, DiscreteAutoencoder, Tokenizer
 from smalti.building import build_autoencoder, build_objective, build_prior, level_config
 from smalti.counting import counted
 from smalti.data import Splits
-from smalti.errors import InputError
+from smalti.errors import InputError, first_line
 from smalti.memory import check_disk, check_memory, memory
 from smalti.priors import Prior
 from smalti.quantizers.fitting.rows import CHUNK
 from smalti.recipes.schema import AutoencoderRecipe, Recipe, TokenizerRecipe
 from smalti.recipes.sizes import bytes_of, check_parts
 from smalti.signals import Signal
-from smalti.training import Training
+from smalti.training import Objective, Training
+from smalti.training.adversary import detached
 
 __all__ = [
     "check_report",
@@ -153,11 +154,13 @@ def dry_run(recipe: Recipe, splits: Splits) -> list[tuple[nn.Module, Training | 
     with torch.no_grad():
         y = model.normalize(x)
         output = model.eval()(y)
-        if chosen.training is not None:
+        if chosen.training is not None and chosen.objective is None:
             build_objective(chosen, splits.signal)(y, output, step=0)
     if chosen.training is None:
         _check_fitting(chosen, model, splits)
     else:
+        if chosen.objective is not None:
+            _try_objective(build_objective(chosen, splits.signal), model, y)
         check_step(lambda: model(y), model, chosen.training, recipe, recipe.stage)
     trained: list[tuple[nn.Module, Training | None]] = [(model, chosen.training)]
     if isinstance(model, Tokenizer) and recipe.prior is not None:
@@ -191,6 +194,39 @@ def _check_fitting(
     chosen.fitting.check(model.quantizer, rows)
     chunk = FLOAT * min(rows, CHUNK) * model.quantizer.dim
     check_memory(8 * chunk, "A fitting to vectors of such sizes", "take shorter vectors")
+
+
+def _try_objective(objective: Objective, model: Autoencoder, x: Tensor) -> None:
+    """Computes the losses of a recipe's own objective, of two examples, as training will.
+
+    Raises:
+        InputError: If it cannot be computed, or is no loss.
+    """
+    name = type(objective).__name__
+    x = torch.cat([x, x])  # some layers take means over a batch
+    output = model(x)
+    late = objective.warmup
+    for training, step in ((False, late), (True, 0), (True, late)):
+        objective.train(training)
+        try:
+            said = [objective(x, output, step)]
+            if training:
+                said.append(objective.adversary(x, detached(output), step) or said[0])
+        except InputError:
+            raise
+        except Exception as error:  # whatever a user's class does
+            raise InputError(
+                f"The objective {name} cannot be computed of {tuple(x.shape)} "
+                f"({type(error).__name__}: {first_line(error)}): correct it or its arguments."
+            ) from error
+        for terms in said:
+            loss = terms.get("loss")
+            if not isinstance(loss, Tensor) or loss.numel() != 1:
+                raise InputError(
+                    f"The objective {name} gives its terms by name and what is minimised as "
+                    f"'loss', one number, got {', '.join(map(str, terms)) or 'nothing'}: correct "
+                    f"it."
+                )
 
 
 def _tried_priors(

@@ -71,7 +71,7 @@ def watch_imports() -> None:
         sys.meta_path.insert(0, _Finder())
 
 
-class _Loader(SourceFileLoader):
+class _NamingLoader(SourceFileLoader):
     """Imports a module of smalti; a package that is missing is named with the extra to install."""
 
     def exec_module(self, module: ModuleType) -> None:
@@ -82,15 +82,15 @@ class _Loader(SourceFileLoader):
 
 
 class _Finder(MetaPathFinder):
-    """Finds modules as Python does, and has `_Loader` load those of smalti."""
+    """Finds modules as Python does, and has `_NamingLoader` load those of smalti."""
 
     def find_spec(
         self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        """Finds modules of smalti, to be imported by `_Loader`."""
+        """Finds modules of smalti, to be imported by `_NamingLoader`."""
         if not name.startswith("smalti."):
             return None
         spec = PathFinder.find_spec(name, path, target)
         if spec is not None and isinstance(spec.loader, SourceFileLoader):
-            spec.loader = _Loader(name, spec.loader.path)
+            spec.loader = _NamingLoader(name, spec.loader.path)
         return spec

@@ -15,7 +15,7 @@ and each result the checksums of what it was made from (`smalti.provenance`). Th
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ import torch
 import yaml
 from jsonargparse import Namespace
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from smalti import automatic, estimates, extension, item_ids
 from smalti.artifacts import checksum, load_model, save_model
@@ -287,11 +288,16 @@ def _settled(
 def _try_out(recipe: Recipe, splits: Splits) -> list[tuple[nn.Module, Training | None]]:
     """Builds and tries all that is trained: a mistake shows before hours have been spent."""
     trained = estimates.dry_run(recipe, splits)
-    for model, training in trained:
-        if training is None:
-            continue
+    made: list[tuple[nn.Module, Callable[[Iterable[nn.Parameter]], Optimizer]]] = [
+        (model, training.optimizer) for model, training in trained if training is not None
+    ]
+    objective, training = recipe.trained.objective, recipe.trained.training
+    if objective is not None and training is not None:
+        if any(parameter.requires_grad for parameter in objective.parameters()):
+            made.append((objective, training.adversary_optimizer or training.optimizer))
+    for model, make in made:
         try:
-            training.optimizer(model.parameters())
+            make(model.parameters())
         except (TypeError, ValueError) as error:
             raise InputError(
                 f"The optimizer of a {type(model).__name__} cannot be made ({error}): "

@@ -151,6 +151,36 @@ def test_complete_keeps_what_is_given(run, tmp_path, mode):
     assert len(list((tmp_path / "out").iterdir())) == 2
 
 
+def test_a_folder_or_a_pattern_is_completed_file_by_file(run, tmp_path, capsys):
+    (tmp_path / "halves").mkdir()
+    one, two = (picture(tmp_path / "halves" / f"{name}.png") for name in ("one", "two"))
+    (tmp_path / "halves" / "notes.txt").write_text("none")
+    seeded = ["--seed", "0", "--n", "2", "--keep", "left"]
+    alone = ["sample", str(run), "--complete", two, "--out", str(tmp_path / "alone"), *seeded]
+    assert main(alone) == 0
+    capsys.readouterr()
+    for name, given in (("all", "halves"), ("matching", "halves/*.png")):
+        words = ["--complete", str(tmp_path / given), "--out", str(tmp_path / name)]
+        assert main(["sample", str(run), *words, *seeded]) == 0
+        assert f"{given}: 2 images" in capsys.readouterr().out
+        made = sorted((tmp_path / name).iterdir())
+        names = ["00000-one.png", "00001-one.png", "00002-two.png", "00003-two.png"]
+        assert [file.name for file in made] == names
+        # What a file is completed to does not depend on which others are.
+        for file, expected in zip(made[2:], sorted((tmp_path / "alone").iterdir()), strict=True):
+            assert file.read_bytes() == expected.read_bytes()
+    sheet = str(tmp_path / "sheet.png")
+    words = ["--complete", str(tmp_path / "halves"), "--out", sheet, *seeded]
+    assert main(["sample", str(run), *words]) == 0
+    with Image.open(sheet) as rows:
+        assert rows.size[0] == rows.size[1]  # two of each file in a row
+    line = mistake(capsys, "sample", str(run), "--complete", one, two, *seeded)
+    assert "takes one file, folder or pattern, got" in line and "two.png too" in line
+    (tmp_path / "empty").mkdir()
+    line = mistake(capsys, "sample", str(run), "--complete", str(tmp_path / "empty"))
+    assert "There is no image in" in line
+
+
 def test_a_half_to_keep_of_a_transparent_image_is_refused(run, tmp_path, capsys):
     half = picture(tmp_path / "half.png", mode="RGBA")
     with Image.open(half) as image:

@@ -154,3 +154,8 @@ def test_a_recipe_from_before_says_what_to_write(tmp_path, capsys):
     assert schema.build(schema.parsed(recipe)).trained.encoder(Image(3), 8).width == 8
     line = mistake(capsys, "fit", "clocks", "--tokenizer.network.hidden", "8")
     assert "--tokenizer.network.hidden is now --tokenizer.encoder.hidden" in line
+    recipe["prior"]["training"]["schedule"] = {"class_path": "smalti.training.schedules.Cosine"}
+    line = mistake(capsys, "fit", str(write_recipe(path, recipe)), "--out", str(tmp_path / "run"))
+    assert "prior.training.schedule Cosine is now CosineDecay: write that in its place" in line
+    line = mistake(capsys, "fit", "clocks", "--prior.training.schedule=Cosine")
+    assert "--prior.training.schedule Cosine is now CosineDecay: give that" in line

@@ -6,7 +6,9 @@ import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from smalti.commands.common import call, condition_of, signal_of
+import torch
+
+from smalti.commands.common import call, condition_of, files_of, signal_of
 from smalti.commands.signal_output import SignalOutput
 from smalti.conditions import Condition, conditions_by_name
 from smalti.errors import InputError
@@ -27,7 +29,13 @@ def run(words: Sequence[str]) -> None:
         if parameter.kind is parameter.KEYWORD_ONLY
     }
     flags = [name for name, parameter in own.items() if parameter.annotation == "bool"]
-    folder = _first_positional(words, ["help", *flags])
+    positional = _positionals(words, ["help", *flags])
+    folder = positional[0] if positional else None
+    if len(positional) > 1 and any(word.partition("=")[0] == "--complete" for word in words):
+        raise InputError(
+            f"The option --complete takes one file, folder or pattern, got {positional[1]} too: "
+            f"put a pattern in quotes."
+        )
     named: Mapping[str, Condition] = {}
     if folder is not None:
         condition = condition_of(folder)
@@ -70,7 +78,8 @@ def sample(  # noqa: PLR0913 - the options of the command
         out: A .png for one picture of all (samples.png if not given), or a folder for a file each.
         n: How many.
         complete: A file of which a part is given: what it marks as missing is filled in, or, where
-            it marks nothing, what `keep` does not name.
+            it marks nothing, what `keep` does not name. Or a folder of such files, or a pattern
+            in quotes: then n signals are made of each.
         keep: Part that is given of a file that marks nothing as missing; which there
             are depends on the kind of data, e.g. top.
         convert: Make the file to complete fit the model, though it loses by it (its size, say).
@@ -88,14 +97,17 @@ def sample(  # noqa: PLR0913 - the options of the command
         raise InputError(
             f"There is no file to complete, got {option}: leave it out, or give --complete FILE."
         )
-    inputs = [] if complete is None else [complete]
+    signal = signal_of(folder)
+    files = [] if complete is None else files_of(signal, [complete])
+    several = len(files) > 1
     output = SignalOutput(
-        signal_of(folder),
+        signal,
         out,
-        n,
+        n * max(len(files), 1),
         default_name="samples",
         columns=columns,
-        inputs=inputs,
+        # In a folder those of several files are named by them.
+        inputs=[file for file in files for _ in range(n if several else 1)],
         overwrite=overwrite,
     )
     model = load(folder)
@@ -106,19 +118,22 @@ def sample(  # noqa: PLR0913 - the options of the command
         output.write(model.sample(n, asked, **options))
         return
     modality, source = modality_of(model.signal), source_of(model.run)
-    x, given = modality.read_partial(complete, model.signal, keep, convert, source)
-    output.write(model.edit(x, ~given, asked, n=n, **options))
+    made = []
+    for file in files:
+        x, given = modality.read_partial(file, model.signal, keep, convert, source)
+        made.append(model.edit(x, ~given, asked, n=n, **options))
+    output.write(torch.cat(made), columns=n if several and n > 1 else None)
 
 
-def _first_positional(words: Sequence[str], flags: Sequence[str]) -> str | None:
-    """Returns the first word that is neither an option nor the value of one."""
-    left = iter(words)
+def _positionals(words: Sequence[str], flags: Sequence[str]) -> list[str]:
+    """Returns the words that are neither options nor values of one."""
+    found, left = [], iter(words)
     for word in left:
         if not word.startswith("-"):
-            return word
-        if word.startswith("--") and "=" not in word and word[2:] not in flags:
+            found.append(word)
+        elif word.startswith("--") and "=" not in word and word[2:] not in flags:
             next(left, None)
-    return None
+    return found
 
 
 def _check_options(

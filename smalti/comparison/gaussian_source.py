@@ -27,9 +27,9 @@ from smalti.comparison.outcomes import Comparison, Outcome
 from smalti.comparison.plan import announced, plan
 from smalti.counting import counted
 from smalti.errors import InputError
-from smalti.evaluation import Report
 from smalti.losses import MSE
 from smalti.quantizers import Quantizer, codebook_usage
+from smalti.reporting import Record
 from smalti.training import TokenizerObjective
 
 __all__ = ["bound", "gaussian"]
@@ -65,7 +65,7 @@ def gaussian(methods: Sequence[str], *, bits: Sequence[int], seeds: int, steps: 
     """
     chosen = {name: method(name) for name in methods}
     wanted, outcomes = plan(methods, bits, seeds), []
-    attempted = Report("The runs")
+    attempted = Record()
     for b, name, seed in announced(wanted):
         with attempted.attempt(run := f"{name}-{b}-bits-seed-{seed}"):
             outcomes.append(Outcome(name, b, seed, *_learned(chosen[name], b, seed, steps)))

@@ -26,12 +26,13 @@ from smalti.comparison.plan import announced, plan
 from smalti.counting import counted
 from smalti.data import Splits
 from smalti.errors import InputError
-from smalti.evaluation import Limits, Report, evaluate
+from smalti.evaluation import Limits, evaluate
 from smalti.evaluation.curves import read_curves
 from smalti.generation import Model
 from smalti.modalities.base import modality_of
 from smalti.provenance import CHANGED, check_apart, load_data
 from smalti.recipes import schema
+from smalti.reporting import Record
 from smalti.run_recipe import check_recipe
 from smalti.runs import Run
 
@@ -103,7 +104,7 @@ def head_to_head(
     splits = _data(configs[0], folders, changed_data)
     figures = _figures(splits)
     outcomes: list[Outcome] = []
-    attempted = Report("The runs")
+    attempted = Record()
     for (b, name, seed), run, config in zip(announced(wanted), folders, configs, strict=True):
         with attempted.attempt(run.folder.name):
             report = _measured(run, config, splits)
@@ -168,7 +169,7 @@ def _config(
             "steps": max(1, steps // 4),
             "batch_size": 64,
             "optimizer": {"class_path": "Adam", "init_args": {"lr": 0.003}},
-            "schedule": {"class_path": "Cosine"},
+            "schedule": {"class_path": "CosineDecay"},
         },
     }
     fields["seed"] = seed

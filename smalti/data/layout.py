@@ -27,12 +27,12 @@ from smalti.errors import InputError
 from smalti.signals import Signal
 from smalti.spelling import label_name, listed, readable
 
-__all__ = ["FolderLayout", "Part", "read_layout"]
+__all__ = ["FolderLayout", "SplitFiles", "read_layout"]
 
 HELD = ("validation", "test")
 
 
-class Part(NamedTuple):
+class SplitFiles(NamedTuple):
     """The files of one split, with their labels and the folders that they lie in."""
 
     files: list[Parts]
@@ -49,7 +49,7 @@ class Part(NamedTuple):
 class FolderLayout(NamedTuple):
     """The files of a folder by split, and how many files were passed over, by kind."""
 
-    parts: dict[str, Part]
+    parts: dict[str, SplitFiles]
     passed: Counter[str]
 
 
@@ -85,7 +85,7 @@ class _Reader:
 
     # The levels above splits and labels
 
-    def read(self, node: Folder, path: Parts) -> dict[str, Part]:
+    def read(self, node: Folder, path: Parts) -> dict[str, SplitFiles]:
         if self.splits:
             node = self._without_annotations(node)
             branches = self._branches(node)
@@ -94,28 +94,28 @@ class _Reader:
             if self._is_split_below(node):
                 return self._labels_above(node, path)
         if not node.folders:
-            return {"train": Part(node.files, None, (), len(path))}
+            return {"train": SplitFiles(node.files, None, (), len(path))}
         inside = self._around(node)
         if inside is not None:
             below = self.read(node.merged(inside), (*path, inside[0]))
             plain = set(below) == {"train"} and not below["train"].folders
             if plain and below["train"].labels is None:
-                return {"train": Part(node.all(), None, (), len(path))}
+                return {"train": SplitFiles(node.all(), None, (), len(path))}
             return self._without_strays(node.files, below, path)
         return self._without_strays(node.files, {"train": self._labelled(node, path)}, path)
 
-    def _labelled(self, node: Folder, path: Parts) -> Part:
+    def _labelled(self, node: Folder, path: Parts) -> SplitFiles:
         """Reads a level whose folders are labels."""
         files, labels = [], []
         for label, inner in node.folders.items():
             found = inner.all()
             files += found
             labels += [label] * len(found)
-        return Part(files, labels, (), len(path))
+        return SplitFiles(files, labels, (), len(path))
 
     def _without_strays(
-        self, strays: list[Parts], parts: dict[str, Part], path: Parts
-    ) -> dict[str, Part]:
+        self, strays: list[Parts], parts: dict[str, SplitFiles], path: Parts
+    ) -> dict[str, SplitFiles]:
         """Passes over files that lie beside folders of splits or labels, if they are few."""
         inside = sum(len(part.files) for part in parts.values())
         if len(strays) > inside:
@@ -223,7 +223,7 @@ class _Reader:
 
     def _by_split(
         self, node: Folder, branches: dict[str, list[tuple[str, str | None]]], path: Parts
-    ) -> dict[str, Part]:
+    ) -> dict[str, SplitFiles]:
         """Returns the files of each split, whose folders are `branches`: (name, label or None).
 
         No folders at all for a split: its files lie directly in `node`. Folders of no split are
@@ -238,7 +238,7 @@ class _Reader:
         depth, parts, merged = len(path) + 1, {}, {}
         for split, names in branches.items():
             if not names:  # training files lie beside the folders of the others
-                parts[split] = Part(node.files, None, (), len(path))
+                parts[split] = SplitFiles(node.files, None, (), len(path))
             elif all(label is not None for _, label in names):
                 inside = Folder(
                     depth, [], {str(label): node.folders[name] for name, label in names}
@@ -255,7 +255,7 @@ class _Reader:
 
     # Labels
 
-    def _label_level(self, nodes: dict[str, Folder], depth: int) -> dict[str, Part]:
+    def _label_level(self, nodes: dict[str, Folder], depth: int) -> dict[str, SplitFiles]:
         """Labels of the folders of all splits together, below folders that mean nothing."""
         while True:
             nodes = {split: self._without_annotations(node) for split, node in nodes.items()}
@@ -288,7 +288,7 @@ class _Reader:
             if labels and split != "train":
                 node = self._flattened(node, split, labels)
             if not node.folders:
-                parts[split] = Part(node.files, None, (), depth)
+                parts[split] = SplitFiles(node.files, None, (), depth)
                 continue
             part = self._labelled(node, ())._replace(depth=depth)
             parts[split] = self._without_strays(node.files, {split: part}, (split,))[split]
@@ -306,7 +306,7 @@ class _Reader:
             splits |= {word.split for word in below}
         return len(node.folders) > 1 and bool(splits & set(HELD))
 
-    def _labels_above(self, node: Folder, path: Parts) -> dict[str, Part]:
+    def _labels_above(self, node: Folder, path: Parts) -> dict[str, SplitFiles]:
         """Returns the files of each split where folders of labels hold folders of splits."""
         found: dict[str, tuple[list[Parts], list[str], set[str]]] = {}
         strays = list(node.files)
@@ -331,7 +331,7 @@ class _Reader:
                 labels += [label] * len(inside)
                 names.add(f"*/{name}")
         parts = {
-            split: Part(files, labels, tuple(sorted(names)), len(path) + 2)
+            split: SplitFiles(files, labels, tuple(sorted(names)), len(path) + 2)
             for split, (files, labels, names) in found.items()
         }
         return self._without_strays(strays, parts, path)

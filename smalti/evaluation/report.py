@@ -14,8 +14,7 @@ blocks, and knows none of them.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -27,13 +26,13 @@ from smalti.files import atomic_file, write_text
 from smalti.outputs import check_file
 from smalti.reporting import Measurement, Section, display
 from smalti.reporting.figures import finite
-from smalti.reporting.section import attempting
+from smalti.reporting.section import Record
 
 __all__ = ["Report"]
 
 
 @dataclass
-class Report:
+class Report(Record):
     """A report on a model: the sections of all measurements, and what is missing.
 
     Attributes:
@@ -41,12 +40,9 @@ class Report:
         summary: One sentence on what the model does.
         sections: What each measurement says, in the order in which they were taken.
         facts: Data and model, by name, in words.
-        missing: What was not computed, and why.
-        without: The same by its place in `figures` ("frechet/histogram"), where it has one: null
-            in `report.json`, with the reason.
-        failed: That part of `missing` which failed because of an error in the program.
         not_applicable: Measurements that do not apply to such data or such a model, and why.
         made_from: Checksums of the data and the models that were measured, by name.
+        Others: see `Record`.
     """
 
     FILES: ClassVar = ("report.json", "report.html")
@@ -55,36 +51,8 @@ class Report:
     summary: str = ""
     sections: list[Section] = field(default_factory=list)
     facts: dict[str, str] = field(default_factory=dict)
-    missing: dict[str, str] = field(default_factory=dict)
-    without: dict[str, str] = field(default_factory=dict)
-    failed: list[str] = field(default_factory=list)
     not_applicable: dict[str, str] = field(default_factory=dict)
     made_from: dict[str, str] = field(default_factory=dict)
-
-    @contextmanager
-    def attempt(self, name: str, place: str | None = None) -> Iterator[None]:
-        """Takes one measurement: if it cannot be taken, the report says so and goes on.
-
-        Arguments:
-            name: What is measured, in words.
-            place: Where its figures belong, e.g. "frechet/histogram".
-
-        Example:
-            >>> from smalti.errors import InputError
-            >>> report = Report("Digits")
-            >>> with report.attempt("Sharpness", "sharpness"):
-            ...     raise InputError("There are no digits: add some.")
-            >>> report.missing
-            {'Sharpness': 'There are no digits: add some.'}
-        """
-        with attempting(self, name, place):
-            yield
-
-    def leave_out(self, name: str, why: str, place: str | None = None) -> None:
-        """Says that something is not in the report, and why; see `attempt`."""
-        self.missing[name] = " ".join(why.split())
-        if place is not None:
-            self.without[place] = self.missing[name]
 
     def take(self, measurement: Measurement, subject: Any) -> None:
         """Takes a measurement and adds what it says, or why there is nothing to say.

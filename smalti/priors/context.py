@@ -64,7 +64,8 @@ def context_map(
         assert condition is not None
         raise InputError(
             f"A convolutional prior takes vectors and grids, got the sequence of a "
-            f"{condition.name}: choose a prior with attention to sequences."
+            f"{condition.name}: choose a prior that attends to sequences, or learn it without a "
+            f"condition."
         )
     if sizes.map:
         return GridsContextMap(shape, sizes, channels)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -20,7 +20,7 @@ from smalti.priors import Prior
 from smalti.quantizers import Quantizer
 from smalti.quantizers.fitting import Fitting
 from smalti.signals import Signal
-from smalti.training import Hardware, Training
+from smalti.training import Hardware, Objective, Training
 
 __all__ = [
     "Amount",
@@ -37,6 +37,15 @@ __all__ = [
 
 Amount = float | Literal["auto"]
 """A number, or that it is to be chosen by how much data there is (`smalti.automatic`)."""
+
+# The fields that an objective takes the place of, by name, with what stands for "not given".
+OF_A_TOKENIZER = {
+    "reconstruction": None,
+    "commitment_weight": 0.25,
+    "commitment_warmup": 0,
+    "loss_weights": None,
+}
+OF_AN_AUTOENCODER = {"reconstruction": None, "beta": 1.0, "beta_warmup": 0, "free_bits": 0.0}
 
 MakeEncoder = Callable[[Signal, int], Encoder]
 MakeDecoder = Callable[[Signal, int], Decoder]
@@ -78,6 +87,8 @@ class TokenizerRecipe:
             those decode by themselves.
         fitting: In the place of `training`, where nothing but codebooks is learned: how they are
             computed from all training examples without gradients, e.g. ResidualKMeans.
+        objective: What training minimises, in the place of reconstruction, commitment and
+            loss_weights: any `Objective`, such as one with an adversary.
     """
 
     quantizer: Quantizer
@@ -92,6 +103,7 @@ class TokenizerRecipe:
     fine_levels: list[FineLevel] | None = None
     level_dropout: float = 0.1
     fitting: Fitting | None = None
+    objective: Objective | None = None
 
     def __post_init__(self) -> None:
         _check_one_loss("A tokenizer", self.likelihood, self.reconstruction)
@@ -102,12 +114,13 @@ class TokenizerRecipe:
                 f"or tokenizer.fitting for codebooks that are computed without gradients."
             )
         if self.fitting is not None:
-            for name in ("reconstruction", "loss_weights", "fine_levels"):
+            for name in ("reconstruction", "loss_weights", "fine_levels", "objective"):
                 if getattr(self, name):
                     raise InputError(
                         f"A tokenizer that is fitted has one level and no losses, got {name}: "
                         f"leave it out, or give a training in the place of the fitting."
                     )
+        _check_objective(self, "A tokenizer", OF_A_TOKENIZER)
 
 
 @dataclass(frozen=True)
@@ -126,6 +139,8 @@ class AutoencoderRecipe:
         beta: Weight of the KL: 1 for a VAE, above for a beta-VAE.
         beta_warmup: Steps over which beta rises from 0.
         free_bits: Bits of each latent dimension that cost nothing.
+        objective: What training minimises, in the place of reconstruction, beta, beta_warmup and
+            free_bits: any `Objective`, such as one with an adversary.
     """
 
     training: Training
@@ -138,11 +153,13 @@ class AutoencoderRecipe:
     beta: float = 1.0
     beta_warmup: int = 0
     free_bits: float = 0.0
+    objective: Objective | None = None
 
     def __post_init__(self) -> None:
         if self.dim < 1:
             raise InputError(f"An autoencoder needs a dim of at least 1, got {self.dim}.")
         _check_one_loss("An autoencoder", self.likelihood, self.reconstruction)
+        _check_objective(self, "An autoencoder", OF_AN_AUTOENCODER)
         if self.reconstruction is not None and self.model != "PlainAutoencoder":
             raise InputError(
                 f"A VAE has a likelihood in the place of a reconstruction loss, got "
@@ -168,6 +185,7 @@ class FinePrior:
     weight_decay: Amount | None = None
 
     def __post_init__(self) -> None:
+        _check_no_adversary("A prior", self.training)
         _check_amounts(self.token_noise, self.weight_decay)
 
 
@@ -207,6 +225,7 @@ class PriorRecipe:
     condition_dropout: float = 0.0
 
     def __post_init__(self) -> None:
+        _check_no_adversary("A prior", self.training)
         _check_amounts(self.token_noise, self.weight_decay)
         if self.shift != "auto" and not 0 <= self.shift < 1:
             raise InputError(
@@ -342,4 +361,30 @@ def _check_one_loss(
         raise InputError(
             f"{what} has a likelihood or a reconstruction loss, got {type(likelihood).__name__} "
             f"and {type(reconstruction).__name__}: leave one out, or set it to null."
+        )
+
+
+def _check_objective(
+    recipe: TokenizerRecipe | AutoencoderRecipe, what: str, duplicates: Mapping[str, object]
+) -> None:
+    """Raises `InputError` for what an objective would leave without meaning."""
+    if recipe.objective is None:
+        _check_no_adversary(what, recipe.training)
+        return
+    name = type(recipe.objective).__name__
+    given = [field for field, usual in duplicates.items() if getattr(recipe, field) != usual]
+    if given:
+        raise InputError(
+            f"{what} with an objective has its losses and their weights from there, got "
+            f"{' and '.join(given)} beside {name}: give them to the objective, or leave them out."
+        )
+    if not any(parameter.requires_grad for parameter in recipe.objective.parameters()):
+        _check_no_adversary(f"{what} whose objective is {name}", recipe.training)
+
+
+def _check_no_adversary(what: str, training: Training | None) -> None:
+    if training is not None and training.adversary_optimizer is not None:
+        raise InputError(
+            f"{what} has no adversary, got training.adversary_optimizer: leave it out, or set an "
+            f"objective whose parameters are to learn."
         )

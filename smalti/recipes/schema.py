@@ -8,7 +8,8 @@ configuration can be written back.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -102,6 +103,7 @@ def _parsed(which: str, fields: Any, overrides: Sequence[str]) -> Namespace:
     """Parses fields and then the options over them; raises `InputError`, which `which` begins."""
     try:
         _check_network(fields, overrides)
+        _check_schedules(fields, overrides)
         words, nulls = without_nulls(overrides)
         with only_allowed():
             config = parser().parse_args(["--config", _as_yaml(fields), *words])
@@ -134,6 +136,23 @@ def _check_network(fields: Any, overrides: Sequence[str]) -> None:
                 raise InputError(
                     f"{option} is now {option.replace('.network', '.encoder', 1)}: give that."
                 )
+
+
+def _check_schedules(fields: Any, overrides: Sequence[str], place: str = "") -> None:
+    """Raises `InputError` for the schedule that had the name of a geometry of codebooks before."""
+    inside: Iterable[tuple[str, Any]] = fields.items() if isinstance(fields, dict) else ()
+    if isinstance(fields, list):
+        inside = [(str(number), value) for number, value in enumerate(fields)]
+    for name, value in inside:
+        here = f"{place}.{name}".lstrip(".")
+        path = value.get("class_path") if isinstance(value, dict) else value
+        if name == "schedule" and str(path).rpartition(".")[2] == "Cosine":
+            raise InputError(f"{here} Cosine is now CosineDecay: write that in its place.")
+        _check_schedules(value, (), here)
+    for word, value in pairwise([*overrides, ""]):
+        option, _, given = word.partition("=")
+        if option.endswith(".schedule") and (given or value).rpartition(".")[2] == "Cosine":
+            raise InputError(f"{option} Cosine is now CosineDecay: give that.")
 
 
 def _as_yaml(fields: Any) -> str:

@@ -13,7 +13,7 @@ from smalti.reporting.blocks import (
 )
 from smalti.reporting.figures import Figure, display, figure
 from smalti.reporting.measurement import Measurement, SampleComparison, Subject
-from smalti.reporting.section import Card, Section
+from smalti.reporting.section import Card, Record, Section
 from smalti.reporting.tree import Branch, Tree
 
 __all__ = [
@@ -28,6 +28,7 @@ __all__ = [
     "Picture",
     "Player",
     "Plot",
+    "Record",
     "Section",
     "SideBySide",
     "Subject",

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import torch
 
@@ -14,7 +14,7 @@ from smalti.errors import InputError, first_line
 from smalti.reporting.blocks import Block
 from smalti.reporting.figures import Figure
 
-__all__ = ["Card", "Section", "attempting"]
+__all__ = ["Card", "Record", "Section"]
 
 logger = logging.getLogger(__name__)
 
@@ -42,45 +42,65 @@ class Card(NamedTuple):
     hint: str = ""
 
 
-class _Record(Protocol):
-    """A section or a report, which notes what could not be measured."""
+@dataclass(kw_only=True)
+class Record:
+    """What could not be measured, of a report or of a section of it.
 
-    failed: list[str]
-
-    def leave_out(self, name: str, why: str, place: str | None = None) -> None: ...
-
-
-@contextmanager
-def attempting(record: _Record, name: str, place: str | None) -> Iterator[None]:
-    """Runs one measurement in a `with` block, and records why if it fails, so that others go on.
-
-    An unexpected error is a fault of the program: it is logged with its traceback, too, and named
-    in `failed`.
-
-    Arguments:
-        record: The section or report that records what is missing.
-        name: Name of the measurement, for readers.
-        place: Its place in `figures`; None where it has none.
+    Attributes:
+        missing: What was not computed, and why.
+        without: The same by its place among the figures, such as "histogram" in those of a section
+            ("" for all of them) and "frechet/histogram" in those of a report, where it has one:
+            null in `report.json`, with the reason.
+        failed: That part of `missing` which failed because of an error in the program.
     """
-    try:
-        yield
-    except FORESEEN as error:
-        if isinstance(error, InputError):
-            why = str(error)
-        elif isinstance(error, MemoryError | torch.OutOfMemoryError):
-            why = "there is not enough memory for it."
-        else:
-            why = f"the numbers do not allow it ({first_line(error)})."
-        record.leave_out(name, why, place)
-    except Exception as error:
-        logger.error("%s could not be measured", name, exc_info=error)
-        record.failed.append(name)
-        why = f"it failed ({type(error).__name__}: {first_line(error)}); see the log."
-        record.leave_out(name, why, place)
+
+    missing: dict[str, str] = field(default_factory=dict)
+    without: dict[str, str] = field(default_factory=dict)
+    failed: list[str] = field(default_factory=list)
+
+    @contextmanager
+    def attempt(self, name: str, place: str | None = None) -> Iterator[None]:
+        """Takes one measurement, or a part of it: if it cannot be taken, says so and goes on.
+
+        An unexpected error is a fault of the program: it is logged with its traceback, too, and
+        named in `failed`.
+
+        Arguments:
+            name: Name of the measurement, for readers.
+            place: Its place in `figures`, such as "histogram"; None where it has none.
+
+        Example:
+            >>> section = Section("Digits", "digits")
+            >>> with section.attempt("Sharpness", "sharpness"):
+            ...     raise InputError("There are no digits: add some.")
+            >>> section.missing
+            {'Sharpness': 'There are no digits: add some.'}
+        """
+        try:
+            yield
+        except FORESEEN as error:
+            if isinstance(error, InputError):
+                why = str(error)
+            elif isinstance(error, MemoryError | torch.OutOfMemoryError):
+                why = "there is not enough memory for it."
+            else:
+                why = f"the numbers do not allow it ({first_line(error)})."
+            self.leave_out(name, why, place)
+        except Exception as error:
+            logger.error("%s could not be measured", name, exc_info=error)
+            self.failed.append(name)
+            why = f"it failed ({type(error).__name__}: {first_line(error)}); see the log."
+            self.leave_out(name, why, place)
+
+    def leave_out(self, name: str, why: str, place: str | None = None) -> None:
+        """Says that something was not measured, and why; see `attempt`."""
+        self.missing[name] = " ".join(why.split())
+        if place is not None:
+            self.without[place] = self.missing[name]
 
 
 @dataclass
-class Section:
+class Section(Record):
     """The part of a report that one measurement fills: figures, blocks, and what is missing.
 
     Attributes:
@@ -92,10 +112,7 @@ class Section:
         cards: What of it stands at the top of the page.
         facts: About data and model, by name, in words.
         lead: One sentence for the top of the page.
-        missing: What was not computed, and why.
-        without: The same by its place in `figures` ("histogram", or "" for all of them), where it
-            has one: null in `report.json`, with the reason.
-        failed: That part of `missing` which failed because of an error in the program.
+        Others: see `Record`.
     """
 
     title: str
@@ -106,33 +123,6 @@ class Section:
     cards: list[Card] = field(default_factory=list)
     facts: dict[str, str] = field(default_factory=dict)
     lead: str = ""
-    missing: dict[str, str] = field(default_factory=dict)
-    without: dict[str, str] = field(default_factory=dict)
-    failed: list[str] = field(default_factory=list)
-
-    @contextmanager
-    def attempt(self, name: str, place: str | None = None) -> Iterator[None]:
-        """Takes a part of the measurement: if it cannot be taken, the section says so and goes on.
-
-        Arguments:
-            name: What is measured, in words.
-            place: Where its figures belong in those of the section.
-
-        Example:
-            >>> section = Section("Digits", "digits")
-            >>> with section.attempt("Sharpness", "sharpness"):
-            ...     raise InputError("There are no digits: add some.")
-            >>> section.missing
-            {'Sharpness': 'There are no digits: add some.'}
-        """
-        with attempting(self, name, place):
-            yield
-
-    def leave_out(self, name: str, why: str, place: str | None = None) -> None:
-        """Says that something is not in the section, and why; see `attempt`."""
-        self.missing[name] = " ".join(why.split())
-        if place is not None:
-            self.without[place] = self.missing[name]
 
     def files(self) -> dict[str, bytes]:
         """Returns the contents of the files of its blocks, by name."""

@@ -32,7 +32,7 @@ logger = logging.getLogger(__name__)
 READ = 500  # test clocks, to see how well the reader reads
 TITLES = {
     "generated": "Generated clocks read within 5 minutes",
-    "median_error": "Median error of these",
+    "median_error": "Median error of generated clocks",
     "reconstructions": "Reconstructions read within 5 minutes",
     "test": "Test clocks read within 5 minutes",
 }
@@ -116,5 +116,5 @@ def _generated(section: Section, subject: Subject, prior: Any, reader: ClockRead
     frames = f" A red frame: read more than {TOLERANCE} minutes off ({wrong})." if wrong else ""
     section.blocks["clocks"] = Picture(
         to_png(grid(framed(images, misread), columns=12, padding=0)),
-        f"One row an hour from 12:00 on, one column every 5 minutes.{frames}",
+        f"One row per hour from 12:00 on, one column every 5 minutes.{frames}",
     )

@@ -4,7 +4,7 @@ from smalti.training.autoencoder_stage import AutoencoderStage
 from smalti.training.objectives import ContinuousObjective, Objective, TokenizerObjective
 from smalti.training.prior_stage import PriorStage, TokenBatch, Tokens
 from smalti.training.quantizer_fitting import fit_quantizer
-from smalti.training.schedules import Constant, Cosine, Plateau, Schedule
+from smalti.training.schedules import Constant, CosineDecay, Plateau, Schedule
 from smalti.training.stage import Stage, Training
 from smalti.training.trainer import Hardware, check_hardware, train
 
@@ -12,7 +12,7 @@ __all__ = [
     "AutoencoderStage",
     "Constant",
     "ContinuousObjective",
-    "Cosine",
+    "CosineDecay",
     "Hardware",
     "Objective",
     "Plateau",

@@ -20,7 +20,7 @@ from torch.optim import Optimizer
 from smalti.autoencoders import Reconstruction
 from smalti.training.objectives import Objective
 
-__all__ = ["Adversary"]
+__all__ = ["Adversary", "detached"]
 
 
 class Adversary:
@@ -32,12 +32,18 @@ class Adversary:
     Arguments:
         objective: The objective.
         make: Makes the optimizer.
+
+    Attributes:
+        scaler: Multiplies its loss in float16, where small gradients would be 0; it skips a step
+            whose gradients are not finite, as that of the autoencoder does. None in other
+            precisions. It is set when the training starts.
     """
 
     def __init__(
         self, objective: Objective, make: Callable[[Iterable[nn.Parameter]], Optimizer]
     ) -> None:
         self.objective = objective
+        self.scaler: torch.amp.GradScaler | None = None
         self._make = make
         self._optimizer: Optimizer | None = None
         self._saved: dict[str, Any] | None = None
@@ -61,10 +67,12 @@ class Adversary:
         if not self.parameters:
             return {}
         with self._learning():
-            terms = self.objective.adversary(x.detach(), _detached(output), step)
+            terms = self.objective.adversary(x.detach(), detached(output), step)
             if terms is None:
                 return {}
-            (terms["loss"] * share).backward()
+            loss = terms["loss"] * share
+            with torch.autocast(loss.device.type, enabled=False):
+                (loss if self.scaler is None else self.scaler.scale(loss)).backward()
         return {f"adversary_{name}": term.detach() for name, term in terms.items()}
 
     def step(self, factor: float, clip: float | None, processes: int) -> None:
@@ -82,11 +90,17 @@ class Adversary:
         for parameter in taught if processes > 1 else ():
             torch.distributed.all_reduce(parameter.grad)
             parameter.grad.div_(processes)  # type: ignore[union-attr]
+        if self.scaler is not None:
+            self.scaler.unscale_(optimizer)
         if clip is not None:
             nn.utils.clip_grad_norm_(taught, clip)
         for group in optimizer.param_groups:
             group["lr"] = optimizer.defaults["lr"] * factor
-        optimizer.step()
+        if self.scaler is None:
+            optimizer.step()
+        else:
+            self.scaler.step(optimizer)
+            self.scaler.update()
         optimizer.zero_grad()
 
     def optimizer(self) -> Optimizer:
@@ -97,20 +111,37 @@ class Adversary:
         if self._optimizer is None:
             self._optimizer = self._make(self.parameters)
             if self._saved is not None:
-                self._optimizer.load_state_dict(self._saved)
+                self._optimizer.load_state_dict(self._saved["optimizer"])
         return self._optimizer
 
+    def start(self, scaled: torch.device | None) -> None:
+        """Prepares for a training.
+
+        Arguments:
+            scaled: Where the training is, if it is in float16, whose losses are scaled.
+        """
+        self.scaler = None if scaled is None else torch.amp.GradScaler(scaled.type)
+        self._restore_scaler()
+
     def state_dict(self) -> dict[str, Any] | None:
-        """Returns the state of its optimizer; `None` without parameters."""
-        return self.optimizer().state_dict() if self.parameters else None
+        """Returns the state of its optimizer and scaler; `None` without parameters."""
+        if not self.parameters:
+            return None
+        scaler = None if self.scaler is None else self.scaler.state_dict()
+        return {"optimizer": self.optimizer().state_dict(), "scaler": scaler}
 
     def load_state_dict(self, state: dict[str, Any] | None) -> None:
         """Takes the state of a training that goes on."""
         self._saved, self._optimizer = state, None
+        self._restore_scaler()
 
     def release(self) -> None:
         """Leaves the parameters as they came."""
         self._require_gradients(True)
+
+    def _restore_scaler(self) -> None:
+        if self.scaler is not None and self._saved is not None and self._saved["scaler"]:
+            self.scaler.load_state_dict(self._saved["scaler"])
 
     @contextmanager
     def _learning(self) -> Iterator[None]:
@@ -125,7 +156,7 @@ class Adversary:
             parameter.requires_grad_(wanted)
 
 
-def _detached(output: Reconstruction) -> Reconstruction:
+def detached(output: Reconstruction) -> Reconstruction:
     """Returns a reconstruction without gradients."""
 
     def cut(value: Any) -> Any:

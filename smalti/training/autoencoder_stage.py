@@ -66,6 +66,8 @@ class AutoencoderStage(Stage):
     def on_fit_start(self) -> None:
         """Says that updates will come, however many batches make one optimizer step."""
         expect_updates(self.model)
+        scaled = getattr(self.trainer.precision_plugin, "scaler", None) is not None
+        self.adversary.start(self.device if scaled else None)
 
     def after_step(self) -> None:
         """Updates the codebooks, and takes the adversary's step."""

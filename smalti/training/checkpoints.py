@@ -20,6 +20,7 @@ from torch import Tensor
 
 from smalti.errors import InputError, first_line
 from smalti.files import atomic_file, read_bytes
+from smalti.model_folder import FORMAT
 from smalti.training.stage import Stage
 
 __all__ = ["AtomicCheckpointIO", "read_sealed", "read_state"]
@@ -88,6 +89,11 @@ def read_sealed(path: Path, parts: Set[str], wanted: Mapping[str, Tensor]) -> di
         raise InputError(
             f"{path} is of an earlier version of smalti, which trained otherwise and wrote no "
             f"checksum: delete it and give the same command again, which starts this stage over."
+        )
+    if (found := state.get("format")) != FORMAT:
+        raise InputError(
+            f"{path} was saved by another version of smalti, got the format {found!r:.20} and not "
+            f"{FORMAT}: delete it and give the same command again, which starts this stage over."
         )
     if difference:
         raise InputError(

@@ -46,11 +46,6 @@ class DivergenceCheck(Callback):
         self.first: float | None = None
         self.exploded = self.large = 0
 
-    @property
-    def state_key(self) -> str:
-        """Returns its name in a saved state, which runs of earlier versions hold as well."""
-        return "Watch"
-
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Decides how often the loss is looked at: every step where that costs nothing."""
         alone = trainer.world_size == 1

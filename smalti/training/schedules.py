@@ -9,7 +9,7 @@ from typing import Any
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
 
-__all__ = ["Constant", "Cosine", "Plateau", "Schedule"]
+__all__ = ["Constant", "CosineDecay", "Plateau", "Schedule"]
 
 
 class Schedule(ABC):
@@ -35,7 +35,7 @@ class Constant(Schedule):
         return _each_step(LambdaLR(optimizer, lambda step: _warm(step, self.warmup)))
 
 
-class Cosine(Schedule):
+class CosineDecay(Schedule):
     """A linear warm-up, then half a cosine down to `final`.
 
     References:

@@ -22,6 +22,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from smalti.checksums import own
 from smalti.errors import InputError
+from smalti.model_folder import FORMAT
 from smalti.training.batch_order import StepSampler, evaluation_loader, training_loader
 from smalti.training.schedules import Constant, Schedule
 
@@ -129,7 +130,8 @@ class Stage(LightningModule):
         self.name, self.made_from = "", dict[str, tuple[str, ...]]()
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Notes in a saved state what it belongs to."""
+        """Notes in a saved state of which format it is, and what it belongs to."""
+        checkpoint["format"] = FORMAT
         checkpoint["made_from"] = {"stage": self.name, **own(self.made_from)}
 
     @abstractmethod

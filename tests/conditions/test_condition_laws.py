@@ -7,7 +7,7 @@ import copy
 import pytest
 import torch
 
-from smalti.artifacts import build, describe, load_model, save_model
+from smalti.artifacts import build, describe, load_model, registered, save_model
 from smalti.conditions import (
     CoarseTokens,
     Condition,
@@ -18,10 +18,12 @@ from smalti.conditions import (
     TimeOfDay,
 )
 from smalti.errors import InputError
-from smalti.priors import Histogram, PixelCNN
+from smalti.priors import DepthPixelCNN, Histogram, PixelCNN, PixelSNAIL, TractablePrior
 from smalti.ranges import RANGES
+from toy_words import ToyWords
 
 ANIMALS = ["cat", "dog", "fish", "0"]
+COLOURS = ["red", "blue", "green"]
 
 CONDITIONS = {
     "label": lambda: Label(ANIMALS),
@@ -39,6 +41,11 @@ CONDITIONS = {
         [OptionalCondition(Label(ANIMALS)), TimeOfDay()]
     ),
     "several with a grid": lambda: Conditions([CoarseTokens([3], [(2, 2)]), TimeOfDay()]),
+    "words": lambda: ToyWords(COLOURS, 3),
+    "optional words": lambda: OptionalCondition(ToyWords(COLOURS, 3), 0.2),
+    "words and a label": lambda: Conditions([ToyWords(COLOURS, 3), Label(ANIMALS)]),
+    "words twice": lambda: Conditions([ToyWords(COLOURS, 3), ToyWords(COLOURS, 2, "mood")]),
+    "grids above words": lambda: CoarseTokens([3], [(3,)], ToyWords(COLOURS, 2)),
 }
 
 
@@ -87,7 +94,12 @@ def test_a_context_is_as_large_as_it_says_and_tells_values_apart(condition):
         assert context.vector.dtype == torch.float32
     else:
         assert context.vector is None
-    assert (context.sequence is not None) == bool(sizes.sequence)
+    assert (context.sequence is not None) == bool(sizes.sequence) == (context.mask is not None)
+    if context.sequence is not None:
+        length = context.mask.shape[1]
+        assert context.sequence.shape == (40, length, sizes.sequence)
+        assert context.sequence.dtype == torch.float32 and context.mask.dtype == torch.bool
+        assert (context.sequence[~context.mask] == 0).all()
     assert [tuple(grid.shape[1:]) for grid in context.map or ()] == [g.grid for g in sizes.map]
     for grid, size in zip(context.map or (), sizes.map, strict=True):
         assert grid.dtype == torch.int64
@@ -108,6 +120,7 @@ def test_null_has_a_context_that_no_value_has(condition):
     assert flat(null).isfinite().all()
     if null.vector is not None:
         assert (null.vector == 0).all()
+    assert null.mask is None or not null.mask.any()
     assert all((grid == -1).all() for grid in null.map or ())
     assert not (flat(condition(drawn(condition))) == flat(null)[:1]).all(1).any()
     assert condition.is_null(nulls(condition, 2)).all()
@@ -180,6 +193,11 @@ def test_wrong_values_are_refused_in_one_line(condition):
 def test_priors_take_it(condition, tmp_path):
     torch.manual_seed(0)
     values, indices = drawn(condition, 6), torch.randint(4, (6, 2, 3))
+    histogram = Histogram(4, (2, 3), condition)
+    histogram.fit(indices, values)
+    assert histogram.log_prob(indices, values).isfinite().all()
+    if condition.sizes.sequence:
+        return  # `test_priors_that_take_no_sequence_refuse_it`
     prior = PixelCNN(4, (2, 3), condition.train(), hidden=6, layers=1)
     prior.loss(indices, values).backward()
     assert all(weight.grad is not None for weight in prior.parameters())
@@ -187,9 +205,52 @@ def test_priors_take_it(condition, tmp_path):
     loaded = load_model(tmp_path / "prior")
     assert torch.equal(loaded.log_prob(indices, values), prior.log_prob(indices, values))
     assert loaded.condition.equals(condition)
-    histogram = Histogram(4, (2, 3), condition)
-    histogram.fit(indices, values)
-    assert histogram.log_prob(indices, values).isfinite().all()
+
+
+@pytest.mark.parametrize("prior", [PixelCNN, PixelSNAIL, DepthPixelCNN])
+@pytest.mark.parametrize("name", [name for name in CONDITIONS if "words" in name])
+def test_priors_that_take_no_sequence_refuse_it(prior, name):
+    condition = CONDITIONS[name]()
+    grid = (2, 3, 2) if prior is DepthPixelCNN else (2, 3)
+    line = (
+        f"A convolutional prior takes vectors and grids, got the sequence of a {condition.name}: "
+        f"choose a prior that attends to sequences, or learn it without a condition."
+    )
+    with pytest.raises(InputError) as error:
+        prior(4, grid, condition)
+    assert str(error.value) == line
+
+
+@registered
+class Attending(TractablePrior):
+    """Makes the indices likely that the words of a sequence name, of which it sees no more."""
+
+    def __init__(self, codebook_size, grid, condition=None):
+        super().__init__(codebook_size, grid, condition)
+        self.table = torch.nn.Linear(condition.sizes.sequence, codebook_size, bias=False)
+
+    def _log_prob(self, indices, context, mask):
+        given = self.context_of(context)
+        each = self.table(given.sequence) * given.mask[..., None]
+        log_p = (each.sum(1) / given.mask.sum(1, keepdim=True).clamp(min=1)).log_softmax(-1)
+        log_p = log_p.gather(1, indices.flatten(1))
+        return (log_p if mask is None else log_p * mask.flatten(1)).sum(1)
+
+    def _sample(self, n, context, known, config, generator):
+        raise NotImplementedError
+
+
+@pytest.mark.parametrize("name", [name for name in CONDITIONS if "words" in name])
+def test_a_prior_that_takes_sequences_sees_them_whole(name, tmp_path):
+    prior = Attending(3, (2,), CONDITIONS[name]()).eval()
+    values = drawn(prior.condition, 6)
+    indices = torch.randint(3, (6, 2))
+    prior.loss(indices, values).backward()
+    assert prior.table.weight.grad.any()
+    assert len(prior.log_prob(indices[:1].expand(6, 2), values).unique()) > 1
+    save_model(prior, tmp_path / "prior")
+    loaded = load_model(tmp_path / "prior")
+    assert torch.equal(loaded.log_prob(indices, values), prior.log_prob(indices, values))
 
 
 def test_the_probability_of_leaving_out_has_a_range():

@@ -3,11 +3,11 @@
 import pytest
 import torch
 
-from smalti.evaluation.measurements.frechet import Gaussian, frechet_distance, gaussian
+from smalti.evaluation.measurements.frechet import FeatureGaussian, frechet_distance, gaussian
 
 
 def normal(mean, covariance):
-    return Gaussian(torch.tensor(mean).double(), torch.tensor(covariance).double(), 100)
+    return FeatureGaussian(torch.tensor(mean).double(), torch.tensor(covariance).double(), 100)
 
 
 def test_diagonal_covariances():

@@ -174,7 +174,7 @@ def test_ranges_say_what_they_hold():
         ),
         ("--tokenizer.training.clip 3 --tokenizer.training.clip null", "tokenizer.training.clip"),
         (
-            "--tokenizer.training.schedule Cosine --tokenizer.training.schedule=null",
+            "--tokenizer.training.schedule CosineDecay --tokenizer.training.schedule=null",
             "tokenizer.training.schedule",
         ),
         ("--prior.training.weight_ema null", "prior.training.weight_ema"),

@@ -17,9 +17,9 @@ import test_adversary  # noqa: E402
 from smalti.training import Hardware  # noqa: E402
 
 if __name__ == "__main__":
-    test_adversary.CPU = Hardware(accelerator="cpu", precision="32-true", devices=2, strategy="ddp")
+    two = Hardware(accelerator="cpu", precision="32-true", devices=2, strategy="ddp")
     objective = test_adversary.objective()
-    stage = test_adversary.trained(Path(sys.argv[1]), objective)
+    stage = test_adversary.trained(Path(sys.argv[1]), objective, two)
     weights = [*objective.parameters(), *stage.model.parameters()]
     content = b"".join(weight.detach().numpy().tobytes() for weight in weights)
     rank = os.environ.get("LOCAL_RANK", "0")

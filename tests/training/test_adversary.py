@@ -16,7 +16,7 @@ from smalti.data import Batch
 from smalti.modalities.image import Image
 from smalti.networks import ConvDecoder, ConvEncoder, Features
 from smalti.quantizers import EMACodebook, VectorQuantizer
-from smalti.training import AutoencoderStage, Cosine, Hardware, Objective, Training, train
+from smalti.training import AutoencoderStage, CosineDecay, Hardware, Objective, Training, train
 from smalti.training.callbacks import Progress
 
 CPU = Hardware(accelerator="cpu", precision="32-true")
@@ -71,12 +71,14 @@ class Adversarial(Objective):
         return {"loss": F.softplus(-real).mean() + F.softplus(made).mean(), "right": right}
 
 
-def trained(folder: Path, objective: Objective, **options) -> AutoencoderStage:
+def trained(
+    folder: Path, objective: Objective, hardware: Hardware = CPU, **options
+) -> AutoencoderStage:
     torch.manual_seed(0)
     sizes = {"hidden": 8, "residual_hidden": 4}
     encoder, decoder = ConvEncoder(Features(1), 4, **sizes), ConvDecoder(Features(1), 4, **sizes)
     quantizer = VectorQuantizer(EMACodebook(codebook_size=8, dim=4))
-    given = {"validate_every": 6, "save_every": 4, "weight_ema": 0.9, "schedule": Cosine(3)}
+    given = {"validate_every": 6, "save_every": 4, "weight_ema": 0.9, "schedule": CosineDecay(3)}
     stage = AutoencoderStage(
         DiscreteAutoencoder(encoder, quantizer, decoder, Image(1, (8, 8))),
         Training(STEPS, 8, **{**given, **options}),
@@ -85,7 +87,7 @@ def trained(folder: Path, objective: Objective, **options) -> AutoencoderStage:
         seed=3,
         objective=objective,
     )
-    train(stage, "tokenizer", folder, CPU)
+    train(stage, "tokenizer", folder, hardware)
     return stage
 
 
@@ -113,8 +115,21 @@ def test_both_learn_and_the_adversary_only_from_its_own_loss(tmp_path):
     assert not same(whole.model, plain.model)
 
 
-def test_a_killed_training_ends_with_the_same_weights(tmp_path, monkeypatch):
-    whole = trained(tmp_path / "whole", one := objective())
+@pytest.mark.parametrize(
+    "hardware",
+    [
+        CPU,
+        Hardware(accelerator="cpu", precision="bf16-mixed"),
+        pytest.param(
+            Hardware(accelerator="gpu", devices=1, precision="16-mixed"),
+            marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="float16 needs a GPU"),
+        ),
+    ],
+    ids=lambda hardware: hardware.precision,
+)
+def test_a_killed_training_ends_with_the_same_weights(tmp_path, monkeypatch, hardware):
+    whole = trained(tmp_path / "whole", one := objective(), hardware)
+    assert not same(one, objective())
 
     def stop(self, trainer, *rest):
         if trainer.global_step == 9:
@@ -123,15 +138,32 @@ def test_a_killed_training_ends_with_the_same_weights(tmp_path, monkeypatch):
     with monkeypatch.context() as patched:
         patched.setattr(Progress, "on_train_batch_end", stop)
         with pytest.raises(RuntimeError, match="went down"):
-            trained(tmp_path / "killed", objective())
-    resumed = trained(tmp_path / "killed", other := objective())
+            trained(tmp_path / "killed", objective(), hardware)
+    resumed = trained(tmp_path / "killed", other := objective(), hardware)
     assert same(whole.model, resumed.model)
     assert same(one, other)
     states = whole.adversary.state_dict(), resumed.adversary.state_dict()
-    for number, state in states[0]["state"].items():
+    assert states[0]["scaler"] == states[1]["scaler"]
+    assert (states[0]["scaler"] is None) == (hardware.precision != "16-mixed")
+    optimizers = [state["optimizer"] for state in states]
+    for number, state in optimizers[0]["state"].items():
         for name, value in state.items():
-            assert torch.equal(value, states[1]["state"][number][name]), name
-    assert states[0]["param_groups"] == states[1]["param_groups"]
+            assert torch.equal(value, optimizers[1]["state"][number][name]), name
+    assert optimizers[0]["param_groups"] == optimizers[1]["param_groups"]
+
+
+def test_in_bfloat16_it_learns_what_it_learns_in_float32(tmp_path):
+    """Its losses are computed in half precision, its weights and their steps are in float32."""
+    half = Hardware(accelerator="cpu", precision="bf16-mixed")
+    options = {"weight": 0.0, "dropout": 0.0}  # so that both see the same reconstructions, almost
+    sgd = {"adversary_optimizer": lambda parameters: torch.optim.SGD(parameters, lr=0.1)}
+    trained(tmp_path / "whole", whole := objective(**options), **sgd)
+    trained(tmp_path / "half", rough := objective(**options), half, **sgd)
+    start = objective(**options).state_dict()
+    for name in ("critic.0.weight", "critic.1.weight", "critic.3.weight", "critic.3.bias"):
+        a, b = (made.state_dict()[name] - start[name] for made in (whole, rough))
+        assert b.dtype == torch.float32 and b.norm() > 0
+        assert (a - b).norm() < 0.2 * a.norm(), name
 
 
 def test_validation_changes_nothing_of_it(tmp_path):

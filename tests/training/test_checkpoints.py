@@ -12,6 +12,7 @@ from torch import nn
 from smalti import runs
 from smalti.errors import InputError
 from smalti.evaluation.curves import read_curves
+from smalti.model_folder import FORMAT
 from smalti.recipes import schema
 from smalti.runs import Run
 from smalti.training.checkpoints import AtomicCheckpointIO, read_state
@@ -20,7 +21,7 @@ from tiny import clocks_recipe
 
 def checkpoint(model, **more):
     parts = {"optimizer_states": [{"lr": 0.1}], "lr_schedulers": [], "loops": {}, "callbacks": {}}
-    return {"state_dict": model.state_dict(), "global_step": 3, **parts, **more}
+    return {"state_dict": model.state_dict(), "global_step": 3, "format": FORMAT, **parts, **more}
 
 
 def save(content, path):
@@ -78,6 +79,10 @@ def test_what_is_no_state_of_this_stage_is_one_line(tmp_path):
     assert "weight is (2, 2) there and (2, 3) here" in refused(path, model)
     save(checkpoint(nn.Linear(3, 2, bias=False)), path)
     assert "only one of them has bias" in refused(path, model)
+    save(checkpoint(model, format=None), path)
+    assert "another version of smalti, got the format None and not 1" in refused(path, model)
+    save(checkpoint(nn.Linear(2, 2), format=FORMAT + 1), path)
+    assert "another version of smalti, got the format 2 and not 1" in refused(path, model)
     path.unlink()
     os.mkfifo(path)
     assert "is a pipe" in refused(path, model)

@@ -13,6 +13,10 @@ import pytest
 import safetensors.torch
 import torch
 
+from smalti import runs
+from smalti.recipes import schema
+from smalti.training import PriorStage
+from smalti.training.callbacks import Progress
 from tiny import clocks_recipe, write_recipe
 
 
@@ -23,7 +27,7 @@ def demanding_recipe() -> dict:
     tokenizer["quantizer"]["init_args"]["estimator"] = {"class_path": "NSVQ"}
     tokenizer["training"] |= {
         "steps": 60,
-        "schedule": {"class_path": "Cosine", "init_args": {"warmup": 5}},
+        "schedule": {"class_path": "CosineDecay", "init_args": {"warmup": 5}},
         "clip": 1.0,
         "accumulate": 2,
         "weight_ema": 0.9,
@@ -31,6 +35,7 @@ def demanding_recipe() -> dict:
         "keep_best": True,
     }
     prior["model"]["init_args"]["dropout"] = 0.1
+    prior["condition_dropout"] = 0.2
     prior["training"] |= {
         "steps": 60,
         "schedule": {"class_path": "Plateau", "init_args": {"patience": 0}},
@@ -105,3 +110,25 @@ def test_killed_again_and_again_the_run_ends_with_the_same_weights(tmp_path):
         assert one.keys() == other.keys()
         different = [name for name in one if not torch.equal(one[name], other[name])]
         assert different == []
+
+
+def test_a_killed_prior_leaves_out_the_conditions_that_it_would_have(tmp_path, monkeypatch):
+    def fit(name: str, dropout: float = 0.3) -> dict[str, torch.Tensor]:
+        recipe = clocks_recipe()
+        recipe["prior"]["condition_dropout"] = dropout
+        run, _ = runs.fit(schema.parsed(recipe), tmp_path / name)
+        return safetensors.torch.load_file(run.prior / "model.safetensors")
+
+    def stop(self, trainer, *rest):
+        if isinstance(trainer.lightning_module, PriorStage) and trainer.global_step == 10:
+            raise RuntimeError("the machine went down")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Progress, "on_train_batch_end", stop)
+        with pytest.raises(RuntimeError, match="went down"):
+            fit("killed")
+    assert torch.load(tmp_path / "killed" / "state" / "prior.ckpt")["global_step"] == 8
+    whole, resumed, other = fit("whole"), fit("killed"), fit("other", 0.6)
+    assert whole.keys() == resumed.keys()
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+    assert not all(torch.equal(whole[name], other[name]) for name in whole)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from smalti.training import Constant, Cosine, Plateau, Training
+from smalti.training import Constant, CosineDecay, Plateau, Training
 
 
 def rates(schedule, steps: int) -> list[float]:
@@ -25,7 +25,7 @@ def test_constant_with_warmup():
 
 
 def test_cosine_rises_then_falls_to_its_end():
-    seen = rates(Cosine(warmup=10, final=0.1), 1000)
+    seen = rates(CosineDecay(warmup=10, final=0.1), 1000)
     assert seen[:10] == pytest.approx([0.2 * step for step in range(1, 11)])
     assert seen[505] == pytest.approx(2.0 * (0.1 + 0.9 * 0.5), rel=1e-2)
     assert seen[-1] == pytest.approx(0.2, rel=1e-3)

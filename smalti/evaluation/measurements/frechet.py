@@ -37,12 +37,12 @@ from smalti.reporting import Card, SampleComparison, Section, Table, Text, displ
 from smalti.reporting.figures import number, protocols
 from smalti.signals import Bounded
 
-__all__ = ["FeatureDistances", "Gaussian", "features_of", "frechet_distance", "gaussian"]
+__all__ = ["FeatureDistances", "FeatureGaussian", "features_of", "frechet_distance", "gaussian"]
 
 logger = logging.getLogger(__name__)
 
 
-class Gaussian(NamedTuple):
+class FeatureGaussian(NamedTuple):
     """The Gaussian that is fitted to a set of features, for their Fréchet distance.
 
     Attributes:
@@ -120,21 +120,21 @@ def features_of(classifier: Classifier, batches: Iterable[Tensor]) -> Tensor:
     return torch.cat([classifier.features(batch).cpu() for batch in batches])
 
 
-def gaussian(features: Tensor) -> Gaussian:
+def gaussian(features: Tensor) -> FeatureGaussian:
     """Fits a Gaussian: mean and covariance of features (N, D), N at least 2."""
     features = features.double().cpu()
-    return Gaussian(
+    return FeatureGaussian(
         features.mean(0), torch.cov(features.T).reshape(2 * features.shape[1:]), len(features)
     )
 
 
-def frechet_distance(a: Gaussian, b: Gaussian) -> float:
+def frechet_distance(a: FeatureGaussian, b: FeatureGaussian) -> float:
     """Returns d² between two Gaussians.
 
     Example:
         >>> eye = torch.eye(3, dtype=torch.float64)
-        >>> a = Gaussian(torch.zeros(3, dtype=torch.float64), eye, 10)
-        >>> b = Gaussian(torch.full((3,), 2.0, dtype=torch.float64), 4 * eye, 10)
+        >>> a = FeatureGaussian(torch.zeros(3, dtype=torch.float64), eye, 10)
+        >>> b = FeatureGaussian(torch.full((3,), 2.0, dtype=torch.float64), 4 * eye, 10)
         >>> round(frechet_distance(a, b), 9)  # 3 · 2² + 3 · (1 − 2)²
         15.0
     """

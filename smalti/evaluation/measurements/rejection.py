@@ -89,13 +89,18 @@ class Rejection(Measurement[EvaluationContext]):
             shown = tokens[chosen[share][: subject.limits.shown]]
             blocks[f"{share:g}"] = subject.modality.render(
                 torch.cat(list(subject.decoded(shown))),
-                f"Samples of the learned prior, the best {share:.0%} of each label.",
+                "Samples of the learned prior, all of each label."
+                if share == 1
+                else f"Samples of the learned prior, the best {share:.0%} of each label.",
                 signal=subject.splits.signal,
             )
         section.blocks["rejection"] = SideBySide(blocks)
         section.blocks["table"] = Table(
             ("Share kept", "Show their label", "Fréchet distance"),
-            {share: [f["accuracy"], f["frechet"]] for share, f in section.figures.items()},
+            {
+                f"{float(share):.0%}": [f["accuracy"], f["frechet"]]
+                for share, f in section.figures.items()
+            },
             notes=protocols(section.figures),
         )
         return section
