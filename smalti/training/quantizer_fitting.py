@@ -21,6 +21,7 @@ from tqdm import tqdm
 from smalti.autoencoders import DiscreteAutoencoder
 from smalti.checksums import check_made_from, own
 from smalti.data import Examples
+from smalti.model_folder import FORMAT
 from smalti.quantizers.fitting import Fitting, Rows
 from smalti.quantizers.fitting.rows import CHUNK
 from smalti.training.callbacks import duration
@@ -158,7 +159,8 @@ class _State:
         state = {name: t.detach().cpu() for name, t in self.model.quantizer.state_dict().items()}
         made_from = {"stage": "tokenizer", **own(self.made_from)}
         content = {"state_dict": state, "stages": stages, "seconds": self.seconds}
-        AtomicCheckpointIO().save_checkpoint({**content, "made_from": made_from}, self.path)
+        content |= {"format": FORMAT, "made_from": made_from}
+        AtomicCheckpointIO().save_checkpoint(content, self.path)
 
 
 class _Lines:
