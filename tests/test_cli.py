@@ -242,7 +242,7 @@ def test_evaluate_writes_the_report_again(run):
 def test_recipes(capsys):
     assert main(["recipes"]) == 0
     listed = capsys.readouterr().out
-    for name in ("cifar10-paper", "clocks", "fashion-mnist", "images32", "images64"):
+    for name in ("cifar10-paper", "clocks", "fashion-mnist", "images32", "images64", "series"):
         assert name in listed
         assert main(["recipes", name]) == 0
         assert yaml.safe_load(capsys.readouterr().out)["tokenizer"]
