@@ -115,11 +115,13 @@ class Modality(ABC):
         signal: The class of its signals.
         suffixes: Suffixes of the files that it reads; files are written with the first.
         shown_as: Suffix of the picture that `render` draws of several signals.
+        paired: How `compare` shows a pair, in words.
     """
 
     signal: ClassVar[type[Signal]]
     suffixes: ClassVar[tuple[str, ...]]
     shown_as: ClassVar[str]
+    paired: ClassVar[str] = "the original above, its reconstruction below"
 
     @abstractmethod
     def read(

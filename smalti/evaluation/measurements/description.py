@@ -84,7 +84,9 @@ def _tokens(subject: EvaluationContext) -> str:
     grids = " + ".join("×".join(map(str, shape)) for shape in layout.shapes)
     sizes = set(layout.sizes)
     out_of = "." if len(sizes) > 1 else f" out of {counted(sizes.pop(), 'codeword')}."
-    return f"{grids} = {counted(layout.positions, 'token')}{out_of}"
+    tokens = counted(layout.positions, "token")
+    plain = grids == str(layout.positions)  # one row of them
+    return f"{tokens if plain else f'{grids} = {tokens}'}{out_of}"
 
 
 def _tokenizer(subject: EvaluationContext) -> str:

@@ -41,8 +41,7 @@ class Reconstructions(Measurement[EvaluationContext]):
             section.blocks["reconstructions"] = subject.modality.compare(
                 x,
                 x_hat,
-                f"Pairs of test {plural} drawn at random: the original above, its reconstruction "
-                f"below.",
+                f"Pairs of test {plural} drawn at random: {subject.modality.paired}.",
                 subject.splits.signal,
             )
         with section.attempt("Quality of reconstructions", ""):

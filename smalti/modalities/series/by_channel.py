@@ -103,6 +103,8 @@ class Spectrum(Measurement[Subject]):
             gap = x.isnan()
             originals.update(x)
             made.update(torch.where(gap, torch.nan, x_hat))  # of the same windows
+        if not bool(originals.counts.any()):
+            raise InputError(f"every test {signal.noun} has gaps in all channels.")
         spectra = {"test": originals, "reconstructions": made}
         sets = subject.sets()
         if "prior" in sets:

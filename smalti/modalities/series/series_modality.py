@@ -37,6 +37,7 @@ class SeriesModality(Modality):
     signal: ClassVar[type[Signal]] = Series
     suffixes: ClassVar[tuple[str, ...]] = (*WRITTEN, *(s for s in READ if s not in WRITTEN))
     shown_as: ClassVar[str] = ".png"
+    paired: ClassVar[str] = "the original in grey, its reconstruction over it in orange"
 
     def read(
         self,
