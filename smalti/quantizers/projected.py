@@ -22,6 +22,7 @@ from smalti.artifacts import registered
 from smalti.errors import InputError
 from smalti.quantizers.composed import ComposedQuantizer
 from smalti.quantizers.quantizer import Quantized, Quantizer, prepare_input
+from smalti.quantizers.unit_vectors import limit_length
 
 __all__ = ["ProjectedQuantizer", "ScaledQuantizer"]
 
@@ -77,8 +78,8 @@ class ProjectedQuantizer(ComposedQuantizer):
             return self._up(self.inner.decode(indices))
 
     def _down(self, z: Tensor) -> Tensor:
-        bias = self.down.bias
-        return F.linear(z, self.down.weight.float(), bias.float())
+        # Longer ones would have gradients of the weights that are ∞ − ∞, see `limit_length`.
+        return F.linear(limit_length(z), self.down.weight.float(), self.down.bias.float())
 
     def _up(self, h: Tensor) -> Tensor:
         return F.linear(h.float(), self.up.weight.float())
