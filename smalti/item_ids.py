@@ -11,6 +11,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
+import pyarrow as pa
 import torch
 from torch import Tensor
 
@@ -75,18 +76,20 @@ def check_ids(tokenizer: Tokenizer, splits: Splits, collisions: str) -> None:
     check_room(sum(map(len, sets_of(splits))), tokenizer.layout.sizes, collisions)
 
 
-def item_names(splits: Splits) -> list[str]:
-    """Returns the names of all examples: training, validation, test.
+def item_names(splits: Splits) -> pa.Array:
+    """Returns the names of all examples, text: training, validation, test.
 
     They are those of the manifest; what is made of numbers is named by its split and number.
     """
     parts = sets_of(splits)
     n, manifest = sum(map(len, parts)), splits.manifest
     if manifest is not None and len(manifest) == n:
-        return list(map(str, manifest.names))
-    return [
-        f"{split}/{i}" for split, part in zip(SPLITS, parts, strict=True) for i in range(len(part))
-    ]
+        names = manifest.names
+        if isinstance(names, pa.ChunkedArray):
+            return names.combine_chunks()
+        return names if isinstance(names, pa.Array) else pa.array(names, pa.string())
+    named = zip(SPLITS, parts, strict=True)
+    return pa.array([f"{split}/{i}" for split, part in named for i in range(len(part))])
 
 
 def codes_of(tokenizer: Tokenizer, parts: Sequence[Examples]) -> np.ndarray:

@@ -144,6 +144,15 @@ def test_the_command_line_names_the_extra(python, words):
     assert re.fullmatch(r"smalti: .* pip install 'smalti\[train\]'\.\n", done.stderr)
 
 
+def test_the_estimator_names_its_own_extra(python):
+    program = (
+        "import smalti\ntry: smalti.SemanticIDs\nexcept smalti.InputError as error: print(error)"
+    )
+    done = bare.run(python, "-c", program)
+    needs = "smalti.semantic_ids needs the package sklearn, got none: pip install 'smalti[ids]'.\n"
+    assert done.stdout == needs, done.stderr
+
+
 def test_what_needs_no_extra_is_done(python):
     done = bare.run(python, "-m", "smalti", "--version")
     assert (done.returncode, done.stdout) == (0, f"{smalti.__version__}\n")

@@ -160,14 +160,14 @@ def _chunks(group: np.ndarray, size: int, shared: bool) -> Iterator[tuple[np.nda
     numbers, starts, counts = np.unique(group[order], return_index=True, return_counts=True)
     by_count = np.argsort(counts, kind="stable")  # alike in number, so that little is padded
     at_once = ENTRIES // size if shared else ENTRIES // (size * WIDTH)
-    begin = members = 0
-    for end in range(len(by_count) + 1):
-        members += counts[by_count[end]] if end < len(by_count) else 0
-        full = end - begin >= max(1, at_once) or members * size > ENTRIES
-        if end > begin and (full or end == len(by_count)):
+    begin = 0
+    for end in range(1, len(by_count) + 1):
+        last = end == len(by_count)
+        padded = 0 if last else (end + 1 - begin) * counts[by_count[end]]
+        if last or end - begin >= at_once or padded * size > ENTRIES:
             some = np.sort(by_count[begin:end])
             yield numbers[some], order[_ranges(starts[some], starts[some] + counts[some])]
-            begin, members = end, counts[by_count[end]] if end < len(by_count) else 0
+            begin = end
 
 
 def _pieces(n: int, step: int) -> Iterator[slice]:

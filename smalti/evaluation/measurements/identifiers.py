@@ -22,6 +22,7 @@ from smalti.autoencoders.inputs import device_of
 from smalti.checksums import check_made_from
 from smalti.counting import counted
 from smalti.data.splitting import Groups
+from smalti.errors import InputError
 from smalti.evaluation.evaluation_context import EvaluationContext
 from smalti.ids import IdTable, Occupancy, PrefixTree, occupancy, verdicts
 from smalti.item_ids import codes_of, item_names, items_at, sets_of, why_no_items
@@ -161,9 +162,12 @@ def _compare(
     subject: EvaluationContext, table: IdTable, figures: dict[str, dict[str, Figure]]
 ) -> None:
     """Adds the metrics of reconstructions from the codes before and after resolving."""
-    parts, names = sets_of(subject.splits), pa.array(item_names(subject.splits), pa.large_string())
+    parts = sets_of(subject.splits)
+    names = item_names(subject.splits).cast(pa.large_string())
     rows = pc.index_in(names, value_set=table.item_ids)
     there = np.flatnonzero(rows.is_valid().to_numpy(zero_copy_only=False))
+    if not len(there):
+        raise InputError("none of the items is among the examples there are now.")
     generator = torch.Generator().manual_seed(subject.seed)
     chosen = torch.randperm(len(there), generator=generator)[:COMPARED].sort().values
     numbers = torch.from_numpy(there)[chosen]
