@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from smalti.commands.common import call, data_option
-from smalti.comparison import Comparison, head_to_head
+from smalti.comparison import Comparison, head_to_head, usual
 from smalti.comparison import gaussian as on_vectors
 from smalti.errors import InputError
 from smalti.outputs import output
@@ -18,9 +18,11 @@ SET = {
     "tokenizer.training.validate_every": "give --budget",
     "tokenizer.quantizer": "give --quantizers and --bits",
     "tokenizer.loss_weights": "leave it out",
+    "tokenizer.fitting": "give --quantizers",
+    "ids": "none are given, leave it out",
     "prior": "its small prior is the same for all, leave it out",
 }  # what `head_to_head` gives each run, and what to give for it
-USUAL = "ste,ema,nsvq,rotation,simvq,fsq,lfq,bsq,gumbel"
+USUAL = "ste,ema,nsvq,rotation,simvq,fsq,lfq,bsq,gumbel"  # of N(0, I)
 
 
 def run(words: Sequence[str]) -> None:
@@ -38,7 +40,7 @@ def run(words: Sequence[str]) -> None:
 def compare(  # noqa: PLR0913 - the options of the command
     fields: Sequence[str],
     data: str | None = None,
-    quantizers: str = USUAL,
+    quantizers: str | None = None,
     seeds: int = 3,
     budget: int = 2000,
     bits: str | None = None,
@@ -46,49 +48,61 @@ def compare(  # noqa: PLR0913 - the options of the command
     out: str = "runs/compare",
     overwrite: bool = False,
     changed_data: str = "refuse",
+    stages: int | None = None,
 ) -> None:
     """Puts quantizers head to head: the same encoder, bits, budget and order of the data for each.
+
+    With a recipe for vectors, such as semantic-ids, some of them work without a network.
 
     Arguments:
         fields: Dotted options, of the recipe.
         data: A folder, a parquet, IDX files or a hub name, as for smalti fit; or the word gaussian,
             for vectors of N(0, I) in 128 dimensions, where the limit is known.
-        quantizers: Short names, with commas between them; also diveq and ibq.
+        quantizers: Short names, with commas between them: ste, ema, nsvq, rotation, simvq, fsq,
+            lfq, bsq, gumbel if not given; also diveq and ibq. Of several indices per position, for
+            recipes such as semantic-ids: STACKS, and faiss-lsq beside them.
         seeds: Runs of each quantizer at each rate.
         budget: Optimizer steps of each run; a quarter as many for the small prior over its tokens.
-        bits: Bits per index, with commas between several; 9 if not given, 8 for gaussian.
+        bits: Bits per index, with commas between several; 9 if not given, 8 for gaussian and for
+            several indices per position.
         recipe: Whose data, network and optimizer are used; its fields are dotted options.
         out: Folder for the table, the plots and the runs.
         overwrite: Replace a table and plots that smalti did not write, too.
         changed_data: Where the data are not those that runs in the folder were made from: refuse,
             or ignore, to compare on those alone.
+        stages: Indices per position; if not given, as many as the recipe's quantizer has.
     """
     folder = output(out, folder=True)
     Comparison.check(folder, overwrite)
-    names = list(dict.fromkeys(quantizers.split(",")))
-    for option, value in (("seeds", seeds), ("budget", budget)):
-        if value < 1:
+    for option, value in (("seeds", seeds), ("budget", budget), ("stages", stages)):
+        if value is not None and value < 1:
             raise InputError(f"--{option} must be at least 1, got {value}.")
-    gaussian = data == "gaussian"
-    rates = _rates(bits or ("8" if gaussian else "9"))
-    if gaussian:
+    if data == "gaussian":
         if fields:
             raise InputError(f"--data gaussian has no recipe: leave {fields[0]} out.")
-        made = on_vectors(names, bits=rates, seeds=seeds, steps=budget)
+        if stages not in (None, 1):
+            raise InputError("--data gaussian has one index per vector: leave --stages out.")
+        names = _names(USUAL if quantizers is None else quantizers)
+        made = on_vectors(names, bits=_rates(bits or "8"), seeds=seeds, steps=budget)
     else:
         _check_free(fields)
+        rates = None if bits is None else _rates(bits)
+        read = schema.read(recipe, [*fields, *data_option(data)])
+        usual_names, usual_bits = usual(read)
         made = head_to_head(
-            schema.read(recipe, [*fields, *data_option(data)]),
-            names,
-            bits=rates,
+            read,
+            list(usual_names) if quantizers is None else _names(quantizers),
+            bits=rates or [usual_bits],
             seeds=seeds,
             steps=budget,
             folder=folder,
             changed_data=changed_data,
+            stages=stages,
         )
     made.save(folder, overwrite)
     print(made.table())
-    print(f"Table: {folder / 'comparison.md'}   Plots: {folder / 'time.png'}, bits.png")
+    plots = ", ".join(f"{folder / name}.png" for name in made.plots())
+    print(f"Table: {folder / 'comparison.md'}   Plots: {plots}")
 
 
 def _check_free(fields: Sequence[str]) -> None:
@@ -98,6 +112,11 @@ def _check_free(fields: Sequence[str]) -> None:
         for field, instead in SET.items():
             if f"{name}.".startswith(f"{field}."):
                 raise InputError(f"--{name} has no effect, smalti compare sets it: {instead}.")
+
+
+def _names(quantizers: str) -> list[str]:
+    """Returns names in the order given, each once."""
+    return list(dict.fromkeys(quantizers.split(",")))
 
 
 def _rates(bits: str) -> list[int]:

@@ -4,5 +4,17 @@ from smalti.comparison.gaussian_source import gaussian
 from smalti.comparison.head_to_head import head_to_head
 from smalti.comparison.methods import METHODS, Method
 from smalti.comparison.outcomes import Comparison, Outcome
+from smalti.comparison.recipes import usual
+from smalti.comparison.stacks import STACKS, Stack
 
-__all__ = ["METHODS", "Comparison", "Method", "Outcome", "gaussian", "head_to_head"]
+__all__ = [
+    "METHODS",
+    "STACKS",
+    "Comparison",
+    "Method",
+    "Outcome",
+    "Stack",
+    "gaussian",
+    "head_to_head",
+    "usual",
+]

@@ -1,50 +1,48 @@
 """Quantizers head to head on data: everything equal but the quantizer.
 
 For each rate, method and seed one run: the same encoder with the same first weights, the same
-number of bits per index, optimizer, steps and order of the examples, then the same small prior over
-the tokens. A run is a run directory like any other, with a report of its own; what is done is not
-done again.
+number of bits, optimizer, steps and order of the examples, then the same small prior over the
+tokens where the recipe has one. Methods of several indices per position include some without a
+network, which are fitted to the vectors themselves. A run is a run directory like any other, with a
+report of its own; what is done is not done again.
 """
 
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Sequence
-from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import yaml
 from jsonargparse import Namespace
 
 from smalti import automatic, runs
-from smalti.comparison.methods import Method, method
+from smalti.comparison.faiss_lsq import measured_faiss
+from smalti.comparison.figures import (
+    DISTORTION,
+    figures_of,
+    read_figures,
+    read_log,
+    without_unmeasured,
+)
+from smalti.comparison.gaussian_bound import gaussian_bound
+from smalti.comparison.methods import METHODS, Method
 from smalti.comparison.outcomes import Comparison, Outcome
 from smalti.comparison.plan import announced, plan
+from smalti.comparison.recipes import chosen_methods, config_of, one_level, several
+from smalti.comparison.stacks import FAISS_LSQ, STACKS, Stack
 from smalti.counting import counted
 from smalti.data import Splits
 from smalti.errors import InputError
-from smalti.evaluation import Limits, evaluate
-from smalti.evaluation.curves import read_curves
+from smalti.evaluation import Limits, Report, evaluate
 from smalti.generation import Model
-from smalti.modalities.base import modality_of
 from smalti.provenance import CHANGED, check_apart, load_data
 from smalti.recipes import schema
-from smalti.reporting import Record
-from smalti.run_recipe import check_recipe
+from smalti.recipes.schema import TokenizerRecipe
 from smalti.runs import Run
 
 __all__ = ["head_to_head"]
-
-DISTORTION = "MSE/variance"
-VALIDATIONS = 10  # points of a curve
-FIGURES = {
-    "usage": ("codebook", "usage"),
-    "perplexity": ("codebook", "perplexity"),
-    "prior, nats per index": ("rate", "prior", "nats_per_index"),
-}
 
 
 def head_to_head(
@@ -56,6 +54,7 @@ def head_to_head(
     steps: int,
     folder: str | Path,
     changed_data: str = "refuse",
+    stages: int | None = None,
 ) -> Comparison:
     """Trains, measures and compares.
 
@@ -68,6 +67,8 @@ def head_to_head(
         folder: Where the runs go.
         changed_data: Where the data are not those that runs there were made from: "refuse", or
             "ignore" to compare on those alone.
+        stages: Indices per position; those of the recipe's quantizer if not given, or one where all
+            methods have one.
 
     Returns:
         The comparison, in which a run that failed (because it diverged, say) is a line.
@@ -78,59 +79,66 @@ def head_to_head(
     """
     folder = Path(folder)
     wanted = plan(methods, bits, seeds)
-    fields = yaml.safe_load(schema.dump(recipe))
-    tokenizer = schema.build(automatic.without(recipe)).tokenizer
-    if tokenizer is None:
-        raise InputError(
-            "Quantizers are compared in a tokenizer, got the recipe of a continuous autoencoder: "
-            "choose e.g. fashion-mnist."
-        )
-    if tokenizer.fine_levels:
-        raise InputError(
-            f"Quantizers are compared in a tokenizer of one level, got the recipe of one with "
-            f"{1 + len(tokenizer.fine_levels)}: choose e.g. images64."
-        )
-    if tokenizer.training is None:
-        raise InputError(
-            "Quantizers are compared as they are trained, got a recipe whose tokenizer is fitted: "
-            "choose one with a training, e.g. semantic-ids."
-        )
-    dim = tokenizer.quantizer.dim
-    configs = [_config(fields, method(name), b, dim, seed, steps) for b, name, seed in wanted]
+    tokenizer = one_level(recipe)
+    if stages is None:
+        of_one = all(name in METHODS or name not in STACKS for name in methods)
+        stages = 1 if of_one else several(tokenizer)
+    chosen = chosen_methods(methods, stages, tokenizer)
+    dim = automatic.AUTO if automatic.leaves_dims(recipe) else tokenizer.quantizer.dim
+    configs = [config_of(recipe, chosen[one.method], one, dim, stages, steps) for one in wanted]
     folders = [Run(folder / f"{name}-{b}-bits-seed-{seed}") for b, name, seed in wanted]
-    check_apart(fields["data"], folder)
-    for run, config in zip(folders, configs, strict=True):
-        check_recipe(run, config)  # of all, before hours go into the first
+    check_apart(yaml.safe_load(schema.dump(recipe))["data"], folder)
+    for one, run, config in zip(wanted, folders, configs, strict=True):
+        if one.method != FAISS_LSQ:
+            run.check(config)  # of all, before hours go into the first
     splits = _data(configs[0], folders, changed_data)
-    figures = _figures(splits)
+    _check_vectors(chosen, splits)
+    figures = figures_of(splits, stages, recipe.prior is not None)
     outcomes: list[Outcome] = []
-    attempted = Record()
-    for (b, name, seed), run, config in zip(announced(wanted), folders, configs, strict=True):
+    sections: set[str] = set()
+    attempted = Report("The runs")
+    for one, run, config in zip(announced(wanted), folders, configs, strict=True):
+        b, name, seed = one
         with attempted.attempt(run.folder.name):
-            report = _measured(run, config, splits)
-            outcomes.append(Outcome(name, b, seed, *_read(run, report, figures)))
-        if why := attempted.missing.get(run.folder.name):
+            report, seconds, curve, why = _taken(chosen[name], name, run, config, splits)
+            found, missing = read_figures(report, figures)
+            missing |= {"seconds": why} if why else {}
+            sections |= set(report["figures"])
+            outcomes.append(Outcome(name, b, seed, {**found, "seconds": seconds}, curve, missing))
+        if failed := attempted.missing.get(run.folder.name):
             if len(attempted.missing) == len(wanted):
-                raise InputError(f"Nothing could be compared. {run.folder.name}: {why}")
-            outcomes.append(Outcome.none(name, b, seed, [*figures, "seconds"], why))
+                raise InputError(f"Nothing could be compared. {run.folder.name}: {failed}")
+            outcomes.append(Outcome.none(name, b, seed, [*figures, "seconds"], failed))
+    return Comparison(
+        _title(recipe, tokenizer, steps, stages),
+        next(iter(figures)),
+        "reconstruction loss",
+        without_unmeasured(outcomes, figures, sections),
+        gaussian_bound(splits, stages) if DISTORTION in figures else None,
+        "a Gaussian of the same covariance, at best",
+    )
+
+
+def _check_vectors(chosen: dict[str, Method | Stack], splits: Splits) -> None:
+    """Raises `InputError` where methods without a network meet signals that have a grid."""
+    bare = [name for name, one in chosen.items() if isinstance(one, Stack) and not one.network]
+    if bare and splits.signal.spatial_dims:
+        raise InputError(
+            f"{', '.join(bare)} works on vectors without a network, got {splits.signal.plural}, "
+            f"which have a grid: leave it out, or choose from "
+            f"{','.join(name for name, one in STACKS.items() if one.network)}."
+        )
+
+
+def _title(recipe: Namespace, tokenizer: TokenizerRecipe, steps: int, stages: int) -> str:
+    """Says what is compared, on what, with which budget."""
     data = recipe.data.class_path.rpartition(".")[2]
     path = getattr(recipe.data.init_args, "path", None)
     where = f"{data} ({Path(path).name})" if path else data
-    title = (
-        f"{where}: {counted(steps, 'step')} of batches of {recipe.tokenizer.training.batch_size}"
-    )
-    return Comparison(title, next(iter(figures)), "reconstruction loss", outcomes)
-
-
-def _figures(splits: Splits) -> dict[str, tuple[str, ...]]:
-    """Returns the place of each figure in a report, by its name; the distortion first."""
-    found: dict[str, tuple[str, ...]] = {}
-    for metric in modality_of(splits.signal).metrics(splits.signal):
-        for key in sorted(metric.cards, key=lambda key: key != "mse_over_variance"):
-            name = DISTORTION if key == "mse_over_variance" else metric.names[key]
-            unit = f", {metric.units[key]}" if key in metric.units else ""
-            found[f"{name}{unit}"] = ("reconstruction", key)
-    return {**found, **FIGURES}
+    each = f", {counted(stages, 'index', 'indices')} each" if stages > 1 else ""
+    if tokenizer.training is None:
+        return f"{where}{each}"
+    return f"{where}{each}: {counted(steps, 'step')} of batches of {tokenizer.training.batch_size}"
 
 
 def _data(config: Namespace, there: Sequence[Run], changed_data: str) -> Splits:
@@ -145,35 +153,20 @@ def _data(config: Namespace, there: Sequence[Run], changed_data: str) -> Splits:
     return source.load() if splits is None else splits
 
 
-def _config(
-    recipe: dict[str, Any],
-    chosen: Method,
-    bits: int,
-    dim: int,
-    seed: int,
-    steps: int,
-) -> Namespace:
-    """Returns the recipe with this quantizer and budget, and with a small prior without a
-    condition.
+def _taken(
+    chosen: Method | Stack, name: str, run: Run, config: Namespace, splits: Splits
+) -> tuple[dict[str, Any], float, list[tuple[int, float, float]], str]:
+    """Makes a run and its report, where they are not there yet.
+
+    Returns:
+        The report, the seconds that learning took, the curve, and why one is missing.
     """
-    fields = deepcopy(recipe)
-    tokenizer = fields["tokenizer"]
-    tokenizer["quantizer"] = chosen.quantizer(bits, dim, steps)
-    tokenizer["loss_weights"] = dict(chosen.loss_weights) or None
-    tokenizer["training"] |= {"steps": steps, "validate_every": max(2, steps // VALIDATIONS)}
-    fields["prior"] = {
-        "model": {"class_path": "PixelCNN", "init_args": {"hidden": 64, "layers": 4}},
-        "conditional": False,
-        "examples": 20_000,
-        "training": {
-            "steps": max(1, steps // 4),
-            "batch_size": 64,
-            "optimizer": {"class_path": "Adam", "init_args": {"lr": 0.003}},
-            "schedule": {"class_path": "CosineDecay"},
-        },
-    }
-    fields["seed"] = seed
-    return schema.parsed(fields)
+    if name == FAISS_LSQ:
+        report, seconds = measured_faiss(run.folder, config, splits)
+        return report, seconds, [], ""
+    report = _measured(run, config, splits)
+    fitted = isinstance(chosen, Stack) and chosen.fitting is not None
+    return report, *read_log(run, fitted)
 
 
 def _measured(run: Run, config: Namespace, splits: Splits) -> dict[str, Any]:
@@ -201,32 +194,3 @@ def _is_of(run: Run, file: Path) -> bool:
     except (ValueError, KeyError, TypeError):
         return True
     return bool(found == runs.parts(run))
-
-
-def _read(
-    run: Run, report: dict[str, Any], wanted: dict[str, tuple[str, ...]]
-) -> tuple[dict[str, float], list[tuple[int, float, float]], dict[str, str]]:
-    """Reads the figures and curve of a run, and what is missing of them."""
-    figures: dict[str, float] = {}
-    missing: dict[str, str] = {}
-    for name, path in wanted.items():
-        branch: Any = report["figures"]
-        note = "its report does not have it."
-        for key in path:
-            branch = branch.get(key) if isinstance(branch, dict) else None
-            note = branch.get("note", note) if isinstance(branch, dict) else note
-        value = branch.get("value") if isinstance(branch, dict) else None
-        figures[name] = math.nan if value is None else float(value)
-        if value is None:
-            missing[name] = note
-    figures["seconds"] = math.nan
-    try:
-        curves = read_curves(run.curves()["tokenizer"])
-        at, seconds = zip(*curves["seconds"]["train"], strict=True)
-        measured = curves["reconstruction"]["validation"]
-    except (InputError, KeyError) as error:
-        why = error if isinstance(error, InputError) else f"{run.folder} has no whole log"
-        return figures, [], {**missing, "seconds": str(why)}
-    figures["seconds"] = seconds[-1]
-    curve = [(step, float(np.interp(step, at, seconds)), value) for step, value in measured]
-    return figures, curve, missing

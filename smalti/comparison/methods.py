@@ -12,9 +12,11 @@ from typing import Any, NamedTuple
 
 from smalti.errors import InputError
 
-__all__ = ["METHODS", "Method", "method"]
+__all__ = ["METHODS", "Config", "Dim", "Method", "finite_scalar", "method", "part"]
 
 Config = dict[str, Any]
+Dim = int | str
+"""D, or "auto": that of what the data have (`smalti.automatic`)."""
 
 
 class Method(NamedTuple):
@@ -23,7 +25,7 @@ class Method(NamedTuple):
     summary: str
     """What it is, in a few words."""
 
-    quantizer: Callable[[int, int, int], Config]
+    quantizer: Callable[[int, Dim, int], Config]
     """Maps (bits, dim, steps) to the config of the quantizer, as a recipe writes it."""
 
     loss_weights: Mapping[str, float] = {}
@@ -43,41 +45,42 @@ def method(name: str) -> Method:
     return METHODS[name]
 
 
-def _part(name: str, **arguments: Any) -> Config:
+def part(name: str, **arguments: Any) -> Config:
+    """Returns the config of an object, as a recipe writes it."""
     return {"class_path": name, "init_args": arguments}
 
 
-def _vector(codebook: str, estimator: str) -> Callable[[int, int, int], Config]:
+def _vector(codebook: str, estimator: str) -> Callable[[int, Dim, int], Config]:
     """Returns what makes the config of a vector quantizer of (bits, dim, steps)."""
 
-    def quantizer(bits: int, dim: int, steps: int) -> Config:
-        return _part(
+    def quantizer(bits: int, dim: Dim, steps: int) -> Config:
+        return part(
             "VectorQuantizer",
-            codebook=_part(codebook, codebook_size=2**bits, dim=dim),
-            estimator=_part(estimator),
-            dead_code_reset=_part("DeadCodeReset", stop_after=4 * steps // 5),
+            codebook=part(codebook, codebook_size=2**bits, dim=dim),
+            estimator=part(estimator),
+            dead_code_reset=part("DeadCodeReset", stop_after=4 * steps // 5),
         )
 
     return quantizer
 
 
-def _projected(inner: Callable[[int], Config]) -> Callable[[int, int, int], Config]:
-    def quantizer(bits: int, dim: int, steps: int) -> Config:
-        return _part("ProjectedQuantizer", inner=inner(bits), dim=dim)
+def _projected(inner: Callable[[int], Config]) -> Callable[[int, Dim, int], Config]:
+    def quantizer(bits: int, dim: Dim, steps: int) -> Config:
+        return part("ProjectedQuantizer", inner=inner(bits), dim=dim)
 
     return quantizer
 
 
-def _finite_scalar(bits: int) -> Config:
-    """Numbers of values: powers of two, at most 8, as equal as can be; 9 bits are 8 · 8 · 8."""
+def finite_scalar(bits: int) -> Config:
+    """Returns a quantizer of numbers with 2, 4 or 8 values, as equal as can be: 8 · 8 · 8."""
     places = -(-bits // 3)
     num_values = [2 ** (bits // places + (place < bits % places)) for place in range(places)]
-    return _part("FiniteScalarQuantizer", num_values=num_values, bound=_part("SymmetricBound"))
+    return part("FiniteScalarQuantizer", num_values=num_values, bound=part("SymmetricBound"))
 
 
-def _gumbel(bits: int, dim: int, steps: int) -> Config:
-    annealing = _part("Annealing", updates=steps)
-    return _part("GumbelQuantizer", codebook_size=2**bits, dim=dim, temperature=annealing)
+def _gumbel(bits: int, dim: Dim, steps: int) -> Config:
+    annealing = part("Annealing", updates=steps)
+    return part("GumbelQuantizer", codebook_size=2**bits, dim=dim, temperature=annealing)
 
 
 # Chosen on validation examples of Fashion-MNIST. On the sphere less keeps all words in use.
@@ -97,13 +100,13 @@ METHODS = {
         "straight-through, frozen table through a learned map",
         _vector("TransformedCodebook", "StraightThrough"),
     ),
-    "fsq": Method("finite scalar", _projected(_finite_scalar)),
+    "fsq": Method("finite scalar", _projected(finite_scalar)),
     "lfq": Method(
-        "lookup-free", _projected(lambda bits: _part("LookupFreeQuantizer", bits=bits)), LFQ_WEIGHTS
+        "lookup-free", _projected(lambda bits: part("LookupFreeQuantizer", bits=bits)), LFQ_WEIGHTS
     ),
     "bsq": Method(
         "binary spherical",
-        _projected(lambda bits: _part("BinarySphericalQuantizer", bits=bits)),
+        _projected(lambda bits: part("BinarySphericalQuantizer", bits=bits)),
         BSQ_WEIGHTS,
     ),
     "gumbel": Method("Gumbel-softmax", _gumbel, {"kl": 5e-4}),

@@ -19,6 +19,7 @@ from matplotlib.ticker import MaxNLocator
 
 from smalti import __version__
 from smalti.comparison.methods import METHODS
+from smalti.comparison.stacks import STACKS, SUMMARIES
 from smalti.files import write_text
 from smalti.outputs import KEY, MARK, check_file, write_file
 
@@ -26,6 +27,7 @@ __all__ = ["Comparison", "Outcome"]
 
 GREY = "#828282"
 COLOURS = {name: colormaps["tab20"](2 * n % 20 + n // 10) for n, name in enumerate(METHODS)}
+COLOURS |= {name: colormaps["tab20"](2 * n % 20 + n // 10) for n, name in enumerate(STACKS)}
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,7 @@ class Comparison:
         curve: The name of the loss that the curves are of.
         outcomes: Of every method at every rate, with the same seeds.
         bound: The least distortion that is possible at so many bits; None where nobody knows.
+        bound_name: What that is, in a table.
     """
 
     title: str
@@ -73,6 +76,7 @@ class Comparison:
     curve: str
     outcomes: Sequence[Outcome]
     bound: Callable[[int], float] | None = None
+    bound_name: str = "no quantizer can do better"
 
     @property
     def methods(self) -> list[str]:
@@ -119,16 +123,18 @@ class Comparison:
                 lines.append(f"| {name} | {bits} | {' | '.join(cells)} |")
             if self.bound is not None:
                 least = [f"{self.bound(bits):.3f}"] + [""] * (len(figures) - 1)
-                lines.append(f"| *no quantizer can do better* | {bits} | {' | '.join(least)} |")
+                lines.append(f"| *{self.bound_name}* | {bits} | {' | '.join(least)} |")
         lines += ["", *self.missing] if self.missing else []
         return "\n".join(lines) + "\n"
 
     def plots(self) -> dict[str, bytes]:
         """Draws the plots, as PNG files.
 
-        `time`: the distortion over steps and seconds at the highest rate; `bits`: over rates.
+        `time`: the distortion over steps and seconds at the highest rate, where any was logged;
+        `bits`: over rates.
         """
-        return {"time": self._plot_over_time(), "bits": self._plot_over_bits()}
+        bits = {"bits": self._plot_over_bits()}
+        return {"time": self._plot_over_time(), **bits} if self._logged else bits
 
     @staticmethod
     def check(folder: str | Path, overwrite: bool = False) -> None:
@@ -149,17 +155,23 @@ class Comparison:
             "title": self.title,
             "distortion": self.distortion,
             "curve": self.curve,
-            "methods": {name: METHODS[name].summary for name in self.methods},
+            "methods": {name: SUMMARIES[name] for name in self.methods},
             "bound": {bits: self.bound(bits) for bits in self.rates} if self.bound else None,
             "outcomes": [_strict(asdict(outcome)) for outcome in self.outcomes],
         }
-        pictures = "\n![Distortion over time](time.png)\n\n![Distortion over bits](bits.png)\n"
+        pictures = "\n![Distortion over time](time.png)\n" if self._logged else ""
+        pictures += "\n![Distortion over bits](bits.png)\n"
         write_text(
             folder / "comparison.json", json.dumps(content, indent=2, allow_nan=False) + "\n"
         )
         write_text(folder / "comparison.md", self.table() + pictures + f"\n<!-- {MARK} -->\n")
         for name, plot in self.plots().items():
             write_file(plot, folder / f"{name}.png", overwrite)
+
+    @property
+    def _logged(self) -> bool:
+        """Returns whether any outcome has a curve."""
+        return any(one.curve for one in self.outcomes)
 
     def _of(self, method: str, bits: int) -> list[Outcome]:
         return [o for o in self.outcomes if o.method == method and o.bits == bits]

@@ -102,12 +102,16 @@ class Measurement(ABC, Generic[S]):
         title: What is measured, in words.
         chapter: The part of the page that it belongs to.
         file_names: A regular expression for the names of all files that its section can have.
+        compared: The figures by which models of the same data are compared, by their names in a
+            table: the place of each among those of its section. A number counts the branches that
+            there are: 0 is the first, -1 the last.
     """
 
     key: ClassVar[str]
     title: ClassVar[str]
     chapter: ClassVar[str]
     file_names: ClassVar[str] = ""
+    compared: ClassVar[Mapping[str, tuple[str | int, ...]]] = {}
 
     @abstractmethod
     def applies(self, subject: S) -> str | None:

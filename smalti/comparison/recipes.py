@@ -1,0 +1,135 @@
+"""The recipe of each run of a comparison: that which was given, with another quantizer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from copy import deepcopy
+from typing import Any
+
+import yaml
+from jsonargparse import Namespace
+
+from smalti import automatic
+from smalti.comparison.faiss_lsq import check_faiss
+from smalti.comparison.methods import Dim, Method, method
+from smalti.comparison.plan import Planned
+from smalti.comparison.stacks import FAISS_LSQ, STACKS, Stack, stack
+from smalti.errors import InputError
+from smalti.recipes import schema
+from smalti.recipes.schema import TokenizerRecipe
+
+__all__ = ["chosen_methods", "config_of", "one_level", "several", "usual"]
+
+VALIDATIONS = 10  # points of a curve
+USUAL = ("ste", "ema", "nsvq", "rotation", "simvq", "fsq", "lfq", "bsq", "gumbel")
+WITHOUT_PRIOR = ("residual-kmeans", "rq-vae", "rfsq")
+BITS, BITS_OF_SEVERAL = 9, 8
+
+
+def usual(recipe: Namespace) -> tuple[tuple[str, ...], int]:
+    """Returns the methods and the bits per index that fit a recipe.
+
+    Arguments:
+        recipe: With one index per position, or with several and no prior.
+    """
+    tokenizer = one_level(recipe)
+    if several(tokenizer) == 1 or recipe.prior is not None:
+        return USUAL, BITS
+    names = [name for name in WITHOUT_PRIOR if tokenizer.training or STACKS[name].fitting]
+    return tuple(names), BITS_OF_SEVERAL
+
+
+def one_level(recipe: Namespace) -> TokenizerRecipe:
+    """Returns the tokenizer of a recipe, of one level."""
+    tokenizer = schema.build(automatic.without(recipe)).tokenizer
+    if tokenizer is None:
+        raise InputError(
+            "Quantizers are compared in a tokenizer, got the recipe of a continuous autoencoder: "
+            "choose e.g. fashion-mnist."
+        )
+    if tokenizer.fine_levels:
+        raise InputError(
+            f"Quantizers are compared in a tokenizer of one level, got the recipe of one with "
+            f"{1 + len(tokenizer.fine_levels)}: choose e.g. images64."
+        )
+    return tokenizer
+
+
+def several(tokenizer: TokenizerRecipe) -> int:
+    """Returns how many indices per position the quantizer of a recipe gives."""
+    return len(tokenizer.quantizer.codebook_sizes)
+
+
+def chosen_methods(
+    methods: Sequence[str], stages: int, tokenizer: TokenizerRecipe
+) -> dict[str, Method | Stack]:
+    """Returns the methods of names; refuses those that the recipe cannot train."""
+    chosen: dict[str, Method | Stack] = {
+        name: method(name) if stages == 1 and name not in STACKS else stack(name)
+        for name in methods
+    }
+    if FAISS_LSQ in chosen:
+        check_faiss()
+    trained = [
+        name
+        for name, one in chosen.items()
+        if isinstance(one, Method) or (one.fitting is None and name != FAISS_LSQ)
+    ]
+    if tokenizer.training is None and trained:
+        raise InputError(
+            f"{', '.join(trained)} is trained by gradients, got a recipe whose tokenizer is "
+            f"fitted: choose one with a training, e.g. semantic-ids, or leave it out."
+        )
+    return chosen
+
+
+def config_of(
+    recipe: Namespace, chosen: Method | Stack, one: Planned, dim: Dim, stages: int, steps: int
+) -> Namespace:
+    """Returns the recipe with a quantizer and a budget; with a small prior, if it has one.
+
+    Arguments:
+        recipe: As it was given.
+        chosen: The quantizer.
+        one: Its rate and its seed.
+        dim: What the recipe's networks give.
+        stages: Indices per position.
+        steps: Optimizer steps of the tokenizer.
+    """
+    fields = yaml.safe_load(schema.dump(recipe))
+    tokenizer = fields["tokenizer"]
+    if isinstance(chosen, Method):
+        tokenizer["quantizer"] = chosen.quantizer(one.bits, dim, steps)
+    else:
+        dim = dim if chosen.network else automatic.AUTO
+        tokenizer["quantizer"] = chosen.quantizer(one.bits, dim, steps, stages)
+    tokenizer["loss_weights"] = dict(chosen.loss_weights) or None
+    if isinstance(chosen, Stack) and not chosen.network:
+        tokenizer |= {"encoder": {"class_path": "IdentityEncoder"}, "decoder": None}
+        if chosen.fitting is not None:
+            for name in ("training", "reconstruction", "likelihood"):
+                tokenizer[name] = None
+            tokenizer["fitting"] = deepcopy(chosen.fitting)
+    if tokenizer["training"] is not None:
+        tokenizer["training"] |= {"steps": steps, "validate_every": max(2, steps // VALIDATIONS)}
+    fields["ids"] = None
+    if fields["prior"] is not None:
+        name = "PixelCNN" if stages == 1 else "DepthPixelCNN"
+        fields["prior"] = _small_prior(name, steps)
+    fields["seed"] = one.seed
+    return schema.parsed(fields)
+
+
+def _small_prior(name: str, steps: int) -> dict[str, Any]:
+    """Returns the config of a small prior without a condition."""
+    return {
+        "model": {"class_path": name, "init_args": {"hidden": 64, "layers": 4}},
+        "conditional": False,
+        "examples": 20_000,
+        "training": {
+            "steps": max(1, steps // 4),
+            "batch_size": 64,
+            "optimizer": {"class_path": "Adam", "init_args": {"lr": 0.003}},
+            "schedule": {"class_path": "Cosine"},
+        },
+    }

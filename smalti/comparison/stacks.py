@@ -1,0 +1,113 @@
+"""Quantizers of several indices per position that are compared: each of `stages` · `bits` bits.
+
+    residual k-means    on the vectors themselves, fitted to the whole set without gradients
+    RQ-VAE              the recipe's networks, a residual quantizer between them
+    residual FSQ        the recipe's networks; numbers of few values, in each stage finer ones
+    product of FSQ      the recipe's networks; each index has numbers of its own
+    LSQ of faiss        on the vectors themselves, for comparison (`smalti.comparison.faiss_lsq`)
+
+Those without a network see the vectors as the recipe's data are normalized.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+from smalti.comparison.methods import METHODS, Config, Dim, Method, finite_scalar, part
+from smalti.errors import InputError
+
+__all__ = ["FAISS_LSQ", "STACKS", "SUMMARIES", "Stack", "stack"]
+
+FAISS_LSQ = "faiss-lsq"
+
+
+class Stack(NamedTuple):
+    """A quantizer of several indices to compare."""
+
+    summary: str
+    """What it is, in a few words."""
+
+    quantizer: Callable[[int, Dim, int, int], Config]
+    """Maps (bits, dim, steps, stages) to the config of the quantizer, as a recipe writes it."""
+
+    network: bool = True
+    """Whether the recipe's networks stand around it; if not, it quantizes the vectors."""
+
+    fitting: Config | None = None
+    """How it is fitted, without gradients, in the place of the recipe's training."""
+
+    loss_weights: Mapping[str, float] = {}
+    """Weights of the losses beside codebook and commitment, by name."""
+
+
+def stack(name: str) -> Stack:
+    """Returns the method of several indices of a name.
+
+    Raises:
+        InputError: If there is none.
+    """
+    if name in METHODS:
+        raise InputError(
+            f"{name} has one index per position, got several: give --stages 1, or choose from "
+            f"{','.join(STACKS)}."
+        )
+    if name not in STACKS:
+        raise InputError(
+            f"There is no quantizer {name!r} to compare: choose from {','.join(STACKS)}."
+        )
+    return STACKS[name]
+
+
+def _codebooks(bits: int, dim: Dim, steps: int, stages: int) -> Config:
+    def one() -> Config:
+        codebook = part("EMACodebook", codebook_size=2**bits, dim=dim)
+        return part("VectorQuantizer", codebook=codebook)
+
+    return part("ResidualQuantizer", stages=[one() for _ in range(stages)])
+
+
+def _residual(method: Method) -> Callable[[int, Dim, int, int], Config]:
+    """Returns what makes a residual quantizer whose every stage is such a method."""
+
+    def quantizer(bits: int, dim: Dim, steps: int, stages: int) -> Config:
+        parts = [method.quantizer(bits, dim, steps) for _ in range(stages)]
+        return part("ResidualQuantizer", stages=parts)
+
+    return quantizer
+
+
+def _residual_scalar(bits: int, dim: Dim, steps: int, stages: int) -> Config:
+    """Numbers of four values, 8 of some where bits are odd: in each stage a third as far apart."""
+    places = max(1, bits // 2)
+    num_values = [2 ** (bits // places + (place < bits % places)) for place in range(places)]
+
+    def at(scale: float) -> Config:
+        bound = part("SymmetricBound")
+        one = part("FiniteScalarQuantizer", num_values=list(num_values), bound=bound)
+        return part("ScaledQuantizer", inner=one, scale=scale)
+
+    parts = [at(1 / (min(num_values) - 1) ** stage) for stage in range(stages)]
+    return part("ProjectedQuantizer", inner=part("ResidualQuantizer", stages=parts), dim=dim)
+
+
+def _product_scalar(bits: int, dim: Dim, steps: int, stages: int) -> Config:
+    parts = [finite_scalar(bits) for _ in range(stages)]
+    return part("ProjectedQuantizer", inner=part("ProductQuantizer", parts=parts), dim=dim)
+
+
+STACKS = {
+    "residual-kmeans": Stack(
+        "residual k-means of the vectors", _codebooks, False, part("ResidualKMeans")
+    ),
+    "rq-vae": Stack("RQ-VAE: residual quantizer, codebooks by EMA", _residual(METHODS["ema"])),
+    "rfsq": Stack("residual finite scalar", _residual_scalar),
+    "pfsq": Stack("product of finite scalar quantizers", _product_scalar),
+    FAISS_LSQ: Stack("local search quantization of faiss", _codebooks, False),
+}
+
+SUMMARIES = {
+    **{name: chosen.summary for name, chosen in METHODS.items()},
+    **{name: chosen.summary for name, chosen in STACKS.items()},
+}
+"""What each method is, in a few words."""
