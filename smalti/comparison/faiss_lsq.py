@@ -11,6 +11,7 @@ References:
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import json
 import time
@@ -19,6 +20,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import yaml
 from jsonargparse import Namespace
 from torch import Tensor
 
@@ -26,6 +28,7 @@ from smalti import automatic
 from smalti.autoencoders import DiscreteAutoencoder
 from smalti.building import build_tokenizer, channels_seen
 from smalti.data import Splits
+from smalti.data.manifest import essential
 from smalti.errors import InputError
 from smalti.evaluation import Limits, Report, evaluate
 from smalti.extras import explained
@@ -37,6 +40,7 @@ from smalti.training.quantizer_fitting import EncodedRows
 
 __all__ = ["check_faiss", "measured_faiss", "unpacked"]
 
+NAME = "faiss-lsq.json"
 CHUNK = 8192  # vectors that are coded at a time
 
 
@@ -107,27 +111,39 @@ def measured_faiss(folder: Path, config: Namespace, splits: Splits) -> tuple[dic
     Raises:
         InputError: If the folder holds something else.
     """
-    file = folder / "faiss-lsq.json"
-    data = splits.manifest.checksum if splits.manifest else ""
-    recipe = schema.dump(config)
+    file, wanted = folder / NAME, _made_from(config, splits)
     if file.is_file():
         try:
             there = json.loads(file.read_text(encoding="utf-8"))
-            if (there["data"], there["recipe"]) == (data, recipe):
-                report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
-                return report, float(there["seconds"])
+            seconds, made_from = float(there["seconds"]), there["made_from"]
+            report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
+            report["figures"]
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise InputError(f"{folder} is damaged: delete it to have it made again.") from error
-        raise InputError(
-            f"{folder} holds faiss-lsq of another recipe or other data: choose another --out."
-        )
+        if made_from != wanted:
+            raise InputError(
+                f"{folder} holds faiss-lsq of another recipe or other data: choose another --out."
+            )
+        return report, seconds
     model, seconds = _learned(config, splits)
     limits = Limits(classifier_steps=0, downloaded=False)
     made: Report = evaluate(Model(model), splits, limits=limits, title=folder.name)
     made.save(folder)
-    content = {"data": data, "recipe": recipe, "seconds": seconds}
+    content = {"seconds": seconds, "made_from": wanted}
     write_text(file, json.dumps(content, indent=2) + "\n")
     return json.loads(made.to_json()), seconds
+
+
+def _made_from(config: Namespace, splits: Splits) -> dict[str, str]:
+    """Returns checksums of the recipe and of the examples, by name."""
+    fields = yaml.safe_load(schema.dump(config))
+    recipe = [essential(fields["data"]), fields["tokenizer"], fields["seed"]]
+    examples = hashlib.sha256()
+    if splits.manifest is not None:
+        for column in splits.manifest.fingerprints, splits.manifest.splits:
+            examples.update(np.ascontiguousarray(column).tobytes())
+    words = json.dumps(recipe, sort_keys=True).encode()
+    return {"recipe": hashlib.sha256(words).hexdigest(), "examples": examples.hexdigest()}
 
 
 def _learned(config: Namespace, splits: Splits) -> tuple[DiscreteAutoencoder, float]:

@@ -143,7 +143,7 @@ def _title(recipe: Namespace, tokenizer: TokenizerRecipe, steps: int, stages: in
 
 def _data(config: Namespace, there: Sequence[Run], changed_data: str) -> Splits:
     """Loads the data of all runs: those that existing runs were made from, if there are any."""
-    source, splits = schema.build(config).data, None
+    source, splits = schema.build(automatic.without(config)).data, None
     data = yaml.safe_load(schema.dump(config))["data"]
     for run in there:
         if run.config.is_file():

@@ -45,6 +45,10 @@ class Identifiers(Measurement[EvaluationContext]):
     key: ClassVar[str] = "identifiers"
     title: ClassVar[str] = "IDs of items"
     chapter: ClassVar[str] = "IDs"
+    compared: ClassVar[Mapping[str, tuple[str | int, ...]]] = {
+        "unique share": ("before", "own_id"),
+        "dead codewords": ("before", "dead"),
+    }
 
     def applies(self, subject: EvaluationContext) -> str | None:
         """See `Measurement.applies`."""
@@ -136,6 +140,12 @@ def _figures(used: Occupancy, measured_on: str) -> dict[str, Figure]:
             used.largest, "items", f"{measured_on}; most items with one ID"
         ),
     }
+    size = sum(level.codebook_size for level in used.levels)
+    found["dead"] = figure(
+        1 - sum(level.used for level in used.levels) / size,
+        "share",
+        f"{measured_on}; share of the {number(size)} codes of all levels that no item has",
+    )
     for n, level in enumerate(used.levels, start=1):
         of = f"{measured_on}; level {n}, K = {level.codebook_size}"
         found[f"entropy_{n}"] = figure(
