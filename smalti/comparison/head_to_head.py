@@ -35,11 +35,13 @@ from smalti.comparison.stacks import FAISS_LSQ, STACKS, Stack
 from smalti.counting import counted
 from smalti.data import Splits
 from smalti.errors import InputError
-from smalti.evaluation import Limits, Report, evaluate
+from smalti.evaluation import Limits, evaluate
 from smalti.generation import Model
 from smalti.provenance import CHANGED, check_apart, load_data
 from smalti.recipes import schema
 from smalti.recipes.schema import TokenizerRecipe
+from smalti.reporting import Record
+from smalti.run_recipe import check_recipe
 from smalti.runs import Run
 
 __all__ = ["head_to_head"]
@@ -90,13 +92,13 @@ def head_to_head(
     check_apart(yaml.safe_load(schema.dump(recipe))["data"], folder)
     for one, run, config in zip(wanted, folders, configs, strict=True):
         if one.method != FAISS_LSQ:
-            run.check(config)  # of all, before hours go into the first
+            check_recipe(run, config)  # of all, before hours go into the first
     splits = _data(configs[0], folders, changed_data)
     _check_vectors(chosen, splits)
     figures = figures_of(splits, stages, recipe.prior is not None)
     outcomes: list[Outcome] = []
     sections: set[str] = set()
-    attempted = Report("The runs")
+    attempted = Record()
     for one, run, config in zip(announced(wanted), folders, configs, strict=True):
         b, name, seed = one
         with attempted.attempt(run.folder.name):

@@ -107,7 +107,7 @@ def config_of(
     if isinstance(chosen, Stack) and not chosen.network:
         tokenizer |= {"encoder": {"class_path": "IdentityEncoder"}, "decoder": None}
         if chosen.fitting is not None:
-            for name in ("training", "reconstruction", "likelihood"):
+            for name in ("training", "reconstruction", "likelihood", "objective"):
                 tokenizer[name] = None
             tokenizer["fitting"] = deepcopy(chosen.fitting)
     if tokenizer["training"] is not None:
@@ -130,6 +130,6 @@ def _small_prior(name: str, steps: int) -> dict[str, Any]:
             "steps": max(1, steps // 4),
             "batch_size": 64,
             "optimizer": {"class_path": "Adam", "init_args": {"lr": 0.003}},
-            "schedule": {"class_path": "Cosine"},
+            "schedule": {"class_path": "CosineDecay"},
         },
     }

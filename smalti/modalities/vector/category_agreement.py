@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import numpy as np
@@ -25,6 +26,10 @@ class CategoryAgreement(Measurement[Subject]):
     key: ClassVar[str] = "categories"
     title: ClassVar[str] = "Categories"
     chapter: ClassVar[str] = "Categories"
+    compared: ClassVar[Mapping[str, tuple[str | int, ...]]] = {
+        "purity, first code": (0, "1", "purity"),
+        "NMI, first code": (0, "1", "nmi"),
+    }
 
     def applies(self, subject: Subject) -> str | None:
         """See `Measurement.applies`."""

@@ -17,7 +17,7 @@ References:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -51,6 +51,7 @@ class NeighbourRecall(Measurement[Subject]):
     key: ClassVar[str] = "neighbours"
     title: ClassVar[str] = "Neighbours"
     chapter: ClassVar[str] = "Neighbours"
+    compared: ClassVar[Mapping[str, tuple[str | int, ...]]] = {"recall@10": (-1, "recall_at_10")}
 
     def applies(self, subject: Subject) -> str | None:
         """See `Measurement.applies`."""
