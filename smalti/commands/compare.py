@@ -52,7 +52,7 @@ def compare(  # noqa: PLR0913 - the options of the command
 ) -> None:
     """Puts quantizers head to head: the same encoder, bits, budget and order of the data for each.
 
-    With a recipe for vectors, such as semantic-ids, some of them work without a network.
+    With a recipe for vectors some of them work without a network, on the vectors themselves.
 
     Arguments:
         fields: Dotted options, of the recipe.
@@ -60,7 +60,8 @@ def compare(  # noqa: PLR0913 - the options of the command
             for vectors of N(0, I) in 128 dimensions, where the limit is known.
         quantizers: Short names, with commas between them: ste, ema, nsvq, rotation, simvq, fsq,
             lfq, bsq, gumbel if not given; also diveq and ibq. Of several indices per position, for
-            recipes such as semantic-ids: STACKS, and faiss-lsq beside them.
+            recipes of IDs: residual-kmeans, which works without a network, rq-vae, rfsq, pfsq, and
+            faiss-lsq beside them.
         seeds: Runs of each quantizer at each rate.
         budget: Optimizer steps of each run; a quarter as many for the small prior over its tokens.
         bits: Bits per index, with commas between several; 9 if not given, 8 for gaussian and for

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import sys
 
 import numpy as np
@@ -15,7 +16,7 @@ from mistakes import mistake
 from smalti import automatic, extras
 from smalti.building import build_tokenizer, channels_seen
 from smalti.cli import main
-from smalti.comparison import STACKS, faiss_lsq, head_to_head, usual
+from smalti.comparison import METHODS, STACKS, faiss_lsq, head_to_head, usual
 from smalti.comparison.figures import read_figures
 from smalti.comparison.gaussian_bound import gaussian_bound, water_filling
 from smalti.comparison.gaussian_source import bound
@@ -66,6 +67,10 @@ def test_figures_are_those_of_the_reports_and_no_prior_is_learned(made):
         assert one["figures"]["unique share"] == own["own_id"]["value"]
         dead = [own[f"dead_{level}"]["value"] for level in (1, 2)]
         assert one["figures"]["dead codewords"] == pytest.approx(sum(dead) / 2)
+        assert one["figures"]["recall@10"] == figures["neighbours"]["2"]["recall_at_10"]["value"]
+        of_groups = figures["categories"]["group"]["1"]
+        assert one["figures"]["purity, first code"] == of_groups["purity"]["value"]
+        assert one["figures"]["NMI, first code"] == of_groups["nmi"]["value"]
         assert one["figures"]["seconds"] > 0 and not one["missing"]
         assert not any("prior" in name or "usage" in name for name in one["figures"])
         assert not (run / "prior").exists() and not (run / "ids.parquet").exists()
@@ -135,6 +140,13 @@ def test_mistakes_are_one_line(words, said, recipe, tmp_path, capsys):
     given = ["compare", "--recipe", str(file), "--out", str(tmp_path / "out"), *words]
     assert said in mistake(capsys, *given)
     assert not (tmp_path / "out").exists()
+
+
+def test_the_help_names_every_method(capsys):
+    with pytest.raises(SystemExit):
+        main(["compare", "--help"])
+    told = set(re.findall(r"[\w-]+", capsys.readouterr().out))
+    assert {*METHODS, *STACKS} <= told
 
 
 def test_methods_that_a_recipe_cannot_have_are_refused(recipe, tmp_path):
