@@ -143,8 +143,7 @@ def test_mistakes_are_one_line(words, said, recipe, tmp_path, capsys):
 
 
 def test_the_help_names_every_method(capsys):
-    with pytest.raises(SystemExit):
-        main(["compare", "--help"])
+    assert main(["compare", "--help"]) == 0
     told = set(re.findall(r"[\w-]+", capsys.readouterr().out))
     assert {*METHODS, *STACKS} <= told
 
