@@ -23,8 +23,10 @@ from smalti.building import build_autoencoder, build_objective, build_prior, lev
 from smalti.counting import counted
 from smalti.data import Splits
 from smalti.errors import InputError, first_line
+from smalti.item_ids import why_no_items
 from smalti.memory import check_disk, check_memory, memory
 from smalti.priors import Prior
+from smalti.quantizers import Codebook
 from smalti.quantizers.fitting.rows import CHUNK
 from smalti.recipes.schema import AutoencoderRecipe, Recipe, TokenizerRecipe
 from smalti.recipes.sizes import bytes_of, check_parts
@@ -161,12 +163,29 @@ def dry_run(recipe: Recipe, splits: Splits) -> list[tuple[nn.Module, Training | 
     else:
         if chosen.objective is not None:
             _try_objective(build_objective(chosen, splits.signal), model, y)
+        _check_codebooks(model, splits)
         check_step(lambda: model(y), model, chosen.training, recipe, recipe.stage)
     trained: list[tuple[nn.Module, Training | None]] = [(model, chosen.training)]
     if isinstance(model, Tokenizer) and recipe.prior is not None:
         trained += _tried_priors(recipe, model, splits, x)
     model.train()
     return trained
+
+
+def _check_codebooks(model: Autoencoder, splits: Splits) -> None:
+    """Checks that a tokenizer of one position has no more codewords than training examples.
+
+    Raises:
+        InputError: If some could stand for nothing.
+    """
+    if not isinstance(model, Tokenizer) or splits.train.endless or why_no_items(model) is not None:
+        return
+    sizes = [part.codebook_size for part in model.modules() if isinstance(part, Codebook)]
+    if sizes and max(sizes) > len(splits.train):
+        raise InputError(
+            f"Each of {max(sizes)} codewords needs a training {splits.signal.noun} at least, got "
+            f"{len(splits.train)}: set codebook_size to less, or give more {splits.signal.plural}."
+        )
 
 
 def _check_fitting(

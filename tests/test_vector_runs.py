@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
@@ -25,8 +27,6 @@ def items(n: int = 400, seed: int = 0) -> np.ndarray:
 
 
 def write(path: Path, x: np.ndarray, first: int = 0) -> str:
-    import pyarrow as pa
-
     n = len(x)
     columns = {
         "item_id": [f"item {i}" for i in range(first, first + n)],
@@ -38,19 +38,12 @@ def write(path: Path, x: np.ndarray, first: int = 0) -> str:
     return str(path)
 
 
-@pytest.fixture(scope="module")
-def run(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("vectors")
+def tiny_recipe(path: str) -> dict:
+    """An MLP, and two codebooks of 8."""
     codebook = {"class_path": "EMACodebook", "init_args": {"codebook_size": 8, "dim": 4}}
     stage = {"class_path": "VectorQuantizer", "init_args": {"codebook": codebook}}
-    recipe = {
-        "data": {
-            "class_path": "Vectors",
-            "init_args": {
-                "path": write(folder / "items.parquet", items()),
-                "normalize": "standardize",
-            },
-        },
+    return {
+        "data": {"class_path": "Vectors", "init_args": {"path": path, "normalize": "standardize"}},
         "tokenizer": {
             "encoder": {"class_path": "MLPEncoder", "init_args": {"hidden": 32, "layers": 1}},
             "quantizer": {
@@ -66,7 +59,13 @@ def run(tmp_path_factory) -> Path:
         },
         "evaluation": {"samples": 16, "classifier_steps": 5},
     }
-    recipe = str(write_recipe(folder / "recipe.yaml", recipe))
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("vectors")
+    fields = tiny_recipe(write(folder / "items.parquet", items()))
+    recipe = str(write_recipe(folder / "recipe.yaml", fields))
     assert main(["fit", recipe, "--out", str(folder / "run")]) == 0
     return folder / "run"
 
@@ -195,3 +194,69 @@ def test_a_vector_has_no_parts_to_complete(run, tmp_path, capsys):
     np.save(tmp_path / "a.npy", items(1))
     assert main(["sample", str(run), "--complete", f"{tmp_path}/a.npy"]) == 2
     assert "A vector is given whole" in said(capsys)
+
+
+def no_embedding(folder: Path) -> Path:
+    pq.write_table(pa.table({"item_id": ["a", "b"], "rating": [1, 2]}), folder / "a.parquet")
+    return folder / "a.parquet"
+
+
+def several_lengths(folder: Path) -> Path:
+    rows = [row[: 3 + i % 3].tolist() for i, row in enumerate(items(60))]
+    pq.write_table(pa.table({"embedding": rows}), folder / "a.parquet")
+    return folder / "a.parquet"
+
+
+def text(folder: Path) -> Path:
+    rows = [f"item {i},[0.1 0.2],0.5,0.5" for i in range(60)]
+    (folder / "a.csv").write_text("\n".join(["id,e0,e1,e2", *rows]))
+    return folder / "a.csv"
+
+
+def one_row(folder: Path) -> Path:
+    np.save(folder / "a.npy", items(1))
+    return folder / "a.npy"
+
+
+def fewer_rows_than_codewords(folder: Path) -> Path:
+    np.save(folder / "a.npy", items(9))
+    return folder / "a.npy"
+
+
+def numbers_in_the_first_line(folder: Path) -> Path:
+    np.savetxt(folder / "a.csv", items(60), delimiter=",")
+    return folder / "a.csv"
+
+
+def cut_off(folder: Path) -> Path:
+    path = Path(write(folder / "a.parquet", items()))
+    path.write_bytes(path.read_bytes()[:3000])
+    return path
+
+
+def not_readable(folder: Path) -> Path:
+    (folder / "a.parquet").symlink_to(folder / "nowhere")
+    return folder / "a.parquet"
+
+
+@pytest.mark.parametrize(
+    "make, line",
+    [
+        (no_embedding, "has no embedding column, whose columns are item_id .text., rating"),
+        (several_lengths, "40 of 60 vectors cannot be used, more than 1% .*: 1 .another length than 3"),
+        (text, "The embedding column e0 of .* holds text"),
+        (one_row, "3 are needed here, got 1: add other vectors"),
+        (fewer_rows_than_codewords, "Each of 8 codewords needs a training vector at least, got"),
+        (numbers_in_the_first_line, "The first line of .* is numbers"),
+        (cut_off, "cannot be read as .parquet"),
+        (not_readable, "is a link that leads nowhere"),
+    ],
+)
+def test_data_that_cannot_be_used_are_one_line_and_status_2(make, line, tmp_path, capsys):
+    (tmp_path / "data").mkdir()
+    path = make(tmp_path / "data")
+    recipe = str(write_recipe(tmp_path / "recipe.yaml", tiny_recipe("items.parquet")))
+    assert main(["fit", recipe, "--data", str(path), "--out", str(tmp_path / "run")]) == 2
+    told = [part for part in said(capsys).splitlines() if part.startswith("smalti: ")]
+    assert len(told) == 1 and re.search(line, told[0])
+    assert not (tmp_path / "run").exists()

@@ -16,6 +16,7 @@ from smalti.modalities.vector import Vector
 from smalti.modalities.vector.agreement import agreement, agreement_by_chance
 from smalti.modalities.vector.category_agreement import CategoryAgreement
 from smalti.modalities.vector.code_tree import CodeTree
+from smalti.modalities.vector.metrics import VectorError
 from smalti.modalities.vector.neighbours import NeighbourRecall, true_neighbours
 from smalti.modalities.vector.prefixes import groups_by_prefix
 from smalti.modalities.vector.vector_map import VectorMap
@@ -84,6 +85,30 @@ def brute_force_recall(x, codes, decode, test, within, q, unit):
         before, equal = (away < mine - 1e-6).sum(), ((away - mine).abs() <= 1e-6).sum()
         found.append([min(1.0, max(0.0, float((r - before) / equal))) for r in within])
     return np.mean(found, axis=0)
+
+
+@pytest.mark.parametrize("unit", [False, True])
+def test_errors_are_those_of_numpy(unit):
+    draw = np.random.default_rng(0)
+    x = draw.normal(size=(50, D)) + [5, 0, -2]
+    x_hat = x + 0.3 * draw.normal(size=x.shape)
+    error = VectorError(unit)
+    for part in np.array_split(np.arange(50), 7):
+        error.update(torch.from_numpy(x[part]), torch.from_numpy(x_hat[part]))
+    figures = error.figures("test set, N = 50")
+    x = x / np.linalg.norm(x, axis=1, keepdims=True) if unit else x
+    mse = ((x - x_hat) ** 2).mean()
+    lengths = np.linalg.norm(x, axis=1) * np.linalg.norm(x_hat, axis=1)
+    for name, wanted in {
+        "mse": mse,
+        "mse_over_variance": mse / x.var(),
+        "spread_lost": mse / x.var(axis=0).mean(),
+        "cosine": ((x * x_hat).sum(1) / lengths).mean(),
+    }.items():
+        assert figures[name]["value"] == pytest.approx(wanted), name
+    same = VectorError()
+    same.update(torch.full((4, D), 0.3), torch.zeros(4, D))
+    assert np.isnan(same.figures("")["spread_lost"]["value"])
 
 
 @pytest.mark.parametrize("unit", [False, True])

@@ -25,7 +25,7 @@ from smalti.data.splitting import Groups
 from smalti.errors import InputError
 from smalti.evaluation.evaluation_context import EvaluationContext
 from smalti.ids import IdTable, Occupancy, PrefixTree, occupancy, verdicts
-from smalti.item_ids import codes_of, item_names, items_at, sets_of, why_no_items
+from smalti.item_ids import item_names, items_at, sets_of, why_no_items
 from smalti.reporting import Card, Figure, Measurement, Section, Table, Text, figure
 from smalti.reporting.figures import number, protocols
 
@@ -108,7 +108,7 @@ def ids_of(subject: EvaluationContext) -> IdTable:
 def _made(subject: EvaluationContext) -> IdTable:
     run = subject.run
     if run is None or not run.ids.exists():
-        codes = codes_of(subject.tokens, sets_of(subject.splits))
+        codes = subject.codes.numpy()
         names = pa.array(map(str, range(len(codes))), pa.string())
         return IdTable(names, codes, codes, subject.tokens.layout.sizes)
     table = IdTable.read(run.ids)

@@ -21,7 +21,7 @@ from smalti.reporting.figures import Figure
 __all__ = ["check_prepared_alike"]
 
 FEWEST = 50  # vectors of which anything can be said
-FAITHFUL = 0.8  # MSE/variance of the model on its own test set, above which nothing can be said
+FAITHFUL = 0.8  # spread lost on the model's own test set, above which nothing can be said
 GAIN = 2.0  # b, or 1 / b, at most
 OFFSET = 0.5  # ‖mean x − mean x̂‖² over the variance at most
 
@@ -37,7 +37,7 @@ def check_prepared_alike(
         measured: Figures of the model on its own test set.
         name: Name of the file.
     """
-    own = measured.get("mse_over_variance")
+    own = measured.get("spread_lost")
     value = None if own is None else own["value"]
     if len(x) < FEWEST or not isinstance(value, float) or not value < FAITHFUL:
         return
