@@ -70,6 +70,7 @@ def made() -> dict:
     return {
         "centred": Affine.learned([x], scaled=False),
         "standardised": Affine.learned([x]),
+        "rescaled": Affine.learned([x], alike=True),
         "whitened": Whitening.learned([x]),
         "fewer": Whitening.learned([x], dims=3),
         "unit length": UnitLength(),
@@ -106,6 +107,10 @@ def test_what_is_learned_is_that_of_all_rows_whatever_the_chunks():
     torch.testing.assert_close(standardised.mean(0), torch.zeros(5), atol=1e-4, rtol=0)
     torch.testing.assert_close(standardised.std(0, correction=0), torch.ones(5), rtol=1e-4, atol=0)
     torch.testing.assert_close(whitened.T @ whitened / len(x), torch.eye(5), atol=1e-3, rtol=0)
+    rescaled = Affine.learned(apart, alike=True)(x)  # as far from each other, in proportion
+    torch.testing.assert_close(rescaled.var(0, correction=0).mean(), torch.tensor(1.0))
+    ratio = torch.pdist(x[:20]) / torch.pdist(rescaled[:20])
+    torch.testing.assert_close(ratio, ratio[:1].expand_as(ratio), rtol=1e-4, atol=0)
     assert Whitening.learned([x]).scale.diff().max() < 0  # the largest first
 
 

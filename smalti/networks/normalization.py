@@ -7,6 +7,7 @@ are normalized; `decode` goes back to x. It acts at each place of the grid by it
 all of them, is learned on the training rows once, and is saved with the model.
 
     centred         y = x − m                         m = mean
+    rescaled        y = (x − m) / s                   s² = mean of the channels' variances
     standardised    y = (x − m) / s                   s = standard deviation of each channel
     whitened        y = R (x − m) / s                 rows of R: eigenvectors of the covariance,
                                                       s² its eigenvalues, the largest first
@@ -170,19 +171,22 @@ class Affine(Normalization):
         return made
 
     @classmethod
-    def learned(cls, chunks: Iterable[Tensor], *, scaled: bool = True) -> Self:
+    def learned(cls, chunks: Iterable[Tensor], *, scaled: bool = True, alike: bool = False) -> Self:
         """Learns the mean, and the standard deviation of each channel.
 
         Arguments:
             chunks: Training signals (B, C, *size), in pieces; NaN where a value is missing.
             scaled: Whether values are scaled; if not, they are centred alone.
+            alike: Whether all channels have one scale, so that distances keep their proportions.
 
         Raises:
             InputError: If there is no value of a channel, or one is infinite.
         """
         moments = Moments.of(chunks)
-        varies = moments.covariance > moments.rounding
-        scale = torch.where(varies & scaled, moments.covariance, 1.0).sqrt()
+        variance, rounding = moments.covariance, moments.rounding
+        if alike:
+            variance, rounding = (v.mean().expand(len(v)) for v in (variance, rounding))
+        scale = torch.where((variance > rounding) & scaled, variance, 1.0).sqrt()
         return cls.of(moments.mean, scale)
 
     def channels(self, c: int) -> int:

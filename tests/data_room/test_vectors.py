@@ -230,7 +230,7 @@ def test_categories_and_labels_are_found_or_named(folder, x, caplog):
         refused(folder / "a.parquet", match, embedding="embedding", **options)
 
 
-@pytest.mark.parametrize("way", ["none", "center", "standardize", "whiten", "unit"])
+@pytest.mark.parametrize("way", ["none", "center", "rescale", "standardize", "whiten", "unit"])
 def test_normalization_is_learned_on_the_training_vectors(way, folder, x):
     x = 3 * x @ np.diag([1, 2, 3, 4]).astype(np.float32) + 5
     np.save(folder / "a.npy", x)
@@ -245,8 +245,12 @@ def test_normalization_is_learned_on_the_training_vectors(way, folder, x):
         return
     assert torch.allclose(splits.normalization.inverse(seen), raw, atol=1e-3)
     assert seen.mean(0).abs().max() < 1e-4
-    if way != "center":
-        covariance = seen.T @ seen / len(seen)
+    covariance = seen.T @ seen / len(seen)
+    if way == "rescale":
+        assert torch.allclose(covariance.diagonal().mean(), torch.ones(()), atol=1e-3)
+        ratio = torch.pdist(seen) / torch.pdist(raw)
+        assert torch.allclose(ratio, ratio[:1], rtol=1e-3)
+    if way in ("standardize", "whiten"):
         assert torch.allclose(covariance.diagonal(), torch.ones(D), atol=1e-3)
     if way == "whiten":
         assert torch.allclose(covariance, torch.eye(D), atol=1e-3)

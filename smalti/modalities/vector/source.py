@@ -69,6 +69,7 @@ class Vectors(Source):
         held_out: What is set apart from the training vectors.
         normalize: What networks and quantizers see, learned on the training vectors, kept with the
             model and undone when it decodes. none: the vectors themselves; center: less their mean;
+            rescale: and of variance 1 on average, which keeps the proportions of distances;
             standardize: each dimension of mean 0 and variance 1; whiten: uncorrelated besides, by
             PCA; unit: of length 1, which decoding cannot undo.
         dims: How many directions whitening keeps, those of the largest variance; all if not given.
@@ -89,14 +90,15 @@ class Vectors(Source):
         categories: list[str] | None = None,
         label: str | None = None,
         title: str | None = None,
-        normalize: Literal["none", "center", "standardize", "whiten", "unit"] = "none",
+        normalize: Literal["none", "center", "rescale", "standardize", "whiten", "unit"] = "none",
         dims: int | None = None,
         held_out: SplitFractions = SplitFractions(),  # noqa: B008 (frozen)
         splits: Literal["names", "none"] = "names",
     ) -> None:
         if splits not in ("names", "none"):
             raise InputError(f"splits is names or none, got {splits!r}: choose one of the two.")
-        if normalize not in (ways := ("none", "center", "standardize", "whiten", "unit")):
+        ways = ("none", "center", "rescale", "standardize", "whiten", "unit")
+        if normalize not in ways:
             raise InputError(f"normalize is one of {', '.join(ways)}, got {normalize!r}.")
         if dims is not None and normalize != "whiten":
             raise InputError(
@@ -168,8 +170,9 @@ class Vectors(Source):
             for start in range(0, len(train), CHUNK):
                 yield train.__getitems__(range(start, min(start + CHUNK, len(train)))).x
 
-        if self.normalize in ("center", "standardize"):
-            return Affine.learned(chunks(), scaled=self.normalize == "standardize")
+        if self.normalize in ("center", "rescale", "standardize"):
+            alike = self.normalize == "rescale"
+            return Affine.learned(chunks(), scaled=self.normalize != "center", alike=alike)
         if self.normalize == "whiten":
             return Whitening.learned(chunks(), self.dims)
         return UnitLength() if self.normalize == "unit" else None
