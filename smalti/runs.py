@@ -15,42 +15,29 @@ and each result the checksums of what it was made from (`smalti.provenance`). Th
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-import torch
 import yaml
 from jsonargparse import Namespace
-from torch import Tensor, nn
+from torch import nn
 from torch.optim import Optimizer
 
 from smalti import automatic, estimates, extension, item_ids
-from smalti.artifacts import checksum, load_model, save_model
+from smalti.artifacts import checksum
 from smalti.autoencoders import (
-    Autoencoder,
-    ContinuousAutoencoder,
-    DiscreteAutoencoder,
     Tokenizer,
 )
-from smalti.autoencoders.inputs import device_of
 from smalti.building import (
-    build_autoencoder,
-    build_objective,
-    build_prior,
     channels_seen,
-    level_config,
 )
-from smalti.checksums import check_made_from, own
-from smalti.conditions import CoarseTokens
 from smalti.counting import counted
 from smalti.data import Examples, FactorizedSource, SplitName, Splits
 from smalti.data.manifest import read_manifest, write_manifest
 from smalti.errors import InputError
 from smalti.files import sha256, write_text
-from smalti.ids import IdTable
-from smalti.model_folder import Wanted, check_model
+from smalti.model_folder import check_model
 from smalti.priors import TokenPrior
 from smalti.provenance import (
     CHANGED,
@@ -60,26 +47,14 @@ from smalti.provenance import (
     load_data,
 )
 from smalti.recipes import schema
-from smalti.recipes.schema import Recipe, TokenizerRecipe
+from smalti.recipes.schema import Recipe
 from smalti.run_directory import Run
 from smalti.run_recipe import check_recipe, recipe_of
-from smalti.tokens import (
-    TokenGrids,
-    cache_made_from,
-    cached_tokenizer,
-    read_cache,
-    write_cache,
-)
+from smalti.run_stages import cache_tokens, fit_autoencoder, fit_prior, give_ids
 from smalti.training import (
-    AutoencoderStage,
-    PriorStage,
-    Tokens,
     Training,
     check_hardware,
-    fit_quantizer,
-    train,
 )
-from smalti.training.batch_order import evaluation_loader
 from smalti.training.cpu import make_fast
 from smalti.training.processes import is_first, wait_for_all
 from smalti.training.threads import settle_threads
@@ -87,8 +62,6 @@ from smalti.training.threads import settle_threads
 __all__ = ["Run", "data_of", "examples_of", "fit", "parts"]
 
 logger = logging.getLogger(__name__)
-
-SUMMARISED = 10_000  # training examples whose latents are summarised
 
 
 def fit(
@@ -145,10 +118,10 @@ def fit(
     write_text(run.config, schema.dump(config))
     splits, made = _recorded(run, config, splits, bool(more))
     settle_threads(recipe.hardware, run.folder / "state")
-    _fit_autoencoder(run, recipe, splits, made)
+    fit_autoencoder(run, recipe, splits, made)
     if recipe.ids is not None:
         if is_first():
-            _give_ids(run, recipe, splits, made)
+            give_ids(run, recipe, splits, made)
         wait_for_all()
     if recipe.prior is not None:
         folders = run.priors(recipe.levels)
@@ -156,11 +129,11 @@ def fit(
             if folder_of_prior.exists():
                 check_model(folder_of_prior, made.prior(checksum(run.tokenizer)))
         if is_first():
-            _cache_tokens(run, recipe, splits, made)
+            cache_tokens(run, recipe, splits, made)
         wait_for_all()
         for level, folder_of_prior in enumerate(folders):
             if not folder_of_prior.exists():
-                _fit_prior(run, recipe, splits, level, made)
+                fit_prior(run, recipe, splits, level, made)
     return run, splits
 
 
@@ -304,173 +277,3 @@ def _try_out(recipe: Recipe, splits: Splits) -> list[tuple[nn.Module, Training |
                 f"correct its arguments, or choose a model that learns."
             ) from error
     return trained
-
-
-def _fit_autoencoder(run: Run, recipe: Recipe, splits: Splits, made: ExpectedChecksums) -> None:
-    """Trains the tokenizer or the continuous autoencoder of a recipe, unless it is there."""
-    name, chosen = recipe.stage, recipe.trained
-    folder, wanted = run.folder / name, made.model(name)
-    if folder.exists():
-        after = f", {run.tokens} and {run.prior}" if run.prior.exists() else ""
-        check_model(folder, wanted, after)
-        return
-    torch.manual_seed(recipe.seed)
-    model = build_autoencoder(chosen, splits.signal, splits.normalization)
-    if chosen.training is None:
-        _fit_quantizer(run, recipe, model, splits, wanted)
-        return
-    stage = AutoencoderStage(
-        model,
-        chosen.training,
-        splits.train,
-        splits.validation,
-        seed=recipe.seed,
-        objective=build_objective(chosen, splits.signal),
-        augment=splits.augment,
-        workers=recipe.hardware.workers,
-    )
-    stage.made_from = wanted
-    train(stage, name, run.folder, recipe.hardware)
-    if is_first():
-        if isinstance(stage.model, ContinuousAutoencoder):
-            model = stage.model.to(recipe.hardware.device())
-            summarise(model, splits.train.drawn(SUMMARISED, recipe.seed))
-        save_model(stage.model.cpu(), folder, made_from=own(stage.made_from))
-    wait_for_all()
-
-
-def _fit_quantizer(
-    run: Run, recipe: Recipe, model: Autoencoder, splits: Splits, made_from: Wanted
-) -> None:
-    """Fits the quantizer of a tokenizer to the training examples, and saves the tokenizer."""
-    fitting = recipe.trained.fitting if isinstance(recipe.trained, TokenizerRecipe) else None
-    assert fitting is not None and isinstance(model, DiscreteAutoencoder)
-    fit_quantizer(
-        model,
-        fitting,
-        splits.train,
-        run.folder,
-        seed=recipe.seed,
-        hardware=recipe.hardware,
-        made_from=made_from,
-    )
-    if is_first():
-        save_model(model.cpu(), run.tokenizer, made_from=own(made_from))
-    wait_for_all()
-
-
-@torch.no_grad()
-def summarise(autoencoder: ContinuousAutoencoder, examples: Examples) -> None:
-    """Has an autoencoder take note of how the latents of examples lie.
-
-    What samples are drawn from, and in what order dimensions are traversed, follows from it.
-    """
-    latents: list[Tensor] = []
-    kl: list[Tensor] = []
-    for batch in evaluation_loader(examples, 256):
-        x = batch.x.to(autoencoder.latent_mean.device)
-        z, of_each = autoencoder.describe(x)
-        latents.append(z)
-        kl += [] if of_each is None else [of_each]
-    autoencoder.summarise(torch.cat(latents), torch.cat(kl).mean(0) if kl else None)
-
-
-def _give_ids(run: Run, recipe: Recipe, splits: Splits, made: ExpectedChecksums) -> None:
-    """Gives all examples IDs, unless they have them; of data that grew, those that are new."""
-    assert recipe.ids is not None
-    wanted, given = made.ids(checksum(run.tokenizer)), None
-    if run.ids.exists():
-        given = IdTable.read(run.ids)
-        mend = f"copy the right one back, or delete {run.ids} and fit again to give IDs anew."
-        check_made_from(str(run.ids), given.made_from, wanted, mend)
-        if given.made_from.get("data") == wanted["data"][0]:
-            return
-    tokenizer = load_model(run.tokenizer).to(recipe.hardware.device())
-    table = item_ids.ids_of(tokenizer, splits, recipe.ids.collisions, own(wanted), given)
-    table.write(run.ids)
-
-
-def _cache_tokens(run: Run, recipe: Recipe, splits: Splits, made: ExpectedChecksums) -> None:
-    """Turns the examples of every split into tokens, unless this tokenizer did so before."""
-    prior, made_by, others = recipe.prior, checksum(run.tokenizer), made.tokens()
-    assert prior is not None
-    if cached_tokenizer(run.tokens) == made_by:
-        found = cache_made_from(run.tokens)
-        if not found or found == others:
-            return
-    if run.tokens.exists():
-        logger.info("%s is of another tokenizer, of other data or damaged: made anew", run.tokens)
-    tokenizer = load_model(run.tokenizer).to(recipe.hardware.device())
-    train_set = splits.train
-    if prior.examples is not None:
-        train_set = train_set.drawn(prior.examples, recipe.seed)
-
-    def augment(x: Tensor) -> Tensor:
-        x = x if splits.augment is None else splits.augment(x)
-        return x if splits.shift is None or not prior.shift else splits.shift(x, float(prior.shift))
-
-    def grids() -> Iterator[tuple[str, TokenGrids]]:
-        torch.manual_seed(recipe.seed)
-        views = [encode_examples(tokenizer, train_set)]
-        for _ in range(int(prior.views) - 1):
-            views.append(encode_examples(tokenizer, train_set, augment))
-        contexts = [view.context for view in views if view.context is not None]
-        yield (
-            "train",
-            TokenGrids(
-                tuple(torch.cat(grids) for grids in zip(*(v.levels for v in views), strict=True)),
-                torch.cat(contexts) if contexts else None,
-            ),
-        )
-        yield "validation", encode_examples(tokenizer, splits.validation)
-        yield "test", encode_examples(tokenizer, splits.test)
-
-    write_cache(run.tokens, grids(), tokenizer.layout, made_by, others)
-
-
-def encode_examples(tokenizer: Tokenizer, examples: Examples, augment: Any = None) -> TokenGrids:
-    """Encodes all examples in order: their tokens, on the CPU, and their conditions."""
-    device = device_of(tokenizer)
-    tokens: list[Tensor] = []
-    for batch in evaluation_loader(examples, 256):
-        x = augment(batch.x) if augment else batch.x
-        tokens.append(tokenizer.encode_flat(x.to(device)).cpu())
-    return TokenGrids(tokenizer.layout.unpack(torch.cat(tokens)), examples.conditions)
-
-
-def _fit_prior(
-    run: Run, recipe: Recipe, splits: Splits, level: int, made: ExpectedChecksums
-) -> None:
-    """Trains the prior of a level over the cached tokens, and saves it."""
-    chosen = recipe.prior
-    assert chosen is not None
-    torch.manual_seed(recipe.seed)
-    tokenizer = load_model(run.tokenizer)
-    prior = build_prior(chosen, tokenizer, splits, level)
-
-    def tokens(split: str) -> Tokens:
-        cached = read_cache(run.tokens, split)
-        context = cached.context if chosen.conditional else None
-        if isinstance(prior.condition, CoarseTokens):
-            context = prior.condition.pack(cached.levels[:level], context)
-        return Tokens(cached.levels[level], None if prior.condition is None else context)
-
-    this_level = level_config(chosen, level)
-    decay = this_level.weight_decay
-    stage = PriorStage(
-        prior,
-        this_level.training,
-        tokens("train"),
-        tokens("validation"),
-        seed=recipe.seed,
-        workers=recipe.hardware.workers,
-        token_noise=float(this_level.token_noise),
-        weight_decay=None if decay is None else float(decay),
-    )
-    levels = len(tokenizer.levels)
-    name = "prior" if levels == 1 else f"prior-{level}"
-    stage.made_from = made.prior(checksum(run.tokenizer))
-    train(stage, name, run.folder, recipe.hardware)
-    if is_first():
-        save_model(stage.model, run.priors(levels)[level], made_from=own(stage.made_from))
-    wait_for_all()

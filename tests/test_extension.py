@@ -92,7 +92,7 @@ def test_an_extension_that_was_killed_goes_on(tmp_path, monkeypatch):
     def killed(*_):
         raise KeyboardInterrupt
 
-    for where in ("write_text", "_recorded", "_fit_autoencoder", "_cache_tokens", "_fit_prior"):
+    for where in ("write_text", "_recorded", "fit_autoencoder", "cache_tokens", "fit_prior"):
         with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
             patched.setattr(runs, where, killed)
             fitted(run.folder, recipe, extend=True)

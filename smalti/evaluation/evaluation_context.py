@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import torch
 from torch import Tensor
@@ -20,20 +20,20 @@ from smalti.autoencoders import (
     Autoencoder,
     ContinuousAutoencoder,
     Tokenizer,
-    VariationalAutoencoder,
 )
 from smalti.autoencoders.inputs import device_of
-from smalti.autoencoders.variational import kl_to_normal
 from smalti.conditions import Label
 from smalti.data import Batch, Examples, Splits
 from smalti.errors import InputError
 from smalti.evaluation.batches import batches, choose, pieces
 from smalti.evaluation.classifier import check_classes, train_classifier
+from smalti.evaluation.encoded_test_set import EncodedTestSet, encode_test_set
 from smalti.evaluation.limits import Limits
 from smalti.evaluation.memo import Memo, measuring
+from smalti.evaluation.sample_sets import priors_by_name, set_titles, set_words
 from smalti.item_ids import codes_of, why_no_items
-from smalti.modalities.base import Classifier, Metric, modality_of
-from smalti.priors import GaussianPrior, Prior, SamplingConfig, TokenPrior, uniform_like
+from smalti.modalities.base import Classifier, modality_of
+from smalti.priors import GaussianPrior, Prior, SamplingConfig, TokenPrior
 from smalti.reporting import Measurement, SampleComparison
 from smalti.reporting.figures import number
 from smalti.signals import Signal
@@ -52,26 +52,6 @@ def check_fits(signal: Signal, splits: Splits) -> None:
     """Raises `InputError` unless the data are such signals as a model was trained on."""
     if len(splits.test):
         signal.check(splits.test.__getitems__([0]).x)
-
-
-class EncodedTestSet(NamedTuple):
-    """The test set after its way through the model.
-
-    Attributes:
-        metrics: Metrics that took in its reconstructions.
-        latents: Tokens (N, *shape), or latent vectors (N, D), of a VAE the means of the posteriors;
-            on the CPU.
-        log_variance: (N, D), of a VAE.
-        nll: −log p(x | its latents) in nats, (N,), of tokens where the model has a likelihood, of a
-            VAE for one draw of the latents.
-        conditions: (N,), on the CPU, or `None`.
-    """
-
-    metrics: Sequence[Metric]
-    latents: Tensor
-    log_variance: Tensor | None
-    nll: Tensor | None
-    conditions: Tensor | None
 
 
 class EvaluationContext:
@@ -112,9 +92,9 @@ class EvaluationContext:
         self.measurements = measurements
         self.modality = modality_of(splits.signal)
         self.device = device_of(self.autoencoder)
-        self.priors = _priors(self.prior, histogram)
+        self.priors = priors_by_name(self.prior, histogram)
         self.test = choose(splits.test, limits.test, seed)
-        self.words, self.titles = _words(splits.signal), _titles(splits.signal)
+        self.words, self.titles = set_words(splits.signal), set_titles(splits.signal)
         if self.tokenizer is None:
             self.titles["prior"] = "Samples"
         self._memo = Memo()
@@ -226,47 +206,18 @@ class EvaluationContext:
         Raises:
             InputError: If it is empty.
         """
-        return self.kept("encoded", self._encoded)
 
-    def _encoded(self) -> EncodedTestSet:
-        self.check_test()
-        signals = self.splits.signal.plural
-        logger.info("reconstructing %d test %s", len(self.test), signals)
-        generator = torch.Generator().manual_seed(self.seed)
-        metrics = self.modality.metrics(self.splits.signal)
-        parts: dict[str, list[Tensor]] = {}
-        for x, condition in self.batches(self.splits.test, self.test):
-            latents = self.encode(x)
-            x_hat = self.decode(latents)
-            for metric in metrics:
-                metric.update(x, x_hat)
-            made = {
-                "latents": latents,
-                "conditions": condition,
-                **self._bounds(x, latents, generator),
-            }
-            for name, part in made.items():
-                if part is not None:
-                    parts.setdefault(name, []).append(part.cpu())
-        whole = {name: torch.cat(tensors) for name, tensors in parts.items()}
-        return EncodedTestSet(
-            metrics,
-            whole["latents"],
-            whole.get("log_variance"),
-            whole.get("nll"),
-            whole.get("conditions"),
-        )
+        def encoded() -> EncodedTestSet:
+            self.check_test()
+            logger.info("reconstructing %d test %s", len(self.test), self.splits.signal.plural)
+            return encode_test_set(
+                self.autoencoder,
+                self.batches(self.splits.test, self.test),
+                self.modality.metrics(self.splits.signal),
+                torch.Generator().manual_seed(self.seed),
+            )
 
-    def _bounds(self, x: Tensor, latents: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
-        """Returns the nats of signals given their latents, where the model knows them."""
-        if self.tokenizer is not None and self.tokenizer.likelihood is not None:
-            return {"nll": self.tokenizer.nll(x, latents)}
-        if isinstance(self.autoencoder, VariationalAutoencoder):
-            posterior = self.autoencoder.posterior(x)
-            elbo = self.autoencoder.elbo(x, generator)
-            nll = -elbo - kl_to_normal(posterior).sum(1)
-            return {"nll": nll, "log_variance": posterior.log_variance}
-        return {}
+        return self.kept("encoded", encoded)
 
     def encode(self, x: Tensor) -> Tensor:
         """Encodes signals (B, C, *size) to latents, as they stand in `encoded`."""
@@ -415,45 +366,3 @@ class EvaluationContext:
             f"features/{name}",
             lambda: torch.cat([classifier.features(batch).cpu() for batch in batches()]),
         )
-
-
-def _priors(prior: Prior | None, histogram: TokenPrior | None) -> dict[str, TokenPrior]:
-    """Returns the priors over tokens by name; none if there is no learned one to compare with.
-
-    All go through the same decoder, so what differs in the samples is the prior alone.
-
-        uniform      every index drawn evenly, apart from the others: what comes of noise
-        histogram    a whole grid seen in training: the best that the tokenizer can do, nothing new
-        prior        the learned prior: new grids
-    """
-    if prior is None:
-        return {}
-    assert isinstance(prior, TokenPrior)
-    found: dict[str, TokenPrior] = {"uniform": uniform_like(prior)}
-    if histogram is not None:
-        found["histogram"] = histogram
-    return {**found, "prior": prior}
-
-
-def _words(signal: Signal) -> dict[str, str]:
-    """Returns what each set of signals is called in a sentence."""
-    return {
-        "train": f"training {signal.plural}",
-        "test": f"test {signal.plural}",
-        "reconstructions": "reconstructions",
-        "uniform": "samples of the uniform prior",
-        "histogram": "samples of the histogram",
-        "prior": "samples of the learned prior",
-    }
-
-
-def _titles(signal: Signal) -> dict[str, str]:
-    """Returns what each set of signals is called in a table."""
-    return {
-        "train": f"Training {signal.plural}",
-        "test": f"Test {signal.plural}",
-        "reconstructions": "Reconstructions",
-        "uniform": "Uniform",
-        "histogram": "Histogram",
-        "prior": "Learned prior",
-    }

@@ -1,0 +1,224 @@
+"""The stages of a run: each makes its result, unless it is there and belongs to the run.
+
+In which order they are made is in `smalti.runs`.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from smalti import item_ids
+from smalti.artifacts import checksum, load_model, save_model
+from smalti.autoencoders import (
+    Autoencoder,
+    ContinuousAutoencoder,
+    DiscreteAutoencoder,
+    Tokenizer,
+)
+from smalti.autoencoders.inputs import device_of
+from smalti.building import build_autoencoder, build_objective, build_prior, level_config
+from smalti.checksums import check_made_from, own
+from smalti.conditions import CoarseTokens
+from smalti.data import Examples, Splits
+from smalti.ids import IdTable
+from smalti.model_folder import Wanted, check_model
+from smalti.provenance import ExpectedChecksums
+from smalti.recipes.schema import Recipe, TokenizerRecipe
+from smalti.run_directory import Run
+from smalti.tokens import (
+    TokenGrids,
+    cache_made_from,
+    cached_tokenizer,
+    read_cache,
+    write_cache,
+)
+from smalti.training import (
+    AutoencoderStage,
+    PriorStage,
+    Tokens,
+    fit_quantizer,
+    train,
+)
+from smalti.training.batch_order import evaluation_loader
+from smalti.training.processes import is_first, wait_for_all
+
+__all__ = ["cache_tokens", "encode_examples", "fit_autoencoder", "fit_prior", "give_ids"]
+
+logger = logging.getLogger(__name__)
+
+SUMMARISED = 10_000  # training examples whose latents are summarised
+
+
+def fit_autoencoder(run: Run, recipe: Recipe, splits: Splits, made: ExpectedChecksums) -> None:
+    """Trains the tokenizer or the continuous autoencoder of a recipe, unless it is there."""
+    name, chosen = recipe.stage, recipe.trained
+    folder, wanted = run.folder / name, made.model(name)
+    if folder.exists():
+        after = f", {run.tokens} and {run.prior}" if run.prior.exists() else ""
+        check_model(folder, wanted, after)
+        return
+    torch.manual_seed(recipe.seed)
+    model = build_autoencoder(chosen, splits.signal, splits.normalization)
+    if chosen.training is None:
+        _fit_quantizer(run, recipe, model, splits, wanted)
+        return
+    stage = AutoencoderStage(
+        model,
+        chosen.training,
+        splits.train,
+        splits.validation,
+        seed=recipe.seed,
+        objective=build_objective(chosen, splits.signal),
+        augment=splits.augment,
+        workers=recipe.hardware.workers,
+    )
+    stage.made_from = wanted
+    train(stage, name, run.folder, recipe.hardware)
+    if is_first():
+        if isinstance(stage.model, ContinuousAutoencoder):
+            model = stage.model.to(recipe.hardware.device())
+            summarise(model, splits.train.drawn(SUMMARISED, recipe.seed))
+        save_model(stage.model.cpu(), folder, made_from=own(stage.made_from))
+    wait_for_all()
+
+
+def _fit_quantizer(
+    run: Run, recipe: Recipe, model: Autoencoder, splits: Splits, made_from: Wanted
+) -> None:
+    """Fits the quantizer of a tokenizer to the training examples, and saves the tokenizer."""
+    fitting = recipe.trained.fitting if isinstance(recipe.trained, TokenizerRecipe) else None
+    assert fitting is not None and isinstance(model, DiscreteAutoencoder)
+    fit_quantizer(
+        model,
+        fitting,
+        splits.train,
+        run.folder,
+        seed=recipe.seed,
+        hardware=recipe.hardware,
+        made_from=made_from,
+    )
+    if is_first():
+        save_model(model.cpu(), run.tokenizer, made_from=own(made_from))
+    wait_for_all()
+
+
+@torch.no_grad()
+def summarise(autoencoder: ContinuousAutoencoder, examples: Examples) -> None:
+    """Has an autoencoder take note of how the latents of examples lie.
+
+    What samples are drawn from, and in what order dimensions are traversed, follows from it.
+    """
+    latents: list[Tensor] = []
+    kl: list[Tensor] = []
+    for batch in evaluation_loader(examples, 256):
+        x = batch.x.to(autoencoder.latent_mean.device)
+        z, of_each = autoencoder.describe(x)
+        latents.append(z)
+        kl += [] if of_each is None else [of_each]
+    autoencoder.summarise(torch.cat(latents), torch.cat(kl).mean(0) if kl else None)
+
+
+def give_ids(run: Run, recipe: Recipe, splits: Splits, made: ExpectedChecksums) -> None:
+    """Gives all examples IDs, unless they have them; of data that grew, those that are new."""
+    assert recipe.ids is not None
+    wanted, given = made.ids(checksum(run.tokenizer)), None
+    if run.ids.exists():
+        given = IdTable.read(run.ids)
+        mend = f"copy the right one back, or delete {run.ids} and fit again to give IDs anew."
+        check_made_from(str(run.ids), given.made_from, wanted, mend)
+        if given.made_from.get("data") == wanted["data"][0]:
+            return
+    tokenizer = load_model(run.tokenizer).to(recipe.hardware.device())
+    table = item_ids.ids_of(tokenizer, splits, recipe.ids.collisions, own(wanted), given)
+    table.write(run.ids)
+
+
+def cache_tokens(run: Run, recipe: Recipe, splits: Splits, made: ExpectedChecksums) -> None:
+    """Turns the examples of every split into tokens, unless this tokenizer did so before."""
+    prior, made_by, others = recipe.prior, checksum(run.tokenizer), made.tokens()
+    assert prior is not None
+    if cached_tokenizer(run.tokens) == made_by:
+        found = cache_made_from(run.tokens)
+        if not found or found == others:
+            return
+    if run.tokens.exists():
+        logger.info("%s is of another tokenizer, of other data or damaged: made anew", run.tokens)
+    tokenizer = load_model(run.tokenizer).to(recipe.hardware.device())
+    train_set = splits.train
+    if prior.examples is not None:
+        train_set = train_set.drawn(prior.examples, recipe.seed)
+
+    def augment(x: Tensor) -> Tensor:
+        x = x if splits.augment is None else splits.augment(x)
+        return x if splits.shift is None or not prior.shift else splits.shift(x, float(prior.shift))
+
+    def grids() -> Iterator[tuple[str, TokenGrids]]:
+        torch.manual_seed(recipe.seed)
+        views = [encode_examples(tokenizer, train_set)]
+        for _ in range(int(prior.views) - 1):
+            views.append(encode_examples(tokenizer, train_set, augment))
+        contexts = [view.context for view in views if view.context is not None]
+        yield (
+            "train",
+            TokenGrids(
+                tuple(torch.cat(grids) for grids in zip(*(v.levels for v in views), strict=True)),
+                torch.cat(contexts) if contexts else None,
+            ),
+        )
+        yield "validation", encode_examples(tokenizer, splits.validation)
+        yield "test", encode_examples(tokenizer, splits.test)
+
+    write_cache(run.tokens, grids(), tokenizer.layout, made_by, others)
+
+
+def encode_examples(tokenizer: Tokenizer, examples: Examples, augment: Any = None) -> TokenGrids:
+    """Encodes all examples in order: their tokens, on the CPU, and their conditions."""
+    device = device_of(tokenizer)
+    tokens: list[Tensor] = []
+    for batch in evaluation_loader(examples, 256):
+        x = augment(batch.x) if augment else batch.x
+        tokens.append(tokenizer.encode_flat(x.to(device)).cpu())
+    return TokenGrids(tokenizer.layout.unpack(torch.cat(tokens)), examples.conditions)
+
+
+def fit_prior(
+    run: Run, recipe: Recipe, splits: Splits, level: int, made: ExpectedChecksums
+) -> None:
+    """Trains the prior of a level over the cached tokens, and saves it."""
+    chosen = recipe.prior
+    assert chosen is not None
+    torch.manual_seed(recipe.seed)
+    tokenizer = load_model(run.tokenizer)
+    prior = build_prior(chosen, tokenizer, splits, level)
+
+    def tokens(split: str) -> Tokens:
+        cached = read_cache(run.tokens, split)
+        context = cached.context if chosen.conditional else None
+        if isinstance(prior.condition, CoarseTokens):
+            context = prior.condition.pack(cached.levels[:level], context)
+        return Tokens(cached.levels[level], None if prior.condition is None else context)
+
+    this_level = level_config(chosen, level)
+    decay = this_level.weight_decay
+    stage = PriorStage(
+        prior,
+        this_level.training,
+        tokens("train"),
+        tokens("validation"),
+        seed=recipe.seed,
+        workers=recipe.hardware.workers,
+        token_noise=float(this_level.token_noise),
+        weight_decay=None if decay is None else float(decay),
+    )
+    levels = len(tokenizer.levels)
+    name = "prior" if levels == 1 else f"prior-{level}"
+    stage.made_from = made.prior(checksum(run.tokenizer))
+    train(stage, name, run.folder, recipe.hardware)
+    if is_first():
+        save_model(stage.model, run.priors(levels)[level], made_from=own(stage.made_from))
+    wait_for_all()
