@@ -243,7 +243,10 @@ def not_readable(folder: Path) -> Path:
     "make, line",
     [
         (no_embedding, "has no embedding column, whose columns are item_id .text., rating"),
-        (several_lengths, "40 of 60 vectors cannot be used, more than 1% .*: 1 .another length than 3"),
+        (
+            several_lengths,
+            "40 of 60 vectors cannot be used, more than 1% .*: 1 .another length than 3",
+        ),
         (text, "The embedding column e0 of .* holds text"),
         (one_row, "3 are needed here, got 1: add other vectors"),
         (fewer_rows_than_codewords, "Each of 8 codewords needs a training vector at least, got"),
