@@ -110,6 +110,7 @@ RANGES: dict[str, Range] = {
     "Features.spatial_dims": Range(0, 3),
     "dropout": DROPOUT,
     "ResidualQuantizer.dropout": Range(0, 1),  # of stages
+    "beam": Range(1, 2**16),
     "level_dropout": DROPOUT,
     "condition_dropout": DROPOUT,
     "decay": SHARE,

@@ -49,6 +49,7 @@ from smalti.quantizers.composed import (
 from smalti.quantizers.estimators import Estimator
 from smalti.quantizers.means import mean_square
 from smalti.quantizers.quantizer import Quantized, Quantizer, prepare_input, settled
+from smalti.ranges import range_of
 
 __all__ = ["ResidualQuantizer"]
 
@@ -129,8 +130,10 @@ class ResidualQuantizer(SummedQuantizer):
 
     @beam.setter
     def beam(self, beam: int) -> None:
-        if type(beam) is not int or beam < 1:
-            raise InputError(f"beam is a whole number above 0, got {beam!r}: 1 is greedy search.")
+        if type(beam) is not int or beam not in range_of(ResidualQuantizer, "beam"):
+            raise InputError(
+                f"beam is a whole number from 1 to {2**16}, got {beam!r}: 1 is greedy search."
+            )
         for stage in self._stages() if beam > 1 else ():
             if stage.euclidean_codewords() is None:
                 raise InputError(

@@ -217,5 +217,5 @@ def test_where_a_beam_means_nothing_it_is_refused_in_one_line():
         with pytest.raises(InputError, match="Euclidean"):
             ResidualQuantizer([stage, vq()], beam=2)
     for wrong in (0, -3, 2.0, True, "5"):
-        with pytest.raises(InputError, match="whole number above 0"):
+        with pytest.raises(InputError, match="whole number from 1"):
             ResidualQuantizer([vq()], beam=wrong)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
+from smalti.counting import counted
 from smalti.errors import InputError
 from smalti.registry import registered
 from smalti.signals import Signal
@@ -50,8 +51,8 @@ class Series(Signal):
         self.check_fields()
         if len(self.names) not in (0, self.channels):
             raise InputError(
-                f"The channels of a series have a name each or none, got {len(self.names)} names "
-                f"of {self.channels} channels: give as many."
+                f"The channels of a series have a name each or none, got "
+                f"{counted(len(self.names), 'name')} of {counted(self.channels, 'channel')}: give as many."
             )
 
     def check(self, x: Tensor) -> None:
