@@ -6,7 +6,7 @@ The metrics of a kind of data and its measurements say so (`Metric.cards`, `Meas
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,15 @@ from smalti.evaluation.curves import read_curves
 from smalti.modalities.base import modality_of
 from smalti.run_directory import Run
 
-__all__ = ["DISTORTION", "Place", "figures_of", "read_figures", "read_log", "without_unmeasured"]
+__all__ = [
+    "DISTORTION",
+    "Place",
+    "figures_of",
+    "filled_names",
+    "read_figures",
+    "read_log",
+    "settled",
+]
 
 DISTORTION = "MSE/variance"
 OF_ONE_INDEX = {"usage": ("codebook", "usage"), "perplexity": ("codebook", "perplexity")}
@@ -98,23 +106,51 @@ def read_log(run: Run, fitted: bool) -> tuple[float, list[tuple[int, float, floa
     return seconds[-1], curve, ""
 
 
-def without_unmeasured(
-    outcomes: Sequence[Outcome], wanted: Mapping[str, Place], sections: Iterable[str]
-) -> list[Outcome]:
-    """Returns the outcomes without the figures that no report has a section of.
+def filled_names(report: Mapping[str, Any], wanted: Mapping[str, Place]) -> dict[str, str]:
+    """Returns the names of figures with what a report says in the place of {}.
 
-    Such data have no such figure: of items without categories, say.
+    That is the name of the branch that a number in the place stands for.
+
+    Example:
+        >>> report = {"figures": {"categories": {"colour": {"purity": {"value": 0.5}}}}}
+        >>> filled_names(report, {"purity, {}": ("categories", 0, "purity")})
+        {'purity, {}': 'purity, colour'}
+    """
+    names: dict[str, str] = {}
+    for name, place in wanted.items():
+        branch: Any = report["figures"]
+        counted: list[str] = []
+        for key in place:
+            below = _below(branch, key)
+            if isinstance(key, int) and below is not None:
+                counted += [other for other, one in branch.items() if one is below]
+            branch = below
+        if name.count("{}") <= len(counted):
+            names[name] = name.format(*counted)
+    return names
+
+
+def settled(
+    outcomes: Sequence[Outcome], wanted: Mapping[str, Place], reports: Sequence[Mapping[str, Any]]
+) -> list[Outcome]:
+    """Returns the outcomes with names that are filled in, see `filled_names`.
+
+    Figures are left out that no report has a section of: such data have none, as items without
+    categories, say.
 
     Arguments:
-        outcomes: Of all runs.
-        wanted: The place of each figure.
-        sections: The keys of all sections of all reports.
+        outcomes: Those of all runs.
+        wanted: Place of each figure.
+        reports: Those that there are.
     """
-    there = set(sections)
-    none = {name for name, place in wanted.items() if place[0] not in there}
+    sections = {key for report in reports for key in report["figures"]}
+    none = {name for name, place in wanted.items() if place[0] not in sections}
+    names: dict[str, str] = {}
+    for report in reports:
+        names = {**filled_names(report, wanted), **names}
 
     def kept(of: dict[str, Any]) -> dict[str, Any]:
-        return {name: value for name, value in of.items() if name not in none}
+        return {names.get(name, name): value for name, value in of.items() if name not in none}
 
     return [
         Outcome(o.method, o.bits, o.seed, kept(o.figures), o.curve, kept(o.missing))

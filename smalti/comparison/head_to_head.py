@@ -24,7 +24,7 @@ from smalti.comparison.figures import (
     figures_of,
     read_figures,
     read_log,
-    without_unmeasured,
+    settled,
 )
 from smalti.comparison.gaussian_bound import gaussian_bound
 from smalti.comparison.methods import METHODS, Method
@@ -97,7 +97,7 @@ def head_to_head(
     _check_vectors(chosen, splits)
     figures = figures_of(splits, stages, recipe.prior is not None)
     outcomes: list[Outcome] = []
-    sections: set[str] = set()
+    reports: list[dict[str, Any]] = []
     attempted = Record()
     for one, run, config in zip(announced(wanted), folders, configs, strict=True):
         b, name, seed = one
@@ -105,7 +105,7 @@ def head_to_head(
             report, seconds, curve, why = _taken(chosen[name], name, run, config, splits)
             found, missing = read_figures(report, figures)
             missing |= {"seconds": why} if why else {}
-            sections |= set(report["figures"])
+            reports.append(report)
             outcomes.append(Outcome(name, b, seed, {**found, "seconds": seconds}, curve, missing))
         if failed := attempted.missing.get(run.folder.name):
             if len(attempted.missing) == len(wanted):
@@ -115,7 +115,7 @@ def head_to_head(
         _title(recipe, tokenizer, steps, stages),
         next(iter(figures)),
         "reconstruction loss",
-        without_unmeasured(outcomes, figures, sections),
+        settled(outcomes, figures, reports),
         gaussian_bound(splits, stages) if DISTORTION in figures else None,
         "a Gaussian of the same covariance, at best",
     )

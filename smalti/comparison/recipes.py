@@ -22,7 +22,7 @@ __all__ = ["chosen_methods", "config_of", "one_level", "several", "usual"]
 
 VALIDATIONS = 10  # points of a curve
 USUAL = ("ste", "ema", "nsvq", "rotation", "simvq", "fsq", "lfq", "bsq", "gumbel")
-WITHOUT_PRIOR = ("residual-kmeans", "rq-vae", "rfsq")
+WITHOUT_PRIOR = ("residual-kmeans", "residual-kmeans-beam", "rq-vae", "rfsq")
 BITS, BITS_OF_SEVERAL = 9, 8
 
 

@@ -1,6 +1,7 @@
 """Quantizers of several indices per position that are compared: each of `stages` · `bits` bits.
 
-    residual k-means    on the vectors themselves, fitted to the whole set without gradients
+    residual k-means    on the vectors themselves, fitted to the whole set without gradients; codes
+                        are searched stage by stage, or those of all stages together (-beam)
     RQ-VAE              the recipe's networks, a residual quantizer between them
     residual FSQ        the recipe's networks; numbers of few values, in each stage finer ones
     product of FSQ      the recipe's networks; each index has numbers of its own
@@ -20,6 +21,7 @@ from smalti.errors import InputError
 __all__ = ["FAISS_LSQ", "STACKS", "SUMMARIES", "Stack", "stack"]
 
 FAISS_LSQ = "faiss-lsq"
+BEAM = 5
 
 
 class Stack(NamedTuple):
@@ -67,6 +69,12 @@ def _codebooks(bits: int, dim: Dim, steps: int, stages: int) -> Config:
     return part("ResidualQuantizer", stages=[one() for _ in range(stages)])
 
 
+def _searched(bits: int, dim: Dim, steps: int, stages: int) -> Config:
+    """Returns the same, with codes of all stages that are searched together."""
+    config = _codebooks(bits, dim, steps, stages)
+    return part("ResidualQuantizer", **config["init_args"], beam=BEAM)
+
+
 def _residual(method: Method) -> Callable[[int, Dim, int, int], Config]:
     """Returns what makes a residual quantizer whose every stage is such a method."""
 
@@ -99,6 +107,9 @@ def _product_scalar(bits: int, dim: Dim, steps: int, stages: int) -> Config:
 STACKS = {
     "residual-kmeans": Stack(
         "residual k-means of the vectors", _codebooks, False, part("ResidualKMeans")
+    ),
+    "residual-kmeans-beam": Stack(
+        f"the same, codes searched with a beam of {BEAM}", _searched, False, part("ResidualKMeans")
     ),
     "rq-vae": Stack("RQ-VAE: residual quantizer, codebooks by EMA", _residual(METHODS["ema"])),
     "rfsq": Stack("residual finite scalar", _residual_scalar),

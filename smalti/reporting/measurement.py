@@ -104,7 +104,7 @@ class Measurement(ABC, Generic[S]):
         file_names: A regular expression for the names of all files that its section can have.
         compared: The figures by which models of the same data are compared, by their names in a
             table: the place of each among those of its section. A number counts the branches that
-            there are: 0 is the first, -1 the last.
+            there are: 0 is the first, -1 the last; its name stands for {}.
     """
 
     key: ClassVar[str]

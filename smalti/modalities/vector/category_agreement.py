@@ -27,8 +27,8 @@ class CategoryAgreement(Measurement[Subject]):
     title: ClassVar[str] = "Categories"
     chapter: ClassVar[str] = "Categories"
     compared: ClassVar[Mapping[str, tuple[str | int, ...]]] = {
-        "purity, first code": (0, "1", "purity"),
-        "NMI, first code": (0, "1", "nmi"),
+        "purity of the first code, {}": (0, "1", "purity"),
+        "NMI of the first code, {}": (0, "1", "nmi"),
     }
 
     def applies(self, subject: Subject) -> str | None:
