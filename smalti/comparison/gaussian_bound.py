@@ -67,7 +67,9 @@ def gaussian_bound(splits: Splits, stages: int) -> Callable[[int], float] | None
         squares += around.T @ around
     mean = total / len(train)
     variances = torch.linalg.eigvalsh(squares / len(train) - mean[:, None] * mean)
-    if not bool(variances.isfinite().all()) or not bool((variances > 0).any()):
+    if first is None or not bool(variances.isfinite().all()) or not bool((variances > 0).any()):
         return None
-    whole = float(variances.clamp(min=0).sum())
+    # MSE/variance is over the variance of all values, to which dimensions of other means add.
+    of_means = (first + mean).var(correction=0) * dim
+    whole = float(variances.clamp(min=0).sum() + of_means)
     return lambda bits: water_filling(variances, bits * stages) / whole
