@@ -91,7 +91,14 @@ def test_every_command_and_option_in_a_text_exists():
 def _is_a_field(option: str) -> bool:
     """Whether a recipe that comes with smalti has it."""
     key = option.removeprefix("--")
-    for name in ("clocks", "images32", "hierarchical64", "vae-fashion-mnist"):
+    for name in (
+        "clocks",
+        "images32",
+        "hierarchical64",
+        "vae-fashion-mnist",
+        "series",
+        "semantic-ids",
+    ):
         extra = [] if name == "clocks" else ["--data.path", "x"]
         node = schema.read(name, extra)
         for part in key.split("."):

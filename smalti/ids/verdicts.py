@@ -127,7 +127,7 @@ def _used_unevenly(used: Occupancy) -> list[str]:
         if most and level.entropy < UNEVEN * most and level.dead < DEAD:
             said.append(
                 f"Level {number} holds {level.entropy:.1f} of {most:.1f} bits, for a few of its "
-                f"codes have most items: balance its assignment (Sinkhorn, or capacity of k-means)."
+                f"codes have most items: give it fewer codes, or normalize the data otherwise."
             )
     return said
 

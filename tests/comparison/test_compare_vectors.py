@@ -186,7 +186,7 @@ def test_the_bound_of_a_data_set_is_that_of_its_covariance(recipe):
     splits = schema.build(schema.parsed(recipe)).data.load()
     x = splits.train.__getitems__(range(len(splits.train))).x.double()
     variances = torch.linalg.eigvalsh(torch.cov(x.T, correction=0))
-    expected = water_filling(variances, 6) / float(variances.sum())
+    expected = water_filling(variances, 6) / float(x.var(correction=0) * x.shape[1])
     assert gaussian_bound(splits, 2)(3) == pytest.approx(expected)
     assert gaussian_bound(schema.build(schema.parsed(clocks_recipe())).data.load(), 2) is None
 
