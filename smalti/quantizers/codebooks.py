@@ -99,6 +99,8 @@ class Codebook(KeepsFloat32, ABC):
         """Returns a number (), int64 from 0 on, that is another one when the codewords are."""
         total = self.sources()[0].new_zeros((), dtype=torch.int64)
         for source in self.sources():
+            if source.is_meta:  # which has no numbers, and may be of any size
+                continue
             source = source.detach().contiguous()
             bits = source.view(_INTEGERS[source.element_size()]).reshape(-1)
             # In pieces, for each number takes 24 bytes while it is counted.
