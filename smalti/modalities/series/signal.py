@@ -52,7 +52,8 @@ class Series(Signal):
         if len(self.names) not in (0, self.channels):
             raise InputError(
                 f"The channels of a series have a name each or none, got "
-                f"{counted(len(self.names), 'name')} of {counted(self.channels, 'channel')}: give as many."
+                f"{counted(len(self.names), 'name')} of {counted(self.channels, 'channel')}: "
+                f"give as many."
             )
 
     def check(self, x: Tensor) -> None:
