@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +11,7 @@ import pyarrow.parquet as pq
 
 from smalti.counting import counted
 from smalti.data.rows import MakesTable, Rows, Shard
+from smalti.data.tables import reading
 from smalti.errors import InputError, first_line
 from smalti.signals import Signal
 from smalti.spelling import readable
@@ -39,7 +38,7 @@ def parquet_rows(files: list[Path], make: MakesTable, of: type[Signal]) -> Rows:
     """
     shards, features = [], []
     for file in files:
-        with _reading(file):
+        with reading(file, "parquet"):
             facts, schema = pq.read_metadata(file), pq.read_schema(file)
         _check_size(file, facts, of)
         length = facts.num_rows
@@ -88,18 +87,5 @@ def _features(file: Path, schema: pa.Schema) -> Features:
 def _table(file: Path, columns: list[str]) -> Dataset:
     from datasets import Dataset
 
-    with _reading(file):
+    with reading(file, "parquet"):
         return Dataset(pq.read_table(file, columns=columns, partitioning=None))
-
-
-@contextlib.contextmanager
-def _reading(file: Path) -> Iterator[None]:
-    """Turns the errors of reading a parquet file into `InputError`."""
-    try:
-        yield
-    except InputError:
-        raise
-    except Exception as error:  # also of `datasets`, where metadata and columns do not match
-        raise InputError(
-            f"{readable(file)} cannot be read as parquet ({first_line(error)}): copy it again."
-        ) from error

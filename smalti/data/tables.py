@@ -120,15 +120,15 @@ def open_table(
 
 
 @contextlib.contextmanager
-def reading(path: Path) -> Iterator[None]:
-    """Turns the errors of reading a file into an `InputError` that names it."""
+def reading(path: Path, form: str | None = None) -> Iterator[None]:
+    """Turns the errors of reading a file of a form, its suffix if None, into an `InputError`."""
     try:
         yield
     except InputError:
         raise
     except Exception as error:  # readers raise nearly anything at a broken file
         raise InputError(
-            f"{readable(path)} cannot be read as {path.suffix.lower() or 'a table'} "
+            f"{readable(path)} cannot be read as {form or path.suffix.lower() or 'a table'} "
             f"({first_line(error)}): copy or write it again."
         ) from error
 
@@ -237,7 +237,7 @@ class CsvTable(FileTable):
 
     def _check_names(self) -> None:
         """Raises `InputError` where the first line is a row of numbers already."""
-        numbers = [name for name in self._names if _is_number(name)]
+        numbers = [name for name in self._names if is_number(name)]
         counts = [[str(start + i) for i in range(len(numbers))] for start in (0, 1)]
         if len(numbers) > len(self._names) // 2 and numbers not in counts:
             raise InputError(
@@ -310,7 +310,8 @@ def empty(n: int) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays([pa.nulls(n)], names=[""])
 
 
-def _is_number(word: str) -> bool:
+def is_number(word: str) -> bool:
+    """Returns whether a word is one number, also NaN or infinity."""
     try:
         float(word)
     except ValueError:

@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import pyarrow as pa
 
-from smalti.data.tables import Table
+from smalti.data.tables import Table, is_number
 from smalti.errors import InputError
 from smalti.modalities.series.arrays import CASE
 from smalti.spelling import listed, readable
@@ -184,7 +184,7 @@ def _check_text(table: Table, name: str, mostly: bool) -> None:
             if value is None:
                 continue
             total += 1
-            if not _reads(value):
+            if not is_number(value):
                 bad += 1
                 first = first or f"{readable(value)[:40]!r} in row {row}"
     if bad and (not mostly or bad < total / 2):
@@ -193,14 +193,6 @@ def _check_text(table: Table, name: str, mostly: bool) -> None:
             f"{first}: correct it (nothing is a gap), or name the channels with "
             f"--data.columns.channels."
         )
-
-
-def _reads(word: str) -> bool:
-    try:
-        float(word)
-    except ValueError:
-        return False
-    return True
 
 
 def _is_channel(schema: pa.Schema, name: str) -> bool:
