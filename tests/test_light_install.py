@@ -88,7 +88,7 @@ def test_a_run_is_loaded_encodes_decodes_and_samples(
     assert done.returncode == 0, done.stderr
     monkeypatch.setattr(sys, "argv", words)
     capsys.readouterr()
-    runpy.run_path(words[0])
+    runpy.run_path(words[0], run_name="__main__")
     light, whole = json.loads(done.stdout), json.loads(capsys.readouterr().out)
     assert not HEAVY & set(light.pop("modules"))
     del whole["modules"]

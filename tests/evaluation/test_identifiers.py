@@ -59,7 +59,7 @@ def test_what_resolving_costs_is_stated(run):
     for codes, figure in ((table.own, before), (table.codes, after)):
         x = np.concatenate([part.__getitems__(range(len(part))).x.numpy() for part in splits[:3]])
         x_hat = model.decode(codes.astype(np.int64)[:, None]).numpy()
-        error, spread = ((x - x_hat) ** 2).sum(), ((x - x.mean(0)) ** 2).sum()
+        error, spread = ((x - x_hat) ** 2).sum(), ((x - x.mean()) ** 2).sum()
         assert figure["value"] == pytest.approx(error / spread, rel=1e-4)
     assert before["value"] < after["value"]
 
