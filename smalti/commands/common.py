@@ -24,7 +24,7 @@ from smalti.commands.found_files import find_files
 from smalti.conditions import Condition
 from smalti.errors import InputError
 from smalti.generation import load
-from smalti.generation.checks import source_of
+from smalti.generation.checks import source_arguments
 from smalti.modalities.base import ManyPerFile, NamedSignals, modality_of
 from smalti.recipes.safe_yaml import WITHIN_BOUNDS
 from smalti.runs import Run, examples_of
@@ -176,7 +176,7 @@ def read_files(
     Raises:
         InputError: If one cannot be read, or is not of the model's signal.
     """
-    modality, source = modality_of(model.signal), source_of(model.run)
+    modality, source = modality_of(model.signal), source_arguments(model.run)
     signal = sized(model.signal, ()) if any_size else model.signal
     return torch.stack([modality.read(file, signal, convert, source) for file in files])
 
@@ -191,7 +191,7 @@ def read_batches(
     Raises:
         InputError: As of `read_files`.
     """
-    modality, source = modality_of(model.signal), source_of(model.run)
+    modality, source = modality_of(model.signal), source_arguments(model.run)
     if isinstance(modality, ManyPerFile):
         for file in files:
             for x, names, numbered in modality.read_all(file, model.signal, convert, source):

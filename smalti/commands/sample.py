@@ -13,7 +13,7 @@ from smalti.commands.signal_output import SignalOutput
 from smalti.conditions import Condition, conditions_by_name
 from smalti.errors import InputError
 from smalti.generation import load
-from smalti.generation.checks import source_of
+from smalti.generation.checks import source_arguments
 from smalti.modalities.base import modality_of
 from smalti.priors import SamplingConfig
 from smalti.spelling import readable
@@ -117,7 +117,7 @@ def sample(  # noqa: PLR0913 - the options of the command
     if complete is None:
         output.write(model.sample(n, asked, **options))
         return
-    modality, source = modality_of(model.signal), source_of(model.run)
+    modality, source = modality_of(model.signal), source_arguments(model.run)
     made = []
     for file in files:
         x, given = modality.read_partial(file, model.signal, keep, convert, source)

@@ -1,4 +1,4 @@
-"""Checks what a model is given: number of samples, memory, seed; splits batches in pieces."""
+"""Checks the input of a model: number of samples, memory, seed; splits batches into pieces."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from smalti.signals import Signal
 
 __all__ = [
     "BATCH",
-    "check_room",
-    "generator_of",
+    "check_batch_memory",
+    "make_generator",
     "latent_pieces",
     "pieces",
     "signal_pieces",
-    "source_of",
+    "source_arguments",
 ]
 
 NUMBERS = (Tensor, np.ndarray, np.generic, list, tuple, int, float, complex)
@@ -34,8 +34,8 @@ NUMBERS = (Tensor, np.ndarray, np.generic, list, tuple, int, float, complex)
 BATCH = 256  # signals at a time
 
 
-def generator_of(n: Any, seed: Any) -> torch.Generator:
-    """Returns the generator of n samples: fresh without a seed.
+def make_generator(n: Any, seed: Any) -> torch.Generator:
+    """Makes the random generator that n samples are drawn with; of a random seed if none is given.
 
     Raises:
         InputError: If there is nothing to draw, or n or the seed is no such number.
@@ -49,26 +49,26 @@ def generator_of(n: Any, seed: Any) -> torch.Generator:
     return generator.manual_seed(a_seed(seed))
 
 
-def check_room(n: int, values: int, what: str) -> None:
-    """Raises `InputError` where n signals of so many values are more than the machine can hold.
+def check_batch_memory(n: int, values: int, what: str) -> None:
+    """Raises `InputError` if n signals do not fit into the memory of the machine.
 
     Arguments:
-        n: How many.
-        values: Values per signal, in float32.
-        what: What they are, in the plural.
+        n: The number of signals.
+        values: The number of float32 values in each.
+        what: What the message calls them, in the plural: "samples".
     """
     check_memory(4 * n * values, f"A batch of {n:,} {what}", "make fewer at a time")
 
 
 def signal_pieces(x: Any, signal: Signal, run: Run | None = None) -> Iterable[Tensor]:
-    """Splits a batch of signals into pieces of at most 256; files are read as they are asked for.
+    """Yields a batch of signals in pieces of at most 256; a file is read when its piece is.
 
     Arguments:
-        x: (B, C, *size), a tensor, an array or nested lists; or a path, an object of the kind of
-            data that a library opened (see `Modality.from_object`), or a list of such. Of a file
-            that holds many signals, all.
-        signal: What the model takes.
-        run: The model's, whose data say how files are read.
+        x: (B, C, *size), a tensor, an array or nested lists; or a path, an object that another
+            library opened, such as a PIL image (see `Modality.from_object`), or a list of such. A
+            file that holds many signals gives all of them.
+        signal: The signal that the model takes.
+        run: The run of the model, whose recipe says how files are read.
 
     Raises:
         InputError: If a file or an object is not of that signal.
@@ -76,7 +76,7 @@ def signal_pieces(x: Any, signal: Signal, run: Run | None = None) -> Iterable[Te
     given = list(x) if isinstance(x, list | tuple) else [x]
     if not given or any(isinstance(one, NUMBERS) for one in given):
         return pieces(x, "The signals")
-    modality, source = modality_of(signal), source_of(run)
+    modality, source = modality_of(signal), source_arguments(run)
     if isinstance(modality, ManyPerFile) and all(isinstance(one, str | PathLike) for one in given):
         files = (modality.read_all(Path(one), signal, source=source) for one in given)
         return (piece for batches in files for batch in batches for piece in batch.x.split(BATCH))
@@ -97,19 +97,19 @@ def signal_pieces(x: Any, signal: Signal, run: Run | None = None) -> Iterable[Te
     return map(each, parts)
 
 
-def source_of(run: Run | None) -> Mapping[str, Any] | None:
-    """Returns the arguments of the source that a run's data were read with."""
+def source_arguments(run: Run | None) -> Mapping[str, Any] | None:
+    """Returns the arguments of the source in the recipe of a run; None if it has none."""
     data = {} if run is None else run.read_config().get("data")
     arguments = data.get("init_args") if isinstance(data, dict) else None
     return arguments if isinstance(arguments, dict) else None
 
 
 def pieces(batch: Any, what: str) -> tuple[Tensor, ...]:
-    """Splits a batch into at least one piece of at most 256; the model checks each.
+    """Splits a batch into tensors of at most 256 examples; an empty batch gives one empty tensor.
 
     Arguments:
         batch: (B, ...), a tensor, an array or nested lists.
-        what: Its name, as the subject of a sentence.
+        what: What the message calls it, as the subject of a sentence: "The signals".
     """
     tensor = as_tensor(batch, what)
     return tensor.split(BATCH) if tensor.ndim else (tensor,)
@@ -119,8 +119,8 @@ def latent_pieces(latents: Any, layout: Layout | None) -> Sequence[Any]:
     """Splits a batch of latents into pieces of at most 256, as `Autoencoder.decode` takes them.
 
     Arguments:
-        latents: As `Model.encode` gives them, or a prefix of a hierarchy's.
-        layout: Of a model of tokens; None if latents are vectors.
+        latents: As `Model.encode` gives them; of a hierarchy also the coarsest grids alone.
+        layout: The layout of the model's tokens; None if its latents are vectors.
 
     Raises:
         InputError: If the grids of a hierarchy are not of one batch.

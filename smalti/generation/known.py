@@ -1,4 +1,4 @@
-"""What is known of a signal that is to be completed, as tokens: -1 where to fill in."""
+"""The known tokens of a signal that is to be completed, with -1 where the prior fills in."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from smalti.autoencoders import Autoencoder
 from smalti.errors import InputError
 from smalti.layout import Layout
 
-__all__ = ["as_known", "keep_given", "known_tokens"]
+__all__ = ["pack_known_tokens", "keep_given", "known_tokens"]
 
 
 def known_tokens(autoencoder: Autoencoder, x: Any, given: Any) -> Tensor:
@@ -57,7 +57,7 @@ def known_tokens(autoencoder: Autoencoder, x: Any, given: Any) -> Tensor:
 
 
 def keep_given(indices: Tensor, given: Tensor) -> Tensor:
-    """Puts -1 in the place of the indices whose patch is not wholly given.
+    """Replaces the indices whose patch of the signal is not wholly given by -1.
 
     Arguments:
         indices: (B, *grid), or (B, *grid, Q).
@@ -75,12 +75,12 @@ def keep_given(indices: Tensor, given: Tensor) -> Tensor:
     return torch.where(whole.reshape(*whole.shape, *[1] * (indices.ndim - whole.ndim)), indices, -1)
 
 
-def as_known(known: Any, layout: Layout | None, n: int) -> Tensor:
-    """Converts tokens that samples must keep to one grid per sample, (n, *shape), int64.
+def pack_known_tokens(known: Any, layout: Layout | None, n: int) -> Tensor:
+    """Packs the tokens that samples must keep into the one tensor that a prior takes, (n, *shape).
 
     Arguments:
         known: Tokens (n, *shape), or (1, *shape) for all samples, -1 where the prior fills in; or a
-            tuple with the grids of all levels, coarse to fine.
+            tuple with the grids of all levels, coarse to fine. `shape` is that of the layout.
         layout: The layout of the model's tokens; None for a model without tokens.
         n: The number of samples.
 

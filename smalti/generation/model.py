@@ -28,18 +28,18 @@ from smalti.autoencoders import Autoencoder, ContinuousAutoencoder
 from smalti.autoencoders.inputs import device_of, sized
 from smalti.conditions import Condition
 from smalti.errors import InputError
-from smalti.generation.asked import Words, config_of, values_of
 from smalti.generation.checks import (
     BATCH,
-    check_room,
-    generator_of,
+    check_batch_memory,
     latent_pieces,
+    make_generator,
     signal_pieces,
 )
-from smalti.generation.known import as_known, known_tokens
+from smalti.generation.known import known_tokens, pack_known_tokens
+from smalti.generation.sampling_request import Words, condition_values, make_sampling_config
 from smalti.generation.saved import load_models, save_models
-from smalti.generation.token_priors import uniform
-from smalti.generation.traversal import continuous, dimensions, traverse
+from smalti.generation.token_priors import uniform_prior
+from smalti.generation.traversal import as_continuous, latent_dimensions, traverse
 from smalti.layout import Layout
 from smalti.priors import GaussianPrior, Prior, SamplingConfig
 from smalti.run_directory import Run
@@ -59,7 +59,7 @@ class Model:
     Arguments:
         autoencoder: The autoencoder.
         prior: The prior. That of a continuous autoencoder is its own Gaussian if not given.
-        run: The run directory that both come from, where the tokens of the training set lie.
+        run: The run directory that both were loaded from, which also has the training tokens.
 
     Example:
         >>> model = Model.load("runs/clocks")  # doctest: +SKIP
@@ -76,7 +76,9 @@ class Model:
 
     @classmethod
     def load(cls, folder: str | Path) -> Model:
-        """Loads what a run directory holds so far, or what `save` wrote.
+        """Loads the models of a run directory, or of a folder that `save` wrote.
+
+        A run whose fit has not ended may have no prior yet.
 
         Raises:
             InputError: If it is neither, it has no autoencoder yet, or a model in it is damaged.
@@ -86,8 +88,7 @@ class Model:
     def save(self, folder: str | Path, overwrite: bool = False) -> None:
         """Saves autoencoder and prior in a folder, from which `load` makes the model again.
 
-        A model that comes from a run may be saved apart from it: without its data, its tokens and
-        its report, as others need it.
+        So a model can be given to others without the data, tokens and report of its run.
 
         Raises:
             InputError: If the folder is a run, or a model there would be replaced that smalti did
@@ -96,7 +97,7 @@ class Model:
         save_models(self.autoencoder, self.prior, folder, overwrite)
 
     def to(self, device: str | torch.device) -> Self:
-        """Moves both to a device."""
+        """Moves autoencoder and prior to a device."""
         for module in (self.autoencoder, self.prior):
             if module is not None:
                 module.to(device)
@@ -104,12 +105,12 @@ class Model:
 
     @property
     def device(self) -> torch.device:
-        """Returns the device of both."""
+        """Returns the device of the model."""
         return device_of(self.autoencoder)
 
     @property
     def signal(self) -> Signal:
-        """Returns what the autoencoder takes and gives."""
+        """Returns the signal that the autoencoder takes and gives: its kind, shape and range."""
         return self.autoencoder.signal
 
     @property
@@ -119,7 +120,7 @@ class Model:
 
     @property
     def condition(self) -> Condition | None:
-        """Returns what samples can be conditioned on."""
+        """Returns the condition that the prior takes; `None` if it takes none."""
         return None if self.prior is None else self.prior.condition
 
     def encode(self, x: Any, any_size: bool = False) -> Any:
@@ -163,7 +164,7 @@ class Model:
 
         Arguments:
             x: As of `encode`.
-            levels: Of a hierarchy, how many are decoded, from the coarsest; all if not given.
+            levels: How many levels of a hierarchy to decode, from the coarsest; all if not given.
             any_size: As of `encode`.
 
         Raises:
@@ -194,21 +195,21 @@ class Model:
         return grids if len(grids) > 1 else grids[0]
 
     def interpolate(self, x_a: Tensor, x_b: Tensor, steps: int = 8) -> Tensor:
-        """Makes the way from one signal (C, *size) to another: (steps, C, *size)."""
+        """Decodes steps between the latents of two signals (C, *size): (steps, C, *size)."""
         steps = a_whole_number(steps, "steps")
-        check_room(steps, math.prod(self.signal.shape), "steps")
+        check_batch_memory(steps, math.prod(self.signal.shape), "steps")
         return self.autoencoder.interpolate(x_a, x_b, steps)
 
     def dimensions(self, rows: int | None = None) -> list[int]:
-        """Lists the latent dimensions, the one that holds most first.
+        """Returns the numbers of the latent dimensions, the most informative first.
 
         Arguments:
-            rows: How many; all if not given.
+            rows: How many of them; all if not given.
 
         Raises:
             InputError: If the latents are tokens, or it has not so many.
         """
-        return dimensions(self.autoencoder, rows)
+        return latent_dimensions(self.autoencoder, rows)
 
     def traverse(
         self, x: Tensor, rows: int | None = None, steps: int = 9, reach: float = 3.0
@@ -216,18 +217,18 @@ class Model:
         """Changes a signal x (C, *size) along one latent dimension a row: (R, steps, C, *size).
 
         Arguments:
-            x: Where the other dimensions come from.
-            rows: R, how many dimensions, the one that holds most first; all if not given.
-            steps: Values of each.
+            x: The signal whose latents give the values of the other dimensions.
+            rows: R, how many dimensions, the most informative first; all if not given.
+            steps: The number of values of each.
             reach: How far to each side, in standard deviations of the prior.
 
         Raises:
             InputError: If x is no such signal, one of the others is out of range, or the latents
                 are tokens.
         """
-        autoencoder, dims = continuous(self.autoencoder), self.dimensions(rows)
+        autoencoder, dims = as_continuous(self.autoencoder), self.dimensions(rows)
         steps = a_whole_number(steps, "steps")
-        check_room(steps * len(dims), math.prod(self.signal.shape), "signals")
+        check_batch_memory(steps * len(dims), math.prod(self.signal.shape), "signals")
         prior = GaussianPrior.of(*autoencoder.latent_distribution)
         return traverse(autoencoder, prior, x, dims, steps, reach)
 
@@ -242,7 +243,7 @@ class Model:
         config: SamplingConfig | None = None,
         **options: Any,
     ) -> Tensor:
-        """Makes n new signals (n, C, *size).
+        """Draws latents from a prior and decodes them to n new signals (n, C, *size).
 
         Arguments:
             n: How many.
@@ -253,9 +254,9 @@ class Model:
             known: Tokens (n, *grid), or (1, *grid) for all, -1 where to fill in, see
                 `known_tokens`; of a hierarchy rows, or a tuple of all its grids.
             seed: Makes the result repeatable.
-            config: How they are drawn.
-            options: Those of a `SamplingConfig`, in its place: `temperature`, `top_k`, `top_p`,
-                `guidance`.
+            config: Temperature, truncation and guidance of the draws.
+            options: The fields of a `SamplingConfig`, in place of `config`: `temperature`,
+                `top_k`, `top_p`, `guidance`.
 
         Raises:
             InputError: If the condition does not exist, the prior needs something that is not
@@ -278,14 +279,14 @@ class Model:
         config: SamplingConfig | None = None,
         **options: Any,
     ) -> Any:
-        """Does as `sample`, but gives the latents, as `encode` does."""
-        generator = generator_of(n, seed)
+        """Draws n latents as `sample` does, without decoding them: as `encode` gives them."""
+        generator = make_generator(n, seed)
         n = a_whole_number(n, "The number of samples")
-        check_room(n, math.prod(self.signal.shape), "samples")
+        check_batch_memory(n, math.prod(self.signal.shape), "samples")
         chosen = self.prior_named(prior)
-        config = config_of(config, options)
-        context = values_of(chosen.condition, condition, n, generator)
-        known = None if known is None else as_known(known, self.layout, n)
+        config = make_sampling_config(config, options)
+        context = condition_values(chosen.condition, condition, n, generator)
+        known = None if known is None else pack_known_tokens(known, self.layout, n)
         drawn = []
         for start in range(0, n, BATCH):
             part = slice(start, min(start + BATCH, n))
@@ -309,11 +310,11 @@ class Model:
         n: int = 1,
         **options: Any,
     ) -> Tensor:
-        """Makes a part of a signal anew, and keeps the tokens of the rest: (n, C, *size).
+        """Draws a part of a signal anew, and keeps the tokens of the rest: (n, C, *size).
 
         Arguments:
-            x: (C, *size); where it is made anew it should be something smooth.
-            mask: (*size), bool, True where it is made anew.
+            x: (C, *size); where it is drawn anew it should be something smooth.
+            mask: (*size), bool, True where it is drawn anew.
             condition: What the whole is asked to show, as of `sample`.
             n: How many to make.
             options: `prior`, `seed`, `config` and its options, as of `sample`.
@@ -335,10 +336,10 @@ class Model:
         return self.sample(n, condition, known=known, **options)
 
     def prior_named(self, name: str) -> Prior:
-        """Returns the prior of a name.
+        """Returns the prior that is called "learned", "histogram" or "uniform".
 
         Raises:
-            InputError: If there is no such prior, or it needs something that is not there.
+            InputError: If there is no such prior, or what it needs is missing.
         """
         if name not in PRIORS:
             raise InputError(f"There is no prior {name!r}: choose one of {', '.join(PRIORS)}.")
@@ -356,14 +357,14 @@ class Model:
         if self.layout is None:
             raise InputError(f"A continuous model has one prior, got {name!r}: leave it out.")
         if name == "uniform":
-            return uniform(self.layout)
+            return uniform_prior(self.layout)
         if self.run is None:
             raise InputError(
                 "The prior 'histogram' draws from a run's tokens: load the model from its run."
             )
-        from smalti.generation import measured  # which the light install cannot import
+        from smalti.generation import measuring  # which the light install cannot import
 
-        return measured.histogram(self.run, self.layout, self.condition)
+        return measuring.fit_histogram(self.run, self.layout, self.condition)
 
     def evaluate(self, splits: Splits | None = None, **options: Any) -> Any:
         """Measures the model on its test set.
@@ -378,9 +379,9 @@ class Model:
         Raises:
             InputError: If there are no such data, or they are not what the model was trained on.
         """
-        from smalti.generation import measured  # which the light install cannot import
+        from smalti.generation import measuring  # which the light install cannot import
 
-        return measured.evaluate(self, splits, **options)
+        return measuring.evaluate(self, splits, **options)
 
     def known_tokens(self, x: Tensor, given: Tensor) -> Tensor:
         """Encodes partly given signals to tokens, -1 where a patch holds a value not given; of a

@@ -1,4 +1,4 @@
-"""The models of a run directory, or of a folder that `Model.save` wrote."""
+"""Loads and saves the models of a run directory, or of a folder that `Model.save` wrote."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 from smalti.artifacts import checksum, load_model, save_model
 from smalti.autoencoders import Autoencoder, Tokenizer
 from smalti.errors import InputError
-from smalti.generation.token_priors import belong_together
+from smalti.generation.token_priors import matches_layout
 from smalti.model_folder import Wanted, check_model
 from smalti.priors import Cascade, Prior
 from smalti.run_directory import Run
@@ -16,11 +16,11 @@ __all__ = ["load_models", "save_models"]
 
 
 def load_models(folder: str | Path) -> tuple[Autoencoder, Prior | None, Run | None]:
-    """Loads the autoencoder of a folder, its prior if there is one, and its run if it is one.
+    """Loads the autoencoder of a folder, its prior if it has one, and the run if it is a run's.
 
     Raises:
-        InputError: If there is no autoencoder yet, a model is damaged, or they do not belong
-            together.
+        InputError: If there is no autoencoder yet, a model is damaged, or the prior was made for
+            another tokenizer.
     """
     run = Run.named(folder)
     saved = [path for path in (run.tokenizer, run.autoencoder) if path.exists()]
@@ -87,7 +87,7 @@ def _load_prior(run: Run, tokenizer: Tokenizer) -> Prior | None:
         ) from error
     if not isinstance(prior, Prior):
         raise InputError(f"The models in {run.folder} have changed places: copy the run again.")
-    if not belong_together(prior, tokenizer.layout):
+    if not matches_layout(prior, tokenizer.layout):
         raise InputError(
             f"The prior in {run.folder} is of another tokenizer: copy the run again, or delete "
             f"{run.prior} and fit again."

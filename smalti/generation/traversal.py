@@ -1,4 +1,4 @@
-"""Traversals: what changes as one latent dimension changes and the others stay."""
+"""Traverses latent space: one dimension changes, and the others stay."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from smalti.counting import counted
 from smalti.errors import InputError
 from smalti.priors import GaussianPrior
 
-__all__ = ["continuous", "dimensions", "traverse"]
+__all__ = ["as_continuous", "latent_dimensions", "traverse"]
 
 
-def continuous(autoencoder: Autoencoder) -> ContinuousAutoencoder:
-    """Returns the autoencoder; raises `InputError` unless its latents are vectors."""
+def as_continuous(autoencoder: Autoencoder) -> ContinuousAutoencoder:
+    """Returns the autoencoder, typed as continuous; raises `InputError` if it has tokens."""
     if not isinstance(autoencoder, ContinuousAutoencoder):
         raise InputError(
             "Latent dimensions are traversed in a continuous model, got one with tokens: use "
@@ -28,17 +28,19 @@ def continuous(autoencoder: Autoencoder) -> ContinuousAutoencoder:
     return autoencoder
 
 
-def dimensions(autoencoder: Autoencoder, rows: int | None = None) -> list[int]:
-    """Lists the latent dimensions of an autoencoder, the one that holds most first.
+def latent_dimensions(autoencoder: Autoencoder, rows: int | None = None) -> list[int]:
+    """Returns the numbers of the latent dimensions, the most informative first.
+
+    Of a VAE that is the one with the largest KL, of a plain autoencoder the one that varies most.
 
     Arguments:
         autoencoder: The autoencoder.
-        rows: How many; all if not given.
+        rows: How many of them; all if not given.
 
     Raises:
-        InputError: If the latents are tokens, or it has not so many.
+        InputError: If the latents are tokens, or there are fewer.
     """
-    autoencoder = continuous(autoencoder)
+    autoencoder = as_continuous(autoencoder)
     if rows is not None:
         rows = a_whole_number(rows, "The number of dimensions, a row each,")
         if not 1 <= rows <= autoencoder.dim:
@@ -62,10 +64,10 @@ def traverse(  # noqa: PLR0913 - a model, a signal, and the three numbers of a t
 
     Arguments:
         autoencoder: The autoencoder.
-        prior: What its latents are drawn from.
-        x: (C, *size), where the other dimensions come from.
-        dims: (R,), which dimensions; see `ContinuousAutoencoder.order`.
-        steps: Values of each dimension.
+        prior: The Gaussian over its latents, whose mean and deviation set the range of values.
+        x: The signal (C, *size) whose latents give the values of the other dimensions.
+        dims: The numbers (R,) of the dimensions that change, one row each.
+        steps: The number of values of each.
         reach: How far to each side of the mean, in standard deviations of the prior.
 
     Returns:

@@ -17,7 +17,7 @@ from PIL import Image, ImageCms
 from smalti.data import Source
 from smalti.data.rows import Stored
 from smalti.errors import InputError
-from smalti.generation.checks import source_of
+from smalti.generation.checks import source_arguments
 from smalti.modalities.image import Images, file_decoding, read_image
 from smalti.modalities.image.decoding import decode
 from smalti.modalities.image.image_files import read_images, read_partial_image
@@ -144,9 +144,9 @@ def test_the_range_is_a_field_of_recipes_and_belongs_to_a_run(tmp_path):
     (tmp_path / "config.yaml").write_text(parser.dump(config))
     source = parser.instantiate(config).data
     assert (source.range, source.splits) == ((0, 4095), "none")
-    assert source_of(Run(tmp_path))["range"] == [0, 4095]
+    assert source_arguments(Run(tmp_path))["range"] == [0, 4095]
     (tmp_path / "config.yaml").write_text(parser.dump(parser.parse_args(words)))
-    assert source_of(Run(tmp_path)).get("range") is None
+    assert source_arguments(Run(tmp_path)).get("range") is None
 
 
 def test_one_range_holds_for_a_whole_set():

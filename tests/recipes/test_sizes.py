@@ -10,7 +10,7 @@ import torch
 
 from smalti import estimates, memory, runs
 from smalti.errors import InputError
-from smalti.generation.checks import check_room
+from smalti.generation.checks import check_batch_memory
 from smalti.quantizers import EMACodebook, VectorQuantizer
 from smalti.recipes import schema
 from smalti.recipes.sizes import bytes_of, check_parts
@@ -100,5 +100,5 @@ def test_the_limit_of_a_container_and_of_a_shell(tmp_path, monkeypatch):
 
 def test_samples_and_steps():
     with pytest.raises(InputError, match=r"^A batch of 1,000,000,000 samples needs .*make fewer"):
-        check_room(10**9, 3 * 64 * 64, "samples")
-    check_room(16, 3 * 64 * 64, "samples")
+        check_batch_memory(10**9, 3 * 64 * 64, "samples")
+    check_batch_memory(16, 3 * 64 * 64, "samples")

@@ -1,4 +1,4 @@
-"""What a model needs of its run beyond its weights: the tokens seen in training, and the data.
+"""Measures a model on the data of its run, and fits a histogram to its training tokens.
 
 This is no part of the light install: tables are read, and recipes.
 """
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
     from smalti.data import Splits
     from smalti.generation.model import Model
 
-__all__ = ["evaluate", "histogram"]
+__all__ = ["evaluate", "fit_histogram"]
 
 
-def histogram(run: Run, layout: Layout, condition: Condition | None) -> Histogram:
-    """Fits a histogram to the tokens of a run's training set.
+def fit_histogram(run: Run, layout: Layout, condition: Condition | None) -> Histogram:
+    """Fits the prior "histogram" to the tokens of a run's training set.
 
     Raises:
         InputError: If the tokens are missing, damaged or of another tokenizer.
@@ -42,7 +42,7 @@ def histogram(run: Run, layout: Layout, condition: Condition | None) -> Histogra
 
 
 def evaluate(model: Model, splits: Splits | None, **options: Any) -> Any:
-    """Measures a model, see `Model.evaluate`."""
+    """Measures a model on the test set of its data, or of `splits`; see `Model.evaluate`."""
     if splits is None:
         if model.run is None:
             raise InputError("A model without its run has no data: give its splits.")
@@ -50,7 +50,7 @@ def evaluate(model: Model, splits: Splits | None, **options: Any) -> Any:
     found, why = None, ""
     if model.prior is not None and model.layout is not None and model.run is not None:
         try:
-            found = histogram(model.run, model.layout, model.condition)
+            found = fit_histogram(model.run, model.layout, model.condition)
         except InputError as error:  # damaged tokens cost this prior alone
             why = str(error)
     # Evaluation lies above this room: it is named, not imported at the top.

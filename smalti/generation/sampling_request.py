@@ -1,4 +1,4 @@
-"""Reads what the user asks samples to be: conditions in words, and options of sampling."""
+"""Reads what the user asks of samples: the condition in words, and the options of sampling."""
 
 from __future__ import annotations
 
@@ -16,13 +16,15 @@ from smalti.counting import counted
 from smalti.errors import InputError
 from smalti.priors import SamplingConfig
 
-__all__ = ["Words", "config_of", "values_of"]
+__all__ = ["Words", "make_sampling_config", "condition_values"]
 
 Word = str | int
 Words = Word | Sequence[Word]
 
 
-def config_of(config: SamplingConfig | None, options: Mapping[str, Any]) -> SamplingConfig:
+def make_sampling_config(
+    config: SamplingConfig | None, options: Mapping[str, Any]
+) -> SamplingConfig:
     """Returns `config`, or builds one from `options` such as {"temperature": 0.9} if it is None.
 
     Raises:
@@ -41,19 +43,20 @@ def config_of(config: SamplingConfig | None, options: Mapping[str, Any]) -> Samp
     return config
 
 
-def values_of(
-    known: Condition | None,
-    asked: Words | Mapping[str, Words] | None,
+def condition_values(
+    condition: Condition | None,
+    words: Words | Mapping[str, Words] | None,
     n: int,
     generator: torch.Generator,
 ) -> Tensor | None:
-    """Returns the condition's value for each of n samples, (n, *shape); None without a condition.
+    """Parses the words of a condition to its values for n samples, (n, *shape).
 
     Arguments:
-        known: The condition that the prior was trained with, if any.
-        asked: The values in words: one word for all samples, or a list of n; with several
-            conditions a mapping of their names to such. A condition that is left out gets values
-            drawn at random, all equally likely.
+        condition: The condition that the prior was trained with; None if it was trained without
+            one, which gives None.
+        words: One word for all samples, such as "horse", or a list of n; with several conditions a
+            mapping of their names to such. Where there are none, values are drawn at random, all
+            equally likely.
         n: The number of samples.
         generator: Source of these draws.
 
@@ -61,41 +64,41 @@ def values_of(
         InputError: If the prior has no such condition, the condition no such value, or the list
             does not have n words.
     """
-    if known is None:
-        if asked is None:
+    if condition is None:
+        if words is None:
             return None
-        raise InputError(f"This prior takes no condition, got {asked!r:.80}: leave it out.")
-    if asked is None:
-        return known.draw(n, generator)
-    parts = conditions_by_name(known)
-    if not isinstance(asked, Mapping):
+        raise InputError(f"This prior takes no condition, got {words!r:.80}: leave it out.")
+    if words is None:
+        return condition.draw(n, generator)
+    parts = conditions_by_name(condition)
+    if not isinstance(words, Mapping):
         if len(parts) > 1:
             raise InputError(
-                f"This model has several conditions, {known.name}, got {asked!r:.80}: give words "
-                f"by name, e.g. condition={{{next(iter(parts))!r}: …}}."
+                f"This model has several conditions, {condition.name}, got {words!r:.80}: give "
+                f"words by name, e.g. condition={{{next(iter(parts))!r}: …}}."
             )
-        asked = {next(iter(parts)): asked}
-    if wrong := next((name for name in asked if name not in parts), None):
+        words = {next(iter(parts)): words}
+    if wrong := next((name for name in words if name not in parts), None):
         raise InputError(
-            f"This model is conditioned on a {known.name}, got the condition {wrong!r:.80}: use "
-            f"{' or '.join(map(repr, parts))}."
+            f"This model is conditioned on a {condition.name}, got the condition {wrong!r:.80}: "
+            f"use {' or '.join(map(repr, parts))}."
         )
     values = {
-        name: _parsed(part, asked[name], n) if name in asked else part.draw(n, generator)
+        name: _parse(part, words[name], n) if name in words else part.draw(n, generator)
         for name, part in parts.items()
     }
-    return known.pack(values) if isinstance(known, Conditions) else values[known.name]
+    return condition.pack(values) if isinstance(condition, Conditions) else values[condition.name]
 
 
-def _parsed(condition: Condition, asked: Any, n: int) -> Tensor:
-    """Returns the values (n, *shape) of words."""
-    words = _words(asked, n)
-    values = {word: condition.parse(word) for word in dict.fromkeys(words)}
-    return torch.tensor([values[word] for word in words], dtype=condition.dtype)
+def _parse(condition: Condition, words: Any, n: int) -> Tensor:
+    """Parses one word for all of n samples, or n words, to values (n, *shape)."""
+    each = _one_per_sample(words, n)
+    values = {word: condition.parse(word) for word in dict.fromkeys(each)}
+    return torch.tensor([values[word] for word in each], dtype=condition.dtype)
 
 
-def _words(condition: Any, n: int) -> list[str]:
-    """Describes the conditions of n samples: of one for all, or of n of them.
+def _one_per_sample(condition: Any, n: int) -> list[str]:
+    """Returns n words, one per sample, of one word for all or of n of them.
 
     Raises:
         InputError: If there are more or fewer, or one is neither a word nor a whole number.
