@@ -155,6 +155,27 @@ def test_too_few_rows_or_other_dimensions_are_one_line(pair):
         assert "\n" not in str(told.value)
 
 
+def test_a_row_that_is_not_finite_is_found_outside_of_the_sample_too():
+    x = vectors(3000)
+    x[1234, 2] = torch.nan
+    for seed in range(3):
+        with pytest.raises(InputError, match="finite rows"):
+            ResidualKMeans(1).fit(residual(4, 4), TensorRows(x), seed=seed)
+
+
+def test_rows_are_read_once_for_each_iteration_and_each_stage():
+    class Passes(TensorRows):
+        count = 0
+
+        def chunks(self, size: int = 1000, first: int = 0, step: int = 1) -> Iterator[Tensor]:
+            self.count += 1
+            return super().chunks(1000, first, step)
+
+    rows = Passes(vectors())
+    ResidualKMeans(4).fit(residual(4, 4, 4), rows, seed=0)
+    assert rows.count <= 3 * 4 + 2
+
+
 def test_what_it_cannot_fit_is_one_line():
     shared = vq()
     for quantizer in (

@@ -1,0 +1,188 @@
+"""k-means of vectors that are read in chunks.
+
+It starts from k-means++ on a sample. Lloyd's iterations then go over all chunks: only counts and
+sums are kept of them. An empty cluster is put on a vector that is drawn with a probability in
+proportion to its squared error, as k-means++ draws.
+
+References:
+    k-means++: The Advantages of Careful Seeding, D. Arthur and S. Vassilvitskii, 2007, SODA.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch import distributed as dist
+
+from smalti.errors import InputError
+from smalti.quantizers.collectives import broadcast, process_count
+from smalti.quantizers.fitting.fitting import Progress
+from smalti.quantizers.fitting.reservoir import Reservoir
+from smalti.quantizers.search import some_nearest
+
+__all__ = ["Vectors", "kmeans_of", "left_over"]
+
+SAMPLE = 64  # vectors for each codeword that k-means++ draws from
+WARMING = 10  # Lloyd's iterations on that sample
+BLOCK = 4096  # vectors whose sums stay in the processor's cache, and are exact enough in float32
+
+
+class Vectors(ABC):
+    """Abstract: what k-means is made of."""
+
+    @abstractmethod
+    def chunks(self) -> Iterator[Tensor]:
+        """Yields the chunks (n, D), float32, that are this process's."""
+
+    @abstractmethod
+    def sample(self, n: int, generator: torch.Generator) -> Tensor:
+        """Draws n vectors, the same in all processes; all, in order, if there are no more."""
+
+
+class _Pass(NamedTuple):
+    """What one pass over the vectors gives.
+
+    Attributes:
+        counts: How many went to each centroid (K,), float64.
+        sums: Their sums (K, D), float64.
+        error: Their squared distances, added up, (1,), float64.
+    """
+
+    counts: Tensor
+    sums: Tensor
+    error: Tensor
+
+
+def kmeans_of(
+    vectors: Vectors,
+    size: int,
+    iterations: int,
+    generator: torch.Generator,
+    progress: Progress | None = None,
+) -> Tensor:
+    """Computes K centroids (K, D) of vectors, the same in all processes.
+
+    Arguments:
+        vectors: At least K of them.
+        size: K.
+        iterations: Lloyd's iterations over all vectors, after those on a sample.
+        generator: The source of randomness, on the CPU.
+        progress: Told how far it is.
+
+    Raises:
+        InputError: If a vector is not finite.
+    """
+    sample = vectors.sample(SAMPLE * size, generator)
+    _check_finite(sample)
+    centroids = _plus_plus(sample, size, generator)
+    for _ in range(WARMING):
+        centroids, _ = _means([sample], centroids, generator, together=False)
+    centroids = broadcast(centroids)  # unlike devices could round differently
+    for iteration in range(iterations):
+        centroids, error = _means(vectors.chunks(), centroids, generator, vectors)
+        if progress is not None:
+            words = f"iteration {iteration + 1} of {iterations}, squared error {error:.6g}"
+            progress((iteration + 1) / iterations, words)
+    return centroids
+
+
+def left_over(x: Tensor, index: Tensor, codewords: Tensor) -> Tensor:
+    """Returns x (n, D) less the codeword of each (n,) of (K, D)."""
+    left = torch.empty_like(x)
+    for start in range(0, len(x), BLOCK):
+        span = slice(start, start + BLOCK)
+        torch.sub(x[span], codewords[index[span]], out=left[span])
+    return left
+
+
+def _means(
+    chunks: Iterable[Tensor],
+    centroids: Tensor,
+    generator: torch.Generator,
+    vectors: Vectors | None = None,
+    *,
+    together: bool = True,
+) -> tuple[Tensor, float]:
+    """Makes one of Lloyd's iterations: new centroids (K, D), and the mean error of the old ones.
+
+    Arguments:
+        chunks: Vectors (n, D).
+        centroids: (K, D).
+        generator: What empty clusters are filled by.
+        vectors: What gives the chunks again, if they can be read but once.
+        together: Whether other processes have other chunks.
+    """
+    counts, sums, error = found = _read(chunks, centroids)
+    if together and process_count() > 1:
+        for part in found:
+            dist.all_reduce(part)
+    _check_finite(error)
+    means = (sums / counts.clamp(min=1)[:, None]).float()
+    means = torch.where(counts[:, None] > 0, means, centroids)
+    empty = (counts == 0).nonzero()[:, 0]
+    if len(empty):
+        again = chunks if vectors is None else vectors.chunks()
+        spare = _badly_served(again, means, len(empty), generator, together)
+        means[empty[: len(spare)]] = spare
+    return means, float(error / counts.sum())
+
+
+def _read(chunks: Iterable[Tensor], centroids: Tensor) -> _Pass:
+    size, dim = centroids.shape
+    counts = centroids.new_zeros(size, dtype=torch.float64)
+    sums = centroids.new_zeros(size, dim, dtype=torch.float64)
+    error = centroids.new_zeros(1, dtype=torch.float64)
+    block = max(BLOCK, size)
+    for chunk in chunks:
+        index = some_nearest(chunk, centroids)
+        counts += torch.bincount(index, minlength=size)
+        for x, place in zip(chunk.split(block), index.split(block), strict=True):
+            sums += torch.zeros_like(centroids).index_add_(0, place, x)
+            error += (x - centroids[place]).flatten().square().sum()
+    return _Pass(counts, sums, error)
+
+
+def _badly_served(
+    chunks: Iterable[Tensor],
+    centroids: Tensor,
+    count: int,
+    generator: torch.Generator,
+    together: bool,
+) -> Tensor:
+    """Draws vectors in proportion to their squared distance from their centroids: (R, D)."""
+    drawn = Reservoir(count, centroids)
+    for chunk in chunks:
+        left = left_over(chunk, some_nearest(chunk, centroids), centroids)
+        drawn.add(chunk, left.square().sum(1), generator)
+    return drawn.gathered(together)
+
+
+def _plus_plus(sample: Tensor, size: int, generator: torch.Generator) -> Tensor:
+    """Draws K rows of a sample (S, D), each in proportion to its squared distance from those
+    before: (K, D).
+    """
+    chosen = torch.empty(size, dtype=torch.int64)
+    place = int(torch.randint(len(sample), (1,), generator=generator))
+    placed = sample - sample.mean(0)  # whose squares lose less
+    half = placed.square().sum(1) / 2
+    nearest = sample.new_full((len(sample),), torch.inf)  # half of the squared distance
+    for number in range(size):
+        chosen[number] = place
+        distance = (half + half[place] - placed @ placed[place]).clamp(min=0)
+        distance[place] = 0
+        nearest = torch.minimum(nearest, distance)
+        rising = nearest.double().cumsum(0)
+        drawn = torch.rand(1, generator=generator, dtype=torch.float64).to(rising) * rising[-1]
+        place = min(int(torch.searchsorted(rising, drawn)), len(sample) - 1)
+    return sample[chosen.to(sample.device)]
+
+
+def _check_finite(x: Tensor) -> None:
+    if not bool(x.isfinite().all()):
+        raise InputError(
+            "k-means takes finite rows, got NaN or infinity: correct or leave out those rows."
+        )

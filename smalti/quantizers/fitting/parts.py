@@ -1,0 +1,89 @@
+"""What fittings fit: the vector quantizers that a quantizer is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from smalti.errors import InputError
+from smalti.quantizers.fitting.fitting import Progress
+from smalti.quantizers.fitting.rows import Rows
+from smalti.quantizers.geometry import Euclidean
+from smalti.quantizers.quantizer import Quantizer
+from smalti.quantizers.vector import VectorQuantizer
+
+__all__ = ["check_rows", "check_sizes", "codewords_of", "told_of", "vector_quantizers"]
+
+
+def told_of(progress: Progress | None, part: int, parts: int, name: str = "stage") -> Progress:
+    """Returns what tells how far the whole is, of how far a part is.
+
+    Arguments:
+        progress: Told of the whole; None for nobody.
+        part: Which one it is, from 0.
+        parts: How many there are.
+        name: Name of a part.
+    """
+
+    def tell(share: float, words: str) -> None:
+        if progress is not None:
+            progress((part + share) / parts, f"{name} {part + 1} of {parts}, {words}")
+
+    return tell
+
+
+def vector_quantizers(
+    fitting: str, what: str, quantizer: Quantizer, parts: Sequence[Quantizer]
+) -> list[VectorQuantizer]:
+    """Returns the parts of a quantizer, each of which is to have a codebook of its own.
+
+    Arguments:
+        fitting: Name of the fitting's class.
+        what: What the parts are called.
+        quantizer: The whole.
+        parts: Its parts.
+
+    Raises:
+        InputError: If one is none that k-means can fit, or stands in several places.
+    """
+    if len({id(part) for part in parts}) < len(parts):
+        raise InputError(
+            f"{fitting} gives each of the {what} a codebook of its own, got a "
+            f"{type(quantizer).__name__} whose {what} share one: give it several."
+        )
+    found: list[VectorQuantizer] = []
+    for part in parts:
+        if not isinstance(part, VectorQuantizer) or not isinstance(part.geometry, Euclidean):
+            geometry = getattr(part, "geometry", None)
+            kind = "" if geometry is None else f" with {type(geometry).__name__} geometry"
+            raise InputError(
+                f"{fitting} fits VectorQuantizers with Euclidean geometry, got a "
+                f"{type(part).__name__}{kind}: choose such {what}, or train by gradients."
+            )
+        found.append(part)
+    return found
+
+
+def check_sizes(parts: Sequence[VectorQuantizer], rows: int | None) -> None:
+    """Raises `InputError` where there are fewer rows than codewords in a codebook."""
+    largest = max(part.codebook.codebook_size for part in parts)
+    if rows is not None and rows < largest:
+        raise InputError(
+            f"k-means takes at least a row for each of {largest} codewords, got {rows}: set "
+            f"codebook_size to less, or give more training rows."
+        )
+
+
+def check_rows(quantizer: Quantizer, rows: Rows) -> None:
+    """Raises `InputError` where rows have another dim than what is quantized."""
+    if rows.dim != quantizer.dim:
+        raise InputError(
+            f"The quantizer takes vectors of {quantizer.dim} dimensions, got rows of "
+            f"{rows.dim}: give its codebooks that dim."
+        )
+
+
+def codewords_of(parts: Sequence[VectorQuantizer]) -> list[Tensor]:
+    """Returns the codewords of each part (K, D), float32."""
+    return [part.codewords().detach() for part in parts]
