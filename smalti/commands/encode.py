@@ -9,12 +9,13 @@ from typing import Any
 import torch
 
 from smalti.commands.common import call, files_of, read_batches
-from smalti.commands.new_ids import extend_ids, table_against
+from smalti.commands.new_ids import extend_ids, other_beam, table_against
 from smalti.errors import InputError
 from smalti.generation import Model, load
 from smalti.latents import write_latents
 from smalti.modalities.base import ManyPerFile, NamedSignals, modality_of
 from smalti.outputs import output
+from smalti.quantizers.beam_width import beam_of, set_beam
 from smalti.spelling import readable
 from smalti.tokens import TokenGrids, write_tokens
 
@@ -34,6 +35,7 @@ def encode(  # noqa: PLR0913 - the options of the command
     *,
     out: str | None = None,
     against: str | None = None,
+    beam: int | None = None,
     convert: bool = False,
     any_size: bool = False,
     overwrite: bool = False,
@@ -51,17 +53,24 @@ def encode(  # noqa: PLR0913 - the options of the command
             Default: tokens.npz. With --against a .parquet file with IDs; default: new-ids.parquet.
         against: The ids.parquet of the run: it is written to --out with the items of the files
             below, and no ID that is there changes.
+        beam: How many sums of codewords are kept while codes are searched: more take longer and
+            come closer. By default what the tokenizer was saved with, mostly 1. The codes are of
+            the same codebooks and decode as ever.
         convert: Make files fit the model, though they lose by it (its size, say).
         any_size: Take files at their own size, as convolutional tokenizers can.
         overwrite: Replace what smalti did not write, too.
     """
     model = load(folder)
+    own = beam_of(model.autoencoder)
+    if beam is not None:
+        set_beam(model.autoencoder, beam)
     suffixes = (".npz",) if model.layout is None else (".npz", ".parquet")
     if against is not None:
         path = output(out or "new-ids.parquet", (".parquet",), overwrite=overwrite)
         table = table_against(model, against)
+        other = other_beam(table, own, beam, against)
         found = _encoded(model, files_of(model.signal, files), convert, any_size)
-        print(extend_ids(model, table, found, path))
+        print(extend_ids(model, table, found, path, other))
         return
     path = output(out or "tokens.npz", suffixes, overwrite=overwrite)
     files = files_of(model.signal, files)

@@ -100,7 +100,9 @@ def described(table: IdTable) -> str:
         "nearest": f"{int(table.resolved.sum())} moved to the nearest that was free",
         "none": "collisions stay",
     }[table.collisions]
-    return f"{counted(n, 'item')}, {counted(different, 'ID')} of {sizes} codes; {how}"
+    beams = " and ".join(map(str, table.beams))
+    searched = f"; codes of some searched with a beam of {beams}" if beams else ""
+    return f"{counted(n, 'item')}, {counted(different, 'ID')} of {sizes} codes; {how}{searched}"
 
 
 def _print_item(table: IdTable, row: int, folder: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,7 +24,9 @@ from smalti.item_ids import check_items, decoded
 from smalti.modalities.base import NamedSignals
 from smalti.spelling import readable
 
-__all__ = ["extend_ids", "table_against"]
+__all__ = ["extend_ids", "other_beam", "table_against"]
+
+logger = logging.getLogger(__name__)
 
 
 def table_against(model: Model, against: str) -> IdTable:
@@ -49,8 +52,37 @@ def table_against(model: Model, against: str) -> IdTable:
     return table
 
 
+def other_beam(table: IdTable, own: int | None, beam: int | None, against: str) -> int | None:
+    """Returns the beam that new items are searched with, if it is not the tokenizer's own.
+
+    Warns, in one line, where it is also not that of any earlier item: IDs that are given do not
+    change, so a copy of an earlier item may get other codes than it has.
+
+    Arguments:
+        table: The IDs of the earlier items.
+        own: The beam of the tokenizer, as it was saved.
+        beam: The beam that is asked for, if one is.
+        against: Path of the file of IDs, for the message.
+    """
+    if beam is None or beam == own:
+        return None
+    if beam not in table.beams:
+        logger.warning(
+            "The codes in %s were searched with a beam of %s, those of new items are with one of "
+            "%d: copies of earlier items may get other codes. Leave --beam out for the same.",
+            readable(against),
+            " and ".join(map(str, sorted({own or 1, *table.beams}))),
+            beam,
+        )
+    return beam
+
+
 def extend_ids(
-    model: Model, table: IdTable, batches: Iterator[tuple[NamedSignals, Tensor]], path: Path
+    model: Model,
+    table: IdTable,
+    batches: Iterator[tuple[NamedSignals, Tensor]],
+    path: Path,
+    beam: int | None = None,
 ) -> str:
     """Writes the IDs of earlier items, and below them those of new ones.
 
@@ -59,6 +91,7 @@ def extend_ids(
         table: The IDs of the earlier items, which stay.
         batches: The new items, and their codes.
         path: A .parquet file, which may be that of the table.
+        beam: What the codes were searched with, if it is not the tokenizer's own.
 
     Returns:
         What was written, in words.
@@ -83,7 +116,7 @@ def extend_ids(
                 z = tokenizer.encode_vectors(batch.x.to(model.device)).flatten(1)
                 file.write(z.float().cpu().numpy().tobytes())
         space = _space(tokenizer, file, len(names)) if keeps else None
-        made = table.extended(names, np.concatenate(codes), space=space)
+        made = table.extended(names, np.concatenate(codes), space=space, beam=beam)
     made.write(path, overwrite=True)  # the path was checked before anything was encoded
     new = len(made) - len(table)
     there = len(names) - new

@@ -42,6 +42,7 @@ from smalti.generation.token_priors import uniform_prior
 from smalti.generation.traversal import as_continuous, latent_dimensions, traverse
 from smalti.layout import Layout
 from smalti.priors import GaussianPrior, Prior, SamplingConfig
+from smalti.quantizers.beam_width import with_beam
 from smalti.run_directory import Run
 from smalti.signals import Signal
 
@@ -123,7 +124,7 @@ class Model:
         """Returns the condition that the prior takes; `None` if it takes none."""
         return None if self.prior is None else self.prior.condition
 
-    def encode(self, x: Any, any_size: bool = False) -> Any:
+    def encode(self, x: Any, any_size: bool = False, *, beam: int | None = None) -> Any:
         """Encodes signals (B, C, *size): indices (B, *grid), of a hierarchy a tuple; or (B, D).
 
         Arguments:
@@ -132,13 +133,17 @@ class Model:
                 decoded as the model takes them. Bytes are not guessed at: scale them first.
             any_size: Whether signals may be of another size than the model was trained on, which a
                 convolutional tokenizer takes. Large ones are taken in tiles.
+            beam: B > 0, how many sums of codewords are kept while codes are searched, for this
+                call; more come closer to x and take longer. If not given, the model's own.
 
         Raises:
-            InputError: If x is no batch of the signal, or the model gives what is not finite.
+            InputError: If x is no batch of the signal, the model gives what is not finite, or it
+                has no beam.
         """
         signal = sized(self.signal, ()) if any_size else self.signal
         given = signal_pieces(x, signal, self.run)
-        parts = [self.autoencoder.encode(part, any_size) for part in given]
+        with with_beam(self.autoencoder, beam):
+            parts = [self.autoencoder.encode(part, any_size) for part in given]
         if isinstance(parts[0], tuple):
             return tuple(torch.cat(level) for level in zip(*parts, strict=True))
         return torch.cat(parts)

@@ -9,8 +9,9 @@ A row is an item:
     resolved    whether its ID is another than its own codes alone would make
 
 The metadata of the file (`smalti_ids`) hold the codebook sizes, how collisions were resolved, the
-checksums of what the IDs were made from, the tokenizer's among them, and one of the rows: IDs that
-were edited, or are of another tokenizer, are noticed.
+checksums of what the IDs were made from, the tokenizer's among them, the beams that codes were
+searched with where these are not the tokenizer's own, and a checksum of the rows: IDs that were
+edited, or are of another tokenizer, are noticed.
 """
 
 from __future__ import annotations
@@ -59,6 +60,8 @@ class IdTable:
         codebook_sizes: K of each of the L levels of the IDs.
         collisions: How they were resolved: "index", "nearest" or "none".
         made_from: Checksums of what they were made from, by name.
+        beams: Widths of the beams that codes of some items were searched with, where these are
+            other than the tokenizer's own.
 
     Raises:
         InputError: If an item comes twice, or the codes are no such tables.
@@ -77,6 +80,7 @@ class IdTable:
     codebook_sizes: tuple[int, ...]
     collisions: str = "none"
     made_from: Mapping[str, str] = field(default_factory=dict)
+    beams: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         check_collisions(self.collisions)
@@ -134,6 +138,7 @@ class IdTable:
         *,
         space: CodeSpace | None = None,
         made_from: Mapping[str, str] | None = None,
+        beam: int | None = None,
     ) -> IdTable:
         """Returns the table with further items below; the IDs that are there do not change.
 
@@ -144,6 +149,7 @@ class IdTable:
             own: (M, Q), the codes that the same tokenizer gives them.
             space: As of `resolve`, its numbers those of the M items.
             made_from: Checksums in the place of those that the table has.
+            beam: What the codes were searched with, if it is not the tokenizer's own.
 
         Raises:
             InputError: As of `of`.
@@ -173,6 +179,7 @@ class IdTable:
             codebook_sizes,
             self.collisions,
             dict(self.made_from if made_from is None else made_from),
+            tuple(sorted({*self.beams, beam})) if beam is not None and len(new) else self.beams,
         )
 
     def __len__(self) -> int:
@@ -254,6 +261,7 @@ class IdTable:
             "codebook_sizes": list(self.codebook_sizes),
             "collisions": self.collisions,
             "made_from": dict(self.made_from),
+            **({"beams": list(self.beams)} if self.beams else {}),
             "rows": self._checksum(),
         }
         table = self.to_arrow().replace_schema_metadata({KEY: MARK, FACTS: json.dumps(facts)})
@@ -279,6 +287,7 @@ class IdTable:
                 tuple(facts["codebook_sizes"]),
                 facts["collisions"],
                 {str(name): str(text) for name, text in facts["made_from"].items()},
+                tuple(map(int, facts.get("beams", []))),
             )
             if made._checksum() != facts["rows"]:
                 raise ValueError("its rows were edited: their checksum differs")
