@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from torch import nn
 
@@ -62,13 +63,13 @@ def with_beam(model: nn.Module, beam: int | None) -> Iterator[None]:
         _put_back(quantizers, before)
 
 
-def _searched(model: nn.Module) -> list[Quantizer]:
+def _searched(model: nn.Module) -> list[Any]:
     """Lists the quantizers that have a beam."""
     return [
         part for part in model.modules() if isinstance(part, Quantizer) and hasattr(part, "beam")
     ]
 
 
-def _put_back(quantizers: list[Quantizer], beams: list[int]) -> None:
+def _put_back(quantizers: list[Any], beams: list[int]) -> None:
     for quantizer, beam in zip(quantizers, beams, strict=True):
         quantizer.beam = beam
