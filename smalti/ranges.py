@@ -127,6 +127,7 @@ RANGES: dict[str, Range] = {
     "scale": POSITIVE,
     "minutes": NOT_NEGATIVE,
     "iterations": Range(0, 10**6),
+    "Sinkhorn.iterations": Range(1, 10**6),
     "kmeans_iterations": Range(0, 10**6),
     "kmeans_updates": Range(1, 2**31),
     "sample": Range(2, 2**40),

@@ -50,6 +50,7 @@ def vectors(dim=8, codebook="EMACodebook", **options):
 
 def quantizers():
     yield vectors(dead_code_reset=make("DeadCodeReset"), assignment=make("Stochastic", 0.5))
+    yield vectors(assignment=make("Sinkhorn", 0.01, 20))
     regularisers = [make("Orthogonality", 4), make("Entropy")]
     yield vectors(8, "GradientCodebook", estimator=make("DiVeQ"), regularisers=regularisers)
     cosine, estimator = make("Cosine"), make("IndexBackpropagation")

@@ -34,6 +34,7 @@ from smalti.quantizers import (
     ResidualQuantizer,
     Rotation,
     ScaledQuantizer,
+    Sinkhorn,
     Spherical,
     Stochastic,
     StraightThrough,
@@ -55,7 +56,8 @@ class Case:
         losses: The names of its losses.
         identity: Whether the gradient from output to input is the identity.
         noisy: Whether its forward pass in training is random.
-        drawn: Whether its choice of codewords in training is random.
+        drawn: Whether vectors need not go to their nearest codewords in training.
+        together: Whether vectors of a batch are assigned together, each as the others allow.
         plain: Whether it has a single codebook, and commitment and codebook loss are its only
             losses, mean squared distances of the vectors and the codewords as they are.
         other_aim: Whether it does not aim at small distances of these vectors: on the sphere, or
@@ -71,6 +73,7 @@ class Case:
     identity: bool = True
     noisy: bool = False
     drawn: bool = False
+    together: bool = False
     plain: bool = True
     other_aim: bool = False
     fixed: bool = False
@@ -204,6 +207,16 @@ CASES = {
         losses={"commitment"},
         noisy=True,
         drawn=True,
+    ),
+    "EMA, Sinkhorn": Case(
+        lambda: VectorQuantizer(
+            EMACodebook(codebook_size=SIZE, dim=DIM, decay=0.9),
+            assignment=Sinkhorn(),
+            dead_code_reset=often(),
+        ),
+        losses={"commitment"},
+        drawn=True,
+        together=True,
     ),
     "gradient, regularised": Case(
         lambda: VectorQuantizer(
@@ -651,7 +664,7 @@ def test_accumulating_equals_the_joined_batch(case):
     joined, split = case.build(), case.build()
     split.load_state_dict(joined.state_dict())
     batches = [some_vectors(128, seed=seed) for seed in range(6)]
-    if case.noisy:  # the noise falls otherwise, so the gradients do too; the counts stay
+    if case.noisy or case.together:  # they are assigned otherwise, and gradients differ, too
         batches = batches[:1]
     train(joined, [[z] for z in batches])
     train(split, [list(z.split(32)) for z in batches])

@@ -1,6 +1,6 @@
 """Quantizers: vectors (..., D) to indices and back."""
 
-from smalti.quantizers.assignment import Assignment, Nearest, Stochastic
+from smalti.quantizers.assignment import Assignment, Nearest, Sinkhorn, Stochastic
 from smalti.quantizers.attachment import Attachment
 from smalti.quantizers.binary_spherical import BinarySphericalQuantizer
 from smalti.quantizers.codebooks import Codebook, EMACodebook, GradientCodebook, TransformedCodebook
@@ -72,6 +72,7 @@ __all__ = [
     "Rotation",
     "ScaledQuantizer",
     "ShiftedBound",
+    "Sinkhorn",
     "Spherical",
     "Stochastic",
     "StraightThrough",

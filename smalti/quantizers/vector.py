@@ -158,7 +158,7 @@ class VectorQuantizer(KeepsFloat32, Quantizer):
         with torch.autocast(z.device.type, enabled=False):
             z_e = self.geometry.project(prepare_input(z, self.dim, mask))
             codewords = self.codewords()
-            return self._quantized(z, z_e, codewords, self._assign(z_e, codewords), mask)
+            return self._quantized(z, z_e, codewords, self._assign(z_e, codewords, mask), mask)
 
     def euclidean_codewords(self) -> Tensor | None:
         """See `Quantizer.euclidean_codewords`."""
@@ -226,9 +226,9 @@ class VectorQuantizer(KeepsFloat32, Quantizer):
         return self
 
     @torch.no_grad()
-    def _assign(self, z_e: Tensor, codewords: Tensor) -> Tensor:
+    def _assign(self, z_e: Tensor, codewords: Tensor, mask: Tensor | None) -> Tensor:
         z, codebook = self.geometry.search_space(z_e), self.geometry.search_space(codewords)
-        return self.assignment(z, codebook) if self.training else some_nearest(z, codebook)
+        return self.assignment(z, codebook, mask) if self.training else some_nearest(z, codebook)
 
     def _quantized(
         self, z: Tensor, z_e: Tensor, codewords: Tensor, indices: Tensor, mask: Tensor | None

@@ -19,6 +19,7 @@ from smalti.quantizers import (
     ProjectedQuantizer,
     ResidualQuantizer,
     Rotation,
+    Sinkhorn,
     Spherical,
     Stochastic,
     StraightThrough,
@@ -207,7 +208,7 @@ def learned(estimator, assignment, codebook, steps: int = 200) -> tuple[float, f
     "estimator", [StraightThrough, Rotation, NSVQ, DiVeQ, IndexBackpropagation]
 )
 def test_no_estimator_diverges_with_an_assignment(estimator, codebook):
-    for assignment in (Nearest(), Stochastic(0.1), Stochastic(1.0)):
+    for assignment in (Nearest(), Stochastic(0.1), Stochastic(1.0), Sinkhorn(0.01, 20)):
         highest, last = learned(estimator(), assignment, codebook)
         assert highest < 1.3  # 1 is what the mean alone gives
         if estimator is not IndexBackpropagation:
