@@ -111,6 +111,9 @@ RANGES: dict[str, Range] = {
     "dropout": DROPOUT,
     "ResidualQuantizer.dropout": Range(0, 1),  # of stages
     "beam": Range(1, 2**16),
+    "training_beam": Range(1, 2**16),
+    "candidates": Range(1, 2**20),
+    "prefix_weight": NOT_NEGATIVE,
     "level_dropout": DROPOUT,
     "condition_dropout": DROPOUT,
     "decay": SHARE,

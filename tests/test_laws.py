@@ -25,6 +25,7 @@ from smalti.quantizers import (
     FiniteScalarQuantizer,
     GradientCodebook,
     GumbelQuantizer,
+    ImplicitResidualQuantizer,
     IndexBackpropagation,
     LookupFreeQuantizer,
     Orthogonality,
@@ -253,6 +254,26 @@ CASES = {
     ),
     "residual, NSVQ": Case(
         lambda: ResidualQuantizer([gradient(), gradient()], NSVQ()),
+        losses=set(),
+        identity=False,
+        noisy=True,
+        plain=False,
+    ),
+    "implicit": Case(
+        lambda: ImplicitResidualQuantizer([gradient(), gradient(), gradient()], hidden=16),
+        losses={"commitment", "codebook"},
+        plain=False,
+    ),
+    "implicit, beam": Case(
+        lambda: ImplicitResidualQuantizer(
+            [gradient(), ema_without_draws()], hidden=16, layers=1, beam=4, candidates=None
+        ),
+        losses={"commitment", "codebook"},
+        plain=False,
+        searching=True,
+    ),
+    "implicit, NSVQ": Case(
+        lambda: ImplicitResidualQuantizer([gradient(), gradient()], NSVQ(), hidden=16),
         losses=set(),
         identity=False,
         noisy=True,

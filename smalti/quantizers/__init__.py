@@ -21,6 +21,7 @@ from smalti.quantizers.finite_scalar import (
 )
 from smalti.quantizers.geometry import Cosine, Euclidean, Geometry, Spherical
 from smalti.quantizers.gumbel import Annealing, GumbelQuantizer
+from smalti.quantizers.implicit import ImplicitResidualQuantizer
 from smalti.quantizers.kmeans import kmeans
 from smalti.quantizers.lookup_free import LookupFreeQuantizer
 from smalti.quantizers.multiscale import MultiScaleQuantizer
@@ -56,6 +57,7 @@ __all__ = [
     "Geometry",
     "GradientCodebook",
     "GumbelQuantizer",
+    "ImplicitResidualQuantizer",
     "IndexBackpropagation",
     "LookupFreeQuantizer",
     "MultiScaleQuantizer",

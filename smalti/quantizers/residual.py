@@ -37,10 +37,7 @@ from smalti.errors import InputError
 from smalti.quantizers.beam import beam_search
 from smalti.quantizers.composed import (
     Losses,
-    SummedQuantizer,
-    check_per_vector,
     combine,
-    distinct,
     filled,
     flat,
     learns_from_output,
@@ -49,13 +46,13 @@ from smalti.quantizers.composed import (
 from smalti.quantizers.estimators import Estimator
 from smalti.quantizers.means import mean_square
 from smalti.quantizers.quantizer import Quantized, Quantizer, prepare_input, settled
-from smalti.ranges import range_of
+from smalti.quantizers.staged import StagedQuantizer
 
 __all__ = ["ResidualQuantizer"]
 
 
 @registered
-class ResidualQuantizer(SummedQuantizer):
+class ResidualQuantizer(StagedQuantizer):
     """Quantizes vectors (..., D) in stages; indices are (..., Q), coarse to fine.
 
     The same object may be several of the stages: they share its codebook, which sees the residuals
@@ -102,47 +99,10 @@ class ResidualQuantizer(SummedQuantizer):
         dropout: float = 0.0,
         beam: int = 1,
     ) -> None:
-        check_per_vector(stages, "stages")
-        super().__init__(stages, estimator)
-        if len({stage.dim for stage in stages}) > 1:
-            raise InputError(
-                f"Stages quantize the same vectors, got the dims "
-                f"{', '.join(str(stage.dim) for stage in stages)}: wrap a stage in "
-                f"ProjectedQuantizer(stage, dim) to change its dim."
-            )
+        super().__init__(stages, estimator, beam)
         if not 0 <= dropout <= 1:
             raise InputError(f"dropout must lie in [0, 1], got {dropout}: 0 is none.")
         self.dropout = dropout
-        self.stages, self.order = distinct(stages)
-        self.codebook_sizes = tuple(size for stage in stages for size in stage.codebook_sizes)
-        self.dim = stages[0].dim
-        self._count_for_parts()
-        self.beam = beam
-
-    @property
-    def beam(self) -> int:
-        """Returns how many sums are kept after each stage when codes are searched.
-
-        Set to no whole number above 0, or above 1 where a stage goes by anything but Euclidean
-        distances of codewords, it raises `InputError`.
-        """
-        return self._beam
-
-    @beam.setter
-    def beam(self, beam: int) -> None:
-        if type(beam) is not int or beam not in range_of(ResidualQuantizer, "beam"):
-            raise InputError(
-                f"beam is a whole number from 1 to {2**16}, got {beam!r}: 1 is greedy search."
-            )
-        for stage in self._stages() if beam > 1 else ():
-            if stage.euclidean_codewords() is None:
-                raise InputError(
-                    f"A beam needs stages that take the codeword at the smallest Euclidean "
-                    f"distance, got {type(stage).__name__}: leave beam=1, or choose other stages."
-                )
-        self._beam = beam
-        if "_arguments" in self.__dict__:
-            self.__dict__["_arguments"]["beam"] = beam  # so that it is saved
 
     def forward(self, z: Tensor, mask: Tensor | None = None) -> Quantized:
         if self.beam > 1 and not self.training:
@@ -200,8 +160,13 @@ class ResidualQuantizer(SummedQuantizer):
     def extra_repr(self) -> str:
         return f"order={self.order}, dropout={self.dropout}, beam={self.beam}"
 
-    def _stages(self) -> list[Quantizer]:
-        return [self.stages[place] for place in self.order]  # type: ignore[misc]
+    def _check_beam(self, beam: int) -> None:
+        for stage in self._stages() if beam > 1 else ():
+            if stage.euclidean_codewords() is None:
+                raise InputError(
+                    f"A beam needs stages that take the codeword at the smallest Euclidean "
+                    f"distance, got {type(stage).__name__}: leave beam=1, or choose other stages."
+                )
 
     def _codes(self, z_e: Tensor) -> Tensor:
         """Returns the codes of vectors (..., D), searched together: (..., Q)."""
@@ -246,9 +211,6 @@ class ResidualQuantizer(SummedQuantizer):
         return {
             name: loss for name, loss in losses.items() if name not in ("commitment", "codebook")
         }
-
-    def _joined(self, indices: list[Tensor]) -> Tensor:
-        return unflat(self, torch.cat(indices, dim=-1))
 
 
 def _kept(depth: Tensor | None, number: int, mask: Tensor | None, z: Tensor) -> Tensor | None:
