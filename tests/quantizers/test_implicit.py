@@ -22,6 +22,7 @@ from smalti.quantizers import (
     VectorQuantizer,
     implicit,
 )
+from smalti.quantizers.fitting import ResidualKMeans, TensorRows
 
 DIM = 4
 
@@ -52,6 +53,7 @@ def bent(*sizes: int, **options) -> ImplicitResidualQuantizer:
     return quantizer
 
 
+@torch.no_grad()
 def error(quantizer, z: Tensor) -> Tensor:
     return (quantizer.decode(quantizer.encode(z)) - z).square().sum(-1)
 
@@ -166,7 +168,7 @@ def test_networks_learn_what_fixed_codebooks_cannot(codebook):
             optimizer.step()
         z = draw(1000)
         quantizer.eval()
-        return float((quantizer.decode(quantizer.encode(z)) - z).square().mean())
+        return float(error(quantizer, z).mean())
 
     def stages() -> list[VectorQuantizer]:
         torch.manual_seed(0)
@@ -175,6 +177,23 @@ def test_networks_learn_what_fixed_codebooks_cannot(codebook):
     plain = learned(ResidualQuantizer(stages()))
     implicit_codebooks = learned(ImplicitResidualQuantizer(stages(), hidden=32))
     assert implicit_codebooks < 0.8 * plain
+
+
+def test_residual_kmeans_fits_its_base_codebooks():
+    quantizer, x = fresh(8, 16, 12, beam=4), vectors(2000)
+    plain = ResidualQuantizer([vq(size) for size in (8, 16, 12)], beam=4).eval()
+    for one in (quantizer, plain):
+        ResidualKMeans(5).fit(one, TensorRows(x), seed=0)
+    assert torch.equal(quantizer.encode(x), plain.encode(x))
+    before = error(quantizer, x).mean()
+    optimizer = torch.optim.Adam(quantizer.parameters(), lr=0.003)
+    for _ in range(100):  # starts from what was fitted
+        loss = quantizer.train()(x).losses["codebook"]
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        quantizer.update()
+    assert error(quantizer.eval(), x).mean() < 0.9 * before
 
 
 def test_a_beam_is_set_after_loading_and_saved(tmp_path):

@@ -30,8 +30,8 @@ from smalti.quantizers.fitting.parts import (
 )
 from smalti.quantizers.fitting.rows import Rows
 from smalti.quantizers.quantizer import Quantizer
-from smalti.quantizers.residual import ResidualQuantizer
 from smalti.quantizers.search import some_nearest
+from smalti.quantizers.staged import StagedQuantizer
 from smalti.quantizers.vector import VectorQuantizer
 
 __all__ = ["ResidualKMeans"]
@@ -40,11 +40,14 @@ __all__ = ["ResidualKMeans"]
 class ResidualKMeans(Fitting):
     """k-means of the residuals, stage by stage, over the whole set.
 
+    It fits a `ResidualQuantizer` of `VectorQuantizer`s, or the base codebooks that an
+    `ImplicitResidualQuantizer` is trained from.
+
     Arguments:
         iterations: Lloyd's iterations of each stage over all rows, after those on a sample.
 
     Example:
-        >>> from smalti.quantizers import EMACodebook
+        >>> from smalti.quantizers import EMACodebook, ResidualQuantizer
         >>> from smalti.quantizers.fitting import TensorRows
         >>> quantizer = ResidualQuantizer(
         ...     [VectorQuantizer(EMACodebook(codebook_size=2, dim=1)) for _ in range(2)]
@@ -149,7 +152,7 @@ def _stages_of(quantizer: Quantizer) -> list[VectorQuantizer]:
     """Returns the stages of a quantizer; raises `InputError` if k-means cannot fit them."""
     if isinstance(quantizer, VectorQuantizer):
         stages: list[Quantizer] = [quantizer]
-    elif isinstance(quantizer, ResidualQuantizer):
+    elif isinstance(quantizer, StagedQuantizer):
         stages = [quantizer.stages[place] for place in quantizer.order]  # type: ignore[misc]
     else:
         raise InputError(
