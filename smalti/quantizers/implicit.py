@@ -240,8 +240,7 @@ class ImplicitResidualQuantizer(StagedQuantizer):
         sums = _rows(x_hat, parent) + made  # (N, C, D)
         error = (z[:, None] - sums).square().sum(2)
         best = error.topk(min(kept, tried), dim=1, largest=False).indices
-        picked = (torch.gather(t, 1, best) for t in (parent, code))
-        return *picked, _rows(sums, best)
+        return torch.gather(parent, 1, best), torch.gather(code, 1, best), _rows(sums, best)
 
     def _books(self) -> "list[_Book]":
         books = []
@@ -285,7 +284,7 @@ class _Network(nn.Module):
         self.hidden = nn.ModuleList(nn.Linear(dim, hidden) for _ in range(layers))
         self.out = nn.ModuleList(nn.Linear(hidden, dim, bias=False) for _ in range(layers))
         for layer in self.out:
-            nn.init.zeros_(layer.weight)
+            nn.init.zeros_(layer.weight)  # type: ignore[arg-type]
 
     def forward(self, e: Tensor, x_hat: Tensor) -> Tensor:
         """Returns f (..., D) of base codewords e and sums x̂, (..., D) each."""
@@ -309,8 +308,8 @@ class _Network(nn.Module):
 
 def _linear(x: Tensor, layer: nn.Module) -> Tensor:
     """Applies a layer in float32, whatever it was cast to."""
-    bias: Tensor | None = layer.bias  # type: ignore[assignment]
-    return F.linear(x, layer.weight.float(), None if bias is None else bias.float())  # type: ignore[operator]
+    assert isinstance(layer, nn.Linear)
+    return F.linear(x, layer.weight.float(), None if layer.bias is None else layer.bias.float())
 
 
 def _rows(x: Tensor, index: Tensor) -> Tensor:
