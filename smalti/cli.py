@@ -111,9 +111,9 @@ def _cache(words: Sequence[str]) -> AbstractContextManager[None]:
     """Returns the context of a command, in which `--no_cache` has nothing kept of its data."""
     if "--no_cache" not in words:
         return nullcontext()
-    from smalti.data.decoded_cache import without_cache
+    from smalti.data.decoded_cache import cache_disabled
 
-    return without_cache()
+    return cache_disabled()
 
 
 def _refuse(error: BaseException) -> int:

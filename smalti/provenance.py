@@ -24,12 +24,12 @@ import torch
 
 from smalti.checksums import identity
 from smalti.data import FactorizedSource, Source, Splits
-from smalti.data.manifest import Manifest, essential, read_manifest
+from smalti.data.manifest import Manifest, read_manifest, without_location
 from smalti.data.manifest_comparison import (
     ManifestComparison,
     manifest_from_examples,
-    merge,
-    select,
+    merge_manifests,
+    select_examples,
 )
 from smalti.errors import InputError
 from smalti.model_folder import Wanted, made_from
@@ -51,7 +51,7 @@ LEARNED = ("tokenizer", "autoencoder", "prior")
 
 def identities(config: Mapping[str, Any]) -> dict[str, str]:
     """Returns the checksum of the part of a resolved recipe that determines each stage, by name."""
-    common = {"seed": config["seed"], "data": essential(config["data"])}
+    common = {"seed": config["seed"], "data": without_location(config["data"])}
     prior = config.get("prior")
     parts = {"tokenizer": config.get("tokenizer"), "autoencoder": config.get("autoencoder")}
     made = {name: identity([common, part]) for name, part in parts.items() if part}
@@ -156,7 +156,7 @@ def load_data(
     comparison = ManifestComparison(there, here)
     differences = comparison.differences()
     if not differences:
-        return select(splits, comparison)
+        return select_examples(splits, comparison)
     said = f"The data of {folder} are not those it was made from: {'; '.join(differences)}"
     if comparison.sources:
         raise InputError(f"{said}. Restore {folder}/config.yaml, or fit to another --out.")
@@ -189,7 +189,7 @@ def _ignored(splits: Splits, comparison: ManifestComparison, said: str, training
             f"{said}. What is missing cannot be left out of a training that has begun: put it "
             f"back, or choose another --out."
         )
-    chosen = select(splits, comparison)
+    chosen = select_examples(splits, comparison)
     if not all(map(len, chosen[:3])):
         raise InputError(f"{said}. Of one split nothing is left: put them back.")
     logger.warning("%s. Only those it was made from are used, as they were.", said)
@@ -204,8 +204,8 @@ def _accepted(folder: Path, splits: Splits, comparison: ManifestComparison, said
             f"give --changed_data ignore."
         )
     logger.warning("%s. They are taken as they are; what was there keeps its split.", said)
-    manifest = merge(comparison)
-    return select(splits, ManifestComparison(manifest, comparison.here))
+    manifest = merge_manifests(comparison)
+    return select_examples(splits, ManifestComparison(manifest, comparison.here))
 
 
 def _is_finished(folder: Path) -> bool:

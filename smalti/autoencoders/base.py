@@ -170,7 +170,8 @@ class Autoencoder(nn.Module, Pretrained, ABC):
     @abstractmethod
     def one_size(self) -> str | None:
         """Returns what takes signals of one size, as the subject of a sentence; `None` if nothing
-        does."""
+        does.
+        """
 
     def normalize(self, x: Tensor) -> Tensor:
         """Makes of signals x (B, C, *size) what `forward` takes, and losses are computed with.

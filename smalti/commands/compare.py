@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from smalti.commands.common import call, data_option
-from smalti.comparison import Comparison, head_to_head, usual
-from smalti.comparison import gaussian as on_vectors
+from smalti.comparison import Comparison, default_methods, head_to_head
+from smalti.comparison import compare_on_gaussian as on_vectors
 from smalti.errors import InputError
 from smalti.outputs import output
 from smalti.recipes import schema
@@ -89,7 +89,7 @@ def compare(  # noqa: PLR0913 - the options of the command
         _check_free(fields)
         rates = None if bits is None else _rates(bits)
         read = schema.read(recipe, [*fields, *data_option(data)])
-        usual_names, usual_bits = usual(read)
+        usual_names, usual_bits = default_methods(read)
         made = head_to_head(
             read,
             list(usual_names) if quantizers is None else _names(quantizers),

@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from smalti.counting import counted
-from smalti.data.file_tree import is_regular, walk
+from smalti.data.file_tree import is_regular, list_files
 from smalti.errors import InputError
 from smalti.signals import Signal
 from smalti.spelling import readable
@@ -47,7 +47,7 @@ def find_files(
 
 def _in_folder(folder: Path, signal: Signal, suffixes: Collection[str], many: bool) -> list[str]:
     """Returns the files with these suffixes in and below a folder; prints what is passed over."""
-    tree = walk(folder)
+    tree = list_files(folder)
     wanted = [parts for parts in tree.files if Path(parts[-1]).suffix.lower() in suffixes]
     passed = tree.passed.copy()
     for parts in tree.files:

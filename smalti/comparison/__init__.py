@@ -1,10 +1,10 @@
-"""Quantizers head to head: the same encoder, bits, budget and data for each."""
+"""Compares quantizers head to head: the same encoder, bits, budget and data for each."""
 
-from smalti.comparison.gaussian_source import gaussian
+from smalti.comparison.gaussian_source import compare_on_gaussian
 from smalti.comparison.head_to_head import head_to_head
 from smalti.comparison.methods import METHODS, Method
 from smalti.comparison.outcomes import Comparison, Outcome
-from smalti.comparison.recipes import usual
+from smalti.comparison.recipes import default_methods
 from smalti.comparison.stacks import STACKS, Stack
 
 __all__ = [
@@ -14,7 +14,7 @@ __all__ = [
     "Method",
     "Outcome",
     "Stack",
-    "gaussian",
+    "compare_on_gaussian",
     "head_to_head",
-    "usual",
+    "default_methods",
 ]

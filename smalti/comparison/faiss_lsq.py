@@ -1,4 +1,4 @@
-"""Local search quantization of faiss beside the others: the same vectors, measured in the same way.
+"""Compares faiss's local search quantization (LSQ) with the others, on the same vectors.
 
 Its codewords add up like those of a residual quantizer, but no stage comes first: codes are found
 by local search over all of them at once. It is no part of smalti, so no model of it is saved, only
@@ -28,7 +28,7 @@ from smalti import automatic
 from smalti.autoencoders import DiscreteAutoencoder
 from smalti.building import build_tokenizer, channels_seen
 from smalti.data import Splits
-from smalti.data.manifest import essential
+from smalti.data.manifest import without_location
 from smalti.errors import InputError
 from smalti.evaluation import Limits, Report, evaluate
 from smalti.extras import explained
@@ -38,14 +38,14 @@ from smalti.quantizers import ResidualQuantizer
 from smalti.recipes import schema
 from smalti.training.quantizer_fitting import EncodedRows
 
-__all__ = ["check_faiss", "measured_faiss", "unpacked"]
+__all__ = ["import_faiss", "measure_faiss", "unpack_codes"]
 
 NAME = "faiss-lsq.json"
 CHUNK = 8192  # vectors that are coded at a time
 
 
-def check_faiss() -> Any:
-    """Imports faiss.
+def import_faiss() -> Any:
+    """Imports and returns the module faiss.
 
     Raises:
         InputError: If it is missing.
@@ -56,14 +56,14 @@ def check_faiss() -> Any:
         raise explained(error, "The quantizer faiss-lsq") from error
 
 
-def unpacked(packed: np.ndarray, indices: int, bits: int) -> np.ndarray:
-    """Returns the indices (N, Q) that faiss has packed into bytes (N, ⌈Q · bits / 8⌉).
+def unpack_codes(packed: np.ndarray, indices: int, bits: int) -> np.ndarray:
+    """Unpacks the bytes (N, ⌈Q · bits / 8⌉) into which faiss packs codes: indices (N, Q).
 
     They follow each other bit by bit, the least significant first, whether or not one ends with a
     byte.
 
     Example:
-        >>> unpacked(np.array([[0b101_00_011, 0b0]], dtype=np.uint8), 2, 5)
+        >>> unpack_codes(np.array([[0b101_00_011, 0b0]], dtype=np.uint8), 2, 5)
         array([[3, 5]])
     """
     flat = np.unpackbits(packed, axis=1, bitorder="little")[:, : indices * bits]
@@ -82,7 +82,7 @@ class _LocalSearch(ResidualQuantizer):
         stages = list(quantizer.stages)
         super().__init__(stages)  # type: ignore[arg-type]
         self.learned, self.bits = learned, int(learned.nbits.at(0))
-        faiss = check_faiss()
+        faiss = import_faiss()
         words = faiss.vector_to_array(learned.codebooks)
         codewords = torch.from_numpy(words).view(len(stages), 2**self.bits, self.dim)
         for stage, of_stage in zip(stages, codewords, strict=True):
@@ -94,14 +94,16 @@ class _LocalSearch(ResidualQuantizer):
         vectors = z.detach().float().cpu().reshape(-1, self.dim).numpy()
         stages = len(self.codebook_sizes)
         found = [
-            unpacked(self.learned.compute_codes(part), stages, self.bits)
+            unpack_codes(self.learned.compute_codes(part), stages, self.bits)
             for part in np.split(vectors, range(CHUNK, len(vectors), CHUNK))
         ]
         return torch.from_numpy(np.concatenate(found)).view(*z.shape[:-1], stages).to(z.device)
 
 
-def measured_faiss(folder: Path, config: Namespace, splits: Splits) -> tuple[dict[str, Any], float]:
-    """Returns the report of LSQ and the seconds it took to learn; made where it is not there yet.
+def measure_faiss(folder: Path, config: Namespace, splits: Splits) -> tuple[dict[str, Any], float]:
+    """Trains and evaluates faiss's LSQ; returns its report and the seconds that training took.
+
+    A report that is in the folder already is read instead.
 
     Arguments:
         folder: Where the report goes.
@@ -137,7 +139,7 @@ def measured_faiss(folder: Path, config: Namespace, splits: Splits) -> tuple[dic
 def _made_from(config: Namespace, splits: Splits) -> dict[str, str]:
     """Returns checksums of the recipe and of the examples, by name."""
     fields = yaml.safe_load(schema.dump(config))
-    recipe = [essential(fields["data"]), fields["tokenizer"], fields["seed"]]
+    recipe = [without_location(fields["data"]), fields["tokenizer"], fields["seed"]]
     examples = hashlib.sha256()
     if splits.manifest is not None:
         for column in splits.manifest.fingerprints, splits.manifest.splits:
@@ -157,7 +159,7 @@ def _learned(config: Namespace, splits: Splits) -> tuple[DiscreteAutoencoder, fl
     assert isinstance(quantizer, ResidualQuantizer)
     rows = torch.cat([*EncodedRows(model, splits.train, torch.device("cpu")).chunks()]).numpy()
     (size,) = set(quantizer.codebook_sizes)
-    faiss = check_faiss()
+    faiss = import_faiss()
     learned = faiss.LocalSearchQuantizer(
         quantizer.dim, len(quantizer.codebook_sizes), size.bit_length() - 1
     )

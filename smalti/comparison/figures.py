@@ -1,4 +1,4 @@
-"""Which figures are compared, and where a report and a log have them.
+"""Chooses the figures that are compared, and reads them from reports and logs.
 
 The metrics of a kind of data and its measurements say so (`Metric.cards`, `Measurement.compared`).
 """
@@ -22,11 +22,11 @@ from smalti.run_directory import Run
 __all__ = [
     "DISTORTION",
     "Place",
-    "figures_of",
-    "filled_names",
+    "figure_places",
+    "fill_in_names",
     "read_figures",
     "read_log",
-    "settled",
+    "rename_figures",
 ]
 
 DISTORTION = "MSE/variance"
@@ -37,13 +37,15 @@ Place = tuple[str | int, ...]
 """Where a figure is in a report; a number counts the branches that there are."""
 
 
-def figures_of(splits: Splits, stages: int, prior: bool) -> dict[str, Place]:
-    """Returns the place of each figure in a report, by its name; the distortion first.
+def figure_places(splits: Splits, stages: int, prior: bool) -> dict[str, Place]:
+    """Returns the figures that a comparison shows, the distortion first.
+
+    Each name maps to the place of the figure in `report.json`, a path of keys.
 
     Arguments:
         splits: The data.
         stages: Indices per position.
-        prior: Whether there is one.
+        prior: Whether the recipe has a prior, whose figures are shown too.
     """
     found: dict[str, Place] = {}
     for metric in modality_of(splits.signal).metrics(splits.signal):
@@ -62,7 +64,15 @@ def figures_of(splits: Splits, stages: int, prior: bool) -> dict[str, Place]:
 def read_figures(
     report: Mapping[str, Any], wanted: Mapping[str, Place]
 ) -> tuple[dict[str, float], dict[str, str]]:
-    """Reads figures of a report: NaN where one is missing, and why."""
+    """Reads the wanted figures of a report: their values, and why each missing one is missing.
+
+    Arguments:
+        report: The content of `report.json`.
+        wanted: The place of each figure, by name.
+
+    Returns:
+        The value of each figure by name, NaN where it is missing; and the reasons by name.
+    """
     figures: dict[str, float] = {}
     missing: dict[str, str] = {}
     for name, place in wanted.items():
@@ -89,7 +99,10 @@ def _below(branch: Any, key: str | int) -> Any:
 
 
 def read_log(run: Run, fitted: bool) -> tuple[float, list[tuple[int, float, float]], str]:
-    """Reads the seconds and the curve of a run, and why they are missing, if they are.
+    """Reads how long a run was trained, and its validation curve, from its log.
+
+    Returns the seconds (NaN without a log), the curve as (step, seconds, loss), and the reason why
+    they are missing, empty where they are there.
 
     Arguments:
         run: The run.
@@ -106,14 +119,14 @@ def read_log(run: Run, fitted: bool) -> tuple[float, list[tuple[int, float, floa
     return seconds[-1], curve, ""
 
 
-def filled_names(report: Mapping[str, Any], wanted: Mapping[str, Place]) -> dict[str, str]:
-    """Returns the names of figures with what a report says in the place of {}.
+def fill_in_names(report: Mapping[str, Any], wanted: Mapping[str, Place]) -> dict[str, str]:
+    """Fills the {} in names of figures with the keys that the report has at numbered places.
 
-    That is the name of the branch that a number in the place stands for.
+    A number in a place stands for the n-th key there, such as the first category of the data.
 
     Example:
         >>> report = {"figures": {"categories": {"colour": {"purity": {"value": 0.5}}}}}
-        >>> filled_names(report, {"purity, {}": ("categories", 0, "purity")})
+        >>> fill_in_names(report, {"purity, {}": ("categories", 0, "purity")})
         {'purity, {}': 'purity, colour'}
     """
     names: dict[str, str] = {}
@@ -130,24 +143,24 @@ def filled_names(report: Mapping[str, Any], wanted: Mapping[str, Place]) -> dict
     return names
 
 
-def settled(
+def rename_figures(
     outcomes: Sequence[Outcome], wanted: Mapping[str, Place], reports: Sequence[Mapping[str, Any]]
 ) -> list[Outcome]:
-    """Returns the outcomes with names that are filled in, see `filled_names`.
+    """Renames the figures of outcomes with `fill_in_names`, and drops those no report can have.
 
-    Figures are left out that no report has a section of: such data have none, as items without
-    categories, say.
+    A figure is dropped if its section is in no report, such as that of categories of data without
+    categories.
 
     Arguments:
-        outcomes: Those of all runs.
-        wanted: Place of each figure.
-        reports: Those that there are.
+        outcomes: The outcomes of all runs.
+        wanted: The place of each figure, by name.
+        reports: The contents of the reports that exist.
     """
     sections = {key for report in reports for key in report["figures"]}
     none = {name for name, place in wanted.items() if place[0] not in sections}
     names: dict[str, str] = {}
     for report in reports:
-        names = {**filled_names(report, wanted), **names}
+        names = {**fill_in_names(report, wanted), **names}
 
     def kept(of: dict[str, Any]) -> dict[str, Any]:
         return {names.get(name, name): value for name, value in of.items() if name not in none}

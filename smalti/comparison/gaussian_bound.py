@@ -1,4 +1,4 @@
-"""The limit of coding Gaussian vectors whose covariance is that of given ones.
+"""The rate-distortion bound of Gaussian vectors with the covariance of the training vectors.
 
 Of all sources of one covariance the Gaussian is the hardest to code. With the eigenvalues λ_i its
 least mean squared error at b bits per vector is, by reverse water-filling,
@@ -27,11 +27,13 @@ CHUNK = 8192  # vectors in memory at a time
 
 
 def water_filling(variances: Tensor, bits: float) -> float:
-    """Returns the least mean squared error of a Gaussian vector, summed over its dimensions.
+    """Computes the least possible squared error of a Gaussian vector at a rate, by water-filling.
+
+    It is the expectation, summed over the dimensions.
 
     Arguments:
         variances: λ (D,), the eigenvalues of its covariance; what is not above 0 costs nothing.
-        bits: Per vector.
+        bits: The rate, in bits per vector.
 
     Example:
         >>> water_filling(torch.tensor([16.0, 1.0]), 2)  # both bits go into the first
@@ -49,9 +51,10 @@ def water_filling(variances: Tensor, bits: float) -> float:
 
 
 def gaussian_bound(splits: Splits, stages: int) -> Callable[[int], float] | None:
-    """Returns the least MSE/variance of a Gaussian with the covariance of the training vectors.
+    """Returns a function from bits per index to the least possible MSE/variance.
 
-    None where signals have a grid, or no end.
+    It holds for a Gaussian with the covariance of the training vectors. None where signals are not
+    vectors, or examples are endless.
     """
     train = splits.train
     if splits.signal.spatial_dims or train.endless:

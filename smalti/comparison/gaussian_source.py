@@ -1,4 +1,4 @@
-"""Quantizers on a source whose limit is known: x ~ N(0, I) in D dimensions.
+"""Compares quantizers on a source whose rate-distortion bound is known: x ~ N(0, I).
 
 No code of b bits per vector has a mean squared error per dimension below
 
@@ -22,9 +22,9 @@ from jsonargparse import ArgumentParser
 from torch import Tensor
 
 from smalti.autoencoders import Reconstruction
-from smalti.comparison.methods import Method, method
+from smalti.comparison.methods import Method, find_method
 from smalti.comparison.outcomes import Comparison, Outcome
-from smalti.comparison.plan import announced, plan
+from smalti.comparison.plan import log_each_run, plan_runs
 from smalti.counting import counted
 from smalti.errors import InputError
 from smalti.losses import MSE
@@ -32,7 +32,7 @@ from smalti.quantizers import Quantizer, codebook_usage
 from smalti.reporting import Record
 from smalti.training import TokenizerObjective
 
-__all__ = ["bound", "gaussian"]
+__all__ = ["gaussian_distortion", "compare_on_gaussian"]
 
 DIM, BATCH, RATE = 128, 1024, 3e-3
 VALIDATION, TEST = 4096, 65_536  # vectors
@@ -41,32 +41,34 @@ DISTORTION = "MSE per dimension"
 FIGURES = (DISTORTION, "usage", "perplexity", "seconds")
 
 
-def bound(bits: float, dim: int = DIM) -> float:
-    """Returns the least mean squared error per dimension at so many bits per vector.
+def gaussian_distortion(bits: float, dim: int = DIM) -> float:
+    """Computes D(R) of N(0, I): the least possible mean squared error per dimension.
 
     Example:
-        >>> round(bound(8), 3)
+        >>> round(gaussian_distortion(8), 3)
         0.917
     """
     return float(2 ** (-2 * bits / dim))
 
 
-def gaussian(methods: Sequence[str], *, bits: Sequence[int], seeds: int, steps: int) -> Comparison:
-    """Trains each method at each rate with each seed, and measures them.
+def compare_on_gaussian(
+    methods: Sequence[str], *, bits: Sequence[int], seeds: int, steps: int
+) -> Comparison:
+    """Trains and measures quantizers on Gaussian vectors, at each rate, with each seed.
 
     Arguments:
         methods: Short names of quantizers.
         bits: Rates, log2 K.
-        seeds: Runs of each: the seeds from 0 on.
+        seeds: The number of runs of each; seeds count from 0.
         steps: Optimizer steps, with 1,024 new vectors each.
 
     Raises:
         InputError: If a name is unknown, or every run failed.
     """
-    chosen = {name: method(name) for name in methods}
-    wanted, outcomes = plan(methods, bits, seeds), []
+    chosen = {name: find_method(name) for name in methods}
+    wanted, outcomes = plan_runs(methods, bits, seeds), []
     attempted = Record()
-    for b, name, seed in announced(wanted):
+    for b, name, seed in log_each_run(wanted):
         with attempted.attempt(run := f"{name}-{b}-bits-seed-{seed}"):
             outcomes.append(Outcome(name, b, seed, *_learned(chosen[name], b, seed, steps)))
         if why := attempted.missing.get(run):
@@ -74,7 +76,7 @@ def gaussian(methods: Sequence[str], *, bits: Sequence[int], seeds: int, steps: 
                 raise InputError(f"Nothing could be compared. {run}: {why}")
             outcomes.append(Outcome.none(name, b, seed, FIGURES, why))
     title = f"N(0, I) in {DIM} dimensions: {counted(steps, 'step')} of {BATCH} vectors"
-    return Comparison(title, DISTORTION, DISTORTION, outcomes, bound)
+    return Comparison(title, DISTORTION, DISTORTION, outcomes, gaussian_distortion)
 
 
 def _learned(

@@ -1,4 +1,4 @@
-"""Quantizers head to head on data: everything equal but the quantizer.
+"""Compares quantizers head to head on data: everything is equal but the quantizer.
 
 For each rate, method and seed one run: the same encoder with the same first weights, the same
 number of bits, optimizer, steps and order of the examples, then the same small prior over the
@@ -18,19 +18,24 @@ import yaml
 from jsonargparse import Namespace
 
 from smalti import automatic, runs
-from smalti.comparison.faiss_lsq import measured_faiss
+from smalti.comparison.faiss_lsq import measure_faiss
 from smalti.comparison.figures import (
     DISTORTION,
-    figures_of,
+    figure_places,
     read_figures,
     read_log,
-    settled,
+    rename_figures,
 )
 from smalti.comparison.gaussian_bound import gaussian_bound
 from smalti.comparison.methods import METHODS, Method
 from smalti.comparison.outcomes import Comparison, Outcome
-from smalti.comparison.plan import announced, plan
-from smalti.comparison.recipes import chosen_methods, config_of, one_level, several
+from smalti.comparison.plan import log_each_run, plan_runs
+from smalti.comparison.recipes import (
+    choose_methods,
+    indices_per_position,
+    make_run_config,
+    single_level_tokenizer,
+)
 from smalti.comparison.stacks import FAISS_LSQ, STACKS, Stack
 from smalti.counting import counted
 from smalti.data import Splits
@@ -58,17 +63,17 @@ def head_to_head(
     changed_data: str = "refuse",
     stages: int | None = None,
 ) -> Comparison:
-    """Trains, measures and compares.
+    """Trains a recipe with each quantizer at each rate with each seed, and compares the results.
 
     Arguments:
-        recipe: Where data, network and the tokenizer's training come from.
+        recipe: Gives the data, the network and the tokenizer's training.
         methods: Short names of quantizers.
         bits: Rates, log2 K.
-        seeds: Runs of each method at each rate: the seeds from 0 on.
+        seeds: The number of runs of each method at each rate; seeds count from 0.
         steps: Optimizer steps of each tokenizer; each prior has a quarter as many.
-        folder: Where the runs go.
-        changed_data: Where the data are not those that runs there were made from: "refuse", or
-            "ignore" to compare on those alone.
+        folder: The folder that the runs are written to.
+        changed_data: What to do if the data have changed since runs there were made: "refuse", or
+            "ignore" to compare on the examples of those runs alone.
         stages: Indices per position; those of the recipe's quantizer if not given, or one where all
             methods have one.
 
@@ -80,14 +85,16 @@ def head_to_head(
             of other data, or every run failed.
     """
     folder = Path(folder)
-    wanted = plan(methods, bits, seeds)
-    tokenizer = one_level(recipe)
+    wanted = plan_runs(methods, bits, seeds)
+    tokenizer = single_level_tokenizer(recipe)
     if stages is None:
         of_one = all(name in METHODS or name not in STACKS for name in methods)
-        stages = 1 if of_one else several(tokenizer)
-    chosen = chosen_methods(methods, stages, tokenizer)
+        stages = 1 if of_one else indices_per_position(tokenizer)
+    chosen = choose_methods(methods, stages, tokenizer)
     dim = automatic.AUTO if automatic.leaves_dims(recipe) else tokenizer.quantizer.dim
-    configs = [config_of(recipe, chosen[one.method], one, dim, stages, steps) for one in wanted]
+    configs = [
+        make_run_config(recipe, chosen[one.method], one, dim, stages, steps) for one in wanted
+    ]
     folders = [Run(folder / f"{name}-{b}-bits-seed-{seed}") for b, name, seed in wanted]
     check_apart(yaml.safe_load(schema.dump(recipe))["data"], folder)
     for one, run, config in zip(wanted, folders, configs, strict=True):
@@ -95,11 +102,11 @@ def head_to_head(
             check_recipe(run, config)  # of all, before hours go into the first
     splits = _data(configs[0], folders, changed_data)
     _check_vectors(chosen, splits)
-    figures = figures_of(splits, stages, recipe.prior is not None)
+    figures = figure_places(splits, stages, recipe.prior is not None)
     outcomes: list[Outcome] = []
     reports: list[dict[str, Any]] = []
     attempted = Record()
-    for one, run, config in zip(announced(wanted), folders, configs, strict=True):
+    for one, run, config in zip(log_each_run(wanted), folders, configs, strict=True):
         b, name, seed = one
         with attempted.attempt(run.folder.name):
             report, seconds, curve, why = _taken(chosen[name], name, run, config, splits)
@@ -115,7 +122,7 @@ def head_to_head(
         _title(recipe, tokenizer, steps, stages),
         next(iter(figures)),
         "reconstruction loss",
-        settled(outcomes, figures, reports),
+        rename_figures(outcomes, figures, reports),
         gaussian_bound(splits, stages) if DISTORTION in figures else None,
         "a Gaussian of the same covariance, at best",
     )
@@ -164,7 +171,7 @@ def _taken(
         The report, the seconds that learning took, the curve, and why one is missing.
     """
     if name == FAISS_LSQ:
-        report, seconds = measured_faiss(run.folder, config, splits)
+        report, seconds = measure_faiss(run.folder, config, splits)
         return report, seconds, [], ""
     report = _measured(run, config, splits)
     fitted = isinstance(chosen, Stack) and chosen.fitting is not None

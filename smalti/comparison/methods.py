@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from smalti.errors import InputError
 
-__all__ = ["METHODS", "Config", "Dim", "Method", "finite_scalar", "method", "part"]
+__all__ = ["METHODS", "Config", "Dim", "Method", "finite_scalar", "find_method", "part"]
 
 Config = dict[str, Any]
 Dim = int | str
@@ -20,23 +20,24 @@ Dim = int | str
 
 
 class Method(NamedTuple):
-    """A quantizer to compare, with its config at each rate and the weights of its losses."""
+    """A quantizer to compare, with its config at each rate and the weights of its losses.
+
+    Attributes:
+        summary: A description of the quantizer in a few words.
+        quantizer: Maps (bits, dim, steps) to the config of the quantizer, as a recipe writes it.
+        loss_weights: Weights of the losses beside codebook and commitment, by name.
+    """
 
     summary: str
-    """What it is, in a few words."""
-
     quantizer: Callable[[int, Dim, int], Config]
-    """Maps (bits, dim, steps) to the config of the quantizer, as a recipe writes it."""
-
     loss_weights: Mapping[str, float] = {}
-    """Weights of the losses beside codebook and commitment, by name."""
 
 
-def method(name: str) -> Method:
-    """Returns the method of a name.
+def find_method(name: str) -> Method:
+    """Returns the method with a short name, such as "ema".
 
     Raises:
-        InputError: If there is none.
+        InputError: If there is no such method.
     """
     if name not in METHODS:
         raise InputError(
@@ -46,7 +47,7 @@ def method(name: str) -> Method:
 
 
 def part(name: str, **arguments: Any) -> Config:
-    """Returns the config of an object, as a recipe writes it."""
+    """Returns the config of an object, as a recipe writes it: class_path and init_args."""
     return {"class_path": name, "init_args": arguments}
 
 
@@ -72,7 +73,7 @@ def _projected(inner: Callable[[int], Config]) -> Callable[[int, Dim, int], Conf
 
 
 def finite_scalar(bits: int) -> Config:
-    """Returns a quantizer of numbers with 2, 4 or 8 values, as equal as can be: 8 · 8 · 8."""
+    """Returns the config of an FSQ with 2^bits codewords, of dimensions with 2, 4 or 8 values."""
     places = -(-bits // 3)
     num_values = [2 ** (bits // places + (place < bits % places)) for place in range(places)]
     return part("FiniteScalarQuantizer", num_values=num_values, bound=part("SymmetricBound"))

@@ -1,4 +1,4 @@
-"""What came out of a comparison: one outcome a run, the table of them all, and its plots."""
+"""The results of a comparison: one outcome per run, the table of all, and their plots."""
 
 from __future__ import annotations
 
@@ -32,15 +32,15 @@ COLOURS |= {name: colormaps["tab20"](2 * n % 20 + n // 10) for n, name in enumer
 
 @dataclass(frozen=True)
 class Outcome:
-    """What was measured of one method at one rate with one seed.
+    """The figures that were measured of one method at one rate with one seed.
 
     Attributes:
-        method: Its short name.
-        bits: log2 K.
-        seed: Of everything random.
-        figures: By name, as measured on the test set; NaN where one is missing.
+        method: The short name of the method.
+        bits: The rate, log2 K.
+        seed: The seed of the run.
+        figures: The figures of the test set by name; NaN where one is missing.
         curve: (step, seconds trained, loss on the validation set), in order; empty without a log.
-        missing: Why, of each figure that is.
+        missing: Why figures are missing, by name.
     """
 
     method: str
@@ -63,12 +63,12 @@ class Comparison:
     """The outcomes of all methods at all rates, as a table and as plots.
 
     Attributes:
-        title: What was compared, on what, with which budget.
-        distortion: The name of the distortion among the figures.
-        curve: The name of the loss that the curves are of.
-        outcomes: Of every method at every rate, with the same seeds.
-        bound: The least distortion that is possible at so many bits; None where nobody knows.
-        bound_name: What that is, in a table.
+        title: A line that says what was compared, on which data, with which budget.
+        distortion: The name of the figure that is the distortion.
+        curve: The name of the loss that the curves show.
+        outcomes: One outcome for every method at every rate with every seed.
+        bound: Maps bits to the least distortion that is possible; None where it is not known.
+        bound_name: What a table calls the bound.
     """
 
     title: str

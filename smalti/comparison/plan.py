@@ -1,4 +1,4 @@
-"""The runs of a comparison: each method at each rate with each seed, the methods side by side."""
+"""Lists the runs of a comparison: each method at each rate with each seed."""
 
 from __future__ import annotations
 
@@ -6,31 +6,37 @@ import logging
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-__all__ = ["Planned", "announced", "plan"]
+__all__ = ["PlannedRun", "log_each_run", "plan_runs"]
 
 logger = logging.getLogger(__name__)
 
 
-class Planned(NamedTuple):
-    """One run that a comparison is to train and measure."""
+class PlannedRun(NamedTuple):
+    """One run that a comparison trains and measures: a method at a rate with a seed.
+
+    Attributes:
+        bits: The rate, log2 K.
+        method: The short name of the method.
+        seed: The seed of the run.
+    """
 
     bits: int
     method: str
     seed: int
 
 
-def plan(methods: Sequence[str], bits: Sequence[int], seeds: int) -> list[Planned]:
-    """Lists all runs in the order in which they are trained.
+def plan_runs(methods: Sequence[str], bits: Sequence[int], seeds: int) -> list[PlannedRun]:
+    """Lists all runs in the order in which they are trained: by rate, then seed, then method.
 
     Example:
-        >>> [tuple(run) for run in plan(["ema", "fsq"], bits=[8], seeds=1)]
+        >>> [tuple(run) for run in plan_runs(["ema", "fsq"], bits=[8], seeds=1)]
         [(8, 'ema', 0), (8, 'fsq', 0)]
     """
-    return [Planned(b, name, seed) for b in bits for seed in range(seeds) for name in methods]
+    return [PlannedRun(b, name, seed) for b in bits for seed in range(seeds) for name in methods]
 
 
-def announced(runs: Sequence[Planned]) -> Iterator[Planned]:
-    """Yields the runs in order, with a line for each when its turn comes."""
+def log_each_run(runs: Sequence[PlannedRun]) -> Iterator[PlannedRun]:
+    """Yields the runs in order, and logs a line before each: "2 of 6: fsq, 8 bits, seed 0"."""
     for number, run in enumerate(runs, 1):
         bits, method, seed = run
         logger.info("%d of %d: %s, %d bits, seed %d", number, len(runs), method, bits, seed)

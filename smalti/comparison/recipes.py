@@ -1,4 +1,4 @@
-"""The recipe of each run of a comparison: that which was given, with another quantizer."""
+"""Makes the recipe of each run of a comparison: the given one, with another quantizer."""
 
 from __future__ import annotations
 
@@ -10,15 +10,21 @@ import yaml
 from jsonargparse import Namespace
 
 from smalti import automatic
-from smalti.comparison.faiss_lsq import check_faiss
-from smalti.comparison.methods import Dim, Method, method
-from smalti.comparison.plan import Planned
+from smalti.comparison.faiss_lsq import import_faiss
+from smalti.comparison.methods import Dim, Method, find_method
+from smalti.comparison.plan import PlannedRun
 from smalti.comparison.stacks import FAISS_LSQ, STACKS, Stack, stack
 from smalti.errors import InputError
 from smalti.recipes import schema
 from smalti.recipes.schema import TokenizerRecipe
 
-__all__ = ["chosen_methods", "config_of", "one_level", "several", "usual"]
+__all__ = [
+    "choose_methods",
+    "make_run_config",
+    "single_level_tokenizer",
+    "indices_per_position",
+    "default_methods",
+]
 
 VALIDATIONS = 10  # points of a curve
 USUAL = ("ste", "ema", "nsvq", "rotation", "simvq", "fsq", "lfq", "bsq", "gumbel")
@@ -26,21 +32,21 @@ WITHOUT_PRIOR = ("residual-kmeans", "residual-kmeans-beam", "rq-vae", "rfsq")
 BITS, BITS_OF_SEVERAL = 9, 8
 
 
-def usual(recipe: Namespace) -> tuple[tuple[str, ...], int]:
-    """Returns the methods and the bits per index that fit a recipe.
+def default_methods(recipe: Namespace) -> tuple[tuple[str, ...], int]:
+    """Returns the methods, and the bits per index, that a recipe is compared with by default.
 
     Arguments:
-        recipe: With one index per position, or with several and no prior.
+        recipe: A recipe with one index per position, or with several and no prior.
     """
-    tokenizer = one_level(recipe)
-    if several(tokenizer) == 1 or recipe.prior is not None:
+    tokenizer = single_level_tokenizer(recipe)
+    if indices_per_position(tokenizer) == 1 or recipe.prior is not None:
         return USUAL, BITS
     names = [name for name in WITHOUT_PRIOR if tokenizer.training or STACKS[name].fitting]
     return tuple(names), BITS_OF_SEVERAL
 
 
-def one_level(recipe: Namespace) -> TokenizerRecipe:
-    """Returns the tokenizer of a recipe, of one level."""
+def single_level_tokenizer(recipe: Namespace) -> TokenizerRecipe:
+    """Returns the tokenizer's part of a recipe; raises `InputError` unless it has one level."""
     tokenizer = schema.build(automatic.without(recipe)).tokenizer
     if tokenizer is None:
         raise InputError(
@@ -55,21 +61,21 @@ def one_level(recipe: Namespace) -> TokenizerRecipe:
     return tokenizer
 
 
-def several(tokenizer: TokenizerRecipe) -> int:
-    """Returns how many indices per position the quantizer of a recipe gives."""
+def indices_per_position(tokenizer: TokenizerRecipe) -> int:
+    """Returns how many indices per position the quantizer of a recipe gives; 1 for most."""
     return len(tokenizer.quantizer.codebook_sizes)
 
 
-def chosen_methods(
+def choose_methods(
     methods: Sequence[str], stages: int, tokenizer: TokenizerRecipe
 ) -> dict[str, Method | Stack]:
-    """Returns the methods of names; refuses those that the recipe cannot train."""
+    """Looks up methods by their names; raises `InputError` for those the recipe cannot train."""
     chosen: dict[str, Method | Stack] = {
-        name: method(name) if stages == 1 and name not in STACKS else stack(name)
+        name: find_method(name) if stages == 1 and name not in STACKS else stack(name)
         for name in methods
     }
     if FAISS_LSQ in chosen:
-        check_faiss()
+        import_faiss()
     trained = [
         name
         for name, one in chosen.items()
@@ -83,17 +89,19 @@ def chosen_methods(
     return chosen
 
 
-def config_of(
-    recipe: Namespace, chosen: Method | Stack, one: Planned, dim: Dim, stages: int, steps: int
+def make_run_config(
+    recipe: Namespace, chosen: Method | Stack, one: PlannedRun, dim: Dim, stages: int, steps: int
 ) -> Namespace:
-    """Returns the recipe with a quantizer and a budget; with a small prior, if it has one.
+    """Makes the recipe of one run: the given one with another quantizer, budget and seed.
+
+    A recipe with a prior gets a small one, which every method shares.
 
     Arguments:
-        recipe: As it was given.
+        recipe: The recipe of the comparison.
         chosen: The quantizer.
-        one: Its rate and its seed.
-        dim: What the recipe's networks give.
-        stages: Indices per position.
+        one: The rate and the seed of the run.
+        dim: The dimension D of the vectors that the recipe's encoder gives, or "auto".
+        stages: The number of indices per position.
         steps: Optimizer steps of the tokenizer.
     """
     fields = yaml.safe_load(schema.dump(recipe))

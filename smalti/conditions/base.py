@@ -1,4 +1,4 @@
-"""Conditions: what an example is asked to be, as a number and as what a network can use.
+"""Conditions: values that examples carry, such as a label, and the context they give a network.
 
 A data set gives each example a *value*: a class label, a time, or both. In a hierarchy of grids,
 those above are a value too, for the prior of the grid below. A condition reads a value from text
@@ -39,20 +39,20 @@ __all__ = [
     "check_name",
     "check_1d",
     "from_columns",
-    "row_of",
+    "as_row",
     "to_columns",
-    "width",
+    "num_columns",
 ]
 
 
 class Context(NamedTuple):
-    """What a network is conditioned on; a part that a condition does not give is None.
+    """The tensors that a network is conditioned on; a part that a condition lacks is None.
 
     Attributes:
-        vector: (B, V), float32.
-        sequence: (B, T, F), float32.
-        mask: (B, T), bool: which elements of the sequence are there.
-        map: Grids of indices (B, *grid), int64, -1 where none is given.
+        vector: One vector per example (B, V), float32.
+        sequence: T vectors per example (B, T, F), float32.
+        mask: (B, T), bool: which elements of the sequence are valid.
+        map: Grids of indices (B, *grid), int64, -1 where an index is not given.
     """
 
     vector: Tensor | None = None
@@ -74,11 +74,11 @@ class GridSpec(NamedTuple):
 
 
 class ContextSizes(NamedTuple):
-    """The sizes of a context, by which a network is built.
+    """The sizes of a `Context`, which a network needs to know when it is built.
 
     Attributes:
-        vector: V; 0 where there is no vector.
-        sequence: F; 0 where there is no sequence.
+        vector: V, the length of the vector; 0 where there is none.
+        sequence: F, the length of each vector in the sequence; 0 where there is none.
         map: Codebook size and shape of each grid of the map.
     """
 
@@ -88,7 +88,9 @@ class ContextSizes(NamedTuple):
 
 
 class Condition(nn.Module, ABC):
-    """A kind of value that examples carry.
+    """Abstract: a kind of value that examples carry and samples can be conditioned on.
+
+    As a module it maps values to the `Context` that a prior's network takes.
 
     Attributes:
         name: The word for it, in messages and on the command line: `"label"` or `"time"`.
@@ -200,31 +202,31 @@ def check_name(name: str) -> str:
     return name
 
 
-def width(condition: Condition) -> int:
-    """Returns the number of columns that values of a condition take in a row of several."""
+def num_columns(condition: Condition) -> int:
+    """Returns S, the number of columns that one value of a condition takes in `to_columns`."""
     return math.prod(condition.shape)
 
 
 def to_columns(values: Tensor) -> Tensor:
-    """Maps values (B, *shape) to columns (B, S), float64, exact for indices and minutes."""
+    """Flattens values (B, *shape) to columns (B, S), float64, exact for indices and minutes."""
     wide = torch.float32 if values.device.type == "mps" else torch.float64  # there is none
     return (values.flatten(1) if values.ndim > 1 else values[:, None]).to(wide)
 
 
 def from_columns(condition: Condition, columns: Tensor) -> Tensor:
-    """Maps columns (B, S) to values (B, *shape) of a condition, in its dtype."""
+    """Undoes `to_columns`: columns (B, S) to values (B, *shape), in the condition's dtype."""
     return columns.reshape(len(columns), *condition.shape).to(condition.dtype)
 
 
 def check_columns(condition: Condition, columns: Tensor) -> None:
-    """Raises `InputError` unless columns (B, S) hold values of a condition that exist."""
+    """Raises `InputError` unless columns (B, S) hold values that the condition can take."""
     values = from_columns(condition, columns)
     exact = condition.dtype.is_floating_point or bool((to_columns(values) == columns).all())
     condition.check(values if exact else columns.reshape(len(columns), *condition.shape))
 
 
-def row_of(value: Any) -> list[float]:
-    """Returns one value, a number or a row, as a list of numbers."""
+def as_row(value: Any) -> list[float]:
+    """Converts one value of a condition, a number or several, to a list of floats."""
     if isinstance(value, Tensor):
         value = value.tolist()
     return list(value) if isinstance(value, list | tuple) else [value]

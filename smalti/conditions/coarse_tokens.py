@@ -1,4 +1,4 @@
-"""The coarser grids of a hierarchy, as the condition of the prior of a finer one."""
+"""The coarser token grids of a hierarchy, as the condition of the prior of a finer grid."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from smalti.conditions.base import (
     Context,
     ContextSizes,
     GridSpec,
+    as_row,
     check_columns,
     from_columns,
-    row_of,
+    num_columns,
     to_columns,
-    width,
 )
 from smalti.errors import InputError
 
@@ -29,7 +29,7 @@ __all__ = ["CoarseTokens"]
 
 @registered
 class CoarseTokens(Condition):
-    """The coarser grids of a hierarchy, and the value of their own condition, if they have one.
+    """The coarser token grids of a hierarchy, on which the prior of a finer grid is conditioned.
 
     A value is one row of numbers: the indices of the grids, coarse to fine, each in reading order,
     and last the value of `base_condition`. `pack` makes such rows, and `unpack` takes them apart.
@@ -38,7 +38,7 @@ class CoarseTokens(Condition):
     Arguments:
         codebook_sizes: K of each grid above.
         grids: Shape of each grid above, (H, W) or (T,), or (H, W, Q) of Q indices per position.
-        base_condition: What the grids above are themselves conditioned on.
+        base_condition: The condition of the grids above themselves, such as a label; or None.
 
     Raises:
         InputError: If there is no grid, or not one codebook size for each.
@@ -115,11 +115,11 @@ class CoarseTokens(Condition):
             raise InputError(
                 f"Grids above are {n} indices{then}, got {text[:40]!r}: separate them with spaces."
             )
-        base = [] if self.base_condition is None else row_of(self.base_condition.parse(words[n]))
+        base = [] if self.base_condition is None else as_row(self.base_condition.parse(words[n]))
         return [*map(float, numbers), *map(float, base)]
 
     def format(self, value: Any) -> str:
-        row, n = row_of(value), sum(self._lengths)
+        row, n = as_row(value), sum(self._lengths)
         words = [str(int(index)) for index in row[:n]]
         if self.base_condition is not None:
             rest = row[n:]
@@ -212,5 +212,5 @@ class CoarseTokens(Condition):
     @property
     def _columns(self) -> list[int]:
         """Returns the widths of the grids and of the base condition in a row."""
-        base = [] if self.base_condition is None else [width(self.base_condition)]
+        base = [] if self.base_condition is None else [num_columns(self.base_condition)]
         return [*self._lengths, *base]

@@ -1,4 +1,4 @@
-"""Labels: an example is of one of K classes."""
+"""The label of an example: one of K classes."""
 
 from __future__ import annotations
 
@@ -21,15 +21,14 @@ __all__ = ["Label"]
 
 @registered
 class Label(Condition):
-    """One of K classes; a value is an integer in [0, K), its context vector the one-hot one.
+    """The class of an example, one of K: an integer in [0, K), which becomes a one-hot vector.
 
-    Text stands for the name that it is, in whatever way its accents are stored, or else in another
-    case; or else for the number of a label, unless that label's name or all names are numbers
-    themselves.
+    `parse` takes the name of a class, whatever its case and however its accents are stored; or the
+    number of a class, unless names are numbers themselves.
 
     Arguments:
         names: The K names, all different.
-        name: The word for it, where there are several kinds of label.
+        name: The name of the condition, where examples have several.
 
     Raises:
         InputError: If there are no names, a name comes twice, or `name` cannot be an option.

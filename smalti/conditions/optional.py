@@ -1,4 +1,4 @@
-"""A condition that may be left out, so that a prior can be compared with itself without it."""
+"""A condition that may be left out, as classifier-free guidance needs."""
 
 from __future__ import annotations
 
@@ -18,20 +18,21 @@ NONE = "none"
 
 @registered
 class OptionalCondition(Condition):
-    """Another condition, of which null is a value as well.
+    """Wraps a condition so that it may be left out: null becomes one of its values.
 
-    In training a share of the values is replaced by null, at random; so the prior learns what is
-    without the condition too, which classifier-free guidance needs.
+    In training a random share of the values is replaced by null. So the prior also learns the
+    unconditional distribution, which classifier-free guidance needs.
 
     References:
         Classifier-Free Diffusion Guidance (Ho, Salimans, 2022), arXiv 2207.12598.
 
     Arguments:
-        condition: What may be left out.
+        condition: The condition that may be left out.
         dropout: Probability that a value is left out in training.
 
     Raises:
-        InputError: If the probability is not above 0 and below 1, or it may be left out already.
+        InputError: If the probability is not above 0 and below 1, or the condition is optional
+            already.
 
     Example:
         >>> from smalti.conditions import Label

@@ -14,11 +14,11 @@ from smalti.conditions.base import (
     Condition,
     Context,
     ContextSizes,
+    as_row,
     check_columns,
     from_columns,
-    row_of,
+    num_columns,
     to_columns,
-    width,
 )
 from smalti.errors import InputError
 
@@ -76,7 +76,7 @@ class Conditions(Condition):
 
     @property
     def shape(self) -> tuple[int, ...]:
-        return (sum(map(width, self.named.values())),)
+        return (sum(map(num_columns, self.named.values())),)
 
     @property
     def sizes(self) -> ContextSizes:
@@ -114,7 +114,7 @@ class Conditions(Condition):
 
     def unpack(self, rows: Tensor) -> dict[str, Tensor]:
         """Unpacks rows (B, S) to a mapping of names to values, each in its own dtype."""
-        columns = rows.split([width(part) for part in self.named.values()], 1)
+        columns = rows.split([num_columns(part) for part in self.named.values()], 1)
         parts = zip(self.named.items(), columns, strict=True)
         return {name: from_columns(part, column) for (name, part), column in parts}
 
@@ -128,11 +128,11 @@ class Conditions(Condition):
                 f"Each of {', '.join(self.named)} is given once, got {text[:60]!r}: write "
                 f"{example}."
             )
-        rows = (row_of(part.parse(words[name])) for name, part in self.named.items())
+        rows = (as_row(part.parse(words[name])) for name, part in self.named.items())
         return [float(number) for row in rows for number in row]
 
     def format(self, value: Any) -> str:
-        row = torch.tensor([row_of(value)], dtype=self.dtype)
+        row = torch.tensor([as_row(value)], dtype=self.dtype)
         values = {name: part[0].tolist() for name, part in self.unpack(row).items()}
         return ", ".join(f"{name}={part.format(values[name])}" for name, part in self.named.items())
 
@@ -142,7 +142,7 @@ class Conditions(Condition):
                 f"Values of {self.name} are rows of numbers (B, {self.shape[0]}), got "
                 f"{values.dtype} {tuple(values.shape)}: make them with `pack`."
             )
-        columns = to_columns(values).split([width(part) for part in self.named.values()], 1)
+        columns = to_columns(values).split([num_columns(part) for part in self.named.values()], 1)
         for part, column in zip(self.named.values(), columns, strict=True):
             check_columns(part, column)
 
@@ -170,7 +170,7 @@ class Conditions(Condition):
 
 
 def conditions_by_name(condition: Condition | None) -> Mapping[str, Condition]:
-    """Returns a condition by its name, those of several by theirs, and none of None."""
+    """Returns the single conditions in a condition, by name; no entries for None."""
     if condition is None:
         return {}
     return condition.named if isinstance(condition, Conditions) else {condition.name: condition}

@@ -1,4 +1,4 @@
-"""Times of day, on the 12-hour dial.
+"""The time of day that an example shows, on the 12-hour dial.
 
 A time t, in minutes, is told to networks by cos jθ and sin jθ for the first harmonics j of both
 hands' angles, θ_hour = 2π t / 720 and θ_minute = 2π t / 60. So 11:59 lies beside 12:00, as it does
@@ -23,12 +23,12 @@ __all__ = ["TimeOfDay"]
 
 @registered
 class TimeOfDay(Condition):
-    """A time on the 12-hour dial; a value is in minutes, in [0, 720).
+    """A time on the 12-hour dial, in minutes in [0, 720); its vector has sines and cosines.
 
-    What is at most 5 minutes off shows the time that was asked for.
+    Samples that are at most 5 minutes off count as showing the requested time.
 
     Arguments:
-        name: The word for it, where there are several times.
+        name: The name of the condition, where examples have several.
 
     Raises:
         InputError: If `name` cannot be an option.

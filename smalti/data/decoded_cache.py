@@ -1,4 +1,4 @@
-"""What was decoded of a data set, kept on disk by content, for all runs and processes of a machine.
+"""A cache on disk of decoded examples, found by content, for all runs and processes of a machine.
 
     ~/.cache/smalti/decoded/WAY/CONTENT/values       the arrays of all examples, in order
                                        /rows.npy     a fingerprint and facts of each example
@@ -32,7 +32,7 @@ import numpy as np
 from smalti.errors import InputError
 from smalti.files import atomic_folder, remove, tidy, write_text
 
-__all__ = ["DecodedCache", "Entry", "cache_of", "without_cache"]
+__all__ = ["DecodedCache", "CacheEntry", "cache_of", "cache_disabled"]
 
 logger = logging.getLogger(__name__)
 
@@ -45,13 +45,13 @@ BROKEN = (OSError, ValueError, KeyError, TypeError)
 _off: ContextVar[bool] = ContextVar("off", default=False)
 
 
-class Entry(NamedTuple):
-    """N examples in the cache: their values, a row of facts for each, and facts on all.
+class CacheEntry(NamedTuple):
+    """One data set in the cache: N decoded examples, and the facts that were stored with them.
 
     Attributes:
         values: (N, *shape), uint8, mapped into memory.
-        rows: (N,), a structured array with the field `fingerprint` and others of the user's.
-        facts: What else belongs to it, as JSON has it.
+        rows: (N,), a structured array with a fingerprint and further fields for each example.
+        facts: Facts on all examples together, as JSON values.
     """
 
     values: np.ndarray
@@ -60,8 +60,8 @@ class Entry(NamedTuple):
 
 
 @contextlib.contextmanager
-def without_cache() -> Iterator[None]:
-    """Has nothing read from the cache or written to it while the block lasts."""
+def cache_disabled() -> Iterator[None]:
+    """Disables the cache within a `with` block: nothing is read from it or written to it."""
     token = _off.set(True)
     try:
         yield
@@ -70,11 +70,11 @@ def without_cache() -> Iterator[None]:
 
 
 def cache_of(parameters: Mapping[str, Any], shape: tuple[int, ...]) -> DecodedCache | None:
-    """Returns the cache of what is decoded in one way; `None` where there is to be none.
+    """Opens the cache of examples that are decoded with given parameters; `None` if it is disabled.
 
     Arguments:
-        parameters: All that the values depend on beside the content, as JSON has it.
-        shape: Shape of one example.
+        parameters: All that decoded values depend on beside the stored content, as JSON values.
+        shape: Shape of one decoded example.
 
     Raises:
         InputError: If SMALTI_CACHE_GIB is no number.
@@ -96,13 +96,13 @@ def cache_of(parameters: Mapping[str, Any], shape: tuple[int, ...]) -> DecodedCa
 
 
 class DecodedCache:
-    """Entries of one way to decode; see `cache_of`.
+    """The cached data sets that were decoded with the same parameters; `cache_of` opens it.
 
     Arguments:
-        root: The folder of all ways.
-        name: Name of this way's folder.
-        shape: Shape of one example.
-        limit: Bytes that all may take.
+        root: The folder of the whole cache.
+        name: Name of the folder in it for these parameters.
+        shape: Shape of one decoded example.
+        limit: Bytes that the whole cache may take.
     """
 
     def __init__(self, root: Path, name: str, shape: tuple[int, ...], limit: int) -> None:
@@ -116,16 +116,16 @@ class DecodedCache:
         """Returns whether there is no entry."""
         return not any(self._entries())
 
-    def find(self, fingerprints: np.ndarray) -> Entry | None:
+    def find(self, fingerprints: np.ndarray) -> CacheEntry | None:
         """Returns the entry of the examples, or files, of these fingerprints (N, 16), in order.
 
         `None` if there is no such entry, or it is damaged.
         """
         return self._read(self.folder / _key(fingerprints))
 
-    def find_rows(self, fingerprints: np.ndarray) -> dict[int, tuple[Entry, int]]:
+    def find_rows(self, fingerprints: np.ndarray) -> dict[int, tuple[CacheEntry, int]]:
         """Finds examples in any entry: of each place that is found, the entry and its row."""
-        places: dict[int, tuple[Entry, int]] = {}
+        places: dict[int, tuple[CacheEntry, int]] = {}
         for path in self._entries():
             if len(places) == len(fingerprints) or (entry := self._read(path)) is None:
                 continue
@@ -136,7 +136,7 @@ class DecodedCache:
         return places
 
     @contextlib.contextmanager
-    def writing(self, n: int) -> Iterator[Draft]:
+    def writing(self, n: int) -> Iterator[CacheDraft]:
         """Gives a draft of an entry of n examples, which is kept when `finish` was called.
 
         Raises:
@@ -147,7 +147,7 @@ class DecodedCache:
         self._make_way(n * int(np.prod(self.shape)))
         # The name follows from the content, which may not be known before it is decoded.
         with _scratch(self.folder) as temporary:
-            draft = Draft(temporary, (n, *self.shape))
+            draft = CacheDraft(temporary, (n, *self.shape))
             yield draft
             if draft.key is not None:
                 self._keep(temporary, draft.key)
@@ -164,7 +164,7 @@ class DecodedCache:
             found = [path for path in self.folder.iterdir() if path.name[0] != "."]
             yield from sorted(found, key=_used, reverse=True)
 
-    def _read(self, path: Path) -> Entry | None:
+    def _read(self, path: Path) -> CacheEntry | None:
         """Returns an entry of the cache; None if it is gone, or damaged and so removed."""
         try:
             facts = json.loads((path / FACTS).read_text(encoding="utf-8"))
@@ -182,7 +182,7 @@ class DecodedCache:
             with contextlib.suppress(OSError):
                 remove(path)
             return None
-        return Entry(values, rows, facts["facts"])
+        return CacheEntry(values, rows, facts["facts"])
 
     def _make_way(self, needed: int) -> None:
         """Removes the entries used least recently until there is room for so many bytes."""
@@ -196,12 +196,12 @@ class DecodedCache:
                 remove(path)
 
 
-class Draft:
-    """An entry that is being written.
+class CacheDraft:
+    """A cache entry that is being written; other processes see it once it is finished.
 
     Attributes:
         values: (N, *shape), uint8, to be filled.
-        key: What it will be called; `None` before `finish`.
+        key: The name of the finished entry; `None` before `finish`.
     """
 
     def __init__(self, folder: Path, shape: tuple[int, ...]) -> None:
@@ -220,7 +220,7 @@ class Draft:
         """Completes it.
 
         Arguments:
-            rows: A row for each example; see `Entry`.
+            rows: A row for each example; see `CacheEntry`.
             facts: What holds of all examples together.
             files: The fingerprints (F, 16) of the files that they lie in, where the entry is to be
                 found by these; by those of the rows if not given.

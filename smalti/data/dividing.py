@@ -1,4 +1,4 @@
-"""Divides a data set into training, validation and test, and keeps a record of what went where.
+"""Divides a data set into training, validation and test, and makes its manifest.
 
 What a data set does not set apart itself is held out from its training examples: first the test
 examples, then those for validation (`smalti.data.splitting`).
@@ -16,9 +16,9 @@ import torch
 from torch import Tensor
 
 from smalti.conditions import Label
-from smalti.data.manifest import SPLITS, Manifest, columns
+from smalti.data.manifest import SPLITS, Manifest, manifest_columns
 from smalti.data.source import FOUND, StoredExamples
-from smalti.data.splitting import Groups, SplitFractions, held_out
+from smalti.data.splitting import Groups, SplitFractions, held_out_mask
 from smalti.errors import InputError
 from smalti.signals import Signal
 
@@ -49,7 +49,7 @@ class Part(NamedTuple):
 
     @property
     def together(self) -> np.ndarray:
-        """Returns what is equal for examples that are held out together, (N, 16), uint8."""
+        """Returns hashes (N, 16), uint8, equal for examples that must be held out together."""
         return self.fingerprints if self.groups is None else self.groups
 
     def take(self, chosen: Tensor) -> Part:
@@ -70,7 +70,7 @@ def divide(
     *,
     by_order: bool = False,
 ) -> dict[str, Part]:
-    """Holds out of the training examples those splits that a data set does not have itself.
+    """Divides a data set in three: a missing validation or test split is held out of "train".
 
     Arguments:
         given: The splits that the data set has, "train" among them.
@@ -112,7 +112,7 @@ def _by_content(part: Part, split: str, share: float, seed: int) -> Tensor:
     """Returns which examples are held out (N,), bool: by their content."""
     labels = part.examples.conditions
     numbers = None if labels is None else labels.numpy()
-    return torch.from_numpy(held_out(part.together, numbers, split, share, seed))
+    return torch.from_numpy(held_out_mask(part.together, numbers, split, share, seed))
 
 
 def _by_order(part: Part, share: float, generator: torch.Generator) -> Tensor:
@@ -143,7 +143,7 @@ def manifest_of(
     left_out: Sequence[tuple[str, str]],
     of: type[Signal],
 ) -> Manifest:
-    """Makes the manifest of the examples of the three splits.
+    """Makes the manifest of a divided data set; warns of test examples that are in "train" too.
 
     Arguments:
         parts: The examples of each split, as `divide` returns them.
@@ -156,7 +156,7 @@ def manifest_of(
     labels = [part.examples.conditions for part in chosen]
     found_in = np.array([SPLITS.index(part.found_in) for part in chosen])
     manifest = Manifest(
-        **columns(
+        **manifest_columns(
             np.concatenate([part.fingerprints for part in chosen]).tobytes(),
             np.arange(len(chosen)).repeat(lengths),
             np.concatenate(

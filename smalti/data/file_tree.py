@@ -1,4 +1,4 @@
-"""Lists the files below a folder in order, and counts what it passes over, by kind.
+"""Lists the files below a folder in order, and counts what is passed over, by kind.
 
 Nothing but regular files is ever opened: a named pipe or a device would wait or never end. Links
 are followed, unless they lead to a folder that the walk meets anyway, so that circles end and a
@@ -16,7 +16,7 @@ from typing import NamedTuple
 from smalti.errors import InputError
 from smalti.spelling import readable
 
-__all__ = ["Tree", "is_regular", "walk"]
+__all__ = ["FileTree", "is_regular", "list_files"]
 
 SYSTEM = {"__macosx", "@eadir", "$recycle.bin", "system volume information", "lost+found"}
 SYSTEM |= {"__pycache__"}
@@ -27,14 +27,16 @@ DEEPEST = 100  # folders below folders
 Parts = tuple[str, ...]
 
 
-class Tree(NamedTuple):
-    """The files below a folder, and how many entries were passed over, by kind."""
+class FileTree(NamedTuple):
+    """The files below a folder, and how many entries were passed over.
+
+    Attributes:
+        files: The path of each as a tuple of names; files of a folder come before its subfolders.
+        passed: The number of entries that were passed over, by kind: "hidden files".
+    """
 
     files: list[Parts]
-    """Each as the names on the way to it; those of a folder come before its folders'."""
-
     passed: Counter[str]
-    """How many of which kind were passed over."""
 
 
 def is_regular(path: str | Path) -> bool:
@@ -45,7 +47,7 @@ def is_regular(path: str | Path) -> bool:
         return False
 
 
-def walk(folder: Path) -> Tree:
+def list_files(folder: Path) -> FileTree:
     """Lists all ordinary files below a folder, and counts what it passes over.
 
     Passed over are hidden files, those of the system, and whatever is no ordinary file. Links to
@@ -67,7 +69,7 @@ def walk(folder: Path) -> Tree:
         link = walker.links.pop(0)
         walker.go_through(link)
     walker.files.sort(key=_order)
-    return Tree(walker.files, walker.passed)
+    return FileTree(walker.files, walker.passed)
 
 
 class _Walker:

@@ -1,4 +1,4 @@
-"""Folders with files in them, as a tree, for those who read layouts."""
+"""Folders and their files as a tree, which the readers of folder layouts go through."""
 
 from __future__ import annotations
 
@@ -13,7 +13,13 @@ __all__ = ["Folder"]
 
 @dataclass
 class Folder:
-    """A folder: the paths of its own files, and its folders that hold files, by label name."""
+    """A folder in a tree of folders.
+
+    Attributes:
+        depth: The number of names in the path that leads to it.
+        files: The paths of the files that lie in the folder itself.
+        folders: Its subfolders with files in them, by their names as labels.
+    """
 
     depth: int
     files: list[Parts] = field(default_factory=list)

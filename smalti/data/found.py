@@ -1,10 +1,10 @@
-"""What a path or a name stands for, split by split, and what helps to find it.
+"""The examples that a path or a name on the hub stands for, by split, and how to find them.
 
 Each kind of data looks in the same order, `local_path` first, and reads what is local without a
 look at the network:
 
-    a folder       its files (`smalti.data.file_tree.walk`): tables (`tables_by_split`), or else
-                   files in folders (`smalti.data.layout.read_layout`)
+    a folder       its files (`smalti.data.file_tree.list_files`): tables (`tables_by_split`), or
+                   else files in folders (`smalti.data.layout.read_layout`)
     a file         one table
     anything else  a name on the Hugging Face hub (`smalti.data.hub.hub_rows`, `hub_tables`)
 
@@ -34,23 +34,28 @@ NAMED = 6  # labels and kinds that a line names
 
 
 class Found(NamedTuple):
-    """The examples that a path stands for, by split, and what was passed over there."""
+    """The examples that were found at a path or under a name on the hub, not decoded yet.
+
+    Attributes:
+        of: The class of the signals.
+        where: What messages call the place.
+        rows: The examples of each split.
+        origins: The folders or files that each split was found in; none where a split is all that
+            belongs to no other.
+        passed: The number of entries that were passed over, by kind.
+    """
 
     of: type[Signal]
     where: str
     rows: dict[str, Rows]
     origins: Mapping[str, Sequence[str]]
-    """The folders that gave a split its name, or the files that it lies in; none where it is all
-    that is not of another."""
-
     passed: Counter[str]
-    """What was passed over, by kind."""
 
     def lines(self, labels: Sequence[str] | None) -> list[str]:
-        """Returns a line of what was found, and one of what was passed over, if anything was.
+        """Describes in one line what was found, and in another what was passed over, if anything.
 
         Arguments:
-            labels: Their names; None where there are none.
+            labels: The names of the labels; None where there are none.
         """
         splits = []
         for split in sorted(self.rows, key=ORDER.index):
@@ -72,7 +77,7 @@ class Found(NamedTuple):
 
 
 def local_path(path: str) -> Path | None:
-    """Returns the path; None where there is nothing of that name.
+    """Returns a path if a file or folder is there, with ~ expanded; None if nothing is.
 
     Raises:
         InputError: If it may not be read, leads nowhere, or is neither a file nor a folder.
@@ -97,7 +102,7 @@ def local_path(path: str) -> Path | None:
 
 
 def check_trainable(path: str, splits: Collection[str]) -> None:
-    """Raises `InputError` where a data set has splits, but none to train on."""
+    """Raises `InputError` unless "train" is among the splits of a data set."""
     if "train" not in splits:
         raise InputError(
             f"{readable(path)} has a {' and a '.join(splits)} split, but nothing to train on: add "
@@ -106,7 +111,7 @@ def check_trainable(path: str, splits: Collection[str]) -> None:
 
 
 def suffix_of(file: Parts) -> str:
-    """Returns the suffix of a file in lower case."""
+    """Returns the suffix of a file in lower case, with its dot: ".png"."""
     return PurePath(file[-1]).suffix.lower()
 
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from smalti.data.file_tree import walk
+from smalti.data.file_tree import list_files
 from smalti.data.found import check_trainable, local_path, suffix_of, tables_by_split
 from smalti.data.hub import hub_tables
 from smalti.data.names import NameParser
@@ -27,15 +27,19 @@ NAMED = 6  # kinds of files that a line names
 
 
 class FoundTables(NamedTuple):
-    """The tables of each split."""
+    """The tables that were found at a path or under a name on the hub, by split.
+
+    Attributes:
+        where: What messages call the place.
+        tables: The tables of each split.
+        origins: The files that each split was found in; none where it is a file of its own.
+        passed: The number of entries that were passed over, by kind.
+    """
 
     where: str
     tables: dict[str, list[Table]]
     origins: dict[str, Sequence[str]]
-    """The files that a split lies in; none where it is a file of its own."""
-
     passed: Counter[str]
-    """What was passed over, by kind."""
 
 
 def find_tables(
@@ -44,7 +48,7 @@ def find_tables(
     others: Mapping[str, MakeTable] | None = None,
     splits: bool = True,
 ) -> FoundTables:
-    """Finds the tables of a data set, by split: `"train"`, and others where it has them.
+    """Finds the tables of a data set by split: "train", and "validation" and "test" if it has them.
 
     Arguments:
         path: Path of a file or folder, or name on the hub.
@@ -78,7 +82,7 @@ def _in_folder(
     folder: Path, of: type[Signal], others: Mapping[str, MakeTable], splits: bool
 ) -> FoundTables:
     """Finds the tables of a folder, all of one kind."""
-    tree, suffixes = walk(folder), (*others, *TABLES)
+    tree, suffixes = list_files(folder), (*others, *TABLES)
     wanted = [file for file in tree.files if suffix_of(file) in suffixes]
     kinds = Counter(map(suffix_of, wanted))
     if not wanted:

@@ -1,4 +1,4 @@
-"""Data sets of the Hugging Face hub, by name."""
+"""Loads data sets of the Hugging Face hub by their names."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from smalti.data.found import Found
 from smalti.data.names import NameParser
-from smalti.data.rows import MakesTable, Rows, Shard
+from smalti.data.rows import Rows, RowsBuilder, Shard
 from smalti.errors import InputError, first_line
 from smalti.signals import Signal
 from smalti.spelling import readable
@@ -23,20 +23,21 @@ HUB_NAME = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")
 
 
 class HubTables(NamedTuple):
-    """The tables of a data set of the hub, by split."""
+    """The tables of a data set on the Hugging Face hub, by split.
+
+    Attributes:
+        tables: The tables of each split that is used, each with its name for messages.
+        origins: The data set's own names for the parts of each split.
+        passed: The number of entries that were passed over, by kind.
+    """
 
     tables: dict[str, list[tuple[str, Dataset]]]
-    """Of each split that is used: the names of its tables for messages, and they themselves."""
-
     origins: dict[str, list[str]]
-    """What the data set itself calls the parts of each split."""
-
     passed: Counter[str]
-    """What was passed over, by kind."""
 
 
-def hub_rows(name: str, make: MakesTable, of: type[Signal]) -> Found:
-    """Returns a data set of the hub, from `datasets`' cache if it is there.
+def hub_rows(name: str, make: RowsBuilder, of: type[Signal]) -> Found:
+    """Loads the examples of a data set on the hub by split, from `datasets`' cache if possible.
 
     Arguments:
         name: Name of the data set.
@@ -55,7 +56,7 @@ def hub_rows(name: str, make: MakesTable, of: type[Signal]) -> Found:
 
 
 def hub_tables(name: str, of: type[Signal]) -> HubTables:
-    """Returns the tables of a data set of the hub, by split; see `hub_rows`."""
+    """Loads the tables of a data set on the hub by split; raises as `hub_rows` does."""
     nothing = f"{readable(name)} is neither a local path nor a data set on the Hugging Face hub"
     if not HUB_NAME.fullmatch(name):
         raise InputError(f"{nothing}: check the path.")

@@ -1,4 +1,4 @@
-"""What a source knows of its examples beside signals and labels: categories, and titles in words.
+"""Facts on the examples of a source beside signals and labels: names, categories and titles.
 
 An example is an item where it has a name of its own, that of the manifest. Categories are what its
 codes are compared with; a title is what a report shows of it.
@@ -36,13 +36,12 @@ class Category(NamedTuple):
 
 
 class Items:
-    """N items.
+    """Names, categories and titles of all N examples of a data set.
 
     Arguments:
-        names: Of each, as the manifest has it.
-        categories: By their names.
-        titles: Gives what items with these numbers are called in words; None where that is their
-            name.
+        names: The name of each example, as in the manifest.
+        categories: The columns of categories by their names: "brand".
+        titles: Maps numbers of examples to their titles in words; None where titles are the names.
     """
 
     def __init__(

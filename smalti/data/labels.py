@@ -1,4 +1,4 @@
-"""Labels of the splits of a data set: one numbering of their names for all.
+"""Reads the labels of the splits of a data set, and numbers them alike in all splits.
 
 The classes are those of the training examples. What has labels only here or only there is of no use
 with them, and is passed over and said: nothing that asks for a label could be measured on it.
@@ -26,7 +26,7 @@ NAMED = 3  # folders or files that a line names
 
 
 def labelled_alike(found: Found) -> tuple[Found, dict[str, Column | None]]:
-    """Reads the labels of each split, so that either all splits have labels or none has.
+    """Reads the label columns, and makes all splits have labels or none.
 
     If the training examples have labels, splits without are left out, and others are held out
     in their place. If the training examples have none, the labels of other splits are left out.
@@ -35,7 +35,7 @@ def labelled_alike(found: Found) -> tuple[Found, dict[str, Column | None]]:
         found: The examples, by split.
 
     Returns:
-        What is left of them, and what was passed over; and the labels of each split, or None.
+        The examples that remain, and the label column of each split, None where it has no labels.
     """
     columns = {split: _text(rows.labels()) for split, rows in found.rows.items()}
     these = found.of.plural
@@ -67,15 +67,16 @@ def labelled_alike(found: Found) -> tuple[Found, dict[str, Column | None]]:
 def read_labels(
     columns: dict[str, Column | None], class_names: Sequence[str] | None, of: type[Signal]
 ) -> tuple[Label | None, dict[str, Tensor | None]]:
-    """Numbers the labels of every split.
+    """Maps the labels of every split to numbers, in one numbering for all.
 
     Arguments:
         columns: The label column of each split, as `labelled_alike` returns them.
-        class_names: What numbered labels stand for; None where the data say it.
+        class_names: The names that numbered labels stand for; None where the data have them.
         of: The class of the signals.
 
     Returns:
-        The classes of the training examples, or None; the labels (N,), int64, of every split.
+        The condition `Label` with the names, or None without labels; and the labels (N,), int64, of
+        every split.
 
     Raises:
         InputError: If the names do not fit, or other splits have other labels.

@@ -1,4 +1,4 @@
-"""Layouts of folders: which files are of which split, and what their labels are.
+"""Reads the layout of a folder: which split each file belongs to, and its label.
 
     cat/1.jpg, dog/2.jpg                      folders are labels
     train/cat/1.jpg, test_set/cat/2.jpg       folders named after splits, labels below them
@@ -32,21 +32,28 @@ __all__ = ["FolderLayout", "SplitFiles", "read_layout"]
 
 
 class SplitFiles(NamedTuple):
-    """The files of one split, with their labels and the folders that they lie in."""
+    """The files of one split and their labels.
+
+    Attributes:
+        files: The path of each file, as a tuple of names.
+        labels: The label of each file; None where there are no labels.
+        folders: The folders that are named after the split; empty where none is.
+        depth: The number of names in each path up to the split's own folders.
+    """
 
     files: list[Parts]
     labels: list[str] | None
-    """Of each file; None where there are none."""
-
     folders: tuple[str, ...]
-    """The folders that gave the split its name; empty where none did."""
-
     depth: int = 0
-    """How many folders lead to where the split's own folders start."""
 
 
 class FolderLayout(NamedTuple):
-    """The files of a folder by split, and how many files were passed over, by kind."""
+    """The files of a folder by split.
+
+    Attributes:
+        parts: The files and labels of each split.
+        passed: The number of files that were passed over, by kind.
+    """
 
     parts: dict[str, SplitFiles]
     passed: Counter[str]
@@ -55,7 +62,7 @@ class FolderLayout(NamedTuple):
 def read_layout(
     files: Sequence[Parts], where: str, of: type[Signal], splits: bool = True
 ) -> FolderLayout:
-    """Reads splits and labels from the folders of files.
+    """Reads the split and the label of each file from the names of its folders.
 
     Arguments:
         files: Paths, each as a tuple of names.

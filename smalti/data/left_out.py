@@ -1,4 +1,4 @@
-"""Examples that cannot be used: named, counted, and left out, as long as they are few.
+"""Reports the examples that cannot be used and are left out, as long as they are few.
 
 Of many examples some are broken. More than 1 % of them is no accident, but a mistake, unless they
 are three at most and no more than a tenth.
@@ -25,7 +25,7 @@ WARNED = 50  # and that warnings name
 def report_left_out(
     faults: Sequence[str], n: int, of: type[Signal], state: str, logger: logging.Logger
 ) -> None:
-    """Warns of broken examples.
+    """Warns that broken examples are left out, with the names of the first of them.
 
     Arguments:
         faults: Name and fault of each broken example.

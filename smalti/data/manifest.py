@@ -37,21 +37,22 @@ BROKEN = (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionErr
 
 @dataclass(frozen=True)
 class Manifest:
-    """N examples in the order train, validation, test, and what they come from.
+    """The list of all N examples that a run uses, in the order train, validation, test.
 
     Arguments:
-        fingerprints: (N, 16), uint8.
-        splits: (N,), int8: the number of each one's split in `SPLITS`.
-        labels: (N,), int32: the number of each one's label; -1 for none.
-        names: What each is called, for messages.
-        found_in: (N,), int8: the number of the split that the data set itself puts each one into;
-            what is held out of the training examples is found in these.
+        fingerprints: (N, 16), uint8, a hash of the stored content of each example.
+        splits: (N,), int8: the split of each example, as a number in `SPLITS`.
+        labels: (N,), int32: the label of each example as a number; -1 for none.
+        names: The name of each example, for messages.
+        found_in: (N,), int8: the split that the data set itself puts each example into; that of a
+            held-out example is "train".
         label_names: The names of the labels; None where there are none.
-        left_out: Name and reason of each that is not used.
-        source: The recipe's data: class and arguments.
-        recipe: Checksums of the parts of the recipe of the run that it belongs to.
-        recipe_before: For each part the checksums that it had before the run took more steps.
-        earlier: Checksums of manifests that this one continues: their examples keep their split.
+        left_out: Name and reason of each example that is not used.
+        source: The source in the recipe: class and arguments.
+        recipe: Checksums of the parts of the run's recipe.
+        recipe_before: For each part the checksums that it had before the run was extended.
+        earlier: Checksums of the manifests that this one continues; their examples keep their
+            split.
     """
 
     fingerprints: np.ndarray
@@ -75,7 +76,7 @@ class Manifest:
         read.
         """
         digest = hashlib.sha256(
-            json.dumps([self.label_names, essential(self.source)], sort_keys=True).encode()
+            json.dumps([self.label_names, without_location(self.source)], sort_keys=True).encode()
         )
         for column in self.fingerprints, self.splits, self.labels, self.found_in:
             digest.update(np.ascontiguousarray(column).tobytes())
@@ -95,8 +96,8 @@ class Manifest:
         return {name: int((self.splits == number).sum()) for number, name in enumerate(SPLITS)}
 
 
-def essential(source: dict[str, Any]) -> dict[str, Any]:
-    """Returns what of a recipe's data says how they are read or made, without their place."""
+def without_location(source: dict[str, Any]) -> dict[str, Any]:
+    """Removes from the source in a recipe the path or name where the data lie."""
     arguments = {
         name: value
         for name, value in (source.get("init_args") or {}).items()
@@ -128,7 +129,7 @@ def write_manifest(manifest: Manifest, folder: str | Path) -> None:
 
 
 def read_manifest(folder: str | Path) -> Manifest | None:
-    """Reads what `write_manifest` wrote; None where there is no such folder.
+    """Reads the manifest in a folder; None where there is no such folder.
 
     Raises:
         InputError: If it is damaged.
@@ -181,7 +182,7 @@ def _table(manifest: Manifest) -> pa.Table:
 def _columns(path: Path, label_names: tuple[str, ...] | None, n: int) -> dict[str, Any]:
     """Reads the columns of a manifest of n examples with these labels."""
     if not n:
-        return columns(b"", [], [], [], [])
+        return manifest_columns(b"", [], [], [], [])
     table = pq.read_table(path, partitioning=None)
     words = pa.array(map(_encodable, label_names or ()), pa.string())
     labels = pc.index_in(table["label"].cast(pa.string()), value_set=words, skip_nulls=True)
@@ -192,15 +193,15 @@ def _columns(path: Path, label_names: tuple[str, ...] | None, n: int) -> dict[st
         raise ValueError(f"{n} rows with a split each are announced, got {len(table)}")
     prints = bytes.fromhex("".join(table["fingerprint"].to_pylist()))
     splits, found_in = numbers
-    return columns(
+    return manifest_columns(
         prints, splits, pc.fill_null(labels, -1), found_in, table["name"].combine_chunks()
     )
 
 
-def columns(
+def manifest_columns(
     fingerprints: bytes, splits: Any, labels: Any, found_in: Any, names: Any
 ) -> dict[str, Any]:
-    """Gives each column of a manifest its type."""
+    """Converts the columns of a manifest to their dtypes: keyword arguments of `Manifest`."""
     return {
         "fingerprints": np.frombuffer(fingerprints, np.uint8).reshape(-1, SIZE),
         "splits": np.asarray(splits, dtype=np.int8),

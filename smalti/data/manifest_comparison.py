@@ -18,11 +18,11 @@ import torch
 from torch import Tensor
 
 from smalti.conditions import Label
-from smalti.data.manifest import SPLITS, Manifest, columns, essential
+from smalti.data.manifest import SPLITS, Manifest, manifest_columns, without_location
 from smalti.data.source import Batch, Examples, Splits
 from smalti.data.splitting import SIZE, fingerprint
 
-__all__ = ["ManifestComparison", "manifest_from_examples", "merge", "select"]
+__all__ = ["ManifestComparison", "manifest_from_examples", "merge_manifests", "select_examples"]
 
 NAMED = 3  # examples that a message names
 READ = 256  # examples read at a time
@@ -30,11 +30,11 @@ READ = 256  # examples read at a time
 
 @dataclass(frozen=True)
 class ManifestComparison:
-    """Two manifests of data that should be the same.
+    """Compares two manifests of data that should be the same.
 
     Arguments:
-        there: The run's.
-        here: That of what lies in the data now.
+        there: The manifest of the run.
+        here: The manifest of the data as they are now.
     """
 
     there: Manifest
@@ -92,7 +92,11 @@ class ManifestComparison:
     def sources(self) -> list[str]:
         """Differences in how the examples are read or made, in words."""
         there, here = self.there.source, self.here.source
-        return _changed(essential(there), essential(here), "data") if there and here else []
+        return (
+            _changed(without_location(there), without_location(here), "data")
+            if there and here
+            else []
+        )
 
     def differences(self) -> list[str]:
         """Lists the differences in words; empty if there are none."""
@@ -128,11 +132,11 @@ class ManifestComparison:
         return f"{n} {'has' if n == 1 else 'have'} another label ({', '.join(some)}{more})"
 
 
-def select(splits: Splits, comparison: ManifestComparison) -> Splits:
-    """Returns the examples of the run's manifest that are here, in its order, splits and labels.
+def select_examples(splits: Splits, comparison: ManifestComparison) -> Splits:
+    """Selects the examples of the run's manifest from the data, in its order, splits and labels.
 
     Arguments:
-        splits: What is here.
+        splits: The data as they are now.
         comparison: The run's manifest compared with that of `splits`.
     """
     there, here, (found, same) = comparison.there, comparison.here, comparison.pairs
@@ -157,14 +161,14 @@ def select(splits: Splits, comparison: ManifestComparison) -> Splits:
     return splits._replace(**chosen, condition=condition, manifest=there)
 
 
-def merge(comparison: ManifestComparison) -> Manifest:
-    """Makes a manifest of what is here that continues the run's: old examples keep their split.
+def merge_manifests(comparison: ManifestComparison) -> Manifest:
+    """Makes a manifest of the data as they are now, in which known examples keep their split.
 
     A new example goes where its copies are; else where the data set or its hash puts it, but to
     training where its label has no example there.
 
     Arguments:
-        comparison: The run's manifest compared with that of what is here.
+        comparison: The run's manifest compared with that of the data as they are now.
     """
     there, here, (found, same) = comparison.there, comparison.here, comparison.pairs
     splits, new = here.splits.copy(), comparison.added
@@ -198,7 +202,7 @@ def merge(comparison: ManifestComparison) -> Manifest:
 
 
 def manifest_from_examples(splits: Splits, synthetic: bool) -> Manifest:
-    """Makes the manifest of data whose source gives none.
+    """Makes the manifest of a data set whose source gives none, from its examples.
 
     Arguments:
         splits: The data.
@@ -208,7 +212,7 @@ def manifest_from_examples(splits: Splits, synthetic: bool) -> Manifest:
     """
     parts = _parts(splits)
     if synthetic or any(part.endless for part in parts):
-        return Manifest(**columns(b"", [], [], [], []))
+        return Manifest(**manifest_columns(b"", [], [], [], []))
     named = isinstance(splits.condition, Label)
     prints: list[bytes] = []
     labels: list[int] = []
@@ -226,7 +230,7 @@ def manifest_from_examples(splits: Splits, synthetic: bool) -> Manifest:
         numbers += [number] * len(part)
     condition = splits.condition
     return Manifest(
-        **columns(b"".join(prints), numbers, labels, numbers, names),
+        **manifest_columns(b"".join(prints), numbers, labels, numbers, names),
         label_names=tuple(condition.names) if isinstance(condition, Label) else None,
     )
 

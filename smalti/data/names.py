@@ -1,4 +1,4 @@
-"""Names of folders and files: the split that they say.
+"""Parses the names of folders and files, which may say a split.
 
 The name of a folder can say which split it holds:
 
@@ -51,16 +51,17 @@ APART = set("extra extras unlabeled unlabelled unsupervised pred preds predictio
 
 
 class ParsedName(NamedTuple):
-    """The split, the numbers and the other words in the name of a folder or file."""
+    """The parts of the name of a folder or file: its split, its numbers and its other words.
+
+    Attributes:
+        split: "train", "validation" or "test"; None where the name says none.
+        rest: The words that are left, without fillers and numbers.
+        numbers: The numbers in the name.
+    """
 
     split: str | None
-    """`"train"`, `"validation"` or `"test"`."""
-
     rest: str
-    """Its other words, but for fillers and numbers."""
-
     numbers: tuple[str, ...]
-    """Its numbers."""
 
 
 @dataclass(frozen=True)

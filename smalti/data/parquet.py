@@ -1,4 +1,4 @@
-"""Reads parquet files as rows, one file at a time; refuses files that do not belong together."""
+"""Reads parquet files as rows, one file at a time; refuses files with different columns."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from smalti.counting import counted
-from smalti.data.rows import MakesTable, Rows, Shard
-from smalti.data.tables import reading
+from smalti.data.rows import Rows, RowsBuilder, Shard
+from smalti.data.tables import translate_read_errors
 from smalti.errors import InputError, first_line
 from smalti.signals import Signal
 from smalti.spelling import readable
@@ -25,8 +25,8 @@ LARGEST = 1 << 30  # bytes that a part may unpack to in any case
 MOST_PACKED = 50  # and else, bytes for each that is stored
 
 
-def parquet_rows(files: list[Path], make: MakesTable, of: type[Signal]) -> Rows:
-    """Returns the rows of parquet files with the same columns.
+def parquet_rows(files: list[Path], make: RowsBuilder, of: type[Signal]) -> Rows:
+    """Returns the rows of parquet files with the same columns; a file is loaded when it is needed.
 
     Arguments:
         files: Paths of the files.
@@ -38,7 +38,7 @@ def parquet_rows(files: list[Path], make: MakesTable, of: type[Signal]) -> Rows:
     """
     shards, features = [], []
     for file in files:
-        with reading(file, "parquet"):
+        with translate_read_errors(file, "parquet"):
             facts, schema = pq.read_metadata(file), pq.read_schema(file)
         _check_size(file, facts, of)
         length = facts.num_rows
@@ -87,5 +87,5 @@ def _features(file: Path, schema: pa.Schema) -> Features:
 def _table(file: Path, columns: list[str]) -> Dataset:
     from datasets import Dataset
 
-    with reading(file, "parquet"):
+    with translate_read_errors(file, "parquet"):
         return Dataset(pq.read_table(file, columns=columns, partitioning=None))

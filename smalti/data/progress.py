@@ -1,4 +1,4 @@
-"""A progress bar for what takes a while, where there is a terminal to show it on."""
+"""Shows a progress bar on a terminal."""
 
 from __future__ import annotations
 
@@ -14,6 +14,6 @@ T = TypeVar("T")
 
 
 def progress(items: Iterable[T], total: int, what: str) -> Iterator[T]:
-    """Yields `items`, with a bar on stderr where that is a terminal, once it has taken 2 s."""
+    """Yields `items`; after 2 s shows a progress bar on stderr, if that is a terminal."""
     silent = not sys.stderr.isatty()
     yield from tqdm(items, desc=what, total=total, leave=False, delay=2, disable=silent)

@@ -1,4 +1,4 @@
-"""Room for the values of all examples: in memory, or in a file that is mapped into it."""
+"""Allocates the array of all decoded examples, in memory or memory-mapped."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ IN_MEMORY = 2 << 30  # bytes held in memory; more lie in a file that is mapped i
 def room(
     shape: tuple[int, ...], dtype: Any, what: str, mend: str, in_memory: int | None = None
 ) -> np.ndarray:
-    """Allocates an array of zeros: in memory, or if it is large in a temporary file mapped into it.
+    """Allocates an array of zeros: in memory, or if it is large in a memory-mapped temporary file.
 
     Arguments:
         shape: Shape of the array.
         dtype: Type of its values.
-        what: What they are, as the subject of a sentence: "The values".
-        mend: What to do where there is no room, beside another folder: "choose a smaller size".
-        in_memory: Bytes that are held in memory; 2 GiB if not given.
+        what: What the error message calls the values: "The vectors".
+        mend: What the error message advises beside another folder: "choose a smaller size".
+        in_memory: The largest number of bytes that is held in memory; 2 GiB if not given.
 
     Raises:
-        InputError: If the disk has no room.
+        InputError: If the disk is full.
     """
     n = math.prod(shape) * np.dtype(dtype).itemsize
     if n <= (IN_MEMORY if in_memory is None else in_memory):

@@ -1,4 +1,4 @@
-"""Rows: the examples of a split as they are stored, not yet decoded, and the labels beside them."""
+"""Rows: the examples of a split as they are stored, not yet decoded, with their labels."""
 
 from __future__ import annotations
 
@@ -16,29 +16,44 @@ from smalti.spelling import readable
 if TYPE_CHECKING:
     from datasets import Dataset, Features
 
-__all__ = ["Column", "FileRows", "MakesTable", "Rows", "Shard", "Stored", "TableRows", "names_of"]
+__all__ = [
+    "Column",
+    "FileRows",
+    "RowsBuilder",
+    "Rows",
+    "Shard",
+    "Stored",
+    "TableRows",
+    "list_columns",
+]
 
 
 class Stored(NamedTuple):
-    """An example as it is stored, not decoded yet, with a name for messages."""
+    """An example as it is stored, not decoded yet, with a name for messages.
+
+    Attributes:
+        name: What messages call it: its path, or its row in a table.
+        content: The bytes or the path of a file, or an array.
+    """
 
     name: str
-    """What to call it in a message: its path, or its row in a table."""
-
     content: bytes | Path | np.ndarray
-    """The bytes or the path of a file, or an array."""
 
 
 class Column(NamedTuple):
-    """The labels of all rows of a table, and the names of numbered ones."""
+    """The column of labels of a split, one value per row.
+
+    Attributes:
+        values: The label of each row.
+        names: The names that the numbers in `values` stand for; None where values are the names.
+    """
 
     values: Sequence[int | str]
     names: tuple[str, ...] | None
-    """Where values are numbers that already stand for names: those names."""
 
 
 class Rows(ABC):
-    """Abstract: examples of one split, in order."""
+    """Abstract: the examples of one split in order, as they are stored, not decoded yet."""
 
     @abstractmethod
     def __len__(self) -> int:
@@ -54,12 +69,12 @@ class Rows(ABC):
 
 
 class FileRows(Rows):
-    """Rows that are files, one example per file.
+    """Rows of a folder: each file is one example.
 
     Arguments:
         folder: The folder that they lie in.
         files: Paths, each as a tuple of names.
-        names: The label of each, or None.
+        names: The label of each file; None without labels.
     """
 
     def __init__(self, folder: Path, files: list[Parts], names: list[str] | None) -> None:
@@ -78,16 +93,21 @@ class FileRows(Rows):
 
 
 class Shard(NamedTuple):
-    """A table, or one of the files that a large table is stored in."""
+    """One file of a table that is stored in several, or a whole table; loaded when needed.
+
+    Attributes:
+        name: What messages call it.
+        length: The number of rows.
+        load: Loads the columns with the given names.
+    """
 
     name: str
     length: int
     load: Callable[[list[str]], Dataset]
-    """Gives the columns of these names."""
 
 
 class TableRows(Rows, ABC):
-    """Abstract: rows of `datasets`' tables with the same columns, one loaded at a time.
+    """Abstract: the rows of Hugging Face tables with the same columns, one table loaded at a time.
 
     Attributes:
         label_column: Name of the column of labels, or None.
@@ -145,7 +165,7 @@ def _label_column(features: Features, wanted: str | None, where: str) -> str | N
     if wanted not in features:
         raise InputError(
             f"There is no label column {wanted!r} in {where}, "
-            f"whose columns are {names_of(features)}: name one of these."
+            f"whose columns are {list_columns(features)}: name one of these."
         )
     feature = features[wanted]
     plain = isinstance(feature, Value) and feature.dtype.startswith(
@@ -159,13 +179,13 @@ def _label_column(features: Features, wanted: str | None, where: str) -> str | N
     return wanted
 
 
-class MakesTable(Protocol):
-    """Makes rows of tables."""
+class RowsBuilder(Protocol):
+    """Protocol of a function that makes the `Rows` of a split from the shards of its table."""
 
     def __call__(self, shards: Sequence[Shard], features: Features, folder: Path) -> TableRows:
         """Makes rows of tables with these columns, where paths start from a folder."""
 
 
-def names_of(features: Features) -> str:
-    """Lists the names of the columns of a table."""
+def list_columns(features: Features) -> str:
+    """Lists the names of the columns of a table, as a text for messages."""
     return ", ".join(features)

@@ -50,22 +50,24 @@ SplitName = Literal["train", "validation", "test"]
 
 
 class Batch(NamedTuple):
-    """A batch of examples: the signals x, and their conditions."""
+    """A batch of examples: the signals x, and their conditions.
+
+    Attributes:
+        x: (B, C, *size), float32, as the signal says.
+        condition: (B,): labels, int64, or times in minutes, float32; `None` where the data have
+            neither.
+    """
 
     x: Tensor
-    """(B, C, *size), float32, as the signal says."""
-
     condition: Tensor | None
-    """(B,): labels, int64, or times in minutes, float32; `None` where the data have neither."""
 
 
 class Examples(Dataset[Batch], ABC):
-    """Examples by number; the i-th is always the same.
+    """Abstract: the examples of a split, taken by number in batches; the i-th is always the same.
 
     Attributes:
-        endless: Whether there are as many examples as anybody could ask for, each made when it is
-            asked for. Such examples are taken in order, from 0 on, since they are as random in that
-            order as in any other; for what needs all of a set, take the `first` n.
+        endless: Whether examples are generated without end, each when it is asked for. Such
+            examples are taken in order, from 0 on; where a whole set is needed, take the `first` n.
     """
 
     endless: bool = False
@@ -139,8 +141,24 @@ class StoredExamples(Examples, ABC):
 class Splits(NamedTuple):
     """A data set, ready to train on: its three splits, their kind of signal, and their condition.
 
-    With them come what the source knows of them: how to augment a batch, the manifest, and
+    A source adds what it knows of its data: augmentation, the manifest, normalization and
     measurements of its own.
+
+    Attributes:
+        train: The examples to train on.
+        validation: The examples to watch the training with.
+        test: The examples to measure with.
+        signal: The signal of each x: its channels, size and range.
+        condition: The condition of examples, such as their label; `None` where there is none.
+        augment: Random changes of a training batch x that keep its shape and meaning, drawn from
+            torch's global generator; `None` for no changes.
+        manifest: The manifest of the examples, in their order; `None` where the source has none.
+        shift: Moves each signal of a batch x at random, by at most a share of its size; `None`
+            where that would change the meaning.
+        measurements: Measurements of models that only these data allow.
+        normalization: Maps signals to what networks see, learned on the training examples; `None`
+            for no normalization. The model keeps it.
+        items: Names, categories and titles of the examples; `None` where there are none.
     """
 
     train: Examples
@@ -148,31 +166,13 @@ class Splits(NamedTuple):
     test: Examples
 
     signal: Signal
-    """What each x is: channels, size and range."""
-
     condition: Condition | None
-    """What the conditions mean; `None` where there are none."""
-
     augment: Callable[[Tensor], Tensor] | None
-    """Random changes of a training batch x that keep its shape and meaning, drawn from torch's
-    global generator; `None` for no changes."""
-
     manifest: Manifest | None = None
-    """What each example is, and in which order; `None` where the source does not say."""
-
     shift: Callable[[Tensor, float], Tensor] | None = None
-    """Moves each of a batch x at random, by at most a share of its size; `None` where it would show
-    something else then."""
-
     measurements: tuple[Measurement, ...] = ()
-    """What can be measured of a model of these data alone."""
-
     normalization: Normalization | None = None
-    """What networks are to see of the signals, learned on the training examples; `None` for the
-    signals themselves. The model keeps it."""
-
     items: Items | None = None
-    """What is known of the examples beside signals and labels; `None` where that is nothing."""
 
 
 class Source(ABC):
@@ -213,7 +213,7 @@ class Source(ABC):
 
 
 class FactorizedSource(Source):
-    """Abstract: a source whose examples were made from known factors, each of a few values."""
+    """Abstract: a source whose examples are made from known factors, such as shape and size."""
 
     @property
     @abstractmethod

@@ -1,4 +1,4 @@
-"""Folders named after splits: which folders of a level belong to which split.
+"""Finds the folders that are named after splits, such as "train" and "test".
 
     train/, test/               one folder each
     train_1/, train_2/, val/    several of one split
@@ -25,12 +25,12 @@ Branches = dict[str, list[tuple[str, str | None]]]
 
 
 class SplitFolders:
-    """Finds the folders of splits on one level.
+    """Finds, among the subfolders of a folder, those that are named after splits.
 
     Arguments:
-        where: Name of the whole folder, for messages.
-        plural: What the files are, for messages.
-        names: Reads the names of folders.
+        where: What messages call the whole folder.
+        plural: What messages call the files, in the plural.
+        names: The parser of the folders' names.
     """
 
     def __init__(self, where: str, plural: str, names: NameParser) -> None:

@@ -1,4 +1,4 @@
-"""Chooses which examples are held out, by their content and not by their place.
+"""Chooses which examples are held out by a hash of their content, not by their order.
 
 The fingerprint of an example is a hash of its stored content. Hashed once more with the seed and
 the name of the split, it falls evenly into [0, 1), and an example is held out where it falls below
@@ -30,18 +30,18 @@ import numpy as np
 from smalti.counting import counted
 from smalti.errors import InputError
 
-__all__ = ["Groups", "SplitFractions", "SIZE", "fingerprint", "held_out", "share_of_hash"]
+__all__ = ["Groups", "SplitFractions", "SIZE", "fingerprint", "held_out_mask", "share_of_hash"]
 
 SIZE = 16  # bytes of a fingerprint
 
 
 @dataclass(frozen=True)
 class SplitFractions:
-    """Shares of the training examples to hold out, where a data set has no such split of its own.
+    """The shares of the training examples to hold out, for splits that a data set does not have.
 
     Arguments:
-        test: Share of the examples to measure with at the end.
-        validation: Share of those left to watch while training.
+        test: Share of all examples that becomes the test split.
+        validation: Share of the remaining ones that becomes the validation split.
         seed: Another seed holds out other examples.
 
     Raises:
@@ -76,7 +76,7 @@ def fingerprint(content: bytes | np.ndarray) -> bytes:
 
 
 def share_of_hash(fingerprints: np.ndarray, split: str, seed: int) -> np.ndarray:
-    """Maps fingerprints (N, 16), uint8, evenly to u (N,) in [0, 1), anew for each split and seed.
+    """Hashes fingerprints (N, 16), uint8, with split and seed to uniform numbers (N,) in [0, 1).
 
     Example:
         >>> prints = np.stack([np.frombuffer(fingerprint(bytes([i])), np.uint8) for i in range(99)])
@@ -97,15 +97,15 @@ def share_of_hash(fingerprints: np.ndarray, split: str, seed: int) -> np.ndarray
 
 
 class Groups:
-    """Exact copies, which stay together.
+    """Groups of examples with equal fingerprints, which stay in one split.
 
     Arguments:
         fingerprints: (N, 16), uint8.
 
     Attributes:
-        of: (N,), the group of each example.
-        first: (G,), an example of each group.
-        sizes: (G,), examples of each group.
+        of: (N,), the number of each example's group.
+        first: (G,), the number of one example in each group.
+        sizes: (G,), the number of examples in each group.
     """
 
     def __init__(self, fingerprints: np.ndarray) -> None:
@@ -135,10 +135,10 @@ def _unique(keys: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return first, of.reshape(-1), sizes
 
 
-def held_out(
+def held_out_mask(
     fingerprints: np.ndarray, labels: np.ndarray | None, split: str, share: float, seed: int
 ) -> np.ndarray:
-    """Chooses the examples that are held out for a split: a mask (N,), bool.
+    """Chooses the examples that are held out for a split: a mask (N,), bool, True where held out.
 
     An example is chosen by the hash of its fingerprint, the split and the seed, so copies stay
     together, and new examples hardly change the choice. Of each label at least one example stays.

@@ -59,7 +59,7 @@ class Table(ABC):
 
     Attributes:
         name: What messages call it.
-        schema: Its columns.
+        schema: The names and types of its columns.
         left_out: Name and fault of each line that is skipped because it is not a row.
     """
 
@@ -89,7 +89,7 @@ MakeTable = Callable[[Path], Table]
 def open_table(
     path: Path, of: type[Signal], others: Mapping[str, MakeTable] | None = None
 ) -> Table:
-    """Opens a file by its suffix; its rows are read when they are asked for.
+    """Opens the table in a file, by its suffix; rows are read when they are asked for.
 
     Arguments:
         path: Path of the file.
@@ -103,7 +103,7 @@ def open_table(
     if not is_regular(path):
         hint = "give the path of a file" if path.exists() else "check the path"
         raise InputError(f"There is no file {readable(path)}: {hint}.")
-    with reading(path):
+    with translate_read_errors(path):
         if others and suffix in others:
             return others[suffix](path)
         if suffix == ".parquet":
@@ -120,8 +120,13 @@ def open_table(
 
 
 @contextlib.contextmanager
-def reading(path: Path, form: str | None = None) -> Iterator[None]:
-    """Turns the errors of reading a file of a form, its suffix if None, into an `InputError`."""
+def translate_read_errors(path: Path, form: str | None = None) -> Iterator[None]:
+    """Turns errors of reading a file within a `with` block into an `InputError`.
+
+    Arguments:
+        path: Path of the file.
+        form: The format that the message names; the suffix of the file if None.
+    """
     try:
         yield
     except InputError:
@@ -150,7 +155,7 @@ class FileTable(Table, ABC):
 
     def batches(self, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
         """See `Table.batches`."""
-        with reading(self.path):
+        with translate_read_errors(self.path):
             yield from self._batches(list(columns))
 
     @abstractmethod
@@ -207,7 +212,7 @@ class IpcTable(FileTable):
 
 
 class CsvTable(FileTable):
-    """A text file of columns, whose first line has their names.
+    """A CSV file, whose first line has the names of the columns.
 
     Lines with more or fewer columns than the first are passed over, and noted in `left_out`.
 
@@ -279,7 +284,7 @@ class CsvTable(FileTable):
 
 
 class HubTable(Table):
-    """A table as `datasets` holds it.
+    """A table of a data set on the Hugging Face hub, loaded by `datasets`.
 
     Arguments:
         name: What messages call it.
@@ -306,7 +311,7 @@ class HubTable(Table):
 
 
 def empty(n: int) -> pa.RecordBatch:
-    """Returns a batch of n rows without columns."""
+    """Makes a batch of n rows that has no columns."""
     return pa.RecordBatch.from_arrays([pa.nulls(n)], names=[""])
 
 

@@ -1,4 +1,4 @@
-"""Examples that are all there, as one tensor."""
+"""Examples that are held in memory as one tensor."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ __all__ = ["TensorExamples"]
 
 
 class TensorExamples(StoredExamples):
-    """Examples in memory.
+    """Examples that are held in memory as one tensor.
 
     Arguments:
-        x: (N, C, *size), as a model takes them.
+        x: (N, C, *size), the signals in their range.
         values: The conditions (N,), or None.
 
     Raises:

@@ -1,4 +1,4 @@
-"""What a model is worth: figures with their protocols, pictures, and one report of both."""
+"""Evaluates models: figures with their protocols, pictures, and one report of both."""
 
 from smalti.evaluation.evaluate import evaluate, file_names, measurements_of
 from smalti.evaluation.evaluation_context import EvaluationContext

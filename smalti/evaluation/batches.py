@@ -1,4 +1,4 @@
-"""The examples that are measured: which of a set, and batch by batch.
+"""Chooses the examples that are measured, and gives them in batches.
 
 Where a set is larger than what is measured of it, the examples are drawn without replacement,
 because files often lie sorted by class. The draw depends on the seed alone.
@@ -17,8 +17,7 @@ __all__ = ["batches", "choose", "pieces"]
 
 
 def choose(examples: Examples, limit: int | None, seed: int) -> list[int]:
-    """Returns the numbers of at most `limit` examples; all of them, in order, where there are no
-    more.
+    """Draws the numbers of at most `limit` examples; all of them, in order, if there are no more.
     """
     if limit is None or limit >= len(examples):
         return list(range(len(examples)))
@@ -38,7 +37,7 @@ def batches(
 
 
 def pieces(*tensors: Tensor | None, size: int) -> Iterator[tuple[Tensor | None, ...]]:
-    """Tensors of equal length in pieces of at most `size`; `None` stays `None`.
+    """Splits tensors of equal length into pieces of at most `size`; `None` stays `None`.
 
     Example:
         >>> [len(a) for a, b in pieces(torch.zeros(5), None, size=2)]

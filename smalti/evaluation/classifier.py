@@ -1,4 +1,4 @@
-"""A classifier, trained on the data's own labels: an eye for signals that needs no download.
+"""Trains a classifier on the labels of the data, whose features compare sets of signals.
 
 The network is the modality's. It says which class a generated signal shows, and its features are
 the space of the Fréchet distance. It is trained only on real signals and sees no sample before it
@@ -24,7 +24,7 @@ BATCH = 128
 
 
 def check_classes(splits: Splits) -> None:
-    """Raises `InputError` unless there are training examples, of two labels at least."""
+    """Raises `InputError` unless the training examples have at least two different labels."""
     assert isinstance(splits.condition, Label)
     noun, plural = splits.signal.noun, splits.signal.plural
     if not len(splits.train):

@@ -1,4 +1,4 @@
-"""Training curves: read from Lightning's CSV files.
+"""Reads training curves from Lightning's CSV files.
 
 A row of such a file holds what was logged at one moment, so most cells are empty; `train/loss` and
 `validation/loss` belong in one plot. A run that was interrupted has one file for each start, and a
@@ -27,12 +27,12 @@ Curve = list[tuple[int, float]]
 
 
 def read_curves(files: Path | Sequence[Path]) -> dict[str, dict[str, Curve]]:
-    """Returns the curves of one stage by quantity and split, e.g. `curves["loss"]["validation"]`.
+    """Reads the curves of one stage, by quantity and split: `curves["loss"]["validation"]`.
 
-    What is damaged in them is left out.
+    Damaged lines are left out.
 
     Arguments:
-        files: One `metrics.csv`, or those of several starts in their order.
+        files: One `metrics.csv`, or several of a training that was resumed, oldest first.
 
     Raises:
         InputError: If none of them can be read.
@@ -58,7 +58,7 @@ def read_curves(files: Path | Sequence[Path]) -> dict[str, dict[str, Curve]]:
 
 
 def overfitted(curve: Curve) -> tuple[int, int, float, float] | None:
-    """Returns the step of the lowest validation loss if it rose from there by more than chance.
+    """Finds whether a stage overfitted: whether its validation loss rose again, beyond noise.
 
     Returns:
         The step of the lowest loss, the last step, and the two losses; `None` if it did not rise.

@@ -1,4 +1,4 @@
-"""The test set after its way through a model, in one pass."""
+"""Encodes and reconstructs the test set in one pass, for all measurements."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ __all__ = ["EncodedTestSet", "encode_test_set"]
 
 
 class EncodedTestSet(NamedTuple):
-    """The test set after its way through the model.
+    """The latents of the test set, with the likelihoods and metrics of its reconstructions.
 
     Attributes:
-        metrics: Metrics that took in its reconstructions.
+        metrics: The metrics, updated with all reconstructions.
         latents: Tokens (N, *shape), or latent vectors (N, D), of a VAE the means of the posteriors;
             on the CPU.
-        log_variance: (N, D), of a VAE.
-        nll: −log p(x | its latents) in nats, (N,), of tokens where the model has a likelihood, of a
-            VAE for one draw of the latents.
-        conditions: (N,), on the CPU, or `None`.
+        log_variance: The log variances (N, D) of a VAE's posteriors; `None` for other models.
+        nll: −log p(x | latents) in nats, (N,), where the model has a likelihood; of a VAE for one
+            draw of the latents.
+        conditions: The condition of each example (N,), on the CPU; `None` where there is none.
     """
 
     metrics: Sequence[Metric]
@@ -42,13 +42,13 @@ def encode_test_set(
     metrics: Sequence[Metric],
     generator: torch.Generator,
 ) -> EncodedTestSet:
-    """Encodes and reconstructs examples, and has metrics take in the reconstructions.
+    """Encodes and reconstructs examples, and updates metrics with the reconstructions.
 
     Arguments:
         autoencoder: The model, in evaluation mode.
-        batches: At least one, on the model's device.
-        metrics: New metrics of reconstructions.
-        generator: Draws the latents of a VAE's likelihoods.
+        batches: At least one batch, on the model's device.
+        metrics: New metrics, which are updated.
+        generator: Source of the draws of a VAE's latents.
     """
     parts: dict[str, list[Tensor]] = {}
     for x, condition in batches:

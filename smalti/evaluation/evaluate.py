@@ -1,4 +1,4 @@
-"""The whole evaluation of a model: a list of measurements, and one report of what they say.
+"""Evaluates a model: takes a list of measurements, and makes one report of them.
 
     test set ─▶ encoder ─▶ latents ─▶ decoder ─▶ reconstructions     metrics of the modality
                              ├─ of tokens: usage, rate under each prior, bits per dimension
@@ -45,16 +45,16 @@ def evaluate(
     seed: int = 0,
     title: str = "What was learned",
 ) -> Report:
-    """Measures a model on the data that it was learned from, and returns a report.
+    """Measures a model on the test set of its data, and returns the report.
 
     Arguments:
-        model: With tokens or with latent vectors; of tokens with a prior, if there is one.
+        model: A model of tokens, with a prior if it has one, or a model of latent vectors.
         splits: The data that it was learned from.
-        histogram: Fitted to the token grids of the training split, for the prior of that name.
-        measurements: What is measured, in this order; default: `measurements_of(splits)`.
+        histogram: The prior "histogram", fitted to the token grids of the training split.
+        measurements: The measurements to take, in order; default: `measurements_of(splits)`.
         curves: For each stage, the `metrics.csv` files of Lightning's CSV logger, oldest first;
             their plots come last in the report.
-        limits: How much is measured; default: `Limits()`.
+        limits: The numbers of examples, samples and steps; default: `Limits()`.
         seed: Seed of every draw.
         title: Title of the report.
 
@@ -79,12 +79,12 @@ def evaluate(
 
 
 def measurements_of(splits: Splits) -> list[Measurement]:
-    """Lists what can be measured of a model of such data: of any, of its signals, of its source."""
+    """Lists the measurements for a data set: those of any model, of its modality, of its source."""
     return [*MEASUREMENTS, *modality_of(splits.signal).measurements(), *splits.measurements]
 
 
 def file_names() -> re.Pattern[str]:
-    """Returns what matches the names of the files beside a report, of all kinds of data known here.
+    """Returns the pattern of all file names that a report may write beside its page.
 
     Example:
         >>> bool(file_names().fullmatch("samples-prior.png"))

@@ -1,4 +1,4 @@
-"""What measurements share: the test set, its latents, samples, the classifier.
+"""What all measurements share: the test set, its latents, samples and a classifier.
 
 Each is made once, and when first asked for; one that cannot be made tells whoever asks for it why
 (see `Memo`), and hinders nothing else. Every draw is made from a generator of its own with
@@ -49,29 +49,31 @@ T = TypeVar("T")
 
 
 def check_fits(signal: Signal, splits: Splits) -> None:
-    """Raises `InputError` unless the data are such signals as a model was trained on."""
+    """Raises `InputError` unless the data have the signal (kind, shape, range) of a model."""
     if len(splits.test):
         signal.check(splits.test.__getitems__([0]).x)
 
 
 class EvaluationContext:
-    """A model, the data it was learned from, and what is made of both to be measured.
+    """What measurements are taken of: a model, its data, and latents and samples made of both.
+
+    Whatever several measurements need, such as the encoded test set, is made once.
 
     Arguments:
-        model: Expected in evaluation mode.
-        splits: The data.
+        model: The model, in evaluation mode.
+        splits: The data that the model was learned from.
         histogram: A fitted histogram of tokens, or `None`.
-        limits: How much is measured.
+        limits: The numbers of examples, samples and steps.
         seed: Seed of every draw.
-        measurements: All that are taken: whether one compares samples decides how many are drawn.
+        measurements: All measurements that will be taken; they decide how many samples are drawn.
 
     Attributes:
-        autoencoder: From signals to latents and back.
-        tokenizer: The same where latents are tokens, else `None`.
+        autoencoder: The model's autoencoder.
+        tokenizer: The autoencoder if its latents are tokens, else `None`.
         prior: The learned prior over tokens, if there is one.
-        priors: All priors over tokens, by name: none without a learned one to compare with.
-        words: What each set is called in a sentence.
-        titles: What each set is called over a picture or in a table.
+        priors: All priors over tokens, by name; empty without a learned one.
+        words: What sentences call each set of signals, such as "samples of the prior".
+        titles: What tables and pictures call each set of signals.
         run: The run directory that the model comes from, or `None`.
     """
 

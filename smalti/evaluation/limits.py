@@ -1,4 +1,4 @@
-"""Sizes of an evaluation: examples, samples and training steps."""
+"""Limits the work of an evaluation: examples, samples and training steps."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ __all__ = ["Limits"]
 
 @dataclass(frozen=True)
 class Limits:
-    """Sizes of an evaluation: examples, samples and training steps.
+    """Limits the work of an evaluation: the numbers of examples, samples and training steps.
 
     Arguments:
-        test: Test examples at most; all where not given.
+        test: The largest number of test examples; all if None.
         samples: Samples of each prior for distances between sets.
         classifier_steps: Training steps of the classifier; 0 for no classifier and nothing that
             needs it.
         shown: Samples of each prior in the report.
         batch_size: Examples at a time.
-        downloaded: Whether what needs the weights of a network of others is measured, where these
-            are there.
-        bounded: Test examples for the importance-weighted likelihood of a VAE.
-        importance: Draws for each of them.
+        downloaded: Whether to take measurements that need downloaded weights, such as Inception's,
+            if these are there.
+        bounded: Test examples for the importance-weighted likelihood bound of a VAE.
+        importance: Importance draws for each of them.
     """
 
     test: int | None = 10_000

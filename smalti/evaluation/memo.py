@@ -1,4 +1,4 @@
-"""What is made once for several measurements, and draws that depend on the seed alone."""
+"""Caches intermediate results of measurements, and seeds each measurement."""
 
 from __future__ import annotations
 
@@ -18,12 +18,11 @@ T = TypeVar("T")
 
 @contextmanager
 def measuring(seed: int, *models: nn.Module | None) -> Iterator[None]:
-    """Runs a measurement without gradients, in evaluation mode, with draws by the seed alone.
+    """Sets up a `with` block for a measurement: seeded, without gradients, in evaluation mode.
 
     Arguments:
-        seed: Seed of torch's global generator too, from which an autoregressive likelihood draws
-            its reconstructions.
-        models: Those that are measured.
+        seed: Seed of torch's global generator within the block.
+        models: The models that are put in evaluation mode.
     """
     with ExitStack() as stack:
         stack.enter_context(torch.no_grad())
@@ -36,7 +35,7 @@ def measuring(seed: int, *models: nn.Module | None) -> Iterator[None]:
 
 
 class Memo:
-    """Caches what several measurements need by name, or the error of the first try."""
+    """Caches results that several measurements need, by name; or the error of the first try."""
 
     def __init__(self) -> None:
         self._made: dict[str, Any] = {}

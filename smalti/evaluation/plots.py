@@ -1,4 +1,4 @@
-"""Plots of measurements, each the content of a PNG file.
+"""Draws the plots of measurements; each function returns the content of a PNG file.
 
 Colours and greys are chosen to be read on white and on black paper.
 """
@@ -26,7 +26,7 @@ DRAWN = 4096  # codewords of a plot at most: more have no place of their own
 
 
 def plot_curves(quantity: str, curves: dict[str, Curve]) -> bytes:
-    """Plots one quantity over the optimizer's steps."""
+    """Plots a logged quantity over the optimizer's steps, one curve per split."""
     plot, axes = _paper()
     for split, points in curves.items():
         steps, values = (np.array(column, dtype=float) for column in zip(*points, strict=True))
@@ -60,11 +60,11 @@ def plot_curves(quantity: str, curves: dict[str, Curve]) -> bytes:
 
 
 def plot_usage(counts: Tensor, codebook_size: int | None = None) -> bytes:
-    """Plots how often each codeword was chosen, the most frequent first, against all equally often.
+    """Plots how often each codeword was chosen, most frequent first, and the uniform frequency.
 
     Arguments:
-        counts: (K,), or of the codewords that were chosen alone.
-        codebook_size: K, where there are counts of fewer.
+        counts: The count of each codeword (K,), or of the used ones alone.
+        codebook_size: K, where `counts` has the used codewords alone.
     """
     plot, axes = _paper()
     size = codebook_size or len(counts)
@@ -92,9 +92,9 @@ def plot_rejection(
     """Plots accuracy and Fréchet distance of the samples that are kept, over the share kept.
 
     Arguments:
-        shares: Kept, in (0, 1].
-        accuracies: Shares that show their label, one for each.
-        distances: Fréchet distances, one for each.
+        shares: The shares of samples that are kept, in (0, 1].
+        accuracies: The conditional accuracy at each share.
+        distances: The Fréchet distance at each share.
     """
     plot, axes = _paper()
     axes.plot(shares, accuracies, color=BLUE, marker="o")
@@ -111,11 +111,11 @@ def plot_rejection(
 
 
 def plot_dimensions(held: Tensor, what: str) -> bytes:
-    """Plots what each latent dimension holds, the largest first.
+    """Plots a quantity of each latent dimension, such as its KL, the largest first.
 
     Arguments:
-        held: (D,).
-        what: It is, with its unit.
+        held: The quantity of each dimension (D,).
+        what: The name and unit of the quantity.
     """
     plot, axes = _paper()
     ordered = np.sort(held.double().cpu().numpy())[::-1]

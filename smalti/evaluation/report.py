@@ -1,4 +1,4 @@
-"""The report of a model: one section of each measurement, and what could not be measured.
+"""The report of a model: one section per measurement, and what could not be measured.
 
 A report is made measurement by measurement. One that cannot be taken (a label without training
 examples, too few samples for a covariance) is a line in the report and never the end of it. So is
@@ -33,13 +33,13 @@ __all__ = ["Report"]
 
 @dataclass
 class Report(Record):
-    """A report on a model: the sections of all measurements, and what is missing.
+    """The report of a model: the sections of all measurements; `save` writes it as a page and JSON.
 
     Attributes:
-        title: What the report is about.
+        title: The title of the page.
         summary: One sentence on what the model does.
-        sections: What each measurement says, in the order in which they were taken.
-        facts: Data and model, by name, in words.
+        sections: The section of each measurement, in the order in which they were taken.
+        facts: Facts on data and model in words, by name.
         not_applicable: Measurements that do not apply to such data or such a model, and why.
         made_from: Checksums of the data and the models that were measured, by name.
         Others: see `Record`.

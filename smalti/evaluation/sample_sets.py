@@ -1,4 +1,4 @@
-"""The sets of signals that are compared: which priors they are drawn from, what they are called."""
+"""The sets of samples that are compared: the priors they are drawn from, and their names."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ __all__ = ["priors_by_name", "set_titles", "set_words"]
 
 
 def priors_by_name(prior: Prior | None, histogram: TokenPrior | None) -> dict[str, TokenPrior]:
-    """Returns the priors over tokens by name; none if there is no learned one to compare with.
+    """Returns the priors over tokens by name; empty if there is no learned one to compare with.
 
     All go through the same decoder, so what differs in the samples is the prior alone.
 
@@ -27,7 +27,7 @@ def priors_by_name(prior: Prior | None, histogram: TokenPrior | None) -> dict[st
 
 
 def set_words(signal: Signal) -> dict[str, str]:
-    """Returns what each set of signals is called in a sentence."""
+    """Returns the name of each set of signals for sentences: "samples of the prior"."""
     return {
         "train": f"training {signal.plural}",
         "test": f"test {signal.plural}",
@@ -39,7 +39,7 @@ def set_words(signal: Signal) -> dict[str, str]:
 
 
 def set_titles(signal: Signal) -> dict[str, str]:
-    """Returns what each set of signals is called in a table."""
+    """Returns the name of each set of signals for tables and pictures."""
     return {
         "train": f"Training {signal.plural}",
         "test": f"Test {signal.plural}",

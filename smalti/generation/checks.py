@@ -65,7 +65,7 @@ def signal_pieces(x: Any, signal: Signal, run: Run | None = None) -> Iterable[Te
 
     Arguments:
         x: (B, C, *size), a tensor, an array or nested lists; or a path, an object that another
-            library opened, such as a PIL image (see `Modality.from_object`), or a list of such. A
+            library opened (see `Modality.from_object`), or a list of such. A
             file that holds many signals gives all of them.
         signal: The signal that the model takes.
         run: The run of the model, whose recipe says how files are read.

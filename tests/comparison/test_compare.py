@@ -17,8 +17,8 @@ from mistakes import mistake
 from smalti import runs
 from smalti.building import build_tokenizer
 from smalti.cli import main
-from smalti.comparison import METHODS, Comparison, Outcome, gaussian, head_to_head
-from smalti.comparison.gaussian_source import bound
+from smalti.comparison import METHODS, Comparison, Outcome, compare_on_gaussian, head_to_head
+from smalti.comparison.gaussian_source import gaussian_distortion
 from smalti.errors import InputError
 from smalti.quantizers import VectorQuantizer
 from smalti.recipes import schema
@@ -117,20 +117,22 @@ def test_every_method_has_as_many_codewords_as_the_rate_allows(bits):
 
 
 def test_no_method_passes_the_bound_and_codebooks_come_near():
-    comparison = gaussian(list(METHODS), bits=[6], seeds=1, steps=20)
+    comparison = compare_on_gaussian(list(METHODS), bits=[6], seeds=1, steps=20)
     found = {one.method: one.figures["MSE per dimension"] for one in comparison.outcomes}
-    assert all(value > bound(6) for value in found.values())
+    assert all(value > gaussian_distortion(6) for value in found.values())
     assert max(found["ema"], found["ste"], found["nsvq"]) < 1  # 1 is what a single codeword has
     assert all(len(one.curve) == 20 for one in comparison.outcomes)
 
 
 def test_on_gaussian_vectors_dead_codewords_live_again():
-    (outcome,) = gaussian(["ste"], bits=[6], seeds=1, steps=400).outcomes
+    (outcome,) = compare_on_gaussian(["ste"], bits=[6], seeds=1, steps=400).outcomes
     assert outcome.figures["usage"] > 0.9
 
 
 def test_the_gaussian_comparison_repeats_itself():
-    first, second = (gaussian(["ema", "nsvq"], bits=[4], seeds=2, steps=5) for _ in range(2))
+    first, second = (
+        compare_on_gaussian(["ema", "nsvq"], bits=[4], seeds=2, steps=5) for _ in range(2)
+    )
     for one, other in zip(first.outcomes, second.outcomes, strict=True):
         assert one.figures["MSE per dimension"] == other.figures["MSE per dimension"]
         assert one.figures["perplexity"] == other.figures["perplexity"]
@@ -285,15 +287,15 @@ def test_curves_of_other_lengths_and_negative_losses_are_drawn(tmp_path):
 
 def test_on_gaussian_vectors_a_method_that_diverges_is_a_line(monkeypatch):
 
-    learned = sys.modules[gaussian.__module__]._learned
+    learned = sys.modules[compare_on_gaussian.__module__]._learned
 
     def fails(chosen, bits, seed, steps):
         if chosen is METHODS["lfq"]:
             raise InputError("The training of it has diverged: leave the method out.")
         return learned(chosen, bits, seed, steps)
 
-    monkeypatch.setattr(sys.modules[gaussian.__module__], "_learned", fails)
-    comparison = gaussian(["lfq", "ema"], bits=[3], seeds=1, steps=4)
+    monkeypatch.setattr(sys.modules[compare_on_gaussian.__module__], "_learned", fails)
+    comparison = compare_on_gaussian(["lfq", "ema"], bits=[3], seeds=1, steps=4)
     assert "Not measured: lfq, 3 bits, seed 0" in comparison.table()
     with pytest.raises(InputError, match="diverged"):
-        gaussian(["lfq"], bits=[3], seeds=1, steps=4)
+        compare_on_gaussian(["lfq"], bits=[3], seeds=1, steps=4)

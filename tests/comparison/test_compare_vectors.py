@@ -16,12 +16,12 @@ from mistakes import mistake
 from smalti import automatic, extras
 from smalti.building import build_tokenizer, channels_seen
 from smalti.cli import main
-from smalti.comparison import METHODS, STACKS, faiss_lsq, head_to_head, usual
+from smalti.comparison import METHODS, STACKS, default_methods, faiss_lsq, head_to_head
 from smalti.comparison.figures import read_figures
 from smalti.comparison.gaussian_bound import gaussian_bound, water_filling
-from smalti.comparison.gaussian_source import bound
-from smalti.comparison.plan import Planned
-from smalti.comparison.recipes import config_of
+from smalti.comparison.gaussian_source import gaussian_distortion
+from smalti.comparison.plan import PlannedRun
+from smalti.comparison.recipes import make_run_config
 from smalti.errors import InputError
 from smalti.recipes import schema
 from tiny import clocks_recipe, write_recipe
@@ -96,7 +96,7 @@ def test_at_equal_bits_the_fitted_codes_are_above_the_bound_of_their_covariance(
 def test_each_method_builds_at_its_bits(name, bits, stages, recipe):
     config = schema.parsed(recipe)
     chosen = STACKS[name]
-    made = config_of(config, chosen, Planned(bits, name, 0), 4, stages, STEPS)
+    made = make_run_config(config, chosen, PlannedRun(bits, name, 0), 4, stages, STEPS)
     splits = schema.build(config).data.load()
     if automatic.leaves_dims(made):
         made = automatic.with_dims(made, channels_seen(splits))
@@ -118,9 +118,9 @@ def test_each_method_learns_from_data_to_figures(name, recipe, tmp_path):
 
 
 def test_without_an_order_what_fits_the_recipe_is_compared():
-    names, bits = usual(schema.parsed(clocks_recipe()))
+    names, bits = default_methods(schema.parsed(clocks_recipe()))
     assert bits == 9 and names[:2] == ("ste", "ema")
-    names, bits = usual(schema.read("semantic-ids-kmeans"))
+    names, bits = default_methods(schema.read("semantic-ids-kmeans"))
     assert bits == 8 and "residual-kmeans" in names and "rq-vae" not in names
 
 
@@ -164,7 +164,7 @@ def test_methods_that_a_recipe_cannot_have_are_refused(recipe, tmp_path):
 
 
 def test_the_bound_of_equal_variances_is_shannons():
-    assert water_filling(torch.ones(128), 8) / 128 == pytest.approx(bound(8))
+    assert water_filling(torch.ones(128), 8) / 128 == pytest.approx(gaussian_distortion(8))
     assert water_filling(torch.tensor([4.0, 0.0]), 1) == pytest.approx(1.0)
 
 
@@ -210,7 +210,7 @@ def test_packed_indices_are_those_that_were_packed(bits):
     indices = np.random.default_rng(0).integers(2**bits, size=(50, 3))
     flat = (indices[:, :, None] >> np.arange(bits)) & 1
     packed = np.packbits(flat.reshape(50, -1).astype(np.uint8), axis=1, bitorder="little")
-    assert (faiss_lsq.unpacked(packed, 3, bits) == indices).all()
+    assert (faiss_lsq.unpack_codes(packed, 3, bits) == indices).all()
 
 
 def test_without_faiss_its_extra_is_named(recipe, tmp_path, monkeypatch):

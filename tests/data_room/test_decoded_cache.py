@@ -13,7 +13,7 @@ import torch
 from PIL import Image as Pillow
 
 from smalti.cli import main
-from smalti.data.decoded_cache import without_cache
+from smalti.data.decoded_cache import cache_disabled
 from smalti.errors import InputError
 from smalti.modalities.image import Images, decoding
 from smalti.recipes import schema
@@ -71,7 +71,7 @@ def assert_same(one, other):
 
 
 def test_the_second_load_decodes_nothing_and_is_the_same(cache, photos, decoded, caplog):
-    with without_cache():
+    with cache_disabled():
         wanted = load(photos)
     assert len(decoded) == 42 and not cache.exists()
     said = []
@@ -111,7 +111,7 @@ def test_only_what_changed_is_decoded_anew(cache, photos, decoded):
     decoded.clear()
     now = load(photos)
     assert len(decoded) == 1
-    with without_cache():
+    with cache_disabled():
         assert_same(now, load(photos))
 
 
@@ -185,7 +185,7 @@ def test_where_it_cannot_be_written_the_data_are_loaded_all_the_same(
     cache.write_text("no folder")
     splits = load(photos)
     assert "cannot be used" in caplog.text
-    with without_cache():
+    with cache_disabled():
         assert_same(splits, load(photos))
 
 

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from smalti.data import SplitFractions
-from smalti.data.splitting import fingerprint, held_out
+from smalti.data.splitting import fingerprint, held_out_mask
 from smalti.errors import InputError
 from smalti.modalities.image import Images
 from smalti.modalities.image.pixels import Pixels
@@ -60,8 +60,8 @@ def test_new_files_and_other_names_change_no_split(tmp_path):
 def test_one_more_image_changes_no_split(n):
     content = prints(range(n + 1))
     for seed in range(100):
-        before = held_out(content[:n], None, "test", 0.1, seed)
-        assert (held_out(content, None, "test", 0.1, seed)[:n] == before).all()
+        before = held_out_mask(content[:n], None, "test", 0.1, seed)
+        assert (held_out_mask(content, None, "test", 0.1, seed)[:n] == before).all()
         assert before.any()
 
 
@@ -84,13 +84,13 @@ def test_a_label_of_one_image_has_it_in_training_with_every_seed(tmp_path):
 
 def test_each_label_has_its_share():
     labels = np.repeat(np.arange(5), 2000)
-    held = held_out(prints(range(10_000)), labels, "test", 0.1, 0)
+    held = held_out_mask(prints(range(10_000)), labels, "test", 0.1, 0)
     assert np.bincount(labels[held]) == pytest.approx(np.full(5, 200), abs=45)
 
 
 def test_labels_of_one_image_each_still_leave_some_to_measure_with():
     for n in (3, 10, 900):
-        held = held_out(prints(range(n)), np.arange(n), "test", 0.1, 0)
+        held = held_out_mask(prints(range(n)), np.arange(n), "test", 0.1, 0)
         assert held.sum() == max(1, round(0.1 * n / 4))
 
 
@@ -105,7 +105,7 @@ def test_exact_copies_are_together(tmp_path):
     ]
     assert sum(map(len, seen)) == len(set.union(*seen)) == 60
     with pytest.raises(InputError, match="all different, got 3 examples, of which 1 can be"):
-        held_out(prints([1, 1, 1]), None, "test", 0.5, 0)
+        held_out_mask(prints([1, 1, 1]), None, "test", 0.5, 0)
 
 
 @pytest.mark.parametrize(
@@ -134,8 +134,8 @@ def test_copies_between_given_splits_are_said(tmp_path, caplog):
 
 def test_the_seed_and_the_split_decide():
     content = prints(range(1000))
-    held = [held_out(content, None, *how, 0) for how in (("test", 0.5), ("validation", 0.5))]
-    other = held_out(content, None, "test", 0.5, 1)
+    held = [held_out_mask(content, None, *how, 0) for how in (("test", 0.5), ("validation", 0.5))]
+    other = held_out_mask(content, None, "test", 0.5, 1)
     for a, b in (held, (held[0], other)):
         assert 0.4 < (a == b).mean() < 0.6
 

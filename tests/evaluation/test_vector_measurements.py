@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from smalti.data.items import Category, Items
-from smalti.data.manifest import Manifest, columns
+from smalti.data.manifest import Manifest, manifest_columns
 from smalti.data.source import Splits
 from smalti.data.tensors import TensorExamples
 from smalti.modalities.vector import Vector
@@ -33,7 +33,7 @@ def subject(x, codes, decode, categories=None, unit=False, test=10):
     parts = [TensorExamples(part) for part in (x[: n - test - 2], x[n - test - 2 : n - test])]
     names = [f"item {i}" for i in range(n)]
     splits = np.repeat([0, 1, 2], [n - test - 2, 2, test])
-    manifest = Manifest(**columns(bytes(16 * n), splits, np.full(n, -1), splits, names))
+    manifest = Manifest(**manifest_columns(bytes(16 * n), splits, np.full(n, -1), splits, names))
     shuffled = np.random.default_rng(1).permutation(n)  # the source knows them in another order
     known = {
         name: Category(values[shuffled].astype(np.int32), tuple(f"{name} {i}" for i in range(99)))

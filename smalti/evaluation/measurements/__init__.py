@@ -1,4 +1,4 @@
-"""What can be measured of any model, one file each; `MEASUREMENTS` lists them in order."""
+"""The measurements of any model, one file each; `MEASUREMENTS` lists them in order."""
 
 from smalti.evaluation.measurements.accuracy import Accuracy
 from smalti.evaluation.measurements.bits import BitsPerDimension

@@ -1,4 +1,4 @@
-"""Whether samples show the label that they were asked for, as the classifier sees it."""
+"""Conditional accuracy: whether a classifier sees in samples the label they were asked for."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["Accuracy"]
 
 
 class Accuracy(Measurement[EvaluationContext]):
-    """The share of the signals of each set that the classifier gives the label they should have."""
+    """Measures the share of signals that the classifier gives the label they should have."""
 
     key: ClassVar[str] = "conditional_accuracy"
     title: ClassVar[str] = "Accuracy of the classifier"

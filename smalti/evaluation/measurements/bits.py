@@ -1,4 +1,4 @@
-"""Bits per dimension of signals: what they cost in all, to the last bit of every value.
+"""Bits per dimension: the cost of coding signals without loss, prior and decoder together.
 
 A tokenizer whose decoder has a likelihood p(x | q), and a prior p(q) over its token grids, make a
 code for signals x of D values: first the grid q that the encoder gives, then x given q.
@@ -44,7 +44,7 @@ __all__ = ["BitsPerDimension", "bits_figure", "tokenizer_bits", "uniform_nats"]
 
 
 class BitsPerDimension(Measurement[EvaluationContext]):
-    """Measures bits per dimension, where the tokenizer has a likelihood of signals."""
+    """Measures bits per dimension of tokenizers that have a likelihood p(x | tokens)."""
 
     key: ClassVar[str] = "bits_per_dim"
     title: ClassVar[str] = "Bits per dimension"
@@ -88,13 +88,13 @@ class BitsPerDimension(Measurement[EvaluationContext]):
 
 
 def bits_figure(nats: float, likelihood: Likelihood, dims: int, protocol: str) -> Figure:
-    """Returns the bits per dimension, of the values that the likelihood is of.
+    """Makes the figure "bits per dimension" of nats per signal.
 
     Arguments:
-        nats: −log p(x) or a bound of it, the mean over signals, as the likelihood gives them.
-        likelihood: What the nats come from.
-        dims: D, values of a signal.
-        protocol: Set, N, and what the nats are.
+        nats: The mean over signals of −log p(x), or of a bound on it.
+        likelihood: The likelihood that gave the nats.
+        dims: D, the number of values in a signal.
+        protocol: The set, its N, and what the nats are.
 
     Example:
         >>> from smalti.losses.likelihoods import Categorical
@@ -111,7 +111,7 @@ def bits_figure(nats: float, likelihood: Likelihood, dims: int, protocol: str) -
 
 
 def uniform_nats(layout: Layout) -> float:
-    """Returns −log p(q) under the uniform prior: Σ log K over all tokens.
+    """Returns the nats of one grid of tokens under the uniform prior: Σ log K over all tokens.
 
     Example:
         >>> uniform_nats(Layout(((2, 2),), ((8,),))) == 4 * math.log(8)
@@ -130,14 +130,13 @@ def tokenizer_bits(
     signal: Signal,
     measured_on: str,
 ) -> dict[str, Figure]:
-    """Returns the bits per dimension under each prior, and those of signals given their tokens
-    alone.
+    """Makes the figures of bits per dimension under each prior, and of signals given their tokens.
 
     Arguments:
-        rates: By prior, the mean of −log p(q) over signals, in nats.
-        nll: −log p(x | q) of the signals, (N,).
+        rates: For each prior, the mean of −log p(tokens) over signals, in nats.
+        nll: −log p(x | tokens) of the signals, (N,), in nats.
         likelihood: The tokenizer's likelihood p(x | h).
-        signal: What they are; it has a size.
+        signal: The signal; it has a size.
         measured_on: The set and its N, for the protocols.
     """
     mean, dims = nll.double().mean().item(), math.prod(signal.shape)

@@ -1,4 +1,4 @@
-"""Bounds of the likelihood of a variational autoencoder, and the terms of the ELBO.
+"""Bounds on the log-likelihood of a variational autoencoder, and the terms of its ELBO.
 
     ELBO          E_q log p(x | z) − KL(q(z | x) ‖ N(0, I))           one draw per signal
     importance    log 1/K Σ_k p(x, z_k) / q(z_k | x)                  K draws per signal
@@ -40,7 +40,7 @@ TITLES = {
 
 
 class Bounds(Measurement[EvaluationContext]):
-    """Both bounds of the likelihood."""
+    """Measures two bounds on a VAE's log-likelihood: the ELBO and the importance-weighted bound."""
 
     key: ClassVar[str] = "bounds"
     title: ClassVar[str] = "Likelihood"
@@ -65,8 +65,7 @@ class Bounds(Measurement[EvaluationContext]):
 
 
 def bound_figures(subject: EvaluationContext, model: VariationalAutoencoder) -> dict[str, Figure]:
-    """Returns both bounds of the likelihood in nats and bits per dimension, and the terms of the
-    ELBO.
+    """Makes the figures of both bounds, in nats and bits per dimension, and of the ELBO's terms.
     """
     nll, kl = subject.encoded.nll, kl_of_dimensions(subject)
     noun, plural = subject.splits.signal.noun, subject.splits.signal.plural
@@ -105,7 +104,7 @@ def bound_figures(subject: EvaluationContext, model: VariationalAutoencoder) -> 
 
 
 def kl_of_dimensions(subject: EvaluationContext) -> Tensor | None:
-    """Returns the nats of each latent dimension, (D,), the mean over the test set; of a VAE."""
+    """Returns the mean KL of each latent dimension of a VAE over the test set, (D,), in nats."""
     encoded = subject.encoded
     if encoded.log_variance is None:
         return None

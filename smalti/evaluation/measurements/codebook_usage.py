@@ -1,4 +1,4 @@
-"""How a codebook is used: usage and perplexity, defined in `smalti.quantizers.usage`.
+"""Usage and perplexity of codebooks, as defined in `smalti.quantizers.usage`.
 
 Both are taken over the whole set at once. The mean over batches is another, smaller number,
 because one batch has too few positions to hit every codeword.
@@ -37,7 +37,7 @@ DENSE = 1 << 20  # codewords: a larger codebook has a count for each that was ch
 
 
 class CodebookUsage(Measurement[EvaluationContext]):
-    """Measures how often each codeword is used."""
+    """Measures how often each codeword is used: usage, perplexity and a plot of the counts."""
 
     key: ClassVar[str] = "codebook"
     title: ClassVar[str] = "Use of the codebook"
@@ -77,9 +77,9 @@ class CodebookUsage(Measurement[EvaluationContext]):
 
 
 def codeword_counts(indices: Tensor, codebook_sizes: tuple[int, ...]) -> list[Tensor]:
-    """Returns how often each codeword was chosen, one tensor (K,) for each codebook.
+    """Counts how often each codeword was chosen: one tensor (K,) for each codebook.
 
-    Of a codebook of more than 2²⁰ codewords those that were chosen are counted alone, (used,).
+    Of a codebook with more than 2²⁰ codewords only the used ones have a count, (used,).
 
     Arguments:
         indices: (N, *grid), or (N, *grid, Q) with several codebooks; -1 is not counted.
@@ -104,12 +104,12 @@ def codeword_counts(indices: Tensor, codebook_sizes: tuple[int, ...]) -> list[Te
 def codebook_figures(
     counts: list[Tensor], measured_on: str, codebook_sizes: Sequence[int] | None = None
 ) -> dict[str, Figure]:
-    """Returns usage and perplexity; of several codebooks each, numbered.
+    """Makes the figures of usage and perplexity; several codebooks are numbered.
 
     Arguments:
         counts: As `codeword_counts` gives them.
         measured_on: The set and its N, for the protocols.
-        codebook_sizes: K of each; the length of its counts if not given.
+        codebook_sizes: K of each codebook; the length of its counts if not given.
     """
     figures = {}
     sizes = codebook_sizes or [len(count) for count in counts]

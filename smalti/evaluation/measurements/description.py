@@ -1,4 +1,4 @@
-"""What was measured, in words: the data, the model, the seed."""
+"""Describes in words what was measured: the data, the model, the seed."""
 
 from __future__ import annotations
 

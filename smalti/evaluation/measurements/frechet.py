@@ -1,4 +1,4 @@
-"""How close generated signals are to real ones, seen through the features of a classifier.
+"""The Fréchet distance of generated signals to real ones, in the features of a classifier.
 
 Two sets of features with means μ and covariances Σ are compared as if both were Gaussian. The
 Fréchet distance of those is
@@ -57,7 +57,7 @@ class FeatureGaussian(NamedTuple):
 
 
 class FeatureDistances(SampleComparison[EvaluationContext]):
-    """Fréchet distances of training examples, reconstructions and samples to the test set."""
+    """Measures the Fréchet distances of training examples, reconstructions and samples to test."""
 
     key: ClassVar[str] = "frechet"
     title: ClassVar[str] = "Fréchet distance in the features of a classifier"
@@ -110,13 +110,13 @@ class FeatureDistances(SampleComparison[EvaluationContext]):
 
 
 def features_of_test(subject: EvaluationContext) -> Tensor:
-    """Returns the classifier's features of the test set, (N, F)."""
+    """Returns the classifier's features of the test set, (N, F), which are computed once."""
     return subject.features("test", subject.test_batches)
 
 
 @torch.no_grad()
 def features_of(classifier: Classifier, batches: Iterable[Tensor]) -> Tensor:
-    """Returns the features (N, D), on the CPU, of batches of signals (B, C, *size)."""
+    """Computes a classifier's features (N, D), on the CPU, of batches of signals (B, C, *size)."""
     return torch.cat([classifier.features(batch).cpu() for batch in batches])
 
 
@@ -129,7 +129,7 @@ def gaussian(features: Tensor) -> FeatureGaussian:
 
 
 def frechet_distance(a: FeatureGaussian, b: FeatureGaussian) -> float:
-    """Returns d² between two Gaussians.
+    """Computes the (squared) Fréchet distance d² between two Gaussians.
 
     Example:
         >>> eye = torch.eye(3, dtype=torch.float64)

@@ -1,4 +1,4 @@
-"""IDs of items: how many items have one of their own, and how its codes are used.
+"""IDs of items: how many items have an ID of their own, and how evenly codes are used.
 
 It is measured on the whole set, training, validation and test together, for an ID is one of all
 items. The figures are defined in `smalti.ids.occupancy`, what is said of them in words in
@@ -97,10 +97,10 @@ class Identifiers(Measurement[EvaluationContext]):
 
 
 def ids_of(subject: EvaluationContext) -> IdTable:
-    """Returns the IDs that a run has given; of another model, codes that are not resolved.
+    """Returns the IDs of all items: those of the run, or else codes with unresolved collisions.
 
     Raises:
-        InputError: If those of the run are damaged, or of another tokenizer.
+        InputError: If the run's IDs are damaged, or of another tokenizer.
     """
     return subject.kept("ids", lambda: _made(subject))
 

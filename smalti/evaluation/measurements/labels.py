@@ -1,4 +1,4 @@
-"""Samples of each label, a row each."""
+"""Shows samples of each label, one row per label."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ LABELS, PER_LABEL = 12, 10  # labels shown at most, and samples of each
 
 
 class SamplesOfLabels(Measurement[EvaluationContext]):
-    """Samples of a prior that is conditional on a label."""
+    """Shows samples of a prior that is conditional on a label, one row per label."""
 
     key: ClassVar[str] = "labels"
     title: ClassVar[str] = "Samples of each label"

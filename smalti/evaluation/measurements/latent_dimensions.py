@@ -1,4 +1,4 @@
-"""What latent dimensions hold, and what lies between and beyond the latents of test signals.
+"""Latent dimensions of a continuous model: their figures, interpolations and traversals.
 
 active units  dimensions whose posterior mean moves with the data
 information   I(x; z), how much a draw of z says about which signal it was
@@ -41,7 +41,7 @@ TITLES = {"active_units": "Active units", "information": "Information on the sig
 
 
 class LatentDimensions(Measurement[EvaluationContext]):
-    """Measures what each latent dimension holds, with interpolations and traversals."""
+    """Measures the information in each latent dimension; shows interpolations and traversals."""
 
     key: ClassVar[str] = "latents"
     title: ClassVar[str] = "What latents hold"
@@ -93,7 +93,7 @@ class LatentDimensions(Measurement[EvaluationContext]):
 
 
 def latent_figures(subject: EvaluationContext) -> dict[str, Figure]:
-    """Returns how many dimensions are used, and how much they say."""
+    """Makes the figures of active units and of the mutual information I(x; z)."""
     mean, log_variance = subject.encoded.latents, subject.encoded.log_variance
     plural = subject.splits.signal.plural
     if len(mean) < 2:

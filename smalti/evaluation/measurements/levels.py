@@ -1,4 +1,4 @@
-"""What each level of a hierarchy holds: reconstructions from the first n levels, and their rates.
+"""The levels of a hierarchy: reconstructions from the first n levels, and their rates.
 
 A reconstruction from the first n levels shows what these say about the signal; what the next one
 adds is the difference. The rate of a level is that of its indices given those of the levels above,
@@ -28,7 +28,7 @@ SHOWN, MEASURED = 8, 1000  # test examples
 
 
 class Levels(Measurement[EvaluationContext]):
-    """Pictures and figures of every prefix of the levels of a hierarchical tokenizer."""
+    """Measures and shows reconstructions from the first n levels of a hierarchical tokenizer."""
 
     key: ClassVar[str] = "levels"
     title: ClassVar[str] = "Levels"

@@ -1,4 +1,4 @@
-"""What a signal costs in tokens: nats and bits per index, and bits per signal, under each prior.
+"""The rate of tokens under each prior: nats and bits per index, and bits per signal.
 
 A prior p over token grids q (n indices of K codewords) is also a code: an ideal entropy coder
 spends −log2 p(q) bits on the grid, up to two bits more in practice. On grids of signals that no
@@ -38,7 +38,7 @@ WORDS = {"uniform": "uniform prior", "histogram": "histogram", "prior": "learned
 
 
 class Rate(Measurement[EvaluationContext]):
-    """Measures the rate: what the tokens of a signal cost under each prior."""
+    """Measures the rate: the cross-entropy of the test set's tokens under each prior."""
 
     key: ClassVar[str] = "rate"
     title: ClassVar[str] = "Rate"
@@ -96,8 +96,9 @@ def _show(section: Section, signal: Signal, titles: dict[str, str]) -> None:
 
 
 def nats_of(subject: EvaluationContext, name: str) -> dict[str, float]:
-    """Returns what the test set costs under a prior: nats per signal, or nothing without a
-    likelihood.
+    """Computes the mean nats per signal of the test set's tokens under the prior of a name.
+
+    Returns {name: nats}; empty for a prior without a likelihood.
     """
     prior = subject.priors[name]
     if not isinstance(prior, TractablePrior):
@@ -113,10 +114,10 @@ def nats_of(subject: EvaluationContext, name: str) -> dict[str, float]:
 def mean_nats(
     prior: TractablePrior, indices: Tensor, context: Tensor | None = None, batch_size: int = 256
 ) -> float:
-    """Returns the mean of −ln p(q) over grids.
+    """Computes the mean of −ln p(grid) over grids of tokens.
 
     Arguments:
-        prior: Conditional or not; an unconditional one is not shown the context.
+        prior: The prior; the context is ignored if it is unconditional.
         indices: (N, *grid).
         context: (N,), the condition of each signal.
         batch_size: Grids at a time.
@@ -132,13 +133,13 @@ def mean_nats(
 def rate_figures(
     prior: TokenPrior, nats: float, indices: Tensor, signal: Signal, measured_on: str
 ) -> dict[str, Figure]:
-    """Returns the nats and bits per index and per signal, and the share of the uniform code.
+    """Makes the figures of a rate: nats and bits per index and per signal, and share of uniform.
 
     Arguments:
-        prior: With a likelihood.
-        nats: What it makes of the mean signal, see `mean_nats`.
-        indices: (N, *grid), those that were measured.
-        signal: What the tokens are of.
+        prior: A prior with a likelihood.
+        nats: The mean nats per signal under it, see `mean_nats`.
+        indices: (N, *grid), the measured tokens.
+        signal: The signal that the tokens encode.
         measured_on: The set and its N, for the protocols.
     """
     positions, bits = indices[0].numel(), nats / math.log(2)

@@ -1,4 +1,4 @@
-"""How faithful reconstructions of the test set are, with some of them to look at."""
+"""The quality of reconstructions of the test set, and some of them to look at."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SHOWN = 24
 
 
 class Reconstructions(Measurement[EvaluationContext]):
-    """The figures of the modality's metrics, and pairs of originals and reconstructions."""
+    """Measures reconstructions by the modality's metrics, and shows some beside their originals."""
 
     key: ClassVar[str] = "reconstruction"
     title: ClassVar[str] = "Reconstructions"

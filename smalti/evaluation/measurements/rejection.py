@@ -1,4 +1,4 @@
-"""Classifier-based rejection sampling: fewer samples, and each a clearer case of its label.
+"""Classifier-based rejection sampling: keeps the samples that the classifier is surest of.
 
 Of many samples x of a conditional prior, each asked to show a label y, only those are kept that a
 classifier is surest of: of each label the share s with the highest p(y | x). A small s trades
@@ -45,7 +45,7 @@ LEAST = 8  # samples that are compared, at the smallest share
 
 
 class Rejection(Measurement[EvaluationContext]):
-    """Quality and diversity over the share of samples that is kept."""
+    """Measures quality and diversity of samples over the share kept by rejection sampling."""
 
     key: ClassVar[str] = "rejection"
     title: ClassVar[str] = "Rejection sampling"
@@ -107,7 +107,7 @@ class Rejection(Measurement[EvaluationContext]):
 
 
 def top_fraction(scores: Tensor, labels: Tensor, share: float) -> Tensor:
-    """Returns the numbers of the best of each label: ⌈share · its count⌉ of them, in order.
+    """Selects the samples with the highest scores of each label: ⌈share · count⌉ row numbers.
 
     Arguments:
         scores: (N,), e.g. p(label | x) of each sample.

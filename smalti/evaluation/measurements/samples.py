@@ -1,4 +1,4 @@
-"""Samples to look at: of each prior, and of the likeliest."""
+"""Shows samples of each prior, and the samples with the highest likelihood."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LIKELY = 0.8  # top_p of the samples shown beside those at temperature 1
 
 
 class Samples(Measurement[EvaluationContext]):
-    """Samples of all priors side by side."""
+    """Shows samples of all priors side by side."""
 
     key: ClassVar[str] = "samples"
     title: ClassVar[str] = "Samples"

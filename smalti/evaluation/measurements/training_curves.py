@@ -15,7 +15,7 @@ __all__ = ["TrainingCurves"]
 
 
 class TrainingCurves(Measurement[Any]):
-    """Plots of what was logged in training.
+    """Plots the training and validation curves of each stage.
 
     Arguments:
         logs: For each stage, the `metrics.csv` files of Lightning's CSV logger, oldest first.

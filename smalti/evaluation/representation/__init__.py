@@ -1,4 +1,4 @@
-"""What latents know: of the factors that made the data, of the data itself, and for other tasks."""
+"""Measures representations: disentanglement, mutual information with the data, and probes."""
 
 from smalti.evaluation.representation.disentanglement import (
     DCI,

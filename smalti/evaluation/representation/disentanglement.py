@@ -1,4 +1,4 @@
-"""Disentanglement: whether each latent dimension holds one factor of the data, and each factor one.
+"""Measures disentanglement: whether each latent dimension encodes one factor of the data.
 
 The data were made from known factors v_1 … v_F, each of which takes a few values, and z is what a
 model makes of them. Both measures begin with a matrix (D, F) of what latent i says about factor j.
@@ -52,14 +52,14 @@ RIDGE = 1e-3  # beside a mean square of at most 1: keeps indicators that sum to 
 
 
 class DCI(NamedTuple):
-    """Disentanglement, completeness, informativeness.
+    """The three DCI scores: disentanglement, completeness and informativeness.
 
     Attributes:
-        disentanglement: In [0, 1]: 1 where each latent serves one factor only.
-        completeness: In [0, 1]: 1 where each factor rests on one latent only.
-        informativeness: At most 1: the share of the variance of the values' indicators that is
-            explained in the half of the examples that was not fitted; 0 is no better than chance.
-        importance: R (D, F), float64.
+        disentanglement: In [0, 1]: 1 where each latent dimension encodes one factor only.
+        completeness: In [0, 1]: 1 where each factor is encoded in one latent dimension only.
+        informativeness: At most 1: the R² with which latents predict the one-hot values of the
+            factors, on held-out examples; 0 is no better than chance.
+        importance: R (D, F), float64: the importance of each latent for each factor.
     """
 
     disentanglement: float
@@ -69,11 +69,11 @@ class DCI(NamedTuple):
 
 
 def mutual_information_gap(z: Tensor, factors: Tensor, bins: int = 20) -> float:
-    """Returns the MIG, in [0, 1].
+    """Computes the mutual information gap (MIG) between latents and factors, in [0, 1].
 
     Arguments:
-        z: (N, D), D at least 2; draws of a stochastic encoder.
-        factors: (N, F), int64: values.
+        z: The latents (N, D), D at least 2; draws of a stochastic encoder.
+        factors: The value of each factor (N, F), int64.
         bins: Bins of equal frequency per latent; one per value where a latent has fewer values.
 
     Raises:
@@ -91,7 +91,10 @@ def mutual_information_gap(z: Tensor, factors: Tensor, bins: int = 20) -> float:
 
 
 def factor_information(z: Tensor, factors: Tensor, bins: int = 20) -> Tensor:
-    """Returns I(z_i; v_j) in nats, (D, F), float64; arguments as of `mutual_information_gap`."""
+    """Computes the mutual information I(z_i; v_j) of each latent with each factor, in nats.
+
+    Returns (D, F), float64. The arguments are those of `mutual_information_gap`.
+    """
     _check(z, factors)
     binned = _binned(z, bins)
     rows = [[_mutual_information(a, b) for b in factors.T] for a in binned.T]
@@ -99,8 +102,9 @@ def factor_information(z: Tensor, factors: Tensor, bins: int = 20) -> Tensor:
 
 
 def dci(z: Tensor, factors: Tensor, bins: int = 20) -> DCI:
-    """Returns disentanglement, completeness and informativeness; every second example is held out
-    of the fit that informativeness is measured with.
+    """Computes disentanglement, completeness and informativeness of latents.
+
+    Informativeness is measured on every second example, which is held out of the fit.
 
     Arguments: as of `mutual_information_gap`, and F at least 2. The examples come in random order,
     or at least in one in which the halves of odd and even numbers are alike.

@@ -1,4 +1,4 @@
-"""How much latents say about the data: active units, and the mutual information I(x; z).
+"""Measures the information in latents: active units, and the mutual information I(x; z).
 
 A decoder that can do without the latents leaves them empty: the posterior q(z | x) *collapses* to
 the prior and is the same for every x. Two measures see it directly. A unit is active if its
@@ -59,7 +59,7 @@ def gaussian_information(
     generator: torch.Generator | None = None,
     batch_size: int = 256,
 ) -> float:
-    """Returns I(x; z) in nats, from 0 to log N, of posteriors N(mean, exp log_variance), diagonal.
+    """Estimates I(x; z) of diagonal Gaussian posteriors, in nats, from 0 to log N.
 
         1/N Σ_n E_{z ~ q(z|x_n)} [log q(z | x_n) − log 1/N Σ_m q(z | x_m)]
 
@@ -96,11 +96,10 @@ def gaussian_information(
 
 
 def code_information(indices: Tensor) -> float:
-    """Returns I(x; code) = H(code) in nats, from 0 to log N, of a deterministic code of each
-    example.
+    """Computes I(x; code) = H(code) of the discrete codes of examples, in nats, from 0 to log N.
 
     Arguments:
-        indices: (N, ...), any integers; a code is all of a row.
+        indices: (N, ...), any integers; the whole row is the code of an example.
 
     Example:
         >>> round(code_information(torch.tensor([[0, 1], [0, 1], [2, 0], [2, 2]])), 4)  # 1.5 bits
@@ -111,7 +110,7 @@ def code_information(indices: Tensor) -> float:
 
 
 def code_entropy_bound(indices: Tensor) -> float:
-    """Returns Σ over positions of the entropy of the index there, in nats: at least H(code).
+    """Computes an upper bound on H(code) in nats: the sum of the entropies of all positions.
 
     Arguments:
         indices: (N, ...), any integers.

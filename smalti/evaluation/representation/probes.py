@@ -1,4 +1,4 @@
-"""What latents are worth for other tasks: a linear probe, and the nearest neighbours.
+"""Probes of latents as features for other tasks: linear classification and nearest neighbours.
 
 Both predict labels from features that somebody else learned, without changing these. The probe asks
 whether the classes can be told apart by hyperplanes, the neighbours whether what is alike lies
@@ -29,7 +29,7 @@ def linear_probe(
     decay: float = 1e-4,
     steps: int = 100,
 ) -> float:
-    """Returns the accuracy of multinomial logistic regression on the test features.
+    """Fits a multinomial logistic regression to features, and returns its test accuracy.
 
         minimise  −1/N Σ log softmax(W x + b)_label + decay/2 ‖W‖²
 
@@ -81,8 +81,9 @@ def knn_accuracy(
     k: int = 5,
     batch_size: int = 512,
 ) -> float:
-    """Returns the accuracy of the majority among the k nearest in Euclidean distance; of classes
-    with as many votes, that of the nearer neighbour wins.
+    """Computes the test accuracy of a k-nearest-neighbour classifier (Euclidean distance).
+
+    Among classes with equally many votes that of the nearest neighbour wins.
 
     Arguments:
         features: (N, M), N at least k.

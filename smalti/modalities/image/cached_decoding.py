@@ -13,7 +13,7 @@ import PIL
 import torch
 from torch import Tensor
 
-from smalti.data.decoded_cache import DecodedCache, Entry, cache_of
+from smalti.data.decoded_cache import CacheEntry, DecodedCache, cache_of
 from smalti.data.progress import progress
 from smalti.data.rows import Stored
 from smalti.modalities.image.decoding import (
@@ -75,9 +75,9 @@ def _entry(  # noqa: PLR0913 - as of `decode`
     crop: Crop,
     log: DecodingLog,
     chosen: Range | None,
-) -> Entry | None:
+) -> CacheEntry | None:
     """Returns the entry of the pictures, which is made where there is none."""
-    known: dict[int, tuple[Entry, int]] = {}
+    known: dict[int, tuple[CacheEntry, int]] = {}
     if not cache.is_empty():  # else all are read only once, to decode and to hash
         hash_pictures(pictures(), n, log)
         if (entry := cache.find(log.fingerprints)) is not None:
@@ -107,7 +107,7 @@ def _others(pictures: Iterable[Stored], known: dict[int, Any]) -> Iterator[tuple
     return ((row, picture) for row, picture in enumerate(pictures) if row not in known)
 
 
-def _copy_record(log: DecodingLog, row: int, entry: Entry, place: int) -> None:
+def _copy_record(log: DecodingLog, row: int, entry: CacheEntry, place: int) -> None:
     """Copies what an entry of the cache records of a picture to a row of `log`."""
     for name in RECORD.names or ():
         log.records[row][name] = entry.rows[place][name]
@@ -137,7 +137,7 @@ def hash_pictures(pictures: Iterable[Stored], n: int, log: DecodingLog) -> None:
         pass
 
 
-def _taken(entry: Entry, log: DecodingLog) -> Tensor:
+def _taken(entry: CacheEntry, log: DecodingLog) -> Tensor:
     """Copies the records of an entry; returns whether each picture could be read (n,), bool."""
     log.modes = list(entry.facts["modes"])
     for name in RECORD.names or ():

@@ -17,13 +17,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from smalti.data.file_tree import Parts, walk
+from smalti.data.file_tree import Parts, list_files
 from smalti.data.found import Found, check_trainable, local_path, suffix_of, tables_by_split
 from smalti.data.hub import hub_rows
 from smalti.data.layout import read_layout
 from smalti.data.names import NameParser
 from smalti.data.parquet import parquet_rows
-from smalti.data.rows import FileRows, MakesTable, Rows, Shard, TableRows
+from smalti.data.rows import FileRows, Rows, RowsBuilder, Shard, TableRows
 from smalti.data.source import FOUND
 from smalti.errors import InputError
 from smalti.modalities.image.idx import find_idx
@@ -101,9 +101,9 @@ def _check_parquet(file: Path) -> Path:
     )
 
 
-def _in_folder(folder: Path, table: MakesTable, splits: bool) -> Found:
+def _in_folder(folder: Path, table: RowsBuilder, splits: bool) -> Found:
     """Finds the images of a folder: IDX files, parquet files, or pictures."""
-    tree = walk(folder)
+    tree = list_files(folder)
     where, passed = readable(folder), tree.passed
     idx = find_idx([folder.joinpath(*file) for file in tree.files])
     if idx:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from smalti.data.rows import Column, Rows, Shard, Stored, TableRows, names_of
+from smalti.data.rows import Column, Rows, Shard, Stored, TableRows, list_columns
 from smalti.errors import InputError, first_line
 from smalti.spelling import readable
 
@@ -108,7 +108,7 @@ def _image_column(features: Features, wanted: str | None, where: str) -> str:
             state = "does not hold images" if wanted in features else "is not there"
             raise InputError(
                 f"The image column {wanted!r} {state} in {where}, "
-                f"whose columns are {names_of(features)}: name one that holds images."
+                f"whose columns are {list_columns(features)}: name one that holds images."
             )
         return wanted
     found = [name for name, feature in features.items() if holds_images(feature)]
@@ -116,7 +116,7 @@ def _image_column(features: Features, wanted: str | None, where: str) -> str:
         if name in found:
             return name
     raise InputError(
-        f"No column of {where} holds images: its columns are {names_of(features)}. "
+        f"No column of {where} holds images: its columns are {list_columns(features)}. "
         f"Images are stored as bytes, or as bytes and path."
     )
 

@@ -33,25 +33,29 @@ NAMED = 6
 
 
 class Cases(NamedTuple):
-    """N series, and what is known of each."""
+    """N series that were read from a file of arrays, with the names, labels, ids and times given.
+
+    Attributes:
+        x: The values of each series (C, T).
+        names: The names of the C channels.
+        label: The label of each series, or of each of its steps.
+        id: The id of each series.
+        time: The times (T,) of each series.
+    """
 
     x: Sequence[np.ndarray]
-    """Each (C, T)."""
-
     names: Sequence[str] | None = None
     label: Sequence[Any] | None = None
-    """Of each series, or of each of its steps."""
-
     id: Sequence[Any] | None = None
     time: Sequence[np.ndarray] | None = None
 
 
 class ArrayTable(FileTable):
-    """Series in arrays, as rows of steps.
+    """Presents series in arrays as a table: one row per step.
 
     Arguments:
-        path: Of the file.
-        cases: What it holds.
+        path: Path of the file.
+        cases: The series in it.
 
     Attributes:
         named: Whether its channels have names of their own.
@@ -104,13 +108,13 @@ class ArrayTable(FileTable):
 
 
 def read_npy(path: Path) -> ArrayTable:
-    """Opens an .npy file."""
+    """Opens an .npy file of one series (C, T), or of N series (N, C, T), as a table."""
     array = np.load(path, mmap_mode="r", allow_pickle=False)
     return ArrayTable(path, Cases(list(_cases(array, readable(path)))))
 
 
 def read_npz_table(path: Path) -> ArrayTable:
-    """Opens an .npz file."""
+    """Opens an .npz file of series, and of their labels, ids and times, as a table."""
     name = readable(path)
     there = names_in(path)
     main = [one for one in there if one not in BESIDE]
@@ -145,7 +149,7 @@ def read_npz_table(path: Path) -> ArrayTable:
 
 
 def read_ts(path: Path) -> ArrayTable:
-    """Opens a .ts file, as aeon and sktime write it.
+    """Opens a .ts file of series, as aeon and sktime write it, as a table.
 
     Raises:
         InputError: If it has time stamps, or a line is not as its head says.

@@ -36,14 +36,14 @@ COUNTS = ("", "index", "unnamed: 0", "__index_level_0__")
 
 @dataclass(frozen=True)
 class SeriesColumns:
-    """The columns of a table of series, where they are not found by themselves.
+    """The names of columns that a user gives, where they cannot be found in a table of series.
 
     Arguments:
-        time: When each row was taken, numbers of seconds or dates; rows are in order if there is
-            none.
-        id: Which series each row is of; a file is one series if there is none.
-        label: The labels.
-        channels: The values, also by a pattern such as "acc_*"; else all other numbers.
+        time: The column of times, in seconds or as dates; rows are in order if there is none.
+        id: The column that says which series a row belongs to; a file is one series without it.
+        label: The column of labels.
+        channels: The columns of values, also as a pattern such as "acc_*"; all other columns of
+            numbers if not given.
     """
 
     time: str | None = None
@@ -53,17 +53,23 @@ class SeriesColumns:
 
 
 class ChosenColumns(NamedTuple):
-    """The columns of a table by what they hold."""
+    """The columns of a table that were chosen as time, id, label and channels of its series.
+
+    Attributes:
+        channels: Names of the columns of values.
+        time: Name of the column of times, or None.
+        id: Name of the column that says which series a row belongs to, or None.
+        label: Name of the column of labels, or None.
+        case: Whether the table was made of arrays, and has a column of their numbers.
+        aside: Names and types of the columns that are not used, for messages.
+    """
 
     channels: tuple[str, ...]
     time: str | None
     id: str | None
     label: str | None
     case: bool
-    """Whether it is a table of arrays, where a column says which of them a row is of."""
-
     aside: tuple[str, ...]
-    """What is left aside, in words."""
 
 
 def choose_columns(table: Table, asked: SeriesColumns) -> ChosenColumns:

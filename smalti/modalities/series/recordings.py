@@ -28,26 +28,26 @@ DIGITS = 4  # of a rate: clocks are no better
 
 
 class Timing(NamedTuple):
-    """What the times of a series say."""
+    """The sampling rate of a series, and the jumps in its times.
+
+    Attributes:
+        rate: Steps per second; None without times, or with one row.
+        jumps: The rows before which the time jumps.
+        lengths: The length of each jump, in steps.
+        uneven: The share of steps that are more than a quarter longer or shorter than the median.
+    """
 
     rate: float | None
-    """Steps a second; None without times, or with one row."""
-
     jumps: np.ndarray
-    """The rows before which they jump."""
-
     lengths: tuple[float, ...]
-    """How many steps each of them is long."""
-
     uneven: float
-    """The share of the steps that differ by more than a quarter from the usual one."""
 
 
 class Labels:
-    """Numbers the labels of all tables alike.
+    """Maps labels to numbers, in one numbering for all tables.
 
     Attributes:
-        words: What each number stands for.
+        words: The label of each number.
     """
 
     def __init__(self) -> None:
@@ -70,36 +70,37 @@ class Labels:
 
 
 class Recording(NamedTuple):
-    """A series as it was read."""
+    """One series as it was read from a table.
+
+    Attributes:
+        name: What messages call it.
+        unit: The id of the series in its table; None where it has none.
+        values: (T, C), float32, NaN in gaps.
+        labels: (T,), int32: the number of each step's label, -1 for none.
+        timing: Its sampling rate, and the jumps in its times.
+        fault: Why it cannot be used; empty if it can.
+        infinite: The number of infinite values, which were replaced by NaN.
+    """
 
     name: str
     unit: str | None
-    """Its id; None where it has none."""
-
     values: np.ndarray
-    """(T, C), float32, NaN in gaps."""
-
     labels: np.ndarray | None
-    """(T,), int32: the number of each step's label, -1 for none."""
-
     timing: Timing
     fault: str = ""
-    """Why it cannot be used."""
-
     infinite: int = 0
-    """Values that were infinite, which are gaps now."""
 
 
 def read_recordings(
     table: Table, columns: ChosenColumns, labels: Labels, folder: str = ""
 ) -> Iterator[Recording]:
-    """Reads the series of a table.
+    """Yields the series in a table, with their labels and sampling rates.
 
     Arguments:
-        table: That holds them.
-        columns: What holds what; a table of arrays may have others than the first.
-        labels: Numbers them.
-        folder: Where the data lie, which names do not repeat.
+        table: The table.
+        columns: The columns of times, ids, labels and values.
+        labels: Maps the labels to numbers.
+        folder: The folder of the data, which names leave out.
 
     Raises:
         InputError: If it cannot be read, has other columns, or no rows.
@@ -126,7 +127,7 @@ def read_recordings(
 
 
 def timing(time: np.ndarray) -> tuple[Timing, str]:
-    """Finds out what the times of a series say, and what is wrong with them.
+    """Measures the sampling rate of a series and finds jumps; also says what is wrong, or "".
 
     Arguments:
         time: (T,), seconds, float64.
@@ -242,6 +243,6 @@ def _seconds(column: pa.Array) -> np.ndarray:
 
 
 def pieces(recording: Recording) -> Sequence[tuple[int, int]]:
-    """Returns where the evenly spaced pieces of a recording begin and end."""
+    """Returns the (start, end) of each piece of a recording between jumps in its times."""
     ends = [*recording.timing.jumps.tolist(), len(recording.values)]
     return list(zip([0, *ends[:-1]], ends, strict=True))

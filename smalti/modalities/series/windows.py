@@ -30,28 +30,25 @@ MANY = 1000  # windows: of fewer, more overlap
 
 
 class Windows(NamedTuple):
-    """The N windows of some series, laid end to end: (steps, C)."""
+    """The N windows of some series, laid end to end: (steps, C).
+
+    Attributes:
+        starts: (N,), int64: where each begins.
+        lengths: (N,), int64: how many steps of it are there; a gap behind them.
+        of: (N,), int64: the number of its series.
+        edges: (K,), int64: where the parts begin that are held out as one, in order.
+        keys: (K, 16), uint8: equal for parts that are held out together.
+        padded: How many pieces were shorter than a window.
+        dropped: And how many so short that they were left out.
+    """
 
     starts: np.ndarray
-    """(N,), int64: where each begins."""
-
     lengths: np.ndarray
-    """(N,), int64: how many steps of it are there; a gap behind them."""
-
     of: np.ndarray
-    """(N,), int64: the number of its series."""
-
     edges: np.ndarray
-    """(K,), int64: where the parts begin that are held out as one, in order."""
-
     keys: np.ndarray
-    """(K, 16), uint8: equal for parts that are held out together."""
-
     padded: int
-    """How many pieces were shorter than a window."""
-
     dropped: int
-    """And how many so short that they were left out."""
 
     def groups(self, places: np.ndarray) -> np.ndarray:
         """Returns the keys of the parts that steps (n,) lie in, (n, 16)."""

@@ -48,16 +48,17 @@ class CodeTree(Measurement[Subject]):
 
 
 class _Level(NamedTuple):
-    """The nodes of a level that are shown."""
+    """The nodes of a level that are shown.
+
+    Attributes:
+        nodes: (M,): the group of each, the largest first among those below one node.
+        parents: (M,): the place of the one above among those of its level; 0 of the first level.
+        below: (M,): how many groups there are below each, shown or not.
+    """
 
     nodes: np.ndarray
-    """(M,): the group of each, the largest first among those below one node."""
-
     parents: np.ndarray
-    """(M,): the place of the one above among those of its level; 0 of the first level."""
-
     below: np.ndarray
-    """(M,): how many groups there are below each, shown or not."""
 
 
 def _levels(depths: list[Groups]) -> list[_Level]:

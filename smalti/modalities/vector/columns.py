@@ -36,28 +36,25 @@ NUMBERED = re.compile(r"(.*?)(\d+)")
 
 
 class ChosenColumns(NamedTuple):
-    """The columns of a table by what they hold."""
+    """The columns of a table by what they hold.
+
+    Attributes:
+        embedding: One column of lists, or several of numbers, in their order.
+        in_lists: Whether it is a column of lists.
+        id: The names of the items; `None` where they have none but their row.
+        label: The labels; `None` where there are none.
+        categories: Columns that may be categories; which of them are, their values say.
+        named: Whether the user named the categories.
+        title: What reports show of an item; `None` where that is its name.
+    """
 
     embedding: tuple[str, ...]
-    """One column of lists, or several of numbers, in their order."""
-
     in_lists: bool
-    """Whether it is a column of lists."""
-
     id: str | None
-    """The names of the items; `None` where they have none but their row."""
-
     label: str | None
-    """The labels; `None` where there are none."""
-
     categories: tuple[str, ...]
-    """Columns that may be categories; which of them are, their values say."""
-
     named: bool
-    """Whether the user named the categories."""
-
     title: str | None
-    """What reports show of an item; `None` where that is its name."""
 
 
 def choose_columns(  # noqa: PLR0913 - what a user may name

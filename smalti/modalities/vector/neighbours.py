@@ -126,16 +126,17 @@ def _protocol(queries: int, test: int, n: int, unit: bool) -> str:
 
 
 class Ranking(NamedTuple):
-    """Which items are ranked for which queries."""
+    """Which items are ranked for which queries.
+
+    Attributes:
+        groups: The items by their codes.
+        queries: (n,), which item each query is, which is not ranked itself.
+        neighbours: (n,), the item that is looked for.
+    """
 
     groups: Groups
-    """The items by their codes."""
-
     queries: np.ndarray
-    """(n,), which item each query is, which is not ranked itself."""
-
     neighbours: np.ndarray
-    """(n,), the item that is looked for."""
 
 
 def true_neighbours(x: Tensor, queries: np.ndarray, items: Iterable[Tensor]) -> np.ndarray:

@@ -18,16 +18,17 @@ CHUNK = 8192  # vectors in memory at a time
 
 
 class Groups(NamedTuple):
-    """N items in G groups, each of the items with one prefix of codes."""
+    """N items in G groups, each of the items with one prefix of codes.
+
+    Attributes:
+        of: (N,), int64: the group of each item, in the order of the prefixes.
+        first: (G,), an item of each group.
+        sizes: (G,), how many items are in it.
+    """
 
     of: np.ndarray
-    """(N,), int64: the group of each item, in the order of the prefixes."""
-
     first: np.ndarray
-    """(G,), an item of each group."""
-
     sizes: np.ndarray
-    """(G,), how many items are in it."""
 
 
 def groups_by_prefix(codes: Tensor) -> list[Groups]:
