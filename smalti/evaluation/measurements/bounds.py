@@ -65,7 +65,7 @@ class Bounds(Measurement[EvaluationContext]):
 
 
 def bound_figures(subject: EvaluationContext, model: VariationalAutoencoder) -> dict[str, Figure]:
-    """Makes the figures of both bounds, in nats and bits per dimension, and of the ELBO's terms."""
+    """Makes the figures of both bounds, in nats and bits per dimension, and of the ELBO."""
     nll, kl = subject.encoded.nll, kl_of_dimensions(subject)
     noun, plural = subject.splits.signal.noun, subject.splits.signal.plural
     assert nll is not None
