@@ -1,0 +1,184 @@
+"""Codes of vectors without a network: what each method loses, and how long it takes.
+
+    python benchmarks/vector_quantization.py --data FOLDER [FOLDER ...] --threads 1
+
+Each method learns 3 codes of 256 on the training vectors of a set, as `Vectors` divides it, and is
+measured on its test vectors: their mean squared error over the variance of all values. The share of
+vectors whose codes no other one has is over all of them, as are the codes that nobody uses. Times
+are processor times. faiss's residual quantizer (beam 5) and its LSQ take part where it is
+installed: pip install 'smalti[bench]'.
+
+The limit is that of a Gaussian of the same covariance at as many bits
+(`smalti.comparison.gaussian_bound`); what comes below it makes use of more than the covariance.
+
+A method joins by a line in METHODS.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from smalti.comparison.gaussian_bound import gaussian_bound
+from smalti.data import Examples, Splits
+from smalti.modalities.vector import Vectors
+from smalti.quantizers import EMACodebook, ResidualQuantizer, VectorQuantizer
+from smalti.quantizers.fitting import ResidualKMeans, TensorRows
+
+SIZES = (256, 256, 256)
+
+
+class Coder(NamedTuple):
+    """A method that has learned."""
+
+    encode: Callable[[Tensor], Tensor]
+    """Vectors (N, D) to codes (N, Q)."""
+
+    decode: Callable[[Tensor], Tensor]
+    """Codes (N, Q) to vectors (N, D)."""
+
+
+Method = Callable[[Tensor, int], Coder]
+"""Learns from vectors (N, D), with a seed."""
+
+
+def residual_kmeans(beam: int) -> Method:
+    """Returns residual k-means whose codes are searched with a beam."""
+
+    def learn(x: Tensor, seed: int) -> Coder:
+        stages = [
+            VectorQuantizer(EMACodebook(codebook_size=size, dim=x.shape[1])) for size in SIZES
+        ]
+        quantizer = ResidualQuantizer(stages, beam=beam).eval()
+        ResidualKMeans().fit(quantizer, TensorRows(x), seed=seed)
+        return Coder(quantizer.encode, quantizer.decode)
+
+    return learn
+
+
+def of_faiss(name: str, **settings: int) -> Method:
+    """Returns a quantizer of faiss, by the name of its class."""
+
+    def learn(x: Tensor, seed: int) -> Coder:
+        import faiss
+
+        bits = SIZES[0].bit_length() - 1
+        learned: Any = getattr(faiss, name)(x.shape[1], len(SIZES), bits)
+        learned.random_seed = seed
+        for key, value in settings.items():
+            setattr(learned, key, value)
+        learned.train(x.numpy())
+        # One byte for each code of 256.
+        return Coder(
+            lambda y: torch.from_numpy(learned.compute_codes(y.numpy())).long(),
+            lambda codes: torch.from_numpy(learned.decode(codes.to(torch.uint8).numpy())),
+        )
+
+    return learn
+
+
+METHODS: dict[str, Method] = {
+    "residual k-means, greedy": residual_kmeans(1),
+    "residual k-means, beam 5": residual_kmeans(5),
+}
+
+FAISS: dict[str, Method] = {
+    "faiss RQ, beam 5": of_faiss("ResidualQuantizer", max_beam_size=5),
+    "faiss LSQ": of_faiss("LocalSearchQuantizer"),
+}
+
+
+class Figures(NamedTuple):
+    """What is measured of a method."""
+
+    error: float
+    unique: float
+    dead: int
+    fit: float
+    encode: float
+
+
+def measured(method: Method, train: Tensor, test: Tensor, seed: int) -> Figures:
+    """Learns on the training vectors, and measures on the test vectors."""
+    start = time.process_time()
+    coder = method(train, seed)
+    fit = time.process_time() - start
+    start = time.process_time()
+    codes = coder.encode(train)
+    encode = time.process_time() - start
+    of_test = coder.encode(test)
+    error = float((coder.decode(of_test) - test).square().mean() / test.var(correction=0))
+    both = torch.cat([codes, of_test])
+    _, found, counts = both.unique(dim=0, return_inverse=True, return_counts=True)
+    unique = float((counts[found] == 1).float().mean())
+    dead = sum(
+        size - len(level.unique()) for size, level in zip(SIZES, codes.unbind(1), strict=True)
+    )
+    return Figures(error, unique, dead, fit, encode)
+
+
+def vectors(examples: Examples, splits: Splits) -> Tensor:
+    """Returns all vectors (N, D) of a split, as they are normalized."""
+    x = examples.__getitems__(range(len(examples))).x
+    return x if splits.normalization is None else splits.normalization(x)
+
+
+def table(folder: Path, methods: dict[str, Method], seeds: Sequence[int]) -> str:
+    """Returns the figures of a set as a table in markdown: means over seeds."""
+    splits = Vectors(path=str(folder)).load()
+    train, test = vectors(splits.train, splits), vectors(splits.test, splits)
+    lines = [
+        f"{folder.name}: {len(train):,} and {len(test):,} vectors of {train.shape[1]} dimensions",
+        "",
+        "| method | MSE/variance | unique | dead codes | fit | encode |",
+        "|---|---|---|---|---|---|",
+    ]
+    for name, method in methods.items():
+        runs = [measured(method, train, test, seed) for seed in seeds]
+        error, unique, dead, fit, encode = (
+            sum(column) / len(runs) for column in zip(*runs, strict=True)
+        )
+        lines.append(
+            f"| {name} | {error:.4f} | {unique:.1%} | {dead:.1f} | {fit:.1f} s | {encode:.2f} s |"
+        )
+    limit = gaussian_bound(splits, len(SIZES))
+    if limit is not None:
+        lines.append(f"| Gaussian of the same covariance | {limit(8):.4f} | | | | |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Prints a table for each set."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, nargs="+", required=True, help="as of smalti fit")
+    parser.add_argument("--methods", nargs="*", help="parts of the names of some; all if not given")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--threads", type=int, default=1)
+    asked = parser.parse_args()
+    torch.set_num_threads(asked.threads)
+    methods = dict(METHODS)
+    if find_spec("faiss") is not None:
+        import faiss
+
+        faiss.omp_set_num_threads(asked.threads)
+        methods |= FAISS
+    if asked.methods:
+        methods = {
+            name: method
+            for name, method in methods.items()
+            if any(part in name for part in asked.methods)
+        }
+    print(f"{asked.threads} threads, seeds {asked.seeds}, torch {torch.__version__}")
+    for folder in asked.data:
+        print(f"\n{table(folder, methods, asked.seeds)}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
