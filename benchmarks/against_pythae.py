@@ -36,7 +36,7 @@ from smalti.networks import ConvDecoder, ConvEncoder, Features
 from smalti.priors import PixelCNN
 from smalti.quantizers import EMACodebook, GradientCodebook, VectorQuantizer, codebook_usage
 from smalti.training.batch_order import StepSampler
-from smalti.training.cpu import make_fast
+from smalti.training.cpu import speed_up_cpu
 
 K, D, HIDDEN = 512, 64, 64
 LAYERS, KERNEL, CHANNELS = 10, 5, 64
@@ -164,7 +164,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    make_fast()
+    speed_up_cpu()
 
     splits = Images(options.data, 28, channels=1).load()
     rows = []

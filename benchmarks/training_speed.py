@@ -29,7 +29,7 @@ from smalti.networks import ConvDecoder, ConvEncoder, Features
 from smalti.quantizers import EMACodebook, VectorQuantizer
 from smalti.training import AutoencoderStage, Hardware, TokenizerObjective, Training, train
 from smalti.training.batch_order import StepSampler
-from smalti.training.cpu import make_fast
+from smalti.training.cpu import speed_up_cpu
 
 
 def make() -> DiscreteAutoencoder:
@@ -96,7 +96,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    make_fast()
+    speed_up_cpu()
 
     examples = Pixels(torch.randint(256, (10_000, 1, 28, 28), dtype=torch.uint8), None)
     loops = {"bare": bare, "smalti": lightning}

@@ -31,7 +31,7 @@ from smalti.modalities.image.pixels import Pixels
 from smalti.networks import ConvDecoder, ConvEncoder, Features, VectorDecoder, VectorEncoder
 from smalti.training import ContinuousObjective
 from smalti.training.batch_order import StepSampler
-from smalti.training.cpu import make_fast
+from smalti.training.cpu import speed_up_cpu
 
 D, FEATURES, HIDDEN = 16, 16, 32
 GRID, DIMS = (7, 7), 784
@@ -143,7 +143,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    make_fast()
+    speed_up_cpu()
 
     splits = Images(options.data, 28, channels=1).load()
     x = splits.test.__getitems__(range(min(2000, len(splits.test)))).x

@@ -30,7 +30,7 @@ from smalti.files import atomic_file, write_text
 from smalti.outputs import MARK, check_file, output
 from smalti.training import CosineDecay
 from smalti.training.batch_order import StepSampler
-from smalti.training.cpu import make_fast
+from smalti.training.cpu import speed_up_cpu
 
 __all__ = ["Options", "Rows", "fit", "options", "save", "say", "summary"]
 
@@ -93,7 +93,7 @@ def options(
     if min(chosen.seeds, chosen.budget, chosen.threads) < 1:
         parser.error("--seeds, --budget and --threads are at least 1")
     torch.set_num_threads(chosen.threads)
-    make_fast()
+    speed_up_cpu()
     return chosen
 
 

@@ -36,7 +36,7 @@ from smalti.autoencoders import (
     VariationalAutoencoder,
 )
 from smalti.data import FactorizedSource, Splits
-from smalti.evaluation.batches import choose
+from smalti.evaluation.batches import choose_examples
 from smalti.evaluation.representation import active_units, dci, mutual_information_gap
 from smalti.losses.likelihoods import Gaussian
 from smalti.signals import Signal
@@ -153,7 +153,7 @@ def run(chosen: Options) -> dict[str, Any]:
     pictures = 5000 if chosen.budget > 100 else 300
     for data, (source, merged) in sources(pictures)._asdict().items():
         splits = source.load()
-        measured = choose(splits.train, MEASURED, seed=0)
+        measured = choose_examples(splits.train, MEASURED, seed=0)
         values = source.values("train", measured) // torch.tensor(merged)
         for beta in (None, *BETAS):
             for seed in range(chosen.seeds):

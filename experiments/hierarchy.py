@@ -38,7 +38,7 @@ from smalti.autoencoders import DiscreteAutoencoder, HierarchicalAutoencoder
 from smalti.autoencoders.tokenizer import Tokenizer
 from smalti.conditions import CoarseTokens
 from smalti.data import Splits
-from smalti.evaluation.batches import choose
+from smalti.evaluation.batches import choose_examples
 from smalti.evaluation.measurements.rate import mean_nats
 from smalti.modalities.image import Images
 from smalti.priors import PixelCNN
@@ -120,8 +120,8 @@ def bits_of_fine(
 def run(chosen: Options) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Figures of every model and seed, and reconstructions of the first seed."""
     splits = Images(chosen.data, 32, channels=1).load()
-    x = splits.test.__getitems__(choose(splits.test, TESTED, seed=0)).x
-    cached = splits.train.__getitems__(choose(splits.train, CACHED, seed=0)).x
+    x = splits.test.__getitems__(choose_examples(splits.test, TESTED, seed=0)).x
+    cached = splits.train.__getitems__(choose_examples(splits.train, CACHED, seed=0)).x
     rows: list[dict[str, Any]] = []
     shown = {"test images": x[:SHOWN]}
     for seed in range(chosen.seeds):

@@ -34,7 +34,7 @@ from torch import Tensor
 
 from smalti.autoencoders import DiscreteAutoencoder, VariationalAutoencoder
 from smalti.data import Examples
-from smalti.evaluation.batches import choose
+from smalti.evaluation.batches import choose_examples
 from smalti.evaluation.classifier import train_classifier
 from smalti.modalities.base import Classifier
 from smalti.modalities.image import Images
@@ -124,7 +124,7 @@ def run(chosen: Options) -> tuple[dict[str, Any], dict[str, list[Tensor]]]:
     """Figures of every way and seed; and the pictures of the first seed, by way."""
     splits = Images(chosen.data, 28, channels=1).load()
     x_a, x_b, classes = ends(splits.test)
-    numbers = choose(splits.train, NEIGHBOURS, seed=0)
+    numbers = choose_examples(splits.train, NEIGHBOURS, seed=0)
     neighbours = splits.train.__getitems__(numbers).x.flatten(1)
     rows: list[dict[str, Any]] = []
     shown: dict[str, Tensor] = {}

@@ -31,7 +31,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from smalti.autoencoders import DiscreteAutoencoder
-from smalti.evaluation.batches import choose
+from smalti.evaluation.batches import choose_examples
 from smalti.evaluation.representation import knn_accuracy, linear_probe
 from smalti.modalities.image import Images
 
@@ -67,8 +67,8 @@ def measure(train: Tensor, labels: Tensor, test: Tensor, test_labels: Tensor) ->
 def run(chosen: Options) -> dict[str, Any]:
     """Accuracies on every representation with every seed; pixels have no seed."""
     splits = Images(chosen.data, 28, channels=1).load()
-    x, labels = splits.train.__getitems__(choose(splits.train, FITTED, seed=0))
-    test, test_labels = splits.test.__getitems__(choose(splits.test, TESTED, seed=0))
+    x, labels = splits.train.__getitems__(choose_examples(splits.train, FITTED, seed=0))
+    test, test_labels = splits.test.__getitems__(choose_examples(splits.test, TESTED, seed=0))
     assert labels is not None and test_labels is not None
     pixels = measure(x.flatten(1), labels, test.flatten(1), test_labels)
     rows: list[dict[str, Any]] = []

@@ -32,13 +32,13 @@ from models import CODEBOOK, pixelcnn, vq_vae
 from torch import Tensor
 
 from smalti.autoencoders import DiscreteAutoencoder
-from smalti.evaluation.batches import batches, choose
+from smalti.evaluation.batches import batches, choose_examples
 from smalti.evaluation.classifier import train_classifier
 from smalti.evaluation.measurements.frechet import (
     FeatureGaussian,
-    features_of,
+    classifier_features,
+    fit_gaussian,
     frechet_distance,
-    gaussian,
 )
 from smalti.evaluation.measurements.rate import mean_nats
 from smalti.modalities.base import Classifier
@@ -90,7 +90,7 @@ def measure(
     generator = torch.Generator().manual_seed(seed)
     grids = prior.sample(len(test), generator=generator)
     images = [model.decode(part) for part in grids.split(250)]
-    of_samples = gaussian(features_of(classifier, images))
+    of_samples = fit_gaussian(classifier_features(classifier, images))
     figures = {
         "nats": mean_nats(prior, test) / test[0].numel(),
         "frechet": frechet_distance(of_samples, reference),
@@ -102,16 +102,16 @@ def measure(
 def run(chosen: Options) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Figures of every prior and seed, and images of the first seed."""
     splits = Images(chosen.data, 28, channels=1).load()
-    tested = choose(splits.test, MEASURED, seed=0)
+    tested = choose_examples(splits.test, MEASURED, seed=0)
     x = splits.test.__getitems__(tested).x
     rows: list[dict[str, Any]] = []
     shown = {"test images": x[:SHOWN]}
     # One classifier for all seeds, so that their distances can be compared.
     classifier = train_classifier(splits, chosen.budget, seed=0)
-    seen = (classifier, gaussian(features_of(classifier, x.split(250))))
+    seen = (classifier, fit_gaussian(classifier_features(classifier, x.split(250))))
     for seed in range(chosen.seeds):
         model = vq_vae(splits, chosen.budget, seed)
-        cached = choose(splits.train, CACHED, seed=0)
+        cached = choose_examples(splits.train, CACHED, seed=0)
         # Not in the order of the data set, so that the first n are any n.
         cached = [cached[i] for i in torch.randperm(len(cached), generator=_generator(0)).tolist()]
         training = torch.cat([model.encode(b.x) for b in batches(splits.train, cached, 500)])
@@ -122,7 +122,7 @@ def run(chosen: Options) -> tuple[dict[str, Any], dict[str, Tensor]]:
             "seed": seed,
             "prior": "reconstructions",
             "frechet": frechet_distance(
-                gaussian(features_of(classifier, reconstructions)), seen[1]
+                fit_gaussian(classifier_features(classifier, reconstructions)), seen[1]
             ),
             "novelty": novelty(test[:500], training),
         }

@@ -32,7 +32,7 @@ from models import pixelcnn, vq_vae, vq_vae_2
 from torch import Tensor
 
 from smalti.autoencoders import DiscreteAutoencoder, HierarchicalAutoencoder
-from smalti.evaluation.batches import batches, choose
+from smalti.evaluation.batches import batches, choose_examples
 from smalti.modalities.image import Images
 
 NAME = "targeted_change"
@@ -149,13 +149,13 @@ def run(chosen: Options) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Figures of every seed, and images of the first."""
     splits = Images(chosen.data, 28, channels=1).load()
     larger = Images(chosen.data, 32, channels=1).load()
-    tested = choose(splits.test, TESTED, seed=0)
+    tested = choose_examples(splits.test, TESTED, seed=0)
     x, x_32 = (part.test.__getitems__(tested).x for part in (splits, larger))
     rows: list[dict[str, Any]] = []
     shown: dict[str, Tensor] = {}
     for seed in range(chosen.seeds):
         model = vq_vae(splits, chosen.budget, seed)
-        cached = choose(splits.train, CACHED, seed=0)
+        cached = choose_examples(splits.train, CACHED, seed=0)
         training = torch.cat([model.encode(b.x) for b in batches(splits.train, cached, 500)])
         prior = pixelcnn(training, chosen.budget, seed)
         grids = model.encode(x)

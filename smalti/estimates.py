@@ -32,7 +32,7 @@ from smalti.recipes.schema import AutoencoderRecipe, Recipe, TokenizerRecipe
 from smalti.recipes.sizes import bytes_of, check_parts
 from smalti.signals import Signal
 from smalti.training import Objective, Training
-from smalti.training.adversary import detached
+from smalti.training.adversary import detach_reconstruction
 
 __all__ = [
     "check_report",
@@ -230,7 +230,7 @@ def _try_objective(objective: Objective, model: Autoencoder, x: Tensor) -> None:
         try:
             said = [objective(x, output, step)]
             if training:
-                said.append(objective.adversary(x, detached(output), step) or said[0])
+                said.append(objective.adversary(x, detach_reconstruction(output), step) or said[0])
         except InputError:
             raise
         except Exception as error:  # whatever a user's class does

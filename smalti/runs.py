@@ -55,9 +55,9 @@ from smalti.training import (
     Training,
     check_hardware,
 )
-from smalti.training.cpu import make_fast
+from smalti.training.cpu import speed_up_cpu
 from smalti.training.processes import is_first, wait_for_all
-from smalti.training.threads import settle_threads
+from smalti.training.threads import choose_threads
 
 __all__ = ["Run", "data_of", "examples_of", "fit", "parts"]
 
@@ -91,7 +91,7 @@ def fit(
         InputError: If the data cannot be used or are others, the folder holds a run of another
             recipe, or something in it is of another run.
     """
-    make_fast()
+    speed_up_cpu()
     run = Run(folder)
     data = yaml.safe_load(schema.dump(config))["data"]
     check_apart(data, folder)
@@ -117,7 +117,7 @@ def fit(
         extension.make_room(run.folder, more)
     write_text(run.config, schema.dump(config))
     splits, made = _recorded(run, config, splits, bool(more))
-    settle_threads(recipe.hardware, run.folder / "state")
+    choose_threads(recipe.hardware, run.folder / "state")
     fit_autoencoder(run, recipe, splits, made)
     if recipe.ids is not None:
         if is_first():

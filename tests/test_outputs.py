@@ -18,11 +18,11 @@ import smalti
 from mistakes import mistake
 from smalti.artifacts import load_model, save_model
 from smalti.cli import main
-from smalti.commands.evaluate import check_report
+from smalti.commands.evaluate import check_report_output
 from smalti.commands.signal_output import SignalOutput
 from smalti.comparison import Comparison, Outcome
 from smalti.errors import InputError
-from smalti.evaluation import Report, file_names
+from smalti.evaluation import Report, report_file_pattern
 from smalti.latents import write_latents
 from smalti.modalities.image.pictures import save_png, to_png
 from smalti.modalities.image.signal import Image as ImageSignal
@@ -147,8 +147,8 @@ def idle(monkeypatch, tmp_path):
 
     for name in ("sample", "reconstruct", "interpolate"):
         monkeypatch.setattr(f"smalti.commands.{name}.load", load)
-        monkeypatch.setattr(f"smalti.commands.{name}.signal_of", lambda folder: GREY)
-    monkeypatch.setattr("smalti.commands.sample.condition_of", lambda folder: None)
+        monkeypatch.setattr(f"smalti.commands.{name}.read_signal", lambda folder: GREY)
+    monkeypatch.setattr("smalti.commands.sample.read_condition", lambda folder: None)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -259,21 +259,21 @@ def test_overwrite_is_an_option_of_every_command_that_writes(capsys):
 def test_a_folder_or_a_pipe_where_a_file_goes_is_one_line(tmp_path):
     (tmp_path / "report.html").mkdir()
     with pytest.raises(InputError, match=r"report\.html is a folder, and a file goes there"):
-        check_report(tmp_path, overwrite=True)
+        check_report_output(tmp_path, overwrite=True)
     (tmp_path / "report.html").rmdir()
     os.mkfifo(tmp_path / "report.json")
     with pytest.raises(InputError, match=r"report\.json is a pipe or a device"):
-        check_report(tmp_path, overwrite=True)
+        check_report_output(tmp_path, overwrite=True)
     (tmp_path / "report.json").unlink()
     (tmp_path / "samples").touch()
     with pytest.raises(InputError, match="samples is a file"):
-        check_report(tmp_path, overwrite=True)
+        check_report_output(tmp_path, overwrite=True)
 
 
 def test_a_place_that_cannot_be_written_to_is_said_before_any_work(idle, capsys, monkeypatch):
     monkeypatch.setattr("smalti.outputs.os.access", lambda *_: False)  # also for root
     with pytest.raises(PermissionError, match="Permission denied"):
-        check_report(idle, overwrite=False)
+        check_report_output(idle, overwrite=False)
     for words in (COMMANDS["sample"], ["fit", "clocks"], ["compare", "--data", "gaussian"]):
         for out in ("new/a.png", "a.png") if words[0] == "sample" else ("new/run", "run"):
             assert "Permission denied" in mistake(capsys, *words, "--out", out)
@@ -292,11 +292,11 @@ def of_a_run(folder, **made_from):
 
 def test_pictures_of_an_older_run_are_its_own_and_others_are_refused_before_measuring(tmp_path):
     older = of_a_run(tmp_path / "older")
-    check_report(older, overwrite=False)
+    check_report_output(older, overwrite=False)
     (older / "data").mkdir()  # a fit that went on wrote it
-    check_report(older, overwrite=False)
+    check_report_output(older, overwrite=False)
     of_the_user(older / "samples" / "mine.png")  # no name of the report's: is never written
-    check_report(older, overwrite=False)
+    check_report_output(older, overwrite=False)
     for spoil in (
         lambda: (older / "config.yaml").unlink(),
         lambda: (older / "report.json").write_text('{"title": "mine"}'),
@@ -308,12 +308,12 @@ def test_pictures_of_an_older_run_are_its_own_and_others_are_refused_before_meas
         of_a_run(older)
         spoil()
         with pytest.raises(InputError, match="older"):
-            check_report(older, overwrite=False)
+            check_report_output(older, overwrite=False)
     newer = of_a_run(tmp_path / "newer", data="abc")
     (newer / "data").mkdir()
     with pytest.raises(InputError, match="was not written by smalti"):
-        check_report(newer, overwrite=False)
-    check_report(newer, overwrite=True)
+        check_report_output(newer, overwrite=False)
+    check_report_output(newer, overwrite=True)
 
 
 @pytest.mark.parametrize("recipe", [clocks_recipe(), vae_recipe()], ids=["tokens", "latents"])
@@ -321,7 +321,7 @@ def test_every_picture_of_a_report_has_a_name_that_is_checked(recipe, tmp_path, 
     out = tmp_path / "run"
     assert main(["fit", str(write_recipe(tmp_path / "tiny.yaml", recipe)), "--out", str(out)]) == 0
     names = [file.name for file in (out / "samples").iterdir()]
-    assert len(names) > 4 and all(map(file_names().fullmatch, names))
+    assert len(names) > 4 and all(map(report_file_pattern().fullmatch, names))
     shutil.rmtree(out / "data")
     for file in (out / "samples").iterdir():
         Image.open(file).save(file)  # which leaves out the mark

@@ -216,7 +216,9 @@ def test_data_that_were_moved_are_named_by_their_new_place(made, capsys):
 
 def test_evaluate_takes_the_new_place(made, capsys, monkeypatch):
     asked = []
-    monkeypatch.setattr("smalti.commands.evaluate.report", lambda *given: asked.append(given) or 0)
+    monkeypatch.setattr(
+        "smalti.commands.evaluate.write_report", lambda *given: asked.append(given) or 0
+    )
     made.data.rename(made.data.with_name("moved"))
     monkeypatch.chdir(made.folder)
     assert main(["evaluate", ".", "--data", "../moved"]) == 0

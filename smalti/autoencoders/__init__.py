@@ -1,4 +1,4 @@
-"""Autoencoders: signals to latents and back."""
+"""Autoencoders: encode signals to latents, tokens or vectors, and decode them."""
 
 from smalti.autoencoders.base import Autoencoder, Reconstruction
 from smalti.autoencoders.continuous import ContinuousAutoencoder

@@ -1,4 +1,4 @@
-"""Autoencoders: signals to latents and back.
+"""The base class of all autoencoders, and the output of their forward pass.
 
     latents = encoder(x)        x_hat = decoder(latents)
 
@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from smalti.artifacts import Pretrained
-from smalti.autoencoders.inputs import as_batch, as_pair
+from smalti.autoencoders.inputs import as_batch, stack_pair
 from smalti.errors import InputError
 from smalti.layout import Layout
 from smalti.losses.likelihoods import Likelihood, LikelihoodOutput
@@ -35,16 +35,16 @@ __all__ = ["Autoencoder", "Reconstruction"]
 
 
 class Reconstruction(NamedTuple):
-    """The output of a forward pass.
+    """The output of an autoencoder's forward pass: reconstruction, latents and losses.
 
     Attributes:
         x_hat: (B, C, *size), the reconstruction. Where a mask is False it is x itself.
-        latents: What was decoded: indices (B, *shape), int64, of a hierarchy a tuple of them,
-            coarse to fine, with -1 where a mask or a dropped level left them out; or vectors
-            (B, D).
+        latents: The latents that were decoded: indices (B, *shape), int64, of a hierarchy a tuple
+            of them, coarse to fine, with -1 where a mask or a dropped level left them out; or
+            vectors (B, D).
         losses: Unweighted scalars, such as "commitment" or "kl"; with a likelihood also
             "reconstruction", −log p(x | latents) in nats per dimension.
-        kl: (D,), nats that each latent dimension holds, the mean over the batch; `None` where
+        kl: The KL of each latent dimension in nats, (D,), the mean over the batch; `None` where
             latents have no distribution.
     """
 
@@ -58,10 +58,10 @@ class Autoencoder(nn.Module, Pretrained, ABC):
     """Abstract autoencoder: encodes signals to latents and decodes them.
 
     Attributes:
-        signal: What it is trained on. `encode` checks its input against it.
+        signal: The signal that it is trained on. `encode` checks its input against it.
         downsampling: Signal positions per position of the coarsest grid, along each dimension.
         likelihood: p(x | h) of the decoder's output h, if it has one.
-        normalization: What networks see of signals, if not the signals themselves.
+        normalization: Maps signals to what the networks see; `None` for no normalization.
     """
 
     signal: Signal
@@ -206,7 +206,7 @@ class Autoencoder(nn.Module, Pretrained, ABC):
 
     def as_pair(self, x_a: Any, x_b: Any) -> Tensor:
         """Stacks two signals (C, *size) to one batch of two; see `as_batch`."""
-        return as_pair(x_a, x_b, self.signal, self)
+        return stack_pair(x_a, x_b, self.signal, self)
 
     def needed_likelihood(self) -> Likelihood:
         """Returns the likelihood of a model that must have one.

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from smalti.arguments import as_floats, check_finite, check_result, to_weights
 from smalti.autoencoders.base import Autoencoder
 from smalti.autoencoders.padding import crop, pad
-from smalti.autoencoders.paths import line
+from smalti.autoencoders.paths import linear_path
 from smalti.errors import InputError
 from smalti.nn.precision import KeepsFloat32
 from smalti.signals import Signal
@@ -30,7 +30,7 @@ __all__ = ["ContinuousAutoencoder"]
 
 
 class ContinuousAutoencoder(KeepsFloat32, Autoencoder):
-    """Abstract: signals to vectors and back.
+    """Abstract: an autoencoder whose latents are vectors (B, D) of real numbers.
 
     Sizes that the downsampling does not divide are padded by reflection on the far side, and the
     reconstruction is cropped back.
@@ -38,13 +38,14 @@ class ContinuousAutoencoder(KeepsFloat32, Autoencoder):
     Arguments:
         encoder: (B, C, *size) → vectors, with the attribute `downsampling`.
         decoder: (B, D) → (B, C or more, *size), with the attribute `dim` (D).
-        signal: What the model is trained on. `encode` checks its input against it.
+        signal: The signal that it is trained on. `encode` checks its input against it.
 
     Attributes:
         dim: D.
-        latent_mean: (D,), of the latents of training data, see `summarise`.
-        latent_covariance: (D, D), likewise.
-        latent_kl: (D,), nats that each dimension holds; zeros where latents have no distribution.
+        latent_mean: The mean (D,) of the latents of training data; `summarise` sets it.
+        latent_covariance: Their covariance (D, D).
+        latent_kl: The mean KL of each dimension (D,), in nats; zeros where latents have no
+            distribution.
 
     Raises:
         InputError: If the signal has no size.
@@ -107,7 +108,7 @@ class ContinuousAutoencoder(KeepsFloat32, Autoencoder):
     def interpolate(self, x_a: Any, x_b: Any, steps: int) -> Tensor:
         """See `Autoencoder.interpolate`."""
         z_a, z_b = self.encode(self.as_pair(x_a, x_b))
-        return self.decode(line(z_a, z_b, steps))
+        return self.decode(linear_path(z_a, z_b, steps))
 
     @torch.no_grad()
     def nll(self, x: Tensor, latents: Any = None) -> Tensor:

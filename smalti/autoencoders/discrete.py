@@ -31,10 +31,10 @@ from torch import Tensor, nn
 from smalti.arguments import as_integers, check_result, to_weights
 from smalti.artifacts import registered
 from smalti.autoencoders.base import Reconstruction
-from smalti.autoencoders.inputs import checked_size, device_of
-from smalti.autoencoders.masks import check_mask, keep_padding, mask_of_grid
+from smalti.autoencoders.inputs import check_crop_size, device_of
+from smalti.autoencoders.masks import check_mask, downsample_mask, fill_padding
 from smalti.autoencoders.padding import crop, pad
-from smalti.autoencoders.paths import line
+from smalti.autoencoders.paths import linear_path
 from smalti.autoencoders.tokenizer import Tokenizer
 from smalti.errors import InputError
 from smalti.layout import Layout
@@ -58,9 +58,9 @@ class DiscreteAutoencoder(Tokenizer):
         quantizer: Acts on the last dimension, (B, *grid, D).
         decoder: (B, D, *grid) → (B, C, *grid · downsampling), or with a likelihood
             (B, likelihood.channels(C), *grid · downsampling).
-        signal: What the model is trained on. `encode` checks its input against it.
+        signal: The signal that it is trained on. `encode` checks its input against it.
         likelihood: p(x | h) of the decoder's output h; the output is the signal itself if None.
-        normalization: What encoder and decoder see of signals; the signals themselves if None.
+        normalization: Maps signals to what the networks see; no normalization if None.
 
     Example:
         >>> from smalti.networks import ConvEncoder
@@ -125,7 +125,7 @@ class DiscreteAutoencoder(Tokenizer):
         z_q, indices, losses = self.quantizer(self._vectors(self._seen(x)), of_grid)
         h = self._outputs(z_q, tuple(x.shape[2:]))
         if self.likelihood is None:
-            x_hat = h if mask is None else keep_padding(h, x, mask)
+            x_hat = h if mask is None else fill_padding(h, x, mask)
             return Reconstruction(x_hat, indices, losses)
         nll, x_hat = self._likelihood_of(h, x)
         nats = nll.mean() / x[0].numel()
@@ -213,7 +213,7 @@ class DiscreteAutoencoder(Tokenizer):
         if size is None and grid == self.grid:
             size = self.signal.size
         else:
-            size = checked_size(size, tuple(length * self.downsampling for length in grid))
+            size = check_crop_size(size, tuple(length * self.downsampling for length in grid))
         x_hat = self._raw(self.decoded((indices,), size))
         return self.signal.finish(check_result(x_hat, "The decoder"))
 
@@ -221,7 +221,7 @@ class DiscreteAutoencoder(Tokenizer):
     def interpolate(self, x_a: Tensor, x_b: Tensor, steps: int) -> Tensor:
         pair = self._seen(self.normalize(self.as_pair(x_a, x_b)))
         z_a, z_b = check_result(self._vectors(pair), "The encoder")
-        return self.decode(self.quantizer.encode(line(z_a, z_b, steps)))
+        return self.decode(self.quantizer.encode(linear_path(z_a, z_b, steps)))
 
     @torch.no_grad()
     def nll(self, x: Tensor, latents: Tensor | None = None) -> Tensor:
@@ -238,7 +238,7 @@ class DiscreteAutoencoder(Tokenizer):
     def _mask_of_grid(self, mask: Tensor, x: Tensor) -> Tensor:
         """Returns the mask of the positions of the grid, (B, *grid)."""
         check_mask(mask, x)
-        counts = mask_of_grid(mask, self.downsampling)
+        counts = downsample_mask(mask, self.downsampling)
         on_grid = tuple(counts.shape[1:]) == grid_of(self.encoder, tuple(x.shape[2:]))
         whole = {
             self.likelihood: self.likelihood is not None,

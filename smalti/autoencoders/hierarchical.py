@@ -1,4 +1,4 @@
-"""The VQ-VAE-2: several grids of indices, the coarse ones for what is large, the fine for details.
+"""The VQ-VAE-2: several grids of indices, coarse ones for large structure, fine ones for details.
 
 With L levels, coarse (1) to fine (L), the encoders form a chain from fine to coarse,
 
@@ -40,10 +40,10 @@ from torch import Tensor, nn
 from smalti.arguments import as_integers, check_result, to_weights
 from smalti.artifacts import registered
 from smalti.autoencoders.base import Reconstruction
-from smalti.autoencoders.inputs import checked_size, device_of
-from smalti.autoencoders.masks import check_mask, keep_padding, mask_of_grid
+from smalti.autoencoders.inputs import check_crop_size, device_of
+from smalti.autoencoders.masks import check_mask, downsample_mask, fill_padding
 from smalti.autoencoders.padding import crop, pad
-from smalti.autoencoders.paths import line
+from smalti.autoencoders.paths import linear_path
 from smalti.autoencoders.tokenizer import Tokenizer
 from smalti.counting import counted
 from smalti.errors import InputError
@@ -66,13 +66,14 @@ class HierarchicalAutoencoder(Tokenizer):
 
     Arguments:
         encoders: E_1 … E_L, with the attributes `downsampling` and `dim`. The last takes the
-            signal, each other what the next finer one gives.
+            signal, each other the features of the next finer one.
         quantizers: One for each level, coarse to fine.
         decoders: D_1 … D_L, with the attributes `dim` and `channels`: the mirrors of the encoders.
-        signal: What the model is trained on. `encode` checks its input against it.
-        level_dropout: Probability that a signal in training has only its coarser levels.
+        signal: The signal that it is trained on. `encode` checks its input against it.
+        level_dropout: Probability in training that a signal is decoded from its coarser levels
+            alone.
         likelihood: p(x | h) of the last decoder's output h; that is the signal itself if None.
-        normalization: What the networks see of signals; the signals themselves if None.
+        normalization: Maps signals to what the networks see; no normalization if None.
 
     Raises:
         InputError: If there are not as many of each, their channels do not fit, or the probability
@@ -157,7 +158,7 @@ class HierarchicalAutoencoder(Tokenizer):
             nll, x_hat = self._likelihood_of(x_hat, x)
             losses["reconstruction"] = nll.mean() / x[0].numel()
         elif mask is not None:
-            x_hat = keep_padding(x_hat, x, mask)
+            x_hat = fill_padding(x_hat, x, mask)
         return Reconstruction(x_hat, tuple(indices), losses)
 
     @property
@@ -222,7 +223,7 @@ class HierarchicalAutoencoder(Tokenizer):
             size = self.signal.size
         dims = 1 + self.signal.spatial_dims
         whole = tuple(length * self.downsampling for length in grids[0].shape[1:dims])
-        x_hat = self._raw(self.decoded(grids, checked_size(size, whole)))
+        x_hat = self._raw(self.decoded(grids, check_crop_size(size, whole)))
         return self.signal.finish(check_result(x_hat, "The decoder"))
 
     def encode_flat(self, x: Tensor) -> Tensor:
@@ -234,7 +235,7 @@ class HierarchicalAutoencoder(Tokenizer):
     @torch.no_grad()
     def interpolate(self, x_a: Tensor, x_b: Tensor, steps: int) -> Tensor:
         features = self._features(self._seen(self.normalize(self.as_pair(x_a, x_b))))
-        return self.decode(self._indices([line(h[0], h[1], steps) for h in features]))
+        return self.decode(self._indices([linear_path(h[0], h[1], steps) for h in features]))
 
     @torch.no_grad()
     def nll(self, x: Tensor, latents: Tensor | None = None) -> Tensor:
@@ -256,7 +257,7 @@ class HierarchicalAutoencoder(Tokenizer):
                 f"it out, or train on signals of one size."
             )
         coarsest = self.downsampling
-        return [mask_of_grid(mask, coarsest // up, coarsest) for up in self._upsamplings()]
+        return [downsample_mask(mask, coarsest // up, coarsest) for up in self._upsamplings()]
 
     def _outputs(self, grids: Sequence[Tensor], size: tuple[int, ...] | None) -> Tensor:
         """Decodes indices of the first levels to x_hat (B, C, *size), or h of a likelihood.

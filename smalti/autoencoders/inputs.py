@@ -13,11 +13,11 @@ from smalti.arguments import a_whole_number, as_tensor, to_weights
 from smalti.errors import InputError
 from smalti.signals import Signal
 
-__all__ = ["as_batch", "as_pair", "checked_size", "device_of", "sized"]
+__all__ = ["as_batch", "stack_pair", "check_crop_size", "device_of", "sized"]
 
 
 def as_batch(x: Any, signal: Signal, model: nn.Module, any_size: bool = False) -> Tensor:
-    """Moves a batch of signals to the device and the type of the model's weights.
+    """Converts a batch of signals to a tensor on the device and of the dtype of a model's weights.
 
     Arguments:
         x: (B, C, *size), of any floating-point type: a tensor, an array or nested lists.
@@ -36,11 +36,11 @@ def as_batch(x: Any, signal: Signal, model: nn.Module, any_size: bool = False) -
 
 
 def sized(signal: Signal, size: tuple[int, ...]) -> Signal:
-    """Returns the signal of another size; of the empty one, of any."""
+    """Returns a copy of a signal with another size; with the empty size, any size fits."""
     return replace(signal, size=size)  # type: ignore[type-var]
 
 
-def as_pair(x_a: Any, x_b: Any, signal: Signal, model: nn.Module) -> Tensor:
+def stack_pair(x_a: Any, x_b: Any, signal: Signal, model: nn.Module) -> Tensor:
     """Stacks two signals (C, *size) to one batch of two; see `as_batch`."""
     pair = [as_batch(as_tensor(x, "The signal")[None], signal, model) for x in (x_a, x_b)]
     if pair[0].shape != pair[1].shape:  # where any size goes
@@ -49,11 +49,11 @@ def as_pair(x_a: Any, x_b: Any, signal: Signal, model: nn.Module) -> Tensor:
     return torch.cat(pair)
 
 
-def checked_size(size: Any, whole: tuple[int, ...]) -> tuple[int, ...] | None:
-    """Returns the size that signals are cropped to, at most `whole`; None for no crop.
+def check_crop_size(size: Any, whole: tuple[int, ...]) -> tuple[int, ...] | None:
+    """Checks the size that signals are cropped to, at most `whole`, and returns it; None for none.
 
     Raises:
-        InputError: If it has another number of lengths, or one is out of range.
+        InputError: If it has another number of dimensions, or a length is out of range.
     """
     if size is None or not size:
         return None

@@ -1,4 +1,4 @@
-"""Masks over signals: which positions of a batch hold a signal, and which are padding.
+"""Masks over signals: which positions of a batch are valid, and which are padding.
 
 Signals of different lengths share a batch when the shorter ones are padded. A mask (B, *size) is
 True where a signal is. A position of a grid counts where any of its signal positions does.
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from smalti.errors import InputError
 
-__all__ = ["check_mask", "keep_padding", "mask_of_grid"]
+__all__ = ["check_mask", "fill_padding", "downsample_mask"]
 
 
 def check_mask(mask: Tensor, x: Tensor) -> None:
@@ -24,17 +24,17 @@ def check_mask(mask: Tensor, x: Tensor) -> None:
         )
 
 
-def mask_of_grid(mask: Tensor, downsampling: int, multiple: int | None = None) -> Tensor:
-    """Maps a mask (B, *size) to (B, *grid): True where any position of a patch is.
+def downsample_mask(mask: Tensor, downsampling: int, multiple: int | None = None) -> Tensor:
+    """Downsamples a mask (B, *size) to (B, *grid): True where any position of a patch is True.
 
     Arguments:
         mask: (B, *size), True where a signal is given.
         downsampling: Signal positions per position of the grid, along each dimension.
-        multiple: What signals are padded to a multiple of; the downsampling if not given. What is
-            padded counts where the edge that it continues does.
+        multiple: Lengths are first padded to a multiple of this, by repeating the edge; the
+            downsampling if not given.
 
     Example:
-        >>> mask_of_grid(torch.tensor([[True, True, True, False, False]]), 2)
+        >>> downsample_mask(torch.tensor([[True, True, True, False, False]]), 2)
         tensor([[ True,  True, False]])
     """
     for dim in range(1, mask.ndim):
@@ -45,6 +45,6 @@ def mask_of_grid(mask: Tensor, downsampling: int, multiple: int | None = None) -
     return mask
 
 
-def keep_padding(x_hat: Tensor, x: Tensor, mask: Tensor) -> Tensor:
-    """Returns x_hat where the mask is True, else x: a loss between the two is nothing there."""
+def fill_padding(x_hat: Tensor, x: Tensor, mask: Tensor) -> Tensor:
+    """Replaces x_hat by x where the mask is False, so that a loss between them is 0 there."""
     return torch.where(mask[:, None], x_hat, x.to(x_hat.dtype))

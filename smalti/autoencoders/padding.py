@@ -1,4 +1,4 @@
-"""Signals of every size: padded so that the downsampling divides them, and cropped back."""
+"""Pads signals so that the downsampling divides their size, and crops them back."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["crop", "pad"]
 
 
 def pad(x: Tensor, downsampling: int) -> Tensor:
-    """Pads x (B, C, *size) at the end of each dimension, so that the downsampling divides it.
+    """Pads x (B, C, *size) at the end of each dimension to a multiple of the downsampling.
 
     The padding is a reflection of x.
 

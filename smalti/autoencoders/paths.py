@@ -1,4 +1,4 @@
-"""Paths through a latent space.
+"""Straight paths through a latent space.
 
     z(t) = (1 − t) z_a + t z_b,   t = 0, …, 1
 
@@ -13,17 +13,17 @@ from torch import Tensor
 from smalti.arguments import a_whole_number
 from smalti.errors import InputError
 
-__all__ = ["line"]
+__all__ = ["linear_path"]
 
 
-def line(z_a: Tensor, z_b: Tensor, steps: int) -> Tensor:
-    """Returns `steps` points from z_a to z_b, both (*shape): (steps, *shape).
+def linear_path(z_a: Tensor, z_b: Tensor, steps: int) -> Tensor:
+    """Interpolates linearly from z_a to z_b, both (*shape), in `steps` points: (steps, *shape).
 
     Raises:
         InputError: If there are fewer than two steps.
 
     Example:
-        >>> line(torch.zeros(1), torch.ones(1), 3).flatten()
+        >>> linear_path(torch.zeros(1), torch.ones(1), 3).flatten()
         tensor([0.0000, 0.5000, 1.0000])
     """
     if a_whole_number(steps, "steps") < 2:

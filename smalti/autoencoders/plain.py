@@ -1,4 +1,4 @@
-"""The plain autoencoder, which only has to reconstruct.
+"""The plain autoencoder, trained by its reconstruction alone.
 
     z = encoder(x)        x_hat = decoder(z)        loss: between x_hat and x
 
@@ -33,15 +33,15 @@ __all__ = ["PlainAutoencoder"]
 
 @registered
 class PlainAutoencoder(ContinuousAutoencoder):
-    """An encoder and a decoder, whose one loss is that of the reconstruction.
+    """A plain autoencoder, with latent vectors and the reconstruction loss alone.
 
     Arguments:
         encoder: (B, C, *size) → (B, D), with the attribute `downsampling`.
         decoder: (B, D) → (B, C, *size), or with a likelihood (B, likelihood.channels(C), *size),
             with the attribute `dim` (D).
-        signal: What the model is trained on.
+        signal: The signal that it is trained on.
         likelihood: p(x | h) of the decoder's output h; the output is the signal itself if None.
-        normalization: What encoder and decoder see of signals; the signals themselves if None.
+        normalization: Maps signals to what the networks see; no normalization if None.
 
     Raises:
         InputError: If the signal has no size.

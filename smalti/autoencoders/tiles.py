@@ -1,4 +1,4 @@
-"""Large signals in tiles: as much memory as one tile takes, and the result of the whole.
+"""Applies networks to large signals tile by tile, with the result of the whole.
 
 Convolutions look no farther than a margin. A tile is encoded with so much of its surroundings, and
 what comes of these is dropped: the rest is what it is in the whole, up to the rounding of sums. At
@@ -17,45 +17,45 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-__all__ = ["CORE", "Grid", "is_large", "tiled"]
+__all__ = ["CORE", "SpatialAxes", "is_large", "apply_in_tiles"]
 
 CORE = 512  # signal positions along each side of a tile, without its surroundings
 
 
-class Grid(NamedTuple):
-    """Which dimensions of a tensor are spatial, and how many positions a unit of tiles has there.
+class SpatialAxes(NamedTuple):
+    """The spatial dimensions of a tensor that is cut into tiles, and its resolution there.
 
     Attributes:
-        first: Its first spatial dimension.
-        per_unit: Positions of a unit, along each spatial dimension.
+        first: The number of its first spatial dimension.
+        per_unit: Positions per unit along each spatial dimension; tiles are measured in units.
     """
 
     first: int
     per_unit: int
 
 
-def tiled(
+def apply_in_tiles(
     apply: Callable[..., Sequence[Tensor]],
     inputs: Sequence[Tensor],
-    taken: Sequence[Grid],
-    given: Sequence[Grid],
+    taken: Sequence[SpatialAxes],
+    given: Sequence[SpatialAxes],
     size: Sequence[int],
     margin: int,
     core: int,
 ) -> list[Tensor]:
-    """Applies a function tile by tile.
+    """Applies a function to overlapping tiles of tensors, and joins the results to the whole.
 
     Arguments:
-        apply: Takes a part of each input, and gives that part of each output.
-        inputs: The tensors.
-        taken: How the units lie in each of them.
-        given: Likewise in each of the outputs.
-        size: How many units lie along each dimension.
-        margin: Units that the function looks at, around one.
-        core: Units along each side of a tile, at least 1.
+        apply: Maps a tile of each input to that tile of each output.
+        inputs: The input tensors.
+        taken: The spatial dimensions of each input.
+        given: The spatial dimensions of each output.
+        size: The number of units along each spatial dimension.
+        margin: The radius of the function's receptive field, in units.
+        core: Units along each side of a tile without its margin, at least 1.
 
     Returns:
-        What the function would give for the whole.
+        The outputs of the function for the whole tensors.
     """
     outputs: list[Tensor] = []
     tiles = ([(n, min(n + core, length)) for n in range(0, length, core)] for length in size)
@@ -76,17 +76,17 @@ def tiled(
 
 
 def is_large(size: Sequence[int]) -> bool:
-    """Tells whether signals of a size are taken in tiles."""
+    """Returns whether signals of a size are processed in tiles."""
     return max(size, default=0) > 2 * CORE
 
 
-def _part(grid: Grid, units: Sequence[tuple[int, int]]) -> tuple[slice, ...]:
+def _part(grid: SpatialAxes, units: Sequence[tuple[int, int]]) -> tuple[slice, ...]:
     """Returns the place of a box of units."""
     every = [slice(None)] * grid.first
     return (*every, *(slice(a * grid.per_unit, b * grid.per_unit) for a, b in units))
 
 
-def _empty(part: Tensor, grid: Grid, size: Sequence[int]) -> Tensor:
+def _empty(part: Tensor, grid: SpatialAxes, size: Sequence[int]) -> Tensor:
     """Makes room for the whole output that a part is of."""
     after = part.shape[grid.first + len(size) :]
     lengths = (length * grid.per_unit for length in size)

@@ -1,4 +1,4 @@
-"""Tokenizers: models that turn signals into one or several grids of indices, and back.
+"""Tokenizers: autoencoders that turn signals into one or several grids of indices, and back.
 
 A tokenizer with one grid gives a tensor of indices, one with several a tuple of them, coarse to
 fine. What stands above both kinds, and a prior, sees one tensor in both cases, the *tokens*: the
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from smalti.autoencoders.base import Autoencoder
 from smalti.autoencoders.padding import crop, pad
-from smalti.autoencoders.tiles import CORE, Grid, is_large, tiled
+from smalti.autoencoders.tiles import CORE, SpatialAxes, apply_in_tiles, is_large
 from smalti.layout import Layout
 from smalti.quantizers import Quantizer
 
@@ -66,10 +66,12 @@ class Tokenizer(Autoencoder):
         if margins is None or not is_large(x.shape[2:]):
             return self.quantized(x)
         unit = self.downsampling
-        given = [Grid(1, up) for up in self.upsamplings]
+        given = [SpatialAxes(1, up) for up in self.upsamplings]
         size = [length // unit for length in x.shape[2:]]
         tile = margins[0], max(CORE // unit, 1)
-        return tuple(tiled(self.quantized, [x], [Grid(2, unit)], given, size, *tile))
+        return tuple(
+            apply_in_tiles(self.quantized, [x], [SpatialAxes(2, unit)], given, size, *tile)
+        )
 
     def decoded(self, grids: Sequence[Tensor], size: tuple[int, ...] | None) -> Tensor:
         """Decodes checked indices to signals (B, C, *size), large ones in tiles.
@@ -83,13 +85,13 @@ class Tokenizer(Autoencoder):
             margins = None  # what it draws depends on all that it drew
         if margins is None or not is_large([length * unit for length in units]):
             return self.reconstructed(grids, size)
-        taken = [Grid(1, up) for up in self.upsamplings[: len(grids)]]
+        taken = [SpatialAxes(1, up) for up in self.upsamplings[: len(grids)]]
         tile = margins[1], max(CORE // unit, 1)
 
         def apply(*parts: Tensor) -> list[Tensor]:
             return [self.reconstructed(parts, None)]
 
-        (x_hat,) = tiled(apply, grids, taken, [Grid(2, unit)], units, *tile)
+        (x_hat,) = apply_in_tiles(apply, grids, taken, [SpatialAxes(2, unit)], units, *tile)
         return x_hat if size is None else crop(x_hat, size)
 
     def update(self) -> None:

@@ -1,4 +1,4 @@
-"""The variational autoencoder: an autoencoder that is a model of the distribution of its data.
+"""The variational autoencoder (VAE), with its bounds on the log-likelihood.
 
 The model draws a latent vector z and then a signal, p(x) = ∫ p(z) p(x | z) dz with p(z) = N(0, I).
 Its likelihood p(x | z) is what the decoder's output h says about x. The encoder gives a posterior,
@@ -48,7 +48,7 @@ __all__ = ["Posterior", "VariationalAutoencoder", "kl_to_normal"]
 
 
 class Posterior(NamedTuple):
-    """q(z | x) = N(mean, diag(exp(log_variance))).
+    """The Gaussian posterior of a VAE: q(z | x) = N(mean, diag(exp(log_variance))).
 
     Attributes:
         mean: (B, D).
@@ -81,8 +81,8 @@ class VariationalAutoencoder(ContinuousAutoencoder):
         encoder: (B, C, *size) → (B, 2 D), mean and log-variance, with the attribute `downsampling`.
         decoder: (B, D) → (B, likelihood.channels(C), *size), with the attribute `dim` (D).
         likelihood: p(x | z) given the decoder's output.
-        signal: What the model is trained on.
-        normalization: What encoder and decoder see of signals; the signals themselves if None.
+        signal: The signal that it is trained on.
+        normalization: Maps signals to what the networks see; no normalization if None.
 
     Raises:
         InputError: If the signal has no size.

@@ -1,4 +1,4 @@
-"""What the subcommands share: parsers made from signatures, and signals read from files."""
+"""Functions that subcommands share: options from signatures, and signals from files."""
 
 from __future__ import annotations
 
@@ -37,15 +37,15 @@ if TYPE_CHECKING:
 
 __all__ = [
     "call",
-    "condition_of",
-    "data_option",
+    "read_condition",
+    "data_overrides",
     "data_path_or_name",
     "files_of",
-    "named_signals",
-    "printed",
+    "read_named_signals",
+    "print_log",
     "read_batches",
     "read_files",
-    "signal_of",
+    "read_signal",
 ]
 
 T = TypeVar("T")
@@ -60,7 +60,7 @@ def call(
     more: Mapping[str, str] | None = None,
     **given: Any,
 ) -> T:
-    """Calls `function` with what the command line says, and gives what it gives.
+    """Parses the words of a command line, calls `function` with them, and returns its result.
 
     Types and help come from its signature and docstring; the parameters named in `positional` are
     positional, the last of them taking one or more values if its name is "files", or none where it
@@ -113,14 +113,14 @@ def _given(annotation: Any) -> Any:
     return next((part for part in get_args(annotation) if part is not NoneType), annotation)
 
 
-def data_option(data: str | None) -> list[str]:
-    """Returns the options of a recipe that `--data` stands for; see `data_path_or_name`."""
+def data_overrides(data: str | None) -> list[str]:
+    """Returns the dotted options of a recipe that `--data` stands for: ["--data.path", …]."""
     place = data_path_or_name(data)
     return [] if place is None else ["--data.path", place]
 
 
 def data_path_or_name(data: str | None) -> str | None:
-    """Returns the absolute path that `--data` gives, or the name of a data set on the hub as it is.
+    """Makes the path in `--data` absolute; returns the name of a data set on the hub as it is.
 
     Raises:
         InputError: If it is empty, or is not UTF-8, which a recipe must be.
@@ -139,8 +139,8 @@ def data_path_or_name(data: str | None) -> str | None:
 
 
 @contextlib.contextmanager
-def printed(name: str) -> Iterator[None]:
-    """Prints what the logger of this name says, in the first process alone."""
+def print_log(name: str) -> Iterator[None]:
+    """Prints the messages of a logger within a `with` block, in the first process alone."""
     logger, printer = logging.getLogger(name), _StdoutHandler()
     logger.addHandler(printer)
     logger.setLevel(logging.INFO)
@@ -165,11 +165,11 @@ class _StdoutHandler(logging.Handler):
 def read_files(
     model: Model, files: Sequence[str | Path], convert: bool, any_size: bool = False
 ) -> Tensor:
-    """Reads files as a model takes them: (B, C, *size).
+    """Reads files to one batch of signals as a model takes them: (B, C, *size).
 
     Arguments:
         model: The model that takes them.
-        files: At least one.
+        files: Paths of at least one file.
         convert: As of `Modality.read`.
         any_size: Whether they may have another size than the model's, the same for all.
 
@@ -184,7 +184,7 @@ def read_files(
 def read_batches(
     model: Model, files: Sequence[str], convert: bool, any_size: bool = False
 ) -> Iterator[NamedSignals]:
-    """Reads the signals of files, one or many in each, a batch at a time.
+    """Yields the signals in files, of which each may hold one or many, in batches.
 
     Arguments: as of `read_files`.
 
@@ -210,7 +210,7 @@ def read_batches(
 
 
 def files_of(signal: Signal, names: Sequence[str], numbers: bool = False) -> list[str]:
-    """Returns the files that names stand for, see `find_files`; with `numbers` these stay."""
+    """Expands folders and patterns to files, see `find_files`; with `numbers`, numbers stay."""
     modality, found = modality_of(signal), list[str]()
     many = isinstance(modality, ManyPerFile)
     for name in names:
@@ -219,11 +219,10 @@ def files_of(signal: Signal, names: Sequence[str], numbers: bool = False) -> lis
     return found
 
 
-def named_signals(
+def read_named_signals(
     model: Model, names: Sequence[str], convert: bool, data: str | None = None
 ) -> Iterator[Tensor]:
-    """Yields the signal (C, *size) of each name: a file, or the number of a test example of the
-    data.
+    """Yields the signal (C, *size) of each name, which is a file or the number of a test example.
 
     Arguments:
         model: The model that takes them.
@@ -258,8 +257,8 @@ def named_signals(
         yield from test[int(name)].x
 
 
-def signal_of(folder: str) -> Signal:
-    """Returns the signal of a run's model, which is not loaded for it.
+def read_signal(folder: str) -> Signal:
+    """Reads the signal of a run's model from its config, without loading the model.
 
     Raises:
         InputError: If there is no run, it has no model yet, or that is damaged.
@@ -270,8 +269,8 @@ def signal_of(folder: str) -> Signal:
     return signal if isinstance(signal, Signal) else load(folder).signal  # which says what is wrong
 
 
-def condition_of(folder: str) -> Condition | None:
-    """Returns what a run's samples can be conditioned on; its models are not loaded for it.
+def read_condition(folder: str) -> Condition | None:
+    """Reads the condition of a run's prior from its config, without loading the prior.
 
     Raises:
         InputError: If there is no run, or its prior is damaged.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from smalti.commands.common import call, data_option
+from smalti.commands.common import call, data_overrides
 from smalti.comparison import Comparison, default_methods, head_to_head
 from smalti.comparison import compare_on_gaussian as on_vectors
 from smalti.errors import InputError
@@ -50,7 +50,7 @@ def compare(  # noqa: PLR0913 - the options of the command
     changed_data: str = "refuse",
     stages: int | None = None,
 ) -> None:
-    """Puts quantizers head to head: the same encoder, bits, budget and order of the data for each.
+    """Compares quantizers head to head: the same encoder, bits, budget and order of the data.
 
     With a recipe for vectors some of them work without a network, on the vectors themselves.
 
@@ -88,7 +88,7 @@ def compare(  # noqa: PLR0913 - the options of the command
     else:
         _check_free(fields)
         rates = None if bits is None else _rates(bits)
-        read = schema.read(recipe, [*fields, *data_option(data)])
+        read = schema.read(recipe, [*fields, *data_overrides(data)])
         usual_names, usual_bits = default_methods(read)
         made = head_to_head(
             read,

@@ -11,22 +11,22 @@ from typing import Any
 from smalti.commands.common import call, data_path_or_name
 from smalti.data import Splits
 from smalti.errors import InputError
-from smalti.evaluation import Limits, Report, file_names
+from smalti.evaluation import Limits, Report, report_file_pattern
 from smalti.files import read_bytes
 from smalti.generation import load
 from smalti.outputs import KEY, check_file, check_place, is_unmarked_png
 from smalti.run_recipe import recipe_of
 from smalti.runs import Run, data_of, parts
 
-__all__ = ["check_report", "report", "run"]
+__all__ = ["check_report_output", "write_report", "run"]
 
 
 def run(words: Sequence[str]) -> int:
-    """See `again`."""
-    return call(again, words, "folder")
+    """Parses the command line and calls `evaluate`; returns the exit status."""
+    return call(evaluate, words, "folder")
 
 
-def again(
+def evaluate(
     folder: str,
     *,
     data: str | None = None,
@@ -43,12 +43,14 @@ def again(
             measure on those alone.
     """
     finished = Run.existing(folder)
-    check_report(finished.folder, overwrite)
-    return report(finished, data_of(finished, changed_data, data_path_or_name(data)), overwrite)
+    check_report_output(finished.folder, overwrite)
+    return write_report(
+        finished, data_of(finished, changed_data, data_path_or_name(data)), overwrite
+    )
 
 
-def check_report(folder: Path, overwrite: bool) -> None:
-    """Checks, before anything is measured, that the report and its pictures can be written.
+def check_report_output(folder: Path, overwrite: bool) -> None:
+    """Raises an error, before anything is measured, if the report cannot be written.
 
     Raises:
         InputError: If they would replace files that smalti did not write.
@@ -63,15 +65,15 @@ def check_report(folder: Path, overwrite: bool) -> None:
     if not samples.is_dir():
         raise InputError(f"{samples} is a file, and the pictures go to a folder of it: move it.")
     check_place(samples / "file")
-    before_marks = pictures_before_marks(folder)
-    names = file_names()
+    before_marks = has_unmarked_pictures(folder)
+    names = report_file_pattern()
     for file in samples.iterdir():
         if names.fullmatch(file.name):
             check_file(file, overwrite or (before_marks and is_unmarked_png(file)))
 
 
-def pictures_before_marks(folder: Path) -> bool:
-    """Returns whether a run's pictures may be of a version that did not mark them yet.
+def has_unmarked_pictures(folder: Path) -> bool:
+    """Returns whether a run's pictures may be from a version that did not mark its files yet.
 
     Such a version wrote no manifest of the data, which a fit may have added since, and did not say
     in its report of what data it is.
@@ -88,8 +90,8 @@ def pictures_before_marks(folder: Path) -> bool:
         return False
 
 
-def report(run: Run, splits: Splits, overwrite: bool = False) -> int:
-    """Writes the report and the pictures of a run, and says where they lie.
+def write_report(run: Run, splits: Splits, overwrite: bool = False) -> int:
+    """Measures a run, writes its report and pictures, and prints where they are.
 
     Returns:
         The exit status: 1 if a measurement failed by an unexpected error, else 0.
@@ -107,7 +109,7 @@ def report(run: Run, splits: Splits, overwrite: bool = False) -> int:
     made = model.evaluate(splits, **shared)
     made.made_from = parts(run)
     # The pictures first: it is by the report that those of an earlier version are known.
-    made.save_pictures(run.samples, overwrite or pictures_before_marks(run.folder))
+    made.save_pictures(run.samples, overwrite or has_unmarked_pictures(run.folder))
     made.save(run.folder, overwrite)
     print(f"Pictures: {run.samples}   Report: {run.folder / 'report.html'}")
     if made.failed:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from smalti import recipes, runs
-from smalti.commands.common import data_option, printed
-from smalti.commands.evaluate import check_report, report
-from smalti.commands.ids import described
+from smalti.commands.common import data_overrides, print_log
+from smalti.commands.evaluate import check_report_output, write_report
+from smalti.commands.ids import summarise_ids
 from smalti.data.source import FOUND
 from smalti.errors import InputError
 from smalti.ids import IdTable
@@ -40,7 +40,11 @@ Any field of the recipe can be given as a dotted option:
 
 
 def run(words: Sequence[str]) -> int:
-    """Trains, then writes samples and report; returns the exit status."""
+    """Parses the command line, trains what the recipe says, and writes samples and a report.
+
+    Returns:
+        The exit status.
+    """
     rest = list(words)
     if {"-h", "--help"} & set(rest):
         print(USAGE)
@@ -59,13 +63,13 @@ def run(words: Sequence[str]) -> int:
     data = _take(rest, "--data")
     changed = _take(rest, "--changed_data") or "refuse"
     folder = output(f"runs/{recipes.find(recipe).stem}" if out is None else out, folder=True)
-    check_report(folder, overwrite)
-    config = schema.read(recipe, [*rest, *data_option(data)])
-    with printed(FOUND):
+    check_report_output(folder, overwrite)
+    config = schema.read(recipe, [*rest, *data_overrides(data)])
+    with print_log(FOUND):
         finished, splits = runs.fit(config, folder, changed_data=changed, extend=extend)
     if finished.ids.exists() and is_first():
-        print(f"IDs: {finished.ids}: {described(IdTable.read(finished.ids))}")
-    return report(finished, splits, overwrite) if is_first() else 0
+        print(f"IDs: {finished.ids}: {summarise_ids(IdTable.read(finished.ids))}")
+    return write_report(finished, splits, overwrite) if is_first() else 0
 
 
 def _take(words: list[str], option: str) -> str | None:

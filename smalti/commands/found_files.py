@@ -1,4 +1,4 @@
-"""Files that a command line names: one by one, by their folder, or by a pattern (`some/*`)."""
+"""Finds the files that a command line names: by path, by folder, or by a pattern (`some/*`)."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ SHOWN = 3  # kinds of what was passed over
 def find_files(
     names: Sequence[str], signal: Signal, suffixes: Collection[str], many: bool = False
 ) -> list[str]:
-    """Returns the files that names stand for, in the order of the names, and says what was found.
+    """Expands names of files, folders and patterns to files, and prints how many were found.
 
     Arguments:
         names: Each a file; a folder, for all files of that kind below it, a folder's own first and
             each folder's by name; or a pattern, for those that match it, by name. `**` is any
             number of folders.
-        signal: What the files are to hold.
+        signal: The signal that the files hold.
         suffixes: The suffixes of files of that kind, in lower case.
         many: Whether a file may hold many signals.
 

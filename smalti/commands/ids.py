@@ -22,7 +22,7 @@ from smalti.outputs import KEY, MARK, output, write_file
 from smalti.run_directory import Run
 from smalti.spelling import readable
 
-__all__ = ["run", "table_of"]
+__all__ = ["run", "read_ids"]
 
 SHOWN = 20  # items that are printed
 
@@ -37,14 +37,13 @@ def ids(folder: str, asked: str = "", *, out: str | None = None, overwrite: bool
 
     Arguments:
         folder: The run directory, or an ids.parquet.
-        asked: The name of an item (item-42), or the first codes of an ID (3,9 or <a_3><b_9>); of
-            all items what IDs there are, if not given. A name goes first: end codes in a comma
-            where an item is called the same.
-        out: A .json or .csv file for all that is found, and not the first 20 alone.
+        asked: The name of an item (item-42), or the first codes of an ID (3,9 or <a_3><b_9>). If
+            not given, all IDs are listed. If an item has a name such as 3,9, end codes in a comma.
+        out: A .json or .csv file to write all results to; 20 are printed.
         overwrite: Replace what smalti did not write, too; of a .csv that cannot be told.
     """
     path = None if out is None else output(out, (".json", ".csv"), overwrite=overwrite)
-    table = table_of(folder)
+    table = read_ids(folder)
     row = table.find(asked) if asked else None
     prefix = None if row is not None else parse_prefix(asked) if asked else []
     if row is None and prefix is None:
@@ -55,7 +54,7 @@ def ids(folder: str, asked: str = "", *, out: str | None = None, overwrite: bool
     elif prefix:
         print(f"{counted(len(rows), 'item')} below {_codes(prefix)}")
     else:
-        print(described(table))
+        print(summarise_ids(table))
     if row is None and prefix:
         for number in rows[: SHOWN if path is None else 0].tolist():
             print(f"  {_line(table, number)}")
@@ -66,8 +65,8 @@ def ids(folder: str, asked: str = "", *, out: str | None = None, overwrite: bool
         print(f"{path}: {counted(len(rows), 'item')}")
 
 
-def table_of(folder: str) -> IdTable:
-    """Reads the IDs of a run, or a file of IDs.
+def read_ids(folder: str) -> IdTable:
+    """Reads the table of IDs of a run, or of a file of IDs.
 
     Raises:
         InputError: If the run has no IDs, or they were made by another tokenizer than the run's.
@@ -91,8 +90,8 @@ def table_of(folder: str) -> IdTable:
     return table
 
 
-def described(table: IdTable) -> str:
-    """Says how many items have how many IDs, in one line."""
+def summarise_ids(table: IdTable) -> str:
+    """Describes a table of IDs in one line: numbers of items and IDs, and how collisions ended."""
     different, n = len(table.tree.keys[-1]), len(table)
     sizes = "×".join(map(str, table.codebook_sizes))
     how = {

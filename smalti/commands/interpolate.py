@@ -1,10 +1,10 @@
-"""`smalti interpolate`: the way from one signal to another."""
+"""`smalti interpolate`: interpolates between two signals in the latent space."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from smalti.commands.common import call, files_of, named_signals, signal_of
+from smalti.commands.common import call, files_of, read_named_signals, read_signal
 from smalti.commands.signal_output import SignalOutput
 from smalti.counting import counted
 from smalti.errors import InputError
@@ -29,15 +29,15 @@ def interpolate(  # noqa: PLR0913 - the options of the command
     convert: bool = False,
     overwrite: bool = False,
 ) -> None:
-    """Mixes two signals in the latent space, and decodes what lies between them.
+    """Interpolates between the latents of two signals, and decodes the points between.
 
-    A model with tokens mixes the vectors before they are quantized.
+    A model with tokens interpolates between the vectors before they are quantized.
 
     Arguments:
         folder: The run directory.
         files: Two files, a folder or a pattern of two, or numbers of test examples of the run's
             data.
-        steps: Signals on the way, both ends included.
+        steps: The number of signals, both ends included.
         out: A .png for one picture of all (interpolation.png if not given), or a folder for a file
             each.
         columns: Signals per row in the picture; all in one row if not given.
@@ -45,7 +45,7 @@ def interpolate(  # noqa: PLR0913 - the options of the command
         convert: Make files fit the model, though they lose by it (its size, say).
         overwrite: Replace what smalti did not write, too.
     """
-    signal = signal_of(folder)
+    signal = read_signal(folder)
     files = files_of(signal, files, numbers=True)
     if len(files) != 2:
         raise InputError(f"A way has two ends, got {counted(len(files), 'signal')}: give two.")
@@ -59,5 +59,5 @@ def interpolate(  # noqa: PLR0913 - the options of the command
         overwrite=overwrite,
     )
     model = load(folder)
-    x_a, x_b = named_signals(model, files, convert, data)
+    x_a, x_b = read_named_signals(model, files, convert, data)
     output.write(model.interpolate(x_a, x_b, steps), columns=steps)

@@ -1,4 +1,4 @@
-"""`smalti encode --against`: IDs for items that come later, beside those that are given."""
+"""`smalti encode --against`: gives new items IDs, beside the unchanged IDs of earlier items."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from torch import Tensor
 from smalti.artifacts import checksum
 from smalti.autoencoders import DiscreteAutoencoder, Tokenizer
 from smalti.checksums import check_made_from
-from smalti.commands.ids import described
+from smalti.commands.ids import summarise_ids
 from smalti.counting import counted
 from smalti.errors import InputError
 from smalti.generation import Model
@@ -30,7 +30,7 @@ logger = logging.getLogger(__name__)
 
 
 def table_against(model: Model, against: str) -> IdTable:
-    """Reads the IDs of earlier items, which those of new items are added to.
+    """Reads the table with the IDs of earlier items, to which new items are added.
 
     Arguments:
         model: The model that encodes the new items.
@@ -84,17 +84,17 @@ def extend_ids(
     path: Path,
     beam: int | None = None,
 ) -> str:
-    """Writes the IDs of earlier items, and below them those of new ones.
+    """Gives new items IDs, and writes a table of the earlier items and the new ones.
 
     Arguments:
         model: A model whose tokenizer makes IDs.
-        table: The IDs of the earlier items, which stay.
-        batches: The new items, and their codes.
-        path: A .parquet file, which may be that of the table.
+        table: The IDs of the earlier items, which do not change.
+        batches: The new items, each batch with its codes.
+        path: The .parquet file to write, which may be that of the table.
         beam: What the codes were searched with, if it is not the tokenizer's own.
 
     Returns:
-        What was written, in words.
+        A line for the user that says what was written.
 
     Raises:
         InputError: If an item has no name, or comes twice.
@@ -121,7 +121,7 @@ def extend_ids(
     new = len(made) - len(table)
     there = len(names) - new
     kept = f"; {counted(there, 'item')} had an ID already, which stays" if there else ""
-    return f"{path}: {described(made)}; {counted(new, 'item is', 'items are')} new{kept}"
+    return f"{path}: {summarise_ids(made)}; {counted(new, 'item is', 'items are')} new{kept}"
 
 
 def _space(tokenizer: DiscreteAutoencoder, file: IO[bytes], n: int) -> CodeSpace:

@@ -1,4 +1,4 @@
-"""`smalti recipes`: the worked problems that come with smalti."""
+"""`smalti recipes`: lists and prints the recipes that come with smalti."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["run"]
 
 
 def run(words: Sequence[str]) -> None:
-    """Lists the recipes, or prints one."""
+    """Lists the recipes that come with smalti, or prints the one that is named."""
     parser = ArgumentParser(
         prog="smalti recipes",
         exit_on_error=False,

@@ -1,4 +1,4 @@
-"""`smalti reconstruct`: signals beside what the model makes of them."""
+"""`smalti reconstruct`: encodes and decodes signals, and shows both side by side."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from smalti.commands.common import call, files_of, read_batches, read_files, signal_of
+from smalti.commands.common import call, files_of, read_batches, read_files, read_signal
 from smalti.commands.signal_output import SignalOutput
 from smalti.errors import InputError
 from smalti.generation import load
@@ -34,7 +34,7 @@ def reconstruct(  # noqa: PLR0913 - the options of the command
     levels: int | None = None,
     overwrite: bool = False,
 ) -> None:
-    """Writes signals above their reconstructions, and says how close they are.
+    """Encodes and decodes signals, writes them with their originals, and prints the error.
 
     Arguments:
         folder: The run directory.
@@ -46,7 +46,7 @@ def reconstruct(  # noqa: PLR0913 - the options of the command
         levels: How many levels of a hierarchy are decoded, from the coarsest; all if not given.
         overwrite: Replace what smalti did not write, too.
     """
-    signal = signal_of(folder)
+    signal = read_signal(folder)
     files = files_of(signal, files)
     if isinstance(modality_of(signal), ManyPerFile):
         _reconstruct_tables(signal, folder, files, out, convert, levels, overwrite)

@@ -1,4 +1,4 @@
-"""`smalti sample`: new signals from a run."""
+"""`smalti sample`: draws new signals from a run's prior."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from smalti.commands.common import call, condition_of, files_of, signal_of
+from smalti.commands.common import call, files_of, read_condition, read_signal
 from smalti.commands.signal_output import SignalOutput
 from smalti.conditions import Condition, conditions_by_name
 from smalti.errors import InputError
@@ -38,7 +38,7 @@ def run(words: Sequence[str]) -> None:
         )
     named: Mapping[str, Condition] = {}
     if folder is not None:
-        condition = condition_of(folder)
+        condition = read_condition(folder)
         named = conditions_by_name(condition)
         if taken := next((name for name in named if name in own), None):
             raise InputError(
@@ -68,7 +68,7 @@ def sample(  # noqa: PLR0913 - the options of the command
     overwrite: bool = False,
     **conditions: str | None,
 ) -> None:
-    """Makes new signals with a run's prior and decoder.
+    """Draws new signals from a run's prior and decodes them.
 
     A run has an option for each of its conditions: smalti sample RUN --help lists them. A model of
     vectors has neither conditions nor tokens, and takes n, temperature and seed alone.
@@ -97,7 +97,7 @@ def sample(  # noqa: PLR0913 - the options of the command
         raise InputError(
             f"There is no file to complete, got {option}: leave it out, or give --complete FILE."
         )
-    signal = signal_of(folder)
+    signal = read_signal(folder)
     files = [] if complete is None else files_of(signal, [complete])
     several = len(files) > 1
     output = SignalOutput(

@@ -1,4 +1,4 @@
-"""Signals that a command writes: all shown in one file, or each in a file of its own.
+"""Writes the signals that a command makes: as one picture of all, or one file each.
 
 Signals of a kind of which a file holds many are written to one such file, too.
 """

@@ -1,10 +1,10 @@
-"""`smalti traverse`: what each latent dimension changes."""
+"""`smalti traverse`: shows what each latent dimension changes in a signal."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from smalti.commands.common import call, files_of, named_signals
+from smalti.commands.common import call, files_of, read_named_signals
 from smalti.commands.signal_output import SignalOutput
 from smalti.errors import InputError
 from smalti.generation import load
@@ -29,14 +29,13 @@ def traverse(  # noqa: PLR0913 - the options of the command
     convert: bool = False,
     overwrite: bool = False,
 ) -> None:
-    """Changes one latent dimension of a signal at a time: one row each, the one that holds most
-    first.
+    """Decodes a signal with one latent dimension changed at a time, one row per dimension.
 
     Arguments:
         folder: The run directory.
         file: A file, or the number of a test example of the run's data.
         rows: How many dimensions; all if not given.
-        steps: Values of each.
+        steps: The number of values of each dimension.
         reach: How far to each side, in standard deviations of the prior.
         out: A .png for one picture of all (traversals.png if not given), or a folder for a file
             each.
@@ -60,6 +59,6 @@ def traverse(  # noqa: PLR0913 - the options of the command
         inputs=[file],
         overwrite=overwrite,
     )
-    (x,) = named_signals(model, [file], convert, data)
+    (x,) = read_named_signals(model, [file], convert, data)
     output.write(model.traverse(x, rows, steps, reach).flatten(0, 1), columns=steps)
     print(f"dimensions, row by row: {', '.join(map(str, dims))}")

@@ -1,6 +1,6 @@
 """Evaluates models: figures with their protocols, pictures, and one report of both."""
 
-from smalti.evaluation.evaluate import evaluate, file_names, measurements_of
+from smalti.evaluation.evaluate import evaluate, list_measurements, report_file_pattern
 from smalti.evaluation.evaluation_context import EvaluationContext
 from smalti.evaluation.limits import Limits
 from smalti.evaluation.report import Report
@@ -12,6 +12,6 @@ __all__ = [
     "Limits",
     "Report",
     "evaluate",
-    "file_names",
-    "measurements_of",
+    "report_file_pattern",
+    "list_measurements",
 ]

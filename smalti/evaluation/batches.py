@@ -13,10 +13,10 @@ from torch import Tensor
 
 from smalti.data.source import Batch, Examples
 
-__all__ = ["batches", "choose", "pieces"]
+__all__ = ["batches", "choose_examples", "split_in_pieces"]
 
 
-def choose(examples: Examples, limit: int | None, seed: int) -> list[int]:
+def choose_examples(examples: Examples, limit: int | None, seed: int) -> list[int]:
     """Draws the numbers of at most `limit` examples; all, in order, if there are no more."""
     if limit is None or limit >= len(examples):
         return list(range(len(examples)))
@@ -35,11 +35,11 @@ def batches(
         yield Batch(x.to(device), None if condition is None else condition.to(device))
 
 
-def pieces(*tensors: Tensor | None, size: int) -> Iterator[tuple[Tensor | None, ...]]:
+def split_in_pieces(*tensors: Tensor | None, size: int) -> Iterator[tuple[Tensor | None, ...]]:
     """Splits tensors of equal length into pieces of at most `size`; `None` stays `None`.
 
     Example:
-        >>> [len(a) for a, b in pieces(torch.zeros(5), None, size=2)]
+        >>> [len(a) for a, b in split_in_pieces(torch.zeros(5), None, size=2)]
         [2, 2, 1]
     """
     length = next(len(tensor) for tensor in tensors if tensor is not None)

@@ -15,7 +15,7 @@ from pathlib import Path
 from smalti.errors import InputError, first_line
 from smalti.files import read_bytes
 
-__all__ = ["Curve", "overfitted", "read_curves"]
+__all__ = ["Curve", "find_overfitting", "read_curves"]
 
 LARGEST = 1 << 30  # bytes of a log
 FIRST = ("loss", "reconstruction", "kl", "codebook", "commitment", "perplexity", "usage")
@@ -57,16 +57,16 @@ def read_curves(files: Path | Sequence[Path]) -> dict[str, dict[str, Curve]]:
     return dict(sorted(curves.items(), key=lambda item: (order.get(item[0], len(order)), item[0])))
 
 
-def overfitted(curve: Curve) -> tuple[int, int, float, float] | None:
+def find_overfitting(curve: Curve) -> tuple[int, int, float, float] | None:
     """Finds whether a stage overfitted: whether its validation loss rose again, beyond noise.
 
     Returns:
         The step of the lowest loss, the last step, and the two losses; `None` if it did not rise.
 
     Example:
-        >>> overfitted([(499, 3.2), (999, 3.0), (1499, 3.1)])
+        >>> find_overfitting([(499, 3.2), (999, 3.0), (1499, 3.1)])
         (1000, 1500, 3.0, 3.1)
-        >>> overfitted([(499, 3.2), (999, 3.0), (1499, 3.001)])
+        >>> find_overfitting([(499, 3.2), (999, 3.0), (1499, 3.001)])
     """
     finite = [point for point in curve if math.isfinite(point[1])]
     if not finite:

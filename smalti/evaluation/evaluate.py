@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING
 
 from smalti import synthetic
 from smalti.data import Splits
-from smalti.evaluation.evaluation_context import EvaluationContext, check_fits
+from smalti.evaluation.evaluation_context import EvaluationContext, check_same_signal
 from smalti.evaluation.limits import Limits
 from smalti.evaluation.measurements import MEASUREMENTS, TrainingCurves
-from smalti.evaluation.memo import measuring
+from smalti.evaluation.memo import measurement_mode
 from smalti.evaluation.report import Report
 from smalti.modalities.base import import_modalities, modality_of
 from smalti.priors import TokenPrior
@@ -31,7 +31,7 @@ from smalti.reporting import Measurement
 if TYPE_CHECKING:
     from smalti.generation import Model
 
-__all__ = ["evaluate", "file_names", "measurements_of"]
+__all__ = ["evaluate", "report_file_pattern", "list_measurements"]
 
 
 def evaluate(
@@ -66,28 +66,28 @@ def evaluate(
         InputError: If the data are not what the model was trained on.
     """
     chosen = [
-        *(measurements_of(splits) if measurements is None else measurements),
+        *(list_measurements(splits) if measurements is None else measurements),
         TrainingCurves(curves),
     ]
     subject = EvaluationContext(model, splits, histogram, limits or Limits(), seed, chosen)
-    check_fits(subject.autoencoder.signal, splits)
+    check_same_signal(subject.autoencoder.signal, splits)
     report = Report(title)
     for measurement in chosen:
-        with measuring(seed, subject.autoencoder, subject.prior, histogram):
+        with measurement_mode(seed, subject.autoencoder, subject.prior, histogram):
             report.take(measurement, subject)
     return report
 
 
-def measurements_of(splits: Splits) -> list[Measurement]:
+def list_measurements(splits: Splits) -> list[Measurement]:
     """Lists the measurements for a data set: those of any model, of its modality, of its source."""
     return [*MEASUREMENTS, *modality_of(splits.signal).measurements(), *splits.measurements]
 
 
-def file_names() -> re.Pattern[str]:
+def report_file_pattern() -> re.Pattern[str]:
     """Returns the pattern of all file names that a report may write beside its page.
 
     Example:
-        >>> bool(file_names().fullmatch("samples-prior.png"))
+        >>> bool(report_file_pattern().fullmatch("samples-prior.png"))
         True
     """
     known = [*MEASUREMENTS, TrainingCurves(), *synthetic.MEASUREMENTS]

@@ -25,11 +25,11 @@ from smalti.autoencoders.inputs import device_of
 from smalti.conditions import Label
 from smalti.data import Batch, Examples, Splits
 from smalti.errors import InputError
-from smalti.evaluation.batches import batches, choose, pieces
+from smalti.evaluation.batches import batches, choose_examples, split_in_pieces
 from smalti.evaluation.classifier import check_classes, train_classifier
 from smalti.evaluation.encoded_test_set import EncodedTestSet, encode_test_set
 from smalti.evaluation.limits import Limits
-from smalti.evaluation.memo import Memo, measuring
+from smalti.evaluation.memo import Memo, measurement_mode
 from smalti.evaluation.sample_sets import priors_by_name, set_titles, set_words
 from smalti.item_ids import codes_of, why_no_items
 from smalti.modalities.base import Classifier, modality_of
@@ -41,14 +41,14 @@ from smalti.signals import Signal
 if TYPE_CHECKING:
     from smalti.generation import Model
 
-__all__ = ["EncodedTestSet", "EvaluationContext", "check_fits"]
+__all__ = ["EncodedTestSet", "EvaluationContext", "check_same_signal"]
 
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
 
-def check_fits(signal: Signal, splits: Splits) -> None:
+def check_same_signal(signal: Signal, splits: Splits) -> None:
     """Raises `InputError` unless the data have the signal (kind, shape, range) of a model."""
     if len(splits.test):
         signal.check(splits.test.__getitems__([0]).x)
@@ -95,7 +95,7 @@ class EvaluationContext:
         self.modality = modality_of(splits.signal)
         self.device = device_of(self.autoencoder)
         self.priors = priors_by_name(self.prior, histogram)
-        self.test = choose(splits.test, limits.test, seed)
+        self.test = choose_examples(splits.test, limits.test, seed)
         self.words, self.titles = set_words(splits.signal), set_titles(splits.signal)
         if self.tokenizer is None:
             self.titles["prior"] = "Samples"
@@ -136,7 +136,7 @@ class EvaluationContext:
         """
 
         def seeded() -> T:
-            with measuring(self.seed):
+            with measurement_mode(self.seed):
                 return make()
 
         return self._memo(name, seeded)
@@ -310,7 +310,9 @@ class EvaluationContext:
         generator = torch.Generator().manual_seed(self.seed)
         context = None if context is None or prior.condition is None else context[:n]
         grids = []
-        for numbers, condition in pieces(torch.arange(n), context, size=self.limits.batch_size):
+        for numbers, condition in split_in_pieces(
+            torch.arange(n), context, size=self.limits.batch_size
+        ):
             assert numbers is not None
             drawn = prior.sample(len(numbers), condition, config=config, generator=generator)
             grids.append(drawn.cpu())
@@ -320,7 +322,7 @@ class EvaluationContext:
         """Maps each set to compare with the test set to what gives `compared` signals of it."""
 
         def train() -> Iterator[Tensor]:
-            chosen = choose(self.splits.train, self.compared, self.seed)
+            chosen = choose_examples(self.splits.train, self.compared, self.seed)
             return (batch.x for batch in self.batches(self.splits.train, chosen))
 
         def samples(kind: str) -> Callable[[], Iterator[Tensor]]:

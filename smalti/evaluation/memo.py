@@ -11,13 +11,13 @@ from torch import nn
 
 from smalti.priors.base import evaluating
 
-__all__ = ["Memo", "measuring"]
+__all__ = ["Memo", "measurement_mode"]
 
 T = TypeVar("T")
 
 
 @contextmanager
-def measuring(seed: int, *models: nn.Module | None) -> Iterator[None]:
+def measurement_mode(seed: int, *models: nn.Module | None) -> Iterator[None]:
     """Sets up a `with` block for a measurement: seeded, without gradients, in evaluation mode.
 
     Arguments:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from smalti.arguments import a_number, a_whole_number, as_integers, as_tensor
 from smalti.autoencoders import Autoencoder, ContinuousAutoencoder
-from smalti.autoencoders.paths import line
+from smalti.autoencoders.paths import linear_path
 from smalti.counting import counted
 from smalti.errors import InputError
 from smalti.priors import GaussianPrior
@@ -87,7 +87,7 @@ def traverse(  # noqa: PLR0913 - a model, a signal, and the three numbers of a t
         )
     (z,) = autoencoder.encode(as_tensor(x, "The signal")[None])
     mean, deviation = prior.mean, prior.deviation
-    values = line(mean - reach * deviation, mean + reach * deviation, steps)  # (steps, D)
+    values = linear_path(mean - reach * deviation, mean + reach * deviation, steps)  # (steps, D)
     varied = z.expand(len(dims), steps, -1).clone()
     for row, d in zip(varied, dims.tolist(), strict=True):
         row[:, d] = values[:, d]

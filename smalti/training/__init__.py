@@ -1,4 +1,4 @@
-"""Training with Lightning: the only room that knows it."""
+"""Training with Lightning, which no other room uses."""
 
 from smalti.training.autoencoder_stage import AutoencoderStage
 from smalti.training.objectives import ContinuousObjective, Objective, TokenizerObjective

@@ -1,4 +1,4 @@
-"""The adversary of an objective, and the optimizer that it learns with.
+"""Trains the adversary of an objective, such as a discriminator.
 
 It learns beside the autoencoder, from the same batches. Its gradients are computed when the loss of
 a batch is, and its step follows that of the autoencoder, so that both losses of a step are of the
@@ -20,18 +20,18 @@ from torch.optim import Optimizer
 from smalti.autoencoders import Reconstruction
 from smalti.training.objectives import Objective
 
-__all__ = ["Adversary", "detached"]
+__all__ = ["Adversary", "detach_reconstruction"]
 
 
 class Adversary:
-    """Teaches those parameters of an objective that require a gradient.
+    """Trains the adversary of an objective: those of its parameters that require a gradient.
 
     They are frozen except while their own loss is computed. So the first optimizer and what wraps
     the model for several processes pass them over.
 
     Arguments:
         objective: The objective.
-        make: Makes the optimizer.
+        make: Makes the optimizer of the adversary from its parameters.
 
     Attributes:
         scaler: Multiplies its loss in float16, where small gradients would be 0; it skips a step
@@ -67,7 +67,7 @@ class Adversary:
         if not self.parameters:
             return {}
         with self._learning():
-            terms = self.objective.adversary(x.detach(), detached(output), step)
+            terms = self.objective.adversary(x.detach(), detach_reconstruction(output), step)
             if terms is None:
                 return {}
             loss = terms["loss"] * share
@@ -156,8 +156,8 @@ class Adversary:
             parameter.requires_grad_(wanted)
 
 
-def detached(output: Reconstruction) -> Reconstruction:
-    """Returns a reconstruction without gradients."""
+def detach_reconstruction(output: Reconstruction) -> Reconstruction:
+    """Detaches all tensors of a reconstruction from the graph of gradients."""
 
     def cut(value: Any) -> Any:
         if isinstance(value, Tensor):

@@ -1,4 +1,4 @@
-"""Training an autoencoder, of whichever kind, on signals."""
+"""The training stage of an autoencoder."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ __all__ = ["AutoencoderStage"]
 class AutoencoderStage(Stage):
     """Trains an `Autoencoder`, and the adversary of its objective if there is one.
 
-    After each optimizer step, what learns without gradients does so: codebooks by EMA, k-means
-    start and resets.
+    After each optimizer step it calls `update`, by which codebooks learn without gradients: EMA,
+    k-means start and resets of dead codewords.
 
     Arguments:
-        objective: The loss.
+        objective: The objective, which computes the loss.
         augment: Random changes of a training batch (B, C, *size).
         Others: see `Stage`.
     """

@@ -1,4 +1,4 @@
-"""Averages of the weights over the steps of a training.
+"""An exponential moving average of the weights during training.
 
     w̄_n = Σ_i γⁿ⁻ⁱ w_i / Σ_i γⁿ⁻ⁱ = w̄_{n−1} + (1 − γ) / (1 − γⁿ) (w_n − w̄_{n−1}),      i = 1 … n
 
@@ -22,7 +22,7 @@ __all__ = ["weight_averaging"]
 
 
 def weight_averaging(decay: float) -> WeightAveraging:
-    """Makes Lightning's callback which makes the average the result of a training.
+    """Makes the callback that keeps an exponential moving average of the weights as the result.
 
     Arguments:
         decay: γ in (0, 1).

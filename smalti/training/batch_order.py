@@ -1,4 +1,4 @@
-"""Endless batches whose order is a function of the seed and the step alone.
+"""Batches without end, whose order is a function of the seed and the step alone.
 
 The examples are read in shuffled passes laid end to end, and batch number s is a slice of that
 stream. A run that was interrupted asks for batch s again and gets the same examples, with no
@@ -17,7 +17,7 @@ __all__ = ["StepSampler", "evaluation_loader", "training_loader"]
 
 
 class StepSampler(Sampler[list[int]]):
-    """Yields lists of indices, endlessly, from batch `start` on.
+    """Yields batches of indices without end, from batch `start` on; the seed fixes each batch.
 
     Arguments:
         length: Number of examples; None for an infinite set, which is read in order.
@@ -68,12 +68,12 @@ class StepSampler(Sampler[list[int]]):
 
 
 def training_loader(dataset: Dataset, sampler: StepSampler, workers: int) -> DataLoader:
-    """Endless training batches, each what the dataset's `__getitems__` gives for its indices."""
+    """Makes a loader of training batches without end: `dataset.__getitems__` of each batch."""
     return _loader(dataset, workers, batch_sampler=sampler)
 
 
 def evaluation_loader(dataset: Dataset, batch_size: int, workers: int = 0) -> DataLoader:
-    """Returns a loader of all examples once, in order."""
+    """Makes a loader of all examples in batches, once, in order."""
     return _loader(dataset, workers, batch_size=batch_size)
 
 

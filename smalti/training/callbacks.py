@@ -1,4 +1,4 @@
-"""What Lightning calls while a stage trains: saved states, the best state, progress."""
+"""Callbacks of Lightning: saved states, the best state, early stopping, progress."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from smalti.counting import counted
 from smalti.training.divergence import DivergenceCheck
 from smalti.training.stage import Stage
 
-__all__ = ["KeepBest", "Patience", "Progress", "SaveState", "Stopwatch", "duration"]
+__all__ = ["KeepBest", "Patience", "Progress", "SaveState", "Stopwatch", "format_duration"]
 
 HOUR = 3600.0
 FIRST = 20  # steps, after which the time left is known well enough to say that it is long
@@ -35,7 +35,8 @@ class SaveState(Checkpoint):
         validate_every: Optimizer steps between two validations, at least 2. A step that a
             validation follows is passed over for the next one, because Lightning resumes behind
             that validation, and it would be lost.
-        watch: Asked first whether the weights are good: a bad state never replaces a good one.
+        watch: The check of divergence, asked before each save, so that a state with weights that
+            are not finite never replaces a good one.
     """
 
     def __init__(self, path: Path, every: int, validate_every: int, watch: DivergenceCheck) -> None:
@@ -88,10 +89,10 @@ class KeepBest(Callback):
 
 
 class Patience(Callback):
-    """Ends a training when so many validations in a row had no loss below the lowest.
+    """Stops a training early, when so many validations in a row had no loss below the lowest.
 
     Arguments:
-        patience: How many; none for never.
+        patience: The number of validations; None to never stop early.
     """
 
     def __init__(self, patience: int | None) -> None:
@@ -121,7 +122,7 @@ class Patience(Callback):
 
 
 class Stopwatch(Callback):
-    """Logs how many seconds have been trained, over all starts, as `train/seconds`."""
+    """Logs the seconds of training so far, over all resumptions, as `train/seconds`."""
 
     def __init__(self) -> None:
         self.seconds = 0.0
@@ -146,7 +147,7 @@ class Stopwatch(Callback):
 
 
 class Progress(Callback):
-    """A bar with the time left on a terminal, plain lines elsewhere.
+    """Shows the progress of a training: a bar on a terminal, plain lines elsewhere.
 
     Arguments:
         name: Name of the stage.
@@ -216,18 +217,18 @@ class Progress(Callback):
         left = (steps - step) / rate if rate else float("inf")
         print(
             f"{self.name}: step {step}/{steps}, loss {loss:.4f}, {rate:.1f} steps/s, "
-            f"{duration(left)} left",
+            f"{format_duration(left)} left",
             file=sys.stderr,
             flush=True,
         )
 
 
-def duration(seconds: float) -> str:
-    """Formats a time in the unit that suits it.
+def format_duration(seconds: float) -> str:
+    """Formats a duration in the unit that suits its length, from seconds to years.
 
     Example:
-        >>> duration(95), duration(20_000), duration(3e6), duration(1e10)
-        ('95 s', '5.6 hours', '35 days', '317 years')
+        >>> [format_duration(seconds) for seconds in (95, 20_000, 3e6, 1e10)]
+        ['95 s', '5.6 hours', '35 days', '317 years']
     """
     for unit, length in ("years", 365.25 * 24 * HOUR), ("days", 24 * HOUR), ("hours", HOUR):
         if seconds >= 2 * length:

@@ -1,4 +1,4 @@
-"""Saved states of training: written whole or not at all, with a checksum.
+"""Writes and reads the saved states of training, with a checksum.
 
 A state is a checkpoint of torch's, a zip archive, whose comment holds the SHA-256 of all bytes
 before it. So one bit that flips on the disk is noticed, where torch itself would train on with
@@ -23,7 +23,7 @@ from smalti.files import atomic_file, read_bytes
 from smalti.model_folder import FORMAT
 from smalti.training.stage import Stage
 
-__all__ = ["AtomicCheckpointIO", "read_sealed", "read_state"]
+__all__ = ["AtomicCheckpointIO", "read_verified", "read_state"]
 
 SEAL = b"smalti sha256 "
 SEALED = len(SEAL) + 64  # bytes
@@ -32,7 +32,7 @@ PARTS = {"state_dict", "optimizer_states", "lr_schedulers", "loops", "callbacks"
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Writes a checkpoint whole or not at all, with its checksum."""
+    """Lightning's plugin that writes checkpoints: atomically, and with a checksum."""
 
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None
@@ -49,21 +49,21 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
 
 def read_state(path: Path, stage: Stage) -> dict[str, Any]:
-    """Reads the saved state of a stage.
+    """Reads the saved state of a training stage, to resume from.
 
     Raises:
         InputError: If it is damaged, of an earlier version, or of a stage with another model.
     """
-    return read_sealed(path, PARTS, stage.state_dict())
+    return read_verified(path, PARTS, stage.state_dict())
 
 
-def read_sealed(path: Path, parts: Set[str], wanted: Mapping[str, Tensor]) -> dict[str, Any]:
-    """Reads a saved state that `AtomicCheckpointIO` wrote.
+def read_verified(path: Path, parts: Set[str], wanted: Mapping[str, Tensor]) -> dict[str, Any]:
+    """Reads a checkpoint that `AtomicCheckpointIO` wrote, after verifying its checksum.
 
     Arguments:
         path: Path of the file.
-        parts: What it holds, "state_dict" among it.
-        wanted: The state of the model that it is of.
+        parts: The keys that it must have, "state_dict" among them.
+        wanted: The state dict of the model, whose names and shapes it must have.
 
     Raises:
         InputError: See `read_state`.

@@ -1,4 +1,4 @@
-"""Ends a training that diverges at once; its last good state stays.
+"""Stops a training that diverges at once; its last good state stays.
 
 Watched are the loss of every step, the loss of every validation, and the weights before anything is
 saved. A loss that is not finite ends the training, and so does one that stays a million times as
@@ -30,7 +30,7 @@ LARGE, LONG = 1e3, 100  # worth a warning
 
 
 class Diverged(InputError):
-    """A training whose loss or weights are no longer numbers."""
+    """The error of a training whose loss or weights are no longer finite, or explode."""
 
 
 class DivergenceCheck(Callback):

@@ -1,4 +1,4 @@
-"""Checks the words of `Hardware`, on whichever machine."""
+"""Checks the settings of `Hardware`, as far as no such machine is needed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from smalti.ranges import check, range_of
 if TYPE_CHECKING:
     from smalti.training.trainer import Hardware
 
-__all__ = ["check_words"]
+__all__ = ["check_hardware_names"]
 
 PRECISIONS = (
     *("auto", "32-true", "bf16-mixed", "16-mixed", "64-true", "bf16-true", "16-true"),
@@ -22,11 +22,11 @@ PRECISIONS = (
 )
 
 
-def check_words(hardware: Hardware) -> None:
-    """Checks what can be checked without the machine.
+def check_hardware_names(hardware: Hardware) -> None:
+    """Checks the names and numbers in `Hardware`, without a look at this machine.
 
     Raises:
-        InputError: If a name does not exist or a number makes no sense.
+        InputError: If a name does not exist, or a number is out of range.
     """
     _one_of("accelerator", hardware.accelerator, {"auto", "gpu", *_accelerators()})
     _one_of("precision", hardware.precision, PRECISIONS)

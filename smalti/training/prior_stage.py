@@ -1,4 +1,4 @@
-"""Training a prior over the tokens of a frozen tokenizer.
+"""The training stage of a prior over the tokens of a frozen tokenizer.
 
 The tokens were cached once, so a step sees integers only: loss = −log p(indices | context), in nats
 per index.
@@ -21,14 +21,19 @@ __all__ = ["PriorStage", "TokenBatch", "Tokens"]
 
 
 class TokenBatch(NamedTuple):
-    """Indices (B, *grid) int64 and the values they are conditioned on, (B, ...), or None."""
+    """A batch of token grids, with their conditions.
+
+    Attributes:
+        indices: (B, *grid), int64.
+        context: The values of their condition (B, ...), or None.
+    """
 
     indices: Tensor
     context: Tensor | None
 
 
 class Tokens(Dataset[TokenBatch]):
-    """A data set of token grids in memory, and what each is conditioned on.
+    """A data set of token grids in memory, with the condition of each.
 
     Arguments:
         indices: (N, *grid), any integer type.
@@ -55,16 +60,16 @@ class Tokens(Dataset[TokenBatch]):
 
 
 class PriorStage(Stage):
-    """Trains a `Prior` on `Tokens`.
+    """Trains a `Prior` on a data set of `Tokens`.
 
     Arguments:
-        token_noise: Probability that an index which the prior sees, not one that it predicts, is
-            replaced at random.
+        token_noise: Probability that an index in the prior's input, not in its target, is replaced
+            by a random one.
         weight_decay: AdamW's, on all weights but biases; the optimizer's own if not given.
         Others: see `Stage`.
 
     Raises:
-        InputError: If the prior or the optimizer cannot do that.
+        InputError: If the prior has no token noise, or the optimizer no weight decay.
     """
 
     model: Prior

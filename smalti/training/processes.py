@@ -1,4 +1,4 @@
-"""Several processes of one training: who writes, and who waits."""
+"""Coordinates the processes of one training: which one writes, and when all wait."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ __all__ = ["is_first", "wait_for_all"]
 
 
 def is_first() -> bool:
-    """Returns whether this is the process that writes: the only one, or the first of several."""
+    """Returns whether this is the only process, or the first of several (rank 0), which writes."""
     return process_index() == 0
 
 
 def wait_for_all() -> None:
-    """Returns when every process has come here."""
+    """Waits until every process has called this (a barrier)."""
     if process_count() > 1:
         distributed.barrier()

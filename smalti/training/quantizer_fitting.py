@@ -24,11 +24,11 @@ from smalti.data import Examples
 from smalti.model_folder import FORMAT
 from smalti.quantizers.fitting import Fitting, Rows
 from smalti.quantizers.fitting.rows import CHUNK
-from smalti.training.callbacks import duration
-from smalti.training.checkpoints import AtomicCheckpointIO, read_sealed
-from smalti.training.cpu import make_fast
+from smalti.training.callbacks import format_duration
+from smalti.training.checkpoints import AtomicCheckpointIO, read_verified
+from smalti.training.cpu import speed_up_cpu
 from smalti.training.processes import is_first
-from smalti.training.trainer import Hardware, in_all_processes
+from smalti.training.trainer import Hardware, run_in_all_processes
 
 __all__ = ["EncodedRows", "fit_quantizer"]
 
@@ -37,12 +37,12 @@ SECONDS = 15.0  # between two lines that say how far it is
 
 
 class EncodedRows(Rows):
-    """What the encoder of a tokenizer makes of examples, (N · positions, D), when it is asked for.
+    """The encoder's vectors of all examples, (N · positions, D), computed when they are needed.
 
     Arguments:
-        tokenizer: Whose encoder; on any device.
-        examples: N of them.
-        device: Where the encoder is.
+        tokenizer: The tokenizer whose encoder is used.
+        examples: The N examples.
+        device: The device of the encoder.
     """
 
     def __init__(
@@ -82,22 +82,22 @@ def fit_quantizer(
     hardware: Hardware,
     made_from: Mapping[str, tuple[str, ...]],
 ) -> None:
-    """Fits the quantizer of a model, from the saved state if there is one.
+    """Fits the quantizer of a tokenizer without gradients, from the saved state if there is one.
 
     Arguments:
-        model: Whose quantizer; on the CPU and in evaluation mode afterwards.
-        fitting: How.
-        examples: To what.
+        model: The tokenizer, which is on the CPU and in evaluation mode afterwards.
+        fitting: The method.
+        examples: The training examples.
         run: The run directory: the state is kept in `run/state/tokenizer.ckpt`, the seconds that
             it took in `run/logs/tokenizer`.
-        seed: Seed of everything random.
-        hardware: Devices.
-        made_from: Checksums of what the model is made from (`smalti.checksums`).
+        seed: Seed of all random draws.
+        hardware: The devices.
+        made_from: Checksums of the inputs that the model is made from (`smalti.checksums`).
 
     Raises:
         InputError: If there is no such hardware, or the saved state is damaged or another's.
     """
-    make_fast()
+    speed_up_cpu()
     state = _State(run / "state" / "tokenizer.ckpt", model, made_from)
 
     def fit(device: torch.device) -> None:
@@ -119,7 +119,7 @@ def fit_quantizer(
         )
         progress.end(state.seconds)
 
-    in_all_processes(fit, hardware)
+    run_in_all_processes(fit, hardware)
     model.cpu()
 
 
@@ -146,7 +146,7 @@ class _State:
         if not self.path.exists():
             return 0
         quantizer = self.model.quantizer
-        there = read_sealed(self.path, PARTS, quantizer.state_dict())
+        there = read_verified(self.path, PARTS, quantizer.state_dict())
         mend = "delete it, which starts the fit over, or choose another --out."
         wanted = {"stage": ("tokenizer",), **self.made_from}
         check_made_from(str(self.path), there["made_from"], wanted, mend)
@@ -180,7 +180,7 @@ class _Lines:
         if self.first is None:
             self.first, self.start = share, now
         rate = (share - self.first) / (now - self.start) if share > self.first else 0.0
-        left = f", {duration((1 - share) / rate)} left" if rate else ""
+        left = f", {format_duration((1 - share) / rate)} left" if rate else ""
         if not self.bar.disable:
             self.bar.set_postfix_str(f"{words}{left}", refresh=False)
             self.bar.update(share - self.bar.n)

@@ -1,4 +1,4 @@
-"""Processes that train together wait for each other: they say for whom, and not forever.
+"""Has the processes of a training wait for each other at the start, with a time limit.
 
 Without a limit a process whose partner never comes, because a machine is down or an address wrong,
 waits in silence for half an hour. After they have met, torch's own limit holds between them: one
@@ -21,14 +21,14 @@ from torch.distributed import distributed_c10d
 
 from smalti.errors import InputError
 
-__all__ = ["wait_at_most"]
+__all__ = ["wait_for_processes"]
 
 EVERY = 15.0  # seconds between two lines that say who is waited for
 TOGETHER = timedelta(minutes=30)  # torch's own limit
 
 
-def wait_at_most(trainer: Trainer, seconds: float) -> None:
-    """Has the processes of a trainer meet within so many seconds, or end with `InputError`."""
+def wait_for_processes(trainer: Trainer, seconds: float) -> None:
+    """Waits until all processes of a trainer have started; raises `InputError` after `seconds`."""
     strategy: Any = trainer.strategy
     if not isinstance(trainer.strategy, ParallelStrategy) or not hasattr(strategy, "_timeout"):
         return

@@ -13,7 +13,7 @@ __all__ = ["Constant", "CosineDecay", "Plateau", "Schedule"]
 
 
 class Schedule(ABC):
-    """Abstract: makes the scheduler of an optimizer, in the form that Lightning takes."""
+    """Abstract: makes the learning-rate scheduler of an optimizer, in the form Lightning takes."""
 
     @abstractmethod
     def configure(self, optimizer: Optimizer, steps: int, validate_every: int) -> dict[str, Any]:
@@ -21,7 +21,7 @@ class Schedule(ABC):
 
 
 class Constant(Schedule):
-    """A constant rate, reached after a linear warm-up.
+    """A constant learning rate, reached after a linear warm-up.
 
     Arguments:
         warmup: Optimizer steps until the full rate.
@@ -62,11 +62,10 @@ class CosineDecay(Schedule):
 
 
 class Plateau(Schedule):
-    """Multiplies the rate by `factor` when the validation loss has not improved for `patience`
-    validations.
+    """Reduces the learning rate when the validation loss has not improved for some validations.
 
     Arguments:
-        factor: Factor at each reduction.
+        factor: What the rate is multiplied by at each reduction.
         patience: Validations without improvement before a reduction.
     """
 

@@ -1,4 +1,4 @@
-"""What the training of a tokenizer and that of a prior share.
+"""The base class of training stages, and the settings of a training.
 
 A stage is a LightningModule around a plain model. Everything random in a step is drawn after the
 generators were seeded with (seed, step, process), and the batch itself is a function of the same
@@ -40,7 +40,8 @@ class Training:
         schedule: Schedule of the learning rate; constant if not given.
         clip: Largest norm of the gradient; none for no clipping.
         accumulate: Batches whose gradients make one optimizer step.
-        weight_ema: Decay of an exponential moving average of the weights, which then is the result.
+        weight_ema: Decay of an exponential moving average of the weights, which is then the
+            result.
         validate_every: Optimizer steps between validations, at most; fewer where that puts one at
             the end.
         save_every: Optimizer steps between saved states, from which an interrupted run goes on.
@@ -97,20 +98,20 @@ class Training:
 
 
 class Stage(LightningModule):
-    """Abstract: a model, its objective and its data.
+    """Abstract: the training of one model on its data, as a module of Lightning.
 
     Arguments:
         model: The model that is trained.
         training: How it is trained.
         train: Examples to train on.
         validation: Examples to validate on.
-        seed: Seed of the order of the examples and of everything drawn in a step.
+        seed: Seed of the order of the examples and of all random draws in a step.
         workers: Processes that fetch the batches; 0 for none.
 
     Attributes:
         name: Name of the stage, e.g. "prior-1".
-        made_from: Checksums of what the model is made from (`smalti.checksums`): they are part of
-            its saved states, and a state of something else is refused.
+        made_from: Checksums of the inputs that the model is made from (`smalti.checksums`): they
+            are part of its saved states, and a state of something else is refused.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Chooses how many threads a training on the CPU takes: as many as are fastest now.
+"""Chooses the number of threads of a training on the CPU: the fastest at present.
 
 More threads than free cores make a training slower, not faster: a step is hundreds of operations,
 each ends when its last thread is done, and the one beside another program waits for its turn. So
@@ -28,7 +28,7 @@ from smalti.training.processes import is_first
 if TYPE_CHECKING:
     from smalti.training.trainer import Hardware
 
-__all__ = ["settle_threads"]
+__all__ = ["choose_threads"]
 
 SECONDS = 0.5  # that the measurement takes, about
 ROUNDS = 40  # of it at most
@@ -37,11 +37,11 @@ GAIN = 0.95  # of the time that more threads must come under to be worth it
 SET = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")  # whoever set one of these has chosen
 
 
-def settle_threads(hardware: Hardware, state: Path) -> int:
-    """Sets torch's number of threads for a run, and says it on one line.
+def choose_threads(hardware: Hardware, state: Path) -> int:
+    """Chooses and sets torch's number of threads for a run, and prints it in one line.
 
-    In this order: what hardware.threads or the environment asks for; what the run began with; what
-    is fastest now. Of hardware.workers each is left a core.
+    It is, in this order: that of hardware.threads or the environment; the number that the run
+    began with; the fastest one now. Each of hardware.workers is left a core.
 
     Arguments:
         hardware: The recipe's hardware.

@@ -1,4 +1,4 @@
-"""Running a stage with Lightning: devices, precision, loggers, saved states."""
+"""Runs a stage with Lightning: devices, precision, loggers, saved states."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ from smalti.training.callbacks import (
     Stopwatch,
 )
 from smalti.training.checkpoints import AtomicCheckpointIO, read_state
-from smalti.training.cpu import make_fast
+from smalti.training.cpu import speed_up_cpu
 from smalti.training.divergence import DivergenceCheck
-from smalti.training.hardware import check_words
-from smalti.training.rendezvous import wait_at_most
+from smalti.training.hardware import check_hardware_names
+from smalti.training.rendezvous import wait_for_processes
 from smalti.training.stage import Stage
 from smalti.weights import first_not_finite
 
-__all__ = ["Hardware", "check_hardware", "in_all_processes", "train"]
+__all__ = ["Hardware", "check_hardware", "run_in_all_processes", "train"]
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class Hardware:
     loggers: list[Callable[[], Logger]] | None = None
 
     def __post_init__(self) -> None:
-        check_words(self)
+        check_hardware_names(self)
 
     def device(self) -> torch.device:
         """Returns the device for what one process does by itself: tokens and the report."""
@@ -82,8 +82,8 @@ def train(stage: Stage, name: str, run: Path, hardware: Hardware) -> None:
     """Trains `stage` to its end, from the saved state if there is one.
 
     Arguments:
-        stage: What to train; its model holds the result afterwards, on the CPU and in evaluation
-            mode.
+        stage: The stage to train; its model is the result afterwards, on the CPU and in
+            evaluation mode.
         name: Name of the stage: the state is kept in `run/state/name.ckpt`, the curves in
             `run/logs/name`.
         run: The run directory.
@@ -96,10 +96,10 @@ def train(stage: Stage, name: str, run: Path, hardware: Hardware) -> None:
     state, best = run / "state" / f"{name}.ckpt", KeepBest()
     watch, stage.name = DivergenceCheck(name, state), name
     _quieten()
-    make_fast()
+    speed_up_cpu()
     with _explained_hardware_errors():
         trainer = _trainer(stage, run, hardware, watch, best)
-    wait_at_most(trainer, hardware.wait)
+    wait_for_processes(trainer, hardware.wait)
     if state.exists():
         found = read_state(state, stage).get("made_from") or {}
         if stage.made_from:
@@ -125,10 +125,10 @@ def train(stage: Stage, name: str, run: Path, hardware: Hardware) -> None:
 
 
 def check_hardware(hardware: Hardware) -> None:
-    """Checks that there is such hardware, before anything is written.
+    """Raises `InputError` if this machine does not have the hardware that is asked for.
 
     Raises:
-        InputError: If there is not.
+        InputError: If it does not.
     """
     _quieten()
     with _explained_hardware_errors():
@@ -137,20 +137,20 @@ def check_hardware(hardware: Hardware) -> None:
             make()
 
 
-def in_all_processes(work: Callable[[torch.device], None], hardware: Hardware) -> None:
-    """Does something in each of the processes of a hardware, once they have met.
+def run_in_all_processes(work: Callable[[torch.device], None], hardware: Hardware) -> None:
+    """Starts the processes that `hardware` asks for, and calls a function in each of them.
 
     Arguments:
-        work: What; it is given the device of the process.
+        work: The function; it is given the device of its process.
         hardware: Devices and processes.
 
     Raises:
-        InputError: If there is no such hardware, or not all have come.
+        InputError: If there is no such hardware, or not all processes start in time.
     """
     _quieten()
     with _explained_hardware_errors():
         trainer = _bare_trainer(hardware)
-    wait_at_most(trainer, hardware.wait)
+    wait_for_processes(trainer, hardware.wait)
     strategy: Any = trainer.strategy
 
     def met() -> None:

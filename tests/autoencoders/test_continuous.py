@@ -7,7 +7,7 @@ import torch
 
 from small_autoencoders import assemble
 from smalti.autoencoders import ContinuousAutoencoder
-from smalti.autoencoders.paths import line
+from smalti.autoencoders.paths import linear_path
 from smalti.errors import InputError
 from smalti.generation.traversal import traverse
 from smalti.losses.likelihoods import Categorical, Gaussian, LogisticMixture
@@ -110,4 +110,4 @@ def test_mistakes_are_one_line():
     with pytest.raises(InputError, match="of size 28×28, got 20×28"):
         model.encode(torch.zeros(1, 1, 20, 28))
     with pytest.raises(InputError, match="steps=1"):
-        line(torch.zeros(2), torch.ones(2), 1)
+        linear_path(torch.zeros(2), torch.ones(2), 1)

@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 from smalti.cli import main
-from smalti.commands.common import data_option
+from smalti.commands.common import data_overrides
 from smalti.data import SplitFractions
 from smalti.data.layout import read_layout
 from smalti.errors import InputError
@@ -354,4 +354,4 @@ def test_a_path_that_no_recipe_can_hold_is_refused(tmp_path):
     folder = tmp_path / os.fsdecode(b"caf\xe9")
     folder.mkdir()
     with pytest.raises(InputError, match=r"caf\\xe9 is no UTF-8.*rename"):
-        data_option(str(folder))
+        data_overrides(str(folder))

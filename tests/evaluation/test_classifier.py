@@ -5,7 +5,7 @@ from tiny_models import LABELS, tiny_splits
 
 from smalti.evaluation.batches import batches
 from smalti.evaluation.classifier import train_classifier
-from smalti.evaluation.measurements.frechet import features_of
+from smalti.evaluation.measurements.frechet import classifier_features
 from smalti.modalities.image.classifier import ImageClassifier
 
 
@@ -30,4 +30,4 @@ def test_large_and_narrow_images_are_scaled_down_to_the_same_features():
     classifier = ImageClassifier(channels=3, classes=2).eval()
     for size in [(96, 48), (32, 20), (9, 9)]:
         images = [torch.zeros(2, 3, *size), torch.ones(1, 3, *size)]
-        assert features_of(classifier, images).shape == (3, 64)
+        assert classifier_features(classifier, images).shape == (3, 64)

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from smalti.evaluation.measurements.frechet import frechet_distance, gaussian
+from smalti.evaluation.measurements.frechet import fit_gaussian, frechet_distance
 from smalti.modalities.image import inception
 from smalti.modalities.image.inception import (
     Inception,
@@ -25,7 +25,7 @@ class Corners(nn.Module):
 
 def test_fid_is_the_frechet_distance_of_the_features():
     real, generated = torch.randn(60, 4).double(), torch.randn(50, 4).double() * 2 + 1
-    wanted = frechet_distance(gaussian(real), gaussian(generated))
+    wanted = frechet_distance(fit_gaussian(real), fit_gaussian(generated))
     assert inception_distances(real, generated).fid == pytest.approx(wanted, rel=1e-6)
 
 

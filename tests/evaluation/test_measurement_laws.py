@@ -22,7 +22,7 @@ from smalti.conditions import CoarseTokens, TimeOfDay
 from smalti.data import Splits, TensorExamples
 from smalti.evaluation import EvaluationContext, Limits, Report, evaluate
 from smalti.evaluation.measurements import MEASUREMENTS, TrainingCurves
-from smalti.evaluation.memo import measuring
+from smalti.evaluation.memo import measurement_mode
 from smalti.generation import Model
 from smalti.losses.likelihoods import Categorical
 from smalti.modalities.base import import_modalities
@@ -144,7 +144,7 @@ def test_a_measurement_alone_says_what_it_says_among_all(parts, measurement):
     (model, splits, histogram), whole = parts
     subject = EvaluationContext(model, splits, histogram, LIMITS, 0, ALL)
     report = Report("alone")
-    with measuring(0, subject.autoencoder, subject.prior):
+    with measurement_mode(0, subject.autoencoder, subject.prior):
         why = measurement.applies(subject)
         report.take(measurement, subject)
         if isinstance(measurement, SampleComparison):

@@ -11,7 +11,7 @@ from smalti import runs
 from smalti.errors import InputError
 from smalti.recipes import schema
 from smalti.training import Hardware, threads
-from smalti.training.threads import settle_threads
+from smalti.training.threads import choose_threads
 from tiny import clocks_recipe, write_recipe
 
 
@@ -39,7 +39,7 @@ def taking(monkeypatch):
 @pytest.mark.parametrize(("two", "number"), [(0.6, 2), (0.94, 2), (0.97, 1), (1.0, 1), (2.5, 1)])
 def test_the_fastest_is_taken_said_and_kept(two, number, taking, tmp_path, capsys):
     taking(with_1=1e-3, with_2=two * 1e-3)
-    assert settle_threads(Hardware(), tmp_path) == number == torch.get_num_threads()
+    assert choose_threads(Hardware(), tmp_path) == number == torch.get_num_threads()
     said = capsys.readouterr().out
     assert said.startswith(f"threads: {number}, the fastest now: ") and said.count("\n") == 1
     assert "1.0 ms with 1" in said
@@ -48,20 +48,20 @@ def test_the_fastest_is_taken_said_and_kept(two, number, taking, tmp_path, capsy
 
 def test_a_run_goes_on_with_what_it_began_with(taking, tmp_path, capsys):
     taking(with_1=1.0, with_2=0.5)
-    settle_threads(Hardware(), tmp_path)
+    choose_threads(Hardware(), tmp_path)
     torch.set_num_threads(1)
     taking(with_1=0.5, with_2=1.0)  # a neighbour has come
-    assert settle_threads(Hardware(), tmp_path) == 2 == torch.get_num_threads()
+    assert choose_threads(Hardware(), tmp_path) == 2 == torch.get_num_threads()
     assert "threads: 2, as this run began with" in capsys.readouterr().out
 
 
 def test_what_is_asked_for_goes_before_all(taking, tmp_path, monkeypatch, capsys):
     taking(with_1=1.0, with_2=0.5)
-    assert settle_threads(Hardware(threads=1), tmp_path) == 1 == torch.get_num_threads()
+    assert choose_threads(Hardware(threads=1), tmp_path) == 1 == torch.get_num_threads()
     assert "threads: 1, as asked for" in capsys.readouterr().out
     torch.set_num_threads(2)
     monkeypatch.setenv("OMP_NUM_THREADS", "2")
-    assert settle_threads(Hardware(), tmp_path) == 2
+    assert choose_threads(Hardware(), tmp_path) == 2
     assert "threads: 2, as the environment says" in capsys.readouterr().out
     for number in (0, -1, 10**9):
         with pytest.raises(InputError, match="hardware.threads"):
@@ -70,22 +70,22 @@ def test_what_is_asked_for_goes_before_all(taking, tmp_path, monkeypatch, capsys
 
 def test_workers_are_neighbours(taking, tmp_path):
     taking(with_1=1.0, with_2=0.5)
-    assert settle_threads(Hardware(workers=1), tmp_path) == 1
+    assert choose_threads(Hardware(workers=1), tmp_path) == 1
 
 
 def test_an_old_run_and_several_processes_stay_as_they_were(taking, tmp_path):
     taking(with_1=0.5, with_2=1.0)
     (tmp_path / "old").mkdir()
     (tmp_path / "old" / "prior.ckpt").touch()
-    assert settle_threads(Hardware(), tmp_path / "old") == 2
-    assert settle_threads(Hardware(devices=2), tmp_path / "several") == 2
+    assert choose_threads(Hardware(), tmp_path / "old") == 2
+    assert choose_threads(Hardware(devices=2), tmp_path / "several") == 2
 
 
 @pytest.mark.parametrize("broken", ["", "{", "[]", '{"threads": 0}', '{"threads": "2"}', "\0"])
 def test_a_broken_note_costs_nothing(broken, taking, tmp_path):
     taking(with_1=1.0, with_2=0.5)
     (tmp_path / "threads.json").write_text(broken)
-    assert settle_threads(Hardware(), tmp_path) == 2
+    assert choose_threads(Hardware(), tmp_path) == 2
 
 
 def test_the_measurement_is_short_and_draws_nothing(tmp_path, monkeypatch):
@@ -93,7 +93,7 @@ def test_the_measurement_is_short_and_draws_nothing(tmp_path, monkeypatch):
     torch.manual_seed(3)
     expected = torch.rand(())
     torch.manual_seed(3)
-    number = settle_threads(Hardware(), tmp_path)
+    number = choose_threads(Hardware(), tmp_path)
     assert number in (1, 2) and torch.rand(()) == expected
     assert threads._medians([1, 2], lambda: None).keys() == {1, 2}
 

@@ -25,7 +25,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from smalti.evaluation.evaluation_context import EvaluationContext
-from smalti.evaluation.measurements.rate import nats_of
+from smalti.evaluation.measurements.rate import nats_under_prior
 from smalti.layout import Layout
 from smalti.losses.likelihoods import Likelihood, bits_per_dim
 from smalti.reporting import (
@@ -65,7 +65,7 @@ class BitsPerDimension(Measurement[EvaluationContext]):
         rates = {"uniform": uniform_nats(tokenizer.layout)}
         for name in subject.priors:
             with section.attempt(f"Bits per dimension under the prior {name}", name):
-                rates |= nats_of(subject, name)
+                rates |= nats_under_prior(subject, name)
         found = tokenizer_bits(rates, nll, likelihood, signal, subject.test_set)
         section.figures = dict(found)
         uniform = f"{display(found['uniform'])} under the uniform code"

@@ -25,7 +25,7 @@ from smalti.evaluation.measurements.bits import bits_figure
 from smalti.reporting import Card, Figure, FigureTable, Measurement, Section, display, figure
 from smalti.reporting.figures import number
 
-__all__ = ["Bounds", "bound_figures", "kl_of_dimensions"]
+__all__ = ["Bounds", "bound_figures", "kl_per_dimension"]
 
 logger = logging.getLogger(__name__)
 
@@ -66,7 +66,7 @@ class Bounds(Measurement[EvaluationContext]):
 
 def bound_figures(subject: EvaluationContext, model: VariationalAutoencoder) -> dict[str, Figure]:
     """Makes the figures of both bounds, in nats and bits per dimension, and of the ELBO."""
-    nll, kl = subject.encoded.nll, kl_of_dimensions(subject)
+    nll, kl = subject.encoded.nll, kl_per_dimension(subject)
     noun, plural = subject.splits.signal.noun, subject.splits.signal.plural
     assert nll is not None
     assert kl is not None
@@ -102,7 +102,7 @@ def bound_figures(subject: EvaluationContext, model: VariationalAutoencoder) -> 
     }
 
 
-def kl_of_dimensions(subject: EvaluationContext) -> Tensor | None:
+def kl_per_dimension(subject: EvaluationContext) -> Tensor | None:
     """Returns the mean KL of each latent dimension of a VAE over the test set, (D,), in nats."""
     encoded = subject.encoded
     if encoded.log_variance is None:

@@ -37,7 +37,13 @@ from smalti.reporting import Card, SampleComparison, Section, Table, Text, displ
 from smalti.reporting.figures import number, protocols
 from smalti.signals import Bounded
 
-__all__ = ["FeatureDistances", "FeatureGaussian", "features_of", "frechet_distance", "gaussian"]
+__all__ = [
+    "FeatureDistances",
+    "FeatureGaussian",
+    "classifier_features",
+    "frechet_distance",
+    "fit_gaussian",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -76,7 +82,7 @@ class FeatureDistances(SampleComparison[EvaluationContext]):
 
     def run(self, subject: EvaluationContext) -> Section:
         """See `Measurement.run`."""
-        test = gaussian(features_of_test(subject))
+        test = fit_gaussian(test_features(subject))
         plural = subject.splits.signal.plural
         logger.info("comparing samples with test %s", plural)
         protocol = (
@@ -87,7 +93,7 @@ class FeatureDistances(SampleComparison[EvaluationContext]):
         section = self.section()
         for name, batches in subject.sets().items():
             with section.attempt(f"Fréchet distance of {subject.words[name]}", name):
-                distance = frechet_distance(gaussian(subject.features(name, batches)), test)
+                distance = frechet_distance(fit_gaussian(subject.features(name, batches)), test)
                 section.figures[name] = figure(distance, "", protocol)
         found = section.figures
         if "prior" in found:
@@ -109,18 +115,18 @@ class FeatureDistances(SampleComparison[EvaluationContext]):
         return section
 
 
-def features_of_test(subject: EvaluationContext) -> Tensor:
+def test_features(subject: EvaluationContext) -> Tensor:
     """Returns the classifier's features of the test set, (N, F), which are computed once."""
     return subject.features("test", subject.test_batches)
 
 
 @torch.no_grad()
-def features_of(classifier: Classifier, batches: Iterable[Tensor]) -> Tensor:
+def classifier_features(classifier: Classifier, batches: Iterable[Tensor]) -> Tensor:
     """Computes a classifier's features (N, D), on the CPU, of batches of signals (B, C, *size)."""
     return torch.cat([classifier.features(batch).cpu() for batch in batches])
 
 
-def gaussian(features: Tensor) -> FeatureGaussian:
+def fit_gaussian(features: Tensor) -> FeatureGaussian:
     """Fits a Gaussian: mean and covariance of features (N, D), N at least 2."""
     features = features.double().cpu()
     return FeatureGaussian(

@@ -63,7 +63,7 @@ class Identifiers(Measurement[EvaluationContext]):
 
     def run(self, subject: EvaluationContext) -> Section:
         """See `Measurement.run`."""
-        section, table = self.section(), ids_of(subject)
+        section, table = self.section(), find_ids(subject)
         sizes = subject.tokens.layout.sizes
         own = occupancy(PrefixTree(table.own, sizes))
         after = None if table.collisions == "none" else occupancy(table.tree)
@@ -96,7 +96,7 @@ class Identifiers(Measurement[EvaluationContext]):
         return section
 
 
-def ids_of(subject: EvaluationContext) -> IdTable:
+def find_ids(subject: EvaluationContext) -> IdTable:
     """Returns the IDs of all items: those of the run, or else codes with unresolved collisions.
 
     Raises:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from smalti.errors import InputError
 from smalti.evaluation.evaluation_context import EvaluationContext
-from smalti.evaluation.measurements.bounds import kl_of_dimensions
+from smalti.evaluation.measurements.bounds import kl_per_dimension
 from smalti.evaluation.plots import plot_dimensions
 from smalti.evaluation.representation import active_units, gaussian_information
 from smalti.generation.traversal import traverse
@@ -121,7 +121,7 @@ def latent_figures(subject: EvaluationContext) -> dict[str, Figure]:
 
 def _held(subject: EvaluationContext) -> Tensor:
     """Returns what each latent dimension holds, (D,): nats, or the variance of its values."""
-    kl = kl_of_dimensions(subject)
+    kl = kl_per_dimension(subject)
     if kl is not None:
         return kl
     latents = subject.encoded.latents

@@ -16,13 +16,13 @@ from torch import Tensor
 from smalti.autoencoders import Tokenizer
 from smalti.autoencoders.inputs import device_of
 from smalti.counting import counted
-from smalti.evaluation.batches import pieces
+from smalti.evaluation.batches import split_in_pieces
 from smalti.evaluation.evaluation_context import EvaluationContext
 from smalti.priors import Cascade
 from smalti.reporting import Figure, Measurement, Section, Table, Text, figure
 from smalti.reporting.figures import protocols
 
-__all__ = ["Levels", "prefix"]
+__all__ = ["Levels", "decode_first_levels"]
 
 SHOWN, MEASURED = 8, 1000  # test examples
 
@@ -52,7 +52,7 @@ class Levels(Measurement[EvaluationContext]):
             chosen = subject.order[:SHOWN]
             indices = subject.encoded.latents[chosen]
             rows = [subject.test_examples(chosen)]
-            rows += [prefix(subject.tokens, indices, n + 1) for n in range(count)]
+            rows += [decode_first_levels(subject.tokens, indices, n + 1) for n in range(count)]
             section.blocks["levels"] = subject.modality.render(
                 torch.cat(rows),
                 f"Test {subject.splits.signal.plural} above; below them what is left of them in "
@@ -79,7 +79,7 @@ class Levels(Measurement[EvaluationContext]):
 
 
 @torch.no_grad()
-def prefix(tokenizer: Tokenizer, tokens: Tensor, n: int) -> Tensor:
+def decode_first_levels(tokenizer: Tokenizer, tokens: Tensor, n: int) -> Tensor:
     """Decodes signals (B, C, *size) from the first n levels of tokens (B, L)."""
     device = device_of(tokenizer)
     return tokenizer.decode(tokenizer.layout.unpack(tokens.to(device))[:n])
@@ -100,9 +100,9 @@ def _quality(subject: EvaluationContext, level: int) -> tuple[dict[str, Figure],
     subject.check_test()
     numbers = subject.order[:MEASURED]
     metrics = subject.modality.metrics(subject.splits.signal)
-    for (piece,) in pieces(numbers, size=subject.limits.batch_size):
+    for (piece,) in split_in_pieces(numbers, size=subject.limits.batch_size):
         assert piece is not None
-        x_hat = prefix(subject.tokens, subject.encoded.latents[piece], level + 1)
+        x_hat = decode_first_levels(subject.tokens, subject.encoded.latents[piece], level + 1)
         for metric in metrics:
             metric.update(subject.test_examples(piece), x_hat)
     shape = "×".join(map(str, subject.tokens.layout.shapes[level]))
@@ -129,7 +129,7 @@ def _rates(subject: EvaluationContext, prior: Cascade) -> dict[str, dict[str, Fi
     context = None if prior.condition is None else context
     signal = subject.splits.signal
     nats = torch.zeros(len(prior.levels), dtype=torch.float64)
-    for piece, condition in pieces(indices, context, size=subject.limits.batch_size):
+    for piece, condition in split_in_pieces(indices, context, size=subject.limits.batch_size):
         assert piece is not None
         nats -= prior.log_probs(piece, condition).double().sum(0).cpu()
     rates = {}

@@ -23,14 +23,14 @@ import torch
 from torch import Tensor
 
 from smalti.counting import counted
-from smalti.evaluation.batches import pieces
+from smalti.evaluation.batches import split_in_pieces
 from smalti.evaluation.evaluation_context import EvaluationContext
 from smalti.priors import Cascade, Histogram, TokenPrior, TractablePrior
 from smalti.reporting import Card, Figure, Measurement, Section, Table, Text, display, figure
 from smalti.reporting.figures import number, undefined
 from smalti.signals import Signal
 
-__all__ = ["Rate", "mean_nats", "nats_of", "rate_figures"]
+__all__ = ["Rate", "mean_nats", "nats_under_prior", "rate_figures"]
 
 logger = logging.getLogger(__name__)
 
@@ -57,7 +57,7 @@ class Rate(Measurement[EvaluationContext]):
         logger.info("measuring the rate of %d token grids", len(subject.test))
         for name, prior in subject.priors.items():
             with section.attempt(f"Rate of the {WORDS[name]}", name):
-                for nats in nats_of(subject, name).values():
+                for nats in nats_under_prior(subject, name).values():
                     section.figures[name] = rate_figures(
                         prior, nats, subject.encoded.latents, signal, subject.test_set
                     )
@@ -95,7 +95,7 @@ def _show(section: Section, signal: Signal, titles: dict[str, str]) -> None:
     )
 
 
-def nats_of(subject: EvaluationContext, name: str) -> dict[str, float]:
+def nats_under_prior(subject: EvaluationContext, name: str) -> dict[str, float]:
     """Computes the mean nats per signal of the test set's tokens under the prior of a name.
 
     Returns {name: nats}; empty for a prior without a likelihood.
@@ -124,7 +124,7 @@ def mean_nats(
     """
     context = context if prior.condition is not None else None
     total = 0.0
-    for piece, condition in pieces(indices, context, size=batch_size):
+    for piece, condition in split_in_pieces(indices, context, size=batch_size):
         assert piece is not None
         total -= prior.log_prob(piece, condition).double().sum().item()
     return total / len(indices)

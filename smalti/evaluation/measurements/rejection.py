@@ -27,10 +27,10 @@ from smalti.errors import InputError
 from smalti.evaluation.classifier import train_classifier
 from smalti.evaluation.evaluation_context import EvaluationContext
 from smalti.evaluation.measurements.frechet import (
-    features_of,
-    features_of_test,
+    classifier_features,
+    fit_gaussian,
     frechet_distance,
-    gaussian,
+    test_features,
 )
 from smalti.evaluation.plots import plot_rejection
 from smalti.reporting import Block, Measurement, Plot, Section, SideBySide, Table, Text, figure
@@ -141,7 +141,7 @@ def _judged(subject: EvaluationContext, tokens: Tensor, labels: Tensor) -> tuple
         chooser = train_classifier(subject.splits, steps, subject.seed + 1, subject.device)
     features, probabilities = [], []
     for signals in subject.decoded(tokens):
-        features.append(features_of(subject.classifier, [signals]))
+        features.append(classifier_features(subject.classifier, [signals]))
         probabilities.append(chooser(signals).softmax(1).cpu())
     return torch.cat(features), torch.cat(probabilities).gather(1, labels[:, None])[:, 0]
 
@@ -150,7 +150,7 @@ def _figures(
     subject: EvaluationContext, kept: dict[float, tuple[Tensor, Tensor]], n: int
 ) -> dict[str, Any]:
     """Returns the accuracy and Fréchet distance for each share."""
-    test = gaussian(features_of_test(subject))
+    test = fit_gaussian(test_features(subject))
     found: dict[str, Any] = {}
     for share, (features, labels) in kept.items():
         said = subject.classifier.head(features.to(subject.device)).argmax(1).cpu()
@@ -161,7 +161,7 @@ def _figures(
         )
         found[f"{share:g}"] = {
             "accuracy": figure((said == labels).double().mean().item(), "share", protocol),
-            "frechet": figure(frechet_distance(gaussian(features), test), "", protocol),
+            "frechet": figure(frechet_distance(fit_gaussian(features), test), "", protocol),
         }
     return found
 

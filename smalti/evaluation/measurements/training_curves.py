@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-from smalti.evaluation.curves import Curve, overfitted, read_curves
+from smalti.evaluation.curves import Curve, find_overfitting, read_curves
 from smalti.evaluation.plots import plot_curves
 from smalti.reporting import Block, Measurement, Plot, Section, SideBySide
 from smalti.reporting.figures import number
@@ -66,7 +66,7 @@ def _steps(losses: Mapping[str, Curve]) -> int:
 
 def _overfitting(section: Section, stage: str, losses: Curve) -> None:
     """Adds a fact if the validation loss of a stage rose from its lowest value on."""
-    if rose := overfitted(losses):
+    if rose := find_overfitting(losses):
         step, last, lowest, end = rose
         section.facts[f"Overfitting of the {stage}"] = (
             f"the {stage} overfitted from step {number(step)} on: its validation loss rose from "

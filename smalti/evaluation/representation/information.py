@@ -33,7 +33,7 @@ import torch
 from torch import Tensor
 
 from smalti.errors import InputError
-from smalti.evaluation.batches import pieces
+from smalti.evaluation.batches import split_in_pieces
 
 __all__ = ["active_units", "code_entropy_bound", "code_information", "gaussian_information"]
 
@@ -87,7 +87,7 @@ def gaussian_information(
         noise = torch.randn(mean.shape, generator=generator).to(mean)
         z = mean + (0.5 * log_variance).exp() * noise
         own = -0.5 * (noise.square() + log_variance).sum(dim=1)  # without the constant, too
-        for chunk, of_chunk in pieces(z, own, size=batch_size):
+        for chunk, of_chunk in split_in_pieces(z, own, size=batch_size):
             assert chunk is not None
             assert of_chunk is not None
             scores = offset + chunk @ (mean * precision).T - 0.5 * chunk.square() @ precision.T

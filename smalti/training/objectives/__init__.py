@@ -1,4 +1,4 @@
-"""Objectives: what the training of an autoencoder minimises."""
+"""Objectives: the losses that the training of an autoencoder minimises."""
 
 from smalti.training.objectives.continuous_objective import ContinuousObjective
 from smalti.training.objectives.objective import Objective

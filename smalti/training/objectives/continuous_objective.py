@@ -1,4 +1,4 @@
-"""What the training of a continuous autoencoder minimises.
+"""The objective of continuous autoencoders: reconstruction and weighted KL.
 
     loss = reconstruction + beta(step) · Σ_d max(kl_d, λ) / dims
 
@@ -37,13 +37,13 @@ __all__ = ["ContinuousObjective"]
 
 
 class ContinuousObjective(Objective):
-    """The weights of the loss terms, as a function of the optimizer step.
+    """The loss of a continuous autoencoder: reconstruction plus beta times KL, with free bits.
 
     Arguments:
         beta: Weight of the KL: 1 for the VAE.
         beta_warmup: Optimizer steps over which beta rises linearly from 0.
-        free_bits: λ in bits, λ = free_bits · log 2 nats: of each latent dimension, not paid for.
-        reconstruction: Between x_hat and x, where the model has no likelihood.
+        free_bits: Bits of KL per latent dimension that cost nothing: λ = free_bits · log 2 nats.
+        reconstruction: The loss between x_hat and x, where the model has no likelihood.
 
     Raises:
         InputError: If a weight is negative.

@@ -1,4 +1,4 @@
-"""What an objective is: the terms of a loss and their weights, and an adversary if there is one.
+"""The base class of objectives: weighted terms of a loss, and an adversary if there is one.
 
     autoencoder   minimises   forward(x, output, step)["loss"]
     adversary     minimises   adversary(x, output, step)["loss"]        with an optimizer of its own
@@ -23,7 +23,7 @@ __all__ = ["Objective"]
 
 
 class Objective(nn.Module, ABC):
-    """Abstract: weighs the terms of a loss, as a function of the optimizer step."""
+    """Abstract: computes the loss of a batch as a weighted sum of terms, depending on the step."""
 
     @property
     @abstractmethod

@@ -1,4 +1,4 @@
-"""What the training of a discrete autoencoder minimises.
+"""The objective of tokenizers: reconstruction, commitment and the quantizer's further terms.
 
     loss = reconstruction(x_hat, x) + codebook + beta(step) · commitment + Σ_i w_i · further_i
 
@@ -28,13 +28,13 @@ __all__ = ["TokenizerObjective"]
 
 
 class TokenizerObjective(Objective):
-    """The weights of the loss terms, as a function of the optimizer step.
+    """The loss of a tokenizer: reconstruction, weighted commitment, and further weighted terms.
 
     Arguments:
-        reconstruction: Between x_hat and x, for models without a likelihood of their own.
-        commitment_weight: beta.
+        reconstruction: The loss between x_hat and x, for models without a likelihood.
+        commitment_weight: beta, the weight of the commitment loss.
         commitment_warmup: Optimizer steps over which beta rises linearly from 0.
-        weights: w_i, of every further term that the quantizer has, by its name.
+        weights: The weight w_i of every further term that the quantizer has, by its name.
     """
 
     def __init__(
