@@ -18,7 +18,7 @@ from jsonargparse import Namespace
 from smalti.counting import counted
 from smalti.errors import InputError
 from smalti.priors import TokenPrior
-from smalti.priors.regularisation import SHIFT, advised, advised_views
+from smalti.priors.regularisation import SHIFT, advise_regularisation, advise_views
 from smalti.training import Training
 
 __all__ = ["AUTO", "leaves_dims", "settled", "with_dims", "without"]
@@ -81,7 +81,7 @@ def settled(
     _settle_views(config, trained[0][1], examples, there.get("prior") or {}, movable)
     for level, means, fields, name in list(_left_open(config)):
         prior, training = trained[level]
-        advice = advised(
+        advice = advise_regularisation(
             sum(parameter.numel() for parameter in prior.parameters()),
             examples * prior.positions,
             _passes(training, examples * config.prior.views),
@@ -97,7 +97,7 @@ def _settle_views(
     """Puts numbers in place of "auto" for the views of each example, and how far they are moved."""
     prior, shift = config.prior, 0.0
     if prior.views == AUTO:
-        advice = advised_views(_passes(training, examples)) if movable else 1
+        advice = advise_views(_passes(training, examples)) if movable else 1
         prior.views = there.get("views", advice)
         shift = SHIFT if movable and prior.views > 1 else 0.0
     if prior.shift == AUTO:  # views that somebody counts are augmented as the data say

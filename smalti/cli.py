@@ -139,10 +139,10 @@ def _allowing(words: Sequence[str]) -> list[str]:
                 "The option --allow takes the name of a module, got none: write --allow my_models."
             )
     if modules:
-        from smalti.recipes.allowed_classes import allow
+        from smalti.recipes.allowed_classes import allow_module
 
         for module in modules:
-            allow(module)
+            allow_module(module)
     return rest
 
 

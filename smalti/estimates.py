@@ -29,7 +29,7 @@ from smalti.priors import Prior
 from smalti.quantizers import Codebook
 from smalti.quantizers.fitting.rows import CHUNK
 from smalti.recipes.schema import AutoencoderRecipe, Recipe, TokenizerRecipe
-from smalti.recipes.sizes import bytes_of, check_parts
+from smalti.recipes.sizes import check_model_memory, count_bytes
 from smalti.signals import Signal
 from smalti.training import Objective, Training
 from smalti.training.adversary import detach_reconstruction
@@ -72,7 +72,7 @@ def check_step(
     many = (
         f"A training step of the {what} with {counted(training.batch_size, 'example', commas=True)}"
     )
-    check_memory(each * training.batch_size + 2 * bytes_of(model), many, mend, room)
+    check_memory(each * training.batch_size + 2 * count_bytes(model), many, mend, room)
 
 
 def kept_for_backward(forward: Callable[[], Any], model: nn.Module) -> int:
@@ -151,7 +151,7 @@ def dry_run(recipe: Recipe, splits: Splits) -> list[tuple[nn.Module, Training | 
     check_report(recipe, splits.signal)
     x = splits.train.__getitems__([0]).x
     chosen = recipe.trained
-    check_parts(lambda: build_autoencoder(chosen, splits.signal, splits.normalization))
+    check_model_memory(lambda: build_autoencoder(chosen, splits.signal, splits.normalization))
     model = build_autoencoder(chosen, splits.signal, splits.normalization)
     with torch.no_grad():
         y = model.normalize(x)
@@ -277,7 +277,7 @@ def _tried_prior(
             f"{', '.join(map(str, sorted(sizes)))}: set --prior null to learn the "
             f"tokenizer alone."
         )
-    check_parts(lambda: build_prior(chosen, tokenizer, splits, level))
+    check_model_memory(lambda: build_prior(chosen, tokenizer, splits, level))
     prior = build_prior(chosen, tokenizer, splits, level)
     training = level_config(chosen, level).training
     context = context_of_one(prior)

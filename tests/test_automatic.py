@@ -14,7 +14,7 @@ from PIL import Image
 from smalti import recipes, runs
 from smalti.errors import InputError
 from smalti.priors import DepthPixelCNN, PixelCNN, PixelSNAIL, Uniform
-from smalti.priors.regularisation import MOST, advised, advised_views
+from smalti.priors.regularisation import MOST, advise_regularisation, advise_views
 from smalti.recipes import schema
 from smalti.runs import Run
 from smalti.tokens import read_cache
@@ -49,17 +49,24 @@ def test_recipes_mirror_nothing_and_those_for_any_images_leave_the_amounts_to_th
 
 
 def test_the_less_there_is_the_more_a_prior_is_held_back():
-    given = [advised(1_000_000, tokens, 10) for tokens in (10**8, 10**7, 10**6, 10**5, 10**4)]
+    given = [
+        advise_regularisation(1_000_000, tokens, 10)
+        for tokens in (10**8, 10**7, 10**6, 10**5, 10**4)
+    ]
     assert given[0] == (0, 0, 0)
     assert given == sorted(given)
     assert given[-1] == MOST
-    assert advised(10**6, 10**6, 100) == advised(10**6, 10**5, 10) == advised(10**7, 10**6, 10)
+    assert (
+        advise_regularisation(10**6, 10**6, 100)
+        == advise_regularisation(10**6, 10**5, 10)
+        == advise_regularisation(10**7, 10**6, 10)
+    )
 
 
 def test_only_few_examples_get_more_views():
     def views(name: str, examples: int) -> int:
         training = schema.read(name, ["--data.path", "anywhere"]).prior.training
-        return advised_views(training.steps * training.batch_size / examples)
+        return advise_views(training.steps * training.batch_size / examples)
 
     # Garments and emoji of docs/figures.md, whose figures are of one view.
     assert (views("images32", 7695), views("images64", 1900)) == (1, 1)
@@ -85,7 +92,7 @@ def test_few_images_are_seen_moved_and_a_run_goes_on_with_as_many_views(tmp_path
     config = schema.parsed(photographs(tmp_path / "images"))
     run, splits = runs.fit(config, tmp_path / "run")
     prior, n = run.read_config()["prior"], len(splits.train)
-    assert (prior["views"], prior["shift"]) == (advised_views(30 * 64 / n), 1 / 16)
+    assert (prior["views"], prior["shift"]) == (advise_views(30 * 64 / n), 1 / 16)
     assert prior["views"] > 1
     grids = read_cache(run.tokens, "train").levels[0]
     assert len(grids) == prior["views"] * n

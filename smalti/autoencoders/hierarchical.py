@@ -50,7 +50,7 @@ from smalti.errors import InputError
 from smalti.layout import Layout
 from smalti.losses.likelihoods import Likelihood
 from smalti.networks import Normalization
-from smalti.nn import layers
+from smalti.nn import conv_layers
 from smalti.quantizers import Quantizer
 from smalti.signals import Signal
 
@@ -113,7 +113,7 @@ class HierarchicalAutoencoder(Tokenizer):
         self.quantizers = nn.ModuleList(quantizers)
         self.decoders = nn.ModuleList(decoders)
         self.signal, self.level_dropout, self.likelihood = signal, level_dropout, likelihood
-        convolution = layers(signal.spatial_dims).convolution
+        convolution = conv_layers(signal.spatial_dims).convolution
         self.joins = nn.ModuleList(  # P_2 … P_L
             convolution(encoder.dim + coarser.channels, quantizer.dim, 1)  # type: ignore[operator]
             for encoder, coarser, quantizer in zip(

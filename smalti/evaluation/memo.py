@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import torch
 from torch import nn
 
-from smalti.priors.base import evaluating
+from smalti.priors.base import evaluation_mode
 
 __all__ = ["Memo", "measurement_mode"]
 
@@ -30,7 +30,7 @@ def measurement_mode(seed: int, *models: nn.Module | None) -> Iterator[None]:
         torch.manual_seed(seed)
         for model in models:
             if model is not None:
-                stack.enter_context(evaluating(model))
+                stack.enter_context(evaluation_mode(model))
         yield
 
 

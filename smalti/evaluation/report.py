@@ -25,7 +25,7 @@ from smalti import __version__
 from smalti.files import atomic_file, write_text
 from smalti.outputs import check_file
 from smalti.reporting import Measurement, Section, display
-from smalti.reporting.figures import finite
+from smalti.reporting.figures import replace_infinite
 from smalti.reporting.section import Record
 
 __all__ = ["Report"]
@@ -103,7 +103,7 @@ class Report(Record):
             "smalti_version": __version__,
             "made_from": self.made_from,
             "facts": self.facts,
-            "figures": _with_nulls(finite(self.figures), self.without),
+            "figures": _with_nulls(replace_infinite(self.figures), self.without),
             "missing": self.missing,
             "not_applicable": self.not_applicable,
         }

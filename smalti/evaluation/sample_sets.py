@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from smalti.priors import Prior, TokenPrior, uniform_like
+from smalti.priors import Prior, TokenPrior, uniform_prior_like
 from smalti.signals import Signal
 
 __all__ = ["priors_by_name", "set_titles", "set_words"]
@@ -20,7 +20,7 @@ def priors_by_name(prior: Prior | None, histogram: TokenPrior | None) -> dict[st
     if prior is None:
         return {}
     assert isinstance(prior, TokenPrior)
-    found: dict[str, TokenPrior] = {"uniform": uniform_like(prior)}
+    found: dict[str, TokenPrior] = {"uniform": uniform_prior_like(prior)}
     if histogram is not None:
         found["histogram"] = histogram
     return {**found, "prior": prior}

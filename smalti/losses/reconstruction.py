@@ -1,4 +1,4 @@
-"""How far a reconstruction is from the original: mean squared or mean absolute error.
+"""Reconstruction losses: mean squared and mean absolute error.
 
 Both are means over every element, so that they depend neither on the batch nor on the size of the
 signal. Where values may be missing, `ObservedValues` makes of either the mean over those that are
@@ -16,7 +16,7 @@ __all__ = ["L1", "MSE", "ObservedValues", "ReconstructionLoss"]
 
 
 class ReconstructionLoss(nn.Module, ABC):
-    """Abstract: compares x_hat with x, both (B, C, *size), and gives a scalar."""
+    """Abstract: a loss between x_hat and x, both (B, C, *size), as a scalar."""
 
     @abstractmethod
     def forward(self, x_hat: Tensor, x: Tensor) -> Tensor:
@@ -40,10 +40,10 @@ class L1(ReconstructionLoss):
 
 
 class ObservedValues(ReconstructionLoss):
-    """Another loss, of the values that are there: x is NaN where one is missing.
+    """Wraps a reconstruction loss so that missing values, where x is NaN, are left out.
 
     Arguments:
-        of: Compares values one by one, as MSE and L1 do.
+        of: The loss, which compares values one by one, as MSE and L1 do.
 
     Example:
         >>> import torch

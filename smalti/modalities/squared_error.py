@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from smalti.modalities.base import Metric
-from smalti.reporting.figures import Figure, figure, undefined
+from smalti.reporting.figures import Figure, figure, undefined_figure
 from smalti.signals import Bounded
 
 __all__ = ["SquaredError"]
@@ -86,7 +86,7 @@ class SquaredError(Metric):
             ),
             "mse_over_variance": figure(mse / variance, "", over)
             if variance > 0
-            else undefined("", over, "all values are equal"),
+            else undefined_figure("", over, "all values are equal"),
         }
 
     def missing(self) -> dict[str, str]:

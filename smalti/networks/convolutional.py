@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from smalti.artifacts import registered
 from smalti.errors import InputError
 from smalti.networks.network import Decoder, Encoder
-from smalti.nn import ResidualStack, layers
+from smalti.nn import ResidualStack, conv_layers
 from smalti.signals import Signal
 
 __all__ = ["ConvDecoder", "ConvEncoder"]
@@ -28,10 +28,12 @@ __all__ = ["ConvDecoder", "ConvEncoder"]
 
 @registered
 class ConvEncoder(Encoder):
-    """Strided convolutions, then residual blocks: x (B, C, *size) → z_e (B, D, *grid).
+    """The encoder of the VQ-VAE paper: strided convolutions, then residual blocks.
+
+    Maps x (B, C, *size) to z_e (B, D, *grid).
 
     Arguments:
-        signal: What it takes; any size goes.
+        signal: The signal that it encodes; any size fits.
         dim: D, dimension of the vectors z_e.
         hidden: Channels inside.
         residual_blocks: Residual blocks at the coarsest resolution.
@@ -54,7 +56,7 @@ class ConvEncoder(Encoder):
         downsampling: int = 4,
     ) -> None:
         super().__init__()
-        convolution = layers(signal.spatial_dims).convolution
+        convolution = conv_layers(signal.spatial_dims).convolution
         widths = [signal.channels, *_channels_after_halvings(hidden, downsampling)]
         self.downsampling, self.dim = downsampling, dim
         self.width, self.narrow, self.residual_blocks = hidden, residual_hidden, residual_blocks
@@ -93,7 +95,9 @@ class ConvEncoder(Encoder):
 
 @registered
 class ConvDecoder(Decoder):
-    """The mirror of `ConvEncoder`: z_q (B, D, *grid) → x_hat (B, C, *size).
+    """The decoder of the VQ-VAE paper, the mirror of `ConvEncoder`.
+
+    Maps z_q (B, D, *grid) to x_hat (B, C, *size).
 
     Arguments: as of `ConvEncoder`.
     """
@@ -109,7 +113,7 @@ class ConvDecoder(Decoder):
         downsampling: int = 4,
     ) -> None:
         super().__init__()
-        convolution, transposed = layers(signal.spatial_dims)
+        convolution, transposed = conv_layers(signal.spatial_dims)
         widths = [*reversed(_channels_after_halvings(hidden, downsampling)), signal.channels]
         self.downsampling, self.dim, self.channels = downsampling, dim, signal.channels
         # One for each convolution of 3, and less than two for the doublings: 1 + 1/2 + 1/4 …

@@ -1,4 +1,4 @@
-"""Features: what networks pass to each other, described as a signal."""
+"""Features that networks pass to each other, described as a signal."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ __all__ = ["Features"]
 @registered
 @dataclass(frozen=True)
 class Features(Signal):
-    """Numbers of any size on a grid: between the levels of a hierarchy, or a decoder's output h.
+    """The signal of feature maps: between levels of a hierarchy, or a decoder's output h.
 
     Arguments:
         channels: C.
-        size: The lengths of the grid; an empty tuple where any size goes.
+        size: The lengths of the grid; an empty tuple if any size fits.
         spatial_dims: How many dimensions the grid has.
     """
 

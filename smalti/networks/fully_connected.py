@@ -1,4 +1,4 @@
-"""Fully connected encoder and decoder: for vectors, and for small signals taken as vectors.
+"""Fully connected encoder and decoder, for vectors and for small signals.
 
     encoder   x (B, C, *size) → flat → [linear, ReLU] × layers → linear → z (B, D, tokens)
     decoder   z (B, D, tokens) → flat → [linear, ReLU] × layers → linear → x̂ (B, C, *size)
@@ -23,13 +23,13 @@ __all__ = ["MLPDecoder", "MLPEncoder"]
 
 @registered
 class MLPEncoder(Encoder):
-    """Linear layers with ReLU: x (B, C, *size) to z (B, D, tokens).
+    """A fully connected encoder: maps x (B, C, *size) to z (B, D, tokens).
 
     Arguments:
-        signal: What it takes, of one size.
+        signal: The signal that it encodes, of one size.
         dim: D, dimension of the vectors z.
-        hidden: Numbers inside.
-        layers: Layers with ReLU, before the last.
+        hidden: Units of each hidden layer.
+        layers: Number of hidden layers, each with a ReLU.
         tokens: Positions of the grid.
 
     Raises:
@@ -68,7 +68,7 @@ class MLPEncoder(Encoder):
 
 @registered
 class MLPDecoder(Decoder):
-    """The mirror of `MLPEncoder`: z (B, D, tokens) to (B, C, *size).
+    """A fully connected decoder, the mirror of `MLPEncoder`: z (B, D, tokens) to (B, C, *size).
 
     Arguments: as of `MLPEncoder`.
     """

@@ -1,4 +1,4 @@
-"""No network at all: the quantizer works on the vectors themselves, and what it gives is decoded.
+"""Identity networks, for quantizers that work on the vectors of the data themselves.
 
     encoder   x (B, d) → z (B, d, 1)            decoder   z (B, d, 1) → x̂ (B, d)
 
@@ -21,14 +21,14 @@ __all__ = ["IdentityDecoder", "IdentityEncoder"]
 
 @registered
 class IdentityEncoder(Encoder):
-    """Vectors as they are: x (B, d) to z (B, d, 1).
+    """Leaves vectors as they are: x (B, d) to z (B, d, 1).
 
     Arguments:
-        signal: What it takes, without a grid.
+        signal: The signal, which has no grid.
         dim: d, the channels of the signal.
 
     Raises:
-        InputError: If signals have a grid, or other channels.
+        InputError: If signals have a grid, or a number of channels other than d.
 
     Example:
         >>> import torch
@@ -61,7 +61,7 @@ class IdentityEncoder(Encoder):
 
 @registered
 class IdentityDecoder(Decoder):
-    """The mirror of `IdentityEncoder`: z (B, d, 1) to (B, d).
+    """Leaves vectors as they are: z (B, d, 1) to x_hat (B, d).
 
     Arguments: as of `IdentityEncoder`.
     """

@@ -1,4 +1,4 @@
-"""Moments: mean and covariance of signals that come chunk by chunk.
+"""Computes mean and covariance of signals that come chunk by chunk.
 
 References:
     Updating Formulae and a Pairwise Algorithm for Computing Sample Variances, T. F. Chan, G. H.
@@ -22,12 +22,13 @@ PIECE = 8192  # rows that are in float64 at a time
 
 
 class Moments(NamedTuple):
-    """What is known of the channels of signals that came chunk by chunk, in float64.
+    """Mean and covariance of the channels of signals, accumulated chunk by chunk in float64.
 
     Attributes:
-        counts: How many values of each channel there were, (C,).
-        mean: (C,).
-        covariance: (C, C), of the places where no channel is missing; or the variances (C,).
+        counts: The number of values of each channel, (C,).
+        mean: The mean of each channel, (C,).
+        covariance: The covariance (C, C), over places where no channel is missing; or the variances
+            (C,) alone.
     """
 
     counts: Tensor

@@ -1,4 +1,4 @@
-"""What an encoder and a decoder are.
+"""The base classes of encoders and decoders.
 
     encoder   x (B, C, *size) → z (B, dim, *grid)
     decoder   z (B, dim, *grid) → x̂ (B, C, *size)
@@ -25,7 +25,8 @@ class Decoder(nn.Module, ABC):
     Attributes:
         dim: Channels of its input.
         channels: Channels of its output.
-        margin: Positions of the grid around one, which its patch is made of too; `None` for all.
+        margin: The radius of its receptive field, in positions of the grid; `None` if a value
+            depends on the whole grid.
     """
 
     margin: int | None
@@ -38,17 +39,17 @@ class Decoder(nn.Module, ABC):
 
 
 class Encoder(nn.Module, ABC):
-    """Abstract encoder.
+    """Abstract encoder: x (B, channels, *size) → z (B, dim, *grid).
 
     Attributes:
         dim: Channels of its output.
         downsampling: Signal positions per position of the grid, along each dimension. It must
-            divide the size of what is given, so smaller or odd signals are padded first.
-        width: Channels inside, which are what a finer level of a hierarchy hands to a coarser one.
-        narrow: Channels of the grid from which a single vector per signal is made.
-        margin: How many positions of the grid away the patches lie that a position still depends
-            on, its receptive field; `None` where it depends on the whole signal, so that signals
-            have one size.
+            divide the size of the input, so other signals are padded first.
+        width: Channels of the hidden features, which a finer level of a hierarchy passes on to a
+            coarser one.
+        narrow: Channels of the grid from which `VectorEncoder` makes one vector per signal.
+        margin: The radius of its receptive field, in positions of the grid; `None` if a position
+            depends on the whole signal, so that signals have one size.
     """
 
     margin: int | None
@@ -76,7 +77,7 @@ class Encoder(nn.Module, ABC):
 
 
 def grid_of(encoder: nn.Module, size: tuple[int, ...]) -> tuple[int, ...]:
-    """Returns the grid that an encoder, of whatever class, has for signals of a size.
+    """Returns the size of the grid to which an encoder maps signals of a size.
 
     Example:
         >>> from smalti.networks import ConvEncoder, Features

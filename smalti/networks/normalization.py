@@ -1,4 +1,4 @@
-"""Normalization: what networks see of signals, and the way back.
+"""Normalization of signals before the encoder, and its inverse after the decoder.
 
     y = forward(x)        x = inverse(y)        x (B, C, *size) raw, y (B, D, *size)
 
@@ -70,7 +70,7 @@ class Normalization(KeepsFloat32, ABC):
 
 @registered
 class Affine(Normalization):
-    """y = (x − mean) / scale, of each channel by itself; `of` and `learned` make one.
+    """Standardizes each channel: y = (x − mean) / scale. `of` and `learned` make one.
 
     Arguments:
         channels: C.
@@ -151,9 +151,11 @@ class Affine(Normalization):
 
 @registered
 class Whitening(Normalization):
-    """y = R (x − mean) / scale: uncorrelated, of variance 1; `of` and `learned` make one (PCA).
+    """Whitens the channels by PCA: y = R (x − mean) / scale is uncorrelated, of variance 1.
 
-    Where D < C the directions that are left out come back as their mean.
+    `of` and `learned` make one.
+
+    If D < C, `inverse` gives the mean in the directions that are left out.
 
     Arguments:
         channels: C.
@@ -265,7 +267,7 @@ class Whitening(Normalization):
 
 @registered
 class UnitLength(Normalization):
-    """y = x / ‖x‖ at each place, over its channels; 0 stays 0.
+    """Scales the vector of channels at each place to unit length: y = x / ‖x‖; 0 stays 0.
 
     The length is lost: `inverse` gives y itself.
 

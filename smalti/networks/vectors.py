@@ -1,4 +1,4 @@
-"""One vector per signal, by way of an encoder and a decoder of grids.
+"""Encodes each signal to one vector, with an encoder of grids and a linear map.
 
 A `VectorEncoder` flattens the grid of vectors that an encoder gives and maps it linearly to z; a
 `VectorDecoder` goes the other way.
@@ -18,12 +18,14 @@ __all__ = ["VectorDecoder", "VectorEncoder"]
 
 @registered
 class VectorEncoder(nn.Module):
-    """Encodes signals with an encoder of grids and a linear map: x (B, C, *size) to (B, dim).
+    """Encodes each signal to one vector: an encoder of grids, then a linear map.
+
+    Maps x (B, C, *size) to (B, dim).
 
     Arguments:
         inner: (B, C, *size) → (B, E, *grid), with the attributes `dim` (E) and `downsampling`.
-        grid: Its grid for the signals at hand.
-        dim: Numbers per signal: D, or 2 D for a mean and a log-variance each.
+        grid: The size of its grid for the signals.
+        dim: Length of the vector: D, or 2 D for a mean and a log-variance each.
     """
 
     def __init__(self, inner: nn.Module, grid: tuple[int, ...], dim: int) -> None:
@@ -39,11 +41,11 @@ class VectorEncoder(nn.Module):
 
 @registered
 class VectorDecoder(nn.Module):
-    """The mirror of `VectorEncoder`: z (B, D) → (B, C, *size).
+    """Decodes one vector per signal, the mirror of `VectorEncoder`: z (B, D) → (B, C, *size).
 
     Arguments:
         inner: (B, E, *grid) → (B, C, *size), with the attribute `dim` (E).
-        grid: The grid that it starts from.
+        grid: The size of the grid that the linear map makes of z.
         dim: D.
     """
 

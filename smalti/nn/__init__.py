@@ -1,5 +1,5 @@
 """Building blocks shared by autoencoders and priors."""
 
-from smalti.nn.blocks import ConvLayers, ResidualBlock, ResidualStack, layers
+from smalti.nn.blocks import ConvLayers, ResidualBlock, ResidualStack, conv_layers
 
-__all__ = ["ConvLayers", "ResidualBlock", "ResidualStack", "layers"]
+__all__ = ["ConvLayers", "ResidualBlock", "ResidualStack", "conv_layers"]

@@ -1,4 +1,4 @@
-"""Convolutional building blocks, written once for 1-D and 2-D signals.
+"""Convolutional building blocks for 1-D and 2-D signals.
 
 `layers(1)` and `layers(2)` give the convolutions of the dimension at hand; everything built from
 them is the same code for one dimension and for two.
@@ -12,17 +12,17 @@ from torch import Tensor, nn
 
 from smalti.errors import InputError
 
-__all__ = ["ConvLayers", "ResidualBlock", "ResidualStack", "layers"]
+__all__ = ["ConvLayers", "ResidualBlock", "ResidualStack", "conv_layers"]
 
 
 class ConvLayers(NamedTuple):
-    """The convolution classes of one dimension."""
+    """The classes of convolution and transposed convolution for 1-D or 2-D signals."""
 
     convolution: type[nn.Module]
     transposed: type[nn.Module]
 
 
-def layers(spatial_dims: int) -> ConvLayers:
+def conv_layers(spatial_dims: int) -> ConvLayers:
     """Returns the convolution and transposed convolution over `spatial_dims` dimensions.
 
     Raises:
@@ -50,7 +50,7 @@ class ResidualBlock(nn.Module):
 
     def __init__(self, channels: int, hidden: int, spatial_dims: int = 2) -> None:
         super().__init__()
-        convolution = layers(spatial_dims).convolution
+        convolution = conv_layers(spatial_dims).convolution
         self.branch = nn.Sequential(
             nn.ReLU(),
             convolution(channels, hidden, 3, padding=1),

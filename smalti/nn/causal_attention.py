@@ -33,16 +33,16 @@ __all__ = ["CausalAttention"]
 
 
 class CausalAttention(nn.Module):
-    """A gated layer that sees all earlier positions of a grid (H, W).
+    """Causal self-attention over a grid (H, W), with a gated output, as in PixelSNAIL.
 
     Arguments:
         channels: C.
         heads: Number of heads, each of d = C / heads channels.
         dropout: Probability that an output of the gate is dropped in training.
-        last: Whether no layer follows, so that h ends here.
+        last: Whether it is the last layer, whose output h nobody needs.
 
     Attributes:
-        widths: Channels of what is computed from h and t: q, k, v and the input of the gate.
+        widths: The channels of q, k, v and the input of the gate, which are computed together.
     """
 
     def __init__(self, channels: int, heads: int, dropout: float = 0.0, last: bool = False) -> None:

@@ -1,4 +1,4 @@
-"""Dropout: in training each number is 0 with probability p, and the others are divided by 1 − p.
+"""Dropout that is faster than torch's on a CPU.
 
 PyTorch's own draws its masks bit by bit on a CPU, which took a fifth of a training step of a
 PixelCNN; a mask from uniform numbers takes a fourth of that.

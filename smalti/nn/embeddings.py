@@ -9,9 +9,9 @@ __all__ = ["DepthEmbedding"]
 
 
 class DepthEmbedding(nn.Embedding):
-    """Q tables of K rows, one after another: (..., Q) → (..., Q, C).
+    """Embeds Q indices per position, each with a table of its own: (..., Q) → (..., Q, C).
 
-    Rows are drawn so small that a sum of one from each table has variance 1.
+    Weights are initialized so that the sum of a position's Q embeddings has variance 1.
 
     Arguments:
         depth: Q.

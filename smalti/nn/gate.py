@@ -1,4 +1,4 @@
-"""The gate of gated convolutions: one half of the channels decides how much of the other passes.
+"""The gated activation of PixelCNN: tanh(a) · σ(b).
 
 References:
     Conditional Image Generation with PixelCNN Decoders, A. van den Oord et al., 2016, arXiv

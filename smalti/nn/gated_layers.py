@@ -1,4 +1,4 @@
-"""A layer of gated masked convolutions: two stacks that together see every earlier position.
+"""The gated layers of a PixelCNN, with a vertical and a horizontal stack.
 
 With v the vertical stack, which has the rows above, h the horizontal one, which has the row up to
 the position before, and s a map of what is known from elsewhere:
@@ -31,7 +31,7 @@ __all__ = [
     "check_dropout",
     "check_gated_arguments",
     "gated_features",
-    "for_relu",
+    "init_for_relu",
     "gated_layers",
 ]
 
@@ -43,8 +43,8 @@ class GatedLayer(nn.Module):
         channels: C.
         kernel_size: Width of the convolutions, odd.
         dropout: Probability that an output of a gate is dropped in training.
-        vertical: Whether there are rows above at all.
-        last: Whether no layer follows, so that the stacks end here.
+        vertical: Whether to build the vertical stack; grids of one row need none.
+        last: Whether it is the last layer, whose outputs to the next layer nobody needs.
     """
 
     def __init__(
@@ -71,11 +71,11 @@ class GatedLayer(nn.Module):
         return v, h if self.residual is None else h + self.residual(z), z
 
 
-def for_relu(*layers: nn.Conv2d | nn.Linear) -> None:
-    """Draws the weights of layers that each go into a ReLU.
+def init_for_relu(*layers: nn.Conv2d | nn.Linear) -> None:
+    """Initializes the weights of layers that are followed by a ReLU (Kaiming).
 
-    PyTorch's own initialisation is too small by a factor of √6 for that, and hundreds of steps
-    would go by before what passes carries much.
+    PyTorch's own initialization is too small by a factor of √6 for that, and training would lose
+    hundreds of steps.
     """
     for layer in layers:
         nn.init.kaiming_uniform_(layer.weight, nonlinearity="relu")
@@ -102,14 +102,14 @@ def check_gated_arguments(
 def gated_layers(
     hidden: int, layers: int, kernel_size: int, dropout: float, vertical: bool
 ) -> nn.ModuleList:
-    """Builds both stacks of a PixelCNN, layer by layer.
+    """Builds the L gated layers of a PixelCNN.
 
     Arguments:
         hidden: Channels of each stack, C.
         layers: L, number of layers.
         kernel_size: Width of the convolutions, odd.
         dropout: Probability that an output of a gate is dropped in training.
-        vertical: Whether there are rows above at all.
+        vertical: Whether to build the vertical stack; grids of one row need none.
     """
     return nn.ModuleList(
         GatedLayer(hidden, kernel_size, dropout, vertical, last=layer == layers - 1)
@@ -120,7 +120,7 @@ def gated_layers(
 def gated_features(
     e: Tensor, s: Tensor, layers: nn.ModuleList, skip: nn.Conv2d, first: nn.Conv2d
 ) -> Tensor:
-    """Runs both stacks of a PixelCNN: features (B, C, H, W) of the positions before each position.
+    """Runs the gated layers of a PixelCNN: causal features (B, C, H, W) of each position.
 
     Arguments:
         e: (B, C, H, W), the embedded index of each position.
@@ -138,7 +138,7 @@ def gated_features(
 
 
 def check_dropout(dropout: float | Literal["auto"]) -> float:
-    """Checks a probability with which outputs are dropped, and returns it.
+    """Checks a dropout probability, and returns it.
 
     Raises:
         InputError: If it is not in [0, 1), or is "auto", which only a recipe can resolve.

@@ -1,4 +1,4 @@
-"""Incremental decoding of gated stacks: each position is computed once, from cached inputs.
+"""Incremental decoding of gated layers: each position is computed once, from cached inputs.
 
 The full pass computes every layer at every position, so drawing index after index with it throws
 away all but one of the H·W positions of each pass. Here
@@ -39,21 +39,23 @@ if TYPE_CHECKING:
     from smalti.nn.gated_layers import GatedLayer
 
 __all__ = [
-    "Affine",
+    "PointwiseConv",
     "GatedStacks",
     "LayerCache",
     "IncrementalDecoder",
     "SkipHead",
-    "matrix",
+    "weight_matrix",
     "to_hwbc",
 ]
 
 
 class IncrementalDecoder:
-    """Decodes grids (H, W) position by position (i, j); the weights must not change meanwhile.
+    """Computes the logits of grids (H, W) position by position, from cached inputs of layers.
+
+    The weights must not change meanwhile.
 
     Arguments:
-        parts: The cached layers that both stacks pass, first to last.
+        parts: The cached layers, first to last.
         head: Computes the logits from the outputs of the parts.
     """
 
@@ -95,7 +97,7 @@ class IncrementalDecoder:
 
 
 class LayerCache(ABC):
-    """Abstract: layers of a model that cache the inputs of earlier positions.
+    """Abstract: caches the inputs of some layers at earlier positions, for incremental decoding.
 
     Shapes in the comments: B grids of (H, W), C channels.
     """
@@ -115,7 +117,7 @@ class GatedStacks(LayerCache):
     Arguments:
         layers: L layers of the class `GatedLayer`.
         s: (H, W, B, C), the context map.
-        outputs: Where each layer's z goes, (B, C).
+        outputs: The tensors (B, C) that each layer's output z is written to.
     """
 
     def __init__(self, layers: Iterable[nn.Module], s: Tensor, outputs: Sequence[Tensor]) -> None:
@@ -186,23 +188,23 @@ class GatedStacks(LayerCache):
 
 
 class SkipHead:
-    """Computes the logits of a position from the outputs z of all layers, kept side by side.
+    """Computes the logits of a position from the outputs z of all layers (skip connections).
 
     Arguments:
         s: (H, W, B, C), the context map.
         skip: 1×1 convolution of s and the z together.
-        first, second: 1×1 convolutions that follow, each after a ReLU.
+        first, second: The 1×1 convolutions that follow, each after a ReLU.
 
     Attributes:
-        outputs: Where each layer's z goes, (B, C).
+        outputs: The tensors (B, C) that each layer's output z is written to.
     """
 
     def __init__(self, s: Tensor, skip: nn.Conv2d, first: nn.Conv2d, second: nn.Conv2d) -> None:
         self.s = s
         _, columns, batch, channels = s.shape
-        self.first, self.second = Affine.of(first), Affine.of(second)
-        weight, bias = Affine.of(skip)
-        self.context = Affine(weight[:channels], bias)
+        self.first, self.second = PointwiseConv.of(first), PointwiseConv.of(second)
+        weight, bias = PointwiseConv.of(skip)
+        self.context = PointwiseConv(weight[:channels], bias)
         self.skip = weight[channels:]
 
         self.z = s.new_zeros(batch, len(self.skip))
@@ -230,23 +232,23 @@ class _Views(NamedTuple):
     next_h: Tensor  # (B, C), where the next layer reads
 
 
-class Affine(NamedTuple):
-    """A 1×1 convolution as x @ weight + bias."""
+class PointwiseConv(NamedTuple):
+    """The weights of a 1×1 convolution, applied to one position as x @ weight + bias."""
 
     weight: Tensor  # (in, out)
     bias: Tensor  # (out)
 
     @classmethod
-    def of(cls, convolution: nn.Conv2d) -> Affine:
+    def of(cls, convolution: nn.Conv2d) -> PointwiseConv:
         """Returns the weights of a convolution."""
         assert convolution.bias is not None
-        return cls(matrix(convolution), convolution.bias.detach())
+        return cls(weight_matrix(convolution), convolution.bias.detach())
 
 
 class _LayerWeights(NamedTuple):
     """The weights of a `GatedLayer` as matrices (in, out)."""
 
-    context: Affine  # (C, 2C)
+    context: PointwiseConv  # (C, 2C)
     vertical: Tensor | None  # ((r + 1) k C, 2C)
     link: Tensor  # (2C, 2C)
     horizontal: Tensor  # ((r + 1) C, 2C)
@@ -257,17 +259,17 @@ class _LayerWeights(NamedTuple):
     def of(cls, layer: GatedLayer) -> _LayerWeights:
         assert layer.horizontal.bias is not None
         return cls(
-            Affine.of(layer.context),
-            None if layer.vertical is None else matrix(layer.vertical),
-            matrix(layer.link),
-            matrix(layer.horizontal),
+            PointwiseConv.of(layer.context),
+            None if layer.vertical is None else weight_matrix(layer.vertical),
+            weight_matrix(layer.link),
+            weight_matrix(layer.horizontal),
             layer.horizontal.bias.detach(),
-            None if layer.residual is None else matrix(layer.residual),
+            None if layer.residual is None else weight_matrix(layer.residual),
         )
 
 
-def matrix(convolution: nn.Conv2d) -> Tensor:
-    """Returns a convolution's weight as a matrix (rows · k · C_in, C_out), for flat patches."""
+def weight_matrix(convolution: nn.Conv2d) -> Tensor:
+    """Reshapes a convolution's weight to a matrix (rows · k · C_in, C_out), for flat patches."""
     weight = convolution.weight.detach()
     return rearrange(weight, "out c rows k -> (rows k c) out").contiguous()
 

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from smalti.nn.incremental_decoder import Affine, LayerCache, matrix
+from smalti.nn.incremental_decoder import LayerCache, PointwiseConv, weight_matrix
 
 if TYPE_CHECKING:
     from smalti.nn.causal_attention import CausalAttention
@@ -31,15 +31,15 @@ class AttentionCache(LayerCache):
     Arguments:
         attention: The layer.
         t: (H, W, B, C), the map of coordinates and context.
-        output: Receives its z, (B, C).
+        output: The tensor (B, C) that its output z is written to.
     """
 
     def __init__(self, attention: CausalAttention, t: Tensor, output: Tensor) -> None:
         self.t, self.z = t, output
         rows, self.columns, batch, channels = t.shape
-        self.own, self.context = matrix(attention.own), Affine.of(attention.context)
-        self.index, self.output = matrix(attention.index), matrix(attention.output)
-        self.residual = None if attention.residual is None else matrix(attention.residual)
+        self.own, self.context = weight_matrix(attention.own), PointwiseConv.of(attention.context)
+        self.index, self.output = weight_matrix(attention.index), weight_matrix(attention.output)
+        self.residual = None if attention.residual is None else weight_matrix(attention.residual)
 
         heads = (attention.heads, channels // attention.heads)
         # Slot n has the pair of position n − 1, slot 0 the one that stands before the first.

@@ -27,7 +27,9 @@ __all__ = ["HorizontalConv2d", "VerticalConv2d", "shift_down", "shift_right"]
 
 
 class VerticalConv2d(nn.Conv2d):
-    """Sees, from (i, j) and with r = ⌊k/2⌋, the rows i − r … i and the columns j − r … j + r.
+    """The masked convolution of PixelCNN's vertical stack.
+
+    Its output at (i, j) sees the rows i − r … i and the columns j − r … j + r, r = ⌊k/2⌋.
 
     Arguments:
         in_channels: C of the input, (B, C, H, W).
@@ -49,7 +51,9 @@ class VerticalConv2d(nn.Conv2d):
 
 
 class HorizontalConv2d(nn.Conv2d):
-    """Sees, from (i, j) and with r = ⌊k/2⌋, the columns j − r … j of row i.
+    """The masked convolution of PixelCNN's horizontal stack.
+
+    Its output at (i, j) sees the columns j − r … j of row i, r = ⌊k/2⌋.
 
     Arguments:
         in_channels: C of the input, (B, C, H, W).

@@ -1,4 +1,4 @@
-"""Keeps statistics in float32, whatever a module is cast to.
+"""Keeps buffers in float32, whatever dtype a module is cast to.
 
 `module.half()`, `.bfloat16()` and `.double()` cast all that a module holds. Weights may be cast;
 statistics must not. A running mean in bfloat16 stands still as soon as a step of it is below 1/256
@@ -15,11 +15,11 @@ __all__ = ["KeepsFloat32"]
 
 
 class KeepsFloat32(nn.Module):
-    """A module some of whose buffers move between devices, but keep their dtype.
+    """A base class of modules of which some buffers stay in float32 when the module is cast.
 
     Attributes:
-        in_float32: The names of these buffers. Their dtype is also that which a state has them in
-            that was saved by a module of another dtype.
+        in_float32: The names of these buffers. They also stay so when a state of another dtype is
+            loaded.
     """
 
     in_float32: Collection[str] = ()

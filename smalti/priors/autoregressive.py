@@ -22,10 +22,10 @@ __all__ = ["AutoregressivePrior", "Stepper"]
 
 
 class Stepper(ABC):
-    """Abstract: steps over the positions of a batch of grids, in reading order, without gradients.
+    """Abstract: samples a batch of grids position by position, in reading order.
 
-    It begins at the first position. `logits` is the distribution at the position where it stands;
-    `push` puts an index there and moves on.
+    It begins at the first position. `logits` is the distribution at the current position; `push`
+    puts an index there and moves on. There are no gradients.
     """
 
     @abstractmethod
@@ -38,7 +38,10 @@ class Stepper(ABC):
 
 
 class AutoregressivePrior(TractablePrior):
-    """One categorical distribution per position, given all positions before it in reading order."""
+    """Abstract: a prior with one categorical distribution per position, given those before it.
+
+    The order is that of reading.
+    """
 
     tabular = True
     takes = frozenset({"temperature", "top_k", "top_p", "guidance"})

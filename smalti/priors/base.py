@@ -30,7 +30,7 @@ from smalti.conditions import Condition, Context
 from smalti.errors import InputError
 from smalti.priors.sampling import SamplingConfig
 
-__all__ = ["Prior", "evaluating", "in_evaluation"]
+__all__ = ["Prior", "evaluation_mode", "evaluation_view"]
 
 M = TypeVar("M", bound=nn.Module)
 
@@ -39,7 +39,7 @@ class Prior(nn.Module, Pretrained, ABC):
     """Abstract: a distribution over latents, to draw samples from.
 
     Arguments:
-        condition: What it is conditioned on, if anything.
+        condition: The condition, such as a label; None for an unconditional prior.
 
     Attributes:
         takes: The options of a `SamplingConfig` that it can follow.
@@ -111,7 +111,7 @@ class Prior(nn.Module, Pretrained, ABC):
         context = self._check_context(context, n)
         known = None if known is None else self._check_known(known, n)
         with torch.inference_mode():
-            drawn = in_evaluation(self)._sample(n, context, known, config, generator)
+            drawn = evaluation_view(self)._sample(n, context, known, config, generator)
         return drawn.clone()  # an ordinary tensor, which autograd may keep
 
     @abstractmethod
@@ -123,7 +123,7 @@ class Prior(nn.Module, Pretrained, ABC):
         config: SamplingConfig,
         generator: torch.Generator | None,
     ) -> Tensor:
-        """Samples with checked arguments, by the view that `in_evaluation` gives."""
+        """Samples with checked arguments, by the view that `evaluation_view` gives."""
 
     @abstractmethod
     def _check_known(self, known: Any, n: int) -> Tensor:
@@ -182,12 +182,12 @@ class Prior(nn.Module, Pretrained, ABC):
 
 
 @contextlib.contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """Sets evaluation mode for the length of a block, and restores each submodule's mode.
+def evaluation_mode(model: nn.Module) -> Iterator[None]:
+    """Sets a model to evaluation mode within a `with` block, and restores each submodule's mode.
 
     Example:
         >>> model = nn.Sequential(nn.Dropout(), nn.Dropout().eval())
-        >>> with evaluating(model):
+        >>> with evaluation_mode(model):
         ...     [module.training for module in model.modules()]
         [False, False, False]
         >>> [module.training for module in model.modules()]
@@ -202,15 +202,15 @@ def evaluating(model: nn.Module) -> Iterator[None]:
             module.training = training
 
 
-def in_evaluation(model: M) -> M:
-    """Returns a view of the model that is in evaluation mode and shares all else.
+def evaluation_view(model: M) -> M:
+    """Returns a view of a model that is in evaluation mode and shares all weights with it.
 
     Weights, buffers and whatever else its modules hold are the very same objects. A model that is
     in evaluation mode is its own view.
 
     Example:
         >>> model = nn.Sequential(nn.Linear(2, 2), nn.Dropout())
-        >>> view = in_evaluation(model)
+        >>> view = evaluation_view(model)
         >>> view.training, view[1].training, model[1].training
         (False, False, True)
         >>> view[0].weight is model[0].weight

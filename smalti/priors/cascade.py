@@ -1,4 +1,4 @@
-"""A cascade of priors, one for each level of a hierarchy of grids, coarse to fine.
+"""A cascade of priors, one for each level of a hierarchical tokenizer, coarse to fine.
 
     p(q_1 … q_L | c) = p(q_1 | c) Π_l p(q_l | q_1 … q_{l−1}, c)
 
@@ -27,12 +27,12 @@ from smalti.priors.empirical import Uniform
 from smalti.priors.sampling import SamplingConfig
 from smalti.priors.token_prior import TokenPrior, TractablePrior
 
-__all__ = ["Cascade", "uniform_like"]
+__all__ = ["Cascade", "uniform_prior_like"]
 
 
 @registered
 class Cascade(TractablePrior):
-    """The priors of all levels as one, over rows of indices (B, L).
+    """Combines the priors of all levels of a hierarchy to one prior over rows of indices (B, L).
 
     Its `codebook_size` is the largest of the levels', and `layout` says how their indices lie.
 
@@ -125,8 +125,8 @@ class Cascade(TractablePrior):
         return self.layout.pack(grids)
 
 
-def uniform_like(prior: TokenPrior) -> TractablePrior:
-    """Returns the uniform prior over the same grids, with each level's own codebook."""
+def uniform_prior_like(prior: TokenPrior) -> TractablePrior:
+    """Makes the uniform prior over the same grids and codebooks as another prior has."""
     if isinstance(prior, Cascade):
         return Cascade([Uniform(level.codebook_size, level.grid) for level in prior.levels])
     return Uniform(prior.codebook_size, prior.grid)

@@ -1,4 +1,4 @@
-"""The context map of a prior: features of its condition at each position, (B, C, H, W).
+"""Context maps: features of a prior's condition at each position, (B, C, H, W).
 
 Of a vector c, such as that of a label or a time, it is m(c, ij): for a dial, whether a hand at
 this angle passes here. m is a small network of features of the condition and features of the
@@ -43,15 +43,17 @@ BLOCKS = 2  # residual blocks over a grid above: they see two positions around
 def context_map(
     shape: tuple[int, int], condition: Condition | None, channels: int
 ) -> ContextMap | GridsContextMap:
-    """Builds the module that maps a context to (B, C, H, W), and an empty one to (1, C, H, W).
+    """Builds the module that maps a context to features of each position (B, C, H, W).
+
+    An empty context gives (1, C, H, W).
 
     Arguments:
         shape: (H, W).
-        condition: What gives the context, if anything.
+        condition: The condition that gives the context; None for an unconditional prior.
         channels: C.
 
     Raises:
-        InputError: If it gives a sequence, of which this makes no map.
+        InputError: If the context is a sequence, which has no map.
 
     Example:
         >>> from smalti.conditions import CoarseTokens
@@ -73,11 +75,11 @@ def context_map(
 
 
 class ContextMap(nn.Module):
-    """Maps a vector c to features m(c, ij) of each position of the grid.
+    """Maps a context vector c and the coordinates to features m(c, ij) of each position.
 
     Arguments:
         shape: (H, W).
-        features: V, of the vector; 0 where there is none.
+        features: V, the length of the vector; 0 if there is none.
         channels: C.
     """
 
@@ -109,11 +111,11 @@ class ContextMap(nn.Module):
 
 
 class GridsContextMap(nn.Module):
-    """Maps a vector and the grids above to m(c, ij) + Σ_l u_l(g_l)_ij.
+    """Maps a context vector and coarser token grids to features m(c, ij) + Σ_l u_l(g_l)_ij.
 
     Arguments:
-        shape: (H, W), of the grid below.
-        sizes: Sizes of the context.
+        shape: (H, W), the grid of the prior.
+        sizes: The sizes of the context.
         channels: C.
     """
 
@@ -134,12 +136,12 @@ class GridsContextMap(nn.Module):
 
 
 class GridMap(nn.Module):
-    """Maps a grid above to features u(g) at each position of the grid below.
+    """Embeds a coarser token grid and upsamples it to features u(g) of each position.
 
     Arguments:
-        codebook_size: K of the grid above.
-        grid: Its shape, (h, w), (T,) or (h, w, Q).
-        shape: (H, W), of the grid below.
+        codebook_size: K of the coarser grid.
+        grid: The shape of the coarser grid, (h, w), (T,) or (h, w, Q).
+        shape: (H, W), the grid of the prior.
         channels: C.
     """
 

@@ -1,4 +1,4 @@
-"""Several indices per position: a PixelCNN over the positions, a small network over the depth.
+"""A prior for several indices per position: PixelCNN over positions, a small network over depth.
 
 Residual and product quantizers give Q indices q_ij1 … q_ijQ at each position ij. A grid (H, W, Q)
 of them is read position by position, and in each from the first index to the last:
@@ -37,7 +37,7 @@ from smalti.conditions import Condition
 from smalti.errors import InputError
 from smalti.layout import Layout
 from smalti.nn.embeddings import DepthEmbedding
-from smalti.nn.gated_layers import for_relu
+from smalti.nn.gated_layers import init_for_relu
 from smalti.nn.incremental_decoder import IncrementalDecoder
 from smalti.priors.autoregressive import Stepper
 from smalti.priors.gated_prior import GatedPrior
@@ -55,7 +55,7 @@ class DepthPixelCNN(GatedPrior):
     Arguments:
         codebook_size: K; or that of each of the Q codebooks, which must be equal.
         grid: (H, W, Q) or (T, Q), Q at least 2.
-        condition: What it is conditioned on, if anything.
+        condition: The condition, such as a label; None for an unconditional prior.
         hidden: Channels of each stack, C; the network over the depth has 2C.
         layers: Gated layers, L.
         kernel_size: Width of the convolutions, odd.
@@ -89,7 +89,7 @@ class DepthPixelCNN(GatedPrior):
         self.layout = Layout((self.grid[:-1],), ((size,) * self.depth,))
         self.second = nn.Conv2d(hidden, 2 * hidden, 1)  # U
         self.head = DepthHead(size, self.depth, 2 * hidden)
-        for_relu(self.skip, self.first)
+        init_for_relu(self.skip, self.first)
 
     def logits(self, indices: Tensor, context: Tensor | None = None) -> Tensor:
         """Returns logits (B, *grid, K); see `AutoregressivePrior.logits`."""
@@ -105,12 +105,12 @@ class DepthPixelCNN(GatedPrior):
 
 
 class DepthHead(nn.Module):
-    """Computes the Q distributions of a position from its features u and the indices before each.
+    """Computes the logits of a position's Q indices from its features u, each given those before.
 
     Arguments:
         codebook_size: K.
         depth: Q.
-        channels: D, of u.
+        channels: D, the channels of u.
     """
 
     def __init__(self, codebook_size: int, depth: int, channels: int) -> None:
@@ -120,7 +120,7 @@ class DepthHead(nn.Module):
         self.bias = nn.Parameter(torch.zeros(depth, channels))  # b
         self.mix = nn.Linear(channels, channels)  # M
         self.outputs = nn.ModuleList(nn.Linear(channels, codebook_size) for _ in range(depth))  # W
-        for_relu(self.mix)
+        init_for_relu(self.mix)
 
     def forward(self, u: Tensor, indices: Tensor) -> Tensor:
         """Computes logits (..., Q, K) from u (..., D) and indices (..., Q)."""
@@ -137,12 +137,12 @@ class DepthHead(nn.Module):
 
 
 class DepthStepper(Stepper):
-    """Steps over positions, and at each over its Q indices.
+    """Samples grids step by step: over the positions, and at each over its Q indices.
 
     Arguments:
-        decoder: Over the positions; it gives u.
-        embedding: E.
-        head: What makes logits of u.
+        decoder: The incremental decoder over positions, which computes u.
+        embedding: The embedding of the indices.
+        head: Computes the logits from u.
     """
 
     @torch.no_grad()

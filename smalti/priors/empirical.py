@@ -1,4 +1,4 @@
-"""Two priors to compare a learned one with: the uniform one, and the histogram of training grids.
+"""Two baselines for learned priors: the uniform prior, and the histogram of training grids.
 
     uniform      p(q) = K^−n, n positions             nothing is known about the grids
     histogram    p̂(q | c) = count(q, c) / N(c)        only the grids of the training set exist
@@ -30,7 +30,7 @@ from smalti.artifacts import registered
 from smalti.conditions import Condition
 from smalti.errors import InputError
 from smalti.nn.precision import KeepsFloat32
-from smalti.priors.sampling import SamplingConfig, integers
+from smalti.priors.sampling import SamplingConfig, uniform_integers
 from smalti.priors.token_prior import TractablePrior
 from smalti.spelling import readable
 
@@ -75,13 +75,13 @@ class Uniform(TractablePrior):
         # Of K equally likely indices, temperature 0, top-k and top-p leave the first few.
         k = min(config.top_k or self.codebook_size, self.codebook_size)
         k = math.ceil(k * (config.top_p or 1)) if config.temperature else 1
-        drawn = integers(k, (n, *self.grid), generator).to(self.device)
+        drawn = uniform_integers(k, (n, *self.grid), generator).to(self.device)
         return drawn if known is None else torch.where(known < 0, drawn, known)
 
 
 @registered
 class Histogram(KeepsFloat32, TractablePrior):
-    """The empirical distribution over whole grids, given to it by `fit`.
+    """The empirical distribution of whole training grids, which `fit` stores.
 
     With a condition, only grids of the same value count, by its distance: with labels, those of the
     same label; with times, those at most `minutes` away on the dial, or the nearest where there is
@@ -92,7 +92,7 @@ class Histogram(KeepsFloat32, TractablePrior):
     Arguments:
         codebook_size: K.
         grid: (H, W) or (T,).
-        condition: What it is conditioned on, if anything.
+        condition: The condition, such as a label; None for an unconditional prior.
         minutes: How far apart two times may be and still count as the same.
 
     Example:
@@ -216,7 +216,7 @@ class Histogram(KeepsFloat32, TractablePrior):
                 "leave more of them open, or sample from a learned prior."
             )
         if config.plain:
-            return rows[integers(len(rows), (n,), generator).cpu()]
+            return rows[uniform_integers(len(rows), (n,), generator).cpu()]
         # Else over the distinct ones among them, some of which come more than once.
         seen = self._distinct()
         numbers, counts = seen.of_row[rows].unique(return_counts=True)

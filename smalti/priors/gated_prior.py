@@ -1,4 +1,4 @@
-"""Priors of gated convolutions: all of a PixelCNN over positions but its last layer.
+"""The base class of priors with gated convolutions: a PixelCNN without its last layers.
 
 A position holds Q indices, and is embedded as the sum of theirs. The stacks (see
 `smalti.priors.pixelcnn`) give C features of all positions before each. What the distribution at a
@@ -18,20 +18,20 @@ from smalti.nn.embeddings import DepthEmbedding
 from smalti.nn.gated_layers import check_gated_arguments, gated_features, gated_layers
 from smalti.nn.incremental_decoder import GatedStacks, LayerCache, SkipHead, to_hwbc
 from smalti.priors.autoregressive import AutoregressivePrior
-from smalti.priors.base import in_evaluation
+from smalti.priors.base import evaluation_view
 from smalti.priors.context import context_map
 
 __all__ = ["GatedPrior", "rows_and_columns"]
 
 
 class GatedPrior(AutoregressivePrior):
-    """Abstract: a prior whose positions are embedded and go through gated stacks.
+    """Abstract: an autoregressive prior with embeddings and the gated layers of a PixelCNN.
 
     Arguments:
         codebook_size: K.
         grid: Shape of one grid.
-        condition: What it is conditioned on, if anything.
-        shape: Its positions, (H, W).
+        condition: The condition, such as a label; None for an unconditional prior.
+        shape: (H, W), the positions of the grid.
         hidden: Channels of each stack, C.
         layers: Gated layers, L.
         kernel_size: Width of the convolutions, odd.
@@ -41,7 +41,7 @@ class GatedPrior(AutoregressivePrior):
         InputError: If an argument is out of range.
 
     Attributes:
-        depth: Q, the indices of a position.
+        depth: Q, the indices per position.
     """
 
     def __init__(
@@ -77,18 +77,18 @@ class GatedPrior(AutoregressivePrior):
         self, batch: int, context: Tensor | None, last: nn.Conv2d
     ) -> tuple[list[LayerCache], SkipHead]:
         """Returns the cached layers and the head, which ends in the 1×1 convolution `last`."""
-        view = in_evaluation(self)
+        view = evaluation_view(self)
         s = to_hwbc(view.context_map(view.context_of(context)), batch)
         head = SkipHead(s, self.skip, self.first, last)
         return [GatedStacks(self.layers, s, head.outputs)], head
 
 
 def rows_and_columns(prior: str, grid: Sequence[int]) -> tuple[int, int]:
-    """Returns (H, W) of a grid with one index per position; a 1-D grid counts as one row.
+    """Converts the shape of a grid to (H, W); a 1-D grid becomes one row.
 
     Arguments:
-        prior: The class that it is for.
-        grid: Shape of one grid.
+        prior: The name of the prior's class, for the message.
+        grid: Shape of one grid, with one index per position.
 
     Raises:
         InputError: If it has more dimensions.

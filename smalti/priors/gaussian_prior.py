@@ -1,4 +1,4 @@
-"""The Gaussian over latent vectors of real numbers.
+"""The Gaussian prior over latent vectors.
 
     p(z) = N(mean, covariance)
 
@@ -28,7 +28,7 @@ __all__ = ["GaussianPrior"]
 
 @registered
 class GaussianPrior(KeepsFloat32, Prior):
-    """N(mean, covariance) over latents (B, D); N(0, I) until it is told otherwise.
+    """The prior N(mean, covariance) over latent vectors (B, D); at first N(0, I).
 
     Arguments:
         dim: D.

@@ -1,4 +1,4 @@
-"""Incremental sampling from priors of gated layers, which compute each position once."""
+"""Incremental sampling from priors with gated layers: each position is computed once."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["GridStepper"]
 
 
 class GridStepper(Stepper):
-    """Steps over grids (H, W) of indices, with cached inputs of earlier positions.
+    """Samples grids (H, W) of indices position by position, with cached inputs of earlier ones.
 
     Arguments:
         embedding: Embeds the indices.

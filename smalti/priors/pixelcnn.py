@@ -29,7 +29,7 @@ from torch import Tensor, nn
 
 from smalti.artifacts import registered
 from smalti.conditions import Condition
-from smalti.nn.gated_layers import for_relu
+from smalti.nn.gated_layers import init_for_relu
 from smalti.priors.gated_prior import GatedPrior, rows_and_columns
 from smalti.priors.incremental import GridStepper
 
@@ -38,9 +38,9 @@ __all__ = ["PixelCNN"]
 
 @registered
 class PixelCNN(GatedPrior):
-    """The gated PixelCNN over embedded indices, conditional or not. A 1-D grid counts as one row.
+    """The gated PixelCNN over grids of indices, conditional or not. A 1-D grid counts as one row.
 
-    From a position it sees `layers · (kernel_size // 2) + 1` rows up, and as many columns aside.
+    Its receptive field is `layers · (kernel_size // 2) + 1` rows up, and as many columns aside.
 
     References:
         Conditional Image Generation with PixelCNN Decoders, A. van den Oord et al., 2016, arXiv
@@ -80,7 +80,7 @@ class PixelCNN(GatedPrior):
             codebook_size, grid, condition, shape, hidden, layers, kernel_size, dropout
         )
         self.second = nn.Conv2d(hidden, codebook_size, 1)
-        for_relu(self.skip, self.first)
+        init_for_relu(self.skip, self.first)
 
     def logits(self, indices: Tensor, context: Tensor | None = None) -> Tensor:
         """Returns logits (B, *grid, K); see `AutoregressivePrior.logits`."""

@@ -27,12 +27,12 @@ from smalti.artifacts import registered
 from smalti.conditions import Condition
 from smalti.errors import InputError
 from smalti.nn.causal_attention import CausalAttention
-from smalti.nn.gated_layers import GatedLayer, check_dropout, for_relu
+from smalti.nn.gated_layers import GatedLayer, check_dropout, init_for_relu
 from smalti.nn.incremental_decoder import GatedStacks, LayerCache, SkipHead, to_hwbc
 from smalti.nn.kv_cache import AttentionCache
 from smalti.nn.masked import shift_down, shift_right
 from smalti.priors.autoregressive import AutoregressivePrior
-from smalti.priors.base import in_evaluation
+from smalti.priors.base import evaluation_view
 from smalti.priors.context import context_map
 from smalti.priors.gated_prior import rows_and_columns
 from smalti.priors.incremental import GridStepper
@@ -42,7 +42,7 @@ __all__ = ["PixelSNAIL", "SnailBlock"]
 
 @registered
 class PixelSNAIL(AutoregressivePrior):
-    """Gated convolutions and attention over embedded indices, conditional or not.
+    """PixelSNAIL over grids of indices: gated convolutions and attention, conditional or not.
 
     Every index can see all before it, however far away. A 1-D grid counts as one row.
 
@@ -94,7 +94,7 @@ class PixelSNAIL(AutoregressivePrior):
         self.skip = nn.Conv2d((1 + blocks * (layers + 1)) * hidden, hidden, 1)
         self.first = nn.Conv2d(hidden, hidden, 1)
         self.second = nn.Conv2d(hidden, codebook_size, 1)
-        for_relu(self.skip, self.first)
+        init_for_relu(self.skip, self.first)
 
     def logits(self, indices: Tensor, context: Tensor | None = None) -> Tensor:
         """Returns logits (B, *grid, K); see `AutoregressivePrior.logits`."""
@@ -119,7 +119,7 @@ class PixelSNAIL(AutoregressivePrior):
     @torch.no_grad()
     def start(self, batch: int, context: Tensor | None = None) -> GridStepper:
         """Returns a stepper that computes each position once."""
-        s, t = (to_hwbc(each, batch) for each in in_evaluation(self).maps(context))
+        s, t = (to_hwbc(each, batch) for each in evaluation_view(self).maps(context))
         head = SkipHead(s, self.skip, self.first, self.second)
         outputs, parts = iter(head.outputs), list[LayerCache]()
         for block in (cast("SnailBlock", block) for block in self.blocks):
@@ -130,15 +130,15 @@ class PixelSNAIL(AutoregressivePrior):
 
 
 class SnailBlock(nn.Module):
-    """Gated layers, then attention.
+    """A block of PixelSNAIL: gated layers, then attention.
 
     Arguments:
         channels: C.
         layers: Gated layers, L, 3×3.
         heads: Heads of the attention.
         dropout: Probability that an output of a gate is dropped in training.
-        vertical: Whether there are rows above at all.
-        last: Whether no block follows, so that the stacks end here.
+        vertical: Whether to build the vertical stack; grids of one row need none.
+        last: Whether it is the last block, whose outputs to the next block nobody needs.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Regularisation of a prior, so that it does not memorise its training set.
+"""Chooses how strongly a prior is regularised, so that it does not memorise its training set.
 
 Three means, none of which a sampled prior sees:
 
@@ -13,11 +13,11 @@ weights it has for each token,
     risk = passes · parameters / tokens
 
 which is in the hundreds where a prior that is not held back is best after a third of its steps, and
-below ten where it could be trained for longer. `advised` is a rule that was found on sets of
-500 to 50,000 examples; see docs/figures.md.
+below ten where it could be trained for longer. `advise_regularisation` is a rule that was found on
+sets of 500 to 50,000 examples; see docs/figures.md.
 
 Where a training goes over so few examples so often that all of this does not hold a prior back,
-more views of each are what helps: `advised_views`.
+more views of each are what helps: `advise_views`.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
-__all__ = ["SHIFT", "Regularisation", "advised", "advised_views"]
+__all__ = ["SHIFT", "Regularisation", "advise_regularisation", "advise_views"]
 
 
 class Regularisation(NamedTuple):
-    """Strengths of dropout, token noise and weight decay.
+    """The strengths of a prior's dropout, token noise and weight decay.
 
     Attributes:
         dropout: Probability that an output of a gate is dropped.
-        token_noise: Probability that an index that is seen is replaced.
+        token_noise: Probability that an index in the input is replaced by a random one.
         weight_decay: Weight decay of AdamW.
     """
 
@@ -50,24 +50,24 @@ OFTEN, A_VIEW, MOST_VIEWS = 60, 10, 32  # passes that need no other view; that e
 SHIFT = 1 / 16  # share of its size by which an example of a further view is moved at most
 
 
-def advised_views(passes: float) -> int:
-    """Returns how many views of each example, a little moved, suit a training.
+def advise_views(passes: float) -> int:
+    """Advises into how many shifted views each training example should be augmented for a prior.
 
-    Of few examples a prior learns each grid by heart; moved by a step the same example has other
-    tokens, which say again what belongs together.
+    With few examples a prior memorises the grids; a slightly shifted example has other tokens, and
+    so is a further example.
 
     Arguments:
         passes: How often the training goes over the examples, of one view each.
 
     Example:
-        >>> [advised_views(passes) for passes in (20, 60, 100, 300, 3000)]
+        >>> [advise_views(passes) for passes in (20, 60, 100, 300, 3000)]
         [1, 1, 5, 25, 32]
     """
     return min(1 + int(max(passes - OFTEN, 0) / A_VIEW), MOST_VIEWS)
 
 
-def advised(parameters: int, tokens: int, passes: float) -> Regularisation:
-    """Returns the regularisation that suits a prior with so many parameters.
+def advise_regularisation(parameters: int, tokens: int, passes: float) -> Regularisation:
+    """Advises the regularisation of a prior, by its number of parameters and its training set.
 
     Arguments:
         parameters: Number of parameters of the prior.
@@ -75,9 +75,9 @@ def advised(parameters: int, tokens: int, passes: float) -> Regularisation:
         passes: How often the training goes over it.
 
     Example:
-        >>> advised(parameters=1_000_000, tokens=10_000_000, passes=3)
+        >>> advise_regularisation(parameters=1_000_000, tokens=10_000_000, passes=3)
         Regularisation(dropout=0.0, token_noise=0.0, weight_decay=0.0)
-        >>> advised(parameters=2_600_000, tokens=500_000, passes=16)
+        >>> advise_regularisation(parameters=2_600_000, tokens=500_000, passes=16)
         Regularisation(dropout=0.42, token_noise=0.08, weight_decay=0.08)
     """
     risk = passes * parameters / max(tokens, 1)

@@ -1,4 +1,4 @@
-"""How samples are drawn: one object of options for every prior, and drawing an index from logits ℓ.
+"""Options of sampling from a prior, and drawing an index from logits ℓ.
 
     p = softmax(ℓ / temperature)      1: the distribution as it is; 0: always the most likely index
     top-k                             only the k most likely indices
@@ -28,22 +28,22 @@ from torch import Tensor
 from smalti.arguments import a_generator, a_number, a_whole_number
 from smalti.errors import InputError
 
-__all__ = ["SamplingConfig", "integers", "sample_from_logits"]
+__all__ = ["SamplingConfig", "uniform_integers", "sample_from_logits"]
 
 
 @dataclass(frozen=True)
 class SamplingConfig:
-    """How samples are drawn. What a prior cannot do, it refuses.
+    """The options of sampling from a prior; a prior refuses options that it does not have.
 
     Arguments:
         temperature: At least 0: below 1 for likelier, above 1 for more varied samples.
         top_k: Draw from the k most likely indices only; of equally likely ones, the first.
         top_p: Draw from the fewest most likely indices whose mass reaches p, in (0, 1]; the mass is
             that after temperature and top-k.
-        guidance: At least 0; how much is made of the condition: 1 as learned, more than 1 for
-            samples that show more of it.
-        steps: Passes of a prior that draws many indices in each.
-        order: In which a prior draws indices that can draw them in several.
+        guidance: The weight of classifier-free guidance, at least 0: 1 for none, more than 1 for
+            samples that show more of the condition.
+        steps: The number of passes, for priors that draw many indices in each pass.
+        order: The name of the order of the indices, for priors that can draw them in several.
 
     Raises:
         InputError: If an option is not a number, or is out of range.
@@ -144,7 +144,9 @@ class SamplingConfig:
             object.__setattr__(self, name, a_number(value, name, mend))
 
 
-def integers(below: int, shape: Sequence[int], generator: torch.Generator | None = None) -> Tensor:
+def uniform_integers(
+    below: int, shape: Sequence[int], generator: torch.Generator | None = None
+) -> Tensor:
     """Draws integers in [0, below), all equally likely, on the generator's device."""
     where = "cpu" if generator is None else generator.device
     return torch.randint(below, tuple(shape), generator=generator, device=where)

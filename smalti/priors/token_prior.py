@@ -25,16 +25,16 @@ LARGEST_TABLE = 2**24  # codewords: 64 numbers for each take 4 GB
 
 
 class TokenPrior(Prior):
-    """A distribution over grids of indices.
+    """Abstract: a distribution over grids of indices.
 
     Arguments:
         codebook_size: K; indices are in [0, K).
         grid: Shape of one grid, (H, W) or (T,); of Q indices per position, (H, W, Q) or (T, Q).
-        condition: What it is conditioned on, if anything.
+        condition: The condition, such as a label; None for an unconditional prior.
 
     Attributes:
-        layout: How the indices lie.
-        tabular: Whether it holds weights for each of the K codewords.
+        layout: The layout of the indices.
+        tabular: Whether it has weights for each of the K indices, such as an embedding.
 
     Raises:
         InputError: If the codebook is empty, or too large to be tabular, or the grid has no
@@ -110,7 +110,7 @@ class TokenPrior(Prior):
 
 
 class TractablePrior(TokenPrior):
-    """A prior whose likelihood can be computed: its loss is −log p in nats per index."""
+    """Abstract: a prior whose likelihood can be computed; its loss is −log p in nats per index."""
 
     def log_prob(self, indices: Tensor, context: Tensor | None = None) -> Tensor:
         """Computes log p(indices | context) of each grid in nats, (B,).

@@ -1,4 +1,4 @@
-"""Quantizers: vectors (..., D) to indices and back."""
+"""Quantizers: map vectors (..., D) to indices and back."""
 
 from smalti.quantizers.assignment import Assignment, Nearest, Sinkhorn, Stochastic
 from smalti.quantizers.attachment import Attachment
@@ -31,8 +31,8 @@ from smalti.quantizers.quantizer import (
     Quantized,
     Quantizer,
     attach_quantizers,
-    expect_updates,
     freeze_codebooks,
+    silence_reminders,
 )
 from smalti.quantizers.regularisers import Entropy, Orthogonality, Regulariser
 from smalti.quantizers.residual import ResidualQuantizer
@@ -84,7 +84,7 @@ __all__ = [
     "attach_quantizers",
     "codebook_usage",
     "count_indices",
-    "expect_updates",
+    "silence_reminders",
     "freeze_codebooks",
     "kmeans",
     "nearest",

@@ -1,4 +1,4 @@
-"""Ties a quantizer's updates to an optimizer, and says when nobody makes any.
+"""Attaches a quantizer's updates to an optimizer, and warns if nobody calls them.
 
 What learns without gradients learns in `update`, once after each step of the optimizer. A call that
 is forgotten leaves a codebook of random vectors, and nothing fails. So either an optimizer makes
@@ -14,7 +14,7 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 
-from smalti.quantizers.statistics import recomputing
+from smalti.quantizers.statistics import is_recomputing
 
 __all__ = ["FORGOTTEN", "Attachment", "UpdateReminder", "attach"]
 
@@ -22,7 +22,7 @@ FORGOTTEN = 10  # forward passes in training without a first update
 
 
 class Attachment:
-    """The tie between an optimizer and what it updates; `detach` undoes it."""
+    """The handle that `attach` returns; `detach` ends the calls of `update`."""
 
     def __init__(self, hooks: Iterable[RemovableHandle]) -> None:
         self._hooks = tuple(hooks)
@@ -52,7 +52,7 @@ class UpdateReminder:
 
     def count(self) -> None:
         """Counts a forward pass; warns at the tenth."""
-        if self.silent or self.is_part or recomputing():
+        if self.silent or self.is_part or is_recomputing():
             return
         self.passes += 1
         if self.passes >= FORGOTTEN:
@@ -77,14 +77,14 @@ _attached: "weakref.WeakKeyDictionary[Hashable, tuple[Any, RemovableHandle]]" = 
 
 
 def attach(modules: Iterable[nn.Module], optimizer: Optimizer) -> Attachment:
-    """Has each module's `update` called after each step of the optimizer.
+    """Calls each module's `update` after each step of an optimizer, from now on.
 
     A module is attached to one optimizer at a time: the same one again changes nothing, another one
     takes the place of the first.
 
     Arguments:
-        modules: With a method `update`.
-        optimizer: Whose steps they follow.
+        modules: Modules with a method `update`.
+        optimizer: The optimizer whose steps they follow.
     """
     hooks = []
     for module in modules:

@@ -1,4 +1,4 @@
-"""How many sums the quantizers of a model keep while codes are searched, set from outside.
+"""Sets the beam width of the quantizers in a model.
 
 A quantizer whose codes are searched together has the attribute `beam`, which may be set at any
 time: see `smalti.quantizers.beam`. The codes of every width are those of the same codebooks.
@@ -19,12 +19,12 @@ __all__ = ["beam_of", "set_beam", "with_beam"]
 
 
 def beam_of(model: nn.Module) -> int | None:
-    """Returns the width of a model's beam, the largest of several; `None` if it has none."""
+    """Returns the beam width of a model's quantizers, the largest of several; `None` if none."""
     return max((quantizer.beam for quantizer in _searched(model)), default=None)
 
 
 def set_beam(model: nn.Module, beam: int) -> None:
-    """Sets the width of the beam of all quantizers of a model that have one.
+    """Sets the beam width of all quantizers in a model that search with a beam.
 
     Raises:
         InputError: If none has, or `beam` is out of the range of one; nothing is changed then.
@@ -48,7 +48,7 @@ def set_beam(model: nn.Module, beam: int) -> None:
 
 @contextmanager
 def with_beam(model: nn.Module, beam: int | None) -> Iterator[None]:
-    """Has a model search with another beam inside; with its own if `beam` is `None`.
+    """Sets another beam width within a `with` block; keeps the model's own if `beam` is `None`.
 
     Raises:
         InputError: As of `set_beam`.

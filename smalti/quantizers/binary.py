@@ -50,7 +50,7 @@ LARGEST_GROUP = 16  # a table of 65,536 probabilities
 
 
 class BinaryQuantizer(Quantizer):
-    """Abstract quantizer to signs, times a radius.
+    """Abstract: quantizes each coordinate to its sign times a radius.
 
     Arguments:
         bits: d, the dimensions of a vector.

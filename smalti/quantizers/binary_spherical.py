@@ -14,7 +14,7 @@ from torch import Tensor
 
 from smalti.artifacts import registered
 from smalti.quantizers.binary import BinaryQuantizer
-from smalti.quantizers.unit_vectors import unit
+from smalti.quantizers.unit_vectors import normalize_vectors
 
 __all__ = ["BinarySphericalQuantizer"]
 
@@ -59,4 +59,4 @@ class BinarySphericalQuantizer(BinaryQuantizer):
         super().__init__(bits, 1 / math.sqrt(max(bits, 1)), temperature, group)
 
     def latent(self, z_e: Tensor) -> Tensor:
-        return unit(z_e)
+        return normalize_vectors(z_e)

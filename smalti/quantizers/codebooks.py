@@ -1,4 +1,4 @@
-"""Codebooks: the table of codewords e_1 … e_K, and how it learns.
+"""Codebooks: tables of codewords e_1 … e_K, which differ in how they are learned.
 
 A codebook is moved either by gradients, from whatever loss reaches it, or as a running mean of the
 vectors that fell on each codeword, which is online k-means. With c_k the number of vectors of a
@@ -136,7 +136,7 @@ class Codebook(KeepsFloat32, ABC):
 
 @registered
 class GradientCodebook(Codebook):
-    """Codewords that are parameters: the codebook loss, or the estimator's gradient, trains them.
+    """Codewords that are parameters, trained by the codebook loss or the estimator's gradient.
 
     They start from N(0, 1/D).
 
@@ -176,7 +176,7 @@ class GradientCodebook(Codebook):
 
 @registered
 class EMACodebook(Codebook):
-    """Codewords that are exponential moving averages of the vectors that fell on them.
+    """Codewords that are exponential moving averages of the vectors assigned to them.
 
     They start from N(0, 1/D), each as the mean of one vector.
 
@@ -266,7 +266,7 @@ class EMACodebook(Codebook):
 
 @registered
 class TransformedCodebook(Codebook):
-    """SimVQ: a constant table of random vectors, seen through a learned linear map.
+    """SimVQ: codewords are fixed random vectors times a learned linear map.
 
     The map starts as the identity.
 

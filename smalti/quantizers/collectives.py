@@ -14,12 +14,12 @@ __all__ = ["broadcast", "process_count", "process_index", "sum_over_processes"]
 
 
 def process_count() -> int:
-    """Returns how many processes train together: 1 without torch.distributed."""
+    """Returns the number of processes of torch.distributed; 1 without it."""
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
 def process_index() -> int:
-    """Returns the number of this process among them, from 0."""
+    """Returns the rank of this process, from 0; 0 without torch.distributed."""
     return dist.get_rank() if process_count() > 1 else 0
 
 
@@ -34,7 +34,7 @@ def sum_over_processes(parts: list[Tensor]) -> list[Tensor]:
 
 
 def broadcast(tensor: Tensor) -> Tensor:
-    """Returns the first process's tensor, on all of them."""
+    """Sends the first process's tensor to all processes, and returns it."""
     if process_count() > 1:
         tensor = tensor.contiguous()
         dist.broadcast(tensor, src=0)

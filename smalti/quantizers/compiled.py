@@ -1,4 +1,4 @@
-"""Compiled code, where there is a compiler: searches that torch has no operation for.
+"""Compiles and loads the C++ searches, for which torch has no operation.
 
 The sources beside this file are compiled into one library with the C++ compiler of the system, for
 the very processor, when it is first asked for, and it is kept in the user's cache folder
@@ -29,18 +29,18 @@ SECONDS = 60  # for the compiler
 
 
 def address(x: Tensor) -> ctypes.c_void_p:
-    """Returns where the numbers of a tensor begin, for a call of compiled code."""
+    """Returns a pointer to the data of a tensor, as an argument of compiled code."""
     return ctypes.c_void_p(x.data_ptr())
 
 
 def number_of(n: int) -> ctypes.c_int64:
-    """Returns a whole number as compiled code takes it."""
+    """Converts an int to int64, as an argument of compiled code."""
     return ctypes.c_int64(n)
 
 
 @cache
 def compiled_library() -> ctypes.CDLL | None:
-    """Returns the compiled code, compiled now if it is not there yet; None without a compiler."""
+    """Loads the library of compiled code, after compiling it if needed; None without a compiler."""
     if os.environ.get("SMALTI_NATIVE") == "0" or os.name != "posix":
         return None
     try:

@@ -1,4 +1,4 @@
-"""The reset of dead codewords: those that nothing falls near move to where the vectors are.
+"""The reset of dead codewords: those that are hardly used move to where the vectors are.
 
 A codeword that is nearest to no vector gets no gradient and no mean, so it stays where it is while
 the encoder moves on: it is dead, and a codebook can end with most of its codewords so. With u_k the
@@ -34,7 +34,7 @@ __all__ = ["DeadCodeReset"]
 
 @registered
 class DeadCodeReset:
-    """Says which codewords are dead, when to look for them, and where they move.
+    """Resets dead codewords: says which ones are dead, when to look for them, and where they move.
 
     Arguments:
         threshold: The share of vectors below which a codeword is dead, as a multiple of 1/K; in

@@ -1,4 +1,4 @@
-"""Entropies of independent bits, without a list of the 2^d codewords.
+"""Entropies of binary codes whose bits are independent, without a list of the 2^d codewords.
 
 Let each of d bits be 1 with the probability p_i = σ(a_i), by itself. The entropy of the whole word
 is then the sum of the entropies of its bits,
@@ -20,7 +20,7 @@ from einops import einsum, rearrange
 from torch import Tensor
 from torch.nn import functional as F
 
-from smalti.quantizers.means import shares
+from smalti.quantizers.means import mean_weights
 
 __all__ = ["bit_entropy", "entropy_deficit"]
 
@@ -28,7 +28,7 @@ SURE = 1e30  # what an infinite logit counts as: no entropy, and ∞ · 0 would 
 
 
 def bit_entropy(logits: Tensor) -> Tensor:
-    """Computes h(a) in nats of logits a of any shape; exact, with finite gradients.
+    """Computes the entropy h(a) in nats of bits with logits a of any shape, element by element.
 
     Example:
         >>> bit_entropy(torch.tensor([0.0, 1000.0]))
@@ -39,7 +39,7 @@ def bit_entropy(logits: Tensor) -> Tensor:
 
 
 def entropy_deficit(logits: Tensor, mask: Tensor | None, group: int) -> Tensor:
-    """Computes Σ_G KL(p̄_G ‖ uniform) in nats: how unevenly the words are used.
+    """Computes how unevenly a batch uses binary codewords: Σ_G KL(p̄_G ‖ uniform) in nats.
 
     Arguments:
         logits: a (..., d), float32, finite.
@@ -52,7 +52,7 @@ def entropy_deficit(logits: Tensor, mask: Tensor | None, group: int) -> Tensor:
         (tensor(0.), tensor(0.6909))
     """
     flat = rearrange(logits, "... d -> (...) d")
-    share = shares(logits, mask)  # (N,)
+    share = mean_weights(logits, mask)  # (N,)
 
     whole = flat.shape[1] // group * group
     deficit = flat.new_zeros(())

@@ -1,4 +1,4 @@
-"""Estimators: what replaces the gradient of quantization, which is zero almost everywhere.
+"""Gradient estimators: they replace the gradient of quantization, which is 0 almost everywhere.
 
 The step from z_e to its codeword e has no useful derivative. With g = ∂L/∂y for the quantizer's
 output y, an estimator settles what the encoder (g_z) and the codebook (g_e) learn from g:
@@ -28,7 +28,7 @@ from torch.nn import functional as F
 
 from smalti.artifacts import registered
 from smalti.errors import InputError
-from smalti.quantizers.unit_vectors import LONG, limit_length, unit
+from smalti.quantizers.unit_vectors import LONG, limit_length, normalize_vectors
 
 __all__ = [
     "NSVQ",
@@ -44,7 +44,7 @@ LARGEST_SCALE = 100.0  # λ of the rotation
 
 
 def straight_through(z_e: Tensor, z_q: Tensor) -> Tensor:
-    """Returns exactly z_q with the gradient of z_e: y = sg(z_q) + z_e − sg(z_e).
+    """Returns z_q with the gradient of z_e: y = sg(z_q) + z_e − sg(z_e), with the exact value.
 
     It may share the memory of z_q.
     """
@@ -78,7 +78,7 @@ class _Past(torch.autograd.Function):
 
 
 class Estimator(nn.Module, ABC):
-    """Abstract estimator: used in training only, for evaluation is always plain quantization.
+    """Abstract: estimates the gradient of quantization; used in training only.
 
     Attributes:
         needs_commitment: Whether it needs the codebook and the commitment loss beside it.
@@ -143,7 +143,7 @@ class NSVQ(Estimator):
 
 @registered
 class DiVeQ(Estimator):
-    """Directional noise: a vector goes the whole way to its codeword, in nearly its direction.
+    """DiVeQ: moves a vector the distance to its codeword, in nearly that direction (with noise).
 
     The noise is drawn from torch's global random numbers on the device of z_e.
 
@@ -174,7 +174,7 @@ class DiVeQ(Estimator):
 
 @registered
 class Rotation(Estimator):
-    """The rotation trick: the gradient is turned and scaled as the vector is on its way to e.
+    """The rotation trick: the gradient is rotated and scaled as z_e is to reach its codeword e.
 
     With the unit vectors ẑ, ê of z_e and e and r that of ẑ + ê, R = I − 2rrᵀ + 2êẑᵀ turns ẑ to ê.
     λ is at most 100, lest a short vector get all of the gradient. A vector without a direction (no
@@ -194,8 +194,8 @@ class Rotation(Estimator):
 
     def forward(self, z_e: Tensor, z_q: Tensor, codebook: Tensor | None) -> Tensor:
         z, e = z_e.detach(), z_q.detach()
-        z_hat, e_hat = unit(z), unit(e)
-        r = unit(z_hat + e_hat)
+        z_hat, e_hat = normalize_vectors(z), normalize_vectors(e)
+        r = normalize_vectors(z_hat + e_hat)
         long = _dot(z_hat, z)
         turnable = long > 0
         scale = (_dot(e_hat, e) / torch.where(turnable, long, 1.0)).clamp(max=LARGEST_SCALE)
@@ -206,7 +206,7 @@ class Rotation(Estimator):
 
 @registered
 class IndexBackpropagation(Estimator):
-    """IBQ: the hard choice of an index has the gradient of a soft one, over all codewords.
+    """IBQ: straight-through from the one-hot choice of an index to the softmax over codewords.
 
     It takes memory for N × K numbers in training.
 

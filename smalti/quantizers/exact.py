@@ -1,4 +1,4 @@
-"""The nearest codeword where float32 cannot tell which it is: by distances in float64.
+"""Finds nearest codewords by distances in float64, where float32 cannot decide.
 
 The search in float32 knows how far its scores can be from the truth. Where two codewords lie closer
 together than that, because they are equally near, or because the vectors lie far from the codewords
@@ -21,7 +21,7 @@ MANY = 2**24  # multiplications from which on it pays to look for equal rows fir
 
 @torch.no_grad()
 def exact_nearest(z: Tensor, codebook: Tensor) -> Tensor:
-    """Finds the nearest codewords of vectors (N, D) in a codebook (K, D): (N,), int64.
+    """Finds the nearest codewords of vectors (N, D) by float64 distances: indices (N,), int64.
 
     Vectors that are not finite get 0, and codewords that are not finite are never chosen, unless
     there are no others.

@@ -52,7 +52,7 @@ LARGEST = 2**63 - 1  # of int64
 
 
 class Bound(ABC):
-    """Abstract: a function that squeezes z onto an interval around the L values of a dimension.
+    """Abstract: the function by which FSQ bounds a dimension, before it rounds it to L values.
 
     Rounded to whole numbers, what it gives are the L values.
     """
@@ -70,7 +70,9 @@ class Bound(ABC):
 
 @registered
 class ShiftedBound(Bound):
-    """b = h tanh(z + atanh(o/h)) − o, with 0 a value, for 3 values or more.
+    """The bound of the FSQ paper: b = h tanh(z + atanh(o/h)) − o, for 3 values or more.
+
+    0 is among the values.
 
     With 2 values its threshold would lie at z = −3.8, where nothing falls: use `SymmetricBound`.
 
@@ -102,7 +104,9 @@ class ShiftedBound(Bound):
 
 @registered
 class SymmetricBound(Bound):
-    """b = (L − 1)/2 · tanh(z), evenly over [−1, 1], for 2 values or more.
+    """The symmetric bound: L values evenly spaced over [−1, 1], b = (L − 1)/2 · tanh(z).
+
+    It takes 2 values or more.
 
     References:
         Scaling Transformers for Low-Bitrate High-Quality Speech Coding, J. D. Parker, A. Smirnov,

@@ -1,4 +1,4 @@
-"""Geometry: in which sense a codeword is near a vector.
+"""Geometries: the distance by which the nearest codeword of a vector is found.
 
     Euclidean     argmin_k ‖z − e_k‖²                     y ≈ e_k
     Cosine        argmax_k ⟨ẑ, ê_k⟩                       y ≈ e_k
@@ -19,13 +19,13 @@ from torch import Tensor
 
 from smalti.artifacts import registered
 from smalti.quantizers.kmeans import kmeans
-from smalti.quantizers.unit_vectors import unit
+from smalti.quantizers.unit_vectors import normalize_vectors
 
 __all__ = ["Cosine", "Euclidean", "Geometry", "Spherical"]
 
 
 class Geometry(ABC):
-    """Abstract geometry: what is projected, what is searched, and where codewords start."""
+    """Abstract: the distance between vectors and codewords, and the projections that it needs."""
 
     @abstractmethod
     def project(self, x: Tensor) -> Tensor:
@@ -54,7 +54,7 @@ class Geometry(ABC):
 
 @registered
 class Euclidean(Geometry):
-    """The nearest codeword has the least squared distance."""
+    """Euclidean distance: the nearest codeword has the least squared distance."""
 
     def project(self, x: Tensor) -> Tensor:
         return x
@@ -70,20 +70,22 @@ class Euclidean(Geometry):
 
 @registered
 class Cosine(Geometry):
-    """The nearest codeword has the least angle; codewords keep their lengths."""
+    """Cosine similarity: the nearest codeword has the least angle; codewords keep their lengths."""
 
     def project(self, x: Tensor) -> Tensor:
         return x
 
     def search_space(self, x: Tensor) -> Tensor:
-        return unit(x)
+        return normalize_vectors(x)
 
     def kmeans_init(
         self, vectors: Tensor, size: int, iterations: int, generator: torch.Generator
     ) -> Tensor:
         # Directions from k-means over directions, and the mean length for all of them.
         length = torch.linalg.vector_norm(vectors, dim=1).mean()
-        return length * unit(kmeans(unit(vectors), size, iterations, generator))
+        return length * normalize_vectors(
+            kmeans(normalize_vectors(vectors), size, iterations, generator)
+        )
 
 
 @registered
@@ -95,7 +97,7 @@ class Spherical(Geometry):
     """
 
     def project(self, x: Tensor) -> Tensor:
-        return unit(x)
+        return normalize_vectors(x)
 
     def search_space(self, x: Tensor) -> Tensor:
         return x
@@ -103,4 +105,4 @@ class Spherical(Geometry):
     def kmeans_init(
         self, vectors: Tensor, size: int, iterations: int, generator: torch.Generator
     ) -> Tensor:
-        return unit(kmeans(vectors, size, iterations, generator))
+        return normalize_vectors(kmeans(vectors, size, iterations, generator))

@@ -50,7 +50,7 @@ __all__ = ["Annealing", "GumbelQuantizer"]
 
 @registered
 class Annealing:
-    """A temperature that falls geometrically from start to end, and then stays.
+    """A schedule of the temperature, which falls geometrically from start to end and then stays.
 
     Arguments:
         start: τ of the first update, > 0.
@@ -80,7 +80,7 @@ class Annealing:
 
 @registered
 class GumbelQuantizer(Quantizer):
-    """Quantizes vectors (..., D) to a codeword drawn by their logits; indices are (...).
+    """Quantizes vectors (..., D) by Gumbel-softmax over logits from a linear map; indices (...).
 
     Each `update()` lowers the temperature by a step of its schedule; how many there were is kept in
     the state. The noise is drawn from torch's global random numbers on the device of z. A training

@@ -1,4 +1,4 @@
-"""k-means: starts the codewords where the vectors are, before training moves them.
+"""k-means, which initializes codebooks.
 
 Lloyd's iterations lower the mean squared distance from N vectors to K centroids: each vector goes
 to its nearest centroid, each centroid to the mean of its vectors. They start here from a random
@@ -24,7 +24,7 @@ __all__ = ["kmeans"]
 def kmeans(
     vectors: Tensor, size: int, iterations: int = 10, generator: torch.Generator | None = None
 ) -> Tensor:
-    """Computes K centroids of N vectors, in float32.
+    """Computes K centroids of N vectors by k-means, in float32.
 
     With fewer vectors than centroids each vector is one, and the others are copies of them with a
     little noise.

@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__ = ["masked_mean", "mean_square", "shares"]
+__all__ = ["masked_mean", "mean_square", "mean_weights"]
 
 
 def masked_mean(values: Tensor, mask: Tensor | None) -> Tensor:
@@ -70,15 +70,15 @@ class _SquaredLengths(torch.autograd.Function):
         return 2 * (r * tangent).sum(-1)
 
 
-def shares(values: Tensor, mask: Tensor | None) -> Tensor:
-    """Returns the share (N,) of each row in the mean over the valid ones; 0 if there are none.
+def mean_weights(values: Tensor, mask: Tensor | None) -> Tensor:
+    """Returns the weight (N,) of each row in the mean over valid rows: 1/n, or 0 if masked.
 
     Arguments:
         values: (..., D), N rows in all.
         mask: Valid rows (...), bool; None where all are.
 
     Example:
-        >>> shares(torch.zeros(3, 2), torch.tensor([True, False, True]))
+        >>> mean_weights(torch.zeros(3, 2), torch.tensor([True, False, True]))
         tensor([0.5000, 0.0000, 0.5000])
     """
     valid = torch.ones_like(values[..., 0]) if mask is None else mask.to(values.dtype)

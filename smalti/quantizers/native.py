@@ -1,4 +1,4 @@
-"""The search in up to 16 dimensions as compiled code, where there is a compiler.
+"""Finds nearest codewords in up to 16 dimensions by compiled C++ code.
 
 In few dimensions a matrix product is not what takes the time: that goes into scores which are
 written, read once for their maximum, and forgotten. `native.cpp` keeps them in registers. It orders
@@ -41,7 +41,7 @@ Alone = Callable[[Callable[[], Any]], Any]
 
 
 def native_nearest(z: Tensor, codebook: Tensor, alone: Alone, spread: Spread) -> Tensor | None:
-    """Finds the nearest codewords in compiled code: indices (N,); None where that does not pay.
+    """Finds nearest codewords by compiled C++ code: indices (N,); None where that is not faster.
 
     It is None also without a compiler, and for devices, dtypes and values that the code does not
     take.

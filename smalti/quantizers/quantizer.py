@@ -1,4 +1,4 @@
-"""The base of every quantizer: a map from vectors to a finite set and back.
+"""The base class of quantizers, their output, and checks that they share.
 
 A quantizer splits R^D into cells and gives each cell a number and a point that stands for it:
 
@@ -33,7 +33,7 @@ __all__ = [
     "check_indices",
     "check_mask",
     "check_vectors",
-    "expect_updates",
+    "silence_reminders",
     "freeze_codebooks",
     "leaves",
     "settled",
@@ -182,13 +182,13 @@ class Quantizer(nn.Module, ABC):
 
 
 def leaves(module: nn.Module) -> list[Quantizer]:
-    """Lists the quantizers in a module that are not composed of others, each once, in order."""
+    """Lists the quantizers in a module that are not composed of other quantizers, each once."""
     return [m for m in module.modules() if isinstance(m, Quantizer) and not m.is_composed]
 
 
 def attach_quantizers(module: nn.Module, optimizer: Optimizer) -> Attachment:
     """Attaches all quantizers in a module to an optimizer; see `Quantizer.attach`."""
-    expect_updates(module)
+    silence_reminders(module)
     return attach(leaves(module), optimizer)
 
 
@@ -199,8 +199,8 @@ def freeze_codebooks(module: nn.Module, frozen: bool = True) -> None:
             part.requires_grad_(not frozen)
 
 
-def expect_updates(module: nn.Module) -> None:
-    """Silences the reminders of the quantizers in a module: somebody sees to their updates."""
+def silence_reminders(module: nn.Module) -> None:
+    """Turns off the warnings about missing calls of `update`, for all quantizers in a module."""
     for quantizer in module.modules():
         if isinstance(quantizer, Quantizer):
             quantizer.reminder.silent = True
@@ -257,14 +257,14 @@ def prepare_input(z: Tensor, dim: int, mask: Tensor | None = None) -> Tensor:
 
 
 def whole(z: Tensor) -> Tensor:
-    """Returns which vectors (..., D) are finite in float32, (...) bool, without a device sync."""
+    """Returns which vectors (..., D) have only finite values in float32: (...), bool."""
     # Both ends survive, NaN as both: a sum of numbers near the largest of all would be infinite.
     low, high = z.aminmax(dim=-1)
     return low.float().isfinite() & high.float().isfinite()
 
 
 def settled(z: Tensor, mask: Tensor | None, y: Tensor) -> Tensor:
-    """Returns y (..., D) in the dtype of z: NaN where z is not finite, and 0 where masked."""
+    """Casts y (..., D) to the dtype of z; sets it to NaN where z is not finite, 0 where masked."""
     good = whole(z)
     other = y.new_full((), torch.nan)
     if mask is not None:
@@ -282,9 +282,9 @@ def make_output(
     Arguments:
         z: Input of the quantizer, (..., D).
         mask: Valid positions (...), bool; None where all are.
-        y: The output (..., D), float32.
+        y: The quantized vectors (..., D), float32.
         indices: (...), int64.
-        losses: By name.
+        losses: The losses by name.
     """
     indices = torch.where(whole(z) if mask is None else whole(z) & mask, indices, -1)
     return Quantized(settled(z, mask, y), indices, losses)

@@ -1,4 +1,4 @@
-"""Regularisers: losses on a codebook beside those that its estimator needs.
+"""Regularisers: further losses on a codebook.
 
     orthogonality     Σ_{j≠k} ⟨ê_j, ê_k⟩² / K²                        codewords point apart
     entropy           mean H(p(·|z)) − H(mean p(·|z))                 sure of each, even over all
@@ -20,14 +20,14 @@ from torch.nn import functional as F
 
 from smalti.artifacts import registered
 from smalti.errors import InputError
-from smalti.quantizers.means import shares
-from smalti.quantizers.unit_vectors import limit_length, unit
+from smalti.quantizers.means import mean_weights
+from smalti.quantizers.unit_vectors import limit_length, normalize_vectors
 
 __all__ = ["Entropy", "Orthogonality", "Regulariser"]
 
 
 class Regulariser(ABC):
-    """Abstract: a loss on how codewords are used, added to those of a quantizer.
+    """Abstract: a further loss of a vector quantizer, on its codewords or their use.
 
     Attributes:
         name: Name of its loss.
@@ -51,7 +51,7 @@ class Regulariser(ABC):
 
 @registered
 class Orthogonality(Regulariser):
-    """The mean squared cosine between different codewords.
+    """Orthogonality loss: the mean squared cosine between different codewords.
 
     It takes memory for K × K numbers: with a large codebook give `sample`.
 
@@ -71,7 +71,7 @@ class Orthogonality(Regulariser):
             codebook = codebook[
                 torch.randperm(len(codebook), device=codebook.device)[: self.sample]
             ]
-        directions = unit(codebook)
+        directions = normalize_vectors(codebook)
         # Σ_jk ⟨ê_j, ê_k⟩² = ‖ÊᵀÊ‖²: D × D numbers where D is the smaller.
         few = len(directions) <= directions.shape[1]
         gram = directions @ directions.T if few else directions.T @ directions
@@ -81,7 +81,9 @@ class Orthogonality(Regulariser):
 
 @registered
 class Entropy(Regulariser):
-    """Low entropy of each vector's assignment, high entropy of their mean, in nats.
+    """Entropy loss: wants sure assignments of single vectors, and even use of all codewords.
+
+    It is the entropy of each vector's assignment minus that of their mean, in nats.
 
     The second is a property of a batch: unlike the other losses it depends on what the batch holds,
     and the mean of the parts is not that of the whole. It takes memory for N × K numbers.
@@ -99,7 +101,7 @@ class Entropy(Regulariser):
         self.temperature, self.diversity = temperature, diversity
 
     def __call__(self, z_e: Tensor, codebook: Tensor, mask: Tensor | None) -> Tensor:
-        z, share = limit_length(z_e.reshape(-1, z_e.shape[-1])), shares(z_e, mask)
+        z, share = limit_length(z_e.reshape(-1, z_e.shape[-1])), mean_weights(z_e, mask)
         # ‖z‖² is the same for every k and drops out.
         score = 2 * z @ codebook.T - codebook.square().sum(1)  # (N, K)
         log_p = F.log_softmax(score / self.temperature, dim=1)

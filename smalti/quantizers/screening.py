@@ -1,4 +1,4 @@
-"""The search in a part of the codebook: first which group of codewords, then which codeword.
+"""Finds nearest codewords in a part of the codebook in two passes: group first, then codeword.
 
 A first pass takes the maximum score of each group of 64 codewords, and a second looks for the
 codeword in the groups that may hold it: one, nearly always. With a single tile both look at the
@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 
 from smalti.processors import fast_in_bfloat16, fused_linear
-from smalti.quantizers.tiles import GROUP, Tile, places, scores_of
+from smalti.quantizers.tiles import GROUP, Tile, find_matches, tile_scores
 
 __all__ = ["CodebookPart", "can_screen"]
 
@@ -46,7 +46,7 @@ Found = tuple[Tensor, Tensor, Tensor]
 
 
 def can_screen(codebook: Tensor) -> bool:
-    """Returns whether a first pass in bfloat16 saves more than it costs, for codewords (K, D)."""
+    """Returns whether a first pass in bfloat16 makes the search in codewords (K, D) faster."""
     if codebook.shape[1] < SHORTEST or codebook.numel() < FEWEST or codebook.device.type != "cpu":
         return False
     return fast_in_bfloat16() and fused_linear(torch.bfloat16) is not None
@@ -96,14 +96,14 @@ class CodebookPart:
 
     def _both(self, z: Tensor, error: Tensor) -> Found:
         """Runs both passes over the scores of a single tile."""
-        scores = scores_of(z, self.tiles[0])
+        scores = tile_scores(z, self.tiles[0])
         maxima = scores.view(-1, GROUP).amax(1).view(len(z), -1)
         best, groups = maxima.amax(1), maxima.shape[1]
         least = best - 2 * error
-        near, group = places(maxima, least)
+        near, group = find_matches(maxima, least)
         group.clamp_(0, groups - 1)
         place = group + torch.arange(0, len(z) * groups, groups, device=z.device)
-        count, within = places(scores.view(-1, GROUP).index_select(0, place), least)
+        count, within = find_matches(scores.view(-1, GROUP).index_select(0, place), least)
         return best, self.start + group * GROUP + within, (near == 1) & (count == 1)
 
     def _second(self, z: Tensor, error: Tensor, row: Tensor, group: Tensor) -> Found:
@@ -114,7 +114,7 @@ class CodebookPart:
         scores = self._scores(z, row, group)  # (P, GROUP)
         best = scores.new_full(z.shape[:1], -torch.inf)
         best.scatter_reduce_(0, row, scores.amax(1), "amax")
-        count, within = places(scores, (best - 2 * error)[row])
+        count, within = find_matches(scores, (best - 2 * error)[row])
         within += self.start + group * GROUP
         index = within.new_zeros(z.shape[:1]).index_add_(0, row, within.masked_fill_(count == 0, 0))
         return best, index, count.new_zeros(z.shape[:1]).index_add_(0, row, count) == 1
@@ -200,7 +200,7 @@ def _over_tiles(maxima: Sequence[Callable[[], Tensor]], rows: int) -> Tensor:
 
 def _maxima(z: Tensor, tile: Tile) -> Tensor:
     """Computes the best score of each group of codewords: (R, D) to (R, T / GROUP)."""
-    return scores_of(z, tile).view(-1, GROUP).amax(1).view(len(z), -1)
+    return tile_scores(z, tile).view(-1, GROUP).amax(1).view(len(z), -1)
 
 
 def _clipped_maxima(z: Tensor, codewords: Tensor, offset: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""The search for the nearest codeword, without ever holding all distances at once.
+"""Finds the nearest codeword, without ever holding all distances at once.
 
     argmin_k ‖z − e_k‖² = argmax_k s_k,     s_k = ⟨z, e_k⟩ − ½‖e_k‖²
 
@@ -40,7 +40,7 @@ from smalti.quantizers.exact import exact_nearest
 from smalti.quantizers.native import native_nearest
 from smalti.quantizers.screening import CodebookPart, can_screen
 from smalti.quantizers.search_threads import alone, spread
-from smalti.quantizers.tiles import GROUP, TILE, frame_of, in_tiles
+from smalti.quantizers.tiles import GROUP, TILE, frame_of, split_in_tiles
 
 # A build of torch without CUDA never needs Triton, which takes its time to import.
 if torch.version.cuda is not None and find_spec("triton") is not None:
@@ -96,7 +96,7 @@ def nearest(z: Tensor, codebook: Tensor) -> Tensor:
 
 @torch.no_grad()
 def some_nearest(z: Tensor, codebook: Tensor) -> Tensor:
-    """Works like `nearest`, but gives 0, an index to gather by, where none is nearest: (...)."""
+    """Works like `nearest`, but returns 0 in the place of -1, so that it can be used to gather."""
     if codebook.ndim != 2 or not len(codebook) or z.shape[-1:] != codebook.shape[1:]:
         raise InputError(
             f"nearest takes vectors (..., D) and a codebook (K, D) with K > 0, got the shapes "
@@ -210,7 +210,7 @@ class _Search:
 
     def _prepare(self, start: int, codewords: Tensor) -> CodebookPart:
         limit = self.frame.radius if self.frame.far < torch.inf else torch.inf
-        tiles = in_tiles(self.frame.place(codewords), start, self.tile, limit)
+        tiles = split_in_tiles(self.frame.place(codewords), start, self.tile, limit)
         return CodebookPart(list(tiles), self.coarse)
 
     def _look(self, part: CodebookPart, numbers: Iterator[int]) -> None:

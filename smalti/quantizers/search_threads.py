@@ -1,4 +1,4 @@
-"""Threads that each search whole blocks of rows, rather than share each operation.
+"""Runs a search in several threads, of which each takes whole blocks of rows.
 
 An operation that is split among threads ends when the last of them is done. Where another program
 uses one of the cores, that thread waits for its turn, and all others with it, at each of hundreds
@@ -27,7 +27,7 @@ _inside = threading.local()
 
 
 def spread(count: int, work: Callable[[Iterator[int]], None]) -> None:
-    """Runs `work` over the numbers 0 ... count − 1, shared by as many threads as torch uses.
+    """Runs `work` over the numbers 0 … count − 1, divided among as many threads as torch uses.
 
     Each thread calls `work` once, with an iterator that gives the next number nobody has taken.
     """
@@ -52,7 +52,7 @@ def spread(count: int, work: Callable[[Iterator[int]], None]) -> None:
 
 
 def alone(work: Callable[[], Result]) -> Result:
-    """Returns what `work` gives, computed by one thread."""
+    """Calls `work` so that torch computes it in one thread, and returns its result."""
     if getattr(_inside, "worker", False) or torch.get_num_threads() == 1:
         return work()
     return _threads(1).submit(_as_here(work)).result()

@@ -1,4 +1,4 @@
-"""Statistics of the forward passes of a step, for the update of the codebook, over all processes.
+"""Statistics of a step's forward passes, over all processes, from which a codebook is updated.
 
 A forward pass must not change the codebook: the backward pass still needs it, gradients may be
 accumulated over several forward passes, and another process sees other vectors. So it only
@@ -19,10 +19,10 @@ from torch import Tensor
 
 from smalti.quantizers.collectives import process_count, process_index, sum_over_processes
 
-__all__ = ["BatchStatistics", "ReducedStatistics", "recomputing"]
+__all__ = ["BatchStatistics", "ReducedStatistics", "is_recomputing"]
 
 
-def recomputing() -> bool:
+def is_recomputing() -> bool:
     """Returns whether a forward pass is recomputed in this thread (gradient checkpointing)."""
     # A compiled graph recomputes without coming by here.
     return not torch.compiler.is_compiling() and torch._C._current_graph_task_id() != -1
@@ -30,14 +30,13 @@ def recomputing() -> bool:
 
 @dataclass
 class BatchStatistics:
-    """Statistics of one process since the last update.
+    """What one process has recorded since the last update: counts, sums and some of the vectors.
 
     Arguments:
         size: K.
         summed: Whether to sum the vectors of each codeword.
-        kept: How many vectors to keep for draws; the whole of the first batch is kept in any case.
-            Where there are more, every second one goes, from all forward passes alike: those of a
-            codebook that several stages share see unlike vectors.
+        kept: How many vectors to keep, for k-means and resets; the whole first batch is kept in any
+            case. If there are more, every second one is dropped, from all forward passes alike.
     """
 
     size: int
@@ -104,12 +103,12 @@ class BatchStatistics:
 
 @dataclass
 class ReducedStatistics:
-    """Statistics of one step of training, summed over all processes.
+    """The statistics of one training step, summed over all processes.
 
     Arguments:
-        counts: Vectors on each codeword (K,).
-        sums: Their sums (K, D); (0, D) if they were not recorded.
-        facts: The number of vectors of each process, and the seed of draws.
+        counts: The number of vectors assigned to each codeword (K,).
+        sums: The sum of these vectors (K, D); (0, D) if it was not recorded.
+        facts: The number of vectors of each process, and the seed of random draws.
         vectors: This process's own vectors, with their masks.
     """
 

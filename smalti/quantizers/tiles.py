@@ -1,4 +1,4 @@
-"""The codebook in tiles and groups, and where it lies: what all searches on the CPU go over."""
+"""Splits a codebook into tiles, centred and scaled, for the searches on the CPU."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -9,7 +9,16 @@ from torch.nn import functional as F
 
 from smalti.processors import fused_linear
 
-__all__ = ["GROUP", "TILE", "Frame", "Tile", "frame_of", "in_tiles", "places", "scores_of"]
+__all__ = [
+    "GROUP",
+    "TILE",
+    "CodebookFrame",
+    "Tile",
+    "frame_of",
+    "split_in_tiles",
+    "find_matches",
+    "tile_scores",
+]
 
 GROUP = 64
 TILE = 512  # T, codewords
@@ -19,14 +28,14 @@ AT_ONCE = 2**18  # numbers that are widened at a time
 SCALED = 30  # lengths outside 2^-30 .. 2^30 are scaled
 
 
-class Frame(NamedTuple):
-    """The centre and scale in which codewords are compared, to keep rounding errors small.
+class CodebookFrame(NamedTuple):
+    """The centre and scale to which codewords are normalized, to keep rounding errors small.
 
     Attributes:
         centre: c (D,), float64 if the codebook is, else float32.
         scale: A power of two that brings e − c near 1.
-        radius: max ‖e − c‖ · scale over the codewords that are not far.
-        far: min ‖e − c‖ · scale over those that are; ∞ if none is.
+        radius: max ‖e − c‖ · scale over all codewords but far outliers.
+        far: min ‖e − c‖ · scale over the far outliers; ∞ if there are none.
     """
 
     centre: Tensor
@@ -42,8 +51,8 @@ class Frame(NamedTuple):
         return placed if self.scale == 1 else placed.mul_(self.scale)
 
 
-def frame_of(codebook: Tensor) -> Frame:
-    """Returns the frame of codewords (K, D), K > 0.
+def frame_of(codebook: Tensor) -> CodebookFrame:
+    """Computes the centre and scale of codewords (K, D), K > 0.
 
     Its centre is their mean, or their median, dimension by dimension, where some lie so far out
     that they draw the mean away from the others. What is not finite counts as far.
@@ -65,7 +74,7 @@ def frame_of(codebook: Tensor) -> Frame:
     scale = 1.0
     if radius > 0 and not 2.0**-SCALED < radius < 2.0**SCALED:
         scale = 2.0 ** -max(min(torch.tensor(radius).log2().round().int().item(), 126), -126)
-    return Frame(centre, scale, radius * scale, float(far.amin()) * scale)
+    return CodebookFrame(centre, scale, radius * scale, float(far.amin()) * scale)
 
 
 def _lengths(codebook: Tensor, centre: Tensor) -> Tensor:
@@ -79,10 +88,10 @@ def _lengths(codebook: Tensor, centre: Tensor) -> Tensor:
 
 
 class Tile(NamedTuple):
-    """Some of the codewords, with padding that makes them a multiple of GROUP.
+    """A block of codewords, padded to a multiple of GROUP.
 
     Attributes:
-        start: The index of the first.
+        start: The index of the first codeword.
         offset: −½‖e‖² (T,), −∞ for padding.
         codewords: e (T, D).
     """
@@ -92,12 +101,12 @@ class Tile(NamedTuple):
     codewords: Tensor
 
 
-def in_tiles(
+def split_in_tiles(
     codewords: Tensor, start: int, size: int = TILE, radius: float = torch.inf
 ) -> Iterator[Tile]:
-    """Yields codewords (K, D), the first with the index `start`, in tiles of `size` ≥ 1.
+    """Splits codewords (K, D), the first with the index `start`, into tiles of `size` ≥ 1.
 
-    Those longer than the radius are left out like padding.
+    Codewords longer than the radius are treated as padding.
     """
     limit = radius * radius * (1 + 1e-5)
     for tile in codewords.split(size):
@@ -118,8 +127,8 @@ def in_tiles(
         start += size
 
 
-def scores_of(z: Tensor, tile: Tile) -> Tensor:
-    """Computes ⟨z, e⟩ − ½‖e‖² for z (R, D): (R, T)."""
+def tile_scores(z: Tensor, tile: Tile) -> Tensor:
+    """Computes the scores ⟨z, e⟩ − ½‖e‖² of z (R, D) against a tile: (R, T), highest is nearest."""
     linear = fused_linear() if z.device.type == "cpu" else None
     if linear is not None:
         # oneDNN adds the offset as it goes, and is faster than most in few dimensions.
@@ -127,10 +136,10 @@ def scores_of(z: Tensor, tile: Tile) -> Tensor:
     return torch.addmm(tile.offset, z, tile.codewords.T)
 
 
-def places(scores: Tensor, least: Tensor) -> tuple[Tensor, Tensor]:
-    """Counts where each row of scores (R, G) reaches its `least` (R,), and sums the places.
+def find_matches(scores: Tensor, least: Tensor) -> tuple[Tensor, Tensor]:
+    """Finds where scores (R, G) reach a row's `least` (R,): number of places, sum of places.
 
-    Where there is one, the sum is that place. Overwrites the rows.
+    If there is one such place, the sum is its column. Overwrites the scores.
     """
     ways = torch.arange(scores.shape[1], device=scores.device, dtype=scores.dtype)
     ways = torch.stack([torch.ones_like(ways), ways], 1)  # (G, 2)

@@ -1,4 +1,4 @@
-"""The search for the nearest codeword as one kernel, written in Triton, for CUDA devices.
+"""Finds the nearest codeword by one fused kernel, written in Triton, on CUDA devices.
 
     argmax_k s_k,     s_k = ⟨z − c, e_k − c⟩ − ½‖e_k − c‖²,     c the middle of the codewords
 
@@ -41,17 +41,17 @@ __all__ = ["PRECISIONS", "fused_nearest"]
 PROGRAMS = 264  # enough to occupy the largest devices, which have 132 multiprocessors
 
 
-class Tiles(NamedTuple):
+class TileSizes(NamedTuple):
     """Sizes and precision of the tiles that the kernel works on.
 
     Attributes:
-        rows: R, vectors of a program.
-        columns: T, codewords of a tile.
+        rows: R, vectors per program.
+        columns: T, codewords per tile.
         depth: Dimensions that are multiplied at a time, at most.
-        warps: Groups of 32 threads in a program.
-        dtype: Type of both sides of the product.
-        product: Triton's name for its precision.
-        ulp: What a product is rounded by, relative to itself; 0 where that is asked for.
+        warps: Groups of 32 threads per program.
+        dtype: The dtype of both factors of the product.
+        product: Triton's name for the precision of the product.
+        ulp: The relative rounding error of the product; 0 if it need not be accounted for.
     """
 
     rows: int
@@ -64,9 +64,9 @@ class Tiles(NamedTuple):
 
 
 PRECISIONS = {
-    "tf32x3": Tiles(128, 64, 32, 4, torch.float32, "tf32x3", 2.0**-21),
-    "float32": Tiles(64, 64, 32, 4, torch.float32, "ieee", 2.0**-24),
-    "bfloat16": Tiles(128, 128, 64, 8, torch.bfloat16, "ieee", 0.0),
+    "tf32x3": TileSizes(128, 64, 32, 4, torch.float32, "tf32x3", 2.0**-21),
+    "float32": TileSizes(64, 64, 32, 4, torch.float32, "ieee", 2.0**-24),
+    "bfloat16": TileSizes(128, 128, 64, 8, torch.bfloat16, "ieee", 0.0),
 }
 
 
@@ -155,7 +155,7 @@ def _fused_nearest(z: Tensor, codebook: Tensor, precision: str) -> tuple[Tensor,
 
 
 def _frame(codebook: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Returns centre (D,), scale, radius and least far length on the device; see `tiles.Frame`."""
+    """Returns centre (D,), scale, radius and far on the device; see `tiles.CodebookFrame`."""
     wide = codebook.double()
     sample = wide[:: triton.cdiv(len(wide), SAMPLE)]
     median = torch.where(sample.isfinite(), sample, torch.nan).nanmedian(0).values.nan_to_num(0.0)

@@ -1,4 +1,4 @@
-"""Unit vectors, with a bounded gradient.
+"""Normalizes vectors to unit length, with a bounded gradient.
 
     u = x / ‖x‖          g_x = (g − ⟨g, u⟩ u) / max(‖x‖, s)
 
@@ -11,20 +11,20 @@ of x however short x is, as long as it has one.
 import torch
 from torch import Tensor
 
-__all__ = ["LONG", "NOTHING", "SHORT", "limit_length", "unit"]
+__all__ = ["LONG", "NOTHING", "SHORT", "limit_length", "normalize_vectors"]
 
 NOTHING = 1e-12  # the largest coordinate of a vector that has no direction
 LONG = 1e18  # a coordinate whose square and whose products float32 still holds
 SHORT = 0.01  # s, so that no gradient grows more than a hundredfold
 
 
-def unit(x: Tensor) -> Tensor:
-    """Returns x / ‖x‖ of vectors (..., D), with ‖g_x‖ ≤ 100 ‖g‖.
+def normalize_vectors(x: Tensor) -> Tensor:
+    """Normalizes vectors (..., D) to unit length, with a bounded gradient: ‖g_x‖ ≤ 100 ‖g‖.
 
     A vector without a direction (no coordinate above 1e-12) gives 0 and has no gradient.
 
     Example:
-        >>> unit(torch.tensor([[3.0, 4.0], [3e-9, 4e-9], [0.0, 0.0]]))
+        >>> normalize_vectors(torch.tensor([[3.0, 4.0], [3e-9, 4e-9], [0.0, 0.0]]))
         tensor([[0.6000, 0.8000],
                 [0.6000, 0.8000],
                 [0.0000, 0.0000]])

@@ -1,4 +1,4 @@
-"""How much of a codebook is in use.
+"""Usage and perplexity of a codebook.
 
 With c_k the number of times that codeword k was chosen and p_k = c_k / Σ_j c_j:
 
@@ -60,7 +60,7 @@ def usage(counts: Tensor, codebook_size: int | None = None) -> float:
 
 
 def perplexity(counts: Tensor) -> float:
-    """Returns the exponential of the entropy of the counts: (K,) to a number in [1, K].
+    """Computes the perplexity of counts (K,): exp of the entropy of their shares, in [1, K].
 
     It is 1 where nothing was counted.
 
@@ -74,7 +74,7 @@ def perplexity(counts: Tensor) -> float:
 
 
 def codebook_usage(indices: Tensor, codebook_size: int) -> tuple[float, float]:
-    """Returns usage and perplexity of the indices (...) of a whole evaluation set, for any K.
+    """Computes usage and perplexity from the indices (...) of a whole evaluation set, for any K.
 
     Example:
         >>> codebook_usage(torch.tensor([0, 1, 0, 1]), 4)

@@ -48,7 +48,7 @@ from smalti.quantizers.quantizer import (
 )
 from smalti.quantizers.regularisers import Regulariser
 from smalti.quantizers.search import some_nearest
-from smalti.quantizers.statistics import BatchStatistics, ReducedStatistics, recomputing
+from smalti.quantizers.statistics import BatchStatistics, ReducedStatistics, is_recomputing
 
 __all__ = ["VectorQuantizer"]
 
@@ -66,10 +66,10 @@ class VectorQuantizer(KeepsFloat32, Quantizer):
     float32, also under autocast; the output has the input's dtype.
 
     Arguments:
-        codebook: The codewords, and how they learn.
-        estimator: What carries the gradient past the quantization; `StraightThrough()` if None.
-        geometry: In which sense codewords are near; `Euclidean()` if None.
-        assignment: Which codeword a vector goes to in training; `Nearest()` if None.
+        codebook: The codewords, and how they are learned.
+        estimator: The gradient estimator; `StraightThrough()` if None.
+        geometry: The distance to codewords; `Euclidean()` if None.
+        assignment: How codewords are assigned to vectors in training; `Nearest()` if None.
         regularisers: Further losses on the codebook, each under its own name.
         dead_code_reset: When dead codewords are moved to where the vectors are; None for never.
         kmeans_iterations: Iterations of the k-means that starts the codebook; 0 to keep the
@@ -239,7 +239,7 @@ class VectorQuantizer(KeepsFloat32, Quantizer):
         losses = self._losses(z_e, z_q, mask)
         for regulariser in self.regularisers:
             losses[regulariser.name] = regulariser(z_e, codewords, mask)
-        if self.training and not recomputing() and not self.codebook.frozen:
+        if self.training and not is_recomputing() and not self.codebook.frozen:
             self._note(z_e, indices, mask)
         self._remind()
         return make_output(z, mask, y, indices, losses)

@@ -2,7 +2,7 @@
 
 Beside smalti's own classes and the kinds of data of installed packages these are the optimizers of
 torch and the loggers of Lightning; a module of the user's own is allowed by name, with `--allow
-MODULE` or `allow`.
+MODULE` or `allow_module`.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from jsonargparse import _common, set_parsing_settings
 from smalti.errors import InputError, first_line
 from smalti.modalities.base import import_modalities
 
-__all__ = ["allow", "only_allowed"]
+__all__ = ["allow_module", "restrict_imports"]
 
 KNOWN = ("smalti", "torch.optim", "lightning.pytorch.loggers", "lightning.fabric.loggers")
 _by_the_user: list[str] = []
 
 
-def allow(module: str) -> None:
+def allow_module(module: str) -> None:
     """Imports a module of the user's, whose classes recipes may then name.
 
     It is looked for in the working folder too.
@@ -49,7 +49,7 @@ def allow(module: str) -> None:
 
 
 @contextmanager
-def only_allowed() -> Iterator[None]:
+def restrict_imports() -> Iterator[None]:
     """Lets jsonargparse import what is allowed and nothing else while the block lasts.
 
     Its settings are those of the whole process, and others may use it: they are put back.

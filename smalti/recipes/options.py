@@ -13,14 +13,14 @@ from typing import Any
 from jsonargparse import Namespace
 
 from smalti.errors import InputError
-from smalti.recipes.safe_yaml import UnfitText, load
+from smalti.recipes.safe_yaml import UnreadableYaml, load
 
-__all__ = ["pairs", "set_null", "without_nulls"]
+__all__ = ["parse_options", "set_null", "split_nulls"]
 
 NULLS = ("null", "Null", "NULL", "~")
 
 
-def pairs(words: Sequence[str]) -> list[tuple[str, str, int]]:
+def parse_options(words: Sequence[str]) -> list[tuple[str, str, int]]:
     """Returns the options with a value: key, value, and the place of the word that begins each."""
     found = []
     for place, word in enumerate(words):
@@ -35,7 +35,7 @@ def pairs(words: Sequence[str]) -> list[tuple[str, str, int]]:
     return found
 
 
-def without_nulls(words: Sequence[str]) -> tuple[list[str], list[str]]:
+def split_nulls(words: Sequence[str]) -> tuple[list[str], list[str]]:
     """Options without those that set a field to null, and the fields that end as null.
 
     Raises:
@@ -43,12 +43,12 @@ def without_nulls(words: Sequence[str]) -> tuple[list[str], list[str]]:
 
     Example:
         >>> words = ["--seed", "3", "--prior.training.clip=null", "--prior.fine_levels", "null"]
-        >>> without_nulls(words)
+        >>> split_nulls(words)
         (['--seed', '3'], ['prior.training.clip', 'prior.fine_levels'])
-        >>> without_nulls(["--prior.fine_levels", "null", "--prior.fine_levels", "[]"])
+        >>> split_nulls(["--prior.fine_levels", "null", "--prior.fine_levels", "[]"])
         (['--prior.fine_levels', '[]'], [])
     """
-    given = pairs(words)
+    given = parse_options(words)
     dropped: set[int] = set()
     nulls: list[str] = []
     for number, (key, value, place) in enumerate(given):
@@ -105,7 +105,7 @@ def _check_option_value(key: str, value: str) -> None:
         return
     try:
         load(value)
-    except UnfitText as error:
+    except UnreadableYaml as error:
         if value.lstrip().startswith(("{", "[")) or len(value) > 10_000:
             raise InputError(
                 f"the value of --{key} cannot be read ({error}): correct it."

@@ -20,7 +20,7 @@ from yaml import MappingNode, Node, ScalarNode, SequenceNode, YAMLError
 
 from smalti.errors import InputError, first_line
 
-__all__ = ["WITHIN_BOUNDS", "UnfitText", "load", "read"]
+__all__ = ["WITHIN_BOUNDS", "UnreadableYaml", "load", "read"]
 
 LENGTH = 1 << 20  # characters of a file or value; a resolved recipe has some thousands
 DEPTH = 40
@@ -34,7 +34,7 @@ PLAIN_INTEGER = re.compile(r"[-+]?(0|[1-9][0-9_]*|0x[0-9a-fA-F_]+)")
 DIGITS = 400  # of a number: beyond, even a float is infinite
 
 
-class UnfitText(YAMLError):
+class UnreadableYaml(YAMLError):
     """A text that is no YAML, or more than is read."""
 
 
@@ -65,12 +65,12 @@ _Loader.add_implicit_resolver(
 
 
 def _integer(loader: Any, node: ScalarNode) -> int:
-    """Reads an integer; raises `UnfitText` if it is too long or not decimal."""
+    """Reads an integer; raises `UnreadableYaml` if it is too long or not decimal."""
     text = node.value
     if len(text) > DIGITS:
-        raise UnfitText(f"a number of {len(text)} digits is longer than any that is taken")
+        raise UnreadableYaml(f"a number of {len(text)} digits is longer than any that is taken")
     if not PLAIN_INTEGER.fullmatch(text):
-        raise UnfitText(
+        raise UnreadableYaml(
             f"{text} is no decimal number to YAML (octal, binary or sexagesimal): put it in quotes "
             f"if it is a word, or write it as decimal"
         )
@@ -79,18 +79,20 @@ def _integer(loader: Any, node: ScalarNode) -> int:
 
 def _float(loader: Any, node: ScalarNode) -> float:
     if len(node.value) > DIGITS:
-        raise UnfitText(f"a number of {len(node.value)} digits is longer than any that is taken")
+        raise UnreadableYaml(
+            f"a number of {len(node.value)} digits is longer than any that is taken"
+        )
     return float(loader.construct_yaml_float(node))
 
 
 def _mapping(loader: Any, node: MappingNode) -> dict[Hashable, Any]:
-    """Reads a mapping, with its keys as text; raises `UnfitText` if one comes twice."""
+    """Reads a mapping, with its keys as text; raises `UnreadableYaml` if one comes twice."""
     said: set[str] = set()
     for key, _ in node.value:
         if not isinstance(key, ScalarNode):
-            raise UnfitText("a key is not a word")
+            raise UnreadableYaml("a key is not a word")
         if key.value in said and key.tag != "tag:yaml.org,2002:merge":
-            raise UnfitText(f"the key {key.value} is there twice")
+            raise UnreadableYaml(f"the key {key.value} is there twice")
         said.add(key.value)
     loader.flatten_mapping(node)
     made = {}
@@ -115,9 +117,9 @@ def load(text: str) -> Any:
         UnfitText: If it is no YAML, or more than is read.
     """
     if len(text) > LENGTH:
-        raise UnfitText(f"it has {len(text):,} characters, and at most {LENGTH:,} are read")
+        raise UnreadableYaml(f"it has {len(text):,} characters, and at most {LENGTH:,} are read")
     if "\0" in text:
-        raise UnfitText("it holds a NUL character")
+        raise UnreadableYaml("it holds a NUL character")
     try:
         _check_events(text)
         loader = _Loader(text)
@@ -129,12 +131,12 @@ def load(text: str) -> Any:
             value = loader.construct_document(node)
         finally:
             loader.dispose()
-    except UnfitText:
+    except UnreadableYaml:
         raise
     except (YAMLError, ValueError, LookupError, TypeError, AttributeError) as error:
-        raise UnfitText(_said(error)) from error
+        raise UnreadableYaml(_said(error)) from error
     if any("\0" in word for word in _words(value)):
-        raise UnfitText("it holds a NUL character")
+        raise UnreadableYaml("it holds a NUL character")
     return value
 
 
@@ -158,7 +160,7 @@ def read(path: str | Path) -> Any:
         ) from error
     try:
         return load(text)
-    except UnfitText as error:
+    except UnreadableYaml as error:
         raise InputError(f"{path} cannot be read as YAML: {error}. Correct it there.") from error
 
 
@@ -176,9 +178,9 @@ def _check_events(text: str) -> None:
             depth -= 1
         values += 1
         if depth > DEPTH:
-            raise UnfitText(f"it nests more than {DEPTH} levels deep")
+            raise UnreadableYaml(f"it nests more than {DEPTH} levels deep")
         if values > 2 * VALUES:
-            raise UnfitText(f"it holds more than {VALUES:,} values")
+            raise UnreadableYaml(f"it holds more than {VALUES:,} values")
 
 
 def _check_nodes(root: Node) -> None:
@@ -194,11 +196,11 @@ def _check_nodes(root: Node) -> None:
     def visit(node: Node) -> None:
         key = id(node)
         if key in inside:
-            raise UnfitText("it refers to itself")
+            raise UnreadableYaml("it refers to itself")
         if key in sizes:
             return
         if node.tag not in TAGS:
-            raise UnfitText(f"it names the type {node.tag.removeprefix('tag:yaml.org,2002:')}")
+            raise UnreadableYaml(f"it names the type {node.tag.removeprefix('tag:yaml.org,2002:')}")
         inside.add(key)
         below: list[Node] = []
         if isinstance(node, SequenceNode):
@@ -211,9 +213,13 @@ def _check_nodes(root: Node) -> None:
         sizes[key] = 1 + sum(sizes[id(part)] for part in below)
         heights[key] = 1 + max((heights[id(part)] for part in below), default=0)
         if sizes[key] > VALUES:
-            raise UnfitText(f"with what its aliases repeat it holds more than {VALUES:,} values")
+            raise UnreadableYaml(
+                f"with what its aliases repeat it holds more than {VALUES:,} values"
+            )
         if heights[key] > DEPTH:
-            raise UnfitText(f"with what its aliases repeat it nests more than {DEPTH} levels deep")
+            raise UnreadableYaml(
+                f"with what its aliases repeat it nests more than {DEPTH} levels deep"
+            )
 
     visit(root)
 

@@ -20,7 +20,7 @@ from yaml import YAMLError
 from smalti import recipes
 from smalti.errors import InputError, first_line
 from smalti.recipes import safe_yaml
-from smalti.recipes.allowed_classes import only_allowed
+from smalti.recipes.allowed_classes import restrict_imports
 from smalti.recipes.fields import (
     Amount,
     AutoencoderRecipe,
@@ -33,8 +33,8 @@ from smalti.recipes.fields import (
     TokenizerRecipe,
 )
 from smalti.recipes.mistakes import explain_error
-from smalti.recipes.options import set_null, without_nulls
-from smalti.recipes.sizes import check_parts
+from smalti.recipes.options import set_null, split_nulls
+from smalti.recipes.sizes import check_model_memory
 from smalti.recipes.validation import check_numbers
 
 __all__ = [
@@ -104,8 +104,8 @@ def _parsed(which: str, fields: Any, overrides: Sequence[str]) -> Namespace:
     try:
         _check_network(fields, overrides)
         _check_schedules(fields, overrides)
-        words, nulls = without_nulls(overrides)
-        with only_allowed():
+        words, nulls = split_nulls(overrides)
+        with restrict_imports():
             config = parser().parse_args(["--config", _as_yaml(fields), *words])
             for key in nulls:
                 set_null(config, key)
@@ -165,7 +165,7 @@ def dump(config: Namespace) -> str:
     """
     settled = config.clone()
     settled.pop("config", None)
-    with only_allowed():
+    with restrict_imports():
         return parser().dump(settled, format="yaml", skip_unset=False)
 
 
@@ -175,7 +175,7 @@ def build(config: Namespace) -> Recipe:
     Raises:
         InputError: If an argument is out of its range, or a part is more than the machine can hold.
     """
-    check_parts(lambda: _built(config))
+    check_model_memory(lambda: _built(config))
     torch.manual_seed(config.seed)
     try:
         return Recipe(**_built(config))
@@ -194,7 +194,7 @@ def build(config: Namespace) -> Recipe:
 
 def _built(config: Namespace) -> dict[str, Any]:
     """Builds the fields of a recipe."""
-    with only_allowed():
+    with restrict_imports():
         fields = dict(vars(parser().instantiate(config)))
     fields.pop("config", None)
     return fields

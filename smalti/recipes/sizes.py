@@ -15,10 +15,10 @@ from torch import nn
 
 from smalti.memory import check_memory
 
-__all__ = ["bytes_of", "check_parts"]
+__all__ = ["count_bytes", "check_model_memory"]
 
 
-def check_parts(build: Callable[[], Any]) -> None:
+def check_model_memory(build: Callable[[], Any]) -> None:
     """Checks that the models among what `build` gives fit in memory; it is not built for that.
 
     Raises:
@@ -29,12 +29,12 @@ def check_parts(build: Callable[[], Any]) -> None:
         parts = build()
     modules = list(_modules(parts))
     for module in modules:
-        size = bytes_of(module)
+        size = count_bytes(module)
         check_memory(size, f"A {type(module).__name__} of such sizes", "choose smaller sizes")
-    check_memory(sum(map(bytes_of, modules)), "What the recipe names", "choose smaller sizes")
+    check_memory(sum(map(count_bytes, modules)), "What the recipe names", "choose smaller sizes")
 
 
-def bytes_of(model: nn.Module) -> int:
+def count_bytes(model: nn.Module) -> int:
     """Counts the bytes of a model's weights and buffers."""
     return sum(
         weights.numel() * weights.element_size()

@@ -14,11 +14,11 @@ __all__ = [
     "Figure",
     "display",
     "figure",
-    "finite",
+    "replace_infinite",
     "is_figure",
     "number",
     "protocols",
-    "undefined",
+    "undefined_figure",
 ]
 
 DECIMALS = {
@@ -56,11 +56,11 @@ def figure(value: float, unit: str, protocol: str) -> Figure:
     return Figure(value=float(value), unit=unit, protocol=protocol)
 
 
-def undefined(unit: str, protocol: str, why: str) -> Figure:
+def undefined_figure(unit: str, protocol: str, why: str) -> Figure:
     """Returns a figure that these data or this model do not have.
 
     Example:
-        >>> display(undefined("share", "", "it is 0 of 0"))
+        >>> display(undefined_figure("share", "", "it is 0 of 0"))
         'undefined'
     """
     return Figure(value=math.nan, unit=unit, protocol=f"{protocol}; undefined: {why}", note=why)
@@ -71,14 +71,14 @@ def is_figure(value: Any) -> bool:
     return isinstance(value, dict) and set(value) >= {"value", "unit", "protocol"}
 
 
-def finite(tree: Any) -> Any:
+def replace_infinite(tree: Any) -> Any:
     """Returns nested figures as JSON can hold them: an infinite value becomes null, with a note."""
     if not isinstance(tree, dict):
         return tree
     if is_figure(tree) and not math.isfinite(tree["value"]):
         note = "not a number" if math.isnan(tree["value"]) else "infinite"
         return {**tree, "value": None, "note": tree.get("note", note)}
-    return {name: finite(branch) for name, branch in tree.items()}
+    return {name: replace_infinite(branch) for name, branch in tree.items()}
 
 
 def display(measured: Figure, unit_shown: bool = True) -> str:

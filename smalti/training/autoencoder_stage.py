@@ -11,7 +11,7 @@ from torch.utils.data import Dataset
 
 from smalti.autoencoders import Autoencoder
 from smalti.data import Batch
-from smalti.quantizers import expect_updates
+from smalti.quantizers import silence_reminders
 from smalti.training.adversary import Adversary
 from smalti.training.objectives import Objective
 from smalti.training.stage import Stage, Training
@@ -65,7 +65,7 @@ class AutoencoderStage(Stage):
 
     def on_fit_start(self) -> None:
         """Says that updates will come, however many batches make one optimizer step."""
-        expect_updates(self.model)
+        silence_reminders(self.model)
         scaled = getattr(self.trainer.precision_plugin, "scaler", None) is not None
         self.adversary.start(self.device if scaled else None)
 

@@ -5,12 +5,12 @@ import math
 
 import pytest
 
-from smalti.reporting.figures import display, figure, finite, protocols
+from smalti.reporting.figures import display, figure, protocols, replace_infinite
 
 
 @pytest.mark.parametrize("value", [math.inf, -math.inf, math.nan])
 def test_values_that_are_not_finite_become_null_with_a_note(value):
-    tree = finite({"rate": {"histogram": figure(value, "bits", "test set")}})
+    tree = replace_infinite({"rate": {"histogram": figure(value, "bits", "test set")}})
     text = json.dumps(tree, allow_nan=False)
     branch = json.loads(text)["rate"]["histogram"]
     assert branch["value"] is None
@@ -20,7 +20,7 @@ def test_values_that_are_not_finite_become_null_with_a_note(value):
 
 def test_finite_values_stay_as_they_are():
     tree = {"codebook": {"usage": figure(0.5, "share", "test set")}}
-    assert finite(tree) == tree
+    assert replace_infinite(tree) == tree
 
 
 @pytest.mark.parametrize(

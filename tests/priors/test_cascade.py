@@ -11,7 +11,7 @@ import torch
 from smalti.artifacts import load_model, save_model
 from smalti.conditions import CoarseTokens, Label
 from smalti.errors import InputError
-from smalti.priors import Cascade, PixelCNN, uniform_like
+from smalti.priors import Cascade, PixelCNN, uniform_prior_like
 
 LABEL = Label(["a", "b"])
 
@@ -62,7 +62,7 @@ def test_known_indices_stay_at_every_level():
 
 
 def test_uniform_has_each_level_s_own_codebook():
-    uniform = uniform_like(cascade())
+    uniform = uniform_prior_like(cascade())
     wanted = -2 * math.log(2) - 4 * math.log(3)
     assert uniform.log_prob(rows())[0].item() == pytest.approx(wanted)
     drawn = uniform.sample(200)

@@ -10,7 +10,7 @@ from torch import Tensor
 from smalti.processors import fused_linear
 from smalti.quantizers import nearest, search
 from smalti.quantizers.screening import FEWEST, CodebookPart
-from smalti.quantizers.tiles import GROUP, TILE, in_tiles
+from smalti.quantizers.tiles import GROUP, TILE, split_in_tiles
 
 pytestmark = pytest.mark.skipif(
     fused_linear(torch.bfloat16) is None, reason="no product in bfloat16 here"
@@ -53,7 +53,7 @@ def errors(z: Tensor, codebook: Tensor) -> Tensor:
 def part_of(
     codebook: Tensor, start: int = 0, coarse: bool = True, size: int = TILE
 ) -> CodebookPart:
-    return CodebookPart(list(in_tiles(codebook, start, size)), coarse)
+    return CodebookPart(list(split_in_tiles(codebook, start, size)), coarse)
 
 
 @pytest.mark.parametrize("case", CASES)

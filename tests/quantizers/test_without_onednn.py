@@ -8,7 +8,7 @@ import torch
 from smalti.processors import fused_linear
 from smalti.quantizers import nearest, search
 from smalti.quantizers.screening import can_screen
-from smalti.quantizers.tiles import in_tiles, scores_of
+from smalti.quantizers.tiles import split_in_tiles, tile_scores
 
 Z = torch.randn(300, 32, generator=torch.Generator().manual_seed(0))
 CODEBOOK = torch.randn(2**12 + 7, 32, generator=torch.Generator().manual_seed(1))
@@ -39,9 +39,9 @@ def test_the_plain_product_takes_its_place(without):
     assert fused_linear() is None
     assert fused_linear(torch.bfloat16) is None
     assert not can_screen(CODEBOOK)
-    tile = next(in_tiles(CODEBOOK, 0))
+    tile = next(split_in_tiles(CODEBOOK, 0))
     expected = Z @ tile.codewords.T - tile.codewords.square().sum(1) / 2
-    assert torch.allclose(scores_of(Z, tile), expected, atol=1e-5)
+    assert torch.allclose(tile_scores(Z, tile), expected, atol=1e-5)
 
 
 def test_the_nearest_is_found_all_the_same(without):

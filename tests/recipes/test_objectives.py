@@ -9,7 +9,7 @@ import torch
 from smalti import cli, runs
 from smalti.errors import InputError
 from smalti.recipes import schema
-from smalti.recipes.allowed_classes import allow
+from smalti.recipes.allowed_classes import allow_module
 from smalti.training.callbacks import Progress
 from tiny import clocks_recipe, vae_recipe, write_recipe
 
@@ -18,7 +18,7 @@ SGD = {"class_path": "torch.optim.SGD", "init_args": {"lr": 0.05}}
 
 @pytest.fixture(autouse=True)
 def allowed():
-    allow("toy_adversary")
+    allow_module("toy_adversary")
 
 
 def plain_vae_recipe() -> dict:

@@ -13,7 +13,7 @@ from smalti.errors import InputError
 from smalti.generation.checks import check_batch_memory
 from smalti.quantizers import EMACodebook, VectorQuantizer
 from smalti.recipes import schema
-from smalti.recipes.sizes import bytes_of, check_parts
+from smalti.recipes.sizes import check_model_memory, count_bytes
 from tiny import clocks_recipe, vae_recipe
 
 ENDLESS = [
@@ -78,12 +78,12 @@ def test_what_a_step_keeps_is_what_autograd_keeps():
 
 def test_a_codebook_is_weighed_without_being_made():
     small = VectorQuantizer(EMACodebook(codebook_size=64, dim=8))
-    assert bytes_of(small) >= 4 * 64 * 8
+    assert count_bytes(small) >= 4 * 64 * 8
     with pytest.raises(InputError, match="VectorQuantizer of such sizes needs at least"):
-        check_parts(
+        check_model_memory(
             lambda: {"quantizer": VectorQuantizer(EMACodebook(codebook_size=10**12, dim=64))}
         )
-    check_parts(lambda: 1 / 0)  # what is wrong otherwise shows when it is built
+    check_model_memory(lambda: 1 / 0)  # what is wrong otherwise shows when it is built
 
 
 def test_the_limit_of_a_container_and_of_a_shell(tmp_path, monkeypatch):

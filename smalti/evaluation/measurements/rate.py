@@ -27,7 +27,7 @@ from smalti.evaluation.batches import split_in_pieces
 from smalti.evaluation.evaluation_context import EvaluationContext
 from smalti.priors import Cascade, Histogram, TokenPrior, TractablePrior
 from smalti.reporting import Card, Figure, Measurement, Section, Table, Text, display, figure
-from smalti.reporting.figures import number, undefined
+from smalti.reporting.figures import number, undefined_figure
 from smalti.signals import Signal
 
 __all__ = ["Rate", "mean_nats", "nats_under_prior", "rate_figures"]
@@ -165,5 +165,5 @@ def rate_figures(
         f"nats_per_{signal.noun}": figure(nats, "nats", protocol),
         "share_of_uniform": figure(bits / uniform, "share", protocol)
         if uniform
-        else undefined("share", protocol, "a codebook of one codeword costs no bits"),
+        else undefined_figure("share", protocol, "a codebook of one codeword costs no bits"),
     }

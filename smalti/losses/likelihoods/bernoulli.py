@@ -14,14 +14,14 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from smalti.artifacts import registered
-from smalti.losses.likelihoods.likelihood import Likelihood, LikelihoodOutput, uniform
+from smalti.losses.likelihoods.likelihood import Likelihood, LikelihoodOutput, uniform_noise
 
 __all__ = ["Bernoulli"]
 
 
 @registered
 class Bernoulli(Likelihood):
-    """One coin per dimension: h is its logit.
+    """The Bernoulli likelihood of binary values −1 and 1; h is the logit of 1.
 
     Example:
         >>> white = torch.ones(1, 1, 2, 2)
@@ -49,4 +49,4 @@ class Bernoulli(Likelihood):
     @torch.no_grad()
     def sample(self, h: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """See `Likelihood.sample`: values −1 and 1."""
-        return torch.where(uniform(h, generator) < h.float().sigmoid(), 1.0, -1.0)
+        return torch.where(uniform_noise(h, generator) < h.float().sigmoid(), 1.0, -1.0)

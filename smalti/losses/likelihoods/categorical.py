@@ -24,7 +24,7 @@ from smalti.losses.likelihoods.likelihood import (
     LikelihoodOutput,
     from_integers,
     to_integers,
-    uniform,
+    uniform_noise,
 )
 
 __all__ = ["Categorical"]
@@ -32,7 +32,7 @@ __all__ = ["Categorical"]
 
 @registered
 class Categorical(Likelihood):
-    """An L-way softmax in each dimension: h holds the logits, value by value of all channels.
+    """The categorical likelihood: a softmax over L values in each dimension; h has the logits.
 
     Arguments:
         num_values: L; 256 for 8-bit values.
@@ -75,7 +75,7 @@ class Categorical(Likelihood):
     def sample(self, h: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """See `Likelihood.sample`."""
         cumulative = self._logits(h).softmax(1).cumsum(1)  # (B, L, C, *size)
-        u = uniform(cumulative[:, :1], generator) * cumulative[:, -1:]
+        u = uniform_noise(cumulative[:, :1], generator) * cumulative[:, -1:]
         return from_integers((cumulative[:, :-1] <= u).sum(1), self.num_values)
 
     def _logits(self, h: Tensor) -> Tensor:

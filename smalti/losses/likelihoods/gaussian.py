@@ -27,10 +27,10 @@ __all__ = ["Gaussian"]
 
 @registered
 class Gaussian(Likelihood):
-    """N(h, σ²) in each dimension: a density; h is the mean.
+    """The Gaussian likelihood N(h, σ²) in each dimension, a density; h is the mean.
 
     Arguments:
-        scale: σ, at the start where it is learned.
+        scale: σ; its initial value if it is learned.
         learned: Whether σ is a parameter.
 
     Raises:

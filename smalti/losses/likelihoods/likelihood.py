@@ -1,4 +1,4 @@
-"""Likelihoods: what a decoder's output h says about the signal x, as a distribution p(x | h).
+"""Likelihoods: distributions p(x | h) of a signal x given the decoder's output h.
 
     nll    = −log p(x | h)            nats, summed over the dimensions of a signal
     x_hat  = E[x | h]                 what is shown as the reconstruction
@@ -36,7 +36,7 @@ __all__ = [
     "bits_per_dim",
     "from_integers",
     "to_integers",
-    "uniform",
+    "uniform_noise",
 ]
 
 Number = TypeVar("Number", float, Tensor)
@@ -62,7 +62,7 @@ class Likelihood(nn.Module, ABC):
 
     Attributes:
         num_values: L, the number of values that a dimension can take; `None` for a density.
-        autoregressive: Whether the distribution of a value depends on others.
+        autoregressive: Whether the distribution of a value depends on earlier values.
         gaps: Whether `forward` takes a third argument, `observed` (B, C, *size), bool, and leaves
             out what is False there.
     """
@@ -126,8 +126,7 @@ class Likelihood(nn.Module, ABC):
 
 
 def bits_per_dim(nats: Number, dims: int) -> Number:
-    """Converts nats per signal to bits per dimension: of 8-bit values, 8 says that nothing is
-    known.
+    """Converts nats per signal to bits per dimension; 8-bit values cost 8 without any model.
 
     Arguments:
         nats: −log p(x), or a bound on it, summed over the dimensions.
@@ -167,7 +166,7 @@ def from_integers(k: Tensor, num_values: int = 256) -> Tensor:
     return k.float() * (2 / (num_values - 1)) - 1
 
 
-def uniform(like: Tensor, generator: torch.Generator | None) -> Tensor:
-    """Draws numbers in [0, 1) of the shape of `like`, on the generator's device."""
+def uniform_noise(like: Tensor, generator: torch.Generator | None) -> Tensor:
+    """Draws uniform numbers in [0, 1) of the shape of `like`, on the generator's device."""
     where = like.device if generator is None else generator.device
     return torch.rand(like.shape, generator=generator, device=where).to(like.device)

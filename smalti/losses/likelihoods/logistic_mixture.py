@@ -1,4 +1,4 @@
-"""The discretised mixture of logistics: smooth over the values, with few channels.
+"""The discretised mixture of logistics, as in PixelCNN++.
 
 A logistic variable of mean μ and scale s has the distribution function σ((x − μ)/s). What it gives
 the cell around the value v, of half width δ = 1/255, is the probability of v; the first cell and
@@ -38,7 +38,7 @@ from smalti.losses.likelihoods.likelihood import (
     LikelihoodOutput,
     from_integers,
     to_integers,
-    uniform,
+    uniform_noise,
 )
 
 __all__ = ["LogisticMixture"]
@@ -49,7 +49,9 @@ LOG_SCALES = (-7.0, 7.0)  # from a tenth of a cell to flat over the whole range
 
 @registered
 class LogisticMixture(Likelihood):
-    """M logistics in each dimension, discretised to 8 bits; channels are independent given h.
+    """The discretised mixture of M logistics in each dimension, over 8-bit values.
+
+    Channels are independent given h.
 
     h holds, for every component in every channel, the logit of π, the mean μ and the log-scale
     log s, which is kept in [-7, 7].
@@ -103,10 +105,10 @@ class LogisticMixture(Likelihood):
         """See `Likelihood.sample`: one of the 256 values."""
         logits, mean, log_scale = self._components(h)
         cumulative = logits.softmax(1).cumsum(1)
-        u = uniform(cumulative[:, :1], generator) * cumulative[:, -1:]
+        u = uniform_noise(cumulative[:, :1], generator) * cumulative[:, -1:]
         chosen = (cumulative[:, :-1] <= u).sum(1, keepdim=True)
         mean, log_scale = mean.gather(1, chosen), log_scale.gather(1, chosen)
-        x = mean + log_scale.exp() * torch.logit(uniform(mean, generator), eps=1e-7)
+        x = mean + log_scale.exp() * torch.logit(uniform_noise(mean, generator), eps=1e-7)
         return from_integers(to_integers(x[:, 0]))
 
     def _components(self, h: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -38,17 +38,28 @@ from smalti.losses.likelihoods.likelihood import (
     from_integers,
     to_integers,
 )
-from smalti.nn.gated_layers import check_gated_arguments, for_relu, gated_features, gated_layers
-from smalti.nn.incremental_decoder import Affine, GatedStacks, IncrementalDecoder, SkipHead, to_hwbc
+from smalti.nn.gated_layers import (
+    check_gated_arguments,
+    gated_features,
+    gated_layers,
+    init_for_relu,
+)
+from smalti.nn.incremental_decoder import (
+    GatedStacks,
+    IncrementalDecoder,
+    PointwiseConv,
+    SkipHead,
+    to_hwbc,
+)
 
 __all__ = ["PixelCNNLikelihood"]
 
 
 @registered
 class PixelCNNLikelihood(Likelihood):
-    """A gated PixelCNN over the values of a 2-D signal, conditional on h (B, hidden, H, W).
+    """An autoregressive likelihood: a PixelCNN over a signal's values, given h (B, hidden, H, W).
 
-    A place sees `layers · (kernel_size // 2)` + 1 rows up, and as many columns aside.
+    Its receptive field is `layers · (kernel_size // 2)` + 1 rows up, and as many columns aside.
 
     Arguments:
         signal_channels: C of the signal.
@@ -102,7 +113,7 @@ class PixelCNNLikelihood(Likelihood):
         self.coupling = nn.Parameter(torch.randn(c, hidden, c) / max(c - 1, 1) ** 0.5)  # U
         self.register_buffer("past", torch.ones(c, c).tril(-1)[:, None], persistent=False)
         self.third = nn.Conv2d(c * hidden, c * num_values, 1, groups=c)  # W_c
-        for_relu(self.skip, self.first, self.second)
+        init_for_relu(self.skip, self.first, self.second)
 
     def channels(self, c: int) -> int:
         """Returns `hidden`, whatever c is.
@@ -152,7 +163,7 @@ class PixelCNNLikelihood(Likelihood):
             s = to_hwbc(h.to(dtype), len(h))
             head = SkipHead(s, self.skip, self.first, self.second)
             decoder = IncrementalDecoder([GatedStacks(self.layers, s, head.outputs)], head)
-            weight, bias = Affine.of(self.embedding)
+            weight, bias = PointwiseConv.of(self.embedding)
             for i in range(h.shape[2]):
                 for j in range(h.shape[3]):
                     x[:, :, i, j] = self._draw(decoder.logits(), generator)

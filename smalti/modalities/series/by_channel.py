@@ -25,7 +25,7 @@ from smalti.modalities.plots import BLUE, GREY, ORANGE, to_png
 from smalti.modalities.series.metrics import ChannelErrors
 from smalti.modalities.series.signal import Series
 from smalti.reporting.blocks import Plot, Table
-from smalti.reporting.figures import Figure, figure, protocols, undefined
+from smalti.reporting.figures import Figure, figure, protocols, undefined_figure
 from smalti.reporting.measurement import Measurement, Subject
 from smalti.reporting.section import Section
 
@@ -65,11 +65,11 @@ class ByChannel(Measurement[Subject]):
             share[name] = (
                 figure(error / variance, "", over)
                 if variance > 0
-                else undefined("", over, "the channel is constant there, or a gap")
+                else undefined_figure("", over, "the channel is constant there, or a gap")
             )
             what = f"{protocol}; in the units of the data"
             mse[name] = (
-                undefined("", what, "it has no value there")
+                undefined_figure("", what, "it has no value there")
                 if math.isnan(error)
                 else figure(error, "", what)
             )
@@ -120,7 +120,7 @@ class Spectrum(Measurement[Subject]):
                 f"{high * rate / 2:.3g} {unit}"
             )
             kept[band] = {
-                name: undefined("share", protocol, "the channel is constant, or never whole")
+                name: undefined_figure("share", protocol, "the channel is constant, or never whole")
                 if math.isnan(share)
                 else figure(share, "share", protocol)
                 for name, share in zip(signal.labels, shares[band], strict=True)

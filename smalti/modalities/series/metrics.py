@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from smalti.modalities.base import Metric
-from smalti.reporting.figures import Figure, figure, undefined
+from smalti.reporting.figures import Figure, figure, undefined_figure
 
 __all__ = ["ChannelErrors", "SeriesError"]
 
@@ -112,7 +112,7 @@ class SeriesError(Metric):
         return {
             "mse_over_variance": figure(share, "", over)
             if bool(varies.any())
-            else undefined("", over, "all channels are constant"),
+            else undefined_figure("", over, "all channels are constant"),
             "mse": figure(
                 mse.nanmean().item(),
                 "",

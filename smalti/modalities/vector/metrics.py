@@ -23,7 +23,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from smalti.modalities.base import Metric
-from smalti.reporting.figures import Figure, figure, undefined
+from smalti.reporting.figures import Figure, figure, undefined_figure
 
 __all__ = ["VectorError"]
 
@@ -116,4 +116,4 @@ def _ratio(mse: float, variance: float, protocol: str) -> Figure:
     """Returns the MSE over a variance; undefined where that is 0."""
     if variance > 0:
         return figure(mse / variance, "", protocol)
-    return undefined("", protocol, "all vectors are equal")
+    return undefined_figure("", protocol, "all vectors are equal")
