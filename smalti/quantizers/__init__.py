@@ -36,6 +36,7 @@ from smalti.quantizers.quantizer import (
 )
 from smalti.quantizers.regularisers import Entropy, Orthogonality, Regulariser
 from smalti.quantizers.residual import ResidualQuantizer
+from smalti.quantizers.rotated import RotatedQuantizer
 from smalti.quantizers.search import nearest
 from smalti.quantizers.usage import codebook_usage, count_indices, perplexity, usage
 from smalti.quantizers.vector import VectorQuantizer
@@ -71,6 +72,7 @@ __all__ = [
     "Regulariser",
     "ResidualQuantizer",
     "DeadCodeReset",
+    "RotatedQuantizer",
     "Rotation",
     "ScaledQuantizer",
     "ShiftedBound",

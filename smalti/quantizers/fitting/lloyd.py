@@ -24,7 +24,7 @@ from smalti.quantizers.fitting.fitting import Progress
 from smalti.quantizers.fitting.reservoir import Reservoir
 from smalti.quantizers.search import some_nearest
 
-__all__ = ["Vectors", "kmeans_of", "left_over"]
+__all__ = ["BLOCK", "SAMPLE", "Vectors", "badly_served", "check_finite", "kmeans_of", "left_over"]
 
 SAMPLE = 64  # vectors for each codeword that k-means++ draws from
 WARMING = 10  # Lloyd's iterations on that sample
@@ -77,7 +77,7 @@ def kmeans_of(
         InputError: If a vector is not finite.
     """
     sample = vectors.sample(SAMPLE * size, generator)
-    _check_finite(sample)
+    check_finite(sample)
     centroids = _plus_plus(sample, size, generator)
     for _ in range(WARMING):
         centroids, _ = _means([sample], centroids, generator, together=False)
@@ -120,13 +120,13 @@ def _means(
     if together and process_count() > 1:
         for part in found:
             dist.all_reduce(part)
-    _check_finite(error)
+    check_finite(error)
     means = (sums / counts.clamp(min=1)[:, None]).float()
     means = torch.where(counts[:, None] > 0, means, centroids)
     empty = (counts == 0).nonzero()[:, 0]
     if len(empty):
         again = chunks if vectors is None else vectors.chunks()
-        spare = _badly_served(again, means, len(empty), generator, together)
+        spare = badly_served(again, means, len(empty), generator, together)
         means[empty[: len(spare)]] = spare
     return means, float(error / counts.sum())
 
@@ -146,7 +146,7 @@ def _read(chunks: Iterable[Tensor], centroids: Tensor) -> _Pass:
     return _Pass(counts, sums, error)
 
 
-def _badly_served(
+def badly_served(
     chunks: Iterable[Tensor],
     centroids: Tensor,
     count: int,
@@ -181,7 +181,8 @@ def _plus_plus(sample: Tensor, size: int, generator: torch.Generator) -> Tensor:
     return sample[chosen.to(sample.device)]
 
 
-def _check_finite(x: Tensor) -> None:
+def check_finite(x: Tensor) -> None:
+    """Raises `InputError` if rows, or what is computed from them, are not finite."""
     if not bool(x.isfinite().all()):
         raise InputError(
             "k-means takes finite rows, got NaN or infinity: correct or leave out those rows."

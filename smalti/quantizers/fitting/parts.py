@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor
 
 from smalti.errors import InputError
@@ -13,7 +14,28 @@ from smalti.quantizers.geometry import Euclidean
 from smalti.quantizers.quantizer import Quantizer
 from smalti.quantizers.vector import VectorQuantizer
 
-__all__ = ["check_rows", "check_sizes", "codewords_of", "told_of", "vector_quantizers"]
+__all__ = [
+    "check_iterations",
+    "check_rows",
+    "check_sizes",
+    "codewords_of",
+    "draw_rows",
+    "generator_of",
+    "told_of",
+    "vector_quantizers",
+]
+
+
+def generator_of(seed: int, stage: int) -> torch.Generator:
+    """Returns what a stage draws from, the same whether the stages before it ran or not."""
+    return torch.Generator().manual_seed((seed * 1_000_003 + stage) % 2**63)
+
+
+def draw_rows(rows: Rows, n: int, generator: torch.Generator) -> Tensor:
+    """Draws n rows, the same in all processes; all, in order, if there are no more: (n, D)."""
+    if n >= len(rows):
+        return rows.at(torch.arange(len(rows)))
+    return rows.at(torch.randperm(len(rows), generator=generator)[:n].sort().values)
 
 
 def told_of(progress: Progress | None, part: int, parts: int, name: str = "stage") -> Progress:
@@ -73,6 +95,12 @@ def check_sizes(parts: Sequence[VectorQuantizer], rows: int | None) -> None:
             f"k-means takes at least a row for each of {largest} codewords, got {rows}: set "
             f"codebook_size to less, or give more training rows."
         )
+
+
+def check_iterations(iterations: int) -> None:
+    """Raises `InputError` for a number of iterations below 0."""
+    if iterations < 0:
+        raise InputError(f"iterations must be 0 or more, got {iterations}: 0 takes a sample alone.")
 
 
 def check_rows(quantizer: Quantizer, rows: Rows) -> None:

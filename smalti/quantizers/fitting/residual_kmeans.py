@@ -23,8 +23,11 @@ from smalti.quantizers.collectives import process_count, process_index
 from smalti.quantizers.fitting.fitting import Fitting, Progress
 from smalti.quantizers.fitting.lloyd import Vectors, kmeans_of, left_over
 from smalti.quantizers.fitting.parts import (
+    check_iterations,
     check_rows,
     check_sizes,
+    draw_rows,
+    generator_of,
     told_of,
     vector_quantizers,
 )
@@ -59,10 +62,7 @@ class ResidualKMeans(Fitting):
     """
 
     def __init__(self, iterations: int = 20) -> None:
-        if iterations < 0:
-            raise InputError(
-                f"iterations must be 0 or more, got {iterations}: 0 takes a sample alone."
-            )
+        check_iterations(iterations)
         self.iterations = iterations
 
     def check(self, quantizer: Quantizer, rows: int | None = None) -> None:
@@ -93,7 +93,7 @@ class ResidualKMeans(Fitting):
             if number >= first:
                 size = stage.codebook.codebook_size
                 told = told_of(progress, number, len(stages))
-                draw = _generator(seed, number)
+                draw = generator_of(seed, number)
                 centroids = kmeans_of(residuals, size, self.iterations, draw, told)
                 stage.codebook.initialize(centroids)
                 if done is not None:
@@ -126,11 +126,7 @@ class _Residuals(Vectors):
 
     def sample(self, n: int, generator: torch.Generator) -> Tensor:
         """See `Vectors.sample`."""
-        if n >= len(self.rows):
-            chosen = torch.arange(len(self.rows))
-        else:
-            chosen = torch.randperm(len(self.rows), generator=generator)[:n].sort().values
-        r = self.rows.at(chosen).to(self.device)
+        r = draw_rows(self.rows, n, generator).to(self.device)
         for book in self.books:
             r = left_over(r, some_nearest(r, book), book)
         return r
@@ -142,10 +138,6 @@ class _Residuals(Vectors):
         codes = [some_nearest(chunk, book).to("cpu", small) for chunk in self.chunks()]
         self.books.append(book)
         self.codes.append(codes)
-
-
-def _generator(seed: int, number: int) -> torch.Generator:
-    return torch.Generator().manual_seed((seed * 1_000_003 + number) % 2**63)
 
 
 def _stages_of(quantizer: Quantizer) -> list[VectorQuantizer]:

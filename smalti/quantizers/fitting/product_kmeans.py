@@ -1,0 +1,149 @@
+"""Product k-means: each part's codewords are the centroids of its dimensions of the rows.
+
+    x = (x_1, …, x_P)        E_p = k-means of x_p over all rows
+
+The parts know nothing of each other, so the error of the whole is the sum of theirs.
+
+References:
+    Product Quantization for Nearest Neighbor Search, H. Jégou, M. Douze and C. Schmid, 2011, IEEE
+    TPAMI 33(1), doi 10.1109/TPAMI.2010.57.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from itertools import accumulate, pairwise
+
+import torch
+from torch import Tensor
+
+from smalti.errors import InputError
+from smalti.quantizers.collectives import process_count, process_index
+from smalti.quantizers.fitting.fitting import Fitting, Progress
+from smalti.quantizers.fitting.lloyd import Vectors, kmeans_of
+from smalti.quantizers.fitting.parts import (
+    check_iterations,
+    check_rows,
+    check_sizes,
+    draw_rows,
+    generator_of,
+    told_of,
+    vector_quantizers,
+)
+from smalti.quantizers.fitting.rows import Rows
+from smalti.quantizers.product import ProductQuantizer
+from smalti.quantizers.quantizer import Quantizer
+from smalti.quantizers.vector import VectorQuantizer
+
+__all__ = ["Block", "ProductKMeans", "parts_of", "spans_of"]
+
+
+class ProductKMeans(Fitting):
+    """k-means of each part of a `ProductQuantizer`, over the whole set.
+
+    Parts may have unequal dims and unequal codebook sizes. A part is a stage that can be gone on
+    from; each reads all rows in each of its iterations.
+
+    Arguments:
+        iterations: Lloyd's iterations of each part over all rows, after those on a sample.
+
+    Example:
+        >>> from smalti.quantizers import EMACodebook
+        >>> from smalti.quantizers.fitting import TensorRows
+        >>> parts = [VectorQuantizer(EMACodebook(codebook_size=2, dim=1)) for _ in range(2)]
+        >>> quantizer = ProductQuantizer(parts)
+        >>> x = torch.tensor([[0.0, 5.0], [1.0, 5.0], [0.0, 9.0], [1.0, 9.0]])
+        >>> ProductKMeans().fit(quantizer, TensorRows(x), seed=0)
+        >>> torch.equal(quantizer.decode(quantizer.encode(x)), x)
+        True
+    """
+
+    def __init__(self, iterations: int = 20) -> None:
+        check_iterations(iterations)
+        self.iterations = iterations
+
+    def check(self, quantizer: Quantizer, rows: int | None = None) -> None:
+        """See `Fitting.check`."""
+        check_sizes(_parts_of(quantizer), rows)
+
+    def stages(self, quantizer: Quantizer) -> int:
+        """See `Fitting.stages`: the parts of the quantizer."""
+        return len(_parts_of(quantizer))
+
+    @torch.no_grad()
+    def fit(
+        self,
+        quantizer: Quantizer,
+        rows: Rows,
+        *,
+        seed: int,
+        progress: Progress | None = None,
+        first: int = 0,
+        done: Callable[[int], None] | None = None,
+    ) -> None:
+        """See `Fitting.fit`."""
+        self.check(quantizer, len(rows))
+        check_rows(quantizer, rows)
+        parts = _parts_of(quantizer)
+        for number, (part, span) in enumerate(
+            zip(parts, spans_of([part.dim for part in parts]), strict=True)
+        ):
+            if number < first:
+                continue
+            block = Block(rows, span, part.codebook.weight.device)
+            told = told_of(progress, number, len(parts), "part")
+            size, draw = part.codebook.codebook_size, generator_of(seed, number)
+            part.codebook.initialize(kmeans_of(block, size, self.iterations, draw, told))
+            if done is not None:
+                done(number + 1)
+
+
+class Block(Vectors):
+    """Some of the dimensions of rows, which may be rotated first.
+
+    Arguments:
+        rows: The rows.
+        span: Which dimensions.
+        device: Where they are computed with.
+        rotation: R (D, D); None for the rows as they are.
+    """
+
+    def __init__(
+        self, rows: Rows, span: slice, device: torch.device, rotation: Tensor | None = None
+    ) -> None:
+        self.rows, self.span, self.device = rows, span, device
+        self.towards = None if rotation is None else rotation[span].to(device)  # (d, D)
+
+    def chunks(self) -> Iterator[Tensor]:
+        """See `Vectors.chunks`."""
+        for chunk in self.rows.chunks(first=process_index(), step=process_count()):
+            yield self._of(chunk)
+
+    def sample(self, n: int, generator: torch.Generator) -> Tensor:
+        """See `Vectors.sample`."""
+        return self._of(draw_rows(self.rows, n, generator))
+
+    def _of(self, x: Tensor) -> Tensor:
+        x = x.to(self.device)
+        return x[:, self.span].contiguous() if self.towards is None else x @ self.towards.T
+
+
+def spans_of(dims: Sequence[int]) -> list[slice]:
+    """Returns which dimensions of a vector each part has, of parts of these dims."""
+    ends = [*accumulate(dims, initial=0)]
+    return [slice(start, end) for start, end in pairwise(ends)]
+
+
+def parts_of(fitting: str, product: ProductQuantizer) -> list[VectorQuantizer]:
+    """Returns the parts of a product; raises `InputError` if k-means cannot fit them."""
+    parts: list[Quantizer] = [product.parts[place] for place in product.order]  # type: ignore[misc]
+    return vector_quantizers(fitting, "parts", product, parts)
+
+
+def _parts_of(quantizer: Quantizer) -> list[VectorQuantizer]:
+    if not isinstance(quantizer, ProductQuantizer):
+        raise InputError(
+            f"ProductKMeans fits a ProductQuantizer of VectorQuantizers, got a "
+            f"{type(quantizer).__name__}: choose one, or another fitting."
+        )
+    return parts_of("ProductKMeans", quantizer)
