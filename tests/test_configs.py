@@ -65,6 +65,7 @@ def quantizers():
     fsq = make("FiniteScalarQuantizer", [4, 4], make("SymmetricBound"))
     yield make("ProjectedQuantizer", fsq, 8)
     yield make("ScaledQuantizer", vectors(), 0.5)
+    yield make("RotatedQuantizer", make("ProductQuantizer", [vectors(3), vectors(5)]))
 
 
 @cache

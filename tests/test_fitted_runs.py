@@ -54,6 +54,25 @@ def fitted_recipe(data: Path) -> dict:
     }
 
 
+def product_recipe(data: Path, rotated: bool) -> dict:
+    """A product of three parts of unequal codebook sizes, rotated or not."""
+    recipe = fitted_recipe(data)
+    parts = []
+    for size in (8, 4, 8):
+        codebook = {
+            "class_path": "EMACodebook",
+            "init_args": {"codebook_size": size, "dim": "auto"},
+        }
+        parts.append({"class_path": "VectorQuantizer", "init_args": {"codebook": codebook}})
+    quantizer = {"class_path": "ProductQuantizer", "init_args": {"parts": parts}}
+    if rotated:
+        quantizer = {"class_path": "RotatedQuantizer", "init_args": {"inner": quantizer}}
+    name = "OptimizedProduct" if rotated else "ProductKMeans"
+    recipe["tokenizer"]["quantizer"] = quantizer
+    recipe["tokenizer"]["fitting"] = {"class_path": name, "init_args": {"iterations": 3}}
+    return recipe
+
+
 def weights(run: Path) -> bytes:
     return (run / "tokenizer" / "model.safetensors").read_bytes()
 
@@ -86,7 +105,25 @@ def test_a_run_goes_from_a_table_to_a_report_and_its_codes_decode(recipe, tmp_pa
     assert weights(out) == before
 
 
-def test_a_fit_that_was_killed_goes_on_bit_for_bit(recipe, tmp_path, monkeypatch):
+@pytest.mark.parametrize("rotated", [False, True])
+def test_a_product_of_parts_goes_from_a_table_to_a_report(rotated, tmp_path):
+    data = table(tmp_path / "items.parquet", dim=7)
+    file = write_recipe(tmp_path / "tiny.yaml", product_recipe(data, rotated))
+    out = tmp_path / "run"
+    assert main(["fit", str(file), "--out", str(out)]) == 0
+    model = smalti.load(out)
+    assert model.autoencoder.quantizer.codebook_sizes == (8, 4, 8)
+    x = runs.data_of(model.run).train.__getitems__(range(50)).x
+    codes = model.encode(x)
+    assert codes.shape == (50, 1, 3)
+    report = json.loads((out / "report.json").read_text())
+    assert 0 < report["figures"]["reconstruction"]["mse_over_variance"]["value"] < 0.6
+
+
+@pytest.mark.parametrize("kind", ["residual", "product", "rotated product"])
+def test_a_fit_that_was_killed_goes_on_bit_for_bit(kind, recipe, tmp_path, monkeypatch):
+    if kind != "residual":
+        recipe = product_recipe(tmp_path / "items.parquet", kind == "rotated product")
     config = schema.parsed(recipe)
     runs.fit(config, tmp_path / "whole")
     save = quantizer_fitting._State.save

@@ -33,6 +33,7 @@ from smalti.quantizers import (
     ProjectedQuantizer,
     Quantizer,
     ResidualQuantizer,
+    RotatedQuantizer,
     Rotation,
     ScaledQuantizer,
     Sinkhorn,
@@ -89,6 +90,13 @@ def often() -> DeadCodeReset:
 
 def gradient(dim: int = DIM) -> VectorQuantizer:
     return VectorQuantizer(GradientCodebook(codebook_size=SIZE, dim=dim), dead_code_reset=often())
+
+
+def rotated(inner: Quantizer) -> RotatedQuantizer:
+    quantizer = RotatedQuantizer(inner)
+    draw = torch.Generator().manual_seed(0)
+    quantizer.rotate_by(torch.linalg.qr(torch.randn(DIM, DIM, generator=draw)).Q)
+    return quantizer
 
 
 def ema_without_draws() -> VectorQuantizer:
@@ -286,6 +294,12 @@ CASES = {
     ),
     "projected product": Case(
         lambda: ProjectedQuantizer(ProductQuantizer([gradient(2), gradient(1)]), DIM),
+        losses={"commitment", "codebook"},
+        identity=False,
+        plain=False,
+    ),
+    "rotated product": Case(
+        lambda: rotated(ProductQuantizer([gradient(2), gradient(3)])),
         losses={"commitment", "codebook"},
         identity=False,
         plain=False,

@@ -21,12 +21,14 @@ from smalti.quantizers import (
     EMACodebook,
     FiniteScalarQuantizer,
     GradientCodebook,
+    ProductQuantizer,
     Quantizer,
     ResidualQuantizer,
+    RotatedQuantizer,
     VectorQuantizer,
     kmeans,
 )
-from smalti.quantizers.fitting import ResidualKMeans, TensorRows
+from smalti.quantizers.fitting import OptimizedProduct, ProductKMeans, ResidualKMeans, TensorRows
 
 DIM, SIZE = 6, 16
 
@@ -39,9 +41,22 @@ def residual(*sizes: int) -> ResidualQuantizer:
     return ResidualQuantizer([vq(size) for size in sizes])
 
 
+def product(*parts: tuple[int, int]) -> ProductQuantizer:
+    """A product of parts of (codebook size, dim)."""
+    return ProductQuantizer(
+        [VectorQuantizer(EMACodebook(codebook_size=size, dim=dim)) for size, dim in parts]
+    )
+
+
 FITTED = {
     "residual": lambda: (ResidualKMeans(5), residual(SIZE, SIZE, SIZE)),
     "residual of unequal sizes": lambda: (ResidualKMeans(5), residual(4, 32)),
+    "product": lambda: (ProductKMeans(5), product((SIZE, 3), (SIZE, 3))),
+    "product of unequal parts": lambda: (ProductKMeans(5), product((8, 1), (32, 5))),
+    "optimized product": lambda: (
+        OptimizedProduct(10),
+        RotatedQuantizer(product((SIZE, 2), (SIZE, 2), (8, 2))),
+    ),
     "one stage by gradients": lambda: (ResidualKMeans(5), vq(codebook=GradientCodebook)),
 }
 
@@ -85,13 +100,24 @@ def test_every_code_is_used_and_unseen_vectors_are_as_near(pair):
     assert error(quantizer, other) < 1.3 * error(quantizer, x) < x.var(0).sum()
 
 
+def left_by_kmeans(x: Tensor, size: int) -> Tensor:
+    centroids = kmeans(x, size, 30, torch.Generator().manual_seed(0))
+    return x - centroids[torch.cdist(x, centroids).argmin(1)]
+
+
 def test_it_is_as_good_as_kmeans_of_all_rows_at_once(pair):
     fitting, quantizer = pair
-    x, left = vectors(), vectors()
+    x = vectors()
     fitting.fit(quantizer, TensorRows(x), seed=0)
-    for size in quantizer.codebook_sizes:
-        centroids = kmeans(left, size, 30, torch.Generator().manual_seed(0))
-        left = left - centroids[torch.cdist(left, centroids).argmin(1)]
+    left, inner = x, quantizer
+    if isinstance(quantizer, RotatedQuantizer):
+        left, inner = x @ quantizer.rotation.T, quantizer.inner
+    if isinstance(inner, ProductQuantizer):
+        blocks = zip(left.split(inner.dims, 1), inner.codebook_sizes, strict=True)
+        left = torch.cat([left_by_kmeans(block, size) for block, size in blocks], 1)
+    else:
+        for size in inner.codebook_sizes:
+            left = left_by_kmeans(left, size)
     assert error(quantizer, x) < 1.05 * left.square().sum(1).mean()
 
 

@@ -166,7 +166,13 @@ def _start(rows: Rows, parts: Sequence[VectorQuantizer], generator: torch.Genera
 
 
 def _covariance(chunks: Iterable[Tensor], origin: Tensor, n: int) -> Tensor:
-    """Computes the covariance (D, D), float64, of all processes' rows, about an origin near them."""
+    """Computes the covariance (D, D), float64, of the rows of all processes.
+
+    Arguments:
+        chunks: This process's rows.
+        origin: A vector (D,) near them, the same in all processes.
+        n: How many rows there are, in all processes.
+    """
     dim = len(origin)
     total = origin.new_zeros(dim, dtype=torch.float64)
     outer = origin.new_zeros(dim, dim, dtype=torch.float64)
