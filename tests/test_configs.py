@@ -60,6 +60,7 @@ def quantizers():
     yield make("BinarySphericalQuantizer", 8)
     yield make("GumbelQuantizer", codebook_size=16, dim=8, temperature=make("Annealing"))
     yield make("ResidualQuantizer", [vectors()] * 2, make("Rotation"), dropout=0.1)
+    yield make("ImplicitResidualQuantizer", [vectors(), vectors()], hidden=4, layers=1)
     yield make("ProductQuantizer", [vectors(4), vectors(4)])
     yield make("MultiScaleQuantizer", vectors(), [(1, 1), (3, 2)], make("NSVQ"))
     fsq = make("FiniteScalarQuantizer", [4, 4], make("SymmetricBound"))
