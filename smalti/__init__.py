@@ -32,7 +32,7 @@ watch_imports()
 
 
 def load(run: str | Path) -> Model:
-    """Loads what a run directory holds: an autoencoder with its prior, see `Model`."""
+    """Loads the autoencoder and the prior of a run directory, as one `Model`."""
     # torch is imported when a model is wanted, not for `smalti --help`.
     from smalti import generation
 

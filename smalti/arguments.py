@@ -1,4 +1,4 @@
-"""Converts and checks what a user gives to a call: tensors, whole numbers, seeds.
+"""Converts and checks the arguments that users give: tensors, whole numbers, seeds.
 
 Whatever can be meant in one way only is taken: numpy arrays of any byte order and nested lists for
 tensors, every integer type for indices, every floating-point type for signals. Everything else is
@@ -18,9 +18,9 @@ from torch import Tensor
 from smalti.errors import InputError, first_line
 
 __all__ = [
-    "a_generator",
-    "a_number",
-    "a_seed",
+    "as_generator",
+    "as_number",
+    "as_seed",
     "a_whole_number",
     "as_floats",
     "as_integers",
@@ -35,8 +35,8 @@ def as_tensor(value: Any, what: str) -> Tensor:
     """Converts a numpy array, or a list of numbers or of tensors of one shape, to a tensor.
 
     Arguments:
-        value: What was given.
-        what: What it is, as the subject of a sentence: "The signals".
+        value: The argument.
+        what: What messages call it, as the subject of a sentence: "The signals".
 
     Raises:
         InputError: If it is something else, or of rows of different lengths.
@@ -68,7 +68,7 @@ def as_tensor(value: Any, what: str) -> Tensor:
 
 
 def as_floats(value: Any, what: str) -> Tensor:
-    """Converts to a tensor of floating-point numbers, of any such type.
+    """Converts to a tensor, and checks that its dtype is floating-point.
 
     Raises:
         InputError: If it is of another type.
@@ -107,7 +107,9 @@ def as_integers(value: Any, what: str) -> Tensor:
 
 
 def a_whole_number(value: Any, what: str, least: int | None = None, most: int | None = None) -> int:
-    """Returns a whole number as an int, after checking that it is in [least, most]; None: no end.
+    """Converts a whole number of any integer type to int, and checks that it is in [least, most].
+
+    None stands for no bound; `what` is the subject of the message.
 
     Raises:
         InputError: If it is no whole number, or lies outside.
@@ -128,7 +130,7 @@ def a_whole_number(value: Any, what: str, least: int | None = None, most: int | 
     return number
 
 
-def a_number(value: Any, what: str, mend: str) -> float:
+def as_number(value: Any, what: str, mend: str) -> float:
     """Converts a real number of any type to float: int, float, or a numpy or torch scalar.
 
     Raises:
@@ -142,8 +144,8 @@ def a_number(value: Any, what: str, mend: str) -> float:
         raise InputError(f"{what} must be a number, got {_shown(value)}: {mend}.") from error
 
 
-def a_seed(value: Any) -> int:
-    """Returns a seed as an int, after checking that it is a whole number from 0 to 2⁶³ − 1.
+def as_seed(value: Any) -> int:
+    """Converts a seed to int, and checks that it is a whole number from 0 to 2⁶³ − 1.
 
     Raises:
         InputError: If it is not.
@@ -158,8 +160,8 @@ def a_seed(value: Any) -> int:
     return seed
 
 
-def a_generator(value: Any) -> torch.Generator | None:
-    """Returns a torch.Generator, or None for torch's global one, after checking its type.
+def as_generator(value: Any) -> torch.Generator | None:
+    """Checks that a value is a torch.Generator, or None for torch's global one, and returns it.
 
     Raises:
         InputError: If it is something else, such as a seed.
@@ -173,7 +175,7 @@ def a_generator(value: Any) -> torch.Generator | None:
 
 
 def check_finite(values: Tensor, what: str) -> None:
-    """Raises `InputError` if a value that was given is NaN or infinite."""
+    """Raises `InputError` if the values that a user gave have NaN or infinity among them."""
     if values.numel() and not bool(values.isfinite().all()):
         bad = "NaN" if bool(values.isnan().any()) else "infinite values"
         raise InputError(f"{what} must be finite, got {bad}: correct or leave out those examples.")
@@ -183,11 +185,11 @@ def check_result(values: Tensor, who: str) -> Tensor:
     """Returns the output of a network, after checking that all its values are finite.
 
     Arguments:
-        values: What the network gave for good input.
-        who: What the network is called, as the subject of a sentence: "The decoder".
+        values: The output of the network.
+        who: What messages call the network, as the subject of a sentence: "The decoder".
 
     Raises:
-        InputError: If a value is NaN or infinite: then the network itself is broken.
+        InputError: If a value is NaN or infinite, which says that the network is broken.
     """
     if values.numel() and not bool(values.isfinite().all()):
         raise InputError(
@@ -198,7 +200,7 @@ def check_result(values: Tensor, who: str) -> Tensor:
 
 
 def to_weights(x: Tensor, module: torch.nn.Module) -> Tensor:
-    """Moves x to the device and the type of a module's floating-point parameters.
+    """Moves x to the device and dtype of a module's floating-point parameters.
 
     If the module has no parameters, those of its buffers are taken.
     """

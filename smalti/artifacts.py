@@ -1,4 +1,4 @@
-"""Saving and loading models: a folder with `config.json` and `model.safetensors`.
+"""Saves and loads models: a folder with `config.json` and `model.safetensors`.
 
 `config.json` describes the model by its class and the arguments of its constructor
 (`smalti.registry`), with the number of the `format`; `model.safetensors` holds the weights, those
@@ -35,7 +35,7 @@ from smalti.model_folder import (
     checksum,
     checksum_of,
     find_model,
-    is_ours,
+    is_smalti_config,
     made_from,
     read_checked,
     read_whole,
@@ -48,11 +48,11 @@ from smalti.registry import (
     registered,
     registry,
 )
-from smalti.weights import bounded, first_difference, first_not_finite, sizes
+from smalti.weights import first_difference, first_not_finite, limit_parts, read_tensor_specs
 
 __all__ = [
     "Pretrained",
-    "argument",
+    "load_argument",
     "build",
     "checksum",
     "describe",
@@ -91,8 +91,8 @@ def save_model(
         _write(model, temporary, made_from)
 
 
-def argument(folder: str | Path, name: str) -> Any:
-    """Builds one argument of a saved model, such as its signal, without the model.
+def load_argument(folder: str | Path, name: str) -> Any:
+    """Loads one constructor argument of a saved model, such as its signal, without the model.
 
     Returns None if the model has no such argument.
 
@@ -104,7 +104,7 @@ def argument(folder: str | Path, name: str) -> Any:
 
 
 def load_model(folder: str | Path) -> Any:
-    """Reads a model that `save_model` wrote, on the CPU and in evaluation mode.
+    """Loads a model that `save_model` wrote, on the CPU and in evaluation mode.
 
     Raises:
         InputError: If a file is missing, truncated or was edited, or the config does not fit the
@@ -115,7 +115,7 @@ def load_model(folder: str | Path) -> Any:
 
 
 class Pretrained(ModelHubMixin):
-    """Has `save_pretrained`, `from_pretrained` and `push_to_hub`, in the format of `save_model`."""
+    """Gives models `save_pretrained`, `from_pretrained` and `push_to_hub` (a mixin)."""
 
     def save_pretrained(
         self,
@@ -188,7 +188,7 @@ def _replacing(folder: Path, overwrite: bool, *others: str) -> Iterator[Path]:
             yield temporary
         return
     there = [name for name in (CONFIG, WEIGHTS) if (folder / name).exists()]
-    if there and not overwrite and not is_ours(folder / CONFIG):
+    if there and not overwrite and not is_smalti_config(folder / CONFIG):
         raise InputError(
             f"{folder / there[0]} is there already and was not written by smalti: choose another "
             f"folder, or replace it with overwrite=True."
@@ -230,14 +230,14 @@ def _read(config_file: Path, weights_file: Path) -> Any:
     for note in NOTES:
         config.pop(note, None)
     import_own_classes()
-    configs.check(config, registry, nn.Module)
-    weights = sizes(weights_file)
+    configs.check_config(config, registry, nn.Module)
+    weights = read_tensor_specs(weights_file)
     outline = _outline(config, len(weights))
     if outline and (difference := first_difference(outline, weights)) is not None:
         raise InputError(
             f"{weights_file} does not fit its config ({difference}): copy both files again."
         )
-    with bounded(len(weights)):
+    with limit_parts(len(weights)):
         model = instantiate(config, [])
     try:
         safetensors.torch.load_model(model, os.fspath(weights_file))
@@ -260,12 +260,12 @@ def _outline(config: dict[str, Any], entries: int) -> Any:
     """
     drawn = torch.get_rng_state()
     try:
-        with warnings.catch_warnings(), torch.device("meta"), bounded(entries):
+        with warnings.catch_warnings(), torch.device("meta"), limit_parts(entries):
             warnings.simplefilter("ignore")  # of layers without elements
             return instantiate(config, [])
     except InputError:
         ours = [name for name, cls in registry.items() if cls.__module__.startswith("smalti.")]
-        if configs.classes(config) <= set(ours):
+        if configs.class_names(config) <= set(ours):
             raise
         return None
     finally:

@@ -1,4 +1,4 @@
-"""Turns each "auto" of a recipe into a number, which the run's config.yaml then says.
+"""Replaces each "auto" of a recipe by a number, which the run's config.yaml then has.
 
 It stands for the dropout of a prior, for its token noise and for its weight decay, of every level,
 and for the views of each example and how far they are moved. The numbers follow from how much data
@@ -21,13 +21,13 @@ from smalti.priors import TokenPrior
 from smalti.priors.regularisation import SHIFT, advise_regularisation, advise_views
 from smalti.training import Training
 
-__all__ = ["AUTO", "leaves_dims", "settled", "with_dims", "without"]
+__all__ = ["AUTO", "has_auto_dim", "resolve_auto", "resolve_dims", "without_auto"]
 
 AUTO = "auto"
 
 
-def without(config: Namespace) -> Namespace:
-    """Returns the configuration with 0 for every "auto", and one view, so that it can be built."""
+def without_auto(config: Namespace) -> Namespace:
+    """Replaces every "auto" of a configuration by 0 (views by 1), so that it can be tried out."""
     config = config.clone()
     if config.prior is not None and config.prior.views == AUTO:
         config.prior.views = 1
@@ -40,13 +40,13 @@ def without(config: Namespace) -> Namespace:
     return config
 
 
-def leaves_dims(config: Namespace) -> bool:
-    """Returns whether a codebook of the tokenizer has the dim "auto"."""
+def has_auto_dim(config: Namespace) -> bool:
+    """Returns whether a codebook of a recipe's tokenizer has the dim "auto"."""
     return any(True for _ in _open_dims(config.tokenizer))
 
 
-def with_dims(config: Namespace, channels: int) -> Namespace:
-    """Returns the configuration with a number for every dim "auto".
+def resolve_dims(config: Namespace, channels: int) -> Namespace:
+    """Replaces every dim "auto" of a configuration by a number.
 
     Arguments:
         config: A configuration with "auto" in places.
@@ -61,20 +61,20 @@ def with_dims(config: Namespace, channels: int) -> Namespace:
     return config
 
 
-def settled(
+def resolve_auto(
     config: Namespace,
     trained: Sequence[tuple[TokenPrior, Training]],
     examples: int,
     there: Mapping[str, Any],
     movable: bool,
 ) -> Namespace:
-    """Returns the configuration with a number for every "auto".
+    """Replaces every "auto" of a configuration by the number that suits the data.
 
     Arguments:
         config: A configuration with "auto" in places.
         trained: The prior of each level with its training.
         examples: Number of examples that become tokens.
-        there: Configuration of the run that is resumed; empty for a new run.
+        there: Configuration of the run that is resumed, whose numbers stay; empty for a new run.
         movable: Whether examples may be shifted a little as augmentation.
     """
     config = config.clone()

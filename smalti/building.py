@@ -1,4 +1,4 @@
-"""What a recipe says, built: autoencoder, objective and priors.
+"""Builds what a recipe describes: autoencoder, objective and priors.
 
 A recipe names a network and sizes; what they come to depends on the signal, on the likelihood and,
 for the priors, on the tokenizer.
@@ -59,8 +59,8 @@ def build_autoencoder(
 
     Arguments:
         recipe: The recipe of the tokenizer or the autoencoder.
-        signal: The kind of signals that it encodes and decodes.
-        normalization: What its networks see of signals; see `Splits.normalization`.
+        signal: The signal that it encodes and decodes.
+        normalization: Maps signals to what its networks see; see `Splits.normalization`.
     """
     normalization = copy.deepcopy(normalization)  # its own, as it moves with the model
     if isinstance(recipe, AutoencoderRecipe):
@@ -71,7 +71,7 @@ def build_autoencoder(
 def build_tokenizer(
     recipe: TokenizerRecipe, signal: Signal, normalization: Normalization | None = None
 ) -> Tokenizer:
-    """Builds the tokenizer of a recipe for a signal: hierarchical where it has finer levels."""
+    """Builds the tokenizer of a recipe for a signal: hierarchical if it has finer levels."""
     likelihood, make = recipe.likelihood, recipe.encoder or ConvEncoder
     if recipe.fine_levels:
         return _hierarchy(recipe, signal, normalization)
@@ -152,7 +152,7 @@ def _continuous(
 
 
 def channels_seen(splits: Splits) -> int:
-    """Returns how many channels networks see of the signals of a data set."""
+    """Returns the number of channels that networks see, after the data's normalization."""
     return _seen(splits.signal, splits.normalization).channels
 
 

@@ -1,4 +1,4 @@
-"""Checksums of what a result was made from, so that mismatched parts of a run are noticed.
+"""Checksums of the inputs of a result, so that mismatched parts of a run are noticed.
 
     data ─▶ tokenizer ─▶ tokens ─▶ prior ─▶ report          data ─▶ autoencoder ─▶ report
 
@@ -16,7 +16,7 @@ from typing import Any
 
 from smalti.errors import InputError
 
-__all__ = ["check_made_from", "identity", "own"]
+__all__ = ["check_made_from", "json_checksum", "current_checksums"]
 
 logger = logging.getLogger(__name__)
 
@@ -31,34 +31,34 @@ WORDS = {
 }
 
 
-def identity(description: Any) -> str:
-    """Returns the checksum of a JSON value, whatever the order of its keys.
+def json_checksum(description: Any) -> str:
+    """Computes the checksum of a JSON value, whatever the order of its keys.
 
     Example:
-        >>> identity({"a": 1, "b": 2}) == identity({"b": 2, "a": 1})
+        >>> json_checksum({"a": 1, "b": 2}) == json_checksum({"b": 2, "a": 1})
         True
     """
     return hashlib.sha256(json.dumps(description, sort_keys=True).encode()).hexdigest()
 
 
-def own(wanted: Mapping[str, tuple[str, ...]]) -> dict[str, str]:
-    """Returns the first checksum of each name: what something is made from now."""
+def current_checksums(wanted: Mapping[str, tuple[str, ...]]) -> dict[str, str]:
+    """Returns the current checksum of each input: the first of those that are accepted."""
     return {name: checksums[0] for name, checksums in wanted.items()}
 
 
 def check_made_from(
     what: str, found: Mapping[str, str], wanted: Mapping[str, tuple[str, ...]], mend: str
 ) -> None:
-    """Checks that something was made from what the run has now; warns if it does not say.
+    """Checks that a result was made from the present inputs of a run; warns if it has no checksums.
 
     Arguments:
-        what: Its path, for the message.
-        found: The checksums that it carries, by name.
-        wanted: For each name the checksums that match what the run has.
-        mend: What to do if it was made from something else.
+        what: The path of the result, for the message.
+        found: The checksums of inputs that the result carries, by name.
+        wanted: The accepted checksums of each input.
+        mend: What the message advises if they differ.
 
     Raises:
-        InputError: If it was made from something else.
+        InputError: If the result was made from other inputs.
     """
     if not found:
         if what in _warned_of:

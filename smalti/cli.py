@@ -1,4 +1,4 @@
-"""The command line.
+"""The command line `smalti`.
 
     smalti fit RECIPE_OR_YAML [--data PATH] [--out RUN] [--any.key value]
     smalti sample | reconstruct | encode | decode | interpolate | traverse | evaluate RUN ...
@@ -48,7 +48,12 @@ REMEDIES = {
 
 
 class Command(NamedTuple):
-    """A subcommand: `run` of a module in `smalti.commands` does it."""
+    """A subcommand, which `run` of a module in `smalti.commands` carries out.
+
+    Attributes:
+        name: Its name.
+        help: A line on what it does.
+    """
 
     name: str
     help: str
@@ -70,11 +75,11 @@ COMMANDS = (
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the command line and gives its exit status."""
+    """Runs the command line with `arguments`, or those of the process; returns the exit status."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in words
     words = [word for word in words if word != "--debug"]
-    terminal.prepare()
+    terminal.accept_any_text()
     try:
         with _cache(words):
             status = _dispatch(_allowing([word for word in words if word != "--no_cache"]))
@@ -83,15 +88,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except SystemExit as end:  # of a parser that has printed its help
         with suppress(OSError):
             sys.stdout.flush()
-        terminal.drop_what_is_left()
+        terminal.discard_unwritten_output()
         return end.code if isinstance(end.code, int) else int(end.code is not None)
     except BrokenPipeError:  # whoever read what is printed, has read enough
         if debug:
             raise
-        terminal.drop_what_is_left()
+        terminal.discard_unwritten_output()
         return BROKEN_PIPE
     except ModuleNotFoundError as error:
-        missing = extras.explained(error, "The command line")
+        missing = extras.explain_import_error(error, "The command line")
         if debug or not isinstance(missing, InputError):
             raise
         return _refuse(missing)
@@ -119,7 +124,7 @@ def _cache(words: Sequence[str]) -> AbstractContextManager[None]:
 def _refuse(error: BaseException) -> int:
     """Says in one line what is wrong, and gives the exit status of a user's mistake."""
     print(f"smalti: {_one_line(error)}", file=sys.stderr)
-    terminal.drop_what_is_left()
+    terminal.discard_unwritten_output()
     return 2
 
 

@@ -1,4 +1,4 @@
-"""The config of a saved model, read without trusting it.
+"""Reads and checks the config of a saved model without trusting it.
 
 A config may come from a stranger. Before anything is built from it, its text is bounded in size and
 depth, every argument of every class is checked against the annotation of that class's constructor
@@ -24,7 +24,7 @@ from smalti import ranges
 from smalti.errors import InputError
 from smalti.files import read_bytes
 
-__all__ = ["check", "classes", "read_config"]
+__all__ = ["check_config", "class_names", "read_config"]
 
 LARGEST = 64 << 20  # bytes; a million labels take about 20 MB
 DEEPEST = 100  # objects within each other
@@ -57,13 +57,13 @@ def read_config(path: Path) -> dict[str, Any]:
     raise ValueError(f"objects lie more than {DEEPEST} deep within each other")
 
 
-def check(config: Any, registry: Registry, wanted: Any = Any) -> None:
+def check_config(config: Any, registry: Registry, wanted: Any = Any) -> None:
     """Checks a config against the annotations of the classes that it names.
 
     Arguments:
-        config: As `describe` gives it.
+        config: The config, as `registry.describe` gives it.
         registry: The classes that may be named.
-        wanted: What it should be.
+        wanted: The annotation that it must fit.
 
     Raises:
         InputError: If a class is not in the registry, or an argument is not of its type or outside
@@ -183,12 +183,12 @@ class _ConfigChecker:
                 )
 
 
-def classes(config: Any) -> set[str]:
+def class_names(config: Any) -> set[str]:
     """Returns the names of all classes in a config."""
     if isinstance(config, dict):
-        inner = set().union(*map(classes, config.values()))
+        inner = set().union(*map(class_names, config.values()))
         return inner | ({config["class"]} if "class" in config else set())
-    return set().union(*map(classes, config)) if isinstance(config, list) else set()
+    return set().union(*map(class_names, config)) if isinstance(config, list) else set()
 
 
 @functools.cache
@@ -234,7 +234,7 @@ def _in_range(cls: type, name: str, value: Any, path: str) -> None:
     # By the same word a class of a user's may mean anything.
     if cls.__module__.partition(".")[0] == "smalti" and allowed != ranges.Range():
         try:
-            ranges.check(f"{path}.{name}", value, allowed)
+            ranges.check_range(f"{path}.{name}", value, allowed)
         except InputError as error:
             why = str(error).rpartition(":")[0]
             raise InputError(f"The config does not fit: {why}: copy the model again.") from None

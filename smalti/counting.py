@@ -1,15 +1,15 @@
-"""Counts before their nouns, as a message says them: "1 label", "2 labels"."""
+"""Formats counts with their nouns, for messages: "1 label", "2 labels"."""
 
 __all__ = ["counted"]
 
 
 def counted(n: int, one: str, many: str | None = None, *, commas: bool = False) -> str:
-    """Says how many there are of something.
+    """Formats a count with its noun in the singular or plural: "1 label", "2 labels".
 
     Arguments:
-        n: How many.
-        one: The noun of one.
-        many: The noun of all other numbers; with an s if None.
+        n: The count.
+        one: The noun in the singular.
+        many: The noun in the plural; `one` with an s if None.
         commas: Whether thousands are set apart.
 
     Example:

@@ -1,4 +1,4 @@
-"""What a user of smalti can get wrong, said in one line.
+"""The errors that users of smalti make, each said in one line.
 
 A user's mistake raises `InputError` with a message of three parts: what is wrong, what was got, and
 how to mend it. The command line prints that line alone and exits with status 2; in Python it is an
@@ -9,11 +9,11 @@ __all__ = ["InputError", "first_line"]
 
 
 class InputError(ValueError):
-    """A mistake of the user's: the message says what is wrong, what was got and how to mend it."""
+    """The error for bad input: its message says what is wrong, what was got and how to mend it."""
 
 
 def first_line(error: Exception) -> str:
-    """Returns what another library's error says, to quote in a message of one line; else its kind.
+    """Returns the first line of another library's error message, or the name of its class.
 
     Example:
         >>> first_line(OSError("No space left.\\nTry again.")), first_line(KeyError())

@@ -24,7 +24,7 @@ from smalti.counting import counted
 from smalti.data import Splits
 from smalti.errors import InputError, first_line
 from smalti.item_ids import why_no_items
-from smalti.memory import check_disk, check_memory, memory
+from smalti.memory import available_memory, check_disk, check_memory
 from smalti.priors import Prior
 from smalti.quantizers import Codebook
 from smalti.quantizers.fitting.rows import CHUNK
@@ -35,24 +35,24 @@ from smalti.training import Objective, Training
 from smalti.training.adversary import detach_reconstruction
 
 __all__ = [
-    "check_report",
-    "check_step",
-    "check_tokens",
-    "context_of_one",
-    "kept_for_backward",
+    "check_report_memory",
+    "check_step_memory",
+    "check_token_space",
+    "any_context",
+    "count_activation_bytes",
     "dry_run",
 ]
 
 FLOAT = 4  # bytes
 
 
-def check_step(
+def check_step_memory(
     forward: Callable[[], Any], model: nn.Module, training: Training, recipe: Recipe, what: str
 ) -> None:
     """Checks that a training step fits in memory.
 
     Arguments:
-        forward: Computes the loss of one example, or the part that takes the memory.
+        forward: Computes the loss of one example, or its part with most of the memory.
         model: The model that is trained.
         training: How it is trained.
         recipe: The recipe, for its hardware.
@@ -62,10 +62,10 @@ def check_step(
         InputError: If it cannot.
     """
     device = recipe.hardware.device()
-    room = memory()
+    room = available_memory()
     if device.type == "cuda":
         room = torch.cuda.get_device_properties(device).total_memory
-    each = kept_for_backward(forward, model)
+    each = count_activation_bytes(forward, model)
     if "32" not in recipe.hardware.precision and "64" not in recipe.hardware.precision:
         each //= 2  # bfloat16, on a device that is faster in it
     mend = f"set {what}.training.batch_size to less, and accumulate to more"
@@ -75,8 +75,8 @@ def check_step(
     check_memory(each * training.batch_size + 2 * count_bytes(model), many, mend, room)
 
 
-def kept_for_backward(forward: Callable[[], Any], model: nn.Module) -> int:
-    """Counts the bytes that a forward pass keeps for the backward pass, without the weights."""
+def count_activation_bytes(forward: Callable[[], Any], model: nn.Module) -> int:
+    """Counts the bytes of activations that a forward pass keeps for the backward pass."""
     own = {weights.untyped_storage().data_ptr() for weights in model.parameters()}
     kept: dict[int, int] = {}
 
@@ -91,15 +91,15 @@ def kept_for_backward(forward: Callable[[], Any], model: nn.Module) -> int:
     return sum(size for place, size in kept.items() if place not in own)
 
 
-def context_of_one(prior: Prior) -> Tensor | None:
-    """Returns any context of one grid for a prior."""
+def any_context(prior: Prior) -> Tensor | None:
+    """Makes some valid context for one grid of a prior, to try it out; None if it takes none."""
     condition = prior.condition
     if condition is None:
         return None
     return condition.draw(1, torch.Generator().manual_seed(0))
 
 
-def check_tokens(recipe: Recipe, tokenizer: Tokenizer, splits: Splits, run: Path) -> None:
+def check_token_space(recipe: Recipe, tokenizer: Tokenizer, splits: Splits, run: Path) -> None:
     """Checks that the tokens of a recipe's prior fit in memory and on disk.
 
     Arguments:
@@ -127,7 +127,7 @@ def check_tokens(recipe: Recipe, tokenizer: Tokenizer, splits: Splits, run: Path
     check_disk(tokens * min(1.0, math.log2(max(size, 2)) / 8) / 10, run, what, mend)
 
 
-def check_report(recipe: Recipe, signal: Signal) -> None:
+def check_report_memory(recipe: Recipe, signal: Signal) -> None:
     """Checks that the samples of a report fit in memory.
 
     Raises:
@@ -148,7 +148,7 @@ def dry_run(recipe: Recipe, splits: Splits) -> list[tuple[nn.Module, Training | 
     Raises:
         InputError: If it does not fit together, or cannot fit in memory.
     """
-    check_report(recipe, splits.signal)
+    check_report_memory(recipe, splits.signal)
     x = splits.train.__getitems__([0]).x
     chosen = recipe.trained
     check_model_memory(lambda: build_autoencoder(chosen, splits.signal, splits.normalization))
@@ -164,7 +164,7 @@ def dry_run(recipe: Recipe, splits: Splits) -> list[tuple[nn.Module, Training | 
         if chosen.objective is not None:
             _try_objective(build_objective(chosen, splits.signal), model, y)
         _check_codebooks(model, splits)
-        check_step(lambda: model(y), model, chosen.training, recipe, recipe.stage)
+        check_step_memory(lambda: model(y), model, chosen.training, recipe, recipe.stage)
     trained: list[tuple[nn.Module, Training | None]] = [(model, chosen.training)]
     if isinstance(model, Tokenizer) and recipe.prior is not None:
         trained += _tried_priors(recipe, model, splits, x)
@@ -280,6 +280,6 @@ def _tried_prior(
     check_model_memory(lambda: build_prior(chosen, tokenizer, splits, level))
     prior = build_prior(chosen, tokenizer, splits, level)
     training = level_config(chosen, level).training
-    context = context_of_one(prior)
-    check_step(lambda: prior.loss(tokens, context), prior, training, recipe, "prior")
+    context = any_context(prior)
+    check_step_memory(lambda: prior.loss(tokens, context), prior, training, recipe, "prior")
     return prior, training

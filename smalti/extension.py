@@ -1,4 +1,4 @@
-"""More steps for a run: what is learned goes on, and what follows from it is learned anew.
+"""Extends a run by more steps: its trainings go on, and what was made from them is made anew.
 
     tokenizer.training.steps     ▶ the tokenizer goes on; tokens, priors and report are made anew
     prior.training.steps         ▶ the prior of that level goes on; the report is made anew
@@ -22,19 +22,25 @@ from typing import Any
 from smalti.data.manifest import Manifest
 from smalti.files import remove
 
-__all__ = ["longer", "make_room", "renamed", "value_at", "with_old_steps"]
+__all__ = [
+    "find_extended_steps",
+    "remove_outdated",
+    "with_new_recipe",
+    "value_at",
+    "with_old_steps",
+]
 
 logger = logging.getLogger(__name__)
 
 Place = tuple[str | int, ...]
 
 
-def longer(there: dict[str, Any], wanted: dict[str, Any]) -> dict[Place, int]:
-    """Returns the steps of a run, by the path of each training that is to take more of them.
+def find_extended_steps(there: dict[str, Any], wanted: dict[str, Any]) -> dict[Place, int]:
+    """Finds the trainings that a new recipe gives more steps: path in the recipe → old steps.
 
     Example:
         >>> there, wanted = {"steps": 5}, {"steps": 9}
-        >>> longer({"prior": {"training": there}}, {"prior": {"training": wanted}})
+        >>> find_extended_steps({"prior": {"training": there}}, {"prior": {"training": wanted}})
         {('prior', 'training', 'steps'): 5}
     """
     found = {}
@@ -46,19 +52,21 @@ def longer(there: dict[str, Any], wanted: dict[str, Any]) -> dict[Place, int]:
 
 
 def with_old_steps(wanted: dict[str, Any], steps: dict[Place, int]) -> dict[str, Any]:
-    """Returns a configuration with the steps that a run took."""
+    """Returns a new configuration with the old numbers of steps, to compare the rest."""
     changed = copy.deepcopy(wanted)
     for path, old in steps.items():
         value_at(changed, path[:-1])[path[-1]] = old
     return changed
 
 
-def make_room(folder: Path, steps: dict[Place, int]) -> None:
-    """Removes the results of what goes on, and all that was made from them; says what that is.
+def remove_outdated(folder: Path, steps: dict[Place, int]) -> None:
+    """Removes the results that more training makes outdated, and logs which.
+
+    Those are the results of the trainings that go on, and all that was made from them.
 
     Arguments:
         folder: The run directory.
-        steps: What `longer` gives.
+        steps: The old steps by path, as `find_extended_steps` returns them.
     """
     stages = {str(place[0]) for place in steps}
     if "tokenizer" in stages:
@@ -74,12 +82,12 @@ def make_room(folder: Path, steps: dict[Place, int]) -> None:
         remove(folder / stage)
 
 
-def renamed(manifest: Manifest, recipe: dict[str, str]) -> Manifest:
-    """Returns the manifest of a run whose recipe is another one now.
+def with_new_recipe(manifest: Manifest, recipe: dict[str, str]) -> Manifest:
+    """Returns the manifest of a run with the checksums of a new recipe; keeps the old as earlier.
 
     Arguments:
-        manifest: The run's.
-        recipe: Checksums of the parts of the new recipe. What was made by the old ones goes on.
+        manifest: The manifest of the run.
+        recipe: Checksums of the parts of the new recipe.
     """
     before = {}
     for name, checksum in recipe.items():
@@ -110,7 +118,7 @@ def _trainings(config: dict[str, Any]) -> Iterator[Place]:
 
 
 def value_at(config: Any, path: Place) -> Any:
-    """Returns the value at a place of a config; None if there is none."""
+    """Returns the value at a path of keys in a config; None if there is none."""
     for key in path:
         try:
             config = config[key]

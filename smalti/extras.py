@@ -1,10 +1,10 @@
-"""What smalti's extras install, and the one line that names a missing one.
+"""The packages of each extra of smalti, and the error that names a missing extra.
 
 `pip install smalti` brings what quantizers, networks, autoencoders and priors need. What recipes,
 data, reports and the command line need comes with `pip install 'smalti[train]'`. A module of
 smalti's that needs a package of an extra fails to import without it, and says which extra to
-install: `explained` turns Python's error into `MissingExtra`. The import of every module goes
-through `explained` (`watch_imports`), so no module says anything about extras itself.
+install: `explain_import_error` turns Python's error into `MissingExtra`. The import of every module
+goes through it (`watch_imports`), so no module says anything about extras itself.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from types import ModuleType
 
 from smalti.errors import InputError
 
-__all__ = ["PACKAGES", "MissingExtra", "explained", "watch_imports"]
+__all__ = ["PACKAGES", "MissingExtra", "explain_import_error", "watch_imports"]
 
 PACKAGES = {  # the names that they are imported by
     "train": (
@@ -42,18 +42,18 @@ EXTRA_OF = {package: extra for extra, packages in PACKAGES.items() for package i
 
 
 class MissingExtra(ModuleNotFoundError, InputError):
-    """A package is missing that an extra of smalti's installs."""
+    """The error for a missing package that an extra of smalti installs; it names the extra."""
 
 
-def explained(error: ModuleNotFoundError, module: str = "This") -> ModuleNotFoundError:
-    """Returns an error that names the missing extra; the error itself if no extra is missing.
+def explain_import_error(error: ModuleNotFoundError, module: str = "This") -> ModuleNotFoundError:
+    """Converts an import error to `MissingExtra` if an extra has the package; else returns it.
 
     Arguments:
-        error: What the import of a package raised.
-        module: What needs the package, as the subject of a sentence.
+        error: The error of an import.
+        module: The module that needs the package, as the subject of a sentence.
 
     Example:
-        >>> print(explained(ModuleNotFoundError(name="pyarrow"), "smalti.tokens"))
+        >>> print(explain_import_error(ModuleNotFoundError(name="pyarrow"), "smalti.tokens"))
         smalti.tokens needs the package pyarrow, got none: pip install 'smalti[train]'.
     """
     extra = EXTRA_OF.get(error.name or "")
@@ -66,7 +66,7 @@ def explained(error: ModuleNotFoundError, module: str = "This") -> ModuleNotFoun
 
 
 def watch_imports() -> None:
-    """Has the modules of smalti imported so that a missing extra is named; of others, nothing."""
+    """Hooks the import of smalti's modules, so that a missing extra is named."""
     if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
         sys.meta_path.insert(0, _Finder())
 
@@ -78,7 +78,7 @@ class _NamingLoader(SourceFileLoader):
         try:
             super().exec_module(module)
         except ModuleNotFoundError as error:
-            raise explained(error, module.__name__) from error.__cause__
+            raise explain_import_error(error, module.__name__) from error.__cause__
 
 
 class _Finder(MetaPathFinder):

@@ -1,4 +1,4 @@
-"""Writes files whole or not at all.
+"""Writes files and folders atomically: whole or not at all.
 
 A writer works on a temporary name in the same folder; what it wrote is flushed to the disk and then
 renamed onto the final name, which POSIX does in one step. A process killed in between, or a full
@@ -29,7 +29,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from smalti.errors import InputError
-from smalti.reading import kind_of, read_bytes, regular, sha256
+from smalti.reading import check_regular_file, kind_of, read_bytes, sha256
 
 __all__ = [
     "atomic_file",
@@ -37,7 +37,7 @@ __all__ = [
     "atomic_folder",
     "is_abandoned",
     "read_bytes",
-    "regular",
+    "check_regular_file",
     "remove",
     "sha256",
     "tidy",
@@ -57,7 +57,7 @@ EXCHANGE = 2  # RENAME_EXCHANGE of Linux
 
 @contextlib.contextmanager
 def atomic_file(path: str | Path) -> Iterator[Path]:
-    """Gives a temporary path beside `path`, and renames it to `path` when the block ends well.
+    """Yields a temporary path, and renames it to `path` if the `with` block succeeds.
 
     Raises:
         InputError: If there is something at `path` that is no file, such as a pipe.
@@ -98,9 +98,9 @@ def atomic_file(path: str | Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def atomic_folder(path: str | Path) -> Iterator[Path]:
-    """Gives a temporary folder, and puts it in the place of `path` when the block ends well.
+    """Yields a temporary folder, and renames it to `path` if the `with` block succeeds.
 
-    A folder that was there is replaced with all that is in it.
+    An existing folder at `path` is replaced as a whole.
 
     Raises:
         OSError: If there is a file at `path`, or the disk does not allow it.
@@ -119,7 +119,7 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def atomic_files(folder: str | Path, *names: str) -> Iterator[Path]:
-    """Gives a temporary folder; the files `names` go from there to `folder`, one after another.
+    """Yields a temporary folder, and moves its files `names` to `folder` if the block succeeds.
 
     What else is in `folder` stays as it is. A process that is killed between two of them leaves the
     rest in the temporary folder, whose name matches `.files.*.partial`.
@@ -142,7 +142,7 @@ def atomic_files(folder: str | Path, *names: str) -> Iterator[Path]:
 
 
 def remove(path: str | Path) -> None:
-    """Removes a file or folder at once; one that a killed process leaves is cleared by `tidy`."""
+    """Removes a file or folder atomically: it is renamed first, and `tidy` clears leftovers."""
     path = Path(path)
     if path.exists():
         gone = _beside(path.parent, path.name)
@@ -151,13 +151,13 @@ def remove(path: str | Path) -> None:
 
 
 def write_text(path: str | Path, text: str) -> None:
-    """Writes `text` to `path` as UTF-8, whole or not at all."""
+    """Writes `text` to `path` as UTF-8, atomically."""
     with atomic_file(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
 def tidy(folder: str | Path, name: str | None = None) -> None:
-    """Finishes what killed processes were about to do in a folder, and clears what they left.
+    """Cleans up after killed processes: finishes or clears their half-written files in a folder.
 
     Of a folder that was being replaced, the new one takes its place, or the old one is put back
     where the new one is gone. What a living process is writing is left alone.

@@ -26,13 +26,13 @@ from smalti.quantizers import Quantizer
 __all__ = [
     "check_ids",
     "check_items",
-    "codes_of",
-    "decoded",
-    "ids_of",
+    "encode_items",
+    "decode_codes",
+    "make_ids",
     "item_names",
-    "items_at",
-    "sets_of",
-    "space_of",
+    "iterate_items",
+    "list_sets",
+    "code_space",
     "why_no_items",
 ]
 
@@ -51,7 +51,7 @@ def why_no_items(tokenizer: Tokenizer) -> str | None:
 
 
 def check_items(tokenizer: Tokenizer) -> DiscreteAutoencoder:
-    """Returns the tokenizer itself, after checking that its tokens can be IDs.
+    """Checks that a tokenizer's tokens can be IDs, with one position, and returns it.
 
     Raises:
         InputError: If its tokens lie in a grid, or in several.
@@ -69,19 +69,19 @@ def check_ids(tokenizer: Tokenizer, splits: Splits, collisions: str) -> None:
     """Checks, before anything is learned, that all examples can have IDs.
 
     Raises:
-        InputError: If the tokenizer gives none, the data have no end, there are more items than
-            IDs, or codebooks are too large for the nearest free ID.
+        InputError: If the tokenizer cannot make IDs, the data are endless, there are more items
+            than IDs, or codebooks are too large for the nearest free ID.
     """
     check_items(tokenizer)
-    check_room(sum(map(len, sets_of(splits))), tokenizer.layout.sizes, collisions)
+    check_room(sum(map(len, list_sets(splits))), tokenizer.layout.sizes, collisions)
 
 
 def item_names(splits: Splits) -> pa.Array:
-    """Returns the names of all examples, text: training, validation, test.
+    """Returns the names of all examples: those of training, validation and test, in order.
 
-    They are those of the manifest; what is made of numbers is named by its split and number.
+    They are those of the manifest; examples of synthetic data are named by split and number.
     """
-    parts = sets_of(splits)
+    parts = list_sets(splits)
     n, manifest = sum(map(len, parts)), splits.manifest
     if manifest is not None and len(manifest) == n:
         names = manifest.names
@@ -92,7 +92,7 @@ def item_names(splits: Splits) -> pa.Array:
     return pa.array([f"{split}/{i}" for split, part in named for i in range(len(part))])
 
 
-def codes_of(tokenizer: Tokenizer, parts: Sequence[Examples]) -> np.ndarray:
+def encode_items(tokenizer: Tokenizer, parts: Sequence[Examples]) -> np.ndarray:
     """Encodes all examples of some sets, in order: (N, Q), int32.
 
     Raises:
@@ -108,24 +108,24 @@ def codes_of(tokenizer: Tokenizer, parts: Sequence[Examples]) -> np.ndarray:
     return np.concatenate(found) if found else np.zeros((0, size), np.int32)
 
 
-def space_of(tokenizer: Tokenizer, parts: Sequence[Examples]) -> CodeSpace:
-    """Returns the vectors of the examples of some sets, and of codes, in the quantizer's space."""
+def code_space(tokenizer: Tokenizer, parts: Sequence[Examples]) -> CodeSpace:
+    """Makes the `CodeSpace` of some examples: their vectors and those of codes, as quantized."""
     tokenizer = check_items(tokenizer)
     device = device_of(tokenizer)
 
     def vectors(rows: Tensor) -> Tensor:
         z = torch.zeros(len(rows), tokenizer.quantizer.dim)
-        for chosen, x in items_at(parts, rows):
+        for chosen, x in iterate_items(parts, rows):
             z[chosen] = tokenizer.encode_vectors(x.to(device)).flatten(1).float().cpu()
         return z
 
-    return CodeSpace(lambda codes: decoded(tokenizer.quantizer, codes), vectors)
+    return CodeSpace(lambda codes: decode_codes(tokenizer.quantizer, codes), vectors)
 
 
-def items_at(parts: Sequence[Examples], rows: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yields the examples of these numbers (n,) of some sets, one set after another.
+def iterate_items(parts: Sequence[Examples], rows: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yields batches of the examples with given numbers (n,), counted over some sets in order.
 
-    Of each batch the places among the n, and the signals (B, C, *size).
+    Each batch has the positions among the n, and the signals (B, C, *size).
     """
     ends = np.cumsum([len(part) for part in parts])
     of_part = np.searchsorted(ends, rows.numpy(), side="right")
@@ -138,8 +138,8 @@ def items_at(parts: Sequence[Examples], rows: Tensor) -> Iterator[tuple[Tensor, 
 
 
 @torch.no_grad()
-def decoded(quantizer: Quantizer, codes: Tensor) -> Tensor:
-    """Returns the vectors (n, D), on the CPU, of the first q ≤ Q codes (n, q) of IDs."""
+def decode_codes(quantizer: Quantizer, codes: Tensor) -> Tensor:
+    """Decodes the first q ≤ Q codes (n, q) of IDs to vectors (n, D), on the CPU."""
     weights = (*quantizer.parameters(), *quantizer.buffers())
     codes, sizes = codes.to(weights[0].device if weights else "cpu"), quantizer.codebook_sizes
     missing = codes.new_full((len(codes), len(sizes) - codes.shape[1]), -1)
@@ -148,37 +148,37 @@ def decoded(quantizer: Quantizer, codes: Tensor) -> Tensor:
     return vectors.flatten(1).float().cpu()
 
 
-def ids_of(
+def make_ids(
     tokenizer: Tokenizer,
     splits: Splits,
     collisions: str,
     made_from: Mapping[str, str],
     given: IdTable | None = None,
 ) -> IdTable:
-    """Gives all examples of a data set an ID.
+    """Makes the table with an ID for every example of a data set.
 
     Arguments:
         tokenizer: A tokenizer with one position per example.
         splits: The data.
         collisions: How collisions are resolved, as of `smalti.ids.resolve`.
-        made_from: Checksums of what the IDs are made from, by name.
-        given: IDs of earlier examples, which stay as they are.
+        made_from: Checksums of the inputs of the IDs, by name.
+        given: The table of earlier examples, whose IDs do not change.
 
     Raises:
-        InputError: As of `codes_of` and `IdTable.of`.
+        InputError: As of `encode_items` and `IdTable.of`.
     """
-    parts = sets_of(splits)
+    parts = list_sets(splits)
     names = item_names(splits)
     logger.info("giving %d %s an ID each", len(names), splits.signal.plural)
-    own, space = codes_of(tokenizer, parts), space_of(tokenizer, parts)
+    own, space = encode_items(tokenizer, parts), code_space(tokenizer, parts)
     if given is not None:
         return given.extended(names, own, space=space, made_from=made_from)
     sizes = tokenizer.layout.sizes
     return IdTable.of(names, own, sizes, collisions, space=space, made_from=made_from)
 
 
-def sets_of(splits: Splits) -> list[Examples]:
-    """Returns the three sets of a data set in order; raises `InputError` if one has no end."""
+def list_sets(splits: Splits) -> list[Examples]:
+    """Returns the training, validation and test examples; raises `InputError` if one is endless."""
     parts = [splits.train, splits.validation, splits.test]
     if any(part.endless for part in parts):
         raise InputError(

@@ -1,4 +1,4 @@
-"""Latent vectors on disk: the array `latents` (N, D) of a .npz file."""
+"""Writes and reads latent vectors: the array `latents` (N, D) of a .npz file."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from smalti.errors import InputError
 from smalti.files import atomic_file
-from smalti.npz import DAMAGED, listed, names_in, read_npz, write_npz
+from smalti.npz import DAMAGED, list_names, names_in, read_npz, write_npz
 from smalti.outputs import check_file
 
 __all__ = ["read_latents", "write_latents"]
@@ -21,10 +21,10 @@ __all__ = ["read_latents", "write_latents"]
 def write_latents(
     path: str | Path, z: Tensor, overwrite: bool = False, files: Sequence[str] | None = None
 ) -> None:
-    """Writes latents (N, D) to a .npz file as the array `latents`, and names of files as `file`.
+    """Writes latents (N, D) to a .npz file as the array `latents`, and their files as `file`.
 
     Raises:
-        InputError: If the name ends otherwise, or a file that smalti did not write would be
+        InputError: If the path does not end in .npz, or a file that smalti did not write would be
             replaced without `overwrite`.
     """
     path = Path(path)
@@ -37,7 +37,7 @@ def write_latents(
 
 
 def read_latents(path: str | Path) -> Tensor:
-    """Reads what `write_latents` wrote: (N, D), float32.
+    """Reads the latents in a .npz file: (N, D), float32.
 
     Raises:
         InputError: If the file is missing, is damaged or holds no latents.
@@ -52,7 +52,7 @@ def read_latents(path: str | Path) -> Tensor:
     try:
         arrays = read_npz(path, re.compile("latents|indices"))
         if "latents" not in arrays:
-            held = "token indices" if "indices" in arrays else listed(names_in(path))
+            held = "token indices" if "indices" in arrays else list_names(names_in(path))
             raise ValueError(f"latents (N, D) are missing, it holds {held}")
         latents = arrays["latents"]
         floating = np.issubdtype(latents.dtype, np.floating)

@@ -1,4 +1,4 @@
-"""How the tokens of one signal are laid out.
+"""The layout of the tokens of one signal: grids, codebook sizes and their packing.
 
 A tokenizer has one level of indices or several, coarse to fine. A level has a grid of positions,
 and at each position as many indices as its quantizer has codebooks, its depth Q:
@@ -32,7 +32,7 @@ __all__ = ["Layout"]
 @registered
 @dataclass(frozen=True)
 class Layout:
-    """Shapes of the token grids of one signal, and the sizes of their codebooks.
+    """The shapes of the token grids of one signal, and the sizes of their codebooks.
 
     `pack` joins the grids of several levels to one row of tokens per signal, and `unpack` undoes
     it.

@@ -1,4 +1,4 @@
-"""The memory and disk of this machine, checked before anything of an unusual size is made.
+"""Checks the memory and disk of this machine before anything large is made.
 
 A process that takes more than there is, is killed without a word, or makes the machine stand still.
 What can only end so is refused; what may fit is tried.
@@ -13,13 +13,13 @@ from pathlib import Path
 
 from smalti.errors import InputError
 
-__all__ = ["check_disk", "check_memory", "format_bytes", "memory"]
+__all__ = ["check_disk", "check_memory", "format_bytes", "available_memory"]
 
 GROUPS = Path("/sys/fs/cgroup")
 
 
-def memory() -> int:
-    """Returns the bytes that a process can have at most: of the machine, or of its container."""
+def available_memory() -> int:
+    """Returns the memory in bytes that a process can have: of the machine, or of its container."""
     limits = [2**63]
     try:
         limits.append(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
@@ -37,16 +37,16 @@ def memory() -> int:
 
 
 def check_memory(need: float, what: str, mend: str, room: int | None = None) -> None:
-    """Checks that something can fit in memory at all.
+    """Raises `InputError` if more bytes are needed than this machine has.
 
     Arguments:
         need: Bytes that are needed at least.
         what: What takes them, as the subject of a sentence: "A batch of 10 signals".
         mend: What to do instead.
-        room: Bytes that there are; those of the machine if not given.
+        room: The bytes that are available; those of the machine if not given.
 
     Raises:
-        InputError: If it cannot.
+        InputError: If there are not enough.
 
     Example:
         >>> check_memory(2**70, "A codebook", "make it smaller", room=2**34)
@@ -54,7 +54,7 @@ def check_memory(need: float, what: str, mend: str, room: int | None = None) -> 
         smalti.errors.InputError: A codebook needs at least 1.2 ZB of memory, got a machine with
         17 GB: make it smaller.
     """
-    room = memory() if room is None else room
+    room = available_memory() if room is None else room
     if need > room:
         raise InputError(
             f"{what} needs at least {format_bytes(need)} of memory, got a machine with "
@@ -63,7 +63,7 @@ def check_memory(need: float, what: str, mend: str, room: int | None = None) -> 
 
 
 def check_disk(need: float, folder: Path, what: str, mend: str) -> None:
-    """Checks that something can be written to a folder, which may still have to be made.
+    """Raises `InputError` if the disk of a folder, which need not exist yet, has too little space.
 
     Raises:
         InputError: If there is not as much room.
@@ -80,7 +80,7 @@ def check_disk(need: float, folder: Path, what: str, mend: str) -> None:
 
 
 def format_bytes(count: float) -> str:
-    """Formats a number of bytes.
+    """Formats a number of bytes with a unit: "12 kB".
 
     Example:
         >>> format_bytes(999), format_bytes(12_345), format_bytes(3.2e12)

@@ -1,4 +1,4 @@
-"""The folder of a saved model: whether it is whole, and what the model was made from.
+"""Reads and verifies the folder of a saved model: its config, checksum and inputs.
 
     config.json          class, arguments, the number of the `format`, checksums
     model.safetensors    the weights
@@ -32,7 +32,7 @@ __all__ = [
     "checksum",
     "checksum_of",
     "find_model",
-    "is_ours",
+    "is_smalti_config",
     "made_from",
     "read_checked",
     "read_whole",
@@ -62,7 +62,7 @@ _known: dict[Path, tuple[str, _State, str]] = {}
 
 
 def made_from(folder: str | Path) -> dict[str, str]:
-    """Reads the checksums of what a saved model was made from, by name; empty if not recorded.
+    """Reads the checksums of the inputs of a saved model, by name; empty if not recorded.
 
     Raises:
         InputError: If the config is missing, is damaged, or was edited.
@@ -71,7 +71,7 @@ def made_from(folder: str | Path) -> dict[str, str]:
 
 
 def checksum(folder: str | Path) -> str:
-    """Returns the checksum of a saved model, over its config and its weights.
+    """Returns the checksum of a saved model, which covers its config and weights.
 
     Raises:
         InputError: If a file is missing or damaged, or was edited.
@@ -80,7 +80,7 @@ def checksum(folder: str | Path) -> str:
 
 
 def check_model(folder: Path, wanted: Wanted, after: str = "") -> None:
-    """Checks that a saved model is that of the run; see `check_made_from`.
+    """Checks that a saved model was made from the present inputs of its run.
 
     Arguments:
         folder: The folder of the saved model.
@@ -94,7 +94,7 @@ def check_model(folder: Path, wanted: Wanted, after: str = "") -> None:
     check_made_from(str(folder), made_from(folder), wanted, mend)
 
 
-def is_ours(config_file: Path) -> bool:
+def is_smalti_config(config_file: Path) -> bool:
     """Returns whether a file is the config of a model that smalti wrote."""
     try:
         return {"class", "checksum", "smalti_version"} <= configs.read_config(config_file).keys()
@@ -103,7 +103,7 @@ def is_ours(config_file: Path) -> bool:
 
 
 def find_model(folder: Path) -> tuple[Path, Path]:
-    """Returns the paths of the config and the weights of a model folder, which exist."""
+    """Returns the paths of config and weights in a model folder; raises if one is missing."""
     if not (folder / CONFIG).is_file():
         tidy(folder.parent, folder.name)  # a killed process may have been about to put it there
     _finish(folder)

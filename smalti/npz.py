@@ -1,4 +1,4 @@
-"""Reads the arrays of an .npz without trusting it.
+"""Reads and writes the arrays of .npz files, without trusting what is read.
 
 No pickle is read, no array is made larger than the archive says it is, and what unpacks to far more
 than it takes on the disk is refused by what it claims.
@@ -18,10 +18,10 @@ import numpy as np
 from numpy.lib import format as npy
 
 from smalti.counting import counted
-from smalti.files import regular
+from smalti.files import check_regular_file
 from smalti.outputs import MARK
 
-__all__ = ["DAMAGED", "check_claim", "listed", "names_in", "read_npz", "write_npz"]
+__all__ = ["DAMAGED", "check_claim", "list_names", "names_in", "read_npz", "write_npz"]
 
 DAMAGED = (  # what numpy and zipfile raise at a file of another kind, or a broken one
     *(OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, NotImplementedError),
@@ -33,16 +33,16 @@ RATIO = 100  # beyond that, times its own size
 
 
 def names_in(path: Path) -> list[str]:
-    """Returns the names of the arrays of an .npz; raises one of DAMAGED."""
+    """Lists the names of the arrays in an .npz file; raises one of DAMAGED if it is broken."""
     with path.open("rb") as file, ZipFile(file) as archive:
         return [member.removesuffix(".npy") for member in archive.namelist()]
 
 
-def listed(names: Sequence[str]) -> str:
+def list_names(names: Sequence[str]) -> str:
     """Lists names for a message: the first eight, none of them longer than 40 characters.
 
     Example:
-        >>> listed(["a", "b"]), listed([])
+        >>> list_names(["a", "b"]), list_names([])
         ('a, b', 'no arrays')
     """
     more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
@@ -50,8 +50,8 @@ def listed(names: Sequence[str]) -> str:
 
 
 def read_npz(path: Path, wanted: re.Pattern[str]) -> dict[str, np.ndarray]:
-    """Reads the arrays of an .npz whose names match `wanted`; raises one of DAMAGED at others."""
-    regular(path)
+    """Reads all arrays of an .npz file; raises one of DAMAGED if a name does not match `wanted`."""
+    check_regular_file(path)
     with path.open("rb") as file, ZipFile(file) as archive:
         members = {
             member.filename.removesuffix(".npy"): member
@@ -70,7 +70,7 @@ def read_npz(path: Path, wanted: re.Pattern[str]) -> dict[str, np.ndarray]:
 
 
 def check_claim(path: Path, claimed: int) -> None:
-    """Raises ValueError if a file says that it unpacks to far more than it takes on the disk."""
+    """Raises ValueError if a file claims to unpack to far more bytes than it has on disk."""
     if claimed > max(MODEST, RATIO * path.stat().st_size):
         raise ValueError(f"it would unpack to {claimed / 2**30:.1f} GiB")
 

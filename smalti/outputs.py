@@ -1,4 +1,4 @@
-"""Output paths: smalti replaces what it wrote itself, and nothing else.
+"""Checks output paths and marks output files: smalti only replaces files that it wrote itself.
 
 A file carries a mark of smalti's in a place that its format has for it:
 
@@ -32,8 +32,8 @@ __all__ = [
     "KEY",
     "MARK",
     "check_file",
-    "check_name",
-    "check_place",
+    "path_from_option",
+    "check_writable",
     "is_unmarked_png",
     "output",
     "write_file",
@@ -50,7 +50,7 @@ COLUMNS = re.compile(
 
 
 def written_by_smalti(path: Path) -> bool:
-    """Returns whether smalti wrote a file, and nobody has added to it since."""
+    """Returns whether a file has smalti's mark, and was not changed since."""
     recognise = {
         ".png": _is_png,
         ".npz": _is_npz,
@@ -69,9 +69,7 @@ def written_by_smalti(path: Path) -> bool:
 
 
 def is_unmarked_png(path: Path) -> bool:
-    """Returns whether a file is a PNG that holds a picture and no word, as smalti wrote them at
-    first.
-    """
+    """Returns whether a file is a PNG without any metadata, as early versions of smalti wrote."""
     if not path.is_file():
         return False
     try:
@@ -81,7 +79,7 @@ def is_unmarked_png(path: Path) -> bool:
 
 
 def check_file(path: str | Path, overwrite: bool = False) -> None:
-    """Checks that a file may be written: its name is free, or it is smalti's, or may be replaced.
+    """Checks that a file may be written: nothing is there, or a file that may be replaced.
 
     Raises:
         InputError: If it would replace a file that smalti did not write, or there is no file but
@@ -101,7 +99,7 @@ def check_file(path: str | Path, overwrite: bool = False) -> None:
 
 
 def write_file(content: bytes, path: str | Path, overwrite: bool = False) -> None:
-    """Writes a file that bears smalti's mark, whole or not at all.
+    """Writes a file with smalti's mark, atomically.
 
     Raises:
         InputError: As of `check_file`.
@@ -114,11 +112,11 @@ def write_file(content: bytes, path: str | Path, overwrite: bool = False) -> Non
 def output(
     out: str, suffixes: Iterable[str] = (), *, folder: bool = False, overwrite: bool = False
 ) -> Path:
-    """Returns the path that `--out` means, checked before any work is done for it.
+    """Converts the option `--out` to a path, and checks that it can be written to.
 
     Arguments:
-        out: As given; a leading ~ is the home folder.
-        suffixes: That a file may have; none where it is a folder in any case.
+        out: The option; a leading ~ is the home folder.
+        suffixes: The suffixes that a file may have; none if it must be a folder.
         folder: Whether it may be a folder.
         overwrite: Whether a file that smalti did not write may be replaced.
 
@@ -127,7 +125,7 @@ def output(
             smalti did not write.
         OSError: If it cannot be written to.
     """
-    path = check_name(out)
+    path = path_from_option(out)
     wanted = [suffix for suffix in suffixes if path.suffix.lower() == suffix]
     is_folder = path.is_dir() or (out.endswith("/") and not path.is_file())
     if is_folder or not wanted:
@@ -145,24 +143,24 @@ def output(
             )
         if path.exists() and not path.is_dir():
             raise InputError(f"--out takes a folder here, got the file {out}: choose another name.")
-        check_place(path / "file")
+        check_writable(path / "file")
     else:
         if path.exists() and not path.is_file():
             raise InputError(f"{out} is a pipe or a device, not a file: choose another --out.")
-        check_place(path)
+        check_writable(path)
         tidy(path.parent, path.name)
         check_file(path, overwrite)
     return path
 
 
-def check_name(out: str) -> Path:
-    """Returns the path that a name in an option means: ~ is the home folder.
+def path_from_option(out: str) -> Path:
+    """Converts a name in an option to a path, with ~ expanded.
 
     Raises:
         InputError: If the name is empty, or can only be a slip.
 
     Example:
-        >>> check_name("runs/mine").parts
+        >>> path_from_option("runs/mine").parts
         ('runs', 'mine')
     """
     if not out.strip():
@@ -181,8 +179,8 @@ def check_name(out: str) -> Path:
     return path.resolve() if ".." in path.parts else path
 
 
-def check_place(path: Path) -> None:
-    """Raises `OSError` unless a file could be made there."""
+def check_writable(path: Path) -> None:
+    """Raises `OSError` unless a file can be created at a path."""
     for parent in path.parents:
         try:
             found = parent.stat()

@@ -1,4 +1,4 @@
-"""What the CPU computes fast."""
+"""Tells which operations are fast on this CPU."""
 
 from collections.abc import Callable
 from functools import cache
@@ -11,7 +11,7 @@ __all__ = ["fast_in_bfloat16", "fused_linear"]
 
 @cache
 def fused_linear(dtype: torch.dtype = torch.float32) -> Callable[..., Tensor] | None:
-    """Returns oneDNN's product that adds an offset and clips as it goes; None where it is missing.
+    """Returns oneDNN's fused matrix product with bias and ReLU; None where it is missing.
 
     The operation is private to torch, so it is tried out once for each type.
 

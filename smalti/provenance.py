@@ -1,4 +1,4 @@
-"""Compares a run with the data and the stages that it was made from.
+"""Checks that the parts of a run were made from its present data, recipe and stages.
 
 A run writes the manifest of its data (`smalti.data.manifest`) before it trains. Whatever loads the
 data of a run gets those of the manifest, in its order, with its splits and labels. The data as they
@@ -22,7 +22,7 @@ from typing import Any
 
 import torch
 
-from smalti.checksums import identity
+from smalti.checksums import json_checksum
 from smalti.data import FactorizedSource, Source, Splits
 from smalti.data.manifest import Manifest, read_manifest, without_location
 from smalti.data.manifest_comparison import (
@@ -37,8 +37,8 @@ from smalti.model_folder import Wanted, made_from
 __all__ = [
     "CHANGED",
     "ExpectedChecksums",
-    "check_apart",
-    "identities",
+    "check_outside_data",
+    "stage_checksums",
     "load_data",
 ]
 
@@ -49,19 +49,19 @@ DATA, STATE = "data", "state"
 LEARNED = ("tokenizer", "autoencoder", "prior")
 
 
-def identities(config: Mapping[str, Any]) -> dict[str, str]:
-    """Returns the checksum of the part of a resolved recipe that determines each stage, by name."""
+def stage_checksums(config: Mapping[str, Any]) -> dict[str, str]:
+    """Computes, for each stage of a run, the checksum of the parts of the recipe it depends on."""
     common = {"seed": config["seed"], "data": without_location(config["data"])}
     prior = config.get("prior")
     parts = {"tokenizer": config.get("tokenizer"), "autoencoder": config.get("autoencoder")}
-    made = {name: identity([common, part]) for name, part in parts.items() if part}
+    made = {name: json_checksum([common, part]) for name, part in parts.items() if part}
     if ids := config.get("ids"):
-        made["ids"] = identity([common, ids])
+        made["ids"] = json_checksum([common, ids])
     if prior:
-        made["tokens"] = identity(
+        made["tokens"] = json_checksum(
             [common, *(prior.get(name) for name in ("examples", "views", "shift"))]
         )
-        made["prior"] = identity([common, prior])
+        made["prior"] = json_checksum([common, prior])
     return made
 
 
@@ -102,7 +102,7 @@ class ExpectedChecksums:
         """Returns those of the prior over the tokens of a tokenizer with this checksum."""
         return {
             "tokenizer": (tokenizer,),
-            "tokens": (identity([tokenizer, self.tokens()]),),
+            "tokens": (json_checksum([tokenizer, self.tokens()]),),
             "recipe": self._recipe("prior"),
         }
 
@@ -129,7 +129,7 @@ def load_data(
         config: The data of the run's configuration.
         source: The source that these build.
         splits: What `source.load()` returned, if it was called already.
-        changed: How to go on if the data differ from the manifest: one of `ways`.
+        changed: What to do if the data differ from the manifest: one of `ways`.
         ways: The values of `changed` that are allowed.
         training: Whether a model may still be trained on the data.
         lazily: Whether only a few examples are needed; see `Source.load_lazily`.
@@ -247,12 +247,12 @@ def _made_from_of_state(state: Path) -> object:
         return None
 
 
-def check_apart(data: Mapping[str, Any], folder: str | Path) -> None:
-    """Checks that a folder does not lie within the data, of which it would become a part.
+def check_outside_data(data: Mapping[str, Any], folder: str | Path) -> None:
+    """Raises `InputError` if a folder lies within that of the data, and would become part of them.
 
     Arguments:
-        data: The data of a configuration.
-        folder: Where something will be written.
+        data: The data's part of a configuration.
+        folder: The folder that will be written to.
 
     Raises:
         InputError: If it does.

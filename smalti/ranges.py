@@ -1,4 +1,4 @@
-"""The range of each numeric argument, by its name.
+"""The allowed range of each numeric argument, by its name.
 
 Arguments of recipes, of saved models and of commands are compared with the same table. Where a
 class means something else by a word, it has an entry of its own, `Class.word`. A number that has no
@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from smalti.errors import InputError
 
-__all__ = ["MOST_SAMPLES", "RANGES", "Range", "check", "range_of"]
+__all__ = ["MOST_SAMPLES", "RANGES", "Range", "check_range", "range_of"]
 
 LARGEST_INTEGER = 2**63 - 1  # of what an int64 holds
 LONG = 10**15  # steps: more than anybody will wait for
@@ -21,13 +21,13 @@ MOST_SAMPLES = 10**12
 
 
 class Range(NamedTuple):
-    """An interval of numbers.
+    """An interval of allowed numbers.
 
     Arguments:
-        least: Its lower end.
-        most: Its upper end.
-        above: Whether the lower end is outside.
-        below: Whether the upper end is outside.
+        least: The lower bound.
+        most: The upper bound.
+        above: Whether the lower bound is excluded.
+        below: Whether the upper bound is excluded.
 
     Example:
         >>> str(Range(0, 1, below=True)), 1 in Range(0, 1, below=True)
@@ -182,7 +182,7 @@ RANGES: dict[str, Range] = {
 
 
 def range_of(owner: type | str, name: str) -> Range:
-    """Returns the range of the argument `name` of a class, or of the nearest that it inherits from.
+    """Returns the allowed range of an argument of a class, its own or an inherited one.
 
     A class may have `RANGES` of its own, by the names of its arguments.
 
@@ -201,29 +201,29 @@ def range_of(owner: type | str, name: str) -> Range:
     return RANGES.get(name) or Range()
 
 
-def check(what: str, value: Any, allowed: Range) -> None:
-    """Checks a number, or every number in a list or mapping; what is no number passes.
+def check_range(what: str, value: Any, allowed: Range) -> None:
+    """Checks that a number, or every number in a list or mapping, lies in a range.
 
     Arguments:
         what: What the message calls it.
-        value: What it is.
-        allowed: What makes sense.
+        value: The value; what is no number is not checked.
+        allowed: The range.
 
     Raises:
         InputError: If one is NaN, infinite or outside of the range.
 
     Example:
-        >>> check("clip", 0.5, Range(0, above=True))
-        >>> check("clip", -1, Range(0, above=True))
+        >>> check_range("clip", 0.5, Range(0, above=True))
+        >>> check_range("clip", -1, Range(0, above=True))
         Traceback (most recent call last):
         smalti.errors.InputError: clip is above 0, got -1: choose one in this range.
     """
     if isinstance(value, Mapping):
         for key, item in value.items():
-            check(f"{what}.{key}", item, allowed)
+            check_range(f"{what}.{key}", item, allowed)
     elif isinstance(value, Sequence) and not isinstance(value, str | bytes):
         for item in value:
-            check(what, item, allowed)
+            check_range(what, item, allowed)
     elif isinstance(value, int | float) and not isinstance(value, bool) and value not in allowed:
         raise InputError(
             f"{what} {allowed.for_a(value)}, got {_number(value)}: choose one in this range."

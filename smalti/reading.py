@@ -1,4 +1,4 @@
-"""Reads files without waiting: a pipe or a device in the place of one is refused."""
+"""Reads files without blocking: a pipe or a device in the place of one is refused."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from typing import BinaryIO
 from smalti.counting import counted
 from smalti.errors import InputError
 
-__all__ = ["kind_of", "read_bytes", "regular", "sha256"]
+__all__ = ["kind_of", "read_bytes", "check_regular_file", "sha256"]
 
 
 def read_bytes(path: str | Path, most: int | None = None) -> bytes:
-    """Reads the content of a file; never waits for a pipe or a device in its place.
+    """Reads the content of a file; refuses a pipe or a device, which could block.
 
     Arguments:
         path: Path of the file.
-        most: Bytes that it may have.
+        most: The largest number of bytes that is accepted; None for any.
 
     Raises:
         InputError: If it is no file, or a larger one.
@@ -38,8 +38,8 @@ def read_bytes(path: str | Path, most: int | None = None) -> bytes:
         return file.read()
 
 
-def regular(path: str | Path) -> None:
-    """Checks that what is at a path is a file, so that reading it waits for nobody.
+def check_regular_file(path: str | Path) -> None:
+    """Checks that a path is a regular file, so that reading it cannot block.
 
     Raises:
         InputError: If it is a folder, a pipe, a device or a socket.
@@ -49,7 +49,7 @@ def regular(path: str | Path) -> None:
 
 
 def sha256(path: str | Path) -> str:
-    """Returns the SHA-256 of a file's bytes, in hexadecimal digits."""
+    """Computes the SHA-256 of a file's content, in hexadecimal digits."""
     digest = hashlib.sha256()
     with _opened(path) as file:
         while block := file.read(1 << 20):
@@ -77,7 +77,7 @@ def _check_regular(path: str | Path, mode: int) -> None:
 
 
 def kind_of(mode: int) -> str:
-    """Returns what is at a path, by its mode, in words."""
+    """Describes in words what an `st_mode` stands for: "a folder", "a pipe"."""
     kinds = (
         (stat.S_ISDIR, "a folder"),
         (stat.S_ISFIFO, "a pipe"),

@@ -31,7 +31,7 @@ registry: dict[str, type] = {}
 
 
 def registered(cls: T) -> T:
-    """Class decorator: enters `cls` in the registry; instances remember their arguments."""
+    """Registers a class whose objects can be saved (decorator): they remember their arguments."""
     if registry.setdefault(cls.__name__, cls) is not cls:
         raise InputError(
             f"The registry already holds a class named {cls.__name__}: choose another name."
@@ -55,9 +55,7 @@ def registered(cls: T) -> T:
 
 
 def describe(value: Any, _known: dict[int, int] | None = None) -> Any:
-    """Returns the JSON form of an argument: a plain value, or a registered object's class and
-    arguments.
-    """
+    """Converts an argument to JSON: a plain value, or a registered object's class and arguments."""
     known = {} if _known is None else _known  # the numbers of modules, in order of appearance
     if value is None or isinstance(value, bool | int | float | str):
         return value
@@ -86,12 +84,12 @@ def build(config: Any) -> Any:
             a constructor refuses the arguments.
     """
     import_own_classes()
-    configs.check(config, registry)
+    configs.check_config(config, registry)
     return instantiate(config, [])
 
 
 def import_own_classes() -> None:
-    """Imports smalti's own classes, and others' kinds of data, so that they are in the registry.
+    """Imports smalti's classes and the modalities of other packages, so that they are registered.
 
     They lie above this module, so they are named and not imported at the top.
     """
@@ -101,11 +99,12 @@ def import_own_classes() -> None:
 
 
 def instantiate(config: Any, known: list[Any]) -> Any:
-    """Builds what a checked config describes.
+    """Builds the object that a checked config describes.
 
     Arguments:
         config: The config, or a part of it.
-        known: The modules built before, by number; grows.
+        known: The modules built so far, to which new ones are appended; configs refer to them by
+            number.
 
     Raises:
         InputError: If a constructor refuses its arguments.

@@ -1,4 +1,4 @@
-"""The run directory: its paths, and what it holds.
+"""The run directory: the paths of its files, and how runs are found.
 
 Nothing here needs more than the light install, but for `read_config`: a model is loaded from its
 run without the packages that made it. What concerns the recipe is in `smalti.run_recipe`.
@@ -21,7 +21,7 @@ LARGEST_REPORT = 64 << 20  # bytes
 
 
 class Run:
-    """The paths of a run directory.
+    """A run directory: the paths of its config, data, models, tokens, state and report.
 
     Arguments:
         folder: The run directory.

@@ -1,4 +1,4 @@
-"""The recipe of a run: whether a run is of a given recipe, and what it is built of."""
+"""Compares a run with a recipe, and builds the recipe of a run."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from jsonargparse import Namespace
 
 from smalti.automatic import AUTO
 from smalti.errors import InputError
-from smalti.extension import Place, longer, value_at, with_old_steps
+from smalti.extension import Place, find_extended_steps, value_at, with_old_steps
 from smalti.recipes import schema
 from smalti.recipes.schema import Recipe
 from smalti.run_directory import Run
@@ -22,15 +22,15 @@ PLACE = "data.init_args.path"
 
 
 def check_recipe(run: Run, config: Namespace, extend: bool = False) -> dict[Place, int]:
-    """Checks that the folder is free, or holds a run of this very configuration.
+    """Checks that a run's folder is empty, or holds a run of the same configuration.
 
     Arguments:
         run: The run.
         config: The resolved configuration of a recipe.
-        extend: Whether it may take more steps than the run took.
+        extend: Whether the configuration may have more steps than the run.
 
     Returns:
-        The steps that the run took, by the path of each training that is to take more.
+        The run's number of steps for each training that gets more, by its path in the recipe.
 
     Raises:
         InputError: If the folder holds a run of another recipe.
@@ -46,7 +46,7 @@ def check_recipe(run: Run, config: Namespace, extend: bool = False) -> dict[Plac
     # Where data lie is no part of a recipe where a manifest says what they are.
     known = (PLACE,) if run.data.exists() else ()
     there = run.read_config()
-    more = longer(there, wanted)
+    more = find_extended_steps(there, wanted)
     same = with_old_steps(wanted, more)
     difference = _difference(there, same, unimportant=known)
     if difference:  # of fields that came after the run was made, it has the defaults
@@ -70,7 +70,7 @@ def check_recipe(run: Run, config: Namespace, extend: bool = False) -> dict[Plac
 
 
 def recipe_of(run: Run, data: str | None = None) -> Recipe:
-    """Builds the recipe of an existing run anew.
+    """Builds the objects of an existing run's recipe.
 
     Arguments:
         run: The run.

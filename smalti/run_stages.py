@@ -1,4 +1,4 @@
-"""The stages of a run: each makes its result, unless it is there and belongs to the run.
+"""The stages of a run: each makes its result, unless it is there already.
 
 In which order they are made is in `smalti.runs`.
 """
@@ -22,7 +22,7 @@ from smalti.autoencoders import (
 )
 from smalti.autoencoders.inputs import device_of
 from smalti.building import build_autoencoder, build_objective, build_prior, level_config
-from smalti.checksums import check_made_from, own
+from smalti.checksums import check_made_from, current_checksums
 from smalti.conditions import CoarseTokens
 from smalti.data import Examples, Splits
 from smalti.ids import IdTable
@@ -55,7 +55,7 @@ SUMMARISED = 10_000  # training examples whose latents are summarised
 
 
 def fit_autoencoder(run: Run, recipe: Recipe, splits: Splits, made: ExpectedChecksums) -> None:
-    """Trains the tokenizer or the continuous autoencoder of a recipe, unless it is there."""
+    """Trains and saves the tokenizer or continuous autoencoder of a run, unless it is there."""
     name, chosen = recipe.stage, recipe.trained
     folder, wanted = run.folder / name, made.model(name)
     if folder.exists():
@@ -82,8 +82,8 @@ def fit_autoencoder(run: Run, recipe: Recipe, splits: Splits, made: ExpectedChec
     if is_first():
         if isinstance(stage.model, ContinuousAutoencoder):
             model = stage.model.to(recipe.hardware.device())
-            summarise(model, splits.train.drawn(SUMMARISED, recipe.seed))
-        save_model(stage.model.cpu(), folder, made_from=own(stage.made_from))
+            record_latent_statistics(model, splits.train.drawn(SUMMARISED, recipe.seed))
+        save_model(stage.model.cpu(), folder, made_from=current_checksums(stage.made_from))
     wait_for_all()
 
 
@@ -103,15 +103,15 @@ def _fit_quantizer(
         made_from=made_from,
     )
     if is_first():
-        save_model(model.cpu(), run.tokenizer, made_from=own(made_from))
+        save_model(model.cpu(), run.tokenizer, made_from=current_checksums(made_from))
     wait_for_all()
 
 
 @torch.no_grad()
-def summarise(autoencoder: ContinuousAutoencoder, examples: Examples) -> None:
-    """Has an autoencoder take note of how the latents of examples lie.
+def record_latent_statistics(autoencoder: ContinuousAutoencoder, examples: Examples) -> None:
+    """Computes mean, covariance and KL of the latents of examples, and stores them in the model.
 
-    What samples are drawn from, and in what order dimensions are traversed, follows from it.
+    The distribution of samples, and the order of dimensions in traversals, follow from them.
     """
     latents: list[Tensor] = []
     kl: list[Tensor] = []
@@ -124,7 +124,7 @@ def summarise(autoencoder: ContinuousAutoencoder, examples: Examples) -> None:
 
 
 def give_ids(run: Run, recipe: Recipe, splits: Splits, made: ExpectedChecksums) -> None:
-    """Gives all examples IDs, unless they have them; of data that grew, those that are new."""
+    """Makes and saves the IDs of all examples, unless they are there; new examples are added."""
     assert recipe.ids is not None
     wanted, given = made.ids(checksum(run.tokenizer)), None
     if run.ids.exists():
@@ -134,12 +134,14 @@ def give_ids(run: Run, recipe: Recipe, splits: Splits, made: ExpectedChecksums) 
         if given.made_from.get("data") == wanted["data"][0]:
             return
     tokenizer = load_model(run.tokenizer).to(recipe.hardware.device())
-    table = item_ids.ids_of(tokenizer, splits, recipe.ids.collisions, own(wanted), given)
+    table = item_ids.make_ids(
+        tokenizer, splits, recipe.ids.collisions, current_checksums(wanted), given
+    )
     table.write(run.ids)
 
 
 def cache_tokens(run: Run, recipe: Recipe, splits: Splits, made: ExpectedChecksums) -> None:
-    """Turns the examples of every split into tokens, unless this tokenizer did so before."""
+    """Encodes the examples of every split to tokens and saves them, unless they are there."""
     prior, made_by, others = recipe.prior, checksum(run.tokenizer), made.tokens()
     assert prior is not None
     if cached_tokenizer(run.tokens) == made_by:
@@ -177,7 +179,7 @@ def cache_tokens(run: Run, recipe: Recipe, splits: Splits, made: ExpectedChecksu
 
 
 def encode_examples(tokenizer: Tokenizer, examples: Examples, augment: Any = None) -> TokenGrids:
-    """Encodes all examples in order: their tokens, on the CPU, and their conditions."""
+    """Encodes all examples in order to their tokens, on the CPU, with their conditions."""
     device = device_of(tokenizer)
     tokens: list[Tensor] = []
     for batch in evaluation_loader(examples, 256):
@@ -220,5 +222,7 @@ def fit_prior(
     stage.made_from = made.prior(checksum(run.tokenizer))
     train(stage, name, run.folder, recipe.hardware)
     if is_first():
-        save_model(stage.model, run.priors(levels)[level], made_from=own(stage.made_from))
+        save_model(
+            stage.model, run.priors(levels)[level], made_from=current_checksums(stage.made_from)
+        )
     wait_for_all()

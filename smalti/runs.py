@@ -1,4 +1,4 @@
-"""The stages of a run: what is made in which order, and what is done already.
+"""Fits runs stage by stage, and loads the data of runs.
 
     config.yaml, data/ ─┬▶ tokenizer/ ─┬▶ tokens/ ──▶ prior/ ─┬▶ samples/, report.html, report.json
                         │              └▶ ids.parquet ────────┤
@@ -42,9 +42,9 @@ from smalti.priors import TokenPrior
 from smalti.provenance import (
     CHANGED,
     ExpectedChecksums,
-    check_apart,
-    identities,
+    check_outside_data,
     load_data,
+    stage_checksums,
 )
 from smalti.recipes import schema
 from smalti.recipes.schema import Recipe
@@ -59,7 +59,7 @@ from smalti.training.cpu import speed_up_cpu
 from smalti.training.processes import is_first, wait_for_all
 from smalti.training.threads import choose_threads
 
-__all__ = ["Run", "data_of", "examples_of", "fit", "parts"]
+__all__ = ["Run", "load_run_data", "load_run_examples", "fit", "part_checksums"]
 
 logger = logging.getLogger(__name__)
 
@@ -71,17 +71,17 @@ def fit(
     changed_data: str = "refuse",
     extend: bool = False,
 ) -> tuple[Run, Splits]:
-    """Learns the tokenizer, caches the tokens and learns the prior, or learns the autoencoder.
+    """Fits a recipe: trains tokenizer and prior, or a continuous autoencoder, in a run directory.
 
-    Stages that are finished are not run again.
+    Between tokenizer and prior the tokens are cached. Finished stages are not run again.
 
     Arguments:
         config: The resolved configuration of a recipe.
         folder: The run directory.
-        splits: The recipe's data, where they are loaded already.
-        changed_data: How to go on where the data are not those that the run was made from, see
+        splits: The recipe's data, if they are loaded already.
+        changed_data: What to do if the data have changed since the run was made, see
             `smalti.provenance`.
-        extend: Whether a run that took fewer steps goes on with those of the recipe, see
+        extend: Whether to continue a run that took fewer steps than the recipe has, see
             `smalti.extension`.
 
     Returns:
@@ -94,27 +94,27 @@ def fit(
     speed_up_cpu()
     run = Run(folder)
     data = yaml.safe_load(schema.dump(config))["data"]
-    check_apart(data, folder)
+    check_outside_data(data, folder)
     run.tidy()
     more = check_recipe(run, config, extend)
-    recipe = schema.build(automatic.without(config))
+    recipe = schema.build(automatic.without_auto(config))
     if extend and not more:
         _check_extensible(run, recipe)
     splits = load_data(run.folder, data, recipe.data, splits, changed=changed_data)
-    if automatic.leaves_dims(config):
-        config = automatic.with_dims(config, channels_seen(splits))
-        recipe = schema.build(automatic.without(config))
+    if automatic.has_auto_dim(config):
+        config = automatic.resolve_dims(config, channels_seen(splits))
+        recipe = schema.build(automatic.without_auto(config))
     trained = _try_out(recipe, splits)
     config = _settled(run, config, recipe, splits, trained)
     recipe = schema.build(config)
     if isinstance(tokenizer := trained[0][0], Tokenizer):
-        estimates.check_tokens(recipe, tokenizer, splits, run.folder)
+        estimates.check_token_space(recipe, tokenizer, splits, run.folder)
         if recipe.ids is not None:
             item_ids.check_ids(tokenizer, splits, recipe.ids.collisions)
     check_hardware(recipe.hardware)
     # Not before: a mistake claims no folder, and removes nothing.
     if more and is_first():
-        extension.make_room(run.folder, more)
+        extension.remove_outdated(run.folder, more)
     write_text(run.config, schema.dump(config))
     splits, made = _recorded(run, config, splits, bool(more))
     choose_threads(recipe.hardware, run.folder / "state")
@@ -146,15 +146,16 @@ def _check_extensible(run: Run, recipe: Recipe) -> None:
         )
 
 
-def data_of(
+def load_run_data(
     run: Run, changed_data: str = "refuse", place: str | None = None, lazily: bool = False
 ) -> Splits:
-    """Loads the data of an existing run, as it was made from them.
+    """Loads the data of an existing run, with the examples and splits of its manifest.
 
     Arguments:
         run: The run.
-        changed_data: "refuse", or "ignore" to take what is left of those examples.
-        place: Where they lie now, if they were moved.
+        changed_data: What to do if data have changed: "refuse", or "ignore" to take the examples
+            that are left.
+        place: The path of the data, if they were moved.
         lazily: Whether only a few examples are needed; see `Source.load_lazily`.
 
     Raises:
@@ -178,13 +179,13 @@ def data_of(
     return splits
 
 
-def examples_of(run: Run, split: SplitName, place: str | None = None) -> Examples:
-    """Returns the examples of one split of a run; synthetic ones are not made yet.
+def load_run_examples(run: Run, split: SplitName, place: str | None = None) -> Examples:
+    """Loads the examples of one split of a run's data; each is decoded or made when it is needed.
 
     Arguments:
         run: The run.
-        split: Its name.
-        place: Where its data lie now, if they were moved.
+        split: The name of the split.
+        place: The path of the data, if they were moved.
 
     Raises:
         InputError: If one is missing.
@@ -192,7 +193,7 @@ def examples_of(run: Run, split: SplitName, place: str | None = None) -> Example
     source = recipe_of(run, place).data
     if isinstance(source, FactorizedSource):
         return source.examples(split)
-    splits = data_of(run, "ignore", place, lazily=True)
+    splits = load_run_data(run, "ignore", place, lazily=True)
     examples: Examples = getattr(splits, split)
     wanted = splits.manifest.counts()[split] if splits.manifest else len(examples)
     if len(examples) < wanted:
@@ -204,8 +205,8 @@ def examples_of(run: Run, split: SplitName, place: str | None = None) -> Example
     return examples
 
 
-def parts(run: Run) -> dict[str, str]:
-    """Returns the checksums of what a run holds: data, models and tokens, by name."""
+def part_checksums(run: Run) -> dict[str, str]:
+    """Returns the checksums of the parts of a run by name: data, models and tokens."""
     manifest = read_manifest(run.data)
     found = {} if manifest is None else {"data": manifest.checksum}
     models = [run.tokenizer, run.autoencoder, run.prior, *sorted(run.prior.glob("*"))]
@@ -225,11 +226,11 @@ def _recorded(
     """Writes the manifest of a run that has none, or a new one, and says what follows from it."""
     manifest = splits.manifest
     assert manifest is not None
-    recipe = identities(yaml.safe_load(schema.dump(config)))
+    recipe = stage_checksums(yaml.safe_load(schema.dump(config)))
     if not manifest.recipe:
         manifest = replace(manifest, recipe=recipe)
     elif extended:
-        manifest = extension.renamed(manifest, recipe)
+        manifest = extension.with_new_recipe(manifest, recipe)
     there = read_manifest(run.data)
     if is_first() and (extended or there is None or there.checksum != manifest.checksum):
         write_manifest(manifest, run.data)
@@ -255,7 +256,7 @@ def _settled(
     if not splits.train.endless:
         examples = min(examples, len(splits.train))
     there = run.read_config() if run.config.is_file() else {}
-    return automatic.settled(config, priors, examples, there, splits.shift is not None)
+    return automatic.resolve_auto(config, priors, examples, there, splits.shift is not None)
 
 
 def _try_out(recipe: Recipe, splits: Splits) -> list[tuple[nn.Module, Training | None]]:

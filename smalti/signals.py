@@ -1,4 +1,4 @@
-"""What a model takes and gives: the layout of a signal, and the values that it may have.
+"""Signals: the shape and the range of values of what a model encodes and decodes.
 
 Every autoencoder stores its `Signal` and checks its input against it, so that a signal of one
 channel given to a model of three, or bytes given in place of [-1, 1], is an error with one line and
@@ -24,12 +24,12 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, ClassVar
 
 from smalti.errors import InputError
-from smalti.ranges import check, range_of
+from smalti.ranges import check_range, range_of
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["Bounded", "Signal", "times"]
+__all__ = ["Bounded", "Signal", "format_size"]
 
 
 class Signal(ABC):
@@ -39,14 +39,14 @@ class Signal(ABC):
     calls `check_fields` in its `__post_init__`; `Bounded` does.
 
     Attributes:
-        noun: What one is called, "pulse".
-        plural: What several are called, "pulses".
-        spatial_dims: How many dimensions its grid has: 0, 1 or 2.
-        forms: What signals with so many channels are called, by their number: "mono" for 1.
-        words: Words for them in the names of folders, which say nothing else: "photos".
-        gaps: Whether values may be missing, NaN. Networks see 0 there, and no loss counts them.
-        channels: Values at each place of the grid.
-        size: The lengths of the grid; an empty tuple where any size goes, or where it has none.
+        noun: What messages call one of them: "pulse".
+        plural: What messages call several: "pulses".
+        spatial_dims: The number of dimensions of the grid: 0, 1 or 2.
+        forms: Words for numbers of channels: {1: "mono"}.
+        words: Words for such data in names of folders, which are no labels: "photos".
+        gaps: Whether values may be missing (NaN). Networks see 0 there, and losses leave them out.
+        channels: The number of values at each place of the grid.
+        size: The lengths of the grid; an empty tuple if any size fits, or there is no grid.
     """
 
     noun: ClassVar[str]
@@ -87,7 +87,7 @@ class Signal(ABC):
             )
         for field in fields(self):  # type: ignore[arg-type]
             value = getattr(self, field.name)
-            check(f"The {field.name} of a signal", value, range_of(type(self), field.name))
+            check_range(f"The {field.name} of a signal", value, range_of(type(self), field.name))
 
     def check_layout(self, x: Tensor) -> None:
         """Raises `InputError` unless `x` has the shape of a batch of this signal."""
@@ -107,8 +107,8 @@ class Signal(ABC):
             )
         if self.size and tuple(x.shape[2:]) != tuple(self.size):
             raise InputError(
-                f"The model was trained on {self.plural} of size {times(self.size)}, "
-                f"got {times(x.shape[2:])}: resize or crop them first."
+                f"The model was trained on {self.plural} of size {format_size(self.size)}, "
+                f"got {format_size(x.shape[2:])}: resize or crop them first."
             )
         if 0 in x.shape[1:]:
             raise InputError(
@@ -119,11 +119,11 @@ class Signal(ABC):
 
 @dataclass(frozen=True)
 class Bounded(Signal, ABC):
-    """Abstract: a signal of floating-point values between two ends.
+    """Abstract: a signal of floating-point values between a lowest and a highest value.
 
     Arguments:
-        channels: Values at each place of the grid.
-        size: The lengths of the grid; an empty tuple where any size goes.
+        channels: The number of values at each place of the grid.
+        size: The lengths of the grid; an empty tuple if any size fits.
         low: Lowest value.
         high: Highest value.
     """
@@ -176,11 +176,11 @@ class Bounded(Signal, ABC):
         return h.clamp(self.low, self.high)
 
 
-def times(size: tuple[int, ...]) -> str:
-    """Describes a size.
+def format_size(size: tuple[int, ...]) -> str:
+    """Formats the size of a grid for messages: "64 × 64".
 
     Example:
-        >>> times((28, 20))
+        >>> format_size((28, 20))
         '28×20'
     """
     return "×".join(map(str, size))

@@ -1,4 +1,4 @@
-"""Names as text: the one form in which they are kept, and how they are shown.
+"""Normalizes names of labels, and formats names and paths for messages.
 
 The same word can be stored in two ways: "é" as one character, or as an "e" and an accent after it
 (macOS unpacks archives so). And a name on a disk can be bytes that are no UTF-8. So names are
@@ -16,7 +16,7 @@ __all__ = ["as_text", "label_name", "listed", "readable"]
 
 
 def label_name(name: str) -> str:
-    """Returns the form in which names of labels are kept and compared.
+    """Normalizes the name of a label to the form in which it is kept and compared.
 
     Example:
         >>> label_name("e\\u0301te\\u0301 ") == "\\u00e9t\\u00e9", label_name("caf\\udce9")
@@ -26,7 +26,7 @@ def label_name(name: str) -> str:
 
 
 def readable(name: str | os.PathLike[str]) -> str:
-    """Returns a path or a name on one line that can be printed and written as UTF-8."""
+    """Converts a path or a name to one line that can be printed and written as UTF-8."""
     return "".join(
         letter if letter.isprintable() else ascii(letter)[1:-1]
         for letter in as_text(os.fspath(name))
@@ -34,7 +34,7 @@ def readable(name: str | os.PathLike[str]) -> str:
 
 
 def listed(names: Sequence[str], most: int) -> str:
-    """Joins at most so many names, each readable, with commas.
+    """Lists at most so many names for a message, separated by commas.
 
     Example:
         >>> listed(["cat", "dog", "eel"], 2)

@@ -1,4 +1,4 @@
-"""Text on terminals of any encoding: nothing that is printed may end a command.
+"""Makes printing safe on terminals of any encoding.
 
 Where a terminal's encoding lacks a character, a plain one stands in its place, or its number; so do
 the bytes of a name that is not UTF-8. Output that nobody takes any more is dropped.
@@ -12,7 +12,7 @@ import sys
 from contextlib import suppress
 from typing import TextIO
 
-__all__ = ["drop_what_is_left", "plain", "prepare"]
+__all__ = ["discard_unwritten_output", "plain", "accept_any_text"]
 
 HANDLER = "smalti.plain"
 LONGEST = 2_000  # of a line that says what is wrong
@@ -33,8 +33,8 @@ INSTEAD = {
 }
 
 
-def prepare() -> None:
-    """Makes standard output and error take any text."""
+def accept_any_text() -> None:
+    """Makes standard output and error accept any text, whatever their encoding."""
     codecs.register_error(HANDLER, _instead)
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
@@ -44,8 +44,8 @@ def prepare() -> None:
             stream.reconfigure(errors=HANDLER)
 
 
-def drop_what_is_left() -> None:
-    """Leaves nothing that the end of the process would try to write again, if it cannot be."""
+def discard_unwritten_output() -> None:
+    """Discards buffered output that cannot be written, so that the process ends without error."""
     stream: TextIO = sys.stdout
     try:
         stream.flush()
@@ -57,7 +57,7 @@ def drop_what_is_left() -> None:
 
 
 def plain(text: str) -> str:
-    """Returns a text as one line of readable length, without control characters.
+    """Shortens a text to one readable line, without control characters.
 
     Example:
         >>> plain("no file \\n  named \\x1b[2J")

@@ -1,4 +1,4 @@
-"""Token grids on disk: parquet for data frames and training, .npz for numpy.
+"""Writes and reads token grids: parquet for data frames and training, .npz for numpy.
 
 Of a hierarchy each level has an array or column of its own, coarse to fine: `indices`, `indices_1`,
 `indices_2` ….
@@ -26,9 +26,16 @@ import torch
 from torch import Tensor
 
 from smalti.errors import InputError
-from smalti.files import atomic_file, atomic_folder, read_bytes, regular, sha256, write_text
+from smalti.files import (
+    atomic_file,
+    atomic_folder,
+    check_regular_file,
+    read_bytes,
+    sha256,
+    write_text,
+)
 from smalti.layout import Layout
-from smalti.npz import DAMAGED, check_claim, listed, names_in, read_npz, write_npz
+from smalti.npz import DAMAGED, check_claim, list_names, names_in, read_npz, write_npz
 from smalti.outputs import KEY, MARK, check_file
 
 __all__ = [
@@ -49,12 +56,12 @@ READ = re.compile(r"indices(_\d+)?|context|latents")
 
 
 class TokenGrids(NamedTuple):
-    """Indices of N signals, and what belongs to them.
+    """The token grids of N signals, with their conditions and the names of their files.
 
     Attributes:
         levels: The indices of each level, (N, *grid), coarse to fine; most tokenizers have one.
         context: The conditions (N,), or rows (N, S) of several, or None.
-        files: The names of the files that they are of, in order, or None. They are written as
+        files: The names of the files of the signals, in order, or None. They are written as
             `file`, and not read again.
     """
 
@@ -69,8 +76,8 @@ def write_tokens(
     """Writes token grids to a .npz or .parquet file, in the smallest integer type that holds them.
 
     Raises:
-        InputError: If the name ends otherwise, an index is not in [0, codebook_size), or a file
-            that smalti did not write would be replaced without `overwrite`.
+        InputError: If the suffix is another, an index is not in [0, codebook_size), or a file that
+            smalti did not write would be replaced without `overwrite`.
     """
     path = Path(path)
     if path.suffix not in (".npz", ".parquet"):
@@ -97,7 +104,7 @@ def write_tokens(
 
 
 def read_tokens(path: str | Path) -> TokenGrids:
-    """Reads what `write_tokens` wrote, or another program in the same format.
+    """Reads token grids from a .npz or .parquet file, as `write_tokens` writes it.
 
     Raises:
         InputError: If the file is missing, is damaged or holds no token grids.
@@ -113,7 +120,7 @@ def read_tokens(path: str | Path) -> TokenGrids:
             raise ValueError("it holds latents, which a run with an autoencoder decodes")
         names = [_column(level) for level in range(max(1, sum(map(_is_level, columns))))]
         if missing := next((name for name in names if name not in columns), None):
-            held = listed(_names(path))
+            held = list_names(_names(path))
             raise ValueError(f"{missing} is missing among {held}; it takes {missing} (N, *grid)")
         levels = [_indices(columns[name], name) for name in names]
         context = _context(columns["context"]) if "context" in columns else None
@@ -140,14 +147,14 @@ def write_cache(
     tokenizer: str,
     made_from: Mapping[str, str] | None = None,
 ) -> None:
-    """Writes the token grids of each split as parquet shards, then `tokens.json`.
+    """Writes the cache of a run's token grids: parquet shards of each split, then `tokens.json`.
 
     Arguments:
         folder: The cache, which is replaced as a whole.
         splits: Name and token grids of each.
         layout: Layout of the tokens.
         tokenizer: The checksum of the tokenizer that made them.
-        made_from: Checksums of what else they were made from, by name; see `cache_made_from`.
+        made_from: Checksums of their further inputs, by name; see `cache_made_from`.
     """
     largest = layout.largest
     with atomic_folder(folder) as temporary:
@@ -179,7 +186,7 @@ def write_cache(
 
 
 def read_cache(folder: Path, split: str) -> TokenGrids:
-    """Reads all shards of a split.
+    """Reads the token grids of a split from the cache of a run.
 
     Raises:
         InputError: If a shard is missing, or not as it was written.
@@ -210,7 +217,7 @@ def read_cache(folder: Path, split: str) -> TokenGrids:
 
 
 def cached_tokenizer(folder: Path) -> str | None:
-    """Returns the checksum of the tokenizer that made a cache; None if the cache is not whole."""
+    """Reads the checksum of the tokenizer that made a cache; None if the cache is incomplete."""
     try:
         manifest = _manifest(folder)
         for split, files in manifest["shards"].items():
@@ -222,7 +229,7 @@ def cached_tokenizer(folder: Path) -> str | None:
 
 
 def cache_made_from(folder: Path) -> dict[str, str]:
-    """Reads what the cache was made from, beside the tokenizer; empty where it does not say.
+    """Reads the checksums of a cache's inputs beside the tokenizer; empty if not recorded.
 
     Raises:
         InputError: If `tokens.json` is missing or damaged.
@@ -346,7 +353,7 @@ def _names(path: Path) -> list[str]:
 
 def _read_parquet(path: Path) -> dict[str, np.ndarray]:
     """Reads the columns that `_write_parquet` wrote; raises `ValueError` if they are damaged."""
-    regular(path)
+    check_regular_file(path)
     with path.open("rb") as file, pq.ParquetFile(file) as parquet:
         schema, known = parquet.schema_arrow, parquet.metadata
         names = [name for name in schema.names if READ.fullmatch(name)]

@@ -1,4 +1,4 @@
-"""The weights of a saved model, compared with what its config describes.
+"""Compares the weights of a saved model with the model that its config describes.
 
 Before anything is allocated, the model is built on torch's meta device, which holds no numbers, and
 its sizes are compared with those in the header of the weights file. A config that asks for more
@@ -22,24 +22,29 @@ from torch.nn.modules import module as registration
 from smalti.counting import counted
 from smalti.errors import InputError, first_line
 
-__all__ = ["TensorSpec", "bounded", "first_difference", "first_not_finite", "sizes"]
+__all__ = ["TensorSpec", "limit_parts", "first_difference", "first_not_finite", "read_tensor_specs"]
 
 UNSAVED = 4 << 30  # bytes of tensors that are not among the weights, such as coordinates
 
 
 class TensorSpec(NamedTuple):
-    """Shape and kind of one tensor, as the header of a weights file states them; not its values."""
+    """Shape and kind of a tensor, from the header of a weights file.
+
+    Attributes:
+        shape: Its shape.
+        kind: The kind of its dtype: "float", "int", …
+    """
 
     shape: tuple[int, ...]
     kind: str  # "float", "int", "bool" or "complex"
 
 
 @contextmanager
-def bounded(entries: int) -> Iterator[None]:
-    """Stops what is built in the block once it has far more parts than a file has tensors.
+def limit_parts(entries: int) -> Iterator[None]:
+    """Limits the number of modules built within a `with` block, by the tensors in a file.
 
     Raises:
-        InputError: If it has.
+        InputError: If far more modules are built than the file has tensors.
     """
     left = {"tensors": 4 * entries + 256, "modules": 16 * entries + 512}
     here = threading.get_ident()
@@ -64,11 +69,11 @@ def bounded(entries: int) -> Iterator[None]:
         yield
 
 
-def sizes(weights_file: Path) -> dict[str, TensorSpec]:
-    """Reads the shapes and kinds of the tensors of a weights file, from its header alone.
+def read_tensor_specs(weights_file: Path) -> dict[str, TensorSpec]:
+    """Reads the shapes and kinds of the tensors in a weights file, from its header alone.
 
     Raises:
-        InputError: If it is not whole.
+        InputError: If the file is truncated or damaged.
     """
     try:
         with safe_open(weights_file, framework="pt") as content:
@@ -82,7 +87,7 @@ def sizes(weights_file: Path) -> dict[str, TensorSpec]:
 
 
 def first_difference(model: nn.Module, weights: Mapping[str, TensorSpec]) -> str | None:
-    """Says where a model differs from the weights of a file; None where they fit.
+    """Describes the first tensor in which a model and a weights file differ; None if none does.
 
     A tensor without elements takes any number of rows: it is filled from the file.
     """

@@ -23,7 +23,7 @@ from smalti.modalities.image import Image
 from smalti.model_folder import checksum_of
 from smalti.networks import Features
 from smalti.priors import PixelCNN
-from smalti.ranges import Range, check, range_of
+from smalti.ranges import Range, check_range, range_of
 from smalti.registry import import_own_classes
 
 IMAGE = Image(1, (12, 8))
@@ -277,13 +277,13 @@ def test_an_argument_of_any_class_has_a_range_and_must_lie_in_it(name):
         allowed = range_of(cls, argument)
         assert allowed != Range(), f"{name}.{argument} has no range in smalti.ranges"
         default = inspect.signature(cls).parameters[argument].default
-        check(argument, () if default is inspect.Parameter.empty else default, allowed)
+        check_range(argument, () if default is inspect.Parameter.empty else default, allowed)
         config, path = standing()[name]
         for value in (-(10**12), 10**18, -1.5e-30, 1e30):
             if value not in allowed:
                 value = [value] if listed else value
                 with pytest.raises(InputError, match=rf"{name}\.{argument}\b"):
-                    configs.check(changed(config, (*path, argument), value), registry)
+                    configs.check_config(changed(config, (*path, argument), value), registry)
 
 
 @pytest.mark.parametrize(

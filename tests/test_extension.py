@@ -12,7 +12,7 @@ from smalti import runs
 from smalti.artifacts import checksum, load_model, made_from
 from smalti.cli import main
 from smalti.data.manifest import read_manifest
-from smalti.provenance import identities
+from smalti.provenance import stage_checksums
 from smalti.recipes import schema
 from smalti.runs import Run
 from tiny import clocks_recipe, vae_recipe, write_recipe
@@ -42,7 +42,7 @@ def assert_consistent(run, recipe):
     """What the run holds was made from what it holds, by the recipe that it says."""
     config = yaml.safe_load(schema.dump(schema.parsed(recipe)))
     assert run.read_config() == config or recipe["prior"]  # whose "auto" is a number there
-    wanted = identities(run.read_config())
+    wanted = stage_checksums(run.read_config())
     assert read_manifest(run.data).recipe == wanted
     assert made_from(run.prior)["tokenizer"] == checksum(run.tokenizer)
     assert made_from(run.prior)["recipe"] == wanted["prior"]

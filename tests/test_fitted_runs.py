@@ -94,7 +94,7 @@ def test_a_run_goes_from_a_table_to_a_report_and_its_codes_decode(recipe, tmp_pa
     assert "computed from all examples" in report["missing"]["Training curves"]
     assert report["facts"]["Training"].startswith("tokenizer ")
     model = smalti.load(out)
-    splits = runs.data_of(model.run)
+    splits = runs.load_run_data(model.run)
     x = splits.train.__getitems__(range(len(splits.train))).x
     codes = model.encode(x)
     assert codes.shape == (len(x), 1, 2)
@@ -220,18 +220,18 @@ def test_each_part_of_a_product_has_its_share_of_the_dimensions():
     product = {"class_path": "ProductQuantizer", "init_args": {"parts": [part] * 3}}
     recipe["tokenizer"]["quantizer"] = product
     config = schema.parsed(recipe)
-    assert automatic.leaves_dims(config)
-    settled = automatic.with_dims(config, 11)
+    assert automatic.has_auto_dim(config)
+    settled = automatic.resolve_dims(config, 11)
     parts = settled.tokenizer.quantizer.init_args.parts
     assert [p.init_args.codebook.init_args.dim for p in parts] == [4, 4, 3]
-    assert not automatic.leaves_dims(settled) and automatic.leaves_dims(config)
+    assert not automatic.has_auto_dim(settled) and automatic.has_auto_dim(config)
     with pytest.raises(InputError, match="no 3 parts"):
-        automatic.with_dims(config, 2)
+        automatic.resolve_dims(config, 2)
     mixed = json.loads(json.dumps(product))
     mixed["init_args"]["parts"][0]["init_args"]["codebook"]["init_args"]["dim"] = 5
     recipe["tokenizer"]["quantizer"] = mixed
     with pytest.raises(InputError, match="all of them auto, or none"):
-        automatic.with_dims(schema.parsed(recipe), 11)
+        automatic.resolve_dims(schema.parsed(recipe), 11)
 
 
 @pytest.mark.slow

@@ -18,9 +18,9 @@ from smalti.cli import main
 from smalti.errors import InputError
 from smalti.files import sha256
 from smalti.ids import IdTable, PrefixTree
-from smalti.item_ids import ids_of
+from smalti.item_ids import make_ids
 from smalti.recipes import schema
-from smalti.runs import Run, data_of, fit
+from smalti.runs import Run, fit, load_run_data
 from tiny import clocks_recipe, vae_recipe, write_recipe
 
 
@@ -96,8 +96,8 @@ def test_a_further_code_sets_those_apart_who_share_theirs(small):
 
 def test_collisions_may_stay(copied):
     """Of the same tokenizer, as one that was given them by hand."""
-    tokenizer, splits = load_model(copied.tokenizer), data_of(copied)
-    table = ids_of(tokenizer, splits, "none", {})
+    tokenizer, splits = load_model(copied.tokenizer), load_run_data(copied)
+    table = make_ids(tokenizer, splits, "none", {})
     assert table.own.tolist() == table.codes.tolist() == IdTable.read(copied.ids).own.tolist()
 
 

@@ -163,9 +163,9 @@ def test_what_needs_no_extra_is_done(python):
 
 def test_a_package_of_no_extra_is_said_to_be_missing_as_python_says_it():
     error = ModuleNotFoundError("No module named 'somebodys'", name="somebodys")
-    assert smalti.extras.explained(error) is error
+    assert smalti.extras.explain_import_error(error) is error
     error = ModuleNotFoundError("No module named 'lightning.gone'", name="lightning.gone")
-    assert smalti.extras.explained(error) is error
+    assert smalti.extras.explain_import_error(error) is error
 
 
 def test_the_imports_of_others_are_left_as_they_are():

@@ -26,7 +26,7 @@ from smalti.evaluation import Report, report_file_pattern
 from smalti.latents import write_latents
 from smalti.modalities.image.pictures import save_png, to_png
 from smalti.modalities.image.signal import Image as ImageSignal
-from smalti.outputs import check_name, output, written_by_smalti
+from smalti.outputs import output, path_from_option, written_by_smalti
 from smalti.reporting import Picture, Section
 from smalti.tokens import TokenGrids, write_tokens
 from tiny import clocks_recipe, vae_recipe, write_recipe
@@ -356,6 +356,6 @@ def test_a_folder_behind_one_that_is_not_there_is_seen(tmp_path, monkeypatch):
     (tmp_path / "run").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "run", target_is_directory=True)
     monkeypatch.chdir(tmp_path)
-    assert check_name("missing/../run").is_dir()
-    assert check_name("link/../run").is_dir()  # beside what the link leads to
-    assert check_name("run").parts == ("run",)
+    assert path_from_option("missing/../run").is_dir()
+    assert path_from_option("link/../run").is_dir()  # beside what the link leads to
+    assert path_from_option("run").parts == ("run",)

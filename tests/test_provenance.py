@@ -24,7 +24,7 @@ from smalti.modalities.image.pixels import Pixels
 from smalti.modalities.image.signal import Image as ImageSignal
 from smalti.recipes import allowed_classes, schema
 from smalti.run_recipe import recipe_of
-from smalti.runs import Run, data_of, examples_of, fit
+from smalti.runs import Run, fit, load_run_data, load_run_examples
 from tiny import clocks_recipe, vae_recipe
 
 SIZE = 16
@@ -157,14 +157,14 @@ WHOLE = (add, rename_label, swap_labels, relabel, flatten, give_a_test_set)  # n
 
 @pytest.mark.parametrize("happen", CHANGES)
 def test_data_that_changed_are_refused_until_the_user_says_how_to_go_on(made, happen, caplog):
-    before = data_of(made.run)
+    before = load_run_data(made.run)
     happen(made)
     with pytest.raises(InputError) as error:
-        made.fit() if happen is add else data_of(made.run)
+        made.fit() if happen is add else load_run_data(made.run)
     assert CHANGES[happen] in str(error.value)
     assert "--changed_data ignore" in str(error.value)
     assert "\n" not in str(error.value)
-    after = data_of(made.run, "ignore")
+    after = load_run_data(made.run, "ignore")
     assert CHANGES[happen] in caplog.text
     if happen in WHOLE:
         assert same(before, after)
@@ -182,33 +182,33 @@ def test_data_that_changed_are_refused_until_the_user_says_how_to_go_on(made, ha
 
 
 def test_other_names_another_order_and_another_place_are_the_same_data(made):
-    before = data_of(made.run)
+    before = load_run_data(made.run)
     for i, file in enumerate(sorted((made.data / "a").iterdir(), reverse=True)):
         file.rename(file.with_name(f"x{i:02d}.png"))
     moved = made.data.with_name("moved")
     made.data.rename(moved)
     file = made.run.config
     file.write_text(file.read_text().replace(str(made.data), str(moved)))
-    assert same(before, data_of(made.run))
+    assert same(before, load_run_data(made.run))
 
 
 def test_data_that_were_moved_are_named_by_their_new_place(made, capsys):
-    before = data_of(made.run)
+    before = load_run_data(made.run)
     moved = made.data.with_name("moved")
     made.data.rename(moved)
     assert "say where they lie now with --data" in mistake(capsys, "evaluate", str(made.folder))
     with pytest.raises(InputError, match="There is nothing at .*images"):
         made.fit()
-    assert same(before, data_of(made.run, place=str(moved)))
+    assert same(before, load_run_data(made.run, place=str(moved)))
     with pytest.raises(InputError, match="are missing or changed"):
-        data_of(made.run, place=str(moved / "a"))
+        load_run_data(made.run, place=str(moved / "a"))
     with pytest.raises(InputError, match="are missing or changed"):
         fit(config_of(moved / "a"), made.folder)
     assert str(made.data) in made.run.config.read_text()
     with pytest.raises(InputError, match=r"another recipe \(seed"):
         fit(config_of(moved, seed=1), made.folder)
     assert same(before, fit(config_of(moved), made.folder)[1])
-    assert same(before, data_of(made.run))  # the run knows the new place
+    assert same(before, load_run_data(made.run))  # the run knows the new place
     shutil.rmtree(made.folder / "data")  # of which nothing says what they were
     with pytest.raises(InputError, match=r"another recipe \(data.init_args.path"):
         fit(config_of(moved / "a"), made.folder)
@@ -254,12 +254,12 @@ def test_the_command_line_says_it_in_one_line(made, capsys, monkeypatch):
 
 
 def test_numbers_of_test_images_stay_those_of_the_same_images(made):
-    before = images(examples_of(made.run, "test"))
+    before = images(load_run_examples(made.run, "test"))
     add(made)
-    assert torch.equal(images(examples_of(made.run, "test")), before)
+    assert torch.equal(images(load_run_examples(made.run, "test")), before)
     shutil.rmtree(made.data / "a")
     with pytest.raises(InputError, match="of .* test images of .* are missing"):
-        examples_of(made.run, "test")
+        load_run_examples(made.run, "test")
 
 
 # To go on with what there is now
@@ -273,7 +273,7 @@ def unfinished(made: Made) -> None:
 
 def test_accepted_data_keep_the_split_of_what_was_there(made):
     unfinished(made)
-    before = data_of(made.run).manifest
+    before = load_run_data(made.run).manifest
     old = dict(zip(map(bytes, before.fingerprints), before.splits, strict=True))
     add(made)
     for copy in "ab":  # of a test image
@@ -293,14 +293,14 @@ def test_accepted_data_keep_the_split_of_what_was_there(made):
     assert now.earlier == (before.checksum,)
     assert made_from(made.run.tokenizer) == tokenizer  # it is not learned again
     assert load(made.folder).condition.names == ("a", "b", "new")
-    assert same(made.fit(), data_of(made.run))
+    assert same(made.fit(), load_run_data(made.run))
 
 
 # What a stage was made from
 
 
 def test_every_result_says_what_it_was_made_from(made):
-    found = runs.parts(made.run)
+    found = runs.part_checksums(made.run)
     assert set(found) == {"data", "tokenizer", "tokens", "prior"}
     assert made_from(made.run.tokenizer)["data"] == found["data"]
     assert made_from(made.run.prior)["tokenizer"] == found["tokenizer"]
@@ -338,7 +338,7 @@ def test_a_part_of_another_run_is_refused(made, happen):
             load(made.folder)
     if happen is not put_prior:
         with pytest.raises(InputError, match="tokenizer was made from another recipe"):
-            data_of(made.run)
+            load_run_data(made.run)
 
 
 @pytest.mark.parametrize("stage", ["tokenizer", "prior"])
@@ -360,12 +360,12 @@ def test_a_state_of_another_run_or_stage_is_refused(made, stage):
 
 
 def test_tokens_of_another_run_are_made_anew(made):
-    wanted = runs.parts(made.run)
+    wanted = runs.part_checksums(made.run)
     replace(made, "tokens")
     with pytest.raises(InputError, match="tokens are of another tokenizer"):
         load(made.folder).sample(1, prior="histogram")
     made.fit()
-    assert runs.parts(made.run) == wanted
+    assert runs.part_checksums(made.run) == wanted
     load(made.folder).sample(1, prior="histogram")
 
 
@@ -376,9 +376,9 @@ def test_a_damaged_manifest_is_said(made, file):
     for broken in b"", content[:50], content.replace(b"train", b"tests", 1):
         path.write_bytes(broken)
         with pytest.raises(InputError, match="is damaged .*: copy it back"):
-            data_of(made.run)
+            load_run_data(made.run)
     shutil.rmtree(made.run.data)
-    for use in made.fit, lambda: data_of(made.run):
+    for use in made.fit, lambda: load_run_data(made.run):
         with pytest.raises(InputError, match="is missing, which says what data"):
             use()
 
@@ -401,7 +401,7 @@ def age(folder: Path) -> None:
 def test_an_older_run_loads_with_a_warning_and_keeps_its_split(made, caplog):
     age(made.folder)
     by_order = recipe_of(made.run).data.load_by_order()
-    splits = data_of(made.run)
+    splits = load_run_data(made.run)
     assert same(splits, by_order)
     assert [len(examples) for examples in splits[:3]] == [68, 4, 8]
     assert "made by an earlier version" in caplog.text
@@ -411,10 +411,10 @@ def test_an_older_run_loads_with_a_warning_and_keeps_its_split(made, caplog):
     for prior in "learned", "histogram":
         assert model.sample(2, prior=prior).shape == (2, 3, SIZE, SIZE)
     assert same(made.fit(), by_order)
-    assert same(data_of(made.run), by_order)
+    assert same(load_run_data(made.run), by_order)
     add(made)
     with pytest.raises(InputError, match="10 are new"):
-        data_of(made.run)
+        load_run_data(made.run)
 
 
 # Data of other kinds
@@ -427,11 +427,11 @@ def test_synthetic_data_are_known_by_their_parameters(tmp_path):
     assert len(manifest) == 0
     assert manifest.source["init_args"]["length"] == 48
     assert made_from(run.autoencoder)["data"] == manifest.checksum
-    assert len(examples_of(run, "test")) == 16
-    data_of(run)
+    assert len(load_run_examples(run, "test")) == 16
+    load_run_data(run)
     run.config.write_text(run.config.read_text().replace("length: 48", "length: 47"))
     with pytest.raises(InputError, match=r"data.init_args.length was 48 and is 47. Restore"):
-        data_of(run)
+        load_run_data(run)
 
 
 class Noise(Source):

@@ -29,7 +29,7 @@ from smalti.layout import Layout
 from smalti.losses.likelihoods import Likelihood, LikelihoodOutput
 from smalti.networks import Normalization
 from smalti.quantizers import Attachment, attach_quantizers, freeze_codebooks
-from smalti.signals import Signal, times
+from smalti.signals import Signal, format_size
 
 __all__ = ["Autoencoder", "Reconstruction"]
 
@@ -199,8 +199,9 @@ class Autoencoder(nn.Module, Pretrained, ABC):
         size, own = tuple(batch.shape[2:]), tuple(self.signal.size)
         if not any_size and own and size != own:
             raise InputError(
-                f"The model was trained on {self.signal.plural} of size {times(own)}, got "
-                f"{times(size)}: resize or crop them first, or take them as they are with any_size."
+                f"The model was trained on {self.signal.plural} of size {format_size(own)}, got "
+                f"{format_size(size)}: resize or crop them first, or take them as they are with "
+                f"any_size."
             )
         return batch
 

@@ -18,7 +18,7 @@ import torch
 from jsonargparse import ArgumentError, ArgumentParser
 from torch import Tensor
 
-from smalti.artifacts import argument
+from smalti.artifacts import load_argument
 from smalti.autoencoders.inputs import sized
 from smalti.commands.found_files import find_files
 from smalti.conditions import Condition
@@ -27,7 +27,7 @@ from smalti.generation import load
 from smalti.generation.checks import source_arguments
 from smalti.modalities.base import ManyPerFile, NamedSignals, modality_of
 from smalti.recipes.safe_yaml import WITHIN_BOUNDS
-from smalti.runs import Run, examples_of
+from smalti.runs import Run, load_run_examples
 from smalti.signals import Signal
 from smalti.spelling import as_text, readable
 from smalti.training.processes import is_first
@@ -248,7 +248,7 @@ def read_named_signals(
             yield from read_files(model, [name], convert)
             continue
         if test is None:
-            test = examples_of(model.run, "test", place)
+            test = load_run_examples(model.run, "test", place)
         if int(name) >= len(test):
             raise InputError(
                 f"There are {len(test)} test {plural}, numbered from 0, got {name}: choose a "
@@ -265,7 +265,7 @@ def read_signal(folder: str) -> Signal:
     """
     run = Run.existing(folder)
     saved = [path for path in (run.tokenizer, run.autoencoder) if path.exists()]
-    signal = argument(saved[0], "signal") if saved else None
+    signal = load_argument(saved[0], "signal") if saved else None
     return signal if isinstance(signal, Signal) else load(folder).signal  # which says what is wrong
 
 
@@ -277,5 +277,5 @@ def read_condition(folder: str) -> Condition | None:
     """
     prior = Run.existing(folder).prior
     saved = next((path for path in (prior, prior / "0") if (path / "config.json").is_file()), None)
-    condition = None if saved is None else argument(saved, "condition")
+    condition = None if saved is None else load_argument(saved, "condition")
     return condition if isinstance(condition, Condition) else None

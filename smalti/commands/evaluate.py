@@ -14,9 +14,9 @@ from smalti.errors import InputError
 from smalti.evaluation import Limits, Report, report_file_pattern
 from smalti.files import read_bytes
 from smalti.generation import load
-from smalti.outputs import KEY, check_file, check_place, is_unmarked_png
+from smalti.outputs import KEY, check_file, check_writable, is_unmarked_png
 from smalti.run_recipe import recipe_of
-from smalti.runs import Run, data_of, parts
+from smalti.runs import Run, load_run_data, part_checksums
 
 __all__ = ["check_report_output", "write_report", "run"]
 
@@ -45,7 +45,7 @@ def evaluate(
     finished = Run.existing(folder)
     check_report_output(finished.folder, overwrite)
     return write_report(
-        finished, data_of(finished, changed_data, data_path_or_name(data)), overwrite
+        finished, load_run_data(finished, changed_data, data_path_or_name(data)), overwrite
     )
 
 
@@ -56,7 +56,7 @@ def check_report_output(folder: Path, overwrite: bool) -> None:
         InputError: If they would replace files that smalti did not write.
         OSError: If they cannot be written there.
     """
-    check_place(folder / Report.FILES[0])
+    check_writable(folder / Report.FILES[0])
     for name in Report.FILES:
         check_file(folder / name, overwrite)
     samples = Run(folder).samples
@@ -64,7 +64,7 @@ def check_report_output(folder: Path, overwrite: bool) -> None:
         return
     if not samples.is_dir():
         raise InputError(f"{samples} is a file, and the pictures go to a folder of it: move it.")
-    check_place(samples / "file")
+    check_writable(samples / "file")
     before_marks = has_unmarked_pictures(folder)
     names = report_file_pattern()
     for file in samples.iterdir():
@@ -107,7 +107,7 @@ def write_report(run: Run, splits: Splits, overwrite: bool = False) -> int:
         "title": run.folder.name,
     }
     made = model.evaluate(splits, **shared)
-    made.made_from = parts(run)
+    made.made_from = part_checksums(run)
     # The pictures first: it is by the report that those of an earlier version are known.
     made.save_pictures(run.samples, overwrite or has_unmarked_pictures(run.folder))
     made.save(run.folder, overwrite)

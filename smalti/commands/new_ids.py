@@ -20,7 +20,7 @@ from smalti.counting import counted
 from smalti.errors import InputError
 from smalti.generation import Model
 from smalti.ids import CodeSpace, IdTable
-from smalti.item_ids import check_items, decoded
+from smalti.item_ids import check_items, decode_codes
 from smalti.modalities.base import NamedSignals
 from smalti.spelling import readable
 
@@ -132,4 +132,4 @@ def _space(tokenizer: DiscreteAutoencoder, file: IO[bytes], n: int) -> CodeSpace
     def vectors(rows: Tensor) -> Tensor:
         return torch.from_numpy(np.array(stored[rows.numpy()]))
 
-    return CodeSpace(lambda codes: decoded(tokenizer.quantizer, codes), vectors)
+    return CodeSpace(lambda codes: decode_codes(tokenizer.quantizer, codes), vectors)

@@ -31,7 +31,7 @@ from smalti.data import Splits
 from smalti.data.manifest import without_location
 from smalti.errors import InputError
 from smalti.evaluation import Limits, Report, evaluate
-from smalti.extras import explained
+from smalti.extras import explain_import_error
 from smalti.files import write_text
 from smalti.generation import Model
 from smalti.quantizers import ResidualQuantizer
@@ -53,7 +53,7 @@ def import_faiss() -> Any:
     try:
         return importlib.import_module("faiss")
     except ModuleNotFoundError as error:
-        raise explained(error, "The quantizer faiss-lsq") from error
+        raise explain_import_error(error, "The quantizer faiss-lsq") from error
 
 
 def unpack_codes(packed: np.ndarray, indices: int, bits: int) -> np.ndarray:
@@ -150,7 +150,7 @@ def _made_from(config: Namespace, splits: Splits) -> dict[str, str]:
 
 def _learned(config: Namespace, splits: Splits) -> tuple[DiscreteAutoencoder, float]:
     """Has faiss learn, and returns a tokenizer with what it learned, and the seconds."""
-    config = automatic.with_dims(config, channels_seen(splits))
+    config = automatic.resolve_dims(config, channels_seen(splits))
     recipe = schema.build(config)
     assert recipe.tokenizer is not None
     model = build_tokenizer(recipe.tokenizer, splits.signal, splits.normalization).eval()

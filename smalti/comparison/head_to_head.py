@@ -42,7 +42,7 @@ from smalti.data import Splits
 from smalti.errors import InputError
 from smalti.evaluation import Limits, evaluate
 from smalti.generation import Model
-from smalti.provenance import CHANGED, check_apart, load_data
+from smalti.provenance import CHANGED, check_outside_data, load_data
 from smalti.recipes import schema
 from smalti.recipes.schema import TokenizerRecipe
 from smalti.reporting import Record
@@ -91,12 +91,12 @@ def head_to_head(
         of_one = all(name in METHODS or name not in STACKS for name in methods)
         stages = 1 if of_one else indices_per_position(tokenizer)
     chosen = choose_methods(methods, stages, tokenizer)
-    dim = automatic.AUTO if automatic.leaves_dims(recipe) else tokenizer.quantizer.dim
+    dim = automatic.AUTO if automatic.has_auto_dim(recipe) else tokenizer.quantizer.dim
     configs = [
         make_run_config(recipe, chosen[one.method], one, dim, stages, steps) for one in wanted
     ]
     folders = [Run(folder / f"{name}-{b}-bits-seed-{seed}") for b, name, seed in wanted]
-    check_apart(yaml.safe_load(schema.dump(recipe))["data"], folder)
+    check_outside_data(yaml.safe_load(schema.dump(recipe))["data"], folder)
     for one, run, config in zip(wanted, folders, configs, strict=True):
         if one.method != FAISS_LSQ:
             check_recipe(run, config)  # of all, before hours go into the first
@@ -152,7 +152,7 @@ def _title(recipe: Namespace, tokenizer: TokenizerRecipe, steps: int, stages: in
 
 def _data(config: Namespace, there: Sequence[Run], changed_data: str) -> Splits:
     """Loads the data of all runs: those that existing runs were made from, if there are any."""
-    source, splits = schema.build(automatic.without(config)).data, None
+    source, splits = schema.build(automatic.without_auto(config)).data, None
     data = yaml.safe_load(schema.dump(config))["data"]
     for run in there:
         if run.config.is_file():
@@ -186,7 +186,7 @@ def _measured(run: Run, config: Namespace, splits: Splits) -> dict[str, Any]:
         model = Model.load(run.folder)
         limits = Limits(classifier_steps=0, downloaded=False)
         made = evaluate(model, splits, curves=run.curves(), limits=limits, title=run.folder.name)
-        made.made_from = runs.parts(run)
+        made.made_from = runs.part_checksums(run)
         made.save(run.folder)
     try:
         report: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
@@ -202,4 +202,4 @@ def _is_of(run: Run, file: Path) -> bool:
         found = json.loads(file.read_text(encoding="utf-8"))["made_from"]
     except (ValueError, KeyError, TypeError):
         return True
-    return bool(found == runs.parts(run))
+    return bool(found == runs.part_checksums(run))

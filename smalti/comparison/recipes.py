@@ -47,7 +47,7 @@ def default_methods(recipe: Namespace) -> tuple[tuple[str, ...], int]:
 
 def single_level_tokenizer(recipe: Namespace) -> TokenizerRecipe:
     """Returns the tokenizer's part of a recipe; raises `InputError` unless it has one level."""
-    tokenizer = schema.build(automatic.without(recipe)).tokenizer
+    tokenizer = schema.build(automatic.without_auto(recipe)).tokenizer
     if tokenizer is None:
         raise InputError(
             "Quantizers are compared in a tokenizer, got the recipe of a continuous autoencoder: "

@@ -22,7 +22,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from smalti.checksums import identity
+from smalti.checksums import json_checksum
 from smalti.data.splitting import SIZE
 from smalti.errors import InputError, first_line
 from smalti.files import atomic_folder, sha256, write_text
@@ -124,7 +124,7 @@ def write_manifest(manifest: Manifest, folder: str | Path) -> None:
             pq.write_table(_table(manifest), temporary / ROWS, compression="zstd")
             facts["sha256"] = sha256(temporary / ROWS)
         facts = json.loads(json.dumps(facts))
-        facts["whole"] = identity(facts)
+        facts["whole"] = json_checksum(facts)
         write_text(temporary / FACTS, json.dumps(facts, indent=2) + "\n")
 
 
@@ -139,7 +139,7 @@ def read_manifest(folder: str | Path) -> Manifest | None:
         return None
     try:
         facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
-        if facts.pop("whole") != identity(facts):
+        if facts.pop("whole") != json_checksum(facts):
             raise ValueError(f"{FACTS} was edited")
         if "sha256" in facts and sha256(folder / ROWS) != facts["sha256"]:
             raise ValueError(f"{ROWS} was edited")

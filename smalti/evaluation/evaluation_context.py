@@ -31,7 +31,7 @@ from smalti.evaluation.encoded_test_set import EncodedTestSet, encode_test_set
 from smalti.evaluation.limits import Limits
 from smalti.evaluation.memo import Memo, measurement_mode
 from smalti.evaluation.sample_sets import priors_by_name, set_titles, set_words
-from smalti.item_ids import codes_of, why_no_items
+from smalti.item_ids import encode_items, why_no_items
 from smalti.modalities.base import Classifier, modality_of
 from smalti.priors import GaussianPrior, Prior, SamplingConfig, TokenPrior
 from smalti.reporting import Measurement, SampleComparison
@@ -250,7 +250,7 @@ class EvaluationContext:
         def encoded() -> Tensor:
             parts: Sequence[Examples] = self.splits[:3]
             logger.info("encoding %d %s", sum(map(len, parts)), self.splits.signal.plural)
-            return torch.from_numpy(codes_of(self.tokens, parts))
+            return torch.from_numpy(encode_items(self.tokens, parts))
 
         return self.kept("codes", encoded)
 

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from smalti.arguments import a_seed, a_whole_number, as_tensor
+from smalti.arguments import a_whole_number, as_seed, as_tensor
 from smalti.errors import InputError
 from smalti.layout import Layout
 from smalti.memory import check_memory
@@ -46,7 +46,7 @@ def make_generator(n: Any, seed: Any) -> torch.Generator:
     if seed is None:
         generator.seed()
         return generator
-    return generator.manual_seed(a_seed(seed))
+    return generator.manual_seed(as_seed(seed))
 
 
 def check_batch_memory(n: int, values: int, what: str) -> None:

@@ -14,7 +14,7 @@ from smalti.errors import InputError
 from smalti.layout import Layout
 from smalti.priors import Histogram
 from smalti.run_directory import Run
-from smalti.runs import data_of
+from smalti.runs import load_run_data
 from smalti.tokens import cached_tokenizer, read_cache
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def evaluate(model: Model, splits: Splits | None, **options: Any) -> Any:
     if splits is None:
         if model.run is None:
             raise InputError("A model without its run has no data: give its splits.")
-        splits = data_of(model.run)
+        splits = load_run_data(model.run)
     found, why = None, ""
     if model.prior is not None and model.layout is not None and model.run is not None:
         try:

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from smalti.arguments import a_number, a_whole_number, as_integers, as_tensor
+from smalti.arguments import a_whole_number, as_integers, as_number, as_tensor
 from smalti.autoencoders import Autoencoder, ContinuousAutoencoder
 from smalti.autoencoders.paths import linear_path
 from smalti.counting import counted
@@ -76,7 +76,7 @@ def traverse(  # noqa: PLR0913 - a model, a signal, and the three numbers of a t
     Raises:
         InputError: If x is not a signal that the model was trained on, or reach is not above 0.
     """
-    reach = a_number(reach, "The reach of a traversal", "3 is usual")
+    reach = as_number(reach, "The reach of a traversal", "3 is usual")
     if not 0 < reach < math.inf:
         raise InputError(f"The reach of a traversal is above 0, got {reach:g}: 3 is usual.")
     dims = as_integers(dims, "The dimensions")

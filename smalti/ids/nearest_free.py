@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from smalti.ids.prefix_tree import PrefixTree, room_below
+from smalti.ids.prefix_tree import PrefixTree, count_ids_below
 
 __all__ = ["CodeSpace", "nearest_free_codes"]
 
@@ -115,7 +115,7 @@ def _choose(
     As many items choose a code as there are free IDs below it.
     """
     level = prefixes.shape[1]
-    size, below = tree.codebook_sizes[level], room_below(tree.codebook_sizes, level + 1)
+    size, below = tree.codebook_sizes[level], count_ids_below(tree.codebook_sizes, level + 1)
     group, groups = _groups(prefixes, tree.codebook_sizes[:level])
     chosen = np.full(len(rows), -1, np.int64)
     added = _added(space, groups, size)

@@ -20,7 +20,14 @@ import numpy as np
 
 from smalti.errors import InputError
 
-__all__ = ["MOST_CODES", "MOST_ITEMS", "PrefixTree", "checked_codes", "checked_sizes", "room_below"]
+__all__ = [
+    "MOST_CODES",
+    "MOST_ITEMS",
+    "PrefixTree",
+    "check_codes",
+    "check_codebook_sizes",
+    "count_ids_below",
+]
 
 MOST_CODES = 2**31  # of a level: its codes are int32
 MOST_ITEMS = 2**31 - 1
@@ -50,8 +57,8 @@ class PrefixTree:
     """
 
     def __init__(self, codes: Any, codebook_sizes: Sequence[int]) -> None:
-        self.codebook_sizes = checked_sizes(codebook_sizes)
-        array = checked_codes(codes, self.codebook_sizes)
+        self.codebook_sizes = check_codebook_sizes(codebook_sizes)
+        array = check_codes(codes, self.codebook_sizes)
         self.keys: list[np.ndarray] = []
         self.counts: list[np.ndarray] = []
         nodes = np.zeros(len(array), np.int64)
@@ -172,7 +179,7 @@ class PrefixTree:
         raise InputError(f"No item has the prefix {_shown(codes)}: try {names}.")
 
 
-def checked_sizes(codebook_sizes: Sequence[int]) -> tuple[int, ...]:
+def check_codebook_sizes(codebook_sizes: Sequence[int]) -> tuple[int, ...]:
     """Returns codebook sizes as a tuple; raises `InputError` if empty, or one is out of range."""
     sizes = tuple(map(int, codebook_sizes))
     if not sizes or min(sizes) < 1 or max(sizes) > MOST_CODES:
@@ -183,7 +190,7 @@ def checked_sizes(codebook_sizes: Sequence[int]) -> tuple[int, ...]:
     return sizes
 
 
-def checked_codes(codes: Any, codebook_sizes: tuple[int, ...]) -> np.ndarray:
+def check_codes(codes: Any, codebook_sizes: tuple[int, ...]) -> np.ndarray:
     """Returns codes (N, L) as int32.
 
     Raises:
@@ -218,11 +225,11 @@ def checked_codes(codes: Any, codebook_sizes: tuple[int, ...]) -> np.ndarray:
     return array.astype(np.int32)
 
 
-def room_below(codebook_sizes: Sequence[int], depth: int) -> int:
+def count_ids_below(codebook_sizes: Sequence[int], depth: int) -> int:
     """Returns how many IDs there can be below a prefix of so many codes, or 2⁶² if there are more.
 
     Example:
-        >>> room_below((256, 256, 256), 1)
+        >>> count_ids_below((256, 256, 256), 1)
         65536
     """
     return min(math.prod(codebook_sizes[depth:]), 2**62)

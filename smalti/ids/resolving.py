@@ -24,7 +24,7 @@ import numpy as np
 from smalti.counting import counted
 from smalti.errors import InputError
 from smalti.ids.nearest_free import CodeSpace, nearest_free_codes
-from smalti.ids.prefix_tree import PrefixTree, checked_codes, checked_sizes, room_below
+from smalti.ids.prefix_tree import PrefixTree, check_codebook_sizes, check_codes, count_ids_below
 
 __all__ = [
     "COLLISIONS",
@@ -81,7 +81,7 @@ def check_room(items: int, codebook_sizes: Sequence[int], collisions: str) -> No
         InputError: If each is to have the nearest free ID, and there are not so many, or codebooks
             are too large to be searched.
     """
-    sizes = checked_sizes(codebook_sizes)
+    sizes = check_codebook_sizes(codebook_sizes)
     if collisions != "nearest":
         return
     if max(sizes) > SEARCHED:
@@ -89,7 +89,7 @@ def check_room(items: int, codebook_sizes: Sequence[int], collisions: str) -> No
             f"The nearest free ID is looked for in codebooks of at most 2²⁰ codes, got "
             f"{max(sizes)}: resolve collisions by index."
         )
-    if items > (room := room_below(sizes, 0)):
+    if items > (room := count_ids_below(sizes, 0)):
         raise InputError(
             f"{counted(items, 'item')} cannot have an ID each of {counted(room, 'ID')}: raise "
             f"codebook_size, add a level, or resolve collisions by index."
@@ -124,8 +124,8 @@ def resolve(
         [[3, 1, 0], [3, 1, 1], [0, 2, 0]]
     """
     check_collisions(collisions)
-    sizes = checked_sizes(codebook_sizes)
-    own = checked_codes(own, sizes)
+    sizes = check_codebook_sizes(codebook_sizes)
+    own = check_codes(own, sizes)
     width = len(sizes) + (collisions == "index")
     given = given or GivenIds(np.zeros((0, len(sizes)), np.int32), np.zeros((0, width), np.int32))
     if collisions == "none":

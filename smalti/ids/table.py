@@ -31,10 +31,10 @@ import pyarrow.parquet as pq
 
 from smalti.counting import counted
 from smalti.errors import InputError
-from smalti.files import atomic_file, regular
+from smalti.files import atomic_file, check_regular_file
 from smalti.ids.close_names import close_names
 from smalti.ids.nearest_free import CodeSpace
-from smalti.ids.prefix_tree import PrefixTree, checked_codes, checked_sizes
+from smalti.ids.prefix_tree import PrefixTree, check_codebook_sizes, check_codes
 from smalti.ids.resolving import GivenIds, check_collisions, resolve
 from smalti.ids.words import id_strings
 from smalti.npz import DAMAGED, check_claim
@@ -84,13 +84,13 @@ class IdTable:
 
     def __post_init__(self) -> None:
         check_collisions(self.collisions)
-        sizes = checked_sizes(self.codebook_sizes)
+        sizes = check_codebook_sizes(self.codebook_sizes)
         names = _names(self.item_ids)
-        codes = checked_codes(self.codes, sizes)
+        codes = check_codes(self.codes, sizes)
         own_sizes = sizes[:-1] if self.collisions == "index" else sizes
         if not own_sizes:
             raise InputError("IDs with a further code have two levels or more, got one: give both.")
-        own = checked_codes(self.own, own_sizes)
+        own = check_codes(self.own, own_sizes)
         if not len(names) == len(own) == len(codes):
             raise InputError(
                 f"A table has an ID for each item, got {counted(len(names), 'item')} and "
@@ -127,7 +127,7 @@ class IdTable:
         """
         names = _names(item_ids)
         _check_different(names)
-        own = checked_codes(own, checked_sizes(codebook_sizes))
+        own = check_codes(own, check_codebook_sizes(codebook_sizes))
         codes, sizes = resolve(own, codebook_sizes, collisions, space=space)
         return cls(names, own, codes, sizes, collisions, dict(made_from or {}))
 
@@ -157,7 +157,7 @@ class IdTable:
         names = _names(item_ids)
         _check_different(names)
         sizes = self.codebook_sizes[:-1] if self.collisions == "index" else self.codebook_sizes
-        own = checked_codes(own, sizes)
+        own = check_codes(own, sizes)
         if len(names) != len(own):
             raise InputError(
                 f"A table has an ID for each item, got {counted(len(names), 'item')} and "
@@ -365,7 +365,7 @@ def _read(path: Path) -> tuple[dict[str, Any], pa.Table]:
     """Reads metadata and columns; raises one of BROKEN if it is no file of IDs."""
     if path.suffix != ".parquet":
         raise ValueError(f"it ends in {path.suffix or 'nothing'}, not .parquet")
-    regular(path)
+    check_regular_file(path)
     with path.open("rb") as file, pq.ParquetFile(file) as parquet:
         metadata = parquet.schema_arrow.metadata or {}
         names = parquet.schema_arrow.names

@@ -20,7 +20,7 @@ import math
 from smalti.counting import counted
 from smalti.ids.occupancy import Occupancy
 
-__all__ = ["in_words", "verdicts"]
+__all__ = ["share_in_words", "verdicts"]
 
 SHARED, NOTHING, DEAD, UNEVEN, CROWD, COPIES = 0.2, 0.05, 0.25, 0.5, 0.01, 0.5
 FEWEST = 10  # items with one ID
@@ -37,12 +37,12 @@ FRACTIONS = {
 NEAR = 0.025
 
 
-def in_words(share: float) -> str:
+def share_in_words(share: float) -> str:
     """Says a share as a fraction, where one is near, or in percent.
 
     Example:
-        >>> in_words(0.34), in_words(0.5), in_words(0.42), in_words(0.991), in_words(1.0)
-        ('a third', 'half', '42 %', 'nearly all', 'all')
+        >>> [share_in_words(share) for share in (0.34, 0.5, 0.42, 0.991, 1.0)]
+        ['a third', 'half', '42 %', 'nearly all', 'all']
     """
     if share >= 1 - NEAR:
         return "all" if share == 1 else "nearly all"
@@ -66,8 +66,9 @@ def verdicts(used: Occupancy, copies: int = 0, copied_pairs: int = 0) -> list[st
     said = [_shared(used, copies, bool(levels))] if 1 - used.alone >= SHARED else []
     if used.largest >= max(FEWEST, CROWD * used.items):
         said.append(
-            f"One ID stands for {used.largest} items, {in_words(used.largest / used.items)} of "
-            f"all: look at them (smalti ids RUN lists the items of an ID), whether they are alike."
+            f"One ID stands for {used.largest} items, {share_in_words(used.largest / used.items)} "
+            f"of all: look at them (smalti ids RUN lists the items of an ID), whether they are "
+            f"alike."
         )
     return said + levels
 
@@ -75,7 +76,7 @@ def verdicts(used: Occupancy, copies: int = 0, copied_pairs: int = 0) -> list[st
 def _shared(used: Occupancy, copies: int, levels_are_wrong: bool) -> str:
     """Says how many items share an ID, and what mends that."""
     sharing = round((1 - used.alone) * used.items)
-    words = in_words(sharing / used.items)
+    words = share_in_words(sharing / used.items)
     if copies >= COPIES * sharing:
         return (
             f"{_begin(words)} of the items share an ID, mostly because they are exact copies of "
@@ -99,7 +100,7 @@ def _that_add_nothing(used: Occupancy, copied_pairs: int) -> list[str]:
                 f"as it is. Leave it out, unless reconstructions need it."
             )
         elif before > 0 and 1 - left / before < NOTHING:
-            share = in_words(left / before)
+            share = share_in_words(left / before)
             whose = f" with the same first {codes}" if number > 1 else ""
             said.append(
                 f"Level {number} adds nothing: {share} of the pairs of items{whose} have the same "

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from smalti.errors import InputError
-from smalti.ids.prefix_tree import checked_codes, checked_sizes
+from smalti.ids.prefix_tree import check_codebook_sizes, check_codes
 from smalti.spelling import readable
 
 __all__ = ["id_strings", "letters", "parse_prefix", "special_tokens"]
@@ -52,7 +52,7 @@ def special_tokens(codebook_sizes: Sequence[int]) -> list[str]:
         >>> special_tokens((2, 3))
         ['<a_0>', '<a_1>', '<b_0>', '<b_1>', '<b_2>']
     """
-    sizes = checked_sizes(codebook_sizes)
+    sizes = check_codebook_sizes(codebook_sizes)
     if sum(sizes) > MOST_TOKENS:
         raise InputError(
             f"A vocabulary takes at most 2²² tokens, got codebooks of {sum(sizes)} codes: take "
@@ -71,8 +71,8 @@ def id_strings(codes: np.ndarray, codebook_sizes: Sequence[int]) -> pa.Array:
         >>> id_strings(np.array([[3, 9, 1]]), (4, 10, 2)).to_pylist()
         ['<a_3><b_9><c_1>']
     """
-    sizes = checked_sizes(codebook_sizes)
-    columns = checked_codes(codes, sizes).T
+    sizes = check_codebook_sizes(codebook_sizes)
+    columns = check_codes(codes, sizes).T
     words = [_words(column, level) for level, column in enumerate(columns)]
     return words[0] if len(words) == 1 else pc.binary_join_element_wise(*words, "")
 

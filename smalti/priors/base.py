@@ -24,7 +24,7 @@ from typing import Any, ClassVar, TypeVar
 import torch
 from torch import Tensor, nn
 
-from smalti.arguments import a_generator, a_whole_number, as_tensor
+from smalti.arguments import a_whole_number, as_generator, as_tensor
 from smalti.artifacts import Pretrained
 from smalti.conditions import Condition, Context
 from smalti.errors import InputError
@@ -107,7 +107,7 @@ class Prior(nn.Module, Pretrained, ABC):
         """
         n = a_whole_number(n, "The number of samples", 0)
         config = self._check_config(SamplingConfig() if config is None else config)
-        generator = a_generator(generator)
+        generator = as_generator(generator)
         context = self._check_context(context, n)
         known = None if known is None else self._check_known(known, n)
         with torch.inference_mode():

@@ -25,7 +25,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from smalti.arguments import a_generator, a_number, a_whole_number
+from smalti.arguments import a_whole_number, as_generator, as_number
 from smalti.errors import InputError
 
 __all__ = ["SamplingConfig", "uniform_integers", "sample_from_logits"]
@@ -141,7 +141,7 @@ class SamplingConfig:
         """Converts a number of any type to one of Python's."""
         value = getattr(self, name)
         if type(value) is not int and (value is not None or not name.startswith("top")):
-            object.__setattr__(self, name, a_number(value, name, mend))
+            object.__setattr__(self, name, as_number(value, name, mend))
 
 
 def uniform_integers(
@@ -194,4 +194,4 @@ def sample_from_logits(
         >>> sample_from_logits(logits, top_p=0.3)
         tensor([1, 0])
     """
-    return SamplingConfig(temperature, top_k, top_p).draw(logits, a_generator(generator))
+    return SamplingConfig(temperature, top_k, top_p).draw(logits, as_generator(generator))

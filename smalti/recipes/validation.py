@@ -15,7 +15,7 @@ from typing import Any, get_args, get_type_hints
 from jsonargparse import Namespace
 
 from smalti.errors import InputError
-from smalti.ranges import Range, check, range_of
+from smalti.ranges import Range, check_range, range_of
 from smalti.training import Hardware
 
 __all__ = ["check_numbers"]
@@ -52,7 +52,7 @@ def _check_fields(owner: type, fields: Mapping[str, Any], place: str) -> None:
             raise InputError(f"{where} cannot be null: give it a value, or leave it out.")
         known = owner.__module__.partition(".")[0] in ("smalti", "torch")
         # By the same word a class of the user's may mean anything.
-        check(where, _numbers(value), range_of(owner, name) if known else Range())
+        check_range(where, _numbers(value), range_of(owner, name) if known else Range())
 
 
 def _plain(fields: Any) -> Mapping[str, Any]:

@@ -19,7 +19,7 @@ from smalti.reporting.figures import number
 from smalti.synthetic.clock_reader import ClockReader
 from smalti.synthetic.clock_reading import (
     TOLERANCE,
-    framed,
+    add_frames,
     minutes_off,
     requested_times,
     within_tolerance,
@@ -115,6 +115,6 @@ def _generated(section: Section, subject: Subject, prior: Any, reader: ClockRead
     section.cards.append(Card(right, "of generated clocks read right", within))
     frames = f" A red frame: read more than {TOLERANCE} minutes off ({wrong})." if wrong else ""
     section.blocks["clocks"] = Picture(
-        to_png(grid(framed(images, misread), columns=12, padding=0)),
+        to_png(grid(add_frames(images, misread), columns=12, padding=0)),
         f"One row per hour from 12:00 on, one column every 5 minutes.{frames}",
     )

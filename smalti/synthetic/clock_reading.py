@@ -21,7 +21,7 @@ from torch.nn import functional as F
 from smalti.conditions import TimeOfDay
 from smalti.synthetic.clock_reader import ClockReader, minutes_apart
 
-__all__ = ["STEP", "TOLERANCE", "requested_times", "framed", "minutes_off", "within_tolerance"]
+__all__ = ["STEP", "TOLERANCE", "requested_times", "add_frames", "minutes_off", "within_tolerance"]
 
 STEP = 5  # minutes between two requested times
 TOLERANCE = 5  # minutes: how far off a clock may be read to count as right
@@ -53,7 +53,7 @@ def within_tolerance(off: Tensor) -> Tensor:
     return off <= TOLERANCE
 
 
-def framed(images: Tensor, marked: Tensor, width: int = 2) -> Tensor:
+def add_frames(images: Tensor, marked: Tensor, width: int = 2) -> Tensor:
     """Puts images in a margin, which is a red frame where marked and transparent elsewhere.
 
     Arguments:

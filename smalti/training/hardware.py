@@ -9,7 +9,7 @@ from lightning.pytorch.accelerators import AcceleratorRegistry
 from lightning.pytorch.strategies import StrategyRegistry
 
 from smalti.errors import InputError
-from smalti.ranges import check, range_of
+from smalti.ranges import check_range, range_of
 
 if TYPE_CHECKING:
     from smalti.training.trainer import Hardware
@@ -41,7 +41,7 @@ def check_hardware_names(hardware: Hardware) -> None:
     for name in ("num_nodes", "workers", "wait", "threads"):
         number = getattr(hardware, name)
         if number is not None:
-            check(f"hardware.{name}", number, range_of("Hardware", name))
+            check_range(f"hardware.{name}", number, range_of("Hardware", name))
 
 
 def _names_devices(word: str) -> bool:

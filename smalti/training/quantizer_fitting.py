@@ -19,7 +19,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from smalti.autoencoders import DiscreteAutoencoder
-from smalti.checksums import check_made_from, own
+from smalti.checksums import check_made_from, current_checksums
 from smalti.data import Examples
 from smalti.model_folder import FORMAT
 from smalti.quantizers.fitting import Fitting, Rows
@@ -157,7 +157,7 @@ class _State:
     def save(self, stages: int) -> None:
         """Saves the codewords after so many stages."""
         state = {name: t.detach().cpu() for name, t in self.model.quantizer.state_dict().items()}
-        made_from = {"stage": "tokenizer", **own(self.made_from)}
+        made_from = {"stage": "tokenizer", **current_checksums(self.made_from)}
         content = {"state_dict": state, "stages": stages, "seconds": self.seconds}
         content |= {"format": FORMAT, "made_from": made_from}
         AtomicCheckpointIO().save_checkpoint(content, self.path)

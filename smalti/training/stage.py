@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.utils.data import DataLoader, Dataset
 
-from smalti.checksums import own
+from smalti.checksums import current_checksums
 from smalti.errors import InputError
 from smalti.model_folder import FORMAT
 from smalti.training.batch_order import StepSampler, evaluation_loader, training_loader
@@ -133,7 +133,7 @@ class Stage(LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Notes in a saved state of which format it is, and what it belongs to."""
         checkpoint["format"] = FORMAT
-        checkpoint["made_from"] = {"stage": self.name, **own(self.made_from)}
+        checkpoint["made_from"] = {"stage": self.name, **current_checksums(self.made_from)}
 
     @abstractmethod
     def objective(self, batch: Any) -> dict[str, Tensor]:

@@ -98,8 +98,8 @@ def test_each_method_builds_at_its_bits(name, bits, stages, recipe):
     chosen = STACKS[name]
     made = make_run_config(config, chosen, PlannedRun(bits, name, 0), 4, stages, STEPS)
     splits = schema.build(config).data.load()
-    if automatic.leaves_dims(made):
-        made = automatic.with_dims(made, channels_seen(splits))
+    if automatic.has_auto_dim(made):
+        made = automatic.resolve_dims(made, channels_seen(splits))
     built = schema.build(made).tokenizer
     model = build_tokenizer(built, splits.signal, splits.normalization)
     assert math.prod(model.quantizer.codebook_sizes) == 2 ** (bits * stages)

@@ -17,7 +17,7 @@ from smalti.data.decoded_cache import cache_disabled
 from smalti.errors import InputError
 from smalti.modalities.image import Images, decoding
 from smalti.recipes import schema
-from smalti.runs import examples_of, fit
+from smalti.runs import fit, load_run_examples
 from tiny import clocks_recipe, write_recipe
 
 
@@ -226,7 +226,7 @@ def test_interpolating_decodes_the_two_images_and_no_others(photos, tmp_path, de
     assert main(["interpolate", str(out), "0", "1", "--out", str(tmp_path / "way.png")]) == 0
     assert len(decoded) == 2
     assert "are not those" not in capsys.readouterr().err
-    test = examples_of(fitted, "test")
+    test = load_run_examples(fitted, "test")
     decoded.clear()
     assert torch.equal(test[1].x, splits.test[1].x)
     assert torch.equal(test.__getitems__([2, 0, 2]).x, splits.test.__getitems__([2, 0, 2]).x)

@@ -15,7 +15,7 @@ from smalti.data.room import room
 from smalti.data.rows import Stored
 from smalti.errors import InputError
 from smalti.modalities.image import read_image
-from smalti.modalities.image.decoding import decode
+from smalti.modalities.image.decoding import decode_pictures
 
 
 def _file(image: Image.Image, kind: str = "PNG", **options) -> bytes:
@@ -31,7 +31,7 @@ def _ramp(height: int = 24, width: int = 16) -> np.ndarray:
 
 
 def _decoded(content, size=(24, 16), channels=3, crop="center") -> torch.Tensor:
-    (pixels,), readable = decode([Stored("it", content)], 1, size, channels, crop)
+    (pixels,), readable = decode_pictures([Stored("it", content)], 1, size, channels, crop)
     assert bool(readable.all())
     return pixels
 
@@ -147,7 +147,7 @@ def _pictures(n: int, broken: set[int]):
 
 def test_a_broken_file_among_many_is_named_counted_and_left_out(caplog):
     with caplog.at_level(logging.WARNING):
-        pixels, readable = decode(_pictures(300, {7, 130}), 300, (24, 16), 3, "center")
+        pixels, readable = decode_pictures(_pictures(300, {7, 130}), 300, (24, 16), 3, "center")
     assert (~readable).nonzero()[:, 0].tolist() == [7, 130]
     assert bool((pixels[readable] == RAMP).all())
     assert "file 7 (" in caplog.text
@@ -158,7 +158,7 @@ def test_a_broken_file_among_many_is_named_counted_and_left_out(caplog):
 def test_more_than_one_in_a_hundred_broken_files_stop_the_run():
     broken = {1, 2, 3, 4}
     with pytest.raises(InputError, match="4 of 300 images cannot be read, more than 1%") as error:
-        decode(_pictures(300, broken), 300, (24, 16), 3, "center")
+        decode_pictures(_pictures(300, broken), 300, (24, 16), 3, "center")
     assert "file 1 (" in str(error.value)
     assert "file 3 (" in str(error.value)
     assert "\n" not in str(error.value)
@@ -174,9 +174,9 @@ def test_a_few_broken_files_of_a_small_set_are_named_and_left_out(n, broken, all
         with pytest.raises(
             InputError, match=f"{broken} of {n} images cannot be read, more than .*: file 0"
         ):
-            decode(pictures, n, (24, 16), 3, "center")
+            decode_pictures(pictures, n, (24, 16), 3, "center")
         return
-    _, readable = decode(pictures, n, (24, 16), 3, "center")
+    _, readable = decode_pictures(pictures, n, (24, 16), 3, "center")
     assert readable.tolist() == [False] * broken + [True] * (n - broken)
     assert all(f"file {i} (" in caplog.text for i in range(broken))
     assert f"Left out {broken} of {n} images." in caplog.text
@@ -191,7 +191,7 @@ def test_what_is_no_image_is_broken(content):
 def test_pixels_that_do_not_fit_into_memory_lie_in_a_file(monkeypatch, tmp_path):
     monkeypatch.setattr("smalti.data.room.IN_MEMORY", 1000)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    pixels, _ = decode(_pictures(70, set()), 70, (24, 16), 3, "center")
+    pixels, _ = decode_pictures(_pictures(70, set()), 70, (24, 16), 3, "center")
     assert isinstance(room((1001,), np.uint8, "They", "take less"), np.memmap)
     assert bool((pixels == RAMP).all())
     assert list(tmp_path.iterdir()) == []  # nameless: nothing is left behind
@@ -204,7 +204,7 @@ def test_a_disk_without_room_is_an_input_error(monkeypatch):
     monkeypatch.setattr("smalti.data.room.IN_MEMORY", 1000)
     monkeypatch.setattr(os, "posix_fallocate", full)
     with pytest.raises(InputError, match="No space left on device.*TMPDIR"):
-        decode(_pictures(70, set()), 70, (24, 16), 3, "center")
+        decode_pictures(_pictures(70, set()), 70, (24, 16), 3, "center")
 
 
 def test_one_file_is_read_in_the_range_of_models(tmp_path):

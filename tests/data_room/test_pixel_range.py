@@ -19,7 +19,7 @@ from smalti.data.rows import Stored
 from smalti.errors import InputError
 from smalti.generation.checks import source_arguments
 from smalti.modalities.image import Images, file_decoding, read_image
-from smalti.modalities.image.decoding import decode
+from smalti.modalities.image.decoding import decode_pictures
 from smalti.modalities.image.image_files import read_images, read_partial_image
 from smalti.modalities.image.pixel_range import UnknownRange
 from smalti.modalities.image.signal import Image as ImageSignal
@@ -64,7 +64,9 @@ def _png16(numbers: np.ndarray, colour: int) -> bytes:
 
 def _read(*contents: bytes, chosen=None, channels=1) -> torch.Tensor:
     pictures = [Stored(f"image {i}", content) for i, content in enumerate(contents)]
-    pixels, readable = decode(pictures, len(pictures), (4, 6), channels, "none", None, chosen)
+    pixels, readable = decode_pictures(
+        pictures, len(pictures), (4, 6), channels, "none", None, chosen
+    )
     assert bool(readable.all())
     return pixels
 
@@ -295,7 +297,7 @@ def test_in_bands_an_image_is_what_it_is_as_a_whole(mode, orientation, monkeypat
     content = _file(image, "TIFF" if mode == "CMYK" else "PNG", exif=exif)
 
     def read(size):
-        pixels, _ = decode([Stored("it", content)], 1, size, 3, "center")
+        pixels, _ = decode_pictures([Stored("it", content)], 1, size, 3, "center")
         return pixels.float()
 
     whole = [read(size) for size in ((20, 30), (300, 200))]

@@ -14,7 +14,7 @@ from smalti.errors import InputError
 from smalti.evaluation import Limits, evaluate
 from smalti.reporting.figures import is_figure
 from smalti.synthetic import MEASUREMENTS
-from smalti.synthetic.clock_reading import framed, minutes_off, requested_times
+from smalti.synthetic.clock_reading import add_frames, minutes_off, requested_times
 
 LIMITS = Limits(samples=12, classifier_steps=3, shown=4, batch_size=10)
 
@@ -190,7 +190,7 @@ def test_real_clocks_are_read_right():
 
 def test_a_frame_marks_what_was_misread():
     images = torch.zeros(2, 1, 4, 4)
-    marked = framed(images, torch.tensor([True, False]), width=1)
+    marked = add_frames(images, torch.tensor([True, False]), width=1)
     assert marked.shape == (2, 4, 6, 6)
     red, green, _, opacity = marked[0, :, 0, 0].tolist()
     assert red > green

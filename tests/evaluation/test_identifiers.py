@@ -14,7 +14,7 @@ from smalti.cli import main
 from smalti.evaluation.measurements.identifiers import Identifiers
 from smalti.ids import IdTable, occupancy
 from smalti.recipes import schema
-from smalti.runs import Run, data_of, fit
+from smalti.runs import Run, fit, load_run_data
 from tiny import write_recipe
 
 MEASURED = [Identifiers()]
@@ -30,7 +30,7 @@ def run(tmp_path_factory):
 
 
 def measured(run):
-    splits = data_of(run)
+    splits = load_run_data(run)
     return smalti.load(run.folder).evaluate(splits, measurements=MEASURED)
 
 
@@ -55,7 +55,7 @@ def test_what_resolving_costs_is_stated(run):
     found = measured(run).figures["identifiers"]
     before, after = (found[when]["mse_over_variance"] for when in ("before", "after"))
     assert "N = 240, before resolving" in before["protocol"]
-    table, model, splits = IdTable.read(run.ids), smalti.load(run.folder), data_of(run)
+    table, model, splits = IdTable.read(run.ids), smalti.load(run.folder), load_run_data(run)
     for codes, figure in ((table.own, before), (table.codes, after)):
         x = np.concatenate([part.__getitems__(range(len(part))).x.numpy() for part in splits[:3]])
         x_hat = model.decode(codes.astype(np.int64)[:, None]).numpy()

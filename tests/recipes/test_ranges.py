@@ -10,7 +10,7 @@ import pytest
 
 from mistakes import mistake
 from smalti.errors import InputError
-from smalti.ranges import Range, check, range_of
+from smalti.ranges import Range, check_range, range_of
 from smalti.recipes import schema
 from tiny import clocks_recipe, vae_recipe, write_recipe
 
@@ -149,10 +149,10 @@ def test_ranges_say_what_they_hold():
         assert nothing not in Range()
     assert 10**400 in range_of("Nothing", "nothing")
     with pytest.raises(InputError, match=r"a is above 0, got nan"):
-        check("a", [1, math.nan], Range(0, above=True))
+        check_range("a", [1, math.nan], Range(0, above=True))
     with pytest.raises(InputError, match=r"a\.b is a finite number, got inf"):
-        check("a", {"b": math.inf}, Range())
-    check("a", ["word", None, True], Range(5, 6))
+        check_range("a", {"b": math.inf}, Range())
+    check_range("a", ["word", None, True], Range(5, 6))
 
 
 # Null

@@ -41,7 +41,10 @@ def _set(recipe: dict, place: str, value: object) -> dict:
 
 @pytest.mark.parametrize(("place", "value", "said"), ENDLESS)
 def test_of_a_recipe(tmp_path, monkeypatch, place, value, said):
-    for module in ("smalti.memory.memory", "smalti.estimates.memory"):  # whichever machine this is
+    for module in (
+        "smalti.memory.available_memory",
+        "smalti.estimates.available_memory",
+    ):  # whichever machine this is
         monkeypatch.setattr(module, lambda: 32 * 10**9)
     start = time.monotonic()
     with pytest.raises(InputError) as told:
@@ -70,10 +73,10 @@ def test_of_a_continuous_model(tmp_path):
 def test_what_a_step_keeps_is_what_autograd_keeps():
     model = torch.nn.Sequential(torch.nn.Linear(10, 20, bias=False), torch.nn.Tanh())
     x = torch.ones(3, 10)
-    kept = estimates.kept_for_backward(lambda: model(x), model)
+    kept = estimates.count_activation_bytes(lambda: model(x), model)
     assert kept == 4 * (3 * 10 + 3 * 20)  # x and the result of tanh, not the weights
     twice = torch.ones(6, 10)
-    assert estimates.kept_for_backward(lambda: model(twice), model) == 2 * kept
+    assert estimates.count_activation_bytes(lambda: model(twice), model) == 2 * kept
 
 
 def test_a_codebook_is_weighed_without_being_made():
@@ -88,11 +91,11 @@ def test_a_codebook_is_weighed_without_being_made():
 
 def test_the_limit_of_a_container_and_of_a_shell(tmp_path, monkeypatch):
     monkeypatch.setattr(memory, "GROUPS", tmp_path)
-    whole = memory.memory()
+    whole = memory.available_memory()
     (tmp_path / "memory.max").write_text("1000000\n")
-    assert memory.memory() == 10**6
+    assert memory.available_memory() == 10**6
     (tmp_path / "memory.max").write_text("max\n")
-    assert memory.memory() == whole
+    assert memory.available_memory() == whole
     with pytest.raises(InputError, match="needs at least 1 PB of disk"):
         memory.check_disk(1e15, tmp_path / "not" / "yet", "A", "b")
     memory.check_disk(1, Path("not/yet"), "A", "b")

@@ -25,7 +25,7 @@ from smalti.data.splitting import Groups
 from smalti.errors import InputError
 from smalti.evaluation.evaluation_context import EvaluationContext
 from smalti.ids import IdTable, Occupancy, PrefixTree, occupancy, verdicts
-from smalti.item_ids import item_names, items_at, sets_of, why_no_items
+from smalti.item_ids import item_names, iterate_items, list_sets, why_no_items
 from smalti.reporting import Card, Figure, Measurement, Section, Table, Text, figure
 from smalti.reporting.figures import number, protocols
 
@@ -172,7 +172,7 @@ def _compare(
     subject: EvaluationContext, table: IdTable, figures: dict[str, dict[str, Figure]]
 ) -> None:
     """Adds the metrics of reconstructions from the codes before and after resolving."""
-    parts = sets_of(subject.splits)
+    parts = list_sets(subject.splits)
     names = item_names(subject.splits).cast(pa.large_string())
     rows = pc.index_in(names, value_set=table.item_ids)
     there = np.flatnonzero(rows.is_valid().to_numpy(zero_copy_only=False))
@@ -186,7 +186,7 @@ def _compare(
     device, shape = device_of(subject.tokens), subject.tokens.layout.shape
     for when, codes in (("before", table.own), ("after", table.codes)):
         metrics = subject.modality.metrics(subject.splits.signal)
-        for places, x in items_at(parts, numbers):
+        for places, x in iterate_items(parts, numbers):
             given = torch.from_numpy(codes[of_table[places.numpy()]]).long()
             x_hat = subject.decode(given.reshape(-1, *shape).to(device))
             for metric in metrics:

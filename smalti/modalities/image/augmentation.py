@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-__all__ = ["Augmentation", "moved"]
+__all__ = ["Augmentation", "shift_randomly"]
 
 REACH = 1 / 8  # share of its size that an image is moved by at most
 
@@ -19,7 +19,7 @@ class Augmentation:
 
     Arguments:
         flip: Whether to exchange left and right, in half the cases.
-        move: Whether to move by up to 1/8 of the size, as `moved` does.
+        move: Whether to move by up to 1/8 of the size, as `shift_randomly` does.
 
     Example:
         >>> x = torch.arange(3.0).expand(2, 1, 2, 3)
@@ -35,10 +35,10 @@ class Augmentation:
         if self.flip:
             mirrored = (torch.rand(len(x)) < 0.5).to(x.device)
             x = torch.where(mirrored[:, None, None, None], x.flip(-1), x)
-        return moved(x, REACH) if self.move else x
+        return shift_randomly(x, REACH) if self.move else x
 
 
-def moved(x: Tensor, reach: float) -> Tensor:
+def shift_randomly(x: Tensor, reach: float) -> Tensor:
     """Moves each image of a batch by itself, any whole number of pixels being equally likely.
 
     What comes in at the edge is the reflection of what is there.

@@ -20,11 +20,11 @@ from smalti.modalities.image.decoding import (
     CHUNK,
     Crop,
     DecodingLog,
-    decode,
     decode_into,
-    in_threads,
-    reason,
-    report,
+    decode_pictures,
+    describe_read_error,
+    map_in_threads,
+    report_unreadable,
 )
 from smalti.modalities.image.file_decoding import read_content
 from smalti.modalities.image.pixel_range import RECORD, Range
@@ -37,7 +37,7 @@ ROW = np.dtype([("fingerprint", "u1", (16,)), *RECORD.descr])
 DECODER = 1  # a higher number where the same file is decoded to other pixels
 
 
-def decode_once(  # noqa: PLR0913 - as of `decode`
+def decode_once(  # noqa: PLR0913 - as of `decode_pictures`
     pictures: Callable[[], Iterable[Stored]],
     n: int,
     size: tuple[int, int],
@@ -46,11 +46,11 @@ def decode_once(  # noqa: PLR0913 - as of `decode`
     log: DecodingLog,
     chosen: Range | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Decodes n pictures, but for those that the cache of this machine holds; see `decode`.
+    """Decodes n pictures with `decode_pictures`, or reads them from the cache if it has them.
 
     Arguments:
         pictures: Gives them, in the same order each time.
-        Others: As of `decode`.
+        Others: As of `decode_pictures`.
     """
     way = {"decoder": DECODER, "pillow": PIL.__version__, "range": chosen}
     way["crop"] = "none" if crop == "none" else "center"
@@ -65,10 +65,10 @@ def decode_once(  # noqa: PLR0913 - as of `decode`
                 return torch.from_numpy(entry.values), _taken(entry, log)
         except OSError as error:
             logger.warning("The cache %s cannot be used (%s): nothing is kept.", cache.root, error)
-    return decode(pictures(), n, size, channels, crop, log, chosen)
+    return decode_pictures(pictures(), n, size, channels, crop, log, chosen)
 
 
-def _entry(  # noqa: PLR0913 - as of `decode`
+def _entry(  # noqa: PLR0913 - as of `decode_pictures`
     cache: DecodedCache,
     pictures: Callable[[], Iterable[Stored]],
     n: int,
@@ -128,12 +128,12 @@ def hash_pictures(pictures: Iterable[Stored], n: int, log: DecodingLog) -> None:
                 read = read_content(content) if isinstance(content, Path) else content
                 log.take(row, picture, read)
             except (OSError, ValueError) as error:
-                log.fingerprints[row], log.faults[row] = 0, reason(error)
+                log.fingerprints[row], log.faults[row] = 0, describe_read_error(error)
         return len(chunk)
 
     numbered = enumerate(pictures)
     chunks = iter(lambda: list(itertools.islice(numbered, CHUNK)), [])
-    for _ in progress(in_threads(work, chunks), -(-n // CHUNK), "looking for known images"):
+    for _ in progress(map_in_threads(work, chunks), -(-n // CHUNK), "looking for known images"):
         pass
 
 
@@ -145,4 +145,4 @@ def _taken(entry: CacheEntry, log: DecodingLog) -> Tensor:
     log.faults = [None] * len(entry.rows)
     for row, fault in entry.facts["faults"].items():
         log.faults[int(row)] = fault
-    return report(log)
+    return report_unreadable(log)

@@ -51,13 +51,13 @@ from smalti.spelling import readable
 __all__ = [
     "Crop",
     "DecodingLog",
-    "decode",
+    "decode_pictures",
     "decode_into",
-    "in_threads",
-    "pixels_of",
+    "map_in_threads",
+    "decode_picture",
     "read_image",
-    "reason",
-    "report",
+    "describe_read_error",
+    "report_unreadable",
 ]
 
 logger = logging.getLogger(__name__)
@@ -125,10 +125,10 @@ def read_image(
     if not is_regular(path):
         hint = "name the files in this folder" if path.is_dir() else "check the path"
         raise InputError(f"There is no image file {name}: {hint}.")
-    return pixels_of(path, name, size, channels, crop, chosen)
+    return decode_picture(path, name, size, channels, crop, chosen)
 
 
-def pixels_of(
+def decode_picture(
     content: Content,
     name: str,
     size: tuple[int, int] | None,
@@ -151,7 +151,7 @@ def pixels_of(
         ) from error
     except Exception as error:  # Pillow's readers raise nearly anything at a broken file
         raise InputError(
-            f"{name} cannot be read as an image ({reason(error)}): replace it."
+            f"{name} cannot be read as an image ({describe_read_error(error)}): replace it."
         ) from error
     if 0 < statistics.highest < HALF:
         logger.warning(
@@ -162,7 +162,7 @@ def pixels_of(
     return to_float(torch.tensor(pixels))
 
 
-def decode(
+def decode_pictures(
     pictures: Iterable[Stored],
     n: int,
     size: tuple[int, int],
@@ -193,7 +193,7 @@ def decode(
     pixels = room((n, channels, *size), np.uint8, "The pixels", "choose a smaller size")
     alone, log = log is None, log or DecodingLog(n)
     decode_into(pixels, enumerate(pictures), n, channels, crop, log, chosen)
-    return torch.from_numpy(pixels), report(log, alone)
+    return torch.from_numpy(pixels), report_unreadable(log, alone)
 
 
 def decode_into(
@@ -223,17 +223,17 @@ def decode_into(
             except UnknownRange as error:  # a question to the user, and no fault of the picture
                 raise UnknownRange(f"{picture.name} {error}") from error
             except Exception as error:  # Pillow's readers raise nearly anything at a broken file
-                faults.append(f"{picture.name} ({reason(error)})")
-                log.names[row], log.faults[row] = picture.name, reason(error)
+                faults.append(f"{picture.name} ({describe_read_error(error)})")
+                log.names[row], log.faults[row] = picture.name, describe_read_error(error)
             log.record(row, statistics)
         return faults
 
-    found = itertools.chain.from_iterable(in_threads(work, _chunks(pictures)))
+    found = itertools.chain.from_iterable(map_in_threads(work, _chunks(pictures)))
     for _ in progress(found, n, "decoding images"):
         pass
 
 
-def report(log: DecodingLog, alone: bool = False) -> Tensor:
+def report_unreadable(log: DecodingLog, alone: bool = False) -> Tensor:
     """Counts the pictures of a set, and says which could not be read.
 
     Arguments:
@@ -244,7 +244,7 @@ def report(log: DecodingLog, alone: bool = False) -> Tensor:
         Whether each could be read (n,), bool.
 
     Raises:
-        InputError: As of `decode`.
+        InputError: As of `decode_pictures`.
     """
     log.statistics.add(log.records, log.modes)
     if alone:  # otherwise when all splits were seen
@@ -255,7 +255,7 @@ def report(log: DecodingLog, alone: bool = False) -> Tensor:
     return torch.tensor([fault is None for fault in log.faults])
 
 
-def reason(error: Exception) -> str:
+def describe_read_error(error: Exception) -> str:
     """Says why an image cannot be read, in few words."""
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
@@ -272,7 +272,7 @@ def _chunks(items: Iterable[T]) -> Iterator[list[T]]:
         yield chunk
 
 
-def in_threads(work: Callable[[T], R], tasks: Iterable[T]) -> Iterator[R]:
+def map_in_threads(work: Callable[[T], R], tasks: Iterable[T]) -> Iterator[R]:
     """Yields the results in order; takes few tasks ahead, so that not all of a set is in memory."""
     workers = os.cpu_count() or 1
     waiting: deque[Future[R]] = deque()

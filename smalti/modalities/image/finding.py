@@ -34,7 +34,7 @@ from smalti.spelling import readable
 if TYPE_CHECKING:
     from datasets import Features
 
-__all__ = ["find", "logger"]
+__all__ = ["find_images", "logger"]
 
 logger = logging.getLogger(FOUND)
 
@@ -55,7 +55,7 @@ NAMES = NameParser(Image.words)
 NAMED = 6  # labels and kinds that a line names
 
 
-def find(
+def find_images(
     path: str, image_column: str | None, label_column: str | None, splits: bool = True
 ) -> Found:
     """Finds the images of a data set, by split: `"train"`, and others where it has them.

@@ -17,13 +17,13 @@ from torch import Tensor
 
 from smalti.data.file_tree import is_regular
 from smalti.errors import InputError
-from smalti.modalities.image.decoding import pixels_of, read_image, reason
+from smalti.modalities.image.decoding import decode_picture, describe_read_error, read_image
 from smalti.modalities.image.file_decoding import ORIENTATION, open_image
 from smalti.modalities.image.pixel_range import Range
 from smalti.signals import Signal
 from smalti.spelling import readable
 
-__all__ = ["image_of", "read_images", "read_partial_image"]
+__all__ = ["convert_image", "read_images", "read_partial_image"]
 
 GREY = ("1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "I;16N", "F")
 HALVES = ("top", "bottom", "left", "right")
@@ -54,7 +54,7 @@ def read_images(
     return torch.stack([read_image(path, size, signal.channels, chosen=chosen) for path in paths])
 
 
-def image_of(image: Image.Image, signal: Signal, chosen: Range | None = None) -> Tensor:
+def convert_image(image: Image.Image, signal: Signal, chosen: Range | None = None) -> Tensor:
     """Takes an image of Pillow for a model of `signal`: (C, H, W) in [-1, 1].
 
     Arguments:
@@ -68,7 +68,7 @@ def image_of(image: Image.Image, signal: Signal, chosen: Range | None = None) ->
     name = readable(str(getattr(image, "filename", "") or "an image in memory"))
     _check_content(image, name, signal)
     size = (signal.size[0], signal.size[1]) if signal.size else None
-    return pixels_of(image, name, size, signal.channels, chosen=chosen)
+    return decode_picture(image, name, size, signal.channels, chosen=chosen)
 
 
 def read_partial_image(
@@ -150,7 +150,7 @@ def _check_content(content: Path | Image.Image, name: str, signal: Signal) -> No
             (width, height), mode = image.size[:: -1 if turned else 1], image.mode
     except Exception as error:  # Pillow's readers raise nearly anything at a broken file
         raise InputError(
-            f"{name} cannot be read as an image ({reason(error)}): replace it."
+            f"{name} cannot be read as an image ({describe_read_error(error)}): replace it."
         ) from error
     if signal.channels == 1 and mode not in GREY:
         raise InputError(

@@ -16,7 +16,7 @@ from smalti.modalities.base import Metric, Modality
 from smalti.modalities.image import pictures
 from smalti.modalities.image.classifier import ImageClassifier
 from smalti.modalities.image.finding import IMAGES
-from smalti.modalities.image.image_files import image_of, read_images, read_partial_image
+from smalti.modalities.image.image_files import convert_image, read_images, read_partial_image
 from smalti.modalities.image.inception_distance import InceptionDistance
 from smalti.modalities.image.metrics import ReconstructionQuality
 from smalti.modalities.image.pictures import grid, to_png
@@ -53,7 +53,7 @@ class ImageModality(Modality):
         self, given: Any, signal: Signal, source: Mapping[str, Any] | None = None
     ) -> Tensor | None:
         """See `Modality.from_object`; takes images of Pillow."""
-        return image_of(given, signal, _range(source)) if isinstance(given, Pillow) else None
+        return convert_image(given, signal, _range(source)) if isinstance(given, Pillow) else None
 
     def read_partial(
         self,

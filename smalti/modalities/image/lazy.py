@@ -16,10 +16,10 @@ from smalti.modalities.image.decoding import Crop, DecodingLog, decode_into
 from smalti.modalities.image.pixel_range import Range
 from smalti.modalities.image.pixels import to_float
 
-__all__ = ["StoredImages", "Way"]
+__all__ = ["StoredImages", "DecodingOptions"]
 
 
-class Way(NamedTuple):
+class DecodingOptions(NamedTuple):
     """How images are decoded, as of `decode`."""
 
     size: tuple[int, int]
@@ -41,7 +41,7 @@ class StoredImages(StoredExamples):
     def __init__(
         self,
         pictures: Callable[[], Iterable[Stored]],
-        way: Way,
+        way: DecodingOptions,
         values: Tensor | None,
         rows: Tensor,
     ) -> None:

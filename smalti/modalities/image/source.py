@@ -24,12 +24,12 @@ from smalti.data.rows import Rows
 from smalti.data.source import Examples, Source, SplitName, Splits
 from smalti.data.splitting import SplitFractions
 from smalti.errors import InputError
-from smalti.modalities.image.augmentation import Augmentation, moved
+from smalti.modalities.image.augmentation import Augmentation, shift_randomly
 from smalti.modalities.image.cached_decoding import decode_once, hash_pictures
 from smalti.modalities.image.decoding import Crop, DecodingLog
-from smalti.modalities.image.finding import find
+from smalti.modalities.image.finding import find_images
 from smalti.modalities.image.finding import logger as found_logger
-from smalti.modalities.image.lazy import StoredImages, Way
+from smalti.modalities.image.lazy import DecodingOptions, StoredImages
 from smalti.modalities.image.pixel_range import ImageStatistics, Range, check_range
 from smalti.modalities.image.pixels import Pixels
 from smalti.modalities.image.signal import Image
@@ -127,7 +127,7 @@ class Images(Source):
     def _load(self, by_order: bool, known: frozenset[str] | None = None) -> Splits:
         """Finds, decodes and labels the images, and divides them into splits."""
         by_name = self.splits == "names"
-        found = find(self.path, self.columns.image, self.columns.label, by_name)
+        found = find_images(self.path, self.columns.image, self.columns.label, by_name)
         found, columns = labelled_alike(found)
         condition, labels = read_labels(columns, self.class_names, Image)
         for line in found.lines(None if condition is None else condition.names):
@@ -153,7 +153,7 @@ class Images(Source):
             condition=condition,
             augment=Augmentation(self.flip, move) if self.flip or move else None,
             manifest=manifest_of(parts, condition, left_out, Image),
-            shift=moved,
+            shift=shift_randomly,
         )
 
     def _decoded(self, stored: _Stored, left_out: list[tuple[str, str]]) -> Part:
@@ -174,7 +174,7 @@ class Images(Source):
         log, folder = DecodingLog(len(rows)), f"{Path(self.path).expanduser()}{os.sep}"
         hash_pictures(rows.stored(), len(rows), log)
         names = [name.replace(folder, "") for name in log.names]
-        way = Way(self.size, self.channels, self.crop, self.range)
+        way = DecodingOptions(self.size, self.channels, self.crop, self.range)
         images = StoredImages(rows.stored, way, labels, torch.arange(len(rows)))
         part = Part(split, images, log.fingerprints, names)
         faults = zip(names, log.faults, strict=True)
