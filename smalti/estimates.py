@@ -27,8 +27,9 @@ from smalti.item_ids import why_no_items
 from smalti.memory import available_memory, check_disk, check_memory
 from smalti.priors import Prior
 from smalti.quantizers import Codebook
+from smalti.quantizers.fitting import Fitting
 from smalti.quantizers.fitting.rows import CHUNK
-from smalti.recipes.schema import AutoencoderRecipe, Recipe, TokenizerRecipe
+from smalti.recipes.schema import Recipe, TokenizerRecipe
 from smalti.recipes.sizes import check_model_memory, count_bytes
 from smalti.signals import Signal
 from smalti.training import Objective, Training
@@ -158,9 +159,9 @@ def dry_run(recipe: Recipe, splits: Splits) -> list[tuple[nn.Module, Training | 
         output = model.eval()(y)
         if chosen.training is not None and chosen.objective is None:
             build_objective(chosen, splits.signal)(y, output, step=0)
-    if chosen.training is None:
-        _check_fitting(chosen, model, splits)
-    else:
+    if isinstance(chosen, TokenizerRecipe) and chosen.fitting is not None:
+        _check_fitting(chosen.fitting, model, splits)
+    if chosen.training is not None:
         if chosen.objective is not None:
             _try_objective(build_objective(chosen, splits.signal), model, y)
         _check_codebooks(model, splits)
@@ -188,29 +189,26 @@ def _check_codebooks(model: Autoencoder, splits: Splits) -> None:
         )
 
 
-def _check_fitting(
-    chosen: TokenizerRecipe | AutoencoderRecipe, model: Autoencoder, splits: Splits
-) -> None:
+def _check_fitting(fitting: Fitting, model: Autoencoder, splits: Splits) -> None:
     """Checks that the quantizer of a tokenizer can be fitted to the training examples.
 
     Raises:
         InputError: If it cannot, or something else in it would have to be trained.
     """
-    assert isinstance(chosen, TokenizerRecipe) and chosen.fitting is not None
     assert isinstance(model, DiscreteAutoencoder)
     for part in (model.encoder, model.decoder, model.likelihood):
         if part is not None and any(True for _ in part.parameters()):
             raise InputError(
-                f"A fitting learns codebooks alone, and a {type(part).__name__} would stay as it "
-                f"is drawn: set tokenizer.encoder to IdentityEncoder, or give a training in the "
-                f"place of the fitting."
+                f"A fitting learns codebooks alone, and a {type(part).__name__} would be as it is "
+                f"drawn: set tokenizer.encoder to IdentityEncoder, or give a training in the place "
+                f"of the fitting."
             )
     if splits.train.endless:
         raise InputError(
             "A fitting goes over all training examples, got endless data: give a set of some size."
         )
     rows = len(splits.train) * math.prod(model.grid)
-    chosen.fitting.check(model.quantizer, rows)
+    fitting.check(model.quantizer, rows)
     chunk = FLOAT * min(rows, CHUNK) * model.quantizer.dim
     check_memory(8 * chunk, "A fitting to vectors of such sizes", "take shorter vectors")
 

@@ -126,5 +126,6 @@ class Run:
         if not self.is_continuous():
             found = (path.name for path in logs.glob("prior*"))
             priors = sorted(name for name in found if re.fullmatch(r"prior(-\d+)?", name))
-            stages = ["tokenizer", *(priors or ["prior"])]
+            fitting = ["fitting"] if (logs / "fitting").is_dir() else []  # before the training
+            stages = [*fitting, "tokenizer", *(priors or ["prior"])]
         return {stage: versions(stage) for stage in stages}

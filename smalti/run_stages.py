@@ -15,7 +15,6 @@ from torch import Tensor
 from smalti import item_ids
 from smalti.artifacts import checksum, load_model, save_model
 from smalti.autoencoders import (
-    Autoencoder,
     ContinuousAutoencoder,
     DiscreteAutoencoder,
     Tokenizer,
@@ -26,7 +25,7 @@ from smalti.checksums import check_made_from, current_checksums
 from smalti.conditions import CoarseTokens
 from smalti.data import Examples, Splits
 from smalti.ids import IdTable
-from smalti.model_folder import Wanted, check_model
+from smalti.model_folder import check_model
 from smalti.provenance import ExpectedChecksums
 from smalti.recipes.schema import Recipe, TokenizerRecipe
 from smalti.run_directory import Run
@@ -64,9 +63,25 @@ def fit_autoencoder(run: Run, recipe: Recipe, splits: Splits, made: ExpectedChec
         return
     torch.manual_seed(recipe.seed)
     model = build_autoencoder(chosen, splits.signal, splits.normalization)
+    fitting = chosen.fitting if isinstance(chosen, TokenizerRecipe) else None
+    if fitting is not None:
+        assert isinstance(model, DiscreteAutoencoder)
+        fit_quantizer(
+            model,
+            fitting,
+            splits.train,
+            run.folder,
+            name=name if chosen.training is None else "fitting",
+            seed=recipe.seed,
+            hardware=recipe.hardware,
+            made_from=wanted,
+        )
     if chosen.training is None:
-        _fit_quantizer(run, recipe, model, splits, wanted)
+        if is_first():
+            save_model(model.cpu(), folder, made_from=current_checksums(wanted))
+        wait_for_all()
         return
+    model.train()
     stage = AutoencoderStage(
         model,
         chosen.training,
@@ -84,26 +99,6 @@ def fit_autoencoder(run: Run, recipe: Recipe, splits: Splits, made: ExpectedChec
             model = stage.model.to(recipe.hardware.device())
             record_latent_statistics(model, splits.train.drawn(SUMMARISED, recipe.seed))
         save_model(stage.model.cpu(), folder, made_from=current_checksums(stage.made_from))
-    wait_for_all()
-
-
-def _fit_quantizer(
-    run: Run, recipe: Recipe, model: Autoencoder, splits: Splits, made_from: Wanted
-) -> None:
-    """Fits the quantizer of a tokenizer to the training examples, and saves the tokenizer."""
-    fitting = recipe.trained.fitting if isinstance(recipe.trained, TokenizerRecipe) else None
-    assert fitting is not None and isinstance(model, DiscreteAutoencoder)
-    fit_quantizer(
-        model,
-        fitting,
-        splits.train,
-        run.folder,
-        seed=recipe.seed,
-        hardware=recipe.hardware,
-        made_from=made_from,
-    )
-    if is_first():
-        save_model(model.cpu(), run.tokenizer, made_from=current_checksums(made_from))
     wait_for_all()
 
 

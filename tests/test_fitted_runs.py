@@ -22,6 +22,7 @@ from smalti.cli import main
 from smalti.errors import InputError
 from smalti.recipes import schema
 from smalti.training import quantizer_fitting
+from smalti.training.checkpoints import AtomicCheckpointIO
 from tiny import write_recipe
 
 DIM = 6
@@ -150,6 +151,80 @@ def test_a_fit_that_was_killed_goes_on_bit_for_bit(kind, recipe, tmp_path, monke
         runs.fit(config, tmp_path / "killed")
 
 
+def trained_recipe(data: Path) -> dict:
+    """Codes whose base codebooks are fitted, and which are trained with their networks then."""
+    recipe = fitted_recipe(data)
+    codebook = {"class_path": "GradientCodebook", "init_args": {"codebook_size": 8, "dim": "auto"}}
+    stage = {"class_path": "VectorQuantizer", "init_args": {"codebook": codebook}}
+    options = {"stages": [stage, stage], "hidden": 16, "layers": 1, "beam": 2}
+    recipe["tokenizer"]["quantizer"] = {
+        "class_path": "ImplicitResidualQuantizer",
+        "init_args": options,
+    }
+    recipe["tokenizer"]["training"] = {
+        "steps": 40,
+        "batch_size": 64,
+        "validate_every": 20,
+        "save_every": 15,
+        "optimizer": {"class_path": "AdamW", "init_args": {"lr": 0.01}},
+        "weight_ema": 0.9,
+    }
+    return recipe
+
+
+def test_a_training_starts_from_what_was_fitted(tmp_path):
+    recipe = trained_recipe(table(tmp_path / "items.parquet"))
+    alone = {**recipe, "tokenizer": {**recipe["tokenizer"], "training": None}}
+    errors = []
+    for name, config in ("fitted", alone), ("trained", recipe):
+        run, splits = runs.fit(schema.parsed(config), tmp_path / name)
+        model = smalti.load(run.folder)
+        x = splits.train.__getitems__(range(len(splits.train))).x
+        errors.append((model.decode(model.encode(x)) - x).square().mean())
+        codewords = model.autoencoder.quantizer.stages[0].codebook.weight.detach()
+        assert codewords.isfinite().all()
+    assert errors[1] < 0.95 * errors[0]
+    assert list(run.curves()) == ["fitting", "tokenizer", "prior"]
+    assert not any((run.folder / "logs" / "prior").glob("*"))
+    state = tmp_path / "trained" / "state"
+    assert (state / "fitting.ckpt").exists() and (state / "tokenizer.ckpt").exists()
+
+
+@pytest.mark.parametrize("where", ["fitting", "training"])
+def test_a_training_after_a_fit_goes_on_bit_for_bit(tmp_path, monkeypatch, where):
+    config = schema.parsed(trained_recipe(table(tmp_path / "items.parquet")))
+    runs.fit(config, tmp_path / "whole")
+    owner, name = (
+        (quantizer_fitting._State, "save")
+        if where == "fitting"
+        else (AtomicCheckpointIO, "save_checkpoint")
+    )
+    save = getattr(owner, name)
+
+    def killed(self, *args, **options):
+        save(self, *args, **options)
+        if where == "fitting" or str(args[1]).endswith("tokenizer.ckpt"):
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(owner, name, killed)
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            runs.fit(config, tmp_path / "killed")
+        assert not (tmp_path / "killed" / "tokenizer").exists()
+    monkeypatch.undo()
+    runs.fit(config, tmp_path / "killed")
+    assert weights(tmp_path / "killed") == weights(tmp_path / "whole")
+
+
+def test_more_steps_go_on_from_a_training_after_a_fit(tmp_path):
+    recipe = trained_recipe(table(tmp_path / "items.parquet"))
+    runs.fit(schema.parsed(recipe), tmp_path / "run")
+    fitted = (tmp_path / "run" / "state" / "fitting.ckpt").read_bytes()
+    recipe["tokenizer"]["training"] |= {"steps": 60}
+    runs.fit(schema.parsed(recipe), tmp_path / "run", extend=True)
+    assert (tmp_path / "run" / "state" / "fitting.ckpt").read_bytes() == fitted
+
+
 def test_the_seed_decides(recipe, tmp_path):
     for name, seed in ("a", 0), ("b", 0), ("c", 1):
         runs.fit(schema.parsed({**recipe, "seed": seed}), tmp_path / name)
@@ -181,8 +256,8 @@ def test_a_prior_is_learned_over_fitted_tokens(recipe, tmp_path):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--tokenizer.encoder", "MLPEncoder"], "a MLPEncoder would stay as it is drawn"),
-        (["--tokenizer.training.steps", "5"], "a training or a fitting, got both"),
+        (["--tokenizer.encoder", "MLPEncoder"], "a MLPEncoder would be as it is drawn"),
+        (["--tokenizer.training.steps", "5"], "choose a model that learns"),
         (["--tokenizer.fitting", "null"], "a training or a fitting, got neither"),
         (["--tokenizer.loss_weights", "{kl: 1.0}"], "no losses, got loss_weights"),
         (["--extend"], "--extend takes more steps of a training"),

@@ -109,8 +109,12 @@ def read_log(run: Run, fitted: bool) -> tuple[float, list[tuple[int, float, floa
         fitted: Whether its tokenizer was fitted without gradients, so that it has no curve.
     """
     try:
-        curves = read_curves(run.curves()["tokenizer"])
+        files = run.curves()
+        curves = read_curves(files["tokenizer"])
         at, seconds = zip(*curves["seconds"]["train"], strict=True)
+        if "fitting" in files:
+            before = read_curves(files["fitting"])["seconds"]["train"][-1][1]
+            seconds = tuple(before + since for since in seconds)
         measured = [] if fitted else curves["reconstruction"]["validation"]
     except (InputError, KeyError) as error:
         why = error if isinstance(error, InputError) else f"{run.folder} has no whole log"

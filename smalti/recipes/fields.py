@@ -85,8 +85,9 @@ class TokenizerRecipe:
             then `quantizer` and the encoder's downsampling are those of the coarsest.
         level_dropout: Probability that a signal in training has only its coarser levels, so that
             those decode by themselves.
-        fitting: In the place of `training`, where nothing but codebooks is learned: how they are
-            computed from all training examples without gradients, e.g. ResidualKMeans.
+        fitting: How codebooks are computed from all training examples without gradients, e.g.
+            ResidualKMeans, where no network stands before them: in the place of `training`, or
+            before it, which then starts from them.
         objective: What training minimises, in the place of reconstruction, commitment and
             loss_weights: any `Objective`, such as one with an adversary.
     """
@@ -107,19 +108,22 @@ class TokenizerRecipe:
 
     def __post_init__(self) -> None:
         _check_one_loss("A tokenizer", self.likelihood, self.reconstruction)
-        if (self.training is None) == (self.fitting is None):
-            given = "neither" if self.fitting is None else "both"
+        if self.training is None and self.fitting is None:
             raise InputError(
-                f"A tokenizer has a training or a fitting, got {given}: give tokenizer.training, "
-                f"or tokenizer.fitting for codebooks that are computed without gradients."
+                "A tokenizer has a training or a fitting, got neither: give tokenizer.training, or "
+                "tokenizer.fitting for codebooks that are computed without gradients."
             )
-        if self.fitting is not None:
-            for name in ("reconstruction", "loss_weights", "fine_levels", "objective"):
-                if getattr(self, name):
-                    raise InputError(
-                        f"A tokenizer that is fitted has one level and no losses, got {name}: "
-                        f"leave it out, or give a training in the place of the fitting."
-                    )
+        if self.fitting is not None and self.fine_levels:
+            raise InputError(
+                "A tokenizer that is fitted has one level, got fine_levels: leave them out, or "
+                "give a training in the place of the fitting."
+            )
+        for name in ("reconstruction", "loss_weights", "objective"):
+            if self.training is None and getattr(self, name):
+                raise InputError(
+                    f"A tokenizer that is fitted alone has no losses, got {name}: leave it out, "
+                    f"or give a training, too."
+                )
         _check_objective(self, "A tokenizer", OF_A_TOKENIZER)
 
 

@@ -78,6 +78,7 @@ def fit_quantizer(
     examples: Examples,
     run: Path,
     *,
+    name: str,
     seed: int,
     hardware: Hardware,
     made_from: Mapping[str, tuple[str, ...]],
@@ -88,8 +89,9 @@ def fit_quantizer(
         model: The tokenizer, which is on the CPU and in evaluation mode afterwards.
         fitting: The method.
         examples: The training examples.
-        run: The run directory: the state is kept in `run/state/tokenizer.ckpt`, the seconds that
-            it took in `run/logs/tokenizer`.
+        run: The run directory.
+        name: Name of the stage: the state is kept in `run/state/name.ckpt`, the seconds that it
+            took in `run/logs/name`.
         seed: Seed of all random draws.
         hardware: The devices.
         made_from: Checksums of the inputs that the model is made from (`smalti.checksums`).
@@ -98,12 +100,12 @@ def fit_quantizer(
         InputError: If there is no such hardware, or the saved state is damaged or another's.
     """
     speed_up_cpu()
-    state = _State(run / "state" / "tokenizer.ckpt", model, made_from)
+    state = _State(run / "state" / f"{name}.ckpt", model, {"stage": (name,), **made_from})
 
     def fit(device: torch.device) -> None:
         stages = state.restore()
         model.to(device).eval()
-        progress, curves = _Lines(), CSVLogger(run / "logs", name="tokenizer/csv")
+        progress, curves = _Lines(), CSVLogger(run / "logs", name=f"{name}/csv")
         start = time.monotonic() - state.seconds
 
         def done(stages: int) -> None:
@@ -129,7 +131,7 @@ class _State:
     Arguments:
         path: Path of the file.
         model: What is fitted.
-        made_from: As of `fit_quantizer`.
+        made_from: As of `fit_quantizer`, and the name of the stage.
 
     Attributes:
         seconds: That it took so far, over all starts.
@@ -148,8 +150,7 @@ class _State:
         quantizer = self.model.quantizer
         there = read_verified(self.path, PARTS, quantizer.state_dict())
         mend = "delete it, which starts the fit over, or choose another --out."
-        wanted = {"stage": ("tokenizer",), **self.made_from}
-        check_made_from(str(self.path), there["made_from"], wanted, mend)
+        check_made_from(str(self.path), there["made_from"], self.made_from, mend)
         quantizer.load_state_dict(there["state_dict"])
         self.seconds = there["seconds"]
         return there["stages"]
@@ -157,9 +158,8 @@ class _State:
     def save(self, stages: int) -> None:
         """Saves the codewords after so many stages."""
         state = {name: t.detach().cpu() for name, t in self.model.quantizer.state_dict().items()}
-        made_from = {"stage": "tokenizer", **current_checksums(self.made_from)}
         content = {"state_dict": state, "stages": stages, "seconds": self.seconds}
-        content |= {"format": FORMAT, "made_from": made_from}
+        content |= {"format": FORMAT, "made_from": current_checksums(self.made_from)}
         AtomicCheckpointIO().save_checkpoint(content, self.path)
 
 
