@@ -161,6 +161,11 @@ def dry_run(recipe: Recipe, splits: Splits) -> list[tuple[nn.Module, Training | 
             build_objective(chosen, splits.signal)(y, output, step=0)
     if isinstance(chosen, TokenizerRecipe) and chosen.fitting is not None:
         _check_fitting(chosen.fitting, model, splits)
+    if isinstance(chosen, TokenizerRecipe) and chosen.mixing and splits.signal.spatial_dims:
+        raise InputError(
+            f"Mixtures of two are examples where signals have no grid, got mixing "
+            f"{chosen.mixing:g} of {splits.signal.plural}: set tokenizer.mixing to 0."
+        )
     if chosen.training is not None:
         if chosen.objective is not None:
             _try_objective(build_objective(chosen, splits.signal), model, y)

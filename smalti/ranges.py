@@ -157,6 +157,7 @@ RANGES: dict[str, Range] = {
     "token_noise": DROPOUT,
     "shift": DROPOUT,
     "commitment_weight": NOT_NEGATIVE,
+    "mixing": Range(0, 0.5),
     "commitment_warmup": WARMUP,
     "loss_weights": NOT_NEGATIVE,
     "weights": NOT_NEGATIVE,

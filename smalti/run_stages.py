@@ -6,7 +6,7 @@ In which order they are made is in `smalti.runs`.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -27,7 +27,7 @@ from smalti.data import Examples, Splits
 from smalti.ids import IdTable
 from smalti.model_folder import check_model
 from smalti.provenance import ExpectedChecksums
-from smalti.recipes.schema import Recipe, TokenizerRecipe
+from smalti.recipes.schema import AutoencoderRecipe, Recipe, TokenizerRecipe
 from smalti.run_directory import Run
 from smalti.tokens import (
     TokenGrids,
@@ -44,6 +44,7 @@ from smalti.training import (
     train,
 )
 from smalti.training.batch_order import evaluation_loader
+from smalti.training.mixing import mixed
 from smalti.training.processes import is_first, wait_for_all
 
 __all__ = ["cache_tokens", "encode_examples", "fit_autoencoder", "fit_prior", "give_ids"]
@@ -89,7 +90,7 @@ def fit_autoencoder(run: Run, recipe: Recipe, splits: Splits, made: ExpectedChec
         splits.validation,
         seed=recipe.seed,
         objective=build_objective(chosen, splits.signal),
-        augment=splits.augment,
+        augment=_augmentation(splits, chosen),
         workers=recipe.hardware.workers,
     )
     stage.made_from = wanted
@@ -100,6 +101,16 @@ def fit_autoencoder(run: Run, recipe: Recipe, splits: Splits, made: ExpectedChec
             record_latent_statistics(model, splits.train.drawn(SUMMARISED, recipe.seed))
         save_model(stage.model.cpu(), folder, made_from=current_checksums(stage.made_from))
     wait_for_all()
+
+
+def _augmentation(
+    splits: Splits, chosen: TokenizerRecipe | AutoencoderRecipe
+) -> Callable[[Tensor], Tensor] | None:
+    """Returns the random changes of a training batch: the data's own, and then mixing."""
+    share, augment = getattr(chosen, "mixing", 0.0), splits.augment
+    if not share:
+        return augment
+    return lambda x: mixed(x if augment is None else augment(x), share)
 
 
 @torch.no_grad()

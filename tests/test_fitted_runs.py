@@ -169,6 +169,7 @@ def trained_recipe(data: Path) -> dict:
         "optimizer": {"class_path": "AdamW", "init_args": {"lr": 0.01}},
         "weight_ema": 0.9,
     }
+    recipe["tokenizer"]["mixing"] = 0.2
     return recipe
 
 
@@ -259,7 +260,8 @@ def test_a_prior_is_learned_over_fitted_tokens(recipe, tmp_path):
         (["--tokenizer.encoder", "MLPEncoder"], "a MLPEncoder would be as it is drawn"),
         (["--tokenizer.training.steps", "5"], "choose a model that learns"),
         (["--tokenizer.fitting", "null"], "a training or a fitting, got neither"),
-        (["--tokenizer.loss_weights", "{kl: 1.0}"], "no losses, got loss_weights"),
+        (["--tokenizer.loss_weights", "{kl: 1.0}"], "no losses and no batches, got loss_weights"),
+        (["--tokenizer.mixing", "0.2"], "no losses and no batches, got mixing"),
         (["--extend"], "--extend takes more steps of a training"),
         (["--tokenizer.fitting.iterations", "-1"], "iterations"),
     ],

@@ -88,6 +88,8 @@ class TokenizerRecipe:
         fitting: How codebooks are computed from all training examples without gradients, e.g.
             ResidualKMeans, where no network stands before them: in the place of `training`, or
             before it, which then starts from them.
+        mixing: How much of another example each has in training, drawn anew from 0 to this: so
+            there are more of them than the data hold. For signals without a grid.
         objective: What training minimises, in the place of reconstruction, commitment and
             loss_weights: any `Objective`, such as one with an adversary.
     """
@@ -104,6 +106,7 @@ class TokenizerRecipe:
     fine_levels: list[FineLevel] | None = None
     level_dropout: float = 0.1
     fitting: Fitting | None = None
+    mixing: float = 0.0
     objective: Objective | None = None
 
     def __post_init__(self) -> None:
@@ -118,11 +121,11 @@ class TokenizerRecipe:
                 "A tokenizer that is fitted has one level, got fine_levels: leave them out, or "
                 "give a training in the place of the fitting."
             )
-        for name in ("reconstruction", "loss_weights", "objective"):
+        for name in ("reconstruction", "loss_weights", "objective", "mixing"):
             if self.training is None and getattr(self, name):
                 raise InputError(
-                    f"A tokenizer that is fitted alone has no losses, got {name}: leave it out, "
-                    f"or give a training, too."
+                    f"A tokenizer that is fitted alone has no losses and no batches, got {name}: "
+                    f"leave it out, or give a training, too."
                 )
         _check_objective(self, "A tokenizer", OF_A_TOKENIZER)
 
