@@ -169,7 +169,7 @@ def trained_recipe(data: Path) -> dict:
         "optimizer": {"class_path": "AdamW", "init_args": {"lr": 0.01}},
         "weight_ema": 0.9,
     }
-    recipe["tokenizer"]["mixing"] = 0.2
+    recipe["tokenizer"]["mixing"] = 0.02
     return recipe
 
 
