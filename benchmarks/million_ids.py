@@ -2,14 +2,14 @@
 
     python benchmarks/million_ids.py --items 1000000 --threads 2
 
-Draws vectors of 128 dimensions from a mixture, learns 3×256 codes of residual k-means on 65,536 of
-them, and gives all an ID. What is timed comes after the encoding.
+Draws vectors of 128 dimensions from a mixture into a file that is mapped into memory, learns 3×256
+codes of residual k-means on 65,536 of them, and gives all an ID.
 """
 
 import argparse
 import json
+import os
 import platform
-import resource
 import tempfile
 import time
 from collections.abc import Callable
@@ -18,20 +18,13 @@ from typing import Any
 
 import numpy as np
 import torch
+from million_vectors import Memory, draw
 
 from smalti import SemanticIDs
 from smalti.ids import CodeSpace, IdTable, PrefixTree, occupancy, resolve
+from smalti.name_array import NameArray
 
-DIM, LEARNED, COMPONENTS = 128, 65_536, 10_000
-
-
-def mixture(n: int, spread: float) -> np.ndarray:
-    """Draws vectors around centres."""
-    draw = np.random.default_rng(0)
-    centres = draw.standard_normal((COMPONENTS, DIM), np.float32)
-    x = spread * draw.standard_normal((n, DIM), np.float32)
-    x += centres[draw.integers(COMPONENTS, size=n)]
-    return x
+LEARNED = 65_536
 
 
 def timed(seconds: dict[str, float], what: str, work: Callable[[], Any]) -> Any:
@@ -50,13 +43,21 @@ def main() -> None:
     parser.add_argument("--spread", type=float, default=1.0, help="of a component")
     asked = parser.parse_args()
     torch.set_num_threads(asked.threads)
-    x, seconds = mixture(asked.items, asked.spread), dict[str, float]()
+    with tempfile.TemporaryDirectory() as folder:
+        draw(Path(folder) / "x.npy", asked.items, asked.spread)
+        measure(Path(folder), asked.threads)
+
+
+def measure(folder: Path, threads: int) -> None:
+    """Gives the vectors of a folder IDs, and prints what that takes."""
+    seconds, memory = dict[str, float](), Memory(os.getpid(), folder / "x.npy")
+    x = np.load(folder / "x.npy", mmap_mode="r")
     ids = SemanticIDs(random_state=0, iterations=3).fit(x[:LEARNED])
     codes = timed(seconds, "encoding", lambda: ids.transform(x))
-    names, sizes = [f"item-{i}" for i in range(len(x))], ids.quantizer_.codebook_sizes
+    names, sizes = NameArray.numbered(len(x), "item-"), ids.quantizer_.codebook_sizes
     tree = timed(seconds, "prefix tree", lambda: PrefixTree(codes, sizes))
     used = timed(seconds, "figures", lambda: occupancy(tree))
-    space = CodeSpace(ids._vectors_of, lambda rows: torch.from_numpy(x[rows.numpy()]))
+    space = CodeSpace(ids._vectors_of, lambda rows: torch.from_numpy(np.array(x[rows.numpy()])))
     timed(seconds, "resolved by index", lambda: resolve(codes, sizes, "index"))
     moved = timed(
         seconds,
@@ -64,20 +65,19 @@ def main() -> None:
         lambda: resolve(codes, sizes, "nearest", space=space),
     )
     assert len(PrefixTree(moved.codes, sizes).keys[-1]) == len(x)
-    table = timed(seconds, "table, by index", lambda: IdTable.of(names, codes, sizes))
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "ids.parquet"
-        timed(seconds, "written", lambda: table.write(path))
-        table = timed(seconds, "read", lambda: IdTable.read(path))
+    table = timed(seconds, "table, by index", lambda: IdTable.of(names.array, codes, sizes))
+    path = folder / "ids.parquet"
+    timed(seconds, "written", lambda: table.write(path))
+    table = timed(seconds, "read", lambda: IdTable.read(path))
     timed(seconds, "first lookup of a prefix", lambda: table.items(codes[0, :2]))
     timed(seconds, "lookup of an item", lambda: table.row(names[-1]))
     of = {
         "items": len(x),
-        "threads": asked.threads,
+        "threads": threads,
         "processor": platform.processor() or platform.machine(),
         "share of items that share their codes": round(1 - used.alone, 3),
         "share that nearest moves": round(float((moved.codes != codes).any(1).mean()), 3),
-        "peak memory in GB": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6, 2),
+        "GB beyond the file, at the peak": memory.end(),
     }
     print(json.dumps({**of, "seconds": seconds}, indent=1))
 

@@ -21,6 +21,7 @@ from smalti.data import Examples, Splits
 from smalti.data.manifest import SPLITS
 from smalti.errors import InputError
 from smalti.ids import CodeSpace, IdTable, check_room
+from smalti.name_array import NameArray
 from smalti.quantizers import Quantizer
 
 __all__ = [
@@ -85,6 +86,8 @@ def item_names(splits: Splits) -> pa.Array:
     n, manifest = sum(map(len, parts)), splits.manifest
     if manifest is not None and len(manifest) == n:
         names = manifest.names
+        if isinstance(names, NameArray):
+            return names.array
         if isinstance(names, pa.ChunkedArray):
             return names.combine_chunks()
         return names if isinstance(names, pa.Array) else pa.array(names, pa.string())

@@ -6,14 +6,16 @@ What can only end so is refused; what may fit is tried.
 
 from __future__ import annotations
 
+import ctypes
 import os
 import resource
 import shutil
+import sys
 from pathlib import Path
 
 from smalti.errors import InputError
 
-__all__ = ["check_disk", "check_memory", "format_bytes", "available_memory"]
+__all__ = ["check_disk", "check_memory", "format_bytes", "give_back", "available_memory"]
 
 GROUPS = Path("/sys/fs/cgroup")
 
@@ -34,6 +36,19 @@ def available_memory() -> int:
     if given != resource.RLIM_INFINITY:
         limits.append(given)
     return min(limit for limit in limits if limit > 0)
+
+
+def give_back() -> None:
+    """Gives memory that was freed back to the system, where allocators keep it.
+
+    To be called after work of another kind than what follows, which would not use it again.
+    """
+    if pa := sys.modules.get("pyarrow"):  # not imported for it
+        pa.default_memory_pool().release_unused()
+    if sys.platform.startswith("linux") and (
+        trim := getattr(ctypes.CDLL(None), "malloc_trim", None)
+    ):
+        trim(0)
 
 
 def check_memory(need: float, what: str, mend: str, room: int | None = None) -> None:

@@ -37,6 +37,7 @@ from smalti.data import Examples, FactorizedSource, SplitName, Splits
 from smalti.data.manifest import read_manifest, write_manifest
 from smalti.errors import InputError
 from smalti.files import sha256, write_text
+from smalti.memory import give_back
 from smalti.model_folder import check_model
 from smalti.priors import TokenPrior
 from smalti.provenance import (
@@ -118,10 +119,13 @@ def fit(
     write_text(run.config, schema.dump(config))
     splits, made = _recorded(run, config, splits, bool(more))
     choose_threads(recipe.hardware, run.folder / "state")
+    give_back()
     fit_autoencoder(run, recipe, splits, made)
+    give_back()
     if recipe.ids is not None:
         if is_first():
             give_ids(run, recipe, splits, made)
+            give_back()
         wait_for_all()
     if recipe.prior is not None:
         folders = run.priors(recipe.levels)

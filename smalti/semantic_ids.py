@@ -28,7 +28,7 @@ from smalti.ids import CodeSpace, IdTable, check_room
 from smalti.networks import Affine, Normalization, UnitLength, Whitening
 from smalti.quantizers import EMACodebook, ResidualQuantizer, VectorQuantizer
 from smalti.quantizers.fitting import ResidualKMeans, Rows, TensorRows
-from smalti.quantizers.fitting.rows import CHUNK
+from smalti.quantizers.fitting.rows import CHUNK, rows_at_once
 
 __all__ = ["SemanticIDs"]
 
@@ -231,8 +231,9 @@ class SemanticIDs(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
     @torch.no_grad()
     def _normalized(self, array: np.ndarray) -> Iterator[Tensor]:
         """Yields vectors as they are quantized, in pieces."""
-        for start in range(0, len(array), CHUNK):
-            x = torch.from_numpy(np.array(array[start : start + CHUNK], dtype=np.float32))
+        size = rows_at_once(array.shape[1])
+        for start in range(0, len(array), size):
+            x = torch.from_numpy(np.array(array[start : start + size], dtype=np.float32))
             yield x if self.normalization_ is None else self.normalization_(x)
 
     @torch.no_grad()
@@ -281,7 +282,7 @@ class _Normalized(Rows):
         return len(self.rows)
 
     @torch.no_grad()
-    def chunks(self, size: int = CHUNK, first: int = 0, step: int = 1) -> Iterator[Tensor]:
+    def chunks(self, size: int | None = None, first: int = 0, step: int = 1) -> Iterator[Tensor]:
         for chunk in self.rows.chunks(size, first, step):
             yield self.normalization(chunk)
 

@@ -14,7 +14,7 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -35,6 +35,7 @@ from smalti.files import (
     write_text,
 )
 from smalti.layout import Layout
+from smalti.name_array import NameArray
 from smalti.npz import DAMAGED, check_claim, list_names, names_in, read_npz, write_npz
 from smalti.outputs import KEY, MARK, check_file
 
@@ -67,7 +68,7 @@ class TokenGrids(NamedTuple):
 
     levels: tuple[Tensor, ...]
     context: Tensor | None = None
-    files: tuple[str, ...] | None = None
+    files: Sequence[str] | None = None
 
 
 def write_tokens(
@@ -94,11 +95,12 @@ def write_tokens(
     dtype = _smallest(codebook_size)
     levels = {_column(n): grid.numpy().astype(dtype) for n, grid in enumerate(tokens.levels)}
     context = {} if tokens.context is None else {"context": tokens.context.numpy()}
+    if path.suffix == ".parquet":
+        names = None if tokens.files is None else NameArray.joined([tokens.files])
+        _write_parquet(path, levels, context, names)
+        return
     if tokens.files is not None:
         context["file"] = np.array(tokens.files, dtype=str)
-    if path.suffix == ".parquet":
-        _write_parquet(path, levels, context)
-        return
     with atomic_file(path) as temporary:
         write_npz(temporary, {**levels, **context})
 
@@ -317,9 +319,12 @@ def _context(array: np.ndarray) -> Tensor:
 
 
 def _write_parquet(
-    path: Path, levels: dict[str, np.ndarray], context: dict[str, np.ndarray]
+    path: Path,
+    levels: dict[str, np.ndarray],
+    context: dict[str, np.ndarray],
+    names: NameArray | None,
 ) -> None:
-    """Writes the indices of all levels and the conditions, a row for each example."""
+    """Writes the indices of all levels, conditions and names, a row for each example."""
     lists = {
         name: pa.FixedSizeListArray.from_arrays(
             pa.array(indices.ravel()), math.prod(indices.shape[1:])
@@ -334,7 +339,7 @@ def _write_parquet(
         for name, values in context.items()
     }
     table = pa.table(
-        {**lists, **others},
+        {**lists, **others, **({} if names is None else {"file": names.to_arrow()})},
         metadata={
             KEY: MARK,
             **{

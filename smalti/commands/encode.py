@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -14,6 +13,7 @@ from smalti.errors import InputError
 from smalti.generation import Model, load
 from smalti.latents import write_latents
 from smalti.modalities.base import ManyPerFile, NamedSignals, modality_of
+from smalti.name_array import NameArray
 from smalti.outputs import output
 from smalti.quantizers.beam_width import beam_of, set_beam
 from smalti.spelling import readable
@@ -74,32 +74,38 @@ def encode(  # noqa: PLR0913 - the options of the command
         return
     path = output(out or "tokens.npz", suffixes, overwrite=overwrite)
     files = files_of(model.signal, files)
-    names: list[str] = []
+    named: list[Sequence[str]] = []
     parts: list[tuple[torch.Tensor, ...]] = []
     for batch, latents in _encoded(model, files, convert, any_size):
         part = latents if isinstance(latents, tuple) else (latents,)
         if parts and [each.shape[1:] for each in part] != [each.shape[1:] for each in parts[0]]:
             raise InputError(
-                f"One array holds grids of one shape, got {readable(names[0])} and "
+                f"One array holds grids of one shape, got {readable(named[0][0])} and "
                 f"{readable(batch.names[0])} of different sizes: encode them one by one, or give "
                 f"--convert in place of --any_size."
             )
         parts.append(part)
-        names += batch.names
-    if isinstance(modality_of(model.signal), ManyPerFile) and len(set(names)) < len(names):
-        twice = next(name for name, n in Counter(names).items() if n > 1)
-        raise InputError(
-            f"The name {readable(twice)} comes in more than one of the files: encode them one by "
-            f"one, or give each {model.signal.noun} a name of its own."
-        )
+        named.append(batch.names)
+    names = NameArray.joined(named)
+    if isinstance(modality_of(model.signal), ManyPerFile):
+        _check_different(names, model.signal.noun)
     levels = tuple(torch.cat(level) for level in zip(*parts, strict=True))
     shapes = ", ".join(str(tuple(grid.shape)) for grid in levels)
     if model.layout is None:
         write_latents(path, levels[0], overwrite, names)
         print(f"{path}: latents {shapes}")
         return
-    write_tokens(path, TokenGrids(levels, None, tuple(names)), model.layout.largest, overwrite)
+    write_tokens(path, TokenGrids(levels, None, names), model.layout.largest, overwrite)
     print(f"{path}: indices {shapes}, each below {model.layout.largest}")
+
+
+def _check_different(names: NameArray, noun: str) -> None:
+    """Raises `InputError` where a name comes twice."""
+    if len(twice := names.repeated()):
+        raise InputError(
+            f"The name {readable(names[twice[0]])} comes in more than one of the files: encode "
+            f"them one by one, or give each {noun} a name of its own."
+        )
 
 
 def _encoded(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO
 
@@ -22,6 +22,7 @@ from smalti.generation import Model
 from smalti.ids import CodeSpace, IdTable
 from smalti.item_ids import check_items, decode_codes
 from smalti.modalities.base import NamedSignals
+from smalti.name_array import NameArray
 from smalti.spelling import readable
 
 __all__ = ["extend_ids", "other_beam", "table_against"]
@@ -100,7 +101,7 @@ def extend_ids(
         InputError: If an item has no name, or comes twice.
     """
     tokenizer = check_items(model.autoencoder)  # type: ignore[arg-type]
-    names: list[str] = []
+    found: list[Sequence[str]] = []
     codes: list[np.ndarray] = []
     keeps = table.collisions == "nearest"  # which looks at the vectors of some again
     with tempfile.TemporaryFile() as file:
@@ -110,13 +111,14 @@ def extend_ids(
                     f"Items that come later have names of their own, got rows that are only "
                     f"numbered ({readable(batch.names[0])}, …): give a table with a column of ids."
                 )
-            names += batch.names
+            found.append(batch.names)
             codes.append(latents.reshape(len(latents), -1).cpu().numpy())
             if keeps:
                 z = tokenizer.encode_vectors(batch.x.to(model.device)).flatten(1)
                 file.write(z.float().cpu().numpy().tobytes())
+        names = NameArray.joined(found)
         space = _space(tokenizer, file, len(names)) if keeps else None
-        made = table.extended(names, np.concatenate(codes), space=space, beam=beam)
+        made = table.extended(names.array, np.concatenate(codes), space=space, beam=beam)
     made.write(path, overwrite=True)  # the path was checked before anything was encoded
     new = len(made) - len(table)
     there = len(names) - new

@@ -20,6 +20,7 @@ from smalti.data.manifest import SPLITS, Manifest, manifest_columns
 from smalti.data.source import FOUND, StoredExamples
 from smalti.data.splitting import Groups, SplitFractions, held_out_mask
 from smalti.errors import InputError
+from smalti.name_array import NameArray
 from smalti.signals import Signal
 
 __all__ = ["Part", "divide", "manifest_of"]
@@ -44,7 +45,7 @@ class Part(NamedTuple):
     found_in: str
     examples: StoredExamples
     fingerprints: np.ndarray
-    names: list[str]
+    names: Sequence[str]
     groups: np.ndarray | None = None
 
     @property
@@ -59,7 +60,9 @@ class Part(NamedTuple):
             examples=self.examples.take(rows),
             fingerprints=self.fingerprints[chosen.numpy()],
             groups=None if self.groups is None else self.groups[chosen.numpy()],
-            names=list(itertools.compress(self.names, chosen.tolist())),
+            names=self.names.take(rows.numpy())
+            if isinstance(self.names, NameArray)
+            else list(itertools.compress(self.names, chosen.tolist())),
         )
 
 
@@ -166,7 +169,9 @@ def manifest_of(
                 ]
             ),
             found_in.repeat(lengths),
-            [name for part in chosen for name in part.names],
+            NameArray.joined([part.names for part in chosen])
+            if all(isinstance(part.names, NameArray) for part in chosen)
+            else [name for part in chosen for name in part.names],
         ),
         label_names=None if condition is None else tuple(condition.names),
         left_out=tuple(left_out),

@@ -14,6 +14,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from smalti.data.manifest import Manifest
+from smalti.memory import give_back
+from smalti.name_array import NameArray
 
 __all__ = ["Category", "Items"]
 
@@ -51,18 +53,28 @@ class Items:
         titles: Callable[[Sequence[int]], list[str]] | None = None,
     ) -> None:
         self._names, self.categories, self._titles = names, categories, titles
+        self._found: tuple[Manifest, np.ndarray] | None = None
 
     def rows(self, manifest: Manifest) -> np.ndarray:
         """Returns which item each example of a manifest is, (M,), int64; -1 for none of them."""
-        wanted = manifest.names
-        if not isinstance(wanted, pa.Array | pa.ChunkedArray):
-            wanted = pa.array([str(name) for name in wanted], pa.string())
-        known = pa.array(self._names, pa.string())
-        found = pc.index_in(wanted, value_set=known)
-        return np.asarray(pc.fill_null(found, -1)).astype(np.int64)
+        if self._found is None or self._found[0] is not manifest:  # measurements ask one by one
+            wanted, known = (_as_array(names) for names in (manifest.names, self._names))
+            found = pc.index_in(wanted, value_set=known)
+            self._found = manifest, np.asarray(pc.fill_null(found, -1)).astype(np.int64)
+            del found, wanted, known
+            give_back()
+        return self._found[1]
 
     def titles(self, rows: Sequence[int]) -> list[str]:
         """Returns what items with these numbers are called in words."""
         if self._titles is None:
             return [str(self._names[row]) for row in rows]
         return self._titles(rows)
+
+
+def _as_array(names: Sequence[str] | pa.Array) -> pa.Array:
+    if isinstance(names, NameArray):
+        return names.array
+    if not isinstance(names, pa.Array | pa.ChunkedArray):
+        names = pa.array([str(name) for name in names], pa.large_string())
+    return names.cast(pa.large_string())

@@ -23,9 +23,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from smalti.checksums import json_checksum
-from smalti.data.splitting import SIZE
+from smalti.data.splitting import CHUNK, SIZE
 from smalti.errors import InputError, first_line
 from smalti.files import atomic_folder, sha256, write_text
+from smalti.name_array import NameArray
 
 __all__ = ["SPLITS", "Manifest", "read_manifest", "write_manifest"]
 
@@ -59,7 +60,7 @@ class Manifest:
     splits: np.ndarray
     labels: np.ndarray
     found_in: np.ndarray
-    names: Sequence[str] | pa.Array
+    names: Sequence[str] | pa.Array  # a `NameArray` where they are many
     label_names: tuple[str, ...] | None = None
     left_out: tuple[tuple[str, str], ...] = ()
     source: dict[str, Any] = field(default_factory=dict)
@@ -163,15 +164,23 @@ def read_manifest(folder: str | Path) -> Manifest | None:
 
 def _table(manifest: Manifest) -> pa.Table:
     """Makes the table that is stored: name, fingerprint, split and label of each example."""
-    names = manifest.names
-    if not isinstance(names, pa.Array | pa.ChunkedArray):
+    names, prints = manifest.names, manifest.fingerprints
+    if isinstance(names, NameArray):
+        names = names.array
+    elif not isinstance(names, pa.Array | pa.ChunkedArray):
         names = pa.array([_encodable(name) for name in names], pa.string())
     labels = pa.array(manifest.labels, mask=manifest.labels < 0)
     words = pa.array(map(_encodable, manifest.label_names or ()), pa.string())
     return pa.table(
         {
             "name": names,
-            "fingerprint": pa.array([row.tobytes().hex() for row in manifest.fingerprints]),
+            "fingerprint": pa.chunked_array(
+                [
+                    pa.array([row.tobytes().hex() for row in prints[start : start + CHUNK]])
+                    for start in range(0, len(prints), CHUNK)
+                ],
+                pa.string(),
+            ),
             "split": pa.array(SPLITS).take(pa.array(manifest.splits)),
             "found_in": pa.array(SPLITS).take(pa.array(manifest.found_in)),
             "label": words.take(labels) if len(words) else pa.nulls(len(labels), pa.string()),
@@ -191,7 +200,9 @@ def _columns(path: Path, label_names: tuple[str, ...] | None, n: int) -> dict[st
     ]
     if len(table) != n or any(column.null_count for column in numbers):
         raise ValueError(f"{n} rows with a split each are announced, got {len(table)}")
-    prints = bytes.fromhex("".join(table["fingerprint"].to_pylist()))
+    texts = table["fingerprint"]
+    parts = (texts[start : start + CHUNK] for start in range(0, n, CHUNK))
+    prints = b"".join(bytes.fromhex("".join(part.to_pylist())) for part in parts)
     splits, found_in = numbers
     return manifest_columns(
         prints, splits, pc.fill_null(labels, -1), found_in, table["name"].combine_chunks()

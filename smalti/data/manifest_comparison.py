@@ -21,6 +21,7 @@ from smalti.conditions import Label
 from smalti.data.manifest import SPLITS, Manifest, manifest_columns, without_location
 from smalti.data.source import Batch, Examples, Splits
 from smalti.data.splitting import SIZE, fingerprint
+from smalti.name_array import NameArray
 
 __all__ = ["ManifestComparison", "manifest_from_examples", "merge_manifests", "select_examples"]
 
@@ -194,7 +195,9 @@ def merge_manifests(comparison: ManifestComparison) -> Manifest:
         splits=splits[order],
         labels=here.labels[order],
         found_in=here.found_in[order],
-        names=[here.name(row) for row in order],
+        names=here.names.take(order)
+        if isinstance(here.names, NameArray)
+        else [here.name(row) for row in order],
         recipe=there.recipe,
         recipe_before=there.recipe_before,
         earlier=(*there.earlier, there.checksum),

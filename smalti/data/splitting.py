@@ -33,6 +33,7 @@ from smalti.errors import InputError
 __all__ = ["Groups", "SplitFractions", "SIZE", "fingerprint", "held_out_mask", "share_of_hash"]
 
 SIZE = 16  # bytes of a fingerprint
+CHUNK = 65_536  # fingerprints that are hashed at a time
 
 
 @dataclass(frozen=True)
@@ -92,8 +93,13 @@ def share_of_hash(fingerprints: np.ndarray, split: str, seed: int) -> np.ndarray
         digest.update(content[place : place + SIZE])
         return digest.digest()
 
-    hashed = b"".join(map(hashed_one, range(0, len(content), SIZE)))
-    return (np.frombuffer(hashed, dtype="<u8") >> 11) / 2.0**53
+    shares = np.empty(len(content) // SIZE)
+    for start in range(0, len(shares), CHUNK):  # so that few are Python's at a time
+        part = shares[start : start + CHUNK]
+        places = range(start * SIZE, (start + len(part)) * SIZE, SIZE)
+        hashed = np.frombuffer(b"".join(map(hashed_one, places)), dtype="<u8")
+        part[:] = (hashed >> 11) / 2.0**53
+    return shares
 
 
 class Groups:

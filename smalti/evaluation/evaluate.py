@@ -24,6 +24,7 @@ from smalti.evaluation.limits import Limits
 from smalti.evaluation.measurements import MEASUREMENTS, TrainingCurves
 from smalti.evaluation.memo import measurement_mode
 from smalti.evaluation.report import Report
+from smalti.memory import give_back
 from smalti.modalities.base import import_modalities, modality_of
 from smalti.priors import TokenPrior
 from smalti.reporting import Measurement
@@ -74,6 +75,7 @@ def evaluate(
     report = Report(title)
     for measurement in chosen:
         with measurement_mode(seed, subject.autoencoder, subject.prior, histogram):
+            give_back()
             report.take(measurement, subject)
     return report
 

@@ -24,8 +24,9 @@ from smalti.ids.prefix_tree import PrefixTree, count_ids_below
 __all__ = ["CodeSpace", "nearest_free_codes"]
 
 ENTRIES = 1 << 22  # distances, or numbers of a table of vectors, in memory at a time
-WIDTH = 128  # numbers of a vector, by which tables are sized
+WIDTH = 128  # numbers of a vector, by which tables are sized where vectors are no wider
 PIECE = 1 << 16  # codes that are decoded at a time
+NUMBERS = PIECE * WIDTH  # of their vectors: fewer of wide ones are
 PROBES = 8  # prefixes that show whether vectors are sums
 PATIENCE = 6  # rounds, after which items of a crowd spread out
 
@@ -56,12 +57,20 @@ class CodeSpace:
         rows = rows if self.chosen is None else self.chosen[rows]
         return self.vectors(torch.from_numpy(rows.astype(np.int64))).float()
 
+    def at_once(self, codes: np.ndarray) -> int:
+        """Returns how many of the codes (n, q) have vectors that are in memory at a time."""
+        return max(1, min(PIECE, NUMBERS // max(1, self.width(codes))))
+
+    def width(self, codes: np.ndarray) -> int:
+        """Returns D, how many numbers a vector has."""
+        return int(self.decode(torch.from_numpy(codes[:1].astype(np.int64))).shape[1])
+
     def distances(self, rows: np.ndarray, codes: np.ndarray) -> np.ndarray:
         """Returns the squared distances (n,) of items to the vectors of codes (n, Q)."""
         if self.vectors is None:
             return np.zeros(len(rows), np.float32)
         found = []
-        for part in _pieces(len(rows), PIECE):
+        for part in _pieces(len(rows), self.at_once(codes)):
             y = self.decode(torch.from_numpy(codes[part].astype(np.int64))).float()
             found.append((self.items(rows[part], codes[part]) - y).square().sum(1))
         return torch.cat(found).cpu().numpy() if found else np.zeros(0, np.float32)
@@ -118,8 +127,9 @@ def _choose(
     size, below = tree.codebook_sizes[level], count_ids_below(tree.codebook_sizes, level + 1)
     group, groups = _groups(prefixes, tree.codebook_sizes[:level])
     chosen = np.full(len(rows), -1, np.int64)
-    added = _added(space, groups, size)
-    for some, members in _chunks(group, size, added is not None):
+    added, width = _added(space, groups, size), space.width(own)
+    at_once = max(1, min(ENTRIES // size, NUMBERS // width))
+    for some, members in _chunks(group, size, None if added is not None else width):
         heads = groups[some]
         nodes = tree.find(heads)
         room = np.full((len(some), size), below, np.int64)
@@ -129,7 +139,7 @@ def _choose(
         room[owner, tree.codes_of(children, level + 1)] -= tree.counts[level][children]
         table = _table(space, heads, size) if added is None else added
         in_chunk = np.searchsorted(some, group[members])
-        for part in _pieces(len(members), max(1, ENTRIES // size)):
+        for part in _pieces(len(members), at_once):
             piece = members[part]
             z = space.items(rows[piece], own[rows[piece]])
             if added is not None and level:
@@ -148,18 +158,20 @@ def _groups(prefixes: np.ndarray, sizes: tuple[int, ...]) -> tuple[np.ndarray, n
     return leaves, prefixes[first]
 
 
-def _chunks(group: np.ndarray, size: int, shared: bool) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def _chunks(
+    group: np.ndarray, size: int, width: int | None
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yields groups by their numbers, and their members, as many at a time as memory allows.
 
     Arguments:
         group: (N,), the number of each item's group.
         size: K, codes of the level.
-        shared: Whether one table of vectors serves all groups.
+        width: D of the vectors of each group's table; `None` if one table serves all groups.
     """
     order = np.argsort(group, kind="stable")
     numbers, starts, counts = np.unique(group[order], return_index=True, return_counts=True)
     by_count = np.argsort(counts, kind="stable")  # alike in number, so that little is padded
-    at_once = ENTRIES // size if shared else ENTRIES // (size * WIDTH)
+    at_once = ENTRIES // size if width is None else ENTRIES // (size * max(WIDTH, width))
     begin = 0
     for end in range(1, len(by_count) + 1):
         last = end == len(by_count)
@@ -198,7 +210,7 @@ def _table(space: CodeSpace, heads: np.ndarray, size: int) -> Tensor:
     codes = np.concatenate([np.repeat(heads, size, axis=0), children], axis=1)
     parts = [
         space.decode(torch.from_numpy(codes[part].astype(np.int64))).float()
-        for part in _pieces(len(codes), PIECE)
+        for part in _pieces(len(codes), space.at_once(codes))
     ]
     return torch.cat(parts).unflatten(0, (len(heads), size))
 

@@ -37,6 +37,7 @@ from smalti.ids.nearest_free import CodeSpace
 from smalti.ids.prefix_tree import PrefixTree, check_codebook_sizes, check_codes
 from smalti.ids.resolving import GivenIds, check_collisions, resolve
 from smalti.ids.words import id_strings
+from smalti.memory import give_back
 from smalti.npz import DAMAGED, check_claim
 from smalti.outputs import KEY, MARK, check_file
 from smalti.spelling import as_text, listed, readable
@@ -326,7 +327,9 @@ def _names(item_ids: Sequence[Any] | pa.Array) -> pa.Array:
 
 def _check_different(names: pa.Array) -> None:
     """Raises `InputError` if an item comes twice."""
-    if len(pc.unique(names)) == len(names):
+    different = pc.count_distinct(names).as_py()
+    give_back()  # of many names it takes as much as all else of a table
+    if different == len(names):
         return
     counts = pc.value_counts(names)
     twice = counts.field("values").filter(pc.greater(counts.field("counts"), 1)).to_pylist()

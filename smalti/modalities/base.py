@@ -263,7 +263,7 @@ class NamedSignals(NamedTuple):
     """
 
     x: Tensor
-    names: list[str]
+    names: Sequence[str]
     numbered: bool
 
 

@@ -23,7 +23,7 @@ from smalti.checksums import check_made_from, current_checksums
 from smalti.data import Examples
 from smalti.model_folder import FORMAT
 from smalti.quantizers.fitting import Fitting, Rows
-from smalti.quantizers.fitting.rows import CHUNK
+from smalti.quantizers.fitting.rows import rows_at_once
 from smalti.training.callbacks import format_duration
 from smalti.training.checkpoints import AtomicCheckpointIO, read_verified
 from smalti.training.cpu import speed_up_cpu
@@ -54,8 +54,9 @@ class EncodedRows(Rows):
     def __len__(self) -> int:
         return len(self.examples) * self.positions
 
-    def chunks(self, size: int = CHUNK, first: int = 0, step: int = 1) -> Iterator[Tensor]:
+    def chunks(self, size: int | None = None, first: int = 0, step: int = 1) -> Iterator[Tensor]:
         """See `Rows.chunks`; the rows of one example are never in two chunks."""
+        size = size or rows_at_once(self.dim)
         many, n = max(size // self.positions, 1), len(self.examples)
         for start in range(first * many, n, step * many):
             yield self._encoded(range(start, min(start + many, n)))

@@ -13,7 +13,7 @@ from smalti.data.manifest import Manifest, manifest_columns
 from smalti.data.source import Splits
 from smalti.data.tensors import TensorExamples
 from smalti.modalities.vector import Vector
-from smalti.modalities.vector.agreement import agreement, agreement_by_chance
+from smalti.modalities.vector.agreement import adjusted, agreement, agreement_by_chance
 from smalti.modalities.vector.category_agreement import CategoryAgreement
 from smalti.modalities.vector.code_tree import CodeTree
 from smalti.modalities.vector.metrics import VectorError
@@ -171,6 +171,51 @@ def test_shuffled_groups_say_what_groups_of_their_sizes_say_by_chance():
     mean, spread = agreement_by_chance(groups, categories, 10, seed=0)
     assert 0.25 < mean.purity < 0.45 and 0 < spread.purity < 0.02
     assert 0 < mean.nmi < 0.2 and 0 < spread.nmi < 0.02
+
+
+def test_agreement_adjusted_for_shuffled_groups_is_that_of_scikit_learn():
+    metrics = pytest.importorskip("sklearn.metrics")
+    draw = np.random.default_rng(0)
+    groups, categories = draw.integers(0, 40, 1500), draw.integers(0, 8, 1500)
+    categories[:500] = groups[:500] % 8
+    found = agreement(groups, categories)
+    mean, _ = agreement_by_chance(groups, categories, 20, seed=0)
+    wanted = metrics.adjusted_mutual_info_score(categories, groups)
+    assert adjusted(found, mean) == pytest.approx(wanted, abs=3e-3) and 0.05 < wanted < 0.5
+    alone = np.arange(50)  # groups of one item say all of any category, and so do shuffled ones
+    ones = agreement(alone, alone)
+    assert adjusted(ones, agreement_by_chance(alone, alone, 5, seed=0)[0]) == 0.0
+
+
+def test_the_report_says_whether_codes_say_more_of_a_category_than_chance():
+    x, codes = grid(300)
+    draw = np.random.default_rng(5)
+    first = codes[:, 0].numpy()
+    given = {"corner": first, "nothing": draw.integers(0, 4, 300)}
+    section = CategoryAgreement().run(subject(x, codes, corners, given))
+    said = {name: section.blocks[f"{name}-said"].text for name in given}
+    assert said["corner"].startswith("Codes say more of corner than chance at every depth: NMI of ")
+    assert said["corner"].endswith("the first code says most of it, AMI 1.000.")
+    assert said["nothing"].startswith("Codes say no more of nothing than chance, at any depth")
+    for name, above in ("corner", True), ("nothing", False):
+        for measured in section.figures[name].values():
+            limits = [
+                measured[f"{key}_shuffled"]["value"]
+                + 3 * measured[f"{key}_shuffled_spread"]["value"]
+                for key in ("purity", "nmi")
+            ]
+            assert (measured["purity"]["value"] > limits[0]) == above
+            assert (measured["nmi"]["value"] > limits[1]) == above
+            assert "shuffled among the items 20 times" in measured["ami"]["protocol"]
+    assert section.figures["corner"]["1"]["ami"]["value"] == pytest.approx(1.0)
+    assert abs(section.figures["nothing"]["1"]["ami"]["value"]) < 0.03
+
+
+def test_of_many_items_the_ids_are_shuffled_less_often(monkeypatch):
+    monkeypatch.setattr("smalti.modalities.vector.category_agreement.MANY", 100)
+    x, codes = grid(300)
+    section = CategoryAgreement().run(subject(x, codes, corners, {"corner": codes[:, 0].numpy()}))
+    assert "shuffled among the items 5 times" in str(section.figures["corner"])
 
 
 def test_categories_are_those_of_the_items_whatever_the_order():

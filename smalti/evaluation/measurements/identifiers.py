@@ -102,10 +102,6 @@ def find_ids(subject: EvaluationContext) -> IdTable:
     Raises:
         InputError: If the run's IDs are damaged, or of another tokenizer.
     """
-    return subject.kept("ids", lambda: _made(subject))
-
-
-def _made(subject: EvaluationContext) -> IdTable:
     run = subject.run
     if run is None or not run.ids.exists():
         codes = subject.codes.numpy()

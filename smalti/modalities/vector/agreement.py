@@ -8,10 +8,16 @@ Of N items in groups g with categories c, n_gc of them in both,
 Purity is the share of items that have the category most frequent in their group; NMI is 0 for
 groups that say nothing of the category and 1 for those that are the categories. Both rise with the
 number of groups even where these are drawn by lot, so they stand beside the same groups with their
-items shuffled.
+items shuffled. Shuffling changes no entropy, so that the mutual information adjusted for chance is
+
+    AMI = (NMI − E[NMI]) / (1 − E[NMI]),   E[NMI] that of shuffled groups
+
+0 for what is as good as chance, whatever the number of groups.
 
 References:
     Introduction to Information Retrieval, C. D. Manning, P. Raghavan and H. Schütze, 2008, 16.3.
+    Information Theoretic Measures for Clusterings Comparison, N. X. Vinh, J. Epps and J. Bailey,
+    2010, JMLR 11.
 """
 
 from __future__ import annotations
@@ -20,9 +26,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-__all__ = ["Agreement", "agreement", "agreement_by_chance"]
+__all__ = ["Agreement", "adjusted", "agreement", "agreement_by_chance", "is_above"]
 
 LARGEST = 1 << 24  # pairs of group and category that are counted in a table
+DEVIATIONS = 3.0  # standard deviations above the mean of shuffled groups that are no chance
 
 
 class Agreement(NamedTuple):
@@ -72,6 +79,26 @@ def agreement_by_chance(
     found = np.array([agreement(draw.permutation(groups), categories) for _ in range(times)])
     spread = found.std(0, ddof=1) if times > 1 else np.zeros(2)
     return Agreement(*map(float, found.mean(0))), Agreement(*map(float, spread))
+
+
+def adjusted(found: Agreement, chance: Agreement) -> float:
+    """Returns the adjusted mutual information (AMI); 0 where shuffled groups say all, too.
+
+    Arguments:
+        found: The agreement of groups with categories.
+        chance: The mean agreement of the same groups shuffled.
+    """
+    return (found.nmi - chance.nmi) / (1 - chance.nmi) if chance.nmi < 1 - 1e-9 else 0.0
+
+
+def is_above(value: float, mean: float, spread: float) -> bool:
+    """Returns whether a measure is above that of shuffled groups by more than chance explains.
+
+    Example:
+        >>> is_above(0.455, 0.444, 0.001), is_above(0.446, 0.444, 0.001), is_above(1.0, 1.0, 0.0)
+        (True, False, False)
+    """
+    return value > mean + max(DEVIATIONS * spread, 1e-9)
 
 
 def _pairs(

@@ -9,14 +9,19 @@ import numpy as np
 
 from smalti.data.items import Category
 from smalti.errors import InputError
-from smalti.modalities.vector.agreement import agreement, agreement_by_chance
+from smalti.modalities.vector.agreement import (
+    adjusted,
+    agreement,
+    agreement_by_chance,
+    is_above,
+)
 from smalti.modalities.vector.prefixes import Groups, groups_by_prefix, per_depth, without_codes
 from smalti.reporting import Measurement, Section, Subject, Table, Text, figure
 from smalti.reporting.figures import NARROW_SPACE, number
 
 __all__ = ["CategoryAgreement"]
 
-SHUFFLES, FEW_SHUFFLES = 10, 3  # of a set, and of one of more than MANY items
+SHUFFLES, FEW_SHUFFLES = 20, 5  # of a set, and of one of more than MANY items
 MANY = 200_000
 
 
@@ -47,13 +52,15 @@ class CategoryAgreement(Measurement[Subject]):
             "How often an item has the category that is most frequent among items with the same "
             "first codes (purity), and how much these codes and the category say of each other "
             "(NMI: 0 nothing, 1 all). Both rise with the number of different prefixes by "
-            "themselves, so beside them stands what IDs that are shuffled among the items have."
+            "themselves, so beside them stands what IDs that are shuffled among the items have; "
+            "AMI is NMI adjusted for that: 0 where codes say no more than chance."
         )
         for name, category in items.categories.items():
             with section.attempt(name, name):
                 mine = category.take(rows)
                 figures = _measured(depths, mine, name, subject.seed)
                 section.figures[name] = figures
+                section.blocks[f"{name}-said"] = Text(_in_words(name, figures))
                 section.blocks[name] = _table(name, mine, depths, figures)
         return section
 
@@ -84,8 +91,55 @@ def _measured(depths: list[Groups], category: Category, name: str, seed: int) ->
             "nmi_shuffled_spread": figure(
                 spread.nmi, "", f"{by_chance}; standard deviation of the NMI"
             ),
+            "ami": figure(
+                adjusted(found, mean), "", f"{by_chance}; NMI adjusted for that of shuffled IDs"
+            ),
         }
     return figures
+
+
+def _in_words(name: str, figures: dict[str, Any]) -> str:
+    """Says whether codes say more of a category than IDs that are shuffled, and how much."""
+    above = {
+        key: [q for q, measured in figures.items() if _is_above(measured, key)]
+        for key in ("nmi", "purity")
+    }
+    best = max(figures, key=lambda q: figures[q]["ami"]["value"])
+    first = next(iter(above["nmi"] or above["purity"]), "1")
+    shown = figures[first]
+    told = (
+        f"NMI of the {per_depth(int(first))} is {shown['nmi']['value']:.3f}, of shuffled IDs "
+        f"{_spread(shown, 'nmi')}; purity {100 * shown['purity']['value']:.1f}{NARROW_SPACE}% "
+        f"against {_spread(shown, 'purity')}"
+    )
+    if not above["nmi"] and not above["purity"]:
+        return f"Codes say no more of {name} than chance, at any depth: {told}."
+    if not above["nmi"]:
+        return f"By NMI codes say no more of {name} than chance; {_where(above, figures)}: {told}."
+    says = "says" if best == "1" else "say"
+    most = f"Adjusted for chance the {per_depth(int(best))} {says} most of it"
+    ami = f"{most}, AMI {figures[best]['ami']['value']:.3f}."
+    depths = _depths(above["nmi"], figures)
+    also = "" if above["purity"] == above["nmi"] else f" {_where(above, figures).capitalize()}."
+    return f"Codes say more of {name} than chance {depths}: {told}.{also} {ami}"
+
+
+def _where(above: dict[str, list[str]], figures: dict[str, Any]) -> str:
+    """Says at which depths purity is above chance."""
+    if not above["purity"]:
+        return "purity is not above chance at any depth"
+    return f"purity is above chance {_depths(above['purity'], figures)}"
+
+
+def _depths(chosen: list[str], figures: dict[str, Any]) -> str:
+    if len(chosen) == len(figures):
+        return "at every depth"
+    return f"by the {' and the '.join(per_depth(int(q)) for q in chosen)} alone"
+
+
+def _is_above(measured: dict[str, Any], key: str) -> bool:
+    keys = (key, f"{key}_shuffled", f"{key}_shuffled_spread")
+    return is_above(*(measured[name]["value"] for name in keys))
 
 
 def _table(name: str, category: Category, depths: list[Groups], figures: dict[str, Any]) -> Table:
@@ -98,12 +152,16 @@ def _table(name: str, category: Category, depths: list[Groups], figures: dict[st
             _spread(measured, "purity"),
             measured["nmi"],
             _spread(measured, "nmi"),
+            measured["ami"],
         ]
     n = int((category.codes >= 0).sum())
     note = f"N = {number(n)} items of all splits whose {name} is known; IDs were shuffled among"
     values = f"{name}: {number(len(category.names))} values"
-    columns = (values, "prefixes", "purity", "of shuffled IDs", "NMI", "of shuffled IDs")
-    return Table(columns, rows, notes=[f"{note} them {_times(n)} times: mean ± standard deviation"])
+    columns = (values, "prefixes", "purity", "of shuffled IDs", "NMI", "of shuffled IDs", "AMI")
+    times = (
+        f"{note} them {_times(n)} times: mean ± standard deviation; above chance: by more than 3"
+    )
+    return Table(columns, rows, notes=[times])
 
 
 def _times(n: int) -> int:

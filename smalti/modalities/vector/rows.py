@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,13 +13,14 @@ import pyarrow.compute as pc
 from smalti.counting import counted
 from smalti.data.items import Category
 from smalti.data.rows import Column, Rows, Stored
-from smalti.data.tables import CsvTable, Table
+from smalti.data.tables import CsvTable, Table, translate_read_errors
 from smalti.errors import InputError
 from smalti.modalities.vector.columns import ChosenColumns, class_names
 from smalti.modalities.vector.tables import NpyTable
+from smalti.name_array import NameArray
 from smalti.spelling import label_name, readable
 
-__all__ = ["ALL_ZERO", "NOT_FINITE", "RowFacts", "VectorRows", "fault_of", "repeated"]
+__all__ = ["ALL_ZERO", "NOT_FINITE", "RowFacts", "VectorRows", "fault_of"]
 
 MOST_VALUES = 1000  # different values of a column that is a category without being named one
 FEWEST_EACH = 5  # rows with the same value, on average, of such a column
@@ -37,7 +39,7 @@ class RowFacts(NamedTuple):
     """
 
     n: int
-    names: list[str]
+    names: NameArray
 
     label: Column | None
     categories: dict[str, Category]
@@ -153,16 +155,15 @@ class VectorRows(Rows):
             for name in chosen.categories
             if name in everywhere
         }
-        names: list[str] = []
+        names: list[NameArray] = []
         labels: list[Any] = []
         n = 0
         for table in self.tables:
             first, wanted = n, [name for name in (chosen.id, chosen.label) if name is not None]
-            begin = len(names)
             for batch in table.batches([*wanted, *counters]):
                 n += batch.num_rows
                 if chosen.id is not None:
-                    names += batch.column(chosen.id).cast(pa.string()).to_pylist()
+                    names.append(self._ids(batch, table, n - batch.num_rows - first))
                 if chosen.label is not None:
                     labels += batch.column(chosen.label).to_pylist()
                 for name in list(counters):
@@ -172,16 +173,28 @@ class VectorRows(Rows):
                 raise InputError(f"{table.name} has no rows: give one with vectors.")
             if chosen.id is None:
                 several = f"{readable(table.name.rpartition('/')[2])}:" if self.tables[1:] else ""
-                names += [f"{self._prefix}{several}{row}" for row in range(n - first)]
-            elif None in names[begin:]:
-                row = names.index(None, begin) - begin  # type: ignore[arg-type]
-                raise InputError(
-                    f"The id column {chosen.id!r} of {table.name} has no value in row {row}: fill "
-                    f"it in, or name another column with --data.id."
-                )
+                names.append(NameArray.numbered(n - first, f"{self._prefix}{several}"))
         categories = {name: counter.category() for name, counter in counters.items()}
         found = {name: category for name, category in categories.items() if category is not None}
-        return RowFacts(n, names, self._label(labels), found)
+        return RowFacts(n, NameArray.joined(names), self._label(labels), found)
+
+    def _ids(self, batch: pa.RecordBatch, table: Table, start: int) -> NameArray:
+        """Returns the ids of a batch that begins with this row of a table.
+
+        Raises:
+            InputError: If one is missing, or is no text.
+        """
+        column = batch.column(self.columns.id)
+        if column.null_count:
+            row = start + pc.index(column.is_null(), True).as_py()
+            raise InputError(
+                f"The id column {self.columns.id!r} of {table.name} has no value in row {row}: "
+                f"fill it in, or name another column with --data.id."
+            )
+        with translate_read_errors(Path(table.name)):
+            ids = column.cast(pa.large_string())
+            ids.validate(full=True)
+        return NameArray(ids)
 
     def _label(self, values: list[Any]) -> Column | None:
         name = self.columns.label
@@ -233,18 +246,6 @@ class _Counter:
 def fault_of(number: int, dim: int) -> str:
     """Says in words what is wrong with a vector, where vectors have `dim` values."""
     return f"another length than {dim}" if number == OTHER_LENGTH else FAULTS[number]
-
-
-def repeated(names: Sequence[str], known: set[str]) -> list[int]:
-    """Returns the rows whose name is in an earlier row or in `known`."""
-    if len(set(names)) == len(names) and known.isdisjoint(names):
-        return []
-    seen, again = set(known), []
-    for row, name in enumerate(names):
-        if name in seen:
-            again.append(row)
-        seen.add(name)
-    return again
 
 
 def _of_lists(column: pa.Array, dim: int) -> tuple[np.ndarray, np.ndarray]:

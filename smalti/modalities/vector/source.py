@@ -11,7 +11,6 @@ that are exactly alike are different items with the same codes: they are counted
 
 from __future__ import annotations
 
-import itertools
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from typing import ClassVar, Literal
@@ -33,10 +32,11 @@ from smalti.data.splitting import Groups, SplitFractions
 from smalti.errors import InputError
 from smalti.modalities.vector.columns import ChosenColumns, choose_columns
 from smalti.modalities.vector.conversion import convert
-from smalti.modalities.vector.rows import VectorRows, fault_of, repeated
+from smalti.modalities.vector.rows import VectorRows, fault_of
 from smalti.modalities.vector.signal import Vector
 from smalti.modalities.vector.stored import StoredVectors
 from smalti.modalities.vector.tables import ARRAYS
+from smalti.name_array import NameArray
 from smalti.networks import Affine, Normalization, UnitLength, Whitening
 from smalti.spelling import listed, readable
 
@@ -131,7 +131,7 @@ class Vectors(Source):
         found_logger.info(_line(columns, rows["train"]))
         left_out = [(f"{n} {kind}", "passed over") for kind, n in found.passed.items()]
         left_out += [fault for part in rows.values() for fault in part.left_out]
-        known: set[str] = set()
+        known: list[NameArray] = []
         parts: dict[str, Part] = {}
         for split, part in rows.items():
             converted = convert(part)
@@ -229,8 +229,7 @@ def _items(parts: Sequence[VectorRows]) -> Items:
             found[mine] = part.titles((numbers[mine] - starts[place]).tolist())
         return found.tolist()
 
-    names = list(itertools.chain.from_iterable(part.facts.names for part in parts))
-    return Items(names, categories, titles)
+    return Items(NameArray.joined([part.facts.names for part in parts]), categories, titles)
 
 
 def _joined(parts: Sequence[Category]) -> Category:
@@ -256,7 +255,9 @@ def _line(columns: ChosenColumns, rows: VectorRows) -> str:
     return f"vectors of {dims} from {where}, named by {named}; categories: {categories}"
 
 
-def _faults(rows: VectorRows, faults: np.ndarray, known: set[str]) -> dict[int, tuple[str, str]]:
+def _faults(
+    rows: VectorRows, faults: np.ndarray, known: list[NameArray]
+) -> dict[int, tuple[str, str]]:
     """Returns name and fault of each row that cannot be used, by its number.
 
     Arguments:
@@ -264,13 +265,14 @@ def _faults(rows: VectorRows, faults: np.ndarray, known: set[str]) -> dict[int, 
         faults: (N,), the numbers of what is wrong with the vectors.
         known: The ids of earlier splits, to which those of this one are added.
     """
-    names, found = rows.facts.names, {}
+    names = rows.facts.names
+    found: dict[int, tuple[str, str]] = {}
     for row in np.flatnonzero(faults).tolist():
         found[row] = names[row], fault_of(int(faults[row]), rows.dim)
     if rows.columns.id is not None:
-        for row in repeated(names, known):
+        for row in names.repeated(known).tolist():
             found[row] = names[row], "its id comes twice"
-        known.update(names)
+        known.append(names)
     return dict(sorted(found.items()))
 
 
@@ -280,7 +282,7 @@ def _tell_copies(parts: dict[str, Part]) -> None:
     copies = np.flatnonzero(groups.first[groups.of] != np.arange(len(groups.of)))
     if not len(copies):
         return
-    names = list(itertools.chain.from_iterable(part.names for part in parts.values()))
+    names = NameArray.joined([part.names for part in parts.values()])
     pairs = [f"{names[i]} as {names[groups.first[groups.of[i]]]}" for i in copies[:NAMED].tolist()]
     found_logger.info(
         f"exactly alike: {counted(len(copies), 'vector is a copy', 'vectors are copies')} of "

@@ -42,8 +42,9 @@ class StoredVectors(StoredExamples):
         return Batch(torch.from_numpy(x), self.conditions_at(indices))
 
     def conditions_at(self, indices: Sequence[int]) -> Tensor | None:
-        rows = self.rows[torch.as_tensor(indices, dtype=torch.int64)]
-        return None if self.values is None else self.values[rows]
+        if self.values is None:
+            return None
+        return self.values[self.rows[torch.as_tensor(indices, dtype=torch.int64)]]
 
     def take(self, indices: Tensor) -> StoredVectors:
         """Returns the examples of these numbers (K,), int64; the vectors are shared."""

@@ -23,7 +23,7 @@ from smalti.errors import InputError
 from smalti.files import atomic_file
 from smalti.modalities.base import NamedSignals
 from smalti.modalities.vector.columns import choose_columns
-from smalti.modalities.vector.rows import VectorRows, fault_of, repeated
+from smalti.modalities.vector.rows import VectorRows, fault_of
 from smalti.modalities.vector.tables import open_table
 from smalti.outputs import KEY, MARK, check_file
 from smalti.signals import Signal
@@ -65,9 +65,10 @@ def read_vectors(
             f"{name}: give those that were made in the same way."
         )
     names, numbered = rows.facts.names, rows.columns.id is None
-    again = set() if numbered else set(repeated(names, set()))
+    again = np.zeros(len(rows), dtype=bool)
+    again[[] if numbered else names.repeated()] = True
     left_out = [f"{line} ({fault})" for line, fault in rows.left_out]
-    left_out += [f"{names[row]} (its id comes twice)" for row in sorted(again)]
+    left_out += [f"{names[row]} (its id comes twice)" for row in np.flatnonzero(again).tolist()]
     _check(name, left_out, len(rows), convert)
     start = 0
     for values, faults in rows.vectors():
@@ -76,9 +77,9 @@ def read_vectors(
         words = [f"{here[row]} ({fault_of(int(faults[row]), rows.dim)})" for row in bad]
         _check(name, words, len(rows), convert)
         left_out += words
-        kept = [row for row in range(len(values)) if not faults[row] and start + row not in again]
-        if kept:
-            yield NamedSignals(torch.tensor(values[kept]), [here[row] for row in kept], numbered)
+        kept = np.flatnonzero((faults == 0) & ~again[start : start + len(values)])
+        if len(kept):
+            yield NamedSignals(torch.from_numpy(values[kept]), here.take(kept), numbered)
         start += len(values)
     for word in left_out[:WARNED]:
         logger.warning("Left out a vector of %s that cannot be used: %s", name, word)

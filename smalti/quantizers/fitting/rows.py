@@ -12,9 +12,20 @@ from torch import Tensor
 
 from smalti.errors import InputError
 
-__all__ = ["CHUNK", "Rows", "TensorRows"]
+__all__ = ["CHUNK", "Rows", "TensorRows", "rows_at_once"]
 
 CHUNK = 65_536  # rows
+NUMBERS = CHUNK << 7  # of a chunk: 32 MB
+
+
+def rows_at_once(dim: int) -> int:
+    """Returns how many rows of D dimensions a chunk has: fewer of wide ones.
+
+    Example:
+        >>> rows_at_once(50), rows_at_once(1536)
+        (65536, 5461)
+    """
+    return max(1, min(CHUNK, NUMBERS // dim))
 
 
 class Rows(ABC):
@@ -31,11 +42,12 @@ class Rows(ABC):
         """Returns N."""
 
     @abstractmethod
-    def chunks(self, size: int = CHUNK, first: int = 0, step: int = 1) -> Iterator[Tensor]:
+    def chunks(self, size: int | None = None, first: int = 0, step: int = 1) -> Iterator[Tensor]:
         """Yields all rows in order, in chunks (n, D), float32, which are the same each time.
 
         Arguments:
-            size: About how many rows a chunk has, n; the last one has fewer.
+            size: About how many rows a chunk has, n; the last one has fewer. Default:
+                `rows_at_once(D)`.
             first: The number of the chunk to begin with, from 0.
             step: How many chunks on the next one is: each of P processes takes every P-th.
         """
@@ -76,8 +88,9 @@ class TensorRows(Rows):
     def __len__(self) -> int:
         return len(self.x)
 
-    def chunks(self, size: int = CHUNK, first: int = 0, step: int = 1) -> Iterator[Tensor]:
+    def chunks(self, size: int | None = None, first: int = 0, step: int = 1) -> Iterator[Tensor]:
         """See `Rows.chunks`."""
+        size = size or rows_at_once(self.dim)
         for start in range(first * size, len(self), step * size):
             yield _as_floats(self.x[start : start + size])
 

@@ -1,0 +1,71 @@
+"""Program of a test: fits and encodes vectors that are mapped from a file, and tells its memory.
+
+    python tests/mapped_run.py FOLDER ROWS …
+
+Prints, for each number of rows, the most memory of its own that the process held, in MB. Pieces of
+the file are small here, so that a whole copy of it would be seen.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from pathlib import Path
+
+import numpy as np
+import yaml
+
+from smalti.cli import main
+from smalti.ids import IdTable, nearest_free
+from smalti.modalities.vector import conversion, neighbours, prefixes, source
+from smalti.quantizers.fitting import rows
+from test_fitted_runs import fitted_recipe
+
+DIM, PIECE = 768, 384
+
+
+def anonymous() -> float:
+    """The memory of the process that is no file's, in MB."""
+    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("RssAnon")) / 1024
+
+
+def fitted(folder: Path, n: int) -> float:
+    """Goes from n vectors in a file to IDs, a report and codes; returns the most memory."""
+    file, run, most, ended = folder / f"{n}.npy", folder / f"run-{n}", [0.0], threading.Event()
+    x = np.lib.format.open_memmap(file, "w+", np.float32, (n, DIM))
+    draw = np.random.default_rng(0)
+    for start in range(0, n, PIECE):
+        x[start : start + PIECE] = draw.standard_normal((min(PIECE, n - start), DIM), np.float32)
+    del x
+    recipe = {**fitted_recipe(file), "ids": {"collisions": "nearest"}}
+    recipe["data"]["init_args"]["normalize"] = "center"
+    recipe["evaluation"] = {"samples": 16, "classifier_steps": 0}
+    quantizer = recipe["tokenizer"]["quantizer"]["init_args"]
+    stage = quantizer["stages"][0]
+    stage["init_args"]["codebook"]["init_args"]["codebook_size"] = 64
+    quantizer["stages"] = [stage] * 3  # room for all
+    recipe["tokenizer"]["fitting"]["init_args"]["iterations"] = 1
+    (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe), encoding="utf-8")
+
+    def watch() -> None:
+        while not ended.wait(0.005):
+            most[0] = max(most[0], anonymous())
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    assert main(["fit", str(folder / "recipe.yaml"), "--out", str(run)]) == 0
+    out = folder / f"{n}.parquet"
+    assert main(["encode", str(run), str(file), "--out", str(out)]) == 0
+    ended.set()
+    watcher.join()
+    assert len(IdTable.read(run / "ids.parquet")) == n
+    return most[0]
+
+
+if __name__ == "__main__":
+    for module in (conversion, prefixes, source):
+        module.CHUNK = PIECE
+    rows.NUMBERS = nearest_free.NUMBERS = PIECE * DIM
+    neighbours.QUERIES = 50
+    print(*(fitted(Path(sys.argv[1]), int(n)) for n in sys.argv[2:]), file=sys.stderr)
