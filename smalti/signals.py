@@ -177,7 +177,7 @@ class Bounded(Signal, ABC):
 
 
 def format_size(size: tuple[int, ...]) -> str:
-    """Formats the size of a grid for messages: "64 × 64".
+    """Formats the size of a grid for messages: "64×64".
 
     Example:
         >>> format_size((28, 20))

@@ -1,4 +1,4 @@
-"""Discrete IDs of items: tables of them, collisions, prefixes, and IDs as words of language models.
+"""Semantic IDs of items: tables, collisions, prefix trees, and IDs as text of language models.
 
 An item is whatever has a name and a few codes.
 """

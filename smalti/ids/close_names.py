@@ -1,4 +1,4 @@
-"""Finds names like one that is not there, also among millions."""
+"""Finds the names that are most similar to a misspelt one, also among millions."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ MOST = 5000  # names that are compared letter by letter
 
 
 def close_names(name: str, names: pa.Array, n: int = 3) -> list[str]:
-    """Returns the n names that are most similar to a name, or fewer.
+    """Finds the n names that are most similar to a name, for a "did you mean".
 
-    Those with the longest beginning in common are compared letter by letter.
+    Names with the longest common beginning are compared letter by letter.
 
     Example:
         >>> close_names("item-24", pa.array(["item-4", "item-42", "cup"]))

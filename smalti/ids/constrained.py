@@ -1,4 +1,4 @@
-"""Constrained decoding: a language model of `transformers` writes IDs and nothing else.
+"""Constrained decoding: a language model of `transformers` generates existing IDs only.
 
     words = special_tokens(table.codebook_sizes)
     tokenizer.add_tokens(words)
@@ -33,18 +33,18 @@ __all__ = ["OnlyIds", "token_ids"]
 
 
 class OnlyIds(LogitsProcessor):
-    """Lets a model write IDs of a table alone, one after another.
+    """A logits processor by which a language model generates only IDs that exist.
 
     Arguments:
         tree: The prefixes of the IDs, `IdTable.tree`.
         tokens: For each level the token id of each of its codes; see `token_ids`.
-        start: Where the first ID begins: the length of the prompt, padding on its left included,
+        start: The position of the first ID: the length of the prompt, padding on its left included,
             for a decoder; 1 for a model with an encoder.
-        end: The id of the token that is written after the last ID, or `None` if generation
-            ends by itself there (`max_new_tokens`).
-        ids: How many IDs are written.
+        end: The id of the token that is generated after the last ID, or `None` if generation ends
+            by itself there (`max_new_tokens`).
+        ids: The number of IDs that are generated.
 
-    Beams beyond the number of IDs there are have nothing left to write: their score is −∞.
+    If there are more beams than IDs, the score of the others is −∞.
 
     Raises:
         InputError: If there is no ID, or there are not as many tokens as codes.
@@ -126,10 +126,10 @@ class OnlyIds(LogitsProcessor):
 
 
 def token_ids(tokenizer: Any, codebook_sizes: Sequence[int]) -> list[list[int]]:
-    """Returns the token id of every code in a tokenizer of `transformers`: a list for each level.
+    """Looks up the token id of every code in a tokenizer of `transformers`: one list per level.
 
     Arguments:
-        tokenizer: One to which `special_tokens(codebook_sizes)` were added.
+        tokenizer: A tokenizer to which `special_tokens(codebook_sizes)` were added.
         codebook_sizes: K of each level.
 
     Raises:

@@ -1,4 +1,4 @@
-"""The nearest free ID of an item whose own codes are taken.
+"""Finds the nearest free ID of an item whose own codes are taken.
 
 An item stays below the longest prefix of its codes that has room. There it goes down level by
 level: of the children that have room it takes the nearest, by the distance of its vector to the
@@ -33,13 +33,13 @@ PATIENCE = 6  # rounds, after which items of a crowd spread out
 
 @dataclass(frozen=True)
 class CodeSpace:
-    """Vectors of codes and of items, so that the distance between both can be measured.
+    """Maps codes and items to vectors, whose distances say which free codes are nearest.
 
     Arguments:
         decode: Maps the first q ≤ Q codes (n, q) of IDs to vectors (n, D).
-        vectors: Maps numbers of items (n,) to the vectors (n, D) that were encoded. If not given,
-            an item lies where its own codes are decoded to.
-        chosen: Numbers of the items that are placed; all items if not given.
+        vectors: Maps numbers of items (n,) to their encoded vectors (n, D). If not given, the
+            vector of an item is that to which its own codes are decoded.
+        chosen: Numbers of the items that need IDs; all items if not given.
     """
 
     decode: Callable[[Tensor], Tensor]
@@ -79,13 +79,13 @@ class CodeSpace:
 def nearest_free_codes(
     own: np.ndarray, sizes: tuple[int, ...], occupied: np.ndarray, space: CodeSpace
 ) -> np.ndarray:
-    """Returns the nearest free codes (N, Q) of items whose own (N, Q) are taken.
+    """Finds for items whose own codes are taken the nearest free codes (N, Q).
 
     Arguments:
         own: (N, Q), the codes that the tokenizer gave the items.
         sizes: K of each level.
         occupied: (M, Q), the codes that are taken, each once.
-        space: Vectors of the N items and of codes.
+        space: Maps the N items and codes to vectors.
     """
     codes, left = own.copy(), np.arange(len(own))
     placed = np.zeros(0, np.int64)

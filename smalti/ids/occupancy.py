@@ -1,4 +1,4 @@
-"""How items lie among the IDs there could be: the figures by which IDs are judged.
+"""Measures how items are distributed over codes and IDs.
 
 All are of a whole set at once. In a batch hardly two items share an ID, however bad the IDs are,
 so a mean over batches says nothing.
@@ -34,10 +34,10 @@ class LevelUsage:
 
     Attributes:
         codebook_size: K.
-        used: Number of codes that at least one item has.
+        used: The number of codes that at least one item has.
         entropy: Entropy of the codes in bits, at most log₂ K.
-        gini: Gini coefficient of the counts of the codes: 0 if all are used equally, near 1 if few
-            have all.
+        gini: Gini coefficient of the counts of the codes: 0 if all are used equally, near 1 if a
+            few codes have nearly all items.
     """
 
     codebook_size: int

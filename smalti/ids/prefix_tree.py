@@ -1,4 +1,4 @@
-"""The tree of all prefixes of a set of IDs: what may follow what, and who stands below a prefix.
+"""The tree (trie) of all prefixes of a set of IDs.
 
 A node of depth d is a prefix of d codes that at least one item has. The nodes of a depth are
 numbered in the order of their codes, so the children of a node, and all items below it, lie next
@@ -34,7 +34,7 @@ MOST_ITEMS = 2**31 - 1
 
 
 class PrefixTree:
-    """The prefixes of N IDs of L codes each.
+    """The tree of all prefixes of N IDs of L codes each: next codes, and items below a prefix.
 
     Arguments:
         codes: (N, L), integers; several items may have the same.
@@ -42,8 +42,8 @@ class PrefixTree:
 
     Attributes:
         keys: For each level, the sorted keys of its nodes.
-        counts: For each level, how many items lie below each node.
-        leaves: (N,), the number of each item's last node.
+        counts: For each level, the number of items below each node.
+        leaves: (N,), the number of each item's leaf node.
 
     Raises:
         InputError: If a code is out of range, or there are not as many levels as sizes.
@@ -180,7 +180,7 @@ class PrefixTree:
 
 
 def check_codebook_sizes(codebook_sizes: Sequence[int]) -> tuple[int, ...]:
-    """Returns codebook sizes as a tuple; raises `InputError` if empty, or one is out of range."""
+    """Checks that codebook sizes are in range and not empty, and returns them as a tuple."""
     sizes = tuple(map(int, codebook_sizes))
     if not sizes or min(sizes) < 1 or max(sizes) > MOST_CODES:
         raise InputError(
@@ -191,7 +191,7 @@ def check_codebook_sizes(codebook_sizes: Sequence[int]) -> tuple[int, ...]:
 
 
 def check_codes(codes: Any, codebook_sizes: tuple[int, ...]) -> np.ndarray:
-    """Returns codes (N, L) as int32.
+    """Checks the codes (N, L) of IDs, and returns them as int32.
 
     Raises:
         InputError: If they have another shape or type, or one is out of range.
@@ -226,7 +226,7 @@ def check_codes(codes: Any, codebook_sizes: tuple[int, ...]) -> np.ndarray:
 
 
 def count_ids_below(codebook_sizes: Sequence[int], depth: int) -> int:
-    """Returns how many IDs there can be below a prefix of so many codes, or 2⁶² if there are more.
+    """Counts the possible IDs below a prefix of `depth` codes; 2⁶² if there are more.
 
     Example:
         >>> count_ids_below((256, 256, 256), 1)

@@ -1,4 +1,4 @@
-"""Collisions: what is done where the tokenizer gives several items the same codes.
+"""Resolves collisions: several items to which the tokenizer gives the same codes.
 
     "index"     a further code numbers the items that share an ID: (3, 9, 1, 0), (3, 9, 1, 1) …
                 (TIGER). Nothing is lost, and every ID is one code longer.
@@ -42,11 +42,11 @@ COLLISIONS: tuple[str, ...] = get_args(Collisions)
 
 
 class GivenIds(NamedTuple):
-    """IDs of earlier items, which new items must not change.
+    """The IDs of M earlier items, which do not change when new items get IDs.
 
     Attributes:
         own: (M, Q), the codes that the tokenizer gave each item.
-        codes: (M, L), those of its ID.
+        codes: (M, L), the codes of its ID.
     """
 
     own: np.ndarray
@@ -54,10 +54,10 @@ class GivenIds(NamedTuple):
 
 
 class ResolvedIds(NamedTuple):
-    """The IDs of N new items.
+    """The IDs of N new items, after collisions were resolved.
 
     Attributes:
-        codes: (N, L), int32; L is Q + 1 with "index", else Q.
+        codes: The codes of the IDs (N, L), int32; L is Q + 1 with "index", else Q.
         codebook_sizes: K of each of the L levels.
     """
 
@@ -75,7 +75,7 @@ def check_collisions(collisions: str) -> None:
 
 
 def check_room(items: int, codebook_sizes: Sequence[int], collisions: str) -> None:
-    """Checks that there are enough IDs for a number of items.
+    """Raises `InputError` unless there are enough IDs for a number of items.
 
     Raises:
         InputError: If each is to have the nearest free ID, and there are not so many, or codebooks
@@ -105,16 +105,16 @@ def resolve(
     space: CodeSpace | None = None,
     min_index_size: int = 0,
 ) -> ResolvedIds:
-    """Gives N items an ID each; where two would have the same, as `collisions` says.
+    """Makes the IDs of N items from their codes, and resolves collisions as `collisions` says.
 
     Arguments:
-        own: (N, Q), the codes that the tokenizer gives.
+        own: (N, Q), the codes that the tokenizer gave each item.
         codebook_sizes: K of each of the Q levels.
         collisions: "index", "nearest" or "none".
-        given: IDs that earlier items have already, made in the same way; they stay.
-        space: Vectors of codes and items; "nearest" needs it.
-        min_index_size: With "index", the least number of codes of the further level. Default: as
-            many as the last level has.
+        given: The IDs of earlier items, made in the same way, which do not change.
+        space: Maps codes and items to vectors; "nearest" needs it.
+        min_index_size: With "index", the least codebook size of the further level. Default: that
+            of the last level.
 
     Raises:
         InputError: If codes are out of range, or there are more items than IDs.

@@ -1,4 +1,4 @@
-"""The IDs of all items of a data set, and `ids.parquet`, in which they are kept.
+"""The table of the IDs of all items of a data set, and its file `ids.parquet`.
 
 A row is an item:
 
@@ -52,17 +52,17 @@ BROKEN = (*DAMAGED, pa.ArrowException)
 
 @dataclass(frozen=True, eq=False)
 class IdTable:
-    """The IDs of N items. `IdTable.of` makes one of the codes that a tokenizer gives.
+    """The table of the IDs of N items; `IdTable.of` makes it from the codes of a tokenizer.
 
     Arguments:
-        item_ids: The name of each, (N,), all different.
-        own: (N, Q), the codes that the tokenizer gave.
+        item_ids: The name of each item, (N,), all different.
+        own: (N, Q), the codes that the tokenizer gave each item.
         codes: (N, L), the codes of the IDs.
         codebook_sizes: K of each of the L levels of the IDs.
-        collisions: How they were resolved: "index", "nearest" or "none".
-        made_from: Checksums of what they were made from, by name.
-        beams: Widths of the beams that codes of some items were searched with, where these are
-            other than the tokenizer's own.
+        collisions: How collisions were resolved: "index", "nearest" or "none".
+        made_from: Checksums of the inputs of the IDs, by name.
+        beams: The beam widths with which codes of some items were searched, where they differ from
+            the tokenizer's own.
 
     Raises:
         InputError: If an item comes twice, or the codes are no such tables.

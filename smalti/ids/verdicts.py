@@ -1,4 +1,4 @@
-"""What is wrong with IDs, in plain words, and what to do about it.
+"""Describes in sentences what is wrong with IDs, and what to do about it.
 
 Each sentence follows from figures of the whole set (`smalti.ids.occupancy`) and a threshold:
 
@@ -38,7 +38,7 @@ NEAR = 0.025
 
 
 def share_in_words(share: float) -> str:
-    """Says a share as a fraction, where one is near, or in percent.
+    """Formats a share in words: as a simple fraction if one is near, else in percent.
 
     Example:
         >>> [share_in_words(share) for share in (0.34, 0.5, 0.42, 0.991, 1.0)]
@@ -51,12 +51,12 @@ def share_in_words(share: float) -> str:
 
 
 def verdicts(used: Occupancy, copies: int = 0, copied_pairs: int = 0) -> list[str]:
-    """Lists what is wrong with the codes that a tokenizer gives, a sentence each; empty if nothing.
+    """Lists the problems of a tokenizer's codes, one sentence each; empty if there are none.
 
     Arguments:
-        used: How items use the codes, before collisions are resolved.
-        copies: Items that another is an exact copy of.
-        copied_pairs: Pairs of items that are exact copies.
+        used: The usage of codes by items, before collisions are resolved.
+        copies: The number of items that are exact copies of others.
+        copied_pairs: The number of pairs of items that are exact copies.
     """
     levels = [
         *_that_add_nothing(used, copied_pairs),

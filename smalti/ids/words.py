@@ -1,4 +1,4 @@
-"""IDs as text: `<a_3><b_9><c_1>`, a token per level, as language models are given them.
+"""IDs as text for language models: `<a_3><b_9><c_1>`, one token per level.
 
 The letter says the level, so that a model never takes the 3 of one level for that of another:
 a to z, then aa, ab, ….
@@ -25,7 +25,7 @@ MOST_TOKENS = 1 << 22  # more than any language model has words
 
 
 def letters(level: int) -> str:
-    """Returns the letters of a level, counted from 0.
+    """Returns the letters that name a level in tokens: "a" for 0, "b" for 1, …
 
     Example:
         >>> [letters(level) for level in (0, 25, 26, 701, 702)]
@@ -40,7 +40,7 @@ def letters(level: int) -> str:
 
 
 def special_tokens(codebook_sizes: Sequence[int]) -> list[str]:
-    """Lists the tokens of all codes, level by level, to be added to a language model's tokenizer.
+    """Lists the tokens of all codes, to be added to the tokenizer of a language model.
 
     Arguments:
         codebook_sizes: K of each level.
@@ -62,7 +62,7 @@ def special_tokens(codebook_sizes: Sequence[int]) -> list[str]:
 
 
 def id_strings(codes: np.ndarray, codebook_sizes: Sequence[int]) -> pa.Array:
-    """Writes IDs (N, L) as text, (N,).
+    """Formats IDs (N, L) as texts (N,): "<a_3><b_9><c_1>".
 
     Raises:
         InputError: If a code is out of range.
@@ -78,7 +78,7 @@ def id_strings(codes: np.ndarray, codebook_sizes: Sequence[int]) -> pa.Array:
 
 
 def parse_prefix(text: str) -> list[int] | None:
-    """Reads the first codes of an ID, "3,9,1" or "<a_3><b_9><c_1>"; `None` if it is neither.
+    """Parses the first codes of an ID, "3,9,1" or "<a_3><b_9><c_1>"; `None` if it is neither.
 
     Raises:
         InputError: If it has tokens of other levels than the first ones, in order.

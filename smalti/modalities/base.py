@@ -1,4 +1,4 @@
-"""What smalti must know of a kind of data to read, write, show and measure it.
+"""The base class of modalities: how a kind of data is read, written, shown and measured.
 
 A `Modality` belongs to a `Signal`: `modality_of(signal)` finds it. All commands, and what generates
 and measures, go through it, so that nothing outside of a modality's own room names a kind of data.
@@ -54,9 +54,9 @@ class Metric(ABC):
     """Abstract: measures reconstructions batch by batch.
 
     Attributes:
-        names: What each of its figures is called in a table, by key, in order.
+        names: The name of each of its figures in tables, by key, in order.
         units: The unit of each figure that has one, by key.
-        cards: What each figure at the top of a report is, in words, and how to read it.
+        cards: The figures that are shown at the top of a report, by key: title, and how to read it.
     """
 
     names: ClassVar[Mapping[str, str]]
@@ -81,10 +81,10 @@ class Metric(ABC):
 
 
 class Classifier(nn.Module, ABC):
-    """Abstract: a network that tells classes apart; its features are compared, too.
+    """Abstract: a classifier of signals, whose features are also used for Fréchet distances.
 
     Attributes:
-        head: Features (B, F) → logits (B, classes).
+        head: The last layer: features (B, F) → logits (B, classes).
     """
 
     head: nn.Linear
@@ -115,7 +115,7 @@ class Modality(ABC):
         signal: The class of its signals.
         suffixes: Suffixes of the files that it reads; files are written with the first.
         shown_as: Suffix of the picture that `render` draws of several signals.
-        paired: How `compare` shows a pair, in words.
+        paired: The caption that says how `compare` shows a signal and its reconstruction.
     """
 
     signal: ClassVar[type[Signal]]
@@ -258,7 +258,7 @@ class NamedSignals(NamedTuple):
 
     Attributes:
         x: (n, C, *size), in the signal's range.
-        names: The name of each.
+        names: The name of each signal.
         numbered: Whether the file has no names, so that `names` are numbers from 0 on.
     """
 
@@ -268,7 +268,7 @@ class NamedSignals(NamedTuple):
 
 
 class ManyPerFile(Modality, ABC):
-    """Abstract: a kind of data of which one file holds many signals, such as the rows of a table.
+    """Abstract: a modality with many signals per file, such as the rows of a table.
 
     Attributes:
         written_together: Suffixes of the files that `write_all` writes.
@@ -345,7 +345,7 @@ class _Room(Protocol):
 
 
 def modality_of(signal: Signal) -> Modality:
-    """Returns the modality that a signal belongs to.
+    """Finds the modality of a signal among those that are installed.
 
     Raises:
         InputError: If no installed modality has such signals.
@@ -360,7 +360,7 @@ def modality_of(signal: Signal) -> Modality:
 
 
 def import_modalities() -> list[_Room]:
-    """Imports the module of each kind of data, so that its signals are registered.
+    """Imports the module of each modality, so that its signals are registered.
 
     Warns of modules of other packages that cannot be imported.
     """

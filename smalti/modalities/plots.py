@@ -1,4 +1,4 @@
-"""What drawings of all kinds of data share: colours for white and black paper, and PNG files."""
+"""Shared by the plots of all modalities: colours for light and dark pages, and PNG files."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ BLUE, ORANGE, GREY = "#3f8fd0", "#e0812f", "#828282"
 
 
 def to_png(drawing: Figure) -> bytes:
-    """Draws a figure as a PNG file, and returns its bytes; the metadata name smalti."""
+    """Renders a matplotlib figure to the content of a PNG file, with smalti's mark."""
     content = io.BytesIO()
     drawing.savefig(
         content,

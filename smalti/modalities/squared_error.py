@@ -1,4 +1,4 @@
-"""The squared error of reconstructions, a metric of every kind of data whose values are bounded.
+"""The squared error of reconstructions, a metric of all modalities with bounded values.
 
 For signals x with values in [low, high] and their reconstructions x̂, clipped to the same range,
 
@@ -26,10 +26,10 @@ __all__ = ["SquaredError"]
 
 
 class SquaredError(Metric):
-    """Measures the squared error of reconstructions, batch by batch.
+    """Measures MSE and MSE/variance of reconstructions, batch by batch.
 
     Arguments:
-        signal: What they are.
+        signal: The signal that is reconstructed.
 
     Example:
         >>> from smalti.modalities.image import Image

@@ -1,4 +1,4 @@
-"""Recipes: one YAML for each worked problem, packaged with the library.
+"""The recipes that come with smalti: one YAML file for each worked problem.
 
 Each begins with a comment: what it is for, the command, the time it takes and the result to expect.
 """
@@ -26,12 +26,12 @@ def names() -> list[str]:
 
 
 def summary(name: str) -> str:
-    """Returns the first line of a recipe: what it is for."""
+    """Returns the first line of a packaged recipe, which says what it is for."""
     return find(name).read_text(encoding="utf-8").splitlines()[0].removeprefix("# ")
 
 
 def find(recipe: str) -> Path:
-    """Returns the file of a recipe, given by its name or as a path to a YAML.
+    """Finds the YAML file of a recipe, given by its name or by a path.
 
     Raises:
         InputError: If there is neither a recipe nor a file of that name.

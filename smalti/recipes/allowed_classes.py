@@ -1,4 +1,4 @@
-"""Which classes a recipe may name: a stranger's recipe imports nothing that could do harm.
+"""Restricts the classes that a recipe may name, since a recipe may come from a stranger.
 
 Beside smalti's own classes and the kinds of data of installed packages these are the optimizers of
 torch and the loggers of Lightning; a module of the user's own is allowed by name, with `--allow
@@ -25,7 +25,7 @@ _by_the_user: list[str] = []
 
 
 def allow_module(module: str) -> None:
-    """Imports a module of the user's, whose classes recipes may then name.
+    """Imports a module of the user, and allows recipes to name its classes.
 
     It is looked for in the working folder too.
 
@@ -50,7 +50,7 @@ def allow_module(module: str) -> None:
 
 @contextmanager
 def restrict_imports() -> Iterator[None]:
-    """Lets jsonargparse import what is allowed and nothing else while the block lasts.
+    """Restricts jsonargparse to import allowed classes only, within a `with` block.
 
     Its settings are those of the whole process, and others may use it: they are put back.
     """

@@ -1,4 +1,4 @@
-"""What a recipe says, as typed fields."""
+"""The fields of a recipe, as typed dataclasses."""
 
 from __future__ import annotations
 
@@ -254,11 +254,11 @@ class PriorRecipe:
 
 @dataclass(frozen=True)
 class IdsRecipe:
-    """IDs of all examples, of a tokenizer that gives each one a row of codes.
+    """The semantic IDs that a run gives all examples, by a tokenizer with one row of codes each.
 
     Arguments:
-        collisions: What is done where several examples have the same codes: index adds a further
-            code, nearest takes the nearest free ID, none leaves them.
+        collisions: What to do if several examples have the same codes: index adds a further code,
+            nearest takes the nearest free ID, none leaves them.
     """
 
     collisions: Collisions = "index"

@@ -1,4 +1,4 @@
-"""What jsonargparse says is wrong with a recipe, in words: which field, what it got, what to do.
+"""Rewrites jsonargparse's error messages: which field of the recipe, what it got, what to do.
 
 A reason is nested as the recipe is. Each layer says where it is (a key) or what was tried there (a
 class, the alternatives of a union); what is wrong stands innermost, before what was tried in vain
@@ -34,7 +34,7 @@ WITH_HELP = ("tokenizer", "prior", "autoencoder")  # parts that may be left out
 
 
 def explain_error(reason: str) -> str:
-    """Says what is wrong, with its place in the recipe and how to mend it.
+    """Rewrites an error message of jsonargparse for users, with the field and how to mend it.
 
     Example:
         >>> explain_error('Parser key "data": Problem with given class_path \\'Mine\\': '

@@ -1,4 +1,4 @@
-"""Options that set a field to null, which jsonargparse does not take as they are meant.
+"""Handles options that set a field to null, which jsonargparse misreads.
 
     --prior.training.clip null     --tokenizer.quantizer.dead_code_reset null     --prior null
 
@@ -21,7 +21,7 @@ NULLS = ("null", "Null", "NULL", "~")
 
 
 def parse_options(words: Sequence[str]) -> list[tuple[str, str, int]]:
-    """Returns the options with a value: key, value, and the place of the word that begins each."""
+    """Parses "--key value" and "--key=value": key, value and number of the first word of each."""
     found = []
     for place, word in enumerate(words):
         if not word.startswith("--") or word == "--":
@@ -36,10 +36,10 @@ def parse_options(words: Sequence[str]) -> list[tuple[str, str, int]]:
 
 
 def split_nulls(words: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Options without those that set a field to null, and the fields that end as null.
+    """Splits options in those with a value, and the names of the fields that are set to null.
 
     Raises:
-        InputError: If a value is a text of more than is read.
+        InputError: If a value is too long to be read.
 
     Example:
         >>> words = ["--seed", "3", "--prior.training.clip=null", "--prior.fine_levels", "null"]
@@ -67,7 +67,7 @@ def split_nulls(words: Sequence[str]) -> tuple[list[str], list[str]]:
 
 
 def set_null(config: Namespace, key: str) -> None:
-    """Sets a field of a configuration to null; whether it may be, its parser says.
+    """Sets a field of a configuration to null; the parser checks whether it may be.
 
     Raises:
         InputError: If there is no such field.

@@ -1,4 +1,4 @@
-"""Reads YAML within bounds: a recipe may come from anybody.
+"""Reads YAML safely, within bounds on its size, since a recipe may come from a stranger.
 
 Anchors and aliases are taken, but what they come to is counted before anything is made of it; a
 text that refers to itself, nests deeply, says a key twice, or names Python's own types is refused.
@@ -35,7 +35,7 @@ DIGITS = 400  # of a number: beyond, even a float is infinite
 
 
 class UnreadableYaml(YAMLError):
-    """A text that is no YAML, or more than is read."""
+    """The error for a text that is not YAML, or exceeds the bounds."""
 
 
 class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
@@ -111,10 +111,10 @@ _Loader.add_constructor("tag:yaml.org,2002:map", _mapping)
 
 
 def load(text: str) -> Any:
-    """Reads the value of a YAML text.
+    """Parses a YAML text to its value, within bounds.
 
     Raises:
-        UnfitText: If it is no YAML, or more than is read.
+        UnreadableYaml: If it is not YAML, or exceeds the bounds.
     """
     if len(text) > LENGTH:
         raise UnreadableYaml(f"it has {len(text):,} characters, and at most {LENGTH:,} are read")
@@ -141,7 +141,7 @@ def load(text: str) -> Any:
 
 
 def read(path: str | Path) -> Any:
-    """Reads the value of a YAML file.
+    """Reads a YAML file and parses it to its value, within bounds.
 
     Raises:
         InputError: If it cannot be read as a YAML of a sensible size.

@@ -1,4 +1,4 @@
-"""How a recipe is read and written back; `smalti.recipes.fields` says what is in it.
+"""Reads, writes and builds recipes, whose fields are in `smalti.recipes.fields`.
 
 A recipe is read by jsonargparse: types are checked against the signatures of the very classes it
 builds, every field can be overridden by a dotted option
@@ -70,7 +70,7 @@ def parser() -> ArgumentParser:
 
 
 def read(recipe: str, overrides: Sequence[str] = ()) -> Namespace:
-    """Reads a recipe by name or path, with dotted options over it.
+    """Reads a recipe by name or path to a configuration, with dotted options that override it.
 
     Raises:
         InputError: If it cannot be read, or a key or a value does not fit.
@@ -91,7 +91,7 @@ def read(recipe: str, overrides: Sequence[str] = ()) -> Namespace:
 
 
 def parsed(fields: dict[str, Any]) -> Namespace:
-    """Returns a recipe whose fields are given as YAML would give them.
+    """Parses a dictionary of fields, as YAML gives it, to the configuration of a recipe.
 
     Raises:
         InputError: If a key or a value does not fit.
@@ -160,9 +160,7 @@ def _as_yaml(fields: Any) -> str:
 
 
 def dump(config: Namespace) -> str:
-    """Returns the resolved configuration as YAML, with what is null where another value is the
-    default.
-    """
+    """Writes a resolved configuration as a YAML text, nulls included where they are no default."""
     settled = config.clone()
     settled.pop("config", None)
     with restrict_imports():
@@ -170,7 +168,7 @@ def dump(config: Namespace) -> str:
 
 
 def build(config: Namespace) -> Recipe:
-    """Builds the objects of a recipe; their first weights depend on the seed alone.
+    """Builds the objects that a configuration describes; weights depend on the seed alone.
 
     Raises:
         InputError: If an argument is out of its range, or a part is more than the machine can hold.

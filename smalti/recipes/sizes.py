@@ -1,4 +1,4 @@
-"""Checks that this machine can hold what a recipe names, before it is built.
+"""Checks that the models of a recipe fit in memory, before they are built.
 
 It is built without memory first, on torch's device "meta": codebooks of a size that no machine has
 are refused for their size, in one line.
@@ -19,10 +19,10 @@ __all__ = ["count_bytes", "check_model_memory"]
 
 
 def check_model_memory(build: Callable[[], Any]) -> None:
-    """Checks that the models among what `build` gives fit in memory; it is not built for that.
+    """Checks that the models that `build` makes fit in memory, without building them.
 
     Raises:
-        InputError: If they cannot.
+        InputError: If they do not.
     """
     parts = None
     with suppress(Exception), torch.device("meta"):  # what else is wrong shows when it is built

@@ -22,11 +22,11 @@ __all__ = ["check_numbers"]
 
 
 def check_numbers(recipe: type, config: Namespace) -> None:
-    """Checks every number of a configuration.
+    """Checks that every number of a configuration is in its allowed range.
 
     Arguments:
-        recipe: The dataclass that it is to become.
-        config: Its fields, as parsed.
+        recipe: The dataclass that the configuration is for.
+        config: The parsed fields.
 
     Raises:
         InputError: If one is NaN, infinite or outside of its range, or hardware has no such name.

@@ -1,4 +1,4 @@
-"""What reports are made of: figures with their protocols, blocks, sections, and measurements."""
+"""The parts of reports: figures with their protocols, blocks, sections, and measurements."""
 
 from smalti.reporting.blocks import (
     Block,

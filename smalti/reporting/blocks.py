@@ -1,4 +1,4 @@
-"""Blocks: what a report shows. Each makes its own HTML, and its own files beside the page.
+"""Blocks of a report: pictures, plots, tables, … Each makes its own HTML and files.
 
 A page needs no other file, so a block embeds what it shows. What can be used outside the page (a
 picture, a sound) is a file, too: `files` gives its content by the end of its name, so that the
@@ -30,7 +30,7 @@ __all__ = [
 
 
 class Block(ABC):
-    """Abstract: one thing that a section of a report shows."""
+    """Abstract: one element that a section of a report shows, such as a table or a plot."""
 
     @abstractmethod
     def to_html(self) -> str:
@@ -88,7 +88,7 @@ class Plot(Block):
 
 @dataclass(frozen=True)
 class Player(Block):
-    """A player of a recording, on the page.
+    """An audio player.
 
     Arguments:
         content: Content of its file.
@@ -136,13 +136,13 @@ class Text(Block):
 
 @dataclass(frozen=True)
 class Table(Block):
-    """Figures to compare with each other: one row each thing that was measured.
+    """A table of figures that are compared with each other, one row per measured object.
 
     Arguments:
         columns: Titles of the columns; the first is that of the names of the rows.
-        rows: Cells by the name of the row: figures, words, or `None` where there is nothing.
+        rows: Cells by the name of the row: figures, words, or `None` for an empty cell.
         best: The name of the row that is highlighted.
-        notes: How it was measured, a sentence each.
+        notes: Sentences below the table, on how it was measured.
         units: Whether figures are shown with their units, where the columns do not name them.
     """
 
@@ -183,10 +183,10 @@ class Table(Block):
 
 @dataclass(frozen=True)
 class FigureTable(Block):
-    """Figures one by one, each with its protocol.
+    """A table of single figures, one per row, each with its protocol.
 
     Arguments:
-        figures: By their names.
+        figures: The figures by their names.
     """
 
     figures: Mapping[str, Figure]

@@ -36,13 +36,13 @@ NARROW_SPACE = "\u202f"
 
 
 class Figure(TypedDict):
-    """A measured number.
+    """A measured number, with its unit and the protocol of its measurement.
 
     Attributes:
         value: The number; may be infinite, as the bits of something that has no probability.
         unit: `"share"` (of 1), `"bits"`, `"nats"`, `"dB"`, …; empty for a bare number.
         protocol: Set, N, range and definition, in words.
-        note: Why there is no such number, where there is none (NaN), e.g. of a division by zero.
+        note: Why the number is undefined (NaN), if it is, such as a division by zero.
     """
 
     value: float
@@ -52,12 +52,12 @@ class Figure(TypedDict):
 
 
 def figure(value: float, unit: str, protocol: str) -> Figure:
-    """Makes a figure of a plain Python float."""
+    """Makes a figure from a number, its unit and its protocol."""
     return Figure(value=float(value), unit=unit, protocol=protocol)
 
 
 def undefined_figure(unit: str, protocol: str, why: str) -> Figure:
-    """Returns a figure that these data or this model do not have.
+    """Makes a figure without a value, NaN, with the reason why it is undefined.
 
     Example:
         >>> display(undefined_figure("share", "", "it is 0 of 0"))
@@ -67,12 +67,12 @@ def undefined_figure(unit: str, protocol: str, why: str) -> Figure:
 
 
 def is_figure(value: Any) -> bool:
-    """Returns whether a branch of nested figures is a figure itself."""
+    """Returns whether a value in nested dictionaries of figures is a figure, not a dictionary."""
     return isinstance(value, dict) and set(value) >= {"value", "unit", "protocol"}
 
 
 def replace_infinite(tree: Any) -> Any:
-    """Returns nested figures as JSON can hold them: an infinite value becomes null, with a note."""
+    """Replaces infinite and NaN values in nested figures by null with a note, as JSON needs it."""
     if not isinstance(tree, dict):
         return tree
     if is_figure(tree) and not math.isfinite(tree["value"]):
@@ -82,7 +82,7 @@ def replace_infinite(tree: Any) -> Any:
 
 
 def display(measured: Figure, unit_shown: bool = True) -> str:
-    """Formats a figure for people, with or without its unit.
+    """Formats a figure as text to read, with or without its unit.
 
     Example:
         >>> display(figure(0.9925, "share", "")), display(figure(24.3, "dB", ""))
@@ -108,7 +108,7 @@ def display(measured: Figure, unit_shown: bool = True) -> str:
 
 
 def protocols(figures: Mapping[str, Any]) -> list[str]:
-    """Returns the different protocols of nested figures, in their order."""
+    """Lists the different protocols in nested figures, in order."""
     if is_figure(figures):
         return [figures["protocol"]]
     found = [protocol for branch in figures.values() for protocol in protocols(branch)]
@@ -116,7 +116,7 @@ def protocols(figures: Mapping[str, Any]) -> list[str]:
 
 
 def number(n: int) -> str:
-    """Formats a count, with a narrow space between thousands.
+    """Formats a whole number, with a narrow space between thousands.
 
     Example:
         >>> number(10_000) == "10\u202f000"

@@ -1,4 +1,4 @@
-"""Measurements: an evaluation is a list of them, and a report has a section of each.
+"""The base class of measurements: an evaluation takes a list of them, one section each.
 
 A measurement sees a `Subject`: the test set, what a model makes of it, and samples, wherever these
 come from. The rooms of modalities and of synthetic data bring measurements of their own, so a
@@ -20,17 +20,17 @@ __all__ = ["SampleComparison", "Measurement", "Subject"]
 
 
 class Subject(Protocol):
-    """What is measured: a model with the data that it was learned from.
+    """Protocol of what measurements are taken of: a model with its data.
 
     Attributes:
         splits: The data, `smalti.data.Splits`.
         modality: The modality of the data, `smalti.modalities.Modality`.
         prior: The learned prior, or `None`.
         seed: Seed of every draw.
-        device: Where the model lies.
-        limits: How much is measured.
-        words: What each set is called in a sentence, e.g. of "train" and "prior".
-        titles: What each set is called over a picture or in a table.
+        device: The device of the model.
+        limits: The numbers of examples, samples and steps.
+        words: What sentences call each set of signals, such as "train" and "prior".
+        titles: What tables and pictures call each set of signals.
     """
 
     splits: Any
@@ -95,16 +95,16 @@ S = TypeVar("S", contravariant=True)
 
 
 class Measurement(ABC, Generic[S]):
-    """Abstract: one thing to measure.
+    """Abstract: measures one aspect of a model, and fills one section of its report.
 
     Attributes:
-        key: Where its figures belong among those of a report; its own.
-        title: What is measured, in words.
+        key: The key of its figures in `report.json`.
+        title: The title of its section.
         chapter: The part of the page that it belongs to.
         file_names: A regular expression for the names of all files that its section can have.
-        compared: The figures by which models of the same data are compared, by their names in a
-            table: the place of each among those of its section. A number counts the branches that
-            there are: 0 is the first, -1 the last; its name stands for {}.
+        compared: The figures that comparisons of models show: name in the table → path of keys
+            among the figures of its section. A number in a path is the n-th key there (-1 the
+            last), which takes the place of {} in the name.
     """
 
     key: ClassVar[str]

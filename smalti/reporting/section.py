@@ -1,4 +1,4 @@
-"""Sections: what one measurement says, in figures, blocks and words."""
+"""Sections of a report: the figures, blocks and words of one measurement."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ class Card(NamedTuple):
 
     Attributes:
         figure: The figure.
-        words: What it is, in a few words.
-        hint: What to compare it with, or how to read it.
+        words: The name of the figure in a few words.
+        hint: How to read it, or what to compare it with.
     """
 
     figure: Figure
@@ -44,14 +44,14 @@ class Card(NamedTuple):
 
 @dataclass(kw_only=True)
 class Record:
-    """What could not be measured, of a report or of a section of it.
+    """Keeps what could not be measured, for a report or a section: base class of both.
 
     Attributes:
-        missing: What was not computed, and why.
-        without: The same by its place among the figures, such as "histogram" in those of a section
-            ("" for all of them) and "frechet/histogram" in those of a report, where it has one:
-            null in `report.json`, with the reason.
-        failed: That part of `missing` which failed because of an error in the program.
+        missing: The titles of what was not measured, and why.
+        without: The reasons by the path of the missing figures, such as "frechet/histogram" in a
+            report, "histogram" in its section, or "" for all of a section. They are null in
+            `report.json`.
+        failed: The titles in `missing` that failed because of an error in the program.
     """
 
     missing: dict[str, str] = field(default_factory=dict)
@@ -101,17 +101,17 @@ class Record:
 
 @dataclass
 class Section(Record):
-    """The part of a report that one measurement fills: figures, blocks, and what is missing.
+    """The part of a report that one measurement fills: figures, blocks and text.
 
     Attributes:
-        title: Over the section.
-        key: Where its figures belong among those of a report.
+        title: The heading of the section.
+        key: The key of its figures in `report.json`.
         chapter: The part of the page that it belongs to.
-        figures: Dictionaries of value, unit and protocol, nested at most once more.
-        blocks: What it shows, in order; the names are the beginnings of the names of the files.
-        cards: What of it stands at the top of the page.
-        facts: About data and model, by name, in words.
-        lead: One sentence for the top of the page.
+        figures: The figures by name, or dictionaries of figures.
+        blocks: The blocks that it shows, in order; their files' names begin with the keys.
+        cards: The figures that are shown at the top of the page.
+        facts: Facts on data and model in words, by name.
+        lead: A sentence for the top of the page.
         Others: see `Record`.
     """
 

@@ -1,4 +1,4 @@
-"""A block that shows a tree: its first level as tiles, which open to what lies below."""
+"""A block that shows a tree, whose nodes open by a click."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ __all__ = ["Branch", "Tree"]
 
 @dataclass(frozen=True)
 class Branch:
-    """A node of a tree, and those below it that are shown.
+    """A node of a `Tree`, with its children.
 
     Arguments:
-        name: What it is called.
-        count: How many examples lie below it.
-        examples: Some of them, in words.
-        note: What else is to be said of it, in a few words.
-        children: Nodes below it.
-        hidden: How many nodes below it are not shown.
+        name: The name of the node.
+        count: The number of examples below it.
+        examples: Some of these examples, in words.
+        note: A remark of a few words.
+        children: The nodes below it that are shown.
+        hidden: The number of nodes below it that are not shown.
     """
 
     name: str
@@ -35,12 +35,12 @@ class Branch:
 
 @dataclass(frozen=True)
 class Tree(Block):
-    """A tree that opens by a click, without a script.
+    """Shows a tree whose nodes open by a click, without a script.
 
     Arguments:
-        branches: The first level.
+        branches: The nodes of the first level.
         caption: What it shows, in words.
-        whole: How many examples there are in all.
+        whole: The number of all examples.
 
     Example:
         >>> leaf = Branch("a_1 b_2", 3, ["a hat"])

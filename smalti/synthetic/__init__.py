@@ -1,4 +1,4 @@
-"""Data that are made from known factors, and what reads these off pictures again."""
+"""Synthetic data, made from known factors, and a reader that recovers the factor from pictures."""
 
 from smalti.reporting import Measurement
 from smalti.synthetic.clock_measurement import ReadingOfClocks

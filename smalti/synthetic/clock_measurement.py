@@ -1,4 +1,4 @@
-"""Whether clocks can be read: a measurement that clocks bring with them.
+"""Measures whether generated clocks show the time that they should.
 
 How many real, reconstructed and generated clocks are read right, see `clock_reading`.
 """
@@ -39,9 +39,9 @@ TITLES = {
 
 
 class ReadingOfClocks(Measurement[Subject]):
-    """Measures how many clocks show the time that they should, as `ClockReader` reads them.
+    """Measures the share of clocks that show the time that they should, read by `ClockReader`.
 
-    Of test clocks and their reconstructions, and of those drawn from a prior for given times.
+    The clocks are test clocks, their reconstructions, and samples of a prior for given times.
     """
 
     key: ClassVar[str] = "clocks"

@@ -1,4 +1,4 @@
-"""Reading the time off a picture of a clock, by comparing it with what every time looks like.
+"""Reads the time from a picture of a clock by template matching.
 
 A template T_{s,t} is a clock of style s rendered at time t, for all 720 minutes of the dial. A
 picture x shows the time whose template is nearest to it in the sum of squares, in any style:
@@ -34,7 +34,7 @@ LUMA = (0.299, 0.587, 0.114)  # grey of red, green and blue (ITU-R BT.601), as P
 
 
 def minutes_apart(a: Tensor, b: Tensor) -> Tensor:
-    """Returns the way from one time to another around the 12-hour dial, in minutes, from 0 to 360.
+    """Computes the distance between times around the 12-hour dial, in minutes, from 0 to 360.
 
     Example:
         >>> minutes_apart(torch.tensor([5.0, 100.0]), torch.tensor([718.0, 90.0]))
@@ -47,12 +47,12 @@ def minutes_apart(a: Tensor, b: Tensor) -> Tensor:
 class ClockReader:
     """Reads the time from pictures of clocks by template matching.
 
-    It knows all themes of `Clocks`, and clocks that are a few degrees askew or a few pixels off.
+    It has templates of all themes of `Clocks`, also for clocks a few degrees askew or pixels off.
 
     Arguments:
         size: Height and width of the pictures, in px.
-        styles: To render the templates in; by default each theme exactly as designed, and once as
-            it may hang on a wall.
+        styles: The styles of the templates; by default each theme as designed, and once slightly
+            rotated and shifted.
     """
 
     def __init__(self, size: int, styles: Sequence[ClockStyle] | None = None) -> None:

@@ -1,4 +1,4 @@
-"""Generated clocks, read back: does a clock that was asked to show 10:10 show 10:10?
+"""Reads generated clocks, and compares the times with those that were requested.
 
     time t ─▶ prior(tokens | t) ─▶ decoder ─▶ picture ─▶ reader ─▶ t̂
 
@@ -28,12 +28,12 @@ TOLERANCE = 5  # minutes: how far off a clock may be read to count as right
 
 
 def requested_times() -> Tensor:
-    """Returns the 144 times of day that the prior is asked to draw: every 5 minutes, (144,)."""
+    """Returns the 144 times that the prior is asked to draw, every 5 minutes: (144,)."""
     return torch.arange(0, TimeOfDay.dial, STEP).float()
 
 
 def minutes_off(reader: ClockReader, images: Iterable[Tensor], times: Tensor) -> Tensor:
-    """Returns by how many minutes the time that is read differs from the true time, (N,), ≥ 0.
+    """Computes the error of each clock: minutes between the time read and the true one, (N,).
 
     Arguments:
         reader: A reader of clocks of this size.
@@ -45,7 +45,7 @@ def minutes_off(reader: ClockReader, images: Iterable[Tensor], times: Tensor) ->
 
 
 def within_tolerance(off: Tensor) -> Tensor:
-    """Returns which clocks count as read right: those at most 5 minutes off, (N,) bool.
+    """Returns which clocks count as correct: those at most 5 minutes off, (N,), bool.
 
     Arguments:
         off: (N,), the error of each clock in minutes, as of `minutes_off`.
@@ -54,7 +54,7 @@ def within_tolerance(off: Tensor) -> Tensor:
 
 
 def add_frames(images: Tensor, marked: Tensor, width: int = 2) -> Tensor:
-    """Puts images in a margin, which is a red frame where marked and transparent elsewhere.
+    """Adds a red frame to marked images, and a transparent one of the same width to the others.
 
     Arguments:
         images: (B, 1 or 3, H, W) in [-1, 1].

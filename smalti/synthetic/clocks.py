@@ -1,4 +1,4 @@
-"""Clocks: pictures of analog clocks, made as they are needed, each labelled with the time it shows.
+"""Synthetic pictures of analog clocks, labelled with the time they show.
 
 On a dial that takes 12 hours, t minutes turn the hands clockwise from the top by
 
@@ -44,7 +44,7 @@ TIME = TimeOfDay()
 
 @dataclass(frozen=True)
 class Theme:
-    """A clock as its maker designed it: colours that go together, and shapes.
+    """The design of a clock: its colours and shapes.
 
     Arguments:
         name: A word for it.
@@ -94,10 +94,10 @@ THEMES = _themes("""
 
 @dataclass(frozen=True)
 class ClockStyle:
-    """All about the look of one clock but its time.
+    """The look of one clock: theme, rotation, shift, radius and thickness of hands.
 
     Arguments:
-        theme: Its design.
+        theme: The design of the clock.
         rotation: Angle by which the whole clock is turned, in radians clockwise.
         shift: Its centre minus that of the picture, as shares of the picture: (right, down).
         radius: Radius of the rim, as a share of the picture.
@@ -134,11 +134,11 @@ class ClockStyle:
 
 
 def render_clock(minutes: float, style: ClockStyle, size: int) -> Image.Image:
-    """Draws a clock.
+    """Draws the picture of a clock that shows a time.
 
     Arguments:
         minutes: The time, in [0, 720).
-        style: The look.
+        style: The look of the clock.
         size: Height and width of the picture, in px.
 
     Example:
@@ -168,9 +168,9 @@ def _dial(style: ClockStyle, pixels: int) -> Image.Image:
 
 
 class Clocks(FactorizedSource):
-    """Synthetic analog clocks, labelled with the time they show. Nothing is read or downloaded.
+    """The source of synthetic analog clocks, labelled with the time they show.
 
-    Their factors are hour, minute and theme; how far one differs from its design is not.
+    Their factors are hour, minute and theme; the jitter of single clocks is no factor.
 
     Arguments:
         size: Height and width of a picture, in px.
@@ -241,11 +241,11 @@ class Clocks(FactorizedSource):
 
 
 class EndlessClocks(Examples):
-    """Clocks drawn when they are asked for.
+    """An endless set of clocks, each drawn when it is asked for.
 
     Arguments:
-        source: Their look.
-        split: Number of the split, so that no two splits hold the same clocks.
+        source: The source whose size, themes and jitter they have.
+        split: Number of the split, so that splits hold different clocks.
     """
 
     endless = True

@@ -1,4 +1,4 @@
-"""A grid of factors: pictures of one shape each, in every combination of what it may look like.
+"""Synthetic pictures of shapes, in every combination of five factors (as dSprites).
 
 A picture shows a shape of a given size, place and colour on a dark ground, and nothing else: five
 factors, whose values are all combined,
@@ -47,7 +47,7 @@ def render_shape(
     colour: tuple[int, int, int],
     size: int,
 ) -> Image.Image:
-    """Draws one shape on a dark ground.
+    """Draws the picture of one shape on a dark ground.
 
     Arguments:
         shape: One of `SHAPES`.
@@ -75,15 +75,17 @@ def render_shape(
 
 
 class FactorGrid(FactorizedSource):
-    """Pictures of one shape each, in every combination of five factors; the label is the shape.
+    """The source of pictures of shapes, one for every combination of five factors (as dSprites).
+
+    The factors are shape, size, x, y and colour; the label is the shape.
 
     Arguments:
         size: Height and width of a picture, in px.
         channels: 3 for colour, whose values are hues; 1 for grey, whose values are shades.
-        sizes: Levels of the size.
-        positions: Levels of x, and of y.
-        colours: Levels of the colour.
-        held_out: Which combinations are set apart from the training pictures.
+        sizes: The number of values of the size.
+        positions: The number of values of x, and of y.
+        colours: The number of values of the colour.
+        held_out: The shares of combinations that are held out of the training pictures.
 
     Raises:
         InputError: If a number is out of its range.

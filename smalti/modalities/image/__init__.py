@@ -1,4 +1,4 @@
-"""Images: sources, files, figures and pictures of them.
+"""Images as a modality: sources, files, metrics and pictures.
 
 Importing this imports the signal alone: what reads and draws is imported when it is asked for.
 """
@@ -23,14 +23,14 @@ PLACES = {"Columns": "source", "Images": "source", "read_image": "decoding"}
 
 
 def modality() -> Modality:
-    """Makes what smalti knows of images."""
+    """Makes the modality of images."""
     from smalti.modalities.image.image_modality import ImageModality
 
     return ImageModality()
 
 
 def sources() -> tuple[type[Source], ...]:
-    """Imports where images come from."""
+    """Imports and returns the classes of sources of images."""
     from smalti.modalities.image.source import Images
 
     return (Images,)

@@ -1,4 +1,4 @@
-"""Augmentation: random changes of an image that leave what it shows as it is."""
+"""Augmentation of images: random mirroring and shifting."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ REACH = 1 / 8  # share of its size that an image is moved by at most
 
 @dataclass(frozen=True)
 class Augmentation:
-    """Mirrors and moves each image of a batch by itself, drawing from torch's global generator.
+    """Mirrors and shifts each image of a batch at random, drawing from torch's global generator.
 
     Arguments:
-        flip: Whether to exchange left and right, in half the cases.
+        flip: Whether to mirror left and right, with probability 1/2.
         move: Whether to move by up to 1/8 of the size, as `shift_randomly` does.
 
     Example:
@@ -39,13 +39,13 @@ class Augmentation:
 
 
 def shift_randomly(x: Tensor, reach: float) -> Tensor:
-    """Moves each image of a batch by itself, any whole number of pixels being equally likely.
+    """Shifts each image of a batch by a random number of pixels, uniform up to `reach`.
 
-    What comes in at the edge is the reflection of what is there.
+    The edge is filled by reflection.
 
     Arguments:
         x: (B, C, H, W).
-        reach: Share of its size that an image is moved by at most, in [0, 1).
+        reach: The largest shift, as a share of the image's size, in [0, 1).
     """
     n, _, height, width = x.shape
     up, left = int(reach * height), int(reach * width)

@@ -1,4 +1,4 @@
-"""Decoding a set of images once: what was decoded before is mapped into memory from the cache."""
+"""Decodes a set of images once: later calls memory-map it from the cache."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def decode_once(  # noqa: PLR0913 - as of `decode_pictures`
     """Decodes n pictures with `decode_pictures`, or reads them from the cache if it has them.
 
     Arguments:
-        pictures: Gives them, in the same order each time.
+        pictures: Yields the stored pictures, in the same order each time.
         Others: As of `decode_pictures`.
     """
     way = {"decoder": DECODER, "pillow": PIL.__version__, "range": chosen}
@@ -118,7 +118,7 @@ def _copy_record(log: DecodingLog, row: int, entry: CacheEntry, place: int) -> N
 
 
 def hash_pictures(pictures: Iterable[Stored], n: int, log: DecodingLog) -> None:
-    """Records the name and the fingerprint of each picture; zeros if it cannot be read."""
+    """Records name and fingerprint of each picture in a log; zeros if it cannot be read."""
 
     def work(chunk: list[tuple[int, Stored]]) -> int:
         for row, picture in chunk:

@@ -1,4 +1,4 @@
-"""A small classifier of images, which needs no download.
+"""A small convolutional classifier of images, which needs no download.
 
 x (B, C, H, W) ─▶ at most 32 px ─▶ five 3×3 convolutions, down to an eighth, 32 to 128 channels
                ─▶ mean over positions ─▶ linear, ReLU: 64 features ─▶ linear: logits
@@ -17,12 +17,12 @@ SIDE = 32  # px: larger images are scaled down to this
 
 
 class ImageClassifier(Classifier):
-    """Classifies images.
+    """A small convolutional classifier of images.
 
     Arguments:
         channels: Channels of the images.
         classes: Number of classes.
-        features: Width of the last layer but one.
+        features: F, the number of features before the last layer.
         width: Channels of the first convolution.
     """
 

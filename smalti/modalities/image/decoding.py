@@ -1,4 +1,4 @@
-"""Decoding: from the bytes of an image file to pixels of one mode and size.
+"""Decodes sets of image files to pixels of one mode and size.
 
     file ──▶ upright ──▶ flat on white ──▶ grey or colour ──▶ crop and resize ──▶ (C, H, W) bytes
 
@@ -69,16 +69,19 @@ R = TypeVar("R")
 
 
 class DecodingLog:
-    """Records of n pictures that are filled in while these are decoded; threads may share it.
+    """Records of n pictures (name, fingerprint, fault, format), filled in while they are decoded.
+
+    Threads may share it.
 
     Attributes:
-        names: The name of each.
+        names: The name of each picture.
         fingerprints: (n, 16), uint8, a hash of the stored bytes of each; see
             `smalti.data.splitting`.
-        faults: Why each could not be read, or None.
-        records: Size, mode and bit depth of each, (n,) of `RECORD`.
-        modes: Pillow's modes, by their number in `records`.
-        statistics: The same, counted over all; several splits share it where it is given.
+        faults: Why each picture could not be read; None if it could.
+        records: Size, mode and bit depth of each picture, (n,) of dtype `RECORD`.
+        modes: The names of Pillow's modes that numbers in `records` stand for.
+        statistics: Counts of sizes, modes and bit depths over all pictures; several splits may
+            share it.
     """
 
     def __init__(self, n: int, statistics: ImageStatistics | None = None) -> None:
@@ -113,12 +116,11 @@ def read_image(
         path: Path of the file.
         size: (H, W) wanted; None for its own.
         channels: 3 for colour, 1 for grey.
-        crop: How it is brought to that size, as in `Images`.
-        chosen: What is black and what is white among numbers of more than 8 bits, as in
-            `Images`.
+        crop: How it is cropped and resized to that size, as in `Images`.
+        chosen: The numbers for black and white, for images of more than 8 bits, as in `Images`.
 
     Raises:
-        InputError: If it is not there or cannot be read, or nothing says what is black in it.
+        InputError: If it is missing or cannot be read, or its range is unknown.
     """
     path = Path(path)
     name = readable(path)
@@ -139,7 +141,7 @@ def decode_picture(
     """Decodes one image as (C, H, W), float32 in [-1, 1]; see `read_image`.
 
     Raises:
-        InputError: If it cannot be read, or nothing says what is black in it.
+        InputError: If it cannot be read, or its range is unknown.
     """
     statistics = ImageStatistics()
     try:
@@ -171,24 +173,24 @@ def decode_pictures(
     log: DecodingLog | None = None,
     chosen: Range | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Decodes n pictures.
+    """Decodes n stored pictures to one array of pixels, in several threads.
 
     Arguments:
-        pictures: As they are stored.
-        n: How many.
+        pictures: The pictures as they are stored.
+        n: The number of pictures.
         size: (H, W) wanted.
         channels: 3 for colour, 1 for grey.
-        crop: How they are brought to that size, as in `Images`.
-        log: Is filled with a record of each, if given.
-        chosen: What is black and what is white among numbers of more than 8 bits.
+        crop: How they are cropped and resized to that size, as in `Images`.
+        log: Is filled with a record of each picture, if given.
+        chosen: The numbers for black and white, for images of more than 8 bits.
 
     Returns:
         Pixels (n, C, H, W), uint8, and whether each could be read (n,), bool; others are black.
 
     Raises:
-        UnknownRange: If what is black and what is white is neither known nor given.
+        UnknownRange: If the range of an image is neither known nor given.
         InputError: If too many cannot be read, more than 1 % and also more than three or a tenth,
-            or there is no room for the pixels.
+            or there is no space for the pixels.
     """
     pixels = room((n, channels, *size), np.uint8, "The pixels", "choose a smaller size")
     alone, log = log is None, log or DecodingLog(n)
@@ -205,7 +207,7 @@ def decode_into(
     log: DecodingLog,
     chosen: Range | None,
 ) -> None:
-    """Decodes n pictures, each to its row of pixels (N, C, H, W), and records them in the log."""
+    """Decodes n numbered pictures into their rows of an array (N, C, H, W), and records them."""
     size = (pixels.shape[2], pixels.shape[3])
 
     def work(chunk: list[tuple[int, Stored]]) -> list[str | None]:
@@ -234,11 +236,11 @@ def decode_into(
 
 
 def report_unreadable(log: DecodingLog, alone: bool = False) -> Tensor:
-    """Counts the pictures of a set, and says which could not be read.
+    """Warns of the pictures of a log that could not be read, and returns which could.
 
     Arguments:
-        log: The records of all of them.
-        alone: Whether the set has no other splits.
+        log: The records of all pictures.
+        alone: Whether the set has no other splits, so that its statistics are logged now.
 
     Returns:
         Whether each could be read (n,), bool.
@@ -256,7 +258,7 @@ def report_unreadable(log: DecodingLog, alone: bool = False) -> Tensor:
 
 
 def describe_read_error(error: Exception) -> str:
-    """Says why an image cannot be read, in few words."""
+    """Describes in few words why an image cannot be read."""
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     if isinstance(error, Image.DecompressionBombError):
@@ -273,7 +275,7 @@ def _chunks(items: Iterable[T]) -> Iterator[list[T]]:
 
 
 def map_in_threads(work: Callable[[T], R], tasks: Iterable[T]) -> Iterator[R]:
-    """Yields the results in order; takes few tasks ahead, so that not all of a set is in memory."""
+    """Applies a function to tasks in threads, and yields the results in order, few ahead."""
     workers = os.cpu_count() or 1
     waiting: deque[Future[R]] = deque()
     with ThreadPoolExecutor(workers) as pool:

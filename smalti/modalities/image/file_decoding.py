@@ -1,4 +1,4 @@
-"""Decodes one image of any format: upright, flat on white, in grey or colour, at a size.
+"""Decodes one image of any format: rotated upright, on white, in grey or colour, at a size.
 
 No image is trusted: one that claims more than 2²⁸ pixels is refused before
 any of them is decoded, and threads share a budget of memory, so that a large one is decoded alone.
@@ -53,7 +53,7 @@ STRAIGHT = (None, TURNED[2], TURNED[3], TURNED[4])  # that keep width and height
 
 
 def read_content(path: Path) -> bytes:
-    """Reads an image file.
+    """Reads the bytes of an image file, without decoding it.
 
     Raises:
         ValueError: If it is no ordinary file, or too large for an image.
@@ -80,12 +80,12 @@ def decode_image(
         content: The bytes or the path of an image file, or pixels (H, W) or (H, W, 3), uint8.
         size: (H, W) wanted; None for its own.
         channels: 3 for colour, 1 for grey.
-        crop: How it is brought to that size.
-        statistics: Counts the image.
-        chosen: What is black and what is white among numbers of more than 8 bits.
+        crop: How it is cropped and resized to that size.
+        statistics: Is updated with the size, mode and bit depth of the image.
+        chosen: The numbers for black and white, for images of more than 8 bits.
 
     Raises:
-        UnknownRange: If that is not known.
+        UnknownRange: If the range of its numbers is neither known nor given.
         Exception: Nearly any other, if the image is broken.
     """
     mode = "L" if channels == 1 else "RGB"

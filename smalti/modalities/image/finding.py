@@ -1,4 +1,4 @@
-"""Finds the images that a path or a name stands for, split by split.
+"""Finds the images at a path or under a name on the hub, by split.
 
     a folder of IDX files          train-images-idx3-ubyte …         → train, test
     a parquet file, or a folder    data/train-00000-of-00001.parquet → the split in the file's name
@@ -58,10 +58,10 @@ NAMED = 6  # labels and kinds that a line names
 def find_images(
     path: str, image_column: str | None, label_column: str | None, splits: bool = True
 ) -> Found:
-    """Finds the images of a data set, by split: `"train"`, and others where it has them.
+    """Finds the images of a data set by split: "train", and "validation" and "test" if it has them.
 
     Arguments:
-        path: What it is called.
+        path: A path, or a name on the hub.
         image_column: Column of a table that holds the images; None to find it.
         label_column: Column of a table that holds the labels; None to find it.
         splits: Whether folders and files that are named after splits are splits.

@@ -40,7 +40,7 @@ PART = 1 << 20  # bytes that are unpacked at a time
 
 
 class IdxSplit(NamedTuple):
-    """A split that lies in IDX files."""
+    """A split that is stored in IDX files."""
 
     rows: Rows
     files: tuple[Path, ...]
@@ -74,7 +74,7 @@ def find_idx(paths: Sequence[Path]) -> dict[str, IdxSplit]:
 
 
 def read_idx(path: Path) -> np.ndarray:
-    """Reads an array, uint8, of any number of dimensions.
+    """Reads the array in an IDX file, uint8, of any number of dimensions.
 
     No more is unpacked than the file's head announces, and nothing if that cannot be.
 

@@ -1,4 +1,4 @@
-"""Single image files, read just as a model takes them.
+"""Reads single image files as a model takes them.
 
 A data set is brought to one size and one number of channels when it is loaded. A single file that
 is given to a trained model becomes the same where nothing is lost: a grey image is given to a model
@@ -39,11 +39,11 @@ def read_images(
 
     Arguments:
         paths: Paths of the files.
-        signal: What the model takes; without a size, images of any, which is then that of all.
+        signal: The signal that the model takes; without a size, all images have one, of any size.
         convert: Whether images of another size are resized and cropped, and colour is made grey
             for a model of grey images; grey is made colour in any case.
-        chosen: What is black and what is white among numbers of more than 8 bits, as the model's
-            data had it.
+        chosen: The numbers for black and white, for images of more than 8 bits, as in the model's
+            data.
 
     Raises:
         InputError: If a file is missing or damaged, or, without `convert`, is not of that signal.
@@ -55,11 +55,11 @@ def read_images(
 
 
 def convert_image(image: Image.Image, signal: Signal, chosen: Range | None = None) -> Tensor:
-    """Takes an image of Pillow for a model of `signal`: (C, H, W) in [-1, 1].
+    """Converts an image of Pillow to the tensor that a model takes: (C, H, W) in [-1, 1].
 
     Arguments:
-        image: As Pillow opened or made it; it is left as it is.
-        signal: What the model takes.
+        image: The image, which is not changed.
+        signal: The signal that the model takes.
         chosen: As of `read_images`.
 
     Raises:
@@ -78,15 +78,14 @@ def read_partial_image(
     convert: bool = False,
     chosen: Range | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Reads an image of which a part is given.
+    """Reads an image of which only a part is given, for completion.
 
     Arguments:
-        path: Path of the file. Its transparent pixels are not given; if it has none, only one half
-            is.
-        signal: What the model takes.
-        keep: This half: "top", which None is, "bottom", "left" or "right". With transparent pixels
-            there is none.
-        convert: As of `read_images`; a pixel that is made of others is given where these are.
+        path: Path of the file. Its transparent pixels are not given; without any, one half is.
+        signal: The signal that the model takes.
+        keep: The half that is given: "top" (also if None), "bottom", "left" or "right". It must be
+            None for an image with transparent pixels.
+        convert: As of `read_images`; a resized pixel is given if all pixels it is made of are.
         chosen: As of `read_images`.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Images as a modality: how they are read, written, shown, measured and told apart."""
+"""Images as a modality: reading, writing, showing, measuring and classifying them."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ PAIR_COLUMNS, PAIR_SIDE = 8, 96  # pairs in a row; px of the shorter side of an 
 
 
 class ImageModality(Modality):
-    """Images: (B, C, H, W) in [-1, 1]."""
+    """The modality of images (B, C, H, W) in [-1, 1]."""
 
     signal: ClassVar[type[Signal]] = Image
     suffixes: ClassVar[tuple[str, ...]] = (".png", *sorted(IMAGES - {".png"}))

@@ -1,4 +1,4 @@
-"""FID and KID with Inception features, where the network's weights are on this machine.
+"""FID and KID with features of Inception, if the network's weights are on this machine.
 
 Published FIDs use one particular set of weights of Inception v3, 91 MB that smalti does not ship
 and does not download on its own: an evaluation of local data never touches the network. If the
@@ -40,8 +40,8 @@ class FIDAndKID(NamedTuple):
     """FID and KID between two sets of images.
 
     Attributes:
-        fid: The Fréchet distance.
-        kid: The mean of the kernel distance over 100 random subsets.
+        fid: The Fréchet inception distance.
+        kid: The kernel inception distance, the mean over 100 random subsets.
         subset: Images per subset.
     """
 
@@ -51,10 +51,12 @@ class FIDAndKID(NamedTuple):
 
 
 class Inception(nn.Module):
-    """Images (B, C, H, W) in [-1, 1] → features (B, D), through 8-bit images in three channels.
+    """Computes Inception's features (B, D) of images (B, C, H, W) in [-1, 1].
+
+    Images are first converted to 8 bits and three channels.
 
     Arguments:
-        network: (B, 3, H, W) bytes → (B, D).
+        network: The network, (B, 3, H, W), uint8 → (B, D).
     """
 
     def __init__(self, network: nn.Module) -> None:
@@ -69,11 +71,11 @@ class Inception(nn.Module):
 def load_inception(
     device: torch.device | str = "cpu", folder: str | Path | None = None
 ) -> Inception | str:
-    """Loads the network up to its 2048 pooled features, or returns a line why it is not there.
+    """Loads Inception up to its 2048 pooled features, or returns a line on why it is missing.
 
     Arguments:
-        device: Where it is to compute.
-        folder: Where the weights lie; default: torch's own folder of downloads.
+        device: The device to load it to.
+        folder: The folder of the weights; default: torch's own folder of downloads.
     """
     folder = Path(torch.hub.get_dir()) / "checkpoints" if folder is None else Path(folder)
     try:
@@ -98,12 +100,12 @@ def load_inception(
 
 @torch.no_grad()
 def inception_features(inception: Inception, images: Iterable[Tensor]) -> Tensor:
-    """Returns features (N, D), on the CPU, of batches of images (B, 1 or 3, H, W) in [-1, 1]."""
+    """Computes features (N, D), on the CPU, of batches of images (B, 1 or 3, H, W) in [-1, 1]."""
     return torch.cat([inception(batch).cpu() for batch in images])
 
 
 def inception_distances(real: Tensor, generated: Tensor, seed: int = 0) -> FIDAndKID:
-    """Returns FID and KID between features (N, D) and (M, D), both of at least 2 rows.
+    """Computes FID and KID between features (N, D) and (M, D), both of at least 2 rows.
 
     KID is the mean over 100 random subsets of at most 1000 rows.
     """

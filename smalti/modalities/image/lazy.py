@@ -1,4 +1,4 @@
-"""Images that are decoded when they are asked for, by those who want a few of a set."""
+"""Images that are decoded when they are asked for, for uses of a few images of a set."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["StoredImages", "DecodingOptions"]
 
 
 class DecodingOptions(NamedTuple):
-    """How images are decoded, as of `decode`."""
+    """The arguments of `decode_pictures` that say how images are decoded."""
 
     size: tuple[int, int]
     channels: int
@@ -29,13 +29,13 @@ class DecodingOptions(NamedTuple):
 
 
 class StoredImages(StoredExamples):
-    """Examples that are decoded each time they are asked for, and not kept.
+    """Examples that are decoded each time they are asked for.
 
     Arguments:
         pictures: Yields all M stored pictures, from the first on at each call.
-        way: How they are decoded: size, channels, crop and range.
-        values: The conditions (M,), or None.
-        rows: (N,), int64: the examples, as numbers among the M.
+        way: The options of decoding: size, channels, crop and range.
+        values: The conditions of the pictures (M,), or None.
+        rows: (N,), int64: the numbers of the pictures that are the examples.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""How faithful reconstructions are: MSE, MSE/variance, PSNR and SSIM.
+"""Metrics of reconstructed images: MSE, MSE/variance, PSNR and SSIM.
 
 Beside the squared error (`SquaredError`), of N images x of C·H·W values and reconstructions x̂
 
@@ -34,7 +34,7 @@ WINDOW = 11  # px: the side of the window of SSIM
 
 
 def psnr(x_hat: Tensor, x: Tensor) -> float:
-    """Returns the mean PSNR in dB of reconstructions x_hat of x, both (B, C, H, W) in [-1, 1].
+    """Computes the mean PSNR in dB of reconstructions x_hat of x, both (B, C, H, W) in [-1, 1].
 
     Example:
         >>> x = torch.zeros(1, 1, 4, 4)
@@ -45,7 +45,7 @@ def psnr(x_hat: Tensor, x: Tensor) -> float:
 
 
 class ReconstructionQuality(Metric):
-    """Measures reconstructions batch by batch.
+    """Measures MSE, MSE/variance, PSNR and SSIM of reconstructed images, batch by batch.
 
     Example:
         >>> quality = ReconstructionQuality()

@@ -1,4 +1,4 @@
-"""Pictures: tensors in [-1, 1] as 8-bit images, many of them as one sheet, and PNG files.
+"""Converts tensors in [-1, 1] to 8-bit images, sheets of images and PNG files.
 
     value v ∈ [-1, 1]  →  byte  round(127.5 (v + 1)) ∈ {0, …, 255}
 
@@ -31,8 +31,7 @@ VISIBLE = 64  # px: the shorter side that a picture is enlarged to at least, whe
 
 
 def to_uint8(x: Tensor) -> Tensor:
-    """Scales values from [-1, 1] to bytes of the same shape, on the CPU; what lies outside [-1, 1]
-    is clipped.
+    """Scales values from [-1, 1] to bytes of the same shape, on the CPU; clips others.
 
     Raises:
         InputError: If one is NaN or infinite, of which there is no picture.
@@ -51,7 +50,7 @@ def to_uint8(x: Tensor) -> Tensor:
 
 
 def to_image(x: Tensor) -> Image.Image:
-    """Turns one image (C, H, W) in [-1, 1] into a picture of just its size.
+    """Converts an image (C, H, W) in [-1, 1] to one of Pillow, of the same size.
 
     Example:
         >>> to_image(torch.zeros(1, 28, 20)).size
@@ -63,12 +62,12 @@ def to_image(x: Tensor) -> Image.Image:
 def grid(
     images: Tensor, columns: int | None = None, scale: int | None = None, padding: int = 2
 ) -> Image.Image:
-    """Lays images out on one sheet, row by row.
+    """Arranges a batch of images on one sheet, row by row.
 
     Arguments:
         images: (B, C, H, W) in [-1, 1], with one channel (grey), three (colour), or two or four
             (the last one is the opacity: -1 for transparent, 1 for opaque).
-        columns: Images in a row; default: as square a sheet as possible.
+        columns: Images per row; default: as square a sheet as possible.
         scale: The side of the square that a pixel becomes; default: the smallest that makes the
             shorter side of an image at least 64 px.
         padding: The gap between images in px of the sheet. Gaps and places left empty are
@@ -104,7 +103,7 @@ def grid(
 
 
 def save_png(image: Image.Image, path: str | Path, overwrite: bool = False) -> None:
-    """Writes a picture to `path`, whole or not at all; it bears smalti's mark (`smalti.outputs`).
+    """Writes an image to a PNG file with smalti's mark (`smalti.outputs`), atomically.
 
     Raises:
         InputError: If it is no picture of bytes, the name does not end in .png, or a file that
@@ -129,7 +128,7 @@ def save_png(image: Image.Image, path: str | Path, overwrite: bool = False) -> N
 
 
 def to_png(image: Image.Image) -> bytes:
-    """Returns the content of a small PNG file of a picture; it bears smalti's mark.
+    """Encodes an image of Pillow to the content of a PNG file, with smalti's mark.
 
     Example:
         >>> to_png(to_image(torch.zeros(1, 4, 4)))[1:4]

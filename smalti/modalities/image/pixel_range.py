@@ -1,4 +1,4 @@
-"""The range of pixel values: which number is black and which is white in an image.
+"""The range of pixel values: which numbers stand for black and white in an image.
 
     8 bits a channel, palettes, 1 bit      0 … 255 of the format, as a viewer shows them
     16-bit integers                        0 … 65535, if any of them is above 32767
@@ -53,19 +53,19 @@ SIGNED = 2
 
 
 class UnknownRange(InputError):
-    """Nothing says what is black and what is white among the numbers of an image."""
+    """The error for an image whose numbers for black and white are not known."""
 
 
 class ImageStatistics:
     """Counts of sizes, modes and bit depths over the images of a set. Threads may share it.
 
     Attributes:
-        sizes: How many have each width and height.
-        modes: How many have each mode of Pillow's.
-        animated: How many have several frames, of which the first was taken.
-        deep: How many have 16-bit integers in the format's own range.
-        highest: The largest of these.
-        in_range: How many were read in the range that was given.
+        sizes: The number of images of each width and height.
+        modes: The number of images of each of Pillow's modes.
+        animated: The number of images with several frames, of which the first is used.
+        deep: The number of images of 16-bit integers, in the format's own range.
+        highest: The largest of these integers.
+        in_range: The number of images that were read in the range given by the user.
     """
 
     def __init__(self) -> None:
@@ -138,13 +138,13 @@ class ImageStatistics:
 
 
 class StoredNumbers(NamedTuple):
-    """Type and range of pixel values that have more than 8 bits, or a sign.
+    """Type and range of an image's pixel values, if they have more than 8 bits or a sign.
 
     Attributes:
         what: Their type in words: "16-bit integers".
         range: (black, white) of the file format; None where the format has none.
         settled: Whether Pillow scaled them to that range already.
-        view: The dtype that they really have, where Pillow gives another.
+        view: The dtype that they really have, if Pillow returns another.
         inverted: Whether the lowest value is white.
     """
 
@@ -156,7 +156,7 @@ class StoredNumbers(NamedTuple):
 
 
 def check_range(chosen: Range | None) -> None:
-    """Raises `InputError` unless a range is None, or two finite numbers that grow."""
+    """Raises `InputError` unless a range is None, or two finite numbers, black below white."""
     if chosen is None:
         return
     black, white = chosen
@@ -192,7 +192,7 @@ def stored_numbers(image: Image.Image) -> StoredNumbers | None:
 def to_bytes(
     image: Image.Image, stored: StoredNumbers, chosen: Range | None
 ) -> tuple[np.ndarray, float]:
-    """Brings the numbers of an image (H, W) to bytes, 0 for black and 255 for white.
+    """Scales the numbers of an image (H, W) to bytes, 0 for black and 255 for white.
 
     Arguments:
         image: An image of one channel.
@@ -203,7 +203,7 @@ def to_bytes(
         Bytes (H, W) and the largest number.
 
     Raises:
-        UnknownRange: If no range was given and there is none of the format, or it does not fit.
+        UnknownRange: If no range was given and the format has none, or it does not fit.
         ValueError: If there are NaN or infinities, or numbers outside the range that was given.
     """
     numbers = np.asarray(image)

@@ -1,4 +1,4 @@
-"""Pixels held as bytes: a data set is one array (N, C, H, W), a batch of it values in [-1, 1].
+"""Decoded images that are held as bytes, in one array (N, C, H, W).
 
     byte b ∈ {0, …, 255}  →  value v = b / 127.5 − 1 ∈ [-1, 1]
 
@@ -19,7 +19,7 @@ __all__ = ["Pixels", "to_float"]
 
 
 def to_float(pixels: Tensor) -> Tensor:
-    """Turns bytes into values in [-1, 1], float32, in the same shape.
+    """Scales bytes to values in [-1, 1], float32, in the same shape.
 
     Example:
         >>> to_float(torch.tensor([0, 51, 255], dtype=torch.uint8))
@@ -29,12 +29,12 @@ def to_float(pixels: Tensor) -> Tensor:
 
 
 class Pixels(StoredExamples):
-    """Examples that are all there, as bytes.
+    """Examples of decoded images, held as bytes; batches are float32 in [-1, 1].
 
     Arguments:
         pixels: (M, C, H, W), uint8.
-        values: The conditions (M,), or None.
-        rows: Which of these M are the examples (N,), int64; None for all.
+        values: The conditions of the images (M,), or None.
+        rows: (N,), int64: the numbers of the images that are the examples; None for all.
     """
 
     def __init__(self, pixels: Tensor, values: Tensor | None, rows: Tensor | None = None) -> None:

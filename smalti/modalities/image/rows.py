@@ -19,7 +19,7 @@ __all__ = ["ArrayRows", "ImageTable", "holds_images"]
 
 
 class ArrayRows(Rows):
-    """Rows of pixels (N, H, W), uint8, and labels (N,)."""
+    """Rows of an array of pixels (N, H, W), uint8, with labels (N,)."""
 
     def __init__(self, images: np.ndarray, labels: np.ndarray | None, name: str) -> None:
         self._images, self._labels, self._name = images, labels, name
@@ -36,7 +36,7 @@ class ArrayRows(Rows):
 
 
 class ImageTable(TableRows):
-    """Rows of `datasets`' tables with the same columns, one loaded at a time.
+    """Rows of Hugging Face tables with a column of images, one table loaded at a time.
 
     Attributes:
         image_column: Name of the column of images.
@@ -47,7 +47,7 @@ class ImageTable(TableRows):
         features: Their columns.
         image_column: Name of the column of images; None to find it.
         label_column: Name of the column of labels; None to find it, or to do without.
-        folder: What paths in the tables start from.
+        folder: The folder that paths in the tables are relative to.
 
     Raises:
         InputError: If there is no such column, or it does not hold what it should.
@@ -122,7 +122,7 @@ def _image_column(features: Features, wanted: str | None, where: str) -> str:
 
 
 def holds_images(feature: object) -> bool:
-    """Returns whether a column has images' bytes, or paths and bytes."""
+    """Returns whether the type of a column is that of images: bytes, or paths and bytes."""
     from datasets import Image, Value
 
     if isinstance(feature, dict):

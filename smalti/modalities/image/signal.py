@@ -15,13 +15,13 @@ __all__ = ["Image"]
 @registered
 @dataclass(frozen=True)
 class Image(Bounded):
-    """An image: a batch of it has the shape (B, channels, H, W).
+    """The signal of images: a batch has the shape (B, channels, H, W).
 
     Arguments:
         channels: 1 for grey images, 3 for colour.
-        size: (H, W); an empty tuple where any size goes.
-        low: Black.
-        high: White.
+        size: (H, W); an empty tuple if any size fits.
+        low: The value of black.
+        high: The value of white.
 
     Example:
         >>> Image(3, (32, 24)).shape

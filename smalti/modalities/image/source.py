@@ -1,4 +1,4 @@
-"""Images: the user's own, from a folder, from parquet or IDX files, or from the Hugging Face hub.
+"""The source of the user's images: a folder, parquet or IDX files, or the Hugging Face hub.
 
 Every image is decoded once, to bytes of the size and the number of channels asked for. Classes, if
 there are any, become labels 0 … K − 1 in the order of their names. What a data set does not set
@@ -41,12 +41,12 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Columns:
-    """Which columns of a table hold what; only where the names do not say so.
+    """The columns of images and labels in a table, where they cannot be found by their names.
 
     Arguments:
-        image: The images; found if not given.
-        label: The labels; if not given, the column called label, or the only one of named classes,
-            or none.
+        image: The column of images; found if not given.
+        label: The column of labels; if not given, the column called label, or the only one of named
+            classes, or none.
     """
 
     image: str | None = None
@@ -54,7 +54,7 @@ class Columns:
 
 
 class Images(Source):
-    """Images of the user's, with labels where there are any.
+    """The source of the user's own images, with labels if there are any.
 
     Arguments:
         path: A folder of images, whose subfolders are labels; or a parquet file, or a folder of
@@ -68,11 +68,11 @@ class Images(Source):
         columns: Columns of a table that hold the images and the labels.
         class_names: What labels 0, 1, … stand for, where the data only number their classes, as
             IDX files do.
-        held_out: What is set apart from the training images.
+        held_out: The shares that are held out of the training images.
         splits: names: folders and files that are named after splits (train, test_set, val2017 …)
             are these splits; none: every folder is a label, and all images are for training.
-        range: What is black and what is white among numbers of more than 8 bits; not needed where
-            the format says it, see `smalti.modalities.image.pixel_range`.
+        range: The numbers for black and white, for images of more than 8 bits; not needed if the
+            format says it, see `smalti.modalities.image.pixel_range`.
 
     Raises:
         InputError: If an argument is out of its range.
