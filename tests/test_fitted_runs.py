@@ -114,7 +114,7 @@ def test_a_product_of_parts_goes_from_a_table_to_a_report(rotated, tmp_path):
     assert main(["fit", str(file), "--out", str(out)]) == 0
     model = smalti.load(out)
     assert model.autoencoder.quantizer.codebook_sizes == (8, 4, 8)
-    x = runs.data_of(model.run).train.__getitems__(range(50)).x
+    x = runs.load_run_data(model.run).train.__getitems__(range(50)).x
     codes = model.encode(x)
     assert codes.shape == (50, 1, 3)
     report = json.loads((out / "report.json").read_text())

@@ -174,7 +174,7 @@ def _taken(
         report, seconds = measure_faiss(run.folder, config, splits)
         return report, seconds, [], ""
     report = _measured(run, config, splits)
-    fitted = isinstance(chosen, Stack) and chosen.fitting is not None
+    fitted = isinstance(chosen, Stack) and chosen.fitting is not None and not chosen.trained_as
     return report, *read_log(run, fitted)
 
 

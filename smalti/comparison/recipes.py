@@ -13,7 +13,7 @@ from smalti import automatic
 from smalti.comparison.faiss_lsq import import_faiss
 from smalti.comparison.methods import Dim, Method, find_method
 from smalti.comparison.plan import PlannedRun
-from smalti.comparison.stacks import FAISS_LSQ, STACKS, Stack, stack
+from smalti.comparison.stacks import FAISS_LSQ, STACKS, Stack, packaged_tokenizer, stack
 from smalti.errors import InputError
 from smalti.recipes import schema
 from smalti.recipes.schema import TokenizerRecipe
@@ -28,7 +28,7 @@ __all__ = [
 
 VALIDATIONS = 10  # points of a curve
 USUAL = ("ste", "ema", "nsvq", "rotation", "simvq", "fsq", "lfq", "bsq", "gumbel")
-WITHOUT_PRIOR = ("residual-kmeans", "residual-kmeans-beam", "rq-vae", "rfsq")
+WITHOUT_PRIOR = ("residual-kmeans", "residual-kmeans-beam", "qinco", "rq-vae", "rfsq")
 BITS, BITS_OF_SEVERAL = 9, 8
 
 
@@ -111,13 +111,16 @@ def make_run_config(
     else:
         dim = dim if chosen.network else automatic.AUTO
         tokenizer["quantizer"] = chosen.quantizer(one.bits, dim, steps, stages)
-    tokenizer["loss_weights"] = dict(chosen.loss_weights) or None
+    tokenizer |= {"loss_weights": dict(chosen.loss_weights) or None, "fitting": None}
     if isinstance(chosen, Stack) and not chosen.network:
         tokenizer |= {"encoder": {"class_path": "IdentityEncoder"}, "decoder": None}
         if chosen.fitting is not None:
             for name in ("training", "reconstruction", "likelihood", "objective"):
                 tokenizer[name] = None
-            tokenizer["fitting"] = deepcopy(chosen.fitting)
+            tokenizer |= {"fitting": deepcopy(chosen.fitting), "mixing": 0.0}
+        if chosen.trained_as is not None:
+            own = packaged_tokenizer(chosen.trained_as)
+            tokenizer |= {name: own[name] for name in ("training", "mixing")}
     if tokenizer["training"] is not None:
         tokenizer["training"] |= {"steps": steps, "validate_every": max(2, steps // VALIDATIONS)}
     fields["ids"] = None

@@ -2,6 +2,8 @@
 
     residual k-means    on the vectors themselves, fitted to the whole set without gradients; codes
                         are searched stage by stage, or those of all stages together (-beam)
+    QINCo               on the vectors themselves: residual k-means, then implicit codebooks trained
+                        from it, as in the recipe semantic-ids-qinco
     RQ-VAE              the recipe's networks, a residual quantizer between them
     residual FSQ        the recipe's networks; numbers of few values, in each stage finer ones
     product of FSQ      the recipe's networks; each index has numbers of its own
@@ -15,13 +17,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
+from smalti import recipes
 from smalti.comparison.methods import METHODS, Config, Dim, Method, finite_scalar, part
 from smalti.errors import InputError
+from smalti.recipes import safe_yaml
 
-__all__ = ["FAISS_LSQ", "STACKS", "SUMMARIES", "Stack", "stack"]
+__all__ = ["FAISS_LSQ", "STACKS", "SUMMARIES", "Stack", "packaged_tokenizer", "stack"]
 
 FAISS_LSQ = "faiss-lsq"
 BEAM = 5
+QINCO = "semantic-ids-qinco"
 
 
 class Stack(NamedTuple):
@@ -38,6 +43,9 @@ class Stack(NamedTuple):
 
     fitting: Config | None = None
     """How it is fitted, without gradients, in the place of the recipe's training."""
+
+    trained_as: str | None = None
+    """The recipe whose training follows the fitting, in the place of the recipe's own."""
 
     loss_weights: Mapping[str, float] = {}
     """Weights of the losses beside codebook and commitment, by name."""
@@ -75,6 +83,26 @@ def _searched(bits: int, dim: Dim, steps: int, stages: int) -> Config:
     return part("ResidualQuantizer", **config["init_args"], beam=BEAM)
 
 
+def packaged_tokenizer(name: str) -> Config:
+    """Returns the tokenizer of a recipe that is packaged, as it is written there."""
+    fields = safe_yaml.read(recipes.find(name))
+    assert isinstance(fields, dict)
+    tokenizer: Config = fields["tokenizer"]
+    return tokenizer
+
+
+def _implicit(bits: int, dim: Dim, steps: int, stages: int) -> Config:
+    """Returns the quantizer of its recipe, of so many stages and codewords."""
+    chosen = packaged_tokenizer(QINCO)["quantizer"]
+
+    def one() -> Config:
+        codebook = part("GradientCodebook", codebook_size=2**bits, dim=dim)
+        return part("VectorQuantizer", codebook=codebook)
+
+    options = {**chosen["init_args"], "stages": [one() for _ in range(stages)]}
+    return part(chosen["class_path"], **options)
+
+
 def _residual(method: Method) -> Callable[[int, Dim, int, int], Config]:
     """Returns what makes a residual quantizer whose every stage is such a method."""
 
@@ -110,6 +138,13 @@ STACKS = {
     ),
     "residual-kmeans-beam": Stack(
         f"the same, codes searched with a beam of {BEAM}", _searched, False, part("ResidualKMeans")
+    ),
+    "qinco": Stack(
+        "QINCo: residual k-means, then implicit codebooks trained from it",
+        _implicit,
+        False,
+        part("ResidualKMeans"),
+        QINCO,
     ),
     "rq-vae": Stack("RQ-VAE: residual quantizer, codebooks by EMA", _residual(METHODS["ema"])),
     "rfsq": Stack("residual finite scalar", _residual_scalar),
