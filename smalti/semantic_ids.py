@@ -7,7 +7,8 @@
 
 The codes are those of residual k-means: the first level has the centroids of all rows, each further
 one those of what the levels before it left over. So rows with the same first codes lie close, and
-the more codes are the same, the closer.
+the more codes are the same, the closer. Those of product k-means are each of a part of the vector
+of its own, so that no code comes before another.
 """
 
 from __future__ import annotations
@@ -26,13 +27,27 @@ from torch import Tensor
 from smalti.errors import InputError
 from smalti.ids import CodeSpace, IdTable, check_room
 from smalti.networks import Affine, Normalization, UnitLength, Whitening
-from smalti.quantizers import EMACodebook, ResidualQuantizer, VectorQuantizer
-from smalti.quantizers.fitting import ResidualKMeans, Rows, TensorRows
+from smalti.quantizers import (
+    EMACodebook,
+    ProductQuantizer,
+    Quantizer,
+    ResidualQuantizer,
+    RotatedQuantizer,
+    VectorQuantizer,
+)
+from smalti.quantizers.fitting import (
+    Fitting,
+    OptimizedProduct,
+    ProductKMeans,
+    ResidualKMeans,
+    Rows,
+    TensorRows,
+)
 from smalti.quantizers.fitting.rows import CHUNK, rows_at_once
 
 __all__ = ["SemanticIDs"]
 
-METHODS = ("kmeans",)
+METHODS = ("kmeans", "product", "optimized-product")
 NORMALIZATIONS = ("none", "center", "standardize", "whiten", "unit")
 FLOATS = (np.float32, np.float64, np.float16)  # what is of none of these becomes the first
 
@@ -43,18 +58,23 @@ class SemanticIDs(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
     Arguments:
         codebook_sizes: K of each level; there are K₁ · K₂ · … IDs. Rows must be as many as the
             largest K.
-        method: How codes are learned; "kmeans" is residual k-means.
+        method: How codes are learned: by residual k-means ("kmeans"), or by k-means of as many
+            parts of the vector as there are codes ("product"), which are cut along directions that
+            are learned, too ("optimized-product").
         beam: Sequences of codes that are kept while the best is looked for. 1 takes the nearest
-            code of each level, more come closer to the vector, and take longer.
+            code of each level, more come closer to the vector, and take longer. A product has 1.
         normalize: What is quantized: the vectors as they are ("none"), less their mean ("center"),
             of variance 1 in each dimension ("standardize") or in all directions ("whiten"), or
             their directions alone ("unit"), of which no length comes back.
-        iterations: Of Lloyd's, over all rows, at each level.
+        iterations: Of Lloyd's, over all rows, at each level; passes over all rows of
+            "optimized-product".
         random_state: Of the first centroids.
 
     Attributes:
-        codebooks_: The vectors of the codes of each level, (K, D) each, as they are normalized.
-        quantizer_: The quantizer, `smalti.quantizers.ResidualQuantizer`.
+        codebooks_: The vectors of the codes of each level, (K, D) each, as they are normalized; of
+            a product those of each part, (K, d), as they are rotated.
+        quantizer_: The quantizer: a `ResidualQuantizer`, `ProductQuantizer` or `RotatedQuantizer`
+            of `smalti.quantizers`.
         n_features_in_: D.
 
     References:
@@ -109,11 +129,9 @@ class SemanticIDs(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         raw = TensorRows(array)
         self.normalization_ = self._learned(raw)
         rows = raw if self.normalization_ is None else _Normalized(raw, self.normalization_)
-        self.quantizer_ = ResidualQuantizer(
-            [VectorQuantizer(EMACodebook(codebook_size=size, dim=rows.dim)) for size in sizes],
-            beam=self.beam,
-        ).eval()
-        ResidualKMeans(self.iterations).fit(self.quantizer_, rows, seed=seed)
+        quantizer, fitting = self._learner(sizes, rows.dim)
+        fitting.fit(quantizer, rows, seed=seed)
+        self.quantizer_ = quantizer.eval()
         self._n_features_out = len(sizes)
         return self
 
@@ -132,7 +150,8 @@ class SemanticIDs(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         """Returns the vectors (N, D) that codes (N, q) stand for, float32.
 
         Arguments:
-            codes: Integers; the first q ≤ Q of each ID, of which all Q come closest.
+            codes: Integers; the first q ≤ Q of each ID, of which all Q come closest. Of a product
+                all of them.
 
         Raises:
             InputError: If they are no such table, or one is out of range.
@@ -143,6 +162,12 @@ class SemanticIDs(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
             raise InputError(
                 f"Codes are a table (N, 1 to {len(sizes)}), got the shape {array.shape}: give "
                 f"what transform gave, or the first columns of it."
+            )
+        if array.shape[1] < len(sizes) and not self.quantizer_.codes_refine:
+            raise InputError(
+                f"Each code of a product is of a part of the vector of its own, got "
+                f"{array.shape[1]} of {len(sizes)}: give all columns, or take method='kmeans', of "
+                f"whose codes the first say most."
             )
         if not np.issubdtype(array.dtype, np.integer):
             raise InputError(f"Codes are integers, got {array.dtype}: give what transform gave.")
@@ -187,8 +212,11 @@ class SemanticIDs(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
 
     @property
     def codebooks_(self) -> tuple[np.ndarray, ...]:
-        """Returns the vectors of the codes of each level, (K, D) each."""
-        stages: Any = self.quantizer_.stages
+        """Returns the vectors of the codes of each level, (K, D) each; (K, d) of a product."""
+        inner: Any = self.quantizer_
+        if isinstance(self.quantizer_, RotatedQuantizer):
+            inner = self.quantizer_.inner
+        stages: Any = inner.parts if isinstance(inner, ProductQuantizer) else inner.stages
         return tuple(stage.codebook.weight.detach().numpy().copy() for stage in stages)
 
     def __sklearn_is_fitted__(self) -> bool:
@@ -219,6 +247,32 @@ class SemanticIDs(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
             if (value := getattr(self, name)) not in known:
                 raise InputError(f"{name} is one of {', '.join(known)}, got {value!r}: choose one.")
         return sizes
+
+    def _learner(self, sizes: tuple[int, ...], dim: int) -> tuple[Quantizer, Fitting]:
+        """Returns the quantizer of vectors of so many dimensions, and what fits it."""
+        if self.method == "kmeans":
+            levels = [VectorQuantizer(EMACodebook(codebook_size=k, dim=dim)) for k in sizes]
+            return ResidualQuantizer(levels, beam=self.beam), ResidualKMeans(self.iterations)
+        if self.beam != 1:
+            raise InputError(
+                f"A product has no sums to search by a beam, got beam={self.beam!r}: set it to 1, "
+                f"or take method='kmeans'."
+            )
+        if len(sizes) > dim:
+            raise InputError(
+                f"A product has a part of the vector for each of {len(sizes)} codebook_sizes, got "
+                f"n_features={dim}: give fewer, or take method='kmeans'."
+            )
+        share, more = divmod(dim, len(sizes))
+        product = ProductQuantizer(
+            [
+                VectorQuantizer(EMACodebook(codebook_size=k, dim=share + (place < more)))
+                for place, k in enumerate(sizes)
+            ]
+        )
+        if self.method == "product":
+            return product, ProductKMeans(self.iterations)
+        return RotatedQuantizer(product), OptimizedProduct(self.iterations)
 
     def _learned(self, rows: Rows) -> Normalization | None:
         """Learns what is quantized of vectors."""
@@ -261,9 +315,12 @@ class SemanticIDs(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
 
     def _identity(self) -> str:
         """Returns the checksum of what codes are made by."""
-        digest = hashlib.sha256(repr((self.normalize, self.beam)).encode())
-        normalization = self.normalization_
+        made_by = (self.normalize, self.beam) + (() if self.method == "kmeans" else (self.method,))
+        digest = hashlib.sha256(repr(made_by).encode())
+        normalization, quantizer = self.normalization_, self.quantizer_
         states = [] if normalization is None else [normalization.state_dict()]
+        if isinstance(quantizer, RotatedQuantizer):
+            states.append({"rotation": quantizer.rotation})
         for state in (*states, {"codebooks": self.codebooks_}):
             for value in state.values():
                 for part in value if isinstance(value, tuple) else (value.numpy(),):

@@ -4,6 +4,8 @@
                         are searched stage by stage, or those of all stages together (-beam)
     QINCo               on the vectors themselves: residual k-means, then implicit codebooks trained
                         from it, as in the recipe semantic-ids-qinco
+    PQ                  product k-means of the vectors themselves: each index is of a part of its
+                        own; OPQ rotates them first, which is fitted, too
     RQ-VAE              the recipe's networks, a residual quantizer between them
     residual FSQ        the recipe's networks; numbers of few values, in each stage finer ones
     product of FSQ      the recipe's networks; each index has numbers of its own
@@ -103,6 +105,15 @@ def _implicit(bits: int, dim: Dim, steps: int, stages: int) -> Config:
     return part(chosen["class_path"], **options)
 
 
+def _product(bits: int, dim: Dim, steps: int, stages: int) -> Config:
+    parts = _codebooks(bits, dim, steps, stages)["init_args"]["stages"]
+    return part("ProductQuantizer", parts=parts)
+
+
+def _rotated_product(bits: int, dim: Dim, steps: int, stages: int) -> Config:
+    return part("RotatedQuantizer", inner=_product(bits, dim, steps, stages))
+
+
 def _residual(method: Method) -> Callable[[int, Dim, int, int], Config]:
     """Returns what makes a residual quantizer whose every stage is such a method."""
 
@@ -145,6 +156,13 @@ STACKS = {
         False,
         part("ResidualKMeans"),
         QINCO,
+    ),
+    "pq": Stack("product k-means of the vectors", _product, False, part("ProductKMeans")),
+    "opq": Stack(
+        "optimised product: the same, along directions that are fitted, too",
+        _rotated_product,
+        False,
+        part("OptimizedProduct"),
     ),
     "rq-vae": Stack("RQ-VAE: residual quantizer, codebooks by EMA", _residual(METHODS["ema"])),
     "rfsq": Stack("residual finite scalar", _residual_scalar),

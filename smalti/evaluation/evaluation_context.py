@@ -31,7 +31,7 @@ from smalti.evaluation.encoded_test_set import EncodedTestSet, encode_test_set
 from smalti.evaluation.limits import Limits
 from smalti.evaluation.memo import Memo, measurement_mode
 from smalti.evaluation.sample_sets import priors_by_name, set_titles, set_words
-from smalti.item_ids import encode_items, why_no_items
+from smalti.item_ids import check_items, encode_items, why_no_items
 from smalti.modalities.base import Classifier, modality_of
 from smalti.priors import GaussianPrior, Prior, SamplingConfig, TokenPrior
 from smalti.reporting import Measurement, SampleComparison
@@ -238,6 +238,13 @@ class EvaluationContext:
             return f"the training {self.splits.signal.plural} have no end."
         why = why_no_items(self.tokenizer)
         return None if why is None else f"{why}."
+
+    @property
+    def without_tree(self) -> str | None:
+        """Returns why the codes of examples make no tree; `None` if each refines those before."""
+        if self.without_codes is not None or check_items(self.tokens).quantizer.codes_refine:
+            return self.without_codes
+        return "each code of a product is of a part of the vector of its own, and refines no other."
 
     @property
     def codes(self) -> Tensor:

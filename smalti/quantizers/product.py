@@ -57,6 +57,7 @@ class ProductQuantizer(ComposedQuantizer):
         self.dims = [part.dim for part in parts]
         self.codebook_sizes = tuple(size for part in parts for size in part.codebook_sizes)
         self.dim = sum(self.dims)
+        self.codes_refine = len(self.order) == 1 and parts[0].codes_refine
         self._count_for_parts()
 
     def forward(self, z: Tensor, mask: Tensor | None = None) -> Quantized:

@@ -56,7 +56,7 @@ class ProjectedQuantizer(ComposedQuantizer):
         if dim < 1:
             raise InputError(f"dim must be at least 1, got {dim}: it is that of the vectors.")
         self.inner, self.dim, self.codebook_sizes = inner, dim, inner.codebook_sizes
-        self.acts_on_grid = inner.acts_on_grid
+        self.acts_on_grid, self.codes_refine = inner.acts_on_grid, inner.codes_refine
         self.down = nn.Linear(dim, inner.dim)
         self.up = nn.Linear(inner.dim, dim, bias=False)
         self._count_for_parts()
@@ -112,7 +112,7 @@ class ScaledQuantizer(ComposedQuantizer):
             raise InputError(f"scale must be above 0, got {scale}: 1 changes nothing.")
         self.inner, self.scale = inner, scale
         self.codebook_sizes, self.dim = inner.codebook_sizes, inner.dim
-        self.acts_on_grid = inner.acts_on_grid
+        self.acts_on_grid, self.codes_refine = inner.acts_on_grid, inner.codes_refine
         self._count_for_parts()
 
     def forward(self, z: Tensor, mask: Tensor | None = None) -> Quantized:

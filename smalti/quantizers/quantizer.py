@@ -75,6 +75,8 @@ class Quantizer(nn.Module, ABC):
         acts_on_grid: Whether it takes grids (..., *grid, D) and not single vectors, so that its
             indices are (..., Q) for each grid.
         is_composed: Whether all of its learning is that of the quantizers it is made of.
+        codes_refine: Whether each index of a vector refines what those before it say; if not, each
+            speaks of a part of the vector of its own.
     """
 
     codebook_sizes: tuple[int, ...]
@@ -83,6 +85,7 @@ class Quantizer(nn.Module, ABC):
     draws: bool = False
     acts_on_grid: bool = False
     is_composed: bool = False
+    codes_refine: bool = True
 
     def __init__(self) -> None:
         super().__init__()

@@ -53,7 +53,7 @@ class RotatedQuantizer(KeepsFloat32, ComposedQuantizer):
     def __init__(self, inner: Quantizer) -> None:
         super().__init__()
         self.inner, self.dim, self.codebook_sizes = inner, inner.dim, inner.codebook_sizes
-        self.acts_on_grid = inner.acts_on_grid
+        self.acts_on_grid, self.codes_refine = inner.acts_on_grid, inner.codes_refine
         self.register_buffer("rotation", torch.eye(inner.dim, dtype=torch.float32))
         self._count_for_parts()
 

@@ -63,6 +63,10 @@ class Subject(Protocol):
         """Returns why examples are not rows of codes, an ID each; `None` if they are."""
 
     @property
+    def without_tree(self) -> str | None:
+        """Returns why the codes of examples make no tree; `None` if each refines those before."""
+
+    @property
     def codes(self) -> Tensor:
         """Returns the codes (N, Q) of all examples of all splits, training first, on the CPU."""
 

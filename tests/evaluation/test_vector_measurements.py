@@ -52,6 +52,7 @@ def subject(x, codes, decode, categories=None, unit=False, test=10):
         seed=0,
         codes=torch.as_tensor(codes, dtype=torch.int32),
         without_codes=None,
+        without_tree=None,
         from_codes=lambda given: (decode(part) for part in given.split(7)),
     )
 

@@ -25,7 +25,13 @@ CENTRES = DRAW.normal(size=(20, 8))
 X = (CENTRES[DRAW.integers(20, size=600)] + 0.2 * DRAW.normal(size=(600, 8))).astype(np.float32)
 
 
-@parametrize_with_checks([SemanticIDs(codebook_sizes=(4, 3), iterations=2)])
+@parametrize_with_checks(
+    [
+        SemanticIDs(codebook_sizes=(4, 3), iterations=2),
+        SemanticIDs(codebook_sizes=(4, 3), iterations=2, method="product"),
+        SemanticIDs(codebook_sizes=(4, 3), iterations=2, method="optimized-product"),
+    ]
+)
 def test_it_is_an_estimator_of_scikit_learn(estimator, check):
     check(estimator)
 
@@ -57,6 +63,44 @@ def test_each_level_comes_closer():
     books = ids.codebooks_
     whole = sum(book[codes[:, level]] for level, book in enumerate(books))
     assert np.allclose(ids.inverse_transform(codes), whole, atol=1e-5)
+
+
+@pytest.mark.parametrize("method", ["product", "optimized-product"])
+@pytest.mark.parametrize("normalize", ["none", "whiten"])
+def test_codes_of_a_product_are_each_of_a_part(method, normalize):
+    def fitted(random_state=0):
+        ids = SemanticIDs(
+            (16, 4, 16), method=method, normalize=normalize, random_state=random_state
+        )
+        return ids.fit(X)
+
+    ids = fitted()
+    codes, books = ids.transform(X), ids.codebooks_
+    assert [book.shape for book in books] == [(16, 3), (4, 3), (16, 2)]
+    whole = np.concatenate([book[codes[:, part]] for part, book in enumerate(books)], 1)
+    if method == "optimized-product":
+        whole = whole @ ids.quantizer_.rotation.numpy()
+    if normalize == "whiten":
+        whole = ids.normalization_.inverse(torch.from_numpy(whole)).numpy()
+    assert np.allclose(ids.inverse_transform(codes), whole, atol=1e-5)
+    assert 0.01 < lost(ids, X) < 0.5
+    with pytest.raises(InputError, match="of its own, got 2 of 3: give all columns"):
+        ids.inverse_transform(codes[:, :2])
+    # Their IDs are told from those of others, and resolved without a change of those given.
+    table = ids.id_table(range(300), X[:300], "nearest")
+    assert len(table.tree.keys[-1]) == 300
+    more = pickle.loads(pickle.dumps(ids)).id_table(range(600), X, against=table)
+    assert np.array_equal(more.codes[:300], table.codes) and len(more.tree.keys[-1]) == 600
+    with pytest.raises(InputError, match="another estimator"):
+        fitted(random_state=1).id_table(range(600), X, against=table)
+
+
+def test_a_product_that_is_optimized_loses_less():
+    plain, turned = (
+        SemanticIDs((16, 16), method=method, random_state=0).fit(X)
+        for method in ("product", "optimized-product")
+    )
+    assert lost(turned, X) < 0.9 * lost(plain, X)
 
 
 def test_a_wider_beam_comes_closer():
@@ -131,7 +175,10 @@ def test_items_get_ids_of_their_own_which_stay(tmp_path, collisions):
         ({"codebook_sizes": 8}, "is a list of sizes, got 8"),
         ({"codebook_sizes": ()}, "at least one"),
         ({"codebook_sizes": (8, 601)}, "a row for each of 601 codes, got n_samples=600"),
-        ({"method": "magic"}, "method is one of kmeans, got 'magic'"),
+        ({"method": "magic"}, "method is one of kmeans, product, .* got 'magic'"),
+        ({"method": "product", "beam": 2}, "no sums to search by a beam, got beam=2"),
+        ({"method": "product", "codebook_sizes": (2,) * 9}, "9 codebook_sizes, got n_features=8"),
+        ({"method": "optimized-product", "iterations": -1}, "iterations"),
         ({"normalize": "l2"}, "normalize is one of none, center, .* got 'l2'"),
         ({"beam": 0}, "beam"),
         ({"iterations": -1}, "iterations"),

@@ -33,7 +33,7 @@ class CodeTree(Measurement[Subject]):
 
     def applies(self, subject: Subject) -> str | None:
         """See `Measurement.applies`."""
-        return without_codes(subject)
+        return without_codes(subject) or subject.without_tree
 
     def run(self, subject: Subject) -> Section:
         """See `Measurement.run`."""
