@@ -119,6 +119,8 @@ def test_a_product_of_parts_goes_from_a_table_to_a_report(rotated, tmp_path):
     assert codes.shape == (50, 1, 3)
     report = json.loads((out / "report.json").read_text())
     assert 0 < report["figures"]["reconstruction"]["mse_over_variance"]["value"] < 0.6
+    assert "each code of a product is of a part" in report["not_applicable"]["Tree of codes"]
+    assert "neighbours" in report["figures"]
 
 
 @pytest.mark.parametrize("kind", ["residual", "product", "rotated product"])
