@@ -82,7 +82,7 @@ def _in_folder(
     folder: Path, of: type[Signal], others: Mapping[str, MakeTable], splits: bool
 ) -> FoundTables:
     """Finds the tables of a folder, all of one kind."""
-    tree, suffixes = list_files(folder), (*others, *TABLES)
+    tree, suffixes = list_files(folder), [*dict.fromkeys((*others, *TABLES))]
     wanted = [file for file in tree.files if suffix_of(file) in suffixes]
     kinds = Counter(map(suffix_of, wanted))
     if not wanted:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import csv
 import hashlib
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -112,7 +113,7 @@ def open_table(
             return IpcTable(path)
         if suffix in EXTENSIONS:
             return CsvTable(path, EXTENSIONS[suffix])
-    suffixes = [*(others or ()), *TABLES]
+    suffixes = [*dict.fromkeys((*(others or ()), *TABLES))]
     raise InputError(
         f"{readable(path)} is no table of {of.plural}: give a file that ends in "
         f"{', '.join(suffixes[:-1])} or {suffixes[-1]}."
@@ -219,10 +220,13 @@ class CsvTable(FileTable):
     Arguments:
         path: Path of the file.
         delimiter: Character between columns; semicolons if the first line does not have it.
+        missing: Words that stand for a missing value, beside "", NA, N/A, NaN, null and the like;
+            `None` where a value may not be missing.
     """
 
-    def __init__(self, path: Path, delimiter: str) -> None:
+    def __init__(self, path: Path, delimiter: str, missing: Sequence[str] | None = None) -> None:
         super().__init__(path)
+        self.missing = missing
         with path.open("rb") as file:
             head = file.readline(LONGEST_LINE)
         first = head.decode("utf-8-sig").rstrip("\r\n")
@@ -271,12 +275,41 @@ class CsvTable(FileTable):
             pa_csv.ReadOptions(block_size=BLOCK, use_threads=False),
             options,
             pa_csv.ConvertOptions(
-                include_columns=columns, column_types=self._types, strings_can_be_null=True
+                include_columns=columns,
+                column_types=self._types,
+                strings_can_be_null=True,
+                null_values=self._null_words(),
             ),
         )
 
+    def _null_words(self) -> list[str]:
+        """Returns what stands for a missing value, also behind a space."""
+        further = self.missing or ()
+        usual = pa_csv.ConvertOptions().null_values
+        return [*usual, *further, *(f" {word}" for word in further)]
+
     def _batches(self, columns: list[str]) -> Iterator[pa.RecordBatch]:
-        yield from self._open(columns or self.schema.names[:1])
+        try:
+            yield from self._open(columns or self.schema.names[:1])
+        except pa.ArrowInvalid as error:
+            if (found := re.search(r"invalid value '(.*)'", str(error))) is None:
+                raise
+            raise InputError(
+                f"{self.name} has {readable(found[1])[:40]!r} in line {self._line_of(found[1])}, "
+                f"where a number should be: correct it{self.or_missing(found[1])}."
+            ) from error
+
+    def _line_of(self, word: str) -> int:
+        """Returns the first line that has a word in one of its columns."""
+        with self.path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
+            rows = csv.reader(file, delimiter=self._delimiter)
+            return next((rows.line_num for row in rows if word in row), 0)
+
+    def or_missing(self, word: str) -> str:
+        """Says how a word is taken for a missing value, where there can be one."""
+        if self.missing is None:
+            return ""
+        return f", or if it stands for a missing value, give --data.missing {readable(word)[:40]!r}"
 
     def read_as(self, types: dict[str, pa.DataType]) -> None:
         """Has columns read as these types, whatever their first lines look like."""

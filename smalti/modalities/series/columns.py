@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import pyarrow as pa
 
-from smalti.data.tables import Table, is_number
+from smalti.data.tables import CsvTable, Table, is_number
 from smalti.errors import InputError
 from smalti.modalities.series.arrays import CASE
 from smalti.spelling import listed, readable
@@ -183,7 +183,7 @@ def _check_text(table: Table, name: str, mostly: bool) -> None:
             f"The channel {readable(name)} of {table.name} holds {_word(kind)}: a channel is "
             f"numbers. Name others with --data.columns.channels."
         )
-    row, total, bad, first = 0, 0, 0, ""
+    row, total, bad, first, word = 0, 0, 0, "", ""
     for batch in table.batches([name]):
         for value in batch.column(0).cast(pa.string()).to_pylist():
             row += 1
@@ -192,12 +192,13 @@ def _check_text(table: Table, name: str, mostly: bool) -> None:
             total += 1
             if not is_number(value):
                 bad += 1
+                word = word or value
                 first = first or f"{readable(value)[:40]!r} in row {row}"
     if bad and (not mostly or bad < total / 2):
+        gap = table.or_missing(word) if isinstance(table, CsvTable) else " (nothing is a gap)"
         raise InputError(
             f"The column {readable(name)} of {table.name} has text in {bad} of {row} rows, first "
-            f"{first}: correct it (nothing is a gap), or name the channels with "
-            f"--data.columns.channels."
+            f"{first}: correct it{gap}, or name the channels with --data.columns.channels."
         )
 
 

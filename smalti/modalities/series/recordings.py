@@ -18,9 +18,10 @@ from smalti.data.tables import CsvTable, Table
 from smalti.errors import InputError
 from smalti.modalities.series.arrays import CASE
 from smalti.modalities.series.columns import ChosenColumns
+from smalti.modalities.series.tables import missing_numbers
 from smalti.spelling import listed, readable
 
-__all__ = ["Labels", "Recording", "Timing", "pieces", "read_recordings", "timing"]
+__all__ = ["Labels", "Recording", "Timing", "name_within", "pieces", "read_recordings", "timing"]
 
 JUMP = 1.5  # steps: more between two rows is a jump
 UNEVEN = 0.25  # of a step that another differs by, to be told of
@@ -54,19 +55,22 @@ class Labels:
         self.words: list[int | str] = []
         self._numbers: dict[int | str, int] = {}
 
+    def added(self, words: Sequence[int | str]) -> np.ndarray:
+        """Adds words that are new; returns the numbers of all (n + 1,), int32, at the end -1."""
+        for word in words:
+            if word not in self._numbers:
+                self._numbers[word] = len(self.words)
+                self.words.append(word)
+        return np.array([*(self._numbers[word] for word in words), -1], dtype=np.int32)
+
     def codes(self, column: pa.Array) -> np.ndarray:
         """Returns the numbers of a column (n,), int32; -1 where there is none."""
         if not pa.types.is_dictionary(column.type):
             column = column.dictionary_encode()
-        numbers = []
-        for word in column.dictionary.to_pylist():
-            word = str(word).lower() if isinstance(word, bool) else word
-            if word not in self._numbers:
-                self._numbers[word] = len(self.words)
-                self.words.append(word)
-            numbers.append(self._numbers[word])
+        words = column.dictionary.to_pylist()
+        numbers = self.added([str(w).lower() if isinstance(w, bool) else w for w in words])
         found = column.indices.fill_null(-1).to_numpy(zero_copy_only=False)
-        return np.array([*numbers, -1], dtype=np.int32)[found]  # -1 leads to the end
+        return numbers[found]  # -1 leads to the end
 
 
 class Recording(NamedTuple):
@@ -92,7 +96,11 @@ class Recording(NamedTuple):
 
 
 def read_recordings(
-    table: Table, columns: ChosenColumns, labels: Labels, folder: str = ""
+    table: Table,
+    columns: ChosenColumns,
+    labels: Labels,
+    folder: str = "",
+    missing: Sequence[str] = (),
 ) -> Iterator[Recording]:
     """Yields the series in a table, with their labels and sampling rates.
 
@@ -101,16 +109,17 @@ def read_recordings(
         columns: The columns of times, ids, labels and values.
         labels: Maps the labels to numbers.
         folder: The folder of the data, which names leave out.
+        missing: Words that stand for a missing value: numbers among them are gaps.
 
     Raises:
         InputError: If it cannot be read, has other columns, or no rows.
     """
     wanted = [*columns.channels, columns.time, columns.id, columns.label]
-    missing = [name for name in wanted if name is not None and name not in table.schema.names]
-    if missing:
+    absent = [name for name in wanted if name is not None and name not in table.schema.names]
+    if absent:
         raise InputError(
-            f"{table.name} has no {listed(missing, 3)}, which the others have "
-            f"({counted(len(missing), 'column')}): write all files of a data set alike."
+            f"{table.name} has no {listed(absent, 3)}, which the others have "
+            f"({counted(len(absent), 'column')}): write all files of a data set alike."
         )
     if isinstance(table, CsvTable):
         table.read_as({name: pa.float32() for name in columns.channels})
@@ -120,10 +129,16 @@ def read_recordings(
             table.read_as({columns.time: pa.float64()})
     columns = columns._replace(case=CASE in table.schema.names)
     whole = _Whole(table, columns, labels)
-    name = table.name.removeprefix(f"{folder}/")
-    name = name.rpartition("/")[2] if name == folder else name
-    for rows, called, unit in whole.series(name):
+    if numbers := missing_numbers(missing):
+        whole.values[np.isin(whole.values, np.array(numbers, dtype=np.float32))] = np.nan
+    for rows, called, unit in whole.series(name_within(table, folder)):
         yield whole.recording(rows, called, unit)
+
+
+def name_within(table: Table, folder: str) -> str:
+    """Returns the name of a table without that of the folder of the data."""
+    name = table.name.removeprefix(f"{folder}/")
+    return name.rpartition("/")[2] if name == folder else name
 
 
 def timing(time: np.ndarray) -> tuple[Timing, str]:

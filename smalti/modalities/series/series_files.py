@@ -18,13 +18,14 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from smalti.counting import counted
-from smalti.data.tables import Table, open_table
+from smalti.data.tables import Table
 from smalti.errors import InputError
 from smalti.files import atomic_file
-from smalti.modalities.series.arrays import ARRAYS, ArrayTable
+from smalti.modalities.series.arrays import ArrayTable
 from smalti.modalities.series.columns import SeriesColumns, choose_columns
 from smalti.modalities.series.recordings import Labels, Recording, read_recordings
 from smalti.modalities.series.signal import Series
+from smalti.modalities.series.tables import missing_words, open_table
 from smalti.npz import write_npz
 from smalti.outputs import check_file
 from smalti.signals import Signal
@@ -55,7 +56,8 @@ def read_series(
         InputError: If it cannot be read, holds several series, or does not fit.
     """
     assert isinstance(signal, Series)
-    table = open_table(Path(path), Series, ARRAYS)
+    words = missing_words((source or {}).get("missing"))
+    table = open_table(Path(path), words)
     recording = _recording(table, signal, source or {})
     x = _even(recording, signal, convert)
     if signal.size and x.shape[1] != signal.size[0]:
@@ -126,7 +128,9 @@ def _recording(table: Table, signal: Series, source: Mapping[str, Any]) -> Recor
             f"{len(columns.channels)} in {table.name} ({listed(columns.channels, 12)}): leave the "
             f"other columns out."
         )
-    found = list(read_recordings(table, columns._replace(label=None), Labels()))
+    words = missing_words(source.get("missing"))
+    columns = columns._replace(label=None)
+    found = list(read_recordings(table, columns, Labels(), missing=words))
     if len(found) != 1:
         raise InputError(
             f"One series is wanted, got {len(found)} in {table.name}: give a file of each."

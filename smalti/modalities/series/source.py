@@ -28,12 +28,14 @@ from smalti.data.left_out import report_left_out
 from smalti.data.source import FOUND, Examples, Source, SplitName, Splits
 from smalti.data.splitting import SplitFractions
 from smalti.errors import InputError
-from smalti.modalities.series.arrays import ARRAYS, ArrayTable
+from smalti.modalities.series.arrays import ArrayTable
 from smalti.modalities.series.columns import ChosenColumns, SeriesColumns, choose_columns
-from smalti.modalities.series.recordings import Labels, Recording, read_recordings
+from smalti.modalities.series.conversion import read_split
+from smalti.modalities.series.recordings import Labels, Recording
 from smalti.modalities.series.rows import WindowRows
 from smalti.modalities.series.signal import Series
 from smalti.modalities.series.stored import StoredWindows
+from smalti.modalities.series.tables import missing_words, series_tables
 from smalti.modalities.series.told import lines_of, warnings_of
 from smalti.modalities.series.windows import Windows, cut, usual_size, usual_stride
 from smalti.networks import Affine
@@ -61,6 +63,8 @@ class TimeSeries(Source):
             are few.
         columns: Which columns hold what; found if not given.
         rate: Steps a second, where the data have no times.
+        missing: Words that stand for a missing value, such as "-" or "-999", beside an empty field,
+            "?", "NA", "NaN" and "null", which always do: all of them are gaps.
         held_out: What is set apart from the training series.
         splits: names: files that are named after splits (train, test …) are these splits; none:
             all are for training.
@@ -69,7 +73,7 @@ class TimeSeries(Source):
         InputError: If an argument is out of its range.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the fields of a recipe
         self,
         path: str,
         size: int | None = None,
@@ -78,6 +82,7 @@ class TimeSeries(Source):
         rate: float | None = None,
         held_out: SplitFractions = SplitFractions(),  # noqa: B008 (frozen)
         splits: str = "names",
+        missing: str | list[str] | None = None,
     ) -> None:
         if splits not in ("names", "none"):
             raise InputError(f"splits is names or none, got {splits!r}: choose one of the two.")
@@ -91,10 +96,12 @@ class TimeSeries(Source):
             raise InputError(f"The rate is steps a second, above 0, got {rate}: correct it.")
         self.path, self.size, self.stride, self.columns = str(path), size, stride, columns
         self.rate, self.held_out, self.splits = rate, held_out, splits
+        self.missing = missing
 
     def load(self) -> Splits:
         """See `Source.load`."""
-        tables = find_tables(self.path, Series, ARRAYS, self.splits == "names")
+        openers = series_tables(missing_words(self.missing))
+        tables = find_tables(self.path, Series, openers, self.splits == "names")
         columns = choose_columns(tables.tables["train"][0], self.columns)
         labels = Labels()
         read = {split: self._read(split, tables, columns, labels) for split in _order(tables)}
@@ -149,11 +156,8 @@ class TimeSeries(Source):
         self, split: str, tables: FoundTables, columns: ChosenColumns, labels: Labels
     ) -> _ReadSplit:
         """Reads the series of a split, and leaves out those that cannot be used."""
-        every = [
-            recording
-            for table in tables.tables[split]
-            for recording in read_recordings(table, columns, labels, tables.where)
-        ]
+        words = missing_words(self.missing)
+        every = read_split(tables.tables[split], columns, labels, tables.where, words)
         faults = [(one.name, one.fault) for one in every if one.fault]
         _report(faults, len(every))
         return _ReadSplit([one for one in every if not one.fault], faults)

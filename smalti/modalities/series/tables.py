@@ -1,0 +1,54 @@
+"""Files of series as tables, and the words in them that stand for a missing value.
+
+In a text file a gap is a field that is empty or says NA, N/A, NaN, null or the like, as every CSV
+file has it here, or one of `GAPS`; in the columns of labels these words stand for no label. What
+else stands for a missing value, the user says: -999, or a dash.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+from smalti.data import tables
+from smalti.data.tables import EXTENSIONS, CsvTable, MakeTable, Table, is_number
+from smalti.modalities.series.arrays import ARRAYS
+from smalti.modalities.series.signal import Series
+
+__all__ = ["GAPS", "missing_numbers", "missing_words", "open_table", "series_tables"]
+
+GAPS = ("?", "<NA>")
+
+
+def missing_words(missing: str | Sequence[str] | None) -> tuple[str, ...]:
+    """Returns the words that the user says stand for a missing value."""
+    return (missing,) if isinstance(missing, str) else tuple(map(str, missing or ()))
+
+
+def missing_numbers(words: Sequence[str]) -> list[float]:
+    """Returns the numbers among these words, which stand for a missing value in any file.
+
+    Example:
+        >>> missing_numbers(["-", "-999"])
+        [-999.0]
+    """
+    return [float(word) for word in words if is_number(word)]
+
+
+def series_tables(words: Sequence[str] = ()) -> dict[str, MakeTable]:
+    """Returns what opens the files of series that are no table of every kind of data, by suffix.
+
+    Arguments:
+        words: Further words that stand for a missing value in text files.
+    """
+    texts: dict[str, MakeTable] = {
+        suffix: partial(CsvTable, delimiter=delimiter, missing=(*GAPS, *words))
+        for suffix, delimiter in EXTENSIONS.items()
+    }
+    return {**ARRAYS, **texts}
+
+
+def open_table(path: Path, words: Sequence[str] = ()) -> Table:
+    """Opens a file of series by its suffix; see `smalti.data.tables.open_table`."""
+    return tables.open_table(path, Series, series_tables(words))
