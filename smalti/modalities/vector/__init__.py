@@ -1,4 +1,4 @@
-"""Vectors, such as embeddings of items: sources, files, figures and pictures of them.
+"""Vectors as a modality, such as embeddings of items: sources, files, metrics and plots.
 
 Importing this imports the signal alone: what reads and draws is imported when it is asked for.
 """
@@ -22,14 +22,14 @@ PLACES = {"Vectors": "source"}
 
 
 def modality() -> Modality:
-    """Makes what smalti knows of vectors."""
+    """Makes the modality of vectors."""
     from smalti.modalities.vector.vector_modality import VectorModality
 
     return VectorModality()
 
 
 def sources() -> tuple[type[Source], ...]:
-    """Imports where vectors come from."""
+    """Imports and returns the classes of sources of vectors."""
     from smalti.modalities.vector.source import Vectors
 
     return (Vectors,)

@@ -1,4 +1,4 @@
-"""How well groups of items agree with categories: purity, and normalised mutual information.
+"""Measures how well groups of items agree with categories: purity and NMI.
 
 Of N items in groups g with categories c, n_gc of them in both,
 
@@ -33,18 +33,23 @@ DEVIATIONS = 3.0  # standard deviations above the mean of shuffled groups that a
 
 
 class Agreement(NamedTuple):
-    """Two measures of how well groups agree with categories."""
+    """How well groups agree with categories.
+
+    Attributes:
+        purity: The share of items that have the most frequent category of their group.
+        nmi: The normalised mutual information of group and category, in [0, 1].
+    """
 
     purity: float
     nmi: float
 
 
 def agreement(groups: np.ndarray, categories: np.ndarray) -> Agreement:
-    """Returns purity and NMI.
+    """Computes purity and NMI of groups of items with respect to categories.
 
     Arguments:
-        groups: (N,), whole numbers from 0 on.
-        categories: (N,), whole numbers from 0 on.
+        groups: The group of each item (N,), whole numbers from 0 on.
+        categories: The category of each item (N,), whole numbers from 0 on.
 
     Example:
         >>> agreement(np.array([0, 0, 1, 1]), np.array([1, 1, 0, 0]))
@@ -67,13 +72,13 @@ def agreement(groups: np.ndarray, categories: np.ndarray) -> Agreement:
 def agreement_by_chance(
     groups: np.ndarray, categories: np.ndarray, times: int, seed: int
 ) -> tuple[Agreement, Agreement]:
-    """Returns mean and standard deviation of both for groups whose items were shuffled.
+    """Computes purity and NMI of shuffled groups: their mean and standard deviation.
 
     Arguments:
         groups: As of `agreement`.
         categories: As of `agreement`.
-        times: How often they are shuffled.
-        seed: Of the shuffles.
+        times: The number of shuffles.
+        seed: Seed of the shuffles.
     """
     draw = np.random.default_rng(seed)
     found = np.array([agreement(draw.permutation(groups), categories) for _ in range(times)])

@@ -1,4 +1,4 @@
-"""What codes say of categories: purity and NMI of each prefix, beside shuffled IDs."""
+"""Measures how well codes agree with categories: purity and NMI, beside shuffled IDs."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ MANY = 200_000
 
 
 class CategoryAgreement(Measurement[Subject]):
-    """Measures how well the items of each prefix agree with each category of the data."""
+    """Measures purity and NMI of items grouped by their first q codes, for each category column."""
 
     key: ClassVar[str] = "categories"
     title: ClassVar[str] = "Categories"

@@ -13,13 +13,13 @@ __all__ = ["VectorClassifier"]
 
 
 class VectorClassifier(Classifier):
-    """Classifies vectors.
+    """A small fully connected classifier of vectors.
 
     Arguments:
         channels: d, dimensions of a vector.
         classes: Number of classes.
-        features: Width of the last layer but one.
-        hidden: Width of the layer before that one.
+        features: F, the number of features before the last layer.
+        hidden: Width of the hidden layer.
     """
 
     def __init__(self, channels: int, classes: int, features: int = 64, hidden: int = 128) -> None:

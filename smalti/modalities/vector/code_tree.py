@@ -1,4 +1,4 @@
-"""The tree of codes as a picture: what lies under each first code, and under those that follow.
+"""Shows the tree of codes: the items below each first code, and below those that follow.
 
 The items shown of a prefix are its most typical: those nearest to the mean of all items under it.
 """
@@ -25,7 +25,7 @@ LONGEST = 90  # letters of an item
 
 
 class CodeTree(Measurement[Subject]):
-    """Shows the tree that the codes of all items make, down to its third level."""
+    """Shows the prefix tree of the codes of all items, down to its third level."""
 
     key: ClassVar[str] = "tree"
     title: ClassVar[str] = "Tree of codes"

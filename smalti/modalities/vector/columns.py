@@ -1,4 +1,4 @@
-"""Which columns of a table hold what: vectors, names of items, labels, categories and titles.
+"""Chooses the columns of a table that hold vectors, ids, labels, categories and titles.
 
 The vectors are one column of lists of numbers, or many columns of numbers. They are found by
 themselves where there is one way to read the table:
@@ -36,16 +36,16 @@ NUMBERED = re.compile(r"(.*?)(\d+)")
 
 
 class ChosenColumns(NamedTuple):
-    """The columns of a table by what they hold.
+    """The columns of a table that were chosen for vectors, ids, labels, categories and titles.
 
     Attributes:
-        embedding: One column of lists, or several of numbers, in their order.
-        in_lists: Whether it is a column of lists.
-        id: The names of the items; `None` where they have none but their row.
-        label: The labels; `None` where there are none.
-        categories: Columns that may be categories; which of them are, their values say.
+        embedding: The columns of the vectors: one of lists, or several of numbers, in order.
+        in_lists: Whether it is one column of lists.
+        id: The column of the names of items; `None` if they are named by their rows.
+        label: The column of labels; `None` if there is none.
+        categories: The columns that may be categories; their values decide which are.
         named: Whether the user named the categories.
-        title: What reports show of an item; `None` where that is its name.
+        title: The column of the titles that reports show; `None` if they show names.
     """
 
     embedding: tuple[str, ...]
@@ -116,14 +116,14 @@ def choose_columns(  # noqa: PLR0913 - what a user may name
 
 
 def is_category(kind: pa.DataType) -> bool:
-    """Returns whether values of a type may be categories: words, whole numbers, yes and no."""
+    """Returns whether a type may hold categories: words, whole numbers or booleans."""
     if pa.types.is_dictionary(kind):
         kind = kind.value_type
     return _names(kind) or pa.types.is_boolean(kind) or pa.types.is_null(kind)
 
 
 def class_names(schema: pa.Schema, column: str) -> tuple[str, ...] | None:
-    """Returns what the numbers of a column stand for, where Hugging Face's metadata say it."""
+    """Returns the names of a column's numbered classes, if Hugging Face's metadata have them."""
     try:
         known = json.loads((schema.metadata or {}).get(b"huggingface", b"null"))
         feature = known["info"]["features"][column]

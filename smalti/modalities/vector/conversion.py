@@ -1,4 +1,4 @@
-"""Vectors of a split in one array: mapped from their own file, or converted once to one that is.
+"""Makes one array of a split's vectors: memory-mapped from its file, or converted once.
 
 What is converted lies in the cache of what was decoded, found by the content of the files, so that
 later loads, and other processes, map it into memory. An .npy file is mapped as it is; what is known

@@ -1,4 +1,4 @@
-"""Pictures of vectors: rows of heat, a colour for each value.
+"""Draws vectors as heat maps, a colour for each value.
 
 Blue is below zero, red above, and white zero; grey and the colours are read on white and on black
 paper. Beside pairs of a vector and its reconstruction stands how close they are.
@@ -26,7 +26,7 @@ SPREAD = 0.98  # share of the values that the colours tell apart
 
 
 def draw_rows(x: Tensor) -> bytes:
-    """Draws vectors (n, d), the first 16, one a row: the content of a PNG file.
+    """Draws vectors (n, d) as a heat map, the first 16, one per row: the content of a PNG file.
 
     Raises:
         InputError: If a value is not finite.
@@ -41,9 +41,9 @@ def draw_rows(x: Tensor) -> bytes:
 
 
 def draw_pairs(x: Tensor, x_hat: Tensor) -> bytes:
-    """Draws vectors above their reconstructions, both (n, d), the first 8 pairs.
+    """Draws vectors above their reconstructions as heat maps, both (n, d), the first 8 pairs.
 
-    Beside each pair stands its cosine.
+    Beside each pair is its cosine. Returns the content of a PNG file.
     """
     values, made = _values(x)[:PAIRS], _values(x_hat)[:PAIRS]
     n, d = values.shape

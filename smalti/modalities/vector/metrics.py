@@ -1,4 +1,4 @@
-"""How faithful reconstructions of vectors are: MSE, MSE/variance, the spread lost, and cosine.
+"""Metrics of reconstructed vectors: MSE, MSE/variance, lost spread and cosine.
 
 Of N vectors x of d values and their reconstructions x̂
 
@@ -29,7 +29,7 @@ __all__ = ["VectorError"]
 
 
 class VectorError(Metric):
-    """Measures MSE, MSE over the variance, and cosine of reconstructions, batch by batch.
+    """Measures MSE, MSE/variance, lost spread and cosine of reconstructed vectors, batch by batch.
 
     Arguments:
         unit: Whether vectors are scaled to length 1 before they are compared.

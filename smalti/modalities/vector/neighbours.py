@@ -1,4 +1,4 @@
-"""Whether neighbours are found by codes alone: recall of the true nearest neighbour.
+"""Measures how well nearest neighbours are found by codes alone: recall.
 
 Of a query x, a test vector, the true neighbour is the nearest of all other items by Euclidean
 distance (of vectors of unit length, which is the order of their cosines, where lengths mean
@@ -46,7 +46,7 @@ LIKELY = 4  # of the items of a chunk, that are compared exactly
 
 
 class NeighbourRecall(Measurement[Subject]):
-    """Measures recall@1, 10 and 100 of true neighbours, by how many codes are known."""
+    """Measures recall@1, 10 and 100 of true nearest neighbours in a search by the first q codes."""
 
     key: ClassVar[str] = "neighbours"
     title: ClassVar[str] = "Neighbours"
@@ -126,12 +126,12 @@ def _protocol(queries: int, test: int, n: int, unit: bool) -> str:
 
 
 class Ranking(NamedTuple):
-    """Which items are ranked for which queries.
+    """The queries and items of a nearest-neighbour search by codes.
 
     Attributes:
-        groups: The items by their codes.
-        queries: (n,), which item each query is, which is not ranked itself.
-        neighbours: (n,), the item that is looked for.
+        groups: The items, grouped by their codes.
+        queries: (n,), the number of the item that each query is, which is not ranked itself.
+        neighbours: (n,), the number of the true nearest neighbour of each query.
     """
 
     groups: Groups
@@ -140,11 +140,11 @@ class Ranking(NamedTuple):
 
 
 def true_neighbours(x: Tensor, queries: np.ndarray, items: Iterable[Tensor]) -> np.ndarray:
-    """Returns the nearest other item of each query (n,), of equals the first.
+    """Finds the true nearest neighbour of each query among the other items (n,), the first of ties.
 
     Arguments:
         x: The queries (n, d).
-        queries: (n,), which item each of them is.
+        queries: (n,), the number of the item that each query is.
         items: All items, in chunks (m, d).
 
     Example:
@@ -178,14 +178,14 @@ def recall(
     ranking: Ranking,
     within: Sequence[int],
 ) -> list[float]:
-    """Returns recall@R for each R in `within`.
+    """Computes recall@R for each R in `within`: how often the true neighbour is in the first R.
 
     Arguments:
         x: The queries (n, d).
-        theirs: What is decoded of the codes of the neighbours that are looked for, (n, d).
-        decoded: What is decoded of the codes of each group, (G, d), in chunks.
-        ranking: Which items are ranked for which queries.
-        within: R.
+        theirs: The vectors (n, d) decoded from the codes of the true neighbours.
+        decoded: The vectors (G, d) decoded from the codes of each group, in chunks.
+        ranking: The queries, their true neighbours, and the groups of items.
+        within: The values of R.
     """
     groups = ranking.groups
     sizes = torch.from_numpy(groups.sizes).float()
@@ -217,7 +217,7 @@ def _inside(groups: Tensor, start: int, end: int) -> tuple[Tensor, Tensor]:
 
 
 def squared_distances(x: Tensor, y: Tensor) -> Tensor:
-    """Returns ‖x − y‖² of all pairs of x (n, d) and y (m, d): (n, m)."""
+    """Computes ‖x − y‖² of all pairs of x (n, d) and y (m, d): (n, m)."""
     return x.square().sum(1, keepdim=True) - 2 * x @ y.T + y.square().sum(1)
 
 

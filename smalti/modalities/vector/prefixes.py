@@ -1,4 +1,4 @@
-"""Items by the first q of their codes, and their vectors, for measurements of whole sets."""
+"""Groups items by the first q of their codes, and reads their vectors, for measurements."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ CHUNK = 8192  # vectors in memory at a time
 
 
 class Groups(NamedTuple):
-    """N items in G groups, each of the items with one prefix of codes.
+    """N items in G groups of items with the same prefix of codes.
 
     Attributes:
-        of: (N,), int64: the group of each item, in the order of the prefixes.
-        first: (G,), an item of each group.
-        sizes: (G,), how many items are in it.
+        of: (N,), int64: the number of each item's group, in the order of the prefixes.
+        first: (G,), the number of one item in each group.
+        sizes: (G,), the number of items in each group.
     """
 
     of: np.ndarray
@@ -32,7 +32,7 @@ class Groups(NamedTuple):
 
 
 def groups_by_prefix(codes: Tensor) -> list[Groups]:
-    """Groups items by their first code, their first two, and so on.
+    """Groups items by their first code, by their first two, and so on: Q groupings.
 
     Arguments:
         codes: (N, Q), integers from 0 on.
@@ -65,7 +65,7 @@ def per_depth(q: int) -> str:
 
 
 def without_codes(subject: Subject) -> str | None:
-    """Returns why a model does not make rows of codes of vectors; `None` if it does."""
+    """Returns the reason why a model does not encode vectors to codes; `None` if it does."""
     if not isinstance(subject.splits.signal, Vector):
         return "the data are no vectors."
     return subject.without_codes

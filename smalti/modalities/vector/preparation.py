@@ -1,4 +1,4 @@
-"""Whether new vectors were prepared as those that a model was trained on.
+"""Checks that new vectors were preprocessed like those that a model was trained on.
 
 Codewords are the means of what they stand for, so that on vectors like those of the training
 
@@ -29,12 +29,14 @@ OFFSET = 0.5  # ‖mean x − mean x̂‖² over the variance at most
 def check_prepared_alike(
     x: Tensor, x_hat: Tensor, measured: Mapping[str, Figure], name: str
 ) -> None:
-    """Raises `InputError` unless vectors fit their reconstructions in scale and mean.
+    """Raises `InputError` if vectors seem preprocessed differently from the training vectors.
+
+    It compares them with their reconstructions in scale and mean.
 
     Arguments:
-        x: (n, d).
+        x: The vectors (n, d).
         x_hat: Their reconstructions (n, d).
-        measured: Figures of the model on its own test set.
+        measured: The figures of the model on its own test set.
         name: Name of the file.
     """
     own = measured.get("spread_lost")

@@ -1,4 +1,4 @@
-"""The rows of one split: names, labels and categories at once, vectors a batch at a time."""
+"""The rows of one split of vectors, with their names, labels and categories."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ NOT_FINITE, ALL_ZERO, OTHER_LENGTH, MISSING = range(1, len(FAULTS))
 
 
 class RowFacts(NamedTuple):
-    """The other columns of N rows: names, labels and categories.
+    """The columns of N rows beside their vectors: names, labels and categories.
 
     Attributes:
-        n: N.
+        n: N, the number of rows.
         names: Names of the items: their ids, or the numbers of their rows.
-        label: The column of labels; None where there is none.
-        categories: By the name of their columns.
+        label: The column of labels; None if there is none.
+        categories: The columns of categories by their names.
     """
 
     n: int
@@ -46,10 +46,10 @@ class RowFacts(NamedTuple):
 
 
 class VectorRows(Rows):
-    """The rows of one split, from one or several tables with the same columns.
+    """Rows of one split of vectors, from one or several tables with the same columns.
 
     Arguments:
-        tables: At least one.
+        tables: The tables, at least one.
         columns: The columns that hold vectors, ids, labels and categories.
         prefix: Text before the row numbers that name items without ids.
 
@@ -244,7 +244,7 @@ class _Counter:
 
 
 def fault_of(number: int, dim: int) -> str:
-    """Says in words what is wrong with a vector, where vectors have `dim` values."""
+    """Describes in words the fault of a vector, by its number in `FAULTS`."""
     return f"another length than {dim}" if number == OTHER_LENGTH else FAULTS[number]
 
 

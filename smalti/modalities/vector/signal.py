@@ -18,13 +18,13 @@ __all__ = ["Vector"]
 @registered
 @dataclass(frozen=True)
 class Vector(Signal):
-    """A vector, such as an embedding: a batch of it has the shape (B, d), any finite values.
+    """The signal of vectors, such as embeddings: batches (B, d) of any finite values.
 
     Arguments:
-        channels: d, its dimensions.
-        size: Empty, for there is no grid.
-        unit: Whether only the direction of a vector means anything, so that errors and distances
-            are those of vectors of length 1.
+        channels: d, the dimension of the vectors.
+        size: Empty, since there is no grid.
+        unit: Whether only the direction of a vector matters, so that errors and distances are those
+            of vectors of length 1.
 
     Example:
         >>> Vector(50).shape

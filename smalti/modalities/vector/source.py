@@ -1,4 +1,4 @@
-"""Vectors: the user's own embeddings, from a file of numbers, a table, or the Hugging Face hub.
+"""The source of the user's vectors: a file of numbers, a table, or the Hugging Face hub.
 
 Vectors stay on the disk and are mapped into memory, so that there may be more of them than memory
 holds. What a data set does not set apart itself is held out from its training vectors: first the
@@ -51,7 +51,7 @@ SPLITS = ("train", "validation", "test")
 
 
 class Vectors(Source):
-    """Vectors of the user's, with names of items, labels and categories where there are any.
+    """The source of the user's own vectors, with names, labels and categories if there are any.
 
     Arguments:
         path: A file (.npy, .npz, .parquet, .csv, .tsv, .arrow, .feather), a folder of such, or the
@@ -66,12 +66,12 @@ class Vectors(Source):
             column called label, or none.
         title: The column of words that reports show of an item; if not given, one called title,
             name, text or the like, or its id.
-        held_out: What is set apart from the training vectors.
-        normalize: What networks and quantizers see, learned on the training vectors, kept with the
-            model and undone when it decodes. none: the vectors themselves; center: less their mean;
-            rescale: and of variance 1 on average, which keeps the proportions of distances;
-            standardize: each dimension of mean 0 and variance 1; whiten: uncorrelated besides, by
-            PCA; unit: of length 1, which decoding cannot undo.
+        held_out: The shares that are held out of the training vectors.
+        normalize: How vectors are normalized before networks and quantizers; it is learned on the
+            training vectors, kept with the model and undone when it decodes. none: not at all;
+            center: minus their mean; rescale: also scaled to variance 1 on average, which keeps the
+            proportions of distances; standardize: each dimension of mean 0 and variance 1; whiten:
+            also uncorrelated, by PCA; unit: to length 1, which decoding cannot undo.
         dims: How many directions whitening keeps, those of the largest variance; all if not given.
         splits: names: files that are named after splits (train, test …) are these splits; none:
             all are for training.

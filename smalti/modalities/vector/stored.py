@@ -1,4 +1,4 @@
-"""Vectors as examples, which stay where they lie until a batch is asked for."""
+"""Examples that are vectors in an array, which may be memory-mapped."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["StoredVectors"]
 
 
 class StoredVectors(StoredExamples):
-    """Examples that are rows of an array, which may be mapped into memory.
+    """Examples that are rows of an array, which may be memory-mapped.
 
     Arguments:
         stored: (M, d) array, of any type of numbers.

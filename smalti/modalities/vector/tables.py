@@ -1,4 +1,4 @@
-"""Arrays of vectors as tables, beside those that every kind of data has.
+"""Opens files of arrays of vectors as tables.
 
     .npz     one array (N, d), and arrays (N,) beside it: each a column
     .npy     one array (N, d): mapped into memory, the only one never converted
@@ -33,7 +33,7 @@ SUFFIXES = (".npy", ".npz", *TABLES)
 
 
 class NpzTable(FileTable):
-    """Arrays of one length in an .npz: (N, d) is a column of lists, (N,) one of values."""
+    """The arrays of an .npz file as a table: (N, d) is a column of lists, (N,) one of values."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)
@@ -92,7 +92,7 @@ class NpzTable(FileTable):
 
 
 class NpyTable(FileTable):
-    """One array (N, d) in an .npy file, mapped into memory.
+    """The array (N, d) of an .npy file as a table, memory-mapped.
 
     Attributes:
         values: The array.
@@ -164,5 +164,5 @@ ARRAYS: dict[str, tables.MakeTable] = {".npy": NpyTable, ".npz": NpzTable}
 
 
 def open_table(path: Path) -> Table:
-    """Opens a file of vectors by its suffix; see `smalti.data.tables.open_table`."""
+    """Opens a file of vectors as a table, by its suffix: .npy, .npz, .parquet, .csv, …"""
     return tables.open_table(path, Vector, ARRAYS)

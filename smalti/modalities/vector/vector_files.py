@@ -1,4 +1,4 @@
-"""Files of vectors that are given to a trained model, and files that it writes.
+"""Reads files of vectors for a trained model, and writes such files.
 
 A file holds one vector or many. A model is given what its data had: the columns that these were
 read from, as many dimensions, no gaps. What does not fit is told of and nothing is guessed at.
@@ -44,11 +44,11 @@ def read_vectors(
     convert: bool = False,
     source: Mapping[str, Any] | None = None,
 ) -> Iterator[NamedSignals]:
-    """Reads the vectors of a file, a batch at a time.
+    """Yields the vectors in a file, in batches with their names.
 
     Arguments:
         path: Path of the file.
-        signal: What the model takes.
+        signal: The signal that the model takes.
         convert: Whether vectors that cannot be used are left out.
         source: The arguments of the source that the model's data were read with: columns that
             the file has, too, are read as there.
@@ -114,17 +114,17 @@ def _check(name: str, faults: Sequence[str], n: int, convert: bool) -> None:
 def write_vectors(
     x: Tensor, path: str | Path, names: Sequence[str] | None = None, overwrite: bool = False
 ) -> None:
-    """Writes vectors (n, d) to a .parquet or .npy file, whole or not at all.
+    """Writes vectors (n, d) to a .parquet or .npy file, atomically.
 
     Arguments:
-        x: Finite values.
+        x: The vectors, of finite values.
         path: Path of the file. A .parquet has a column `embedding` of lists, and `item_id` if there
             are names.
         names: Names of the items.
         overwrite: Whether a file that smalti did not write may be replaced.
 
     Raises:
-        InputError: If a value is not finite, the file may not be replaced, or ends otherwise.
+        InputError: If a value is not finite, or the file may not be replaced or has another suffix.
     """
     path = Path(path)
     check_finite(x, "A vector")

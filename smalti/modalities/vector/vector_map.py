@@ -1,4 +1,4 @@
-"""A map of the items: their two directions of largest variance (PCA), coloured by codes.
+"""Plots a map of the items by PCA, coloured by codes and categories.
 
 y = (x − m) (v_1, v_2)        v_1, v_2 the first eigenvectors of the covariance of the items drawn
 """
@@ -29,7 +29,10 @@ COLOURS = "tab10"
 
 
 class VectorMap(Measurement[Subject]):
-    """Shows where items lie, by their first code and by each category."""
+    """Plots items in the plane of their two principal directions (PCA), coloured by first code.
+
+    There is a further plot coloured by each category.
+    """
 
     key: ClassVar[str] = "map"
     title: ClassVar[str] = "Map"

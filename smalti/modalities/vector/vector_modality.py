@@ -1,4 +1,4 @@
-"""Vectors as a modality: how they are read, written, shown, measured and told apart."""
+"""Vectors as a modality: reading, writing, showing, measuring and classifying them."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ __all__ = ["VectorModality"]
 
 
 class VectorModality(ManyPerFile):
-    """Vectors: (B, d), any finite values."""
+    """The modality of vectors (B, d) of any finite values."""
 
     signal: ClassVar[type[Signal]] = Vector
     suffixes: ClassVar[tuple[str, ...]] = (*WRITTEN, *(s for s in SUFFIXES if s not in WRITTEN))
