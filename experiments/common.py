@@ -27,7 +27,7 @@ from torch import Tensor, nn
 
 from smalti.errors import InputError
 from smalti.files import atomic_file, write_text
-from smalti.outputs import MARK, check_file, output
+from smalti.outputs import MARK, check_file, check_output
 from smalti.training import CosineDecay
 from smalti.training.batch_order import StepSampler
 from smalti.training.cpu import speed_up_cpu
@@ -85,7 +85,7 @@ def options(
     parser.add_argument("--threads", type=int, default=1)
     given = vars(parser.parse_args(arguments))
     try:  # before the minutes that a measurement takes
-        chosen = Options(**{**given, "out": output(given["out"], folder=True)})
+        chosen = Options(**{**given, "out": check_output(given["out"], folder=True)})
         for suffix in (".json", ".png"):
             check_file(chosen.out / f"{Path(parser.prog).stem}{suffix}", chosen.overwrite)
     except InputError as error:

@@ -21,7 +21,7 @@ __all__ = [
     "as_generator",
     "as_number",
     "as_seed",
-    "a_whole_number",
+    "as_whole_number",
     "as_floats",
     "as_integers",
     "as_tensor",
@@ -106,7 +106,9 @@ def as_integers(value: Any, what: str) -> Tensor:
     return integers
 
 
-def a_whole_number(value: Any, what: str, least: int | None = None, most: int | None = None) -> int:
+def as_whole_number(
+    value: Any, what: str, least: int | None = None, most: int | None = None
+) -> int:
     """Converts a whole number of any integer type to int, and checks that it is in [least, most].
 
     None stands for no bound; `what` is the subject of the message.
@@ -115,7 +117,7 @@ def a_whole_number(value: Any, what: str, least: int | None = None, most: int | 
         InputError: If it is no whole number, or lies outside.
 
     Example:
-        >>> a_whole_number(np.int32(3), "n", 1)
+        >>> as_whole_number(np.int32(3), "n", 1)
         3
     """
     wanted = f", at least {least}" if most is None else f" from {least} to {most}"

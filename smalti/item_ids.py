@@ -20,7 +20,7 @@ from smalti.autoencoders.inputs import device_of
 from smalti.data import Examples, Splits
 from smalti.data.manifest import SPLITS
 from smalti.errors import InputError
-from smalti.ids import CodeSpace, IdTable, check_room
+from smalti.ids import CodeSpace, IdTable, check_enough_ids
 from smalti.name_array import NameArray
 from smalti.quantizers import Quantizer
 
@@ -74,7 +74,7 @@ def check_ids(tokenizer: Tokenizer, splits: Splits, collisions: str) -> None:
             than IDs, or codebooks are too large for the nearest free ID.
     """
     check_items(tokenizer)
-    check_room(sum(map(len, list_sets(splits))), tokenizer.layout.sizes, collisions)
+    check_enough_ids(sum(map(len, list_sets(splits))), tokenizer.layout.sizes, collisions)
 
 
 def item_names(splits: Splits) -> pa.Array:

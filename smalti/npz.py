@@ -21,7 +21,7 @@ from smalti.counting import counted
 from smalti.files import check_regular_file
 from smalti.outputs import MARK
 
-__all__ = ["DAMAGED", "check_claim", "list_names", "names_in", "read_npz", "write_npz"]
+__all__ = ["DAMAGED", "check_unpacked_size", "list_names", "names_in", "read_npz", "write_npz"]
 
 DAMAGED = (  # what numpy and zipfile raise at a file of another kind, or a broken one
     *(OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, NotImplementedError),
@@ -61,7 +61,7 @@ def read_npz(path: Path, wanted: re.Pattern[str]) -> dict[str, np.ndarray]:
         names = [member.removesuffix(".npy") for member in archive.namelist()]
         if twice := next((name for name in members if names.count(name) > 1), None):
             raise ValueError(f"it holds {twice} more than once")
-        check_claim(path, sum(member.file_size for member in members.values()))
+        check_unpacked_size(path, sum(member.file_size for member in members.values()))
         arrays = {}
         for name, member in members.items():
             with archive.open(member) as content:
@@ -69,7 +69,7 @@ def read_npz(path: Path, wanted: re.Pattern[str]) -> dict[str, np.ndarray]:
         return arrays
 
 
-def check_claim(path: Path, claimed: int) -> None:
+def check_unpacked_size(path: Path, claimed: int) -> None:
     """Raises ValueError if a file claims to unpack to far more bytes than it has on disk."""
     if claimed > max(MODEST, RATIO * path.stat().st_size):
         raise ValueError(f"it would unpack to {claimed / 2**30:.1f} GiB")

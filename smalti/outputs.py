@@ -35,7 +35,7 @@ __all__ = [
     "path_from_option",
     "check_writable",
     "is_unmarked_png",
-    "output",
+    "check_output",
     "write_file",
     "written_by_smalti",
 ]
@@ -109,7 +109,7 @@ def write_file(content: bytes, path: str | Path, overwrite: bool = False) -> Non
         temporary.write_bytes(content)
 
 
-def output(
+def check_output(
     out: str, suffixes: Iterable[str] = (), *, folder: bool = False, overwrite: bool = False
 ) -> Path:
     """Converts the option `--out` to a path, and checks that it can be written to.

@@ -25,7 +25,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor
 
 from smalti.errors import InputError
-from smalti.ids import CodeSpace, IdTable, check_room
+from smalti.ids import CodeSpace, IdTable, check_enough_ids
 from smalti.networks import Affine, Normalization, UnitLength, Whitening
 from smalti.quantizers import (
     EMACodebook,
@@ -200,7 +200,7 @@ class SemanticIDs(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         made_from = {"tokenizer": self._identity()}
         space = CodeSpace(self._vectors_of, lambda rows: self._rows_of(X, rows))
         if against is None:
-            check_room(len(own), self.quantizer_.codebook_sizes, collisions)
+            check_enough_ids(len(own), self.quantizer_.codebook_sizes, collisions)
             sizes = self.quantizer_.codebook_sizes
             return IdTable.of(item_ids, own, sizes, collisions, space=space, made_from=made_from)
         if against.made_from.get("tokenizer") != made_from["tokenizer"]:

@@ -36,7 +36,7 @@ from smalti.files import (
 )
 from smalti.layout import Layout
 from smalti.name_array import NameArray
-from smalti.npz import DAMAGED, check_claim, list_names, names_in, read_npz, write_npz
+from smalti.npz import DAMAGED, check_unpacked_size, list_names, names_in, read_npz, write_npz
 from smalti.outputs import KEY, MARK, check_file
 
 __all__ = [
@@ -366,7 +366,7 @@ def _read_parquet(path: Path) -> dict[str, np.ndarray]:
             raise ValueError(f"it holds {twice} more than once")
         parts = (known.row_group(n) for n in range(known.num_row_groups))
         values = (part.column(n).num_values for part in parts for n in range(part.num_columns))
-        check_claim(path, 8 * max(sum(values), known.num_rows))
+        check_unpacked_size(path, 8 * max(sum(values), known.num_rows))
         table = parquet.read(columns=names)
     metadata = schema.metadata or {}
     return {

@@ -26,7 +26,7 @@ from smalti.evaluation import Report, report_file_pattern
 from smalti.latents import write_latents
 from smalti.modalities.image.pictures import save_png, to_png
 from smalti.modalities.image.signal import Image as ImageSignal
-from smalti.outputs import output, path_from_option, written_by_smalti
+from smalti.outputs import check_output, path_from_option, written_by_smalti
 from smalti.reporting import Picture, Section
 from smalti.tokens import TokenGrids, write_tokens
 from tiny import clocks_recipe, vae_recipe, write_recipe
@@ -202,10 +202,10 @@ def test_fit_compare_and_their_out(idle, capsys):
 def test_a_tilde_is_the_home_folder_in_every_form(monkeypatch, tmp_path):
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.chdir(tmp_path)
-    assert output("~/a.png", (".png",)) == tmp_path / "a.png"
-    assert output("~/run", folder=True) == tmp_path / "run"
-    assert output("~", folder=True) == tmp_path
-    assert output("./~", folder=True) == Path("~")
+    assert check_output("~/a.png", (".png",)) == tmp_path / "a.png"
+    assert check_output("~/run", folder=True) == tmp_path / "run"
+    assert check_output("~", folder=True) == tmp_path
+    assert check_output("./~", folder=True) == Path("~")
     for out in ("~/shots", "~/sheet.png"):
         SignalOutput(GREY, out, 2, default_name="a").write(torch.zeros(2, 1, 8, 8))
     assert sorted(file.name for file in (tmp_path / "shots").iterdir()) == [

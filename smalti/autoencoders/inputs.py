@@ -9,11 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from smalti.arguments import a_whole_number, as_tensor, to_weights
+from smalti.arguments import as_tensor, as_whole_number, to_weights
 from smalti.errors import InputError
 from smalti.signals import Signal
 
-__all__ = ["as_batch", "stack_pair", "check_crop_size", "device_of", "sized"]
+__all__ = ["as_batch", "stack_pair", "check_crop_size", "device_of", "with_size"]
 
 
 def as_batch(x: Any, signal: Signal, model: nn.Module, any_size: bool = False) -> Tensor:
@@ -31,11 +31,11 @@ def as_batch(x: Any, signal: Signal, model: nn.Module, any_size: bool = False) -
     x = as_tensor(x, "The signals")
     if x.is_floating_point():
         x = to_weights(x, model)
-    (sized(signal, ()) if any_size else signal).check(x)
+    (with_size(signal, ()) if any_size else signal).check(x)
     return x
 
 
-def sized(signal: Signal, size: tuple[int, ...]) -> Signal:
+def with_size(signal: Signal, size: tuple[int, ...]) -> Signal:
     """Returns a copy of a signal with another size; with the empty size, any size fits."""
     return replace(signal, size=size)  # type: ignore[type-var]
 
@@ -63,7 +63,7 @@ def check_crop_size(size: Any, whole: tuple[int, ...]) -> tuple[int, ...] | None
             f"out for the whole."
         )
     limits = zip(size, whole, strict=True)
-    return tuple(a_whole_number(n, "A length to crop to", 1, most) for n, most in limits)
+    return tuple(as_whole_number(n, "A length to crop to", 1, most) for n, most in limits)
 
 
 def device_of(model: nn.Module) -> torch.device:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from smalti.arguments import a_whole_number
+from smalti.arguments import as_whole_number
 from smalti.errors import InputError
 
 __all__ = ["linear_path"]
@@ -26,7 +26,7 @@ def linear_path(z_a: Tensor, z_b: Tensor, steps: int) -> Tensor:
         >>> linear_path(torch.zeros(1), torch.ones(1), 3).flatten()
         tensor([0.0000, 0.5000, 1.0000])
     """
-    if a_whole_number(steps, "steps") < 2:
+    if as_whole_number(steps, "steps") < 2:
         raise InputError(f"A way has at least its two ends, got steps={steps}: take 8.")
     t = torch.linspace(0, 1, steps, device=z_a.device).view(-1, *[1] * z_a.ndim)
     return torch.lerp(z_a[None], z_b[None], t.to(z_a.dtype))

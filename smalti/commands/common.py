@@ -19,7 +19,7 @@ from jsonargparse import ArgumentError, ArgumentParser
 from torch import Tensor
 
 from smalti.artifacts import load_argument
-from smalti.autoencoders.inputs import sized
+from smalti.autoencoders.inputs import with_size
 from smalti.commands.found_files import find_files
 from smalti.conditions import Condition
 from smalti.errors import InputError
@@ -36,11 +36,11 @@ if TYPE_CHECKING:
     from smalti.generation import Model
 
 __all__ = [
-    "call",
+    "call_with_options",
     "read_condition",
     "data_overrides",
     "data_path_or_name",
-    "files_of",
+    "expand_files",
     "read_named_signals",
     "print_log",
     "read_batches",
@@ -53,7 +53,7 @@ T = TypeVar("T")
 BATCH = 256  # files that are in memory at a time
 
 
-def call(
+def call_with_options(
     function: Callable[..., T],
     words: Sequence[str],
     *positional: str,
@@ -177,7 +177,7 @@ def read_files(
         InputError: If one cannot be read, or is not of the model's signal.
     """
     modality, source = modality_of(model.signal), source_arguments(model.run)
-    signal = sized(model.signal, ()) if any_size else model.signal
+    signal = with_size(model.signal, ()) if any_size else model.signal
     return torch.stack([modality.read(file, signal, convert, source) for file in files])
 
 
@@ -209,7 +209,7 @@ def read_batches(
         )
 
 
-def files_of(signal: Signal, names: Sequence[str], numbers: bool = False) -> list[str]:
+def expand_files(signal: Signal, names: Sequence[str], numbers: bool = False) -> list[str]:
     """Expands folders and patterns to files, see `find_files`; with `numbers`, numbers stay."""
     modality, found = modality_of(signal), list[str]()
     many = isinstance(modality, ManyPerFile)

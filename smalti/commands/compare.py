@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from smalti.commands.common import call, data_overrides
+from smalti.commands.common import call_with_options, data_overrides
 from smalti.comparison import Comparison, default_methods, head_to_head
 from smalti.comparison import compare_on_gaussian as on_vectors
 from smalti.errors import InputError
-from smalti.outputs import output
+from smalti.outputs import check_output
 from smalti.recipes import schema
 
 __all__ = ["compare", "run"]
@@ -34,7 +34,7 @@ def run(words: Sequence[str]) -> None:
         if word.startswith("--"):
             taker = fields if "." in word.partition("=")[0] else own
         taker.append(word)
-    call(compare, own, fields=fields)
+    call_with_options(compare, own, fields=fields)
 
 
 def compare(  # noqa: PLR0913 - the options of the command
@@ -73,7 +73,7 @@ def compare(  # noqa: PLR0913 - the options of the command
             or ignore, to compare on those alone.
         stages: Indices per position; if not given, as many as the recipe's quantizer has.
     """
-    folder = output(out, folder=True)
+    folder = check_output(out, folder=True)
     Comparison.check(folder, overwrite)
     for option, value in (("seeds", seeds), ("budget", budget), ("stages", stages)):
         if value is not None and value < 1:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from smalti.commands.common import call
+from smalti.commands.common import call_with_options
 from smalti.commands.signal_output import SignalOutput
 from smalti.errors import InputError
 from smalti.generation import load
@@ -16,7 +16,7 @@ __all__ = ["run"]
 
 def run(words: Sequence[str]) -> None:
     """See `decode`."""
-    call(decode, words, "folder", "tokens")
+    call_with_options(decode, words, "folder", "tokens")
 
 
 def decode(

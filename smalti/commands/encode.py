@@ -7,14 +7,14 @@ from typing import Any
 
 import torch
 
-from smalti.commands.common import call, files_of, read_batches
-from smalti.commands.new_ids import extend_ids, other_beam, table_against
+from smalti.commands.common import call_with_options, expand_files, read_batches
+from smalti.commands.new_ids import extend_ids, other_beam, read_earlier_ids
 from smalti.errors import InputError
 from smalti.generation import Model, load
 from smalti.latents import write_latents
 from smalti.modalities.base import ManyPerFile, NamedSignals, modality_of
 from smalti.name_array import NameArray
-from smalti.outputs import output
+from smalti.outputs import check_output
 from smalti.quantizers.beam_width import beam_of, set_beam
 from smalti.spelling import readable
 from smalti.tokens import TokenGrids, write_tokens
@@ -26,7 +26,7 @@ CHECKED = 4096  # signals of a file by which it is compared with the run's data
 
 def run(words: Sequence[str]) -> None:
     """See `encode`."""
-    call(encode, words, "folder", "files")
+    call_with_options(encode, words, "folder", "files")
 
 
 def encode(  # noqa: PLR0913 - the options of the command
@@ -66,14 +66,14 @@ def encode(  # noqa: PLR0913 - the options of the command
         set_beam(model.autoencoder, beam)
     suffixes = (".npz",) if model.layout is None else (".npz", ".parquet")
     if against is not None:
-        path = output(out or "new-ids.parquet", (".parquet",), overwrite=overwrite)
-        table = table_against(model, against)
+        path = check_output(out or "new-ids.parquet", (".parquet",), overwrite=overwrite)
+        table = read_earlier_ids(model, against)
         other = other_beam(table, own, beam, against)
-        found = _encoded(model, files_of(model.signal, files), convert, any_size)
+        found = _encoded(model, expand_files(model.signal, files), convert, any_size)
         print(extend_ids(model, table, found, path, other))
         return
-    path = output(out or "tokens.npz", suffixes, overwrite=overwrite)
-    files = files_of(model.signal, files)
+    path = check_output(out or "tokens.npz", suffixes, overwrite=overwrite)
+    files = expand_files(model.signal, files)
     named: list[Sequence[str]] = []
     parts: list[tuple[torch.Tensor, ...]] = []
     for batch, latents in _encoded(model, files, convert, any_size):

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from smalti.commands.common import call, data_path_or_name
+from smalti.commands.common import call_with_options, data_path_or_name
 from smalti.data import Splits
 from smalti.errors import InputError
 from smalti.evaluation import Limits, Report, report_file_pattern
@@ -23,7 +23,7 @@ __all__ = ["check_report_output", "write_report", "run"]
 
 def run(words: Sequence[str]) -> int:
     """Parses the command line and calls `evaluate`; returns the exit status."""
-    return call(evaluate, words, "folder")
+    return call_with_options(evaluate, words, "folder")
 
 
 def evaluate(

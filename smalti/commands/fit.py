@@ -11,7 +11,7 @@ from smalti.commands.ids import summarise_ids
 from smalti.data.source import FOUND
 from smalti.errors import InputError
 from smalti.ids import IdTable
-from smalti.outputs import output
+from smalti.outputs import check_output
 from smalti.recipes import schema
 from smalti.training.processes import is_first
 
@@ -62,7 +62,7 @@ def run(words: Sequence[str]) -> int:
     out = _take(rest, "--out")
     data = _take(rest, "--data")
     changed = _take(rest, "--changed_data") or "refuse"
-    folder = output(f"runs/{recipes.find(recipe).stem}" if out is None else out, folder=True)
+    folder = check_output(f"runs/{recipes.find(recipe).stem}" if out is None else out, folder=True)
     check_report_output(folder, overwrite)
     config = schema.read(recipe, [*rest, *data_overrides(data)])
     with print_log(FOUND):

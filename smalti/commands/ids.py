@@ -14,11 +14,11 @@ import pyarrow as pa
 
 from smalti.artifacts import checksum
 from smalti.checksums import check_made_from
-from smalti.commands.common import call
+from smalti.commands.common import call_with_options
 from smalti.counting import counted
 from smalti.errors import InputError
 from smalti.ids import IdTable, parse_prefix
-from smalti.outputs import KEY, MARK, output, write_file
+from smalti.outputs import KEY, MARK, check_output, write_file
 from smalti.run_directory import Run
 from smalti.spelling import readable
 
@@ -29,7 +29,7 @@ SHOWN = 20  # items that are printed
 
 def run(words: Sequence[str]) -> None:
     """See `ids`."""
-    call(ids, words, "folder", "asked")
+    call_with_options(ids, words, "folder", "asked")
 
 
 def ids(folder: str, asked: str = "", *, out: str | None = None, overwrite: bool = False) -> None:
@@ -42,7 +42,7 @@ def ids(folder: str, asked: str = "", *, out: str | None = None, overwrite: bool
         out: A .json or .csv file to write all results to; 20 are printed.
         overwrite: Replace what smalti did not write, too; of a .csv that cannot be told.
     """
-    path = None if out is None else output(out, (".json", ".csv"), overwrite=overwrite)
+    path = None if out is None else check_output(out, (".json", ".csv"), overwrite=overwrite)
     table = read_ids(folder)
     row = table.find(asked) if asked else None
     prefix = None if row is not None else parse_prefix(asked) if asked else []

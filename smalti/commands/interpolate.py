@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from smalti.commands.common import call, files_of, read_named_signals, read_signal
+from smalti.commands.common import call_with_options, expand_files, read_named_signals, read_signal
 from smalti.commands.signal_output import SignalOutput
 from smalti.counting import counted
 from smalti.errors import InputError
@@ -15,7 +15,7 @@ __all__ = ["run"]
 
 def run(words: Sequence[str]) -> None:
     """See `interpolate`."""
-    call(interpolate, words, "folder", "files")
+    call_with_options(interpolate, words, "folder", "files")
 
 
 def interpolate(  # noqa: PLR0913 - the options of the command
@@ -46,7 +46,7 @@ def interpolate(  # noqa: PLR0913 - the options of the command
         overwrite: Replace what smalti did not write, too.
     """
     signal = read_signal(folder)
-    files = files_of(signal, files, numbers=True)
+    files = expand_files(signal, files, numbers=True)
     if len(files) != 2:
         raise InputError(f"A way has two ends, got {counted(len(files), 'signal')}: give two.")
     output = SignalOutput(

@@ -25,12 +25,12 @@ from smalti.modalities.base import NamedSignals
 from smalti.name_array import NameArray
 from smalti.spelling import readable
 
-__all__ = ["extend_ids", "other_beam", "table_against"]
+__all__ = ["extend_ids", "other_beam", "read_earlier_ids"]
 
 logger = logging.getLogger(__name__)
 
 
-def table_against(model: Model, against: str) -> IdTable:
+def read_earlier_ids(model: Model, against: str) -> IdTable:
     """Reads the table with the IDs of earlier items, to which new items are added.
 
     Arguments:

@@ -8,7 +8,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from smalti.commands.common import call, files_of, read_batches, read_files, read_signal
+from smalti.commands.common import (
+    call_with_options,
+    expand_files,
+    read_batches,
+    read_files,
+    read_signal,
+)
 from smalti.commands.signal_output import SignalOutput
 from smalti.errors import InputError
 from smalti.generation import load
@@ -21,7 +27,7 @@ __all__ = ["run"]
 
 def run(words: Sequence[str]) -> None:
     """See `reconstruct`."""
-    call(reconstruct, words, "folder", "files")
+    call_with_options(reconstruct, words, "folder", "files")
 
 
 def reconstruct(  # noqa: PLR0913 - the options of the command
@@ -47,7 +53,7 @@ def reconstruct(  # noqa: PLR0913 - the options of the command
         overwrite: Replace what smalti did not write, too.
     """
     signal = read_signal(folder)
-    files = files_of(signal, files)
+    files = expand_files(signal, files)
     if isinstance(modality_of(signal), ManyPerFile):
         _reconstruct_tables(signal, folder, files, out, convert, levels, overwrite)
         return

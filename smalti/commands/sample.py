@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from smalti.commands.common import call, files_of, read_condition, read_signal
+from smalti.commands.common import call_with_options, expand_files, read_condition, read_signal
 from smalti.commands.signal_output import SignalOutput
 from smalti.conditions import Condition, conditions_by_name
 from smalti.errors import InputError
@@ -47,7 +47,7 @@ def run(words: Sequence[str]) -> None:
             )
         _check_options(words, [*own, *named, "help"], condition, folder)
     more = {name: f"{name} to show: {each.help}" for name, each in named.items()}
-    call(sample, words, "folder", more=more)
+    call_with_options(sample, words, "folder", more=more)
 
 
 def sample(  # noqa: PLR0913 - the options of the command
@@ -98,7 +98,7 @@ def sample(  # noqa: PLR0913 - the options of the command
             f"There is no file to complete, got {option}: leave it out, or give --complete FILE."
         )
     signal = read_signal(folder)
-    files = [] if complete is None else files_of(signal, [complete])
+    files = [] if complete is None else expand_files(signal, [complete])
     several = len(files) > 1
     output = SignalOutput(
         signal,

@@ -14,7 +14,7 @@ from torch import Tensor
 from smalti.counting import counted
 from smalti.errors import InputError
 from smalti.modalities.base import ManyPerFile, modality_of
-from smalti.outputs import check_file, output, write_file
+from smalti.outputs import check_file, check_output, write_file
 from smalti.reporting.blocks import Block
 from smalti.signals import Signal
 
@@ -64,7 +64,7 @@ class SignalOutput:
         out = f"{default_name}{sheet}" if out is None else out
         # Inputs come first: they are never overwritten, also where that is asked for.
         together = () if self._many is None else self._many.written_together
-        self.path = output(out, (sheet, *together), folder=True, overwrite=True)
+        self.path = check_output(out, (sheet, *together), folder=True, overwrite=True)
         is_file = not self.path.is_dir() and out[-1] != "/"
         self.single = self.path.suffix.lower() == sheet and is_file
         self.together = self.path.suffix.lower() in together and is_file

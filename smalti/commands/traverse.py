@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from smalti.commands.common import call, files_of, read_named_signals
+from smalti.commands.common import call_with_options, expand_files, read_named_signals
 from smalti.commands.signal_output import SignalOutput
 from smalti.errors import InputError
 from smalti.generation import load
@@ -14,7 +14,7 @@ __all__ = ["run"]
 
 def run(words: Sequence[str]) -> None:
     """See `traverse`."""
-    call(traverse, words, "folder", "file")
+    call_with_options(traverse, words, "folder", "file")
 
 
 def traverse(  # noqa: PLR0913 - the options of the command
@@ -45,7 +45,7 @@ def traverse(  # noqa: PLR0913 - the options of the command
     """
     model = load(folder)
     dims = model.dimensions(rows)
-    files = files_of(model.signal, [file], numbers=True)
+    files = expand_files(model.signal, [file], numbers=True)
     if len(files) != 1:
         raise InputError(
             f"One {model.signal.noun} is traversed, got the {len(files)} of {file}: name one."

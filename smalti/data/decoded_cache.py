@@ -32,7 +32,7 @@ import numpy as np
 from smalti.errors import InputError
 from smalti.files import atomic_folder, remove, tidy, write_text
 
-__all__ = ["DecodedCache", "CacheEntry", "cache_of", "cache_disabled"]
+__all__ = ["DecodedCache", "CacheEntry", "open_cache", "cache_disabled"]
 
 logger = logging.getLogger(__name__)
 
@@ -69,7 +69,7 @@ def cache_disabled() -> Iterator[None]:
         _off.reset(token)
 
 
-def cache_of(parameters: Mapping[str, Any], shape: tuple[int, ...]) -> DecodedCache | None:
+def open_cache(parameters: Mapping[str, Any], shape: tuple[int, ...]) -> DecodedCache | None:
     """Opens the cache of examples that are decoded with given parameters; `None` if it is disabled.
 
     Arguments:
@@ -96,7 +96,7 @@ def cache_of(parameters: Mapping[str, Any], shape: tuple[int, ...]) -> DecodedCa
 
 
 class DecodedCache:
-    """The cached data sets that were decoded with the same parameters; `cache_of` opens it.
+    """The cached data sets that were decoded with the same parameters; `open_cache` opens it.
 
     Arguments:
         root: The folder of the whole cache.

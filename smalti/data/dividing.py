@@ -18,7 +18,7 @@ from torch import Tensor
 from smalti.conditions import Label
 from smalti.data.manifest import SPLITS, Manifest, manifest_columns
 from smalti.data.source import FOUND, StoredExamples
-from smalti.data.splitting import Groups, SplitFractions, held_out_mask
+from smalti.data.splitting import FingerprintGroups, SplitFractions, held_out_mask
 from smalti.errors import InputError
 from smalti.name_array import NameArray
 from smalti.signals import Signal
@@ -102,7 +102,7 @@ def divide(
 
 def _check_enough(train: Part, splits: int, of: type[Signal]) -> None:
     """Raises `InputError` where the training examples are too few for so many splits."""
-    n, different = len(train.names), len(Groups(train.together).sizes)
+    n, different = len(train.names), len(FingerprintGroups(train.together).sizes)
     if different < splits:
         apart = "" if different == n else f", of which {different} can be told apart"
         raise InputError(
@@ -182,7 +182,7 @@ def manifest_of(
 
 def _warn_of_copies(manifest: Manifest, of: type[Signal]) -> None:
     """Says so where a data set has the same examples for training and to measure with."""
-    groups = Groups(manifest.fingerprints)
+    groups = FingerprintGroups(manifest.fingerprints)
     trained = np.zeros(len(groups.sizes), dtype=bool)
     trained[groups.of[manifest.splits == 0]] = True
     for number, split in enumerate(SPLITS[1:], start=1):

@@ -30,7 +30,14 @@ import numpy as np
 from smalti.counting import counted
 from smalti.errors import InputError
 
-__all__ = ["Groups", "SplitFractions", "SIZE", "fingerprint", "held_out_mask", "share_of_hash"]
+__all__ = [
+    "FingerprintGroups",
+    "SplitFractions",
+    "SIZE",
+    "fingerprint",
+    "held_out_mask",
+    "share_of_hash",
+]
 
 SIZE = 16  # bytes of a fingerprint
 CHUNK = 65_536  # fingerprints that are hashed at a time
@@ -102,7 +109,7 @@ def share_of_hash(fingerprints: np.ndarray, split: str, seed: int) -> np.ndarray
     return shares
 
 
-class Groups:
+class FingerprintGroups:
     """Groups of examples with equal fingerprints, which stay in one split.
 
     Arguments:
@@ -159,7 +166,7 @@ def held_out_mask(
     Raises:
         InputError: If there are fewer than two different examples.
     """
-    n, groups = len(fingerprints), Groups(fingerprints)
+    n, groups = len(fingerprints), FingerprintGroups(fingerprints)
     if len(groups.sizes) < 2:
         raise InputError(
             "Training, validation and test need an example each, all different, got "
@@ -174,7 +181,9 @@ def held_out_mask(
     return held[groups.of]
 
 
-def _give_back(held: np.ndarray, u: np.ndarray, groups: Groups, labels: np.ndarray) -> None:
+def _give_back(
+    held: np.ndarray, u: np.ndarray, groups: FingerprintGroups, labels: np.ndarray
+) -> None:
     """Gives back, of each label that is held out whole, the example with the highest u."""
     kept = np.bincount(labels, weights=~held[groups.of])
     if (kept > 0).all():
@@ -186,7 +195,7 @@ def _give_back(held: np.ndarray, u: np.ndarray, groups: Groups, labels: np.ndarr
 
 
 def _hold_more(
-    held: np.ndarray, u: np.ndarray, groups: Groups, labels: np.ndarray, least: int
+    held: np.ndarray, u: np.ndarray, groups: FingerprintGroups, labels: np.ndarray, least: int
 ) -> None:
     """Holds out at least so many, the lowest first."""
     count = int(groups.sizes[held].sum())

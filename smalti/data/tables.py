@@ -28,7 +28,7 @@ from smalti.counting import counted
 from smalti.data.file_tree import is_regular
 from smalti.errors import InputError, first_line
 from smalti.files import sha256
-from smalti.npz import check_claim
+from smalti.npz import check_unpacked_size
 from smalti.signals import Signal
 from smalti.spelling import listed, readable
 
@@ -43,7 +43,7 @@ __all__ = [
     "HubTable",
     "MakeTable",
     "Table",
-    "empty",
+    "rows_without_columns",
     "open_table",
 ]
 
@@ -175,13 +175,13 @@ class ParquetTable(FileTable):
         groups = [facts.row_group(i).total_byte_size for i in range(facts.num_row_groups)]
         if facts.num_rows > 1000 + 1000 * path.stat().st_size:
             raise ValueError(f"it claims {counted(facts.num_rows, 'row')}")
-        check_claim(path, max(groups, default=0))
+        check_unpacked_size(path, max(groups, default=0))
 
     def _batches(self, columns: list[str]) -> Iterator[pa.RecordBatch]:
         with pq.ParquetFile(self.path, memory_map=True) as file:
             if not columns:
                 for number in range(file.metadata.num_row_groups):
-                    yield empty(file.metadata.row_group(number).num_rows)
+                    yield rows_without_columns(file.metadata.row_group(number).num_rows)
                 return
             yield from file.iter_batches(ROWS, columns=columns, use_threads=False)
 
@@ -209,7 +209,7 @@ class IpcTable(FileTable):
             else:
                 found = iter(reader)
             for batch in found:
-                yield batch.select(columns) if columns else empty(batch.num_rows)
+                yield batch.select(columns) if columns else rows_without_columns(batch.num_rows)
 
 
 class CsvTable(FileTable):
@@ -331,7 +331,7 @@ class HubTable(Table):
     def batches(self, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
         """See `Table.batches`."""
         if not columns:
-            yield empty(len(self.dataset))
+            yield rows_without_columns(len(self.dataset))
             return
         chosen = self.dataset.select_columns(list(columns)).with_format("arrow")
         for table in chosen.iter(ROWS):
@@ -343,7 +343,7 @@ class HubTable(Table):
         return hashlib.blake2b(words.encode(), digest_size=16).digest()
 
 
-def empty(n: int) -> pa.RecordBatch:
+def rows_without_columns(n: int) -> pa.RecordBatch:
     """Makes a batch of n rows that has no columns."""
     return pa.RecordBatch.from_arrays([pa.nulls(n)], names=[""])
 

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from smalti.arguments import a_whole_number, as_seed, as_tensor
+from smalti.arguments import as_seed, as_tensor, as_whole_number
 from smalti.errors import InputError
 from smalti.layout import Layout
 from smalti.memory import check_memory
@@ -40,7 +40,7 @@ def make_generator(n: Any, seed: Any) -> torch.Generator:
     Raises:
         InputError: If there is nothing to draw, or n or the seed is no such number.
     """
-    if a_whole_number(n, "The number of samples") < 1:
+    if as_whole_number(n, "The number of samples") < 1:
         raise InputError(f"The number of samples must be at least 1, got {n}: give 1 or more.")
     generator = torch.Generator()
     if seed is None:

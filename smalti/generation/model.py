@@ -23,9 +23,9 @@ from typing import TYPE_CHECKING, Any, Self
 import torch
 from torch import Tensor
 
-from smalti.arguments import a_whole_number, as_tensor
+from smalti.arguments import as_tensor, as_whole_number
 from smalti.autoencoders import Autoencoder, ContinuousAutoencoder
-from smalti.autoencoders.inputs import device_of, sized
+from smalti.autoencoders.inputs import device_of, with_size
 from smalti.conditions import Condition
 from smalti.errors import InputError
 from smalti.generation.checks import (
@@ -140,7 +140,7 @@ class Model:
             InputError: If x is no batch of the signal, the model gives what is not finite, or it
                 has no beam.
         """
-        signal = sized(self.signal, ()) if any_size else self.signal
+        signal = with_size(self.signal, ()) if any_size else self.signal
         given = signal_pieces(x, signal, self.run)
         with with_beam(self.autoencoder, beam):
             parts = [self.autoencoder.encode(part, any_size) for part in given]
@@ -176,7 +176,7 @@ class Model:
             InputError: If x is no batch of the signal, or there are not so many levels.
         """
         if any_size:
-            x = torch.cat(list(signal_pieces(x, sized(self.signal, ()), self.run)))
+            x = torch.cat(list(signal_pieces(x, with_size(self.signal, ()), self.run)))
         latents = self.encode(x, any_size)
         if levels is not None:
             most = len(latents) if isinstance(latents, tuple) else 1
@@ -201,7 +201,7 @@ class Model:
 
     def interpolate(self, x_a: Tensor, x_b: Tensor, steps: int = 8) -> Tensor:
         """Decodes steps between the latents of two signals (C, *size): (steps, C, *size)."""
-        steps = a_whole_number(steps, "steps")
+        steps = as_whole_number(steps, "steps")
         check_batch_memory(steps, math.prod(self.signal.shape), "steps")
         return self.autoencoder.interpolate(x_a, x_b, steps)
 
@@ -232,7 +232,7 @@ class Model:
                 are tokens.
         """
         autoencoder, dims = as_continuous(self.autoencoder), self.dimensions(rows)
-        steps = a_whole_number(steps, "steps")
+        steps = as_whole_number(steps, "steps")
         check_batch_memory(steps * len(dims), math.prod(self.signal.shape), "signals")
         prior = GaussianPrior.of(*autoencoder.latent_distribution)
         return traverse(autoencoder, prior, x, dims, steps, reach)
@@ -286,7 +286,7 @@ class Model:
     ) -> Any:
         """Draws n latents as `sample` does, without decoding them: as `encode` gives them."""
         generator = make_generator(n, seed)
-        n = a_whole_number(n, "The number of samples")
+        n = as_whole_number(n, "The number of samples")
         check_batch_memory(n, math.prod(self.signal.shape), "samples")
         chosen = self.prior_named(prior)
         config = make_sampling_config(config, options)

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from smalti.arguments import a_whole_number, as_integers, as_number, as_tensor
+from smalti.arguments import as_integers, as_number, as_tensor, as_whole_number
 from smalti.autoencoders import Autoencoder, ContinuousAutoencoder
 from smalti.autoencoders.paths import linear_path
 from smalti.counting import counted
@@ -42,7 +42,7 @@ def latent_dimensions(autoencoder: Autoencoder, rows: int | None = None) -> list
     """
     autoencoder = as_continuous(autoencoder)
     if rows is not None:
-        rows = a_whole_number(rows, "The number of dimensions, a row each,")
+        rows = as_whole_number(rows, "The number of dimensions, a row each,")
         if not 1 <= rows <= autoencoder.dim:
             raise InputError(
                 f"This model has {counted(autoencoder.dim, 'dimension')}, a row each, got {rows} "

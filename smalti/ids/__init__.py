@@ -6,10 +6,10 @@ An item is whatever has a name and a few codes.
 from smalti.ids.nearest_free import CodeSpace
 from smalti.ids.occupancy import Occupancy, occupancy
 from smalti.ids.prefix_tree import PrefixTree
-from smalti.ids.resolving import COLLISIONS, Collisions, ResolvedIds, check_room, resolve
+from smalti.ids.resolving import COLLISIONS, Collisions, ResolvedIds, check_enough_ids, resolve
 from smalti.ids.table import IdTable
 from smalti.ids.verdicts import verdicts
-from smalti.ids.words import id_strings, letters, parse_prefix, special_tokens
+from smalti.ids.words import id_strings, level_letters, parse_prefix, special_tokens
 
 __all__ = [
     "COLLISIONS",
@@ -19,9 +19,9 @@ __all__ = [
     "Occupancy",
     "PrefixTree",
     "ResolvedIds",
-    "check_room",
+    "check_enough_ids",
     "id_strings",
-    "letters",
+    "level_letters",
     "occupancy",
     "parse_prefix",
     "resolve",

@@ -32,7 +32,7 @@ __all__ = [
     "GivenIds",
     "ResolvedIds",
     "check_collisions",
-    "check_room",
+    "check_enough_ids",
     "resolve",
 ]
 
@@ -74,7 +74,7 @@ def check_collisions(collisions: str) -> None:
         )
 
 
-def check_room(items: int, codebook_sizes: Sequence[int], collisions: str) -> None:
+def check_enough_ids(items: int, codebook_sizes: Sequence[int], collisions: str) -> None:
     """Raises `InputError` unless there are enough IDs for a number of items.
 
     Raises:
@@ -140,7 +140,7 @@ def resolve(
             "The nearest free ID is looked for among the vectors of codes, got none: give space, "
             "or resolve collisions by index."
         )
-    check_room(len(own) + len(given.codes), sizes, collisions)
+    check_enough_ids(len(own) + len(given.codes), sizes, collisions)
     return ResolvedIds(_moved(own, sizes, given, space), sizes)
 
 

@@ -38,7 +38,7 @@ from smalti.ids.prefix_tree import PrefixTree, check_codebook_sizes, check_codes
 from smalti.ids.resolving import GivenIds, check_collisions, resolve
 from smalti.ids.words import id_strings
 from smalti.memory import give_back
-from smalti.npz import DAMAGED, check_claim
+from smalti.npz import DAMAGED, check_unpacked_size
 from smalti.outputs import KEY, MARK, check_file
 from smalti.spelling import as_text, listed, readable
 
@@ -382,5 +382,5 @@ def _read(path: Path) -> tuple[dict[str, Any], pa.Table]:
         known = parquet.metadata
         parts = (known.row_group(n) for n in range(known.num_row_groups))
         values = sum(part.column(n).num_values for part in parts for n in range(part.num_columns))
-        check_claim(path, 8 * max(values, known.num_rows))
+        check_unpacked_size(path, 8 * max(values, known.num_rows))
         return facts, parquet.read(columns=["item_id", "codes", "own"])

@@ -17,18 +17,18 @@ from smalti.errors import InputError
 from smalti.ids.prefix_tree import check_codebook_sizes, check_codes
 from smalti.spelling import readable
 
-__all__ = ["id_strings", "letters", "parse_prefix", "special_tokens"]
+__all__ = ["id_strings", "level_letters", "parse_prefix", "special_tokens"]
 
 TOKEN = re.compile(r"<([a-z]+)_(\d+)>")
 NUMBERS = re.compile(r"\d{1,10}( *,? *\d{1,10})* *,? *")
 MOST_TOKENS = 1 << 22  # more than any language model has words
 
 
-def letters(level: int) -> str:
+def level_letters(level: int) -> str:
     """Returns the letters that name a level in tokens: "a" for 0, "b" for 1, …
 
     Example:
-        >>> [letters(level) for level in (0, 25, 26, 701, 702)]
+        >>> [level_letters(level) for level in (0, 25, 26, 701, 702)]
         ['a', 'z', 'aa', 'zz', 'aaa']
     """
     text = ""
@@ -58,7 +58,7 @@ def special_tokens(codebook_sizes: Sequence[int]) -> list[str]:
             f"A vocabulary takes at most 2²² tokens, got codebooks of {sum(sizes)} codes: take "
             f"smaller ones, and more of them."
         )
-    return [f"<{letters(n)}_{code}>" for n, size in enumerate(sizes) for code in range(size)]
+    return [f"<{level_letters(n)}_{code}>" for n, size in enumerate(sizes) for code in range(size)]
 
 
 def id_strings(codes: np.ndarray, codebook_sizes: Sequence[int]) -> pa.Array:
@@ -93,7 +93,7 @@ def parse_prefix(text: str) -> list[int] | None:
     if not re.fullmatch(rf"({TOKEN.pattern}\s*)+", text):
         return None
     found = TOKEN.findall(text)
-    wanted = [letters(level) for level in range(len(found))]
+    wanted = [level_letters(level) for level in range(len(found))]
     if [level for level, _ in found] != wanted:
         names = "".join(f"<{level}_…>" for level in wanted)
         raise InputError(
@@ -110,4 +110,4 @@ def _words(column: np.ndarray, level: int) -> pa.Array:
 
 
 def _written(codes: Sequence[int], level: int) -> Iterator[str]:
-    return (f"<{letters(level)}_{code}>" for code in codes)
+    return (f"<{level_letters(level)}_{code}>" for code in codes)

@@ -24,7 +24,7 @@ from typing import Any, ClassVar, TypeVar
 import torch
 from torch import Tensor, nn
 
-from smalti.arguments import a_whole_number, as_generator, as_tensor
+from smalti.arguments import as_generator, as_tensor, as_whole_number
 from smalti.artifacts import Pretrained
 from smalti.conditions import Condition, Context
 from smalti.errors import InputError
@@ -105,7 +105,7 @@ class Prior(nn.Module, Pretrained, ABC):
             InputError: If an argument does not fit the prior, it cannot do what the config says, or
                 what it gives is not finite.
         """
-        n = a_whole_number(n, "The number of samples", 0)
+        n = as_whole_number(n, "The number of samples", 0)
         config = self._check_config(SamplingConfig() if config is None else config)
         generator = as_generator(generator)
         context = self._check_context(context, n)

@@ -16,7 +16,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
-from smalti.arguments import a_whole_number, as_floats, check_result
+from smalti.arguments import as_floats, as_whole_number, check_result
 from smalti.artifacts import registered
 from smalti.errors import InputError
 from smalti.nn.precision import KeepsFloat32
@@ -51,7 +51,7 @@ class GaussianPrior(KeepsFloat32, Prior):
 
     def __init__(self, dim: int) -> None:
         super().__init__()
-        self.dim = a_whole_number(dim, "The dim of a Gaussian", 1)
+        self.dim = as_whole_number(dim, "The dim of a Gaussian", 1)
         self.register_buffer("mean", torch.zeros(dim))
         self.register_buffer("covariance", torch.eye(dim))
 

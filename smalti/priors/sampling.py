@@ -25,7 +25,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from smalti.arguments import a_whole_number, as_generator, as_number
+from smalti.arguments import as_generator, as_number, as_whole_number
 from smalti.errors import InputError
 
 __all__ = ["SamplingConfig", "uniform_integers", "sample_from_logits"]
@@ -87,7 +87,7 @@ class SamplingConfig:
                 f"1 samples as learned, 2 shows more of the condition."
             )
         if self.steps is not None:
-            object.__setattr__(self, "steps", a_whole_number(self.steps, "steps", 1))
+            object.__setattr__(self, "steps", as_whole_number(self.steps, "steps", 1))
         if self.order is not None and not (isinstance(self.order, str) and self.order):
             raise InputError(f"order must be a word, got {self.order!r}: leave it out.")
 

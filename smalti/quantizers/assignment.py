@@ -26,9 +26,9 @@ from torch import Tensor
 from smalti.artifacts import registered
 from smalti.errors import InputError
 from smalti.quantizers.prices import sinkhorn_prices
-from smalti.quantizers.quantizer import whole
+from smalti.quantizers.quantizer import finite_vectors
 from smalti.quantizers.search import some_nearest
-from smalti.quantizers.tiles import frame_of
+from smalti.quantizers.tiles import fit_frame
 
 __all__ = ["Assignment", "Nearest", "Sinkhorn", "Stochastic"]
 
@@ -151,7 +151,7 @@ class Sinkhorn(Assignment):
     @torch.no_grad()
     def __call__(self, z: Tensor, codebook: Tensor, mask: Tensor | None = None) -> Tensor:
         """See `Assignment`."""
-        counts = whole(z) if mask is None else whole(z) & mask
+        counts = finite_vectors(z) if mask is None else finite_vectors(z) & mask
         vectors = z.reshape(-1, z.shape[-1])
         index = _balanced(vectors, codebook, counts.reshape(-1), self.temperature, self.iterations)
         return index.view(z.shape[:-1])
@@ -167,7 +167,7 @@ def _balanced(
 ) -> Tensor:
     """Assigns those vectors (N, D) that count (N,) to codewords (K, D) in equal shares: (N,)."""
     index = torch.zeros(len(vectors), dtype=torch.int64, device=vectors.device)
-    rows, known = counts.nonzero()[:, 0], whole(codebook).nonzero()[:, 0]
+    rows, known = counts.nonzero()[:, 0], finite_vectors(codebook).nonzero()[:, 0]
     if len(rows) and len(known):
         costs = _Costs(vectors[rows], codebook[known])
         n, size = len(rows), len(known)
@@ -200,7 +200,7 @@ class _Costs:
     """
 
     def __init__(self, vectors: Tensor, codebook: Tensor) -> None:
-        frame = frame_of(codebook)
+        frame = fit_frame(codebook)
         codewords, z = frame.place(codebook), frame.place(vectors)
         length = torch.linalg.vector_norm(z, dim=1, keepdim=True, dtype=torch.float64)
         z = z * (FAR * max(frame.radius, TINY) / length).clamp(max=1).float()

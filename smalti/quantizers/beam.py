@@ -37,9 +37,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from smalti.quantizers.compiled import address, compiled_library, number_of
+from smalti.quantizers.compiled import as_int64, compiled_library, data_pointer
 from smalti.quantizers.search import some_nearest
-from smalti.quantizers.search_threads import alone, spread
+from smalti.quantizers.search_threads import run_in_one_thread, run_in_threads
 
 __all__ = ["beam_search", "greedy_search"]
 
@@ -140,10 +140,12 @@ def _search(z: Tensor, books: Sequence[Tensor], beam: int) -> Tensor:
 
 def _compiled(library: ctypes.CDLL, z: Tensor, books: Sequence[Tensor], beam: int) -> Tensor:
     """Finds the codes (N, Q) of vectors (N, D) by compiled code."""
-    known = alone(lambda: [F.pad(b, (0, 0, 0, -len(b) % LANES), value=torch.nan) for b in books])
+    known = run_in_one_thread(
+        lambda: [F.pad(b, (0, 0, 0, -len(b) % LANES), value=torch.nan) for b in books]
+    )
     starts = torch.tensor([0, *accumulate(len(book) for book in known)])
-    codewords, half = alone(partial(_with_halves, torch.cat(known)))
-    gram = alone(lambda: codewords @ codewords.T)
+    codewords, half = run_in_one_thread(partial(_with_halves, torch.cat(known)))
+    gram = run_in_one_thread(lambda: codewords @ codewords.T)
     total, depth = len(codewords), len(books)
     index = torch.empty(len(z), depth, dtype=torch.int64)
     rows = max(BLOCK // total, 1)
@@ -156,12 +158,17 @@ def _compiled(library: ctypes.CDLL, z: Tensor, books: Sequence[Tensor], beam: in
             block, found = z[part], index[part]
             torch.mm(block, codewords.T, out=products[: len(block)])
             library.smalti_beam(
-                *(address(products), number_of(len(block)), number_of(total), address(half)),
-                *(address(gram), address(starts), number_of(depth), number_of(beam)),
-                *(address(room), address(found)),
+                *(
+                    data_pointer(products),
+                    as_int64(len(block)),
+                    as_int64(total),
+                    data_pointer(half),
+                ),
+                *(data_pointer(gram), data_pointer(starts), as_int64(depth), as_int64(beam)),
+                *(data_pointer(room), data_pointer(found)),
             )
 
-    spread(-(-len(z) // rows), work)
+    run_in_threads(-(-len(z) // rows), work)
     return index
 
 

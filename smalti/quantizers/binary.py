@@ -38,9 +38,9 @@ from smalti.quantizers.quantizer import (
     Quantized,
     Quantizer,
     check_indices,
+    finite_vectors,
     make_output,
     prepare_input,
-    whole,
 )
 
 __all__ = ["BinaryQuantizer"]
@@ -106,7 +106,7 @@ class BinaryQuantizer(Quantizer):
         return make_output(z, mask, y, indices, losses)
 
     def encode(self, z: Tensor) -> Tensor:
-        return torch.where(whole(z), _to_index(prepare_input(z, self.dim) >= 0), -1)
+        return torch.where(finite_vectors(z), _to_index(prepare_input(z, self.dim) >= 0), -1)
 
     def decode(self, indices: Tensor) -> Tensor:
         (size,) = self.codebook_sizes

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-__all__ = ["address", "compiled_library", "number_of"]
+__all__ = ["data_pointer", "compiled_library", "as_int64"]
 
 SOURCES = ("native.cpp", "beam.cpp")
 HEADERS = ("lanes.h",)
@@ -28,12 +28,12 @@ FLAGS = ["-O3", "-march=native", "-shared", "-fPIC"]
 SECONDS = 60  # for the compiler
 
 
-def address(x: Tensor) -> ctypes.c_void_p:
+def data_pointer(x: Tensor) -> ctypes.c_void_p:
     """Returns a pointer to the data of a tensor, as an argument of compiled code."""
     return ctypes.c_void_p(x.data_ptr())
 
 
-def number_of(n: int) -> ctypes.c_int64:
+def as_int64(n: int) -> ctypes.c_int64:
     """Converts an int to int64, as an argument of compiled code."""
     return ctypes.c_int64(n)
 

@@ -27,9 +27,9 @@ from torch import Tensor, nn
 
 from smalti.errors import InputError
 from smalti.quantizers.estimators import Estimator, StraightThrough, straight_through
-from smalti.quantizers.quantizer import Quantized, Quantizer, leaves
+from smalti.quantizers.quantizer import Quantized, Quantizer, leaf_quantizers
 
-__all__ = ["ComposedQuantizer", "SummedQuantizer", "combine", "distinct", "flat"]
+__all__ = ["ComposedQuantizer", "SummedQuantizer", "combine", "distinct", "add_code_axis"]
 
 Losses = dict[str, Tensor]
 
@@ -42,12 +42,12 @@ class ComposedQuantizer(Quantizer, ABC):
     def update(self) -> None:
         self.reminder.silent = True
         # Each object once, however often and however deep it stands in here.
-        for quantizer in leaves(self):
+        for quantizer in leaf_quantizers(self):
             quantizer.update()
 
     @property
     def needs_update(self) -> bool:
-        return any(q.needs_update and not q.reminder.silent for q in leaves(self))
+        return any(q.needs_update and not q.reminder.silent for q in leaf_quantizers(self))
 
     def _count_for_parts(self) -> None:
         """Has this one count forward passes, as its parts may have several in one."""
@@ -119,17 +119,17 @@ def _draws(quantizer: Quantizer) -> bool:
     return any(isinstance(module, Quantizer) and module.draws for module in quantizer.modules())
 
 
-def flat(quantizer: Quantizer, indices: Tensor) -> Tensor:
+def add_code_axis(quantizer: Quantizer, indices: Tensor) -> Tensor:
     """Returns indices as (..., Q): adds an axis to those of a quantizer with one per vector."""
     return indices[..., None] if len(quantizer.codebook_sizes) == 1 else indices
 
 
-def unflat(quantizer: Quantizer, indices: Tensor) -> Tensor:
-    """Undoes `flat`: removes the axis of length 1 where it was added."""
+def remove_code_axis(quantizer: Quantizer, indices: Tensor) -> Tensor:
+    """Undoes `add_code_axis`: removes the axis of length 1 where it was added."""
     return indices[..., 0] if len(quantizer.codebook_sizes) == 1 else indices
 
 
-def filled(indices: Tensor, count: int) -> Tensor:
+def pad_codes(indices: Tensor, count: int) -> Tensor:
     """Fills any prefix (..., q) of the indices of a vector up to (..., Q) with -1.
 
     Raises:

@@ -41,9 +41,9 @@ from smalti.quantizers.quantizer import (
     Quantizer,
     check_indices,
     check_vectors,
+    finite_vectors,
     make_output,
     prepare_input,
-    whole,
 )
 
 __all__ = ["Bound", "FiniteScalarQuantizer", "ShiftedBound", "SymmetricBound"]
@@ -194,7 +194,7 @@ class FiniteScalarQuantizer(Quantizer):
         check_vectors(z, self.dim)
         with torch.autocast(z.device.type, enabled=False):
             n = self._nearest(self.bound(z.float(), self._num_values))
-        return torch.where(whole(z), (n * self._strides).sum(-1), -1)
+        return torch.where(finite_vectors(z), (n * self._strides).sum(-1), -1)
 
     def decode(self, indices: Tensor) -> Tensor:
         (size,) = self.codebook_sizes

@@ -39,9 +39,9 @@ from smalti.quantizers.quantizer import (
     Quantizer,
     check_indices,
     check_vectors,
+    finite_vectors,
     make_output,
     prepare_input,
-    whole,
 )
 from smalti.quantizers.unit_vectors import limit_length
 
@@ -153,7 +153,7 @@ class GumbelQuantizer(Quantizer):
         check_vectors(z, self.dim)
         with torch.autocast(z.device.type, enabled=False):
             indices = self._logits(z.float()).argmax(dim=-1)
-        return torch.where(whole(z), indices, -1)
+        return torch.where(finite_vectors(z), indices, -1)
 
     def decode(self, indices: Tensor) -> Tensor:
         """See `Quantizer.decode`."""

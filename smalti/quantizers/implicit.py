@@ -35,15 +35,22 @@ from torch.nn import functional as F
 
 from smalti.artifacts import registered
 from smalti.errors import InputError
-from smalti.quantizers.composed import Losses, combine, filled, flat, learns_from_output, unflat
+from smalti.quantizers.composed import (
+    Losses,
+    add_code_axis,
+    combine,
+    learns_from_output,
+    pad_codes,
+    remove_code_axis,
+)
 from smalti.quantizers.estimators import Estimator
 from smalti.quantizers.means import mean_square
 from smalti.quantizers.quantizer import (
     Quantized,
     Quantizer,
+    finish_output,
+    finite_vectors,
     prepare_input,
-    settled,
-    whole,
 )
 from smalti.quantizers.search import some_nearest
 from smalti.quantizers.staged import StagedQuantizer
@@ -124,12 +131,12 @@ class ImplicitResidualQuantizer(StagedQuantizer):
             y = self._output(z_e, sums[-1] if learns else sums[-1].detach())
         self._remind()
         indices = codes if mask is None else torch.where(mask[..., None], codes, -1)
-        return Quantized(settled(z, mask, y), unflat(self, indices), losses)
+        return Quantized(finish_output(z, mask, y), remove_code_axis(self, indices), losses)
 
     @torch.no_grad()
     def encode(self, z: Tensor) -> Tensor:
         with torch.autocast(z.device.type, enabled=False):
-            return unflat(self, self._codes(prepare_input(z, self.dim), self.beam))
+            return remove_code_axis(self, self._codes(prepare_input(z, self.dim), self.beam))
 
     def decode(self, indices: Tensor) -> Tensor:
         """Decodes indices (..., q), the first q ≤ Q of each, to vectors (..., D).
@@ -139,8 +146,8 @@ class ImplicitResidualQuantizer(StagedQuantizer):
         Raises:
             InputError: If an index is out of range, or q > Q.
         """
-        given = flat(self, indices)
-        codes = filled(given, len(self.codebook_sizes))[..., : given.shape[-1]]
+        given = add_code_axis(self, indices)
+        codes = pad_codes(given, len(self.codebook_sizes))[..., : given.shape[-1]]
         with torch.autocast(indices.device.type, enabled=False):
             sums = self._sums(codes)
         return sums[-1] if sums else codes.new_zeros(*codes.shape[:-1], self.dim).float()
@@ -194,7 +201,7 @@ class ImplicitResidualQuantizer(StagedQuantizer):
     @torch.no_grad()
     def _codes(self, z_e: Tensor, beam: int) -> Tensor:
         """Searches for the codes (..., Q) of vectors (..., D); -1 where one is not finite."""
-        good = whole(z_e)
+        good = finite_vectors(z_e)
         z = torch.where(good[..., None], z_e, 0.0).reshape(-1, self.dim)
         books = self._books()
         if torch.compiler.is_compiling() or torch.compiler.is_exporting():

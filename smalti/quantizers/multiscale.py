@@ -40,16 +40,22 @@ from smalti.nn.precision import KeepsFloat32
 from smalti.quantizers.composed import (
     Losses,
     SummedQuantizer,
+    add_code_axis,
     check_per_vector,
     combine,
-    filled,
-    flat,
     learns_from_output,
-    unflat,
+    pad_codes,
+    remove_code_axis,
 )
 from smalti.quantizers.estimators import Estimator
 from smalti.quantizers.means import mean_square
-from smalti.quantizers.quantizer import Quantized, Quantizer, check_vectors, prepare_input, settled
+from smalti.quantizers.quantizer import (
+    Quantized,
+    Quantizer,
+    check_vectors,
+    finish_output,
+    prepare_input,
+)
 
 __all__ = ["MultiScaleQuantizer"]
 
@@ -129,14 +135,14 @@ class MultiScaleQuantizer(KeepsFloat32, SummedQuantizer):
                 if not learns_from_output(self.quantizer):
                     e = self.quantizer.decode(output.indices)  # with the gradient of its codewords
                 f = f + self._raise(s, e)
-                indices.append(self._row(flat(self.quantizer, output.indices)))
+                indices.append(self._row(add_code_axis(self.quantizer, output.indices)))
                 losses.append(self._losses(output.losses, z_e, f, mask))
 
             learns = learns_from_output(self.quantizer) or self._reaches(self.quantizer)
             y = self._output(z_e, f if learns else f.detach())
         self._remind()
         mean = combine((1 / len(self.scales), terms) for terms in losses)
-        return Quantized(settled(z, mask, y), torch.cat(indices, dim=-1), mean)
+        return Quantized(finish_output(z, mask, y), torch.cat(indices, dim=-1), mean)
 
     @torch.no_grad()
     def encode(self, z: Tensor) -> Tensor:
@@ -149,7 +155,7 @@ class MultiScaleQuantizer(KeepsFloat32, SummedQuantizer):
                 r, _ = self._pool(s, z_e - f, None)
                 index = self.quantizer.encode(r)
                 f = f + self._raise(s, self.quantizer.decode(index))
-                indices.append(self._row(flat(self.quantizer, index)))
+                indices.append(self._row(add_code_axis(self.quantizer, index)))
         return torch.cat(indices, dim=-1)
 
     def decode(self, indices: Tensor) -> Tensor:
@@ -161,13 +167,13 @@ class MultiScaleQuantizer(KeepsFloat32, SummedQuantizer):
         Raises:
             InputError: If an index is out of range, or l > L.
         """
-        whole = filled(indices, len(self.codebook_sizes))
+        whole = pad_codes(indices, len(self.codebook_sizes))
         q = len(self.quantizer.codebook_sizes)
         parts = whole.split([q * math.prod(scale) for scale in self.scales], dim=-1)
         f: Tensor | float = 0.0
         with torch.autocast(indices.device.type, enabled=False):
             for s, (scale, part) in enumerate(zip(self.scales, parts, strict=True)):
-                tokens = unflat(self.quantizer, part.reshape(*part.shape[:-1], *scale, q))
+                tokens = remove_code_axis(self.quantizer, part.reshape(*part.shape[:-1], *scale, q))
                 f = f + self._raise(s, self.quantizer.decode(tokens).float())
         assert isinstance(f, Tensor)
         return f

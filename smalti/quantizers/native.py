@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from smalti.quantizers.compiled import address, compiled_library, number_of
+from smalti.quantizers.compiled import as_int64, compiled_library, data_pointer
 from smalti.quantizers.tiles import GROUP
 
 __all__ = ["native_nearest"]
@@ -49,8 +49,8 @@ def native_nearest(z: Tensor, codebook: Tensor, alone: Alone, spread: Spread) ->
     Arguments:
         z: Vectors (N, D).
         codebook: Codewords (K, D).
-        alone: Runs a function in one thread; see `search_threads.alone`.
-        spread: Runs a function over numbers in several threads; see `search_threads.spread`.
+        alone: Runs a function in one thread; see `search_threads.run_in_one_thread`.
+        spread: Runs a function over numbers in several threads; see `search_threads.run_in_threads`.
     """
     n, dim = z.shape
     if dim > MOST_DIM or n * codebook.numel() < WORTH or len(codebook) >= 2**31 - GROUP:
@@ -74,9 +74,15 @@ def native_nearest(z: Tensor, codebook: Tensor, alone: Alone, spread: Spread) ->
             rows = slice(number * ROWS, (number + 1) * ROWS)
             block, found = _filled(z[rows]), index[rows]
             library.smalti_nearest(
-                *(address(block), number_of(len(block)), number_of(block.shape[1])),
-                *(address(order), address(turned), address(low), address(high), number_of(groups)),
-                *(address(away), address(found)),
+                *(data_pointer(block), as_int64(len(block)), as_int64(block.shape[1])),
+                *(
+                    data_pointer(order),
+                    data_pointer(turned),
+                    data_pointer(low),
+                    data_pointer(high),
+                    as_int64(groups),
+                ),
+                *(data_pointer(away), data_pointer(found)),
             )
 
     spread(-(-n // ROWS), work)
@@ -84,8 +90,10 @@ def native_nearest(z: Tensor, codebook: Tensor, alone: Alone, spread: Spread) ->
 
 
 def _prepare(library: ctypes.CDLL, codewords: Tensor, *made: Tensor) -> None:
-    sizes = (number_of(length) for length in codewords.shape)
-    library.smalti_prepare(address(codewords), *sizes, *(address(tensor) for tensor in made))
+    sizes = (as_int64(length) for length in codewords.shape)
+    library.smalti_prepare(
+        data_pointer(codewords), *sizes, *(data_pointer(tensor) for tensor in made)
+    )
 
 
 def _filled(x: Tensor) -> Tensor:

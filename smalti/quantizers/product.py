@@ -15,12 +15,12 @@ from torch import Tensor
 from smalti.artifacts import registered
 from smalti.quantizers.composed import (
     ComposedQuantizer,
+    add_code_axis,
     check_per_vector,
     combine,
     distinct,
-    filled,
-    flat,
-    unflat,
+    pad_codes,
+    remove_code_axis,
 )
 from smalti.quantizers.quantizer import Quantized, Quantizer, check_mask, check_vectors
 
@@ -69,18 +69,20 @@ class ProductQuantizer(ComposedQuantizer):
         ]
         self._remind()
         quantized = torch.cat([output.quantized for output in outputs], dim=-1)
-        indices = [flat(part, output.indices) for part, output in zip(parts, outputs, strict=True)]
+        indices = [
+            add_code_axis(part, output.indices) for part, output in zip(parts, outputs, strict=True)
+        ]
         losses = combine(
             (part.dim / self.dim, o.losses) for part, o in zip(parts, outputs, strict=True)
         )
-        return Quantized(quantized, unflat(self, torch.cat(indices, dim=-1)), losses)
+        return Quantized(quantized, remove_code_axis(self, torch.cat(indices, dim=-1)), losses)
 
     @torch.no_grad()
     def encode(self, z: Tensor) -> Tensor:
         check_vectors(z, self.dim)
         pieces = zip(self._parts(), z.split(self.dims, dim=-1), strict=True)
-        indices = [flat(part, part.encode(piece)) for part, piece in pieces]
-        return unflat(self, torch.cat(indices, dim=-1))
+        indices = [add_code_axis(part, part.encode(piece)) for part, piece in pieces]
+        return remove_code_axis(self, torch.cat(indices, dim=-1))
 
     def decode(self, indices: Tensor) -> Tensor:
         """Decodes indices (..., q), the first q ≤ Q of each, to vectors (..., D).
@@ -90,11 +92,12 @@ class ProductQuantizer(ComposedQuantizer):
         Raises:
             InputError: If an index is out of range, or q > Q.
         """
-        whole = filled(flat(self, indices), len(self.codebook_sizes))
+        whole = pad_codes(add_code_axis(self, indices), len(self.codebook_sizes))
         parts = self._parts()
         pieces = whole.split([len(part.codebook_sizes) for part in parts], dim=-1)
         decoded = [
-            part.decode(unflat(part, piece)) for part, piece in zip(parts, pieces, strict=True)
+            part.decode(remove_code_axis(part, piece))
+            for part, piece in zip(parts, pieces, strict=True)
         ]
         return torch.cat(decoded, dim=-1)
 

@@ -35,10 +35,10 @@ __all__ = [
     "check_vectors",
     "silence_reminders",
     "freeze_codebooks",
-    "leaves",
-    "settled",
+    "leaf_quantizers",
+    "finish_output",
     "prepare_input",
-    "whole",
+    "finite_vectors",
 ]
 
 
@@ -184,7 +184,7 @@ class Quantizer(nn.Module, ABC):
             self.reminder.count()
 
 
-def leaves(module: nn.Module) -> list[Quantizer]:
+def leaf_quantizers(module: nn.Module) -> list[Quantizer]:
     """Lists the quantizers in a module that are not composed of other quantizers, each once."""
     return [m for m in module.modules() if isinstance(m, Quantizer) and not m.is_composed]
 
@@ -192,7 +192,7 @@ def leaves(module: nn.Module) -> list[Quantizer]:
 def attach_quantizers(module: nn.Module, optimizer: Optimizer) -> Attachment:
     """Attaches all quantizers in a module to an optimizer; see `Quantizer.attach`."""
     silence_reminders(module)
-    return attach(leaves(module), optimizer)
+    return attach(leaf_quantizers(module), optimizer)
 
 
 def freeze_codebooks(module: nn.Module, frozen: bool = True) -> None:
@@ -259,16 +259,16 @@ def prepare_input(z: Tensor, dim: int, mask: Tensor | None = None) -> Tensor:
     return z.float() if mask is None else torch.where(mask[..., None], z.float(), 0.0)
 
 
-def whole(z: Tensor) -> Tensor:
+def finite_vectors(z: Tensor) -> Tensor:
     """Returns which vectors (..., D) have only finite values in float32: (...), bool."""
     # Both ends survive, NaN as both: a sum of numbers near the largest of all would be infinite.
     low, high = z.aminmax(dim=-1)
     return low.float().isfinite() & high.float().isfinite()
 
 
-def settled(z: Tensor, mask: Tensor | None, y: Tensor) -> Tensor:
+def finish_output(z: Tensor, mask: Tensor | None, y: Tensor) -> Tensor:
     """Casts y (..., D) to the dtype of z; sets it to NaN where z is not finite, 0 where masked."""
-    good = whole(z)
+    good = finite_vectors(z)
     other = y.new_full((), torch.nan)
     if mask is not None:
         good, other = good & mask, torch.where(mask, other, 0.0)[..., None]
@@ -289,5 +289,7 @@ def make_output(
         indices: (...), int64.
         losses: The losses by name.
     """
-    indices = torch.where(whole(z) if mask is None else whole(z) & mask, indices, -1)
-    return Quantized(settled(z, mask, y), indices, losses)
+    indices = torch.where(
+        finite_vectors(z) if mask is None else finite_vectors(z) & mask, indices, -1
+    )
+    return Quantized(finish_output(z, mask, y), indices, losses)

@@ -37,15 +37,15 @@ from smalti.errors import InputError
 from smalti.quantizers.beam import beam_search
 from smalti.quantizers.composed import (
     Losses,
+    add_code_axis,
     combine,
-    filled,
-    flat,
     learns_from_output,
-    unflat,
+    pad_codes,
+    remove_code_axis,
 )
 from smalti.quantizers.estimators import Estimator
 from smalti.quantizers.means import mean_square
-from smalti.quantizers.quantizer import Quantized, Quantizer, prepare_input, settled
+from smalti.quantizers.quantizer import Quantized, Quantizer, finish_output, prepare_input
 from smalti.quantizers.staged import StagedQuantizer
 
 __all__ = ["ResidualQuantizer"]
@@ -119,25 +119,25 @@ class ResidualQuantizer(StagedQuantizer):
                 if self._reaches(stage):
                     e = stage.decode(output.indices)
                 r, z_q = r - e.detach(), z_q + e
-                indices.append(flat(stage, output.indices))
+                indices.append(add_code_axis(stage, output.indices))
                 losses.append(self._losses(stage, output.losses, r, kept))
 
             y = self._output(z_e, z_q)
         self._remind()
         mean = combine((1 / len(self.order), terms) for terms in losses)
-        return Quantized(settled(z, mask, y), self._joined(indices), mean)
+        return Quantized(finish_output(z, mask, y), self._joined(indices), mean)
 
     @torch.no_grad()
     def encode(self, z: Tensor) -> Tensor:
         with torch.autocast(z.device.type, enabled=False):
             r = prepare_input(z, self.dim)
             if self.beam > 1:
-                return unflat(self, self._codes(r))
+                return remove_code_axis(self, self._codes(r))
             indices = []
             for stage in self._stages():
                 index = stage.encode(r)
                 r = r - stage.decode(index)
-                indices.append(flat(stage, index))
+                indices.append(add_code_axis(stage, index))
         return self._joined(indices)
 
     def decode(self, indices: Tensor) -> Tensor:
@@ -148,12 +148,12 @@ class ResidualQuantizer(StagedQuantizer):
         Raises:
             InputError: If an index is out of range, or q > Q.
         """
-        whole = filled(flat(self, indices), len(self.codebook_sizes))
+        whole = pad_codes(add_code_axis(self, indices), len(self.codebook_sizes))
         stages = self._stages()
         parts = whole.split([len(stage.codebook_sizes) for stage in stages], dim=-1)
         z_q: Tensor | float = 0.0
         for stage, part in zip(stages, parts, strict=True):
-            z_q = z_q + stage.decode(unflat(stage, part))
+            z_q = z_q + stage.decode(remove_code_axis(stage, part))
         assert isinstance(z_q, Tensor)
         return z_q
 
@@ -189,7 +189,7 @@ class ResidualQuantizer(StagedQuantizer):
                 losses.append(self._losses(stage, output.losses, r, mask))
             y = self._output(z_e, z_q)
         mean = combine((1 / len(self.order), terms) for terms in losses)
-        return Quantized(settled(z, mask, y), self._joined(indices), mean)
+        return Quantized(finish_output(z, mask, y), self._joined(indices), mean)
 
     def _depth(self, z: Tensor) -> Tensor | None:
         """Returns how many stages each example keeps, (B,) or (); None for all."""

@@ -39,8 +39,8 @@ from smalti.errors import InputError
 from smalti.quantizers.exact import exact_nearest
 from smalti.quantizers.native import native_nearest
 from smalti.quantizers.screening import CodebookPart, can_screen
-from smalti.quantizers.search_threads import alone, spread
-from smalti.quantizers.tiles import GROUP, TILE, frame_of, split_in_tiles
+from smalti.quantizers.search_threads import run_in_one_thread, run_in_threads
+from smalti.quantizers.tiles import GROUP, TILE, fit_frame, split_in_tiles
 
 # A build of torch without CUDA never needs Triton, which takes its time to import.
 if torch.version.cuda is not None and find_spec("triton") is not None:
@@ -91,7 +91,7 @@ def nearest(z: Tensor, codebook: Tensor) -> Tensor:
     marked = partial(_mark_not_finite, index, z, codebook)
     # One thread, for several would wait for each other at each of these short operations.
     eager = z.device.type == "cpu" and not torch.compiler.is_compiling()
-    return alone(marked) if eager and z.numel() * len(codebook) > SMALL else marked()
+    return run_in_one_thread(marked) if eager and z.numel() * len(codebook) > SMALL else marked()
 
 
 @torch.no_grad()
@@ -177,7 +177,9 @@ class _Search:
         self.sure = torch.zeros_like(self.best, dtype=torch.bool)
         # What is small is done before another thread is awake.
         shared = vectors.device.type == "cpu" and len(vectors) * codebook.numel() > SMALL
-        self.alone, self.spread = (alone, spread) if shared else (_at_once, _in_turn)
+        self.alone, self.spread = (
+            (run_in_one_thread, run_in_threads) if shared else (_at_once, _in_turn)
+        )
 
     def run(self) -> Tensor:
         """Returns the index of each vector's nearest codeword: (N,)."""
@@ -200,7 +202,7 @@ class _Search:
     def _measure(self) -> None:
         """Decides how the work is divided."""
         dim, device = self.codebook.shape[1], self.codebook.device.type
-        self.frame, self.coarse = frame_of(self.codebook), can_screen(self.codebook)
+        self.frame, self.coarse = fit_frame(self.codebook), can_screen(self.codebook)
         # A tile twice as large takes no longer than to choose between two.
         few = len(self.codebook) <= 2 * TILE and not self.coarse
         self.tile = min(len(self.codebook), 2 * TILE if few else TILE)  # T

@@ -16,7 +16,7 @@ from typing import TypeVar
 
 import torch
 
-__all__ = ["alone", "spread"]
+__all__ = ["run_in_one_thread", "run_in_threads"]
 
 Result = TypeVar("Result")
 
@@ -26,7 +26,7 @@ _size = 0
 _inside = threading.local()
 
 
-def spread(count: int, work: Callable[[Iterator[int]], None]) -> None:
+def run_in_threads(count: int, work: Callable[[Iterator[int]], None]) -> None:
     """Runs `work` over the numbers 0 … count − 1, divided among as many threads as torch uses.
 
     Each thread calls `work` once, with an iterator that gives the next number nobody has taken.
@@ -51,7 +51,7 @@ def spread(count: int, work: Callable[[Iterator[int]], None]) -> None:
         future.result()
 
 
-def alone(work: Callable[[], Result]) -> Result:
+def run_in_one_thread(work: Callable[[], Result]) -> Result:
     """Calls `work` so that torch computes it in one thread, and returns its result."""
     if getattr(_inside, "worker", False) or torch.get_num_threads() == 1:
         return work()

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from smalti.errors import InputError
-from smalti.quantizers.composed import SummedQuantizer, check_per_vector, distinct, unflat
+from smalti.quantizers.composed import SummedQuantizer, check_per_vector, distinct, remove_code_axis
 from smalti.quantizers.estimators import Estimator
 from smalti.quantizers.quantizer import Quantizer
 from smalti.ranges import range_of
@@ -74,4 +74,4 @@ class StagedQuantizer(SummedQuantizer, ABC):
         return [self.stages[place] for place in self.order]  # type: ignore[misc]
 
     def _joined(self, indices: list[Tensor]) -> Tensor:
-        return unflat(self, torch.cat(indices, dim=-1))
+        return remove_code_axis(self, torch.cat(indices, dim=-1))

@@ -14,7 +14,7 @@ __all__ = [
     "TILE",
     "CodebookFrame",
     "Tile",
-    "frame_of",
+    "fit_frame",
     "split_in_tiles",
     "find_matches",
     "tile_scores",
@@ -51,7 +51,7 @@ class CodebookFrame(NamedTuple):
         return placed if self.scale == 1 else placed.mul_(self.scale)
 
 
-def frame_of(codebook: Tensor) -> CodebookFrame:
+def fit_frame(codebook: Tensor) -> CodebookFrame:
     """Computes the centre and scale of codewords (K, D), K > 0.
 
     Its centre is their mean, or their median, dimension by dimension, where some lie so far out

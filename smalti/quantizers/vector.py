@@ -42,9 +42,9 @@ from smalti.quantizers.quantizer import (
     Quantizer,
     check_indices,
     check_vectors,
+    finite_vectors,
     make_output,
     prepare_input,
-    whole,
 )
 from smalti.quantizers.regularisers import Regulariser
 from smalti.quantizers.search import some_nearest
@@ -176,7 +176,7 @@ class VectorQuantizer(KeepsFloat32, Quantizer):
         with torch.autocast(z.device.type, enabled=False):
             near = self.geometry.search_space
             indices = some_nearest(near(self.geometry.project(z.float())), near(self.codewords()))
-        return torch.where(whole(z), indices, -1)
+        return torch.where(finite_vectors(z), indices, -1)
 
     def decode(self, indices: Tensor) -> Tensor:
         check_indices(indices, self.codebook.codebook_size)

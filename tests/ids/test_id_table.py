@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from smalti.errors import InputError
-from smalti.ids import IdTable, id_strings, letters, parse_prefix, special_tokens
+from smalti.ids import IdTable, id_strings, level_letters, parse_prefix, special_tokens
 from smalti.outputs import check_file, written_by_smalti
 
 NAMES = ["cup", "mug", "Teller №4", "hat"]
@@ -164,7 +164,7 @@ def test_strings_and_prefixes_are_inverses_beyond_26_levels():
     strings = id_strings(codes, sizes).to_pylist()
     assert [parse_prefix(text) for text in strings] == codes.tolist()
     assert [parse_prefix(",".join(map(str, row))) for row in codes.tolist()] == codes.tolist()
-    assert letters(29) == "ad"
+    assert level_letters(29) == "ad"
     tokens = special_tokens(sizes)
     assert len(set(tokens)) == len(tokens) == 90 and tokens[-1] == "<ad_2>"
     assert "".join(tokens[3 * n + code] for n, code in enumerate(codes[0].tolist())) == strings[0]

@@ -41,7 +41,7 @@ def test_blocks_are_shared_and_no_operation_is_split(two_threads):
                 both.wait()  # which one thread alone would never pass
             seen.add((threading.get_ident(), torch.get_num_threads(), number))
 
-    search_threads.spread(7, work)
+    search_threads.run_in_threads(7, work)
     assert {number for *_, number in seen} == set(range(7))
     assert {threads for _, threads, _ in seen} == {1}
     assert len({ident for ident, *_ in seen}) == 2
@@ -59,8 +59,8 @@ def test_what_fails_in_a_thread_fails_here(two_threads):
         raise KeyError("in a thread")
 
     with pytest.raises(KeyError, match="in a thread"):
-        search_threads.spread(3, work)
-    assert search_threads.alone(lambda: 3) == 3
+        search_threads.run_in_threads(3, work)
+    assert search_threads.run_in_one_thread(lambda: 3) == 3
 
 
 def test_with_one_thread_there_are_no_others(monkeypatch):
@@ -81,11 +81,13 @@ def test_a_forked_process_has_threads_of_its_own(two_threads):
     expected = nearest(z, codebook)
     child = os.fork()
     if not child:
-        os._exit(0 if torch.equal(search_threads.alone(lambda: expected), expected) else 1)
+        os._exit(
+            0 if torch.equal(search_threads.run_in_one_thread(lambda: expected), expected) else 1
+        )
     assert os.waitpid(child, 0)[1] == 0
 
 
 def test_what_is_small_wakes_nobody(two_threads, monkeypatch):
-    monkeypatch.setattr(search, "spread", None)
-    monkeypatch.setattr(search, "alone", None)
+    monkeypatch.setattr(search, "run_in_threads", None)
+    monkeypatch.setattr(search, "run_in_one_thread", None)
     assert nearest(torch.zeros(10, 4), torch.ones(20, 4)).tolist() == [0] * 10

@@ -13,7 +13,7 @@ import PIL
 import torch
 from torch import Tensor
 
-from smalti.data.decoded_cache import CacheEntry, DecodedCache, cache_of
+from smalti.data.decoded_cache import CacheEntry, DecodedCache, open_cache
 from smalti.data.progress import progress
 from smalti.data.rows import Stored
 from smalti.modalities.image.decoding import (
@@ -54,7 +54,7 @@ def decode_once(  # noqa: PLR0913 - as of `decode_pictures`
     """
     way = {"decoder": DECODER, "pillow": PIL.__version__, "range": chosen}
     way["crop"] = "none" if crop == "none" else "center"
-    cache = cache_of(way, (channels, *size)) if n else None
+    cache = open_cache(way, (channels, *size)) if n else None
     if cache is not None and not cache.has_room(n):
         logger.warning("%d images are more than the cache may hold: not kept.", n)
         cache = None

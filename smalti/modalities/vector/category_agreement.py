@@ -15,7 +15,12 @@ from smalti.modalities.vector.agreement import (
     agreement_by_chance,
     is_above,
 )
-from smalti.modalities.vector.prefixes import Groups, groups_by_prefix, per_depth, without_codes
+from smalti.modalities.vector.prefixes import (
+    Groups,
+    groups_by_prefix,
+    prefix_in_words,
+    why_no_codes,
+)
 from smalti.reporting import Measurement, Section, Subject, Table, Text, figure
 from smalti.reporting.figures import NARROW_SPACE, number
 
@@ -41,7 +46,7 @@ class CategoryAgreement(Measurement[Subject]):
         items = subject.splits.items
         if items is None or not items.categories or subject.splits.manifest is None:
             return "the data have no columns of categories."
-        return without_codes(subject)
+        return why_no_codes(subject)
 
     def run(self, subject: Subject) -> Section:
         """See `Measurement.run`."""
@@ -78,7 +83,7 @@ def _measured(depths: list[Groups], category: Category, name: str, seed: int) ->
         of = np.unique(groups.of[known], return_inverse=True)[1]
         found = agreement(of, numbers)
         mean, spread = agreement_by_chance(of, numbers, times, seed)
-        on = f"N = {number(n)} items of all splits whose {name} is known; the {per_depth(q)}"
+        on = f"N = {number(n)} items of all splits whose {name} is known; the {prefix_in_words(q)}"
         by_chance = f"{on}, shuffled among the items {times} times"
         figures[str(q)] = {
             "purity": figure(found.purity, "share", f"{on}; purity"),
@@ -108,7 +113,7 @@ def _in_words(name: str, figures: dict[str, Any]) -> str:
     first = next(iter(above["nmi"] or above["purity"]), "1")
     shown = figures[first]
     told = (
-        f"NMI of the {per_depth(int(first))} is {shown['nmi']['value']:.3f}, of shuffled IDs "
+        f"NMI of the {prefix_in_words(int(first))} is {shown['nmi']['value']:.3f}, of shuffled IDs "
         f"{_spread(shown, 'nmi')}; purity {100 * shown['purity']['value']:.1f}{NARROW_SPACE}% "
         f"against {_spread(shown, 'purity')}"
     )
@@ -117,7 +122,7 @@ def _in_words(name: str, figures: dict[str, Any]) -> str:
     if not above["nmi"]:
         return f"By NMI codes say no more of {name} than chance; {_where(above, figures)}: {told}."
     says = "says" if best == "1" else "say"
-    most = f"Adjusted for chance the {per_depth(int(best))} {says} most of it"
+    most = f"Adjusted for chance the {prefix_in_words(int(best))} {says} most of it"
     ami = f"{most}, AMI {figures[best]['ami']['value']:.3f}."
     depths = _depths(above["nmi"], figures)
     also = "" if above["purity"] == above["nmi"] else f" {_where(above, figures).capitalize()}."
@@ -134,7 +139,7 @@ def _where(above: dict[str, list[str]], figures: dict[str, Any]) -> str:
 def _depths(chosen: list[str], figures: dict[str, Any]) -> str:
     if len(chosen) == len(figures):
         return "at every depth"
-    return f"by the {' and the '.join(per_depth(int(q)) for q in chosen)} alone"
+    return f"by the {' and the '.join(prefix_in_words(int(q)) for q in chosen)} alone"
 
 
 def _is_above(measured: dict[str, Any], key: str) -> bool:
@@ -146,7 +151,7 @@ def _table(name: str, category: Category, depths: list[Groups], figures: dict[st
     rows: dict[str, list[Any]] = {}
     for q, groups in enumerate(depths, start=1):
         measured = figures[str(q)]
-        rows[per_depth(q)] = [
+        rows[prefix_in_words(q)] = [
             number(len(groups.sizes)),
             measured["purity"],
             _spread(measured, "purity"),

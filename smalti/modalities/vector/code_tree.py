@@ -11,9 +11,14 @@ import numpy as np
 import torch
 
 from smalti.data.items import Category
-from smalti.ids import letters
+from smalti.ids import level_letters
 from smalti.modalities.vector.agreement import agreement
-from smalti.modalities.vector.prefixes import Groups, all_vectors, groups_by_prefix, without_codes
+from smalti.modalities.vector.prefixes import (
+    Groups,
+    groups_by_prefix,
+    iterate_vectors,
+    why_no_codes,
+)
 from smalti.reporting import Branch, Measurement, Section, Subject, Tree
 from smalti.reporting.figures import NARROW_SPACE, number
 
@@ -33,7 +38,7 @@ class CodeTree(Measurement[Subject]):
 
     def applies(self, subject: Subject) -> str | None:
         """See `Measurement.applies`."""
-        return without_codes(subject) or subject.without_tree
+        return why_no_codes(subject) or subject.without_tree
 
     def run(self, subject: Subject) -> Section:
         """See `Measurement.run`."""
@@ -95,13 +100,13 @@ def _typical_items(
     dim = subject.splits.signal.channels
     sums = [torch.zeros(len(level.nodes), dim, dtype=torch.float64) for level in levels]
     start = 0
-    for x in all_vectors(subject):
+    for x in iterate_vectors(subject):
         for node, total in zip(nodes, sums, strict=True):
             here = node[start : start + len(x)]
             total.index_add_(0, here[here >= 0], x[here >= 0].double())
         start += len(x)
     distances, start = np.zeros((len(nodes), start)), 0
-    for x in all_vectors(subject):
+    for x in iterate_vectors(subject):
         for row, (node, total, groups, level) in enumerate(
             zip(nodes, sums, depths, levels, strict=True)
         ):
@@ -178,7 +183,7 @@ def _tree(  # noqa: PLR0913 - all that is shown
             prefix = codes[groups.first[node], : depth + 1].tolist()
             below = children.get(place, [])
             branch = Branch(
-                " ".join(f"{letters(i)}_{code}" for i, code in enumerate(prefix)),
+                " ".join(f"{level_letters(i)}_{code}" for i, code in enumerate(prefix)),
                 int(groups.sizes[node]),
                 [names[row] for row in typical[depth][place]],
                 notes[place],

@@ -14,13 +14,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from smalti.data.decoded_cache import DecodedCache, cache_of
+from smalti.data.decoded_cache import DecodedCache, open_cache
 from smalti.data.progress import progress
 from smalti.data.room import room
 from smalti.data.splitting import SIZE
 from smalti.modalities.vector.rows import ALL_ZERO, NOT_FINITE, VectorRows
 
-__all__ = ["ConvertedVectors", "convert", "fingerprints"]
+__all__ = ["ConvertedVectors", "convert_vectors", "fingerprints"]
 
 logger = logging.getLogger(__name__)
 
@@ -44,7 +44,7 @@ class ConvertedVectors(NamedTuple):
     faults: np.ndarray
 
 
-def convert(rows: VectorRows) -> ConvertedVectors:
+def convert_vectors(rows: VectorRows) -> ConvertedVectors:
     """Memory-maps the vectors of a split if one .npy file holds all; else converts to float32.
 
     What is converted is kept in the cache, unless that is off or full.
@@ -55,7 +55,7 @@ def convert(rows: VectorRows) -> ConvertedVectors:
     if (mapped := rows.mapped) is not None:
         return _looked_at(mapped)
     way = {"vectors": CONVERTER, "columns": [*rows.columns.embedding], "dim": rows.dim}
-    cache = cache_of(way, (4 * rows.dim,))
+    cache = open_cache(way, (4 * rows.dim,))
     if cache is not None and not cache.has_room(len(rows)):
         logger.warning("%d vectors are more than the cache may hold: not kept.", len(rows))
         cache = None

@@ -27,16 +27,16 @@ from torch.nn import functional as F
 
 from smalti.modalities.vector.prefixes import (
     Groups,
-    all_vectors,
     groups_by_prefix,
-    per_depth,
-    vectors_at,
-    without_codes,
+    iterate_vectors,
+    prefix_in_words,
+    read_vectors_at,
+    why_no_codes,
 )
 from smalti.reporting import Card, Measurement, Section, Subject, Table, Text, figure
 from smalti.reporting.figures import number
 
-__all__ = ["NeighbourRecall", "Ranking", "recall", "squared_distances", "true_neighbours"]
+__all__ = ["NeighbourRecall", "Ranking", "compute_recall", "squared_distances", "true_neighbours"]
 
 QUERIES = 1000  # test vectors whose neighbours are looked for
 PAIRS = 250_000_000  # of queries and items at most, so that a million items take seconds
@@ -55,7 +55,7 @@ class NeighbourRecall(Measurement[Subject]):
 
     def applies(self, subject: Subject) -> str | None:
         """See `Measurement.applies`."""
-        return without_codes(subject)
+        return why_no_codes(subject)
 
     def run(self, subject: Subject) -> Section:
         """See `Measurement.run`."""
@@ -63,8 +63,8 @@ class NeighbourRecall(Measurement[Subject]):
         n, parts = len(subject.codes), subject.splits[:3]
         queries = _queries(len(parts[2]), n, subject.seed) + n - len(parts[2])
         unit = subject.splits.signal.unit
-        x = _scaled(vectors_at(subject, queries), unit)
-        items = (_scaled(part, unit) for part in all_vectors(subject))
+        x = _scaled(read_vectors_at(subject, queries), unit)
+        items = (_scaled(part, unit) for part in iterate_vectors(subject))
         neighbours = true_neighbours(x, queries, items)
         within = [r for r in WITHIN if r < n]
         protocol = _protocol(len(queries), len(parts[2]), n, unit)
@@ -77,9 +77,11 @@ class NeighbourRecall(Measurement[Subject]):
         for q, groups in enumerate(depths, start=1):
             theirs = torch.cat([*decoded(neighbours, q)])
             among = Ranking(groups, queries, neighbours)
-            found = recall(x, theirs, decoded(groups.first, q), among, within)
+            found = compute_recall(x, theirs, decoded(groups.first, q), among, within)
             section.figures[str(q)] = {
-                f"recall_at_{r}": figure(value, "share", f"{protocol}; R = {r}, {per_depth(q)}")
+                f"recall_at_{r}": figure(
+                    value, "share", f"{protocol}; R = {r}, {prefix_in_words(q)}"
+                )
                 for r, value in zip(within, found, strict=True)
             }
         self._show(section, n, within, protocol)
@@ -89,7 +91,7 @@ class NeighbourRecall(Measurement[Subject]):
         """Makes the table, and a card of all codes."""
         depths = len(section.figures)
         rows: dict[str, list[Any]] = {
-            f"by the {per_depth(q)}": [*section.figures[str(q)].values()]
+            f"by the {prefix_in_words(q)}": [*section.figures[str(q)].values()]
             for q in range(1, depths + 1)
         }
         rows["by chance"] = [
@@ -103,7 +105,7 @@ class NeighbourRecall(Measurement[Subject]):
         section.blocks["table"] = Table(
             ("Neighbour found", *(f"recall@{r}" for r in within)),
             rows,
-            best=f"by the {per_depth(depths)}",
+            best=f"by the {prefix_in_words(depths)}",
             notes=[protocol],
         )
         last = section.figures[str(depths)]
@@ -171,7 +173,7 @@ def true_neighbours(x: Tensor, queries: np.ndarray, items: Iterable[Tensor]) -> 
     return which.numpy()
 
 
-def recall(
+def compute_recall(
     x: Tensor,
     theirs: Tensor,
     decoded: Iterable[Tensor],

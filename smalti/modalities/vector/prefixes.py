@@ -12,7 +12,14 @@ from torch import Tensor
 from smalti.modalities.vector.signal import Vector
 from smalti.reporting.measurement import Subject
 
-__all__ = ["Groups", "all_vectors", "groups_by_prefix", "per_depth", "vectors_at", "without_codes"]
+__all__ = [
+    "Groups",
+    "iterate_vectors",
+    "groups_by_prefix",
+    "prefix_in_words",
+    "read_vectors_at",
+    "why_no_codes",
+]
 
 CHUNK = 8192  # vectors in memory at a time
 
@@ -54,31 +61,31 @@ def groups_by_prefix(codes: Tensor) -> list[Groups]:
     return found
 
 
-def per_depth(q: int) -> str:
+def prefix_in_words(q: int) -> str:
     """Says how many codes a prefix has.
 
     Example:
-        >>> per_depth(1), per_depth(3)
+        >>> prefix_in_words(1), prefix_in_words(3)
         ('first code', 'first 3 codes')
     """
     return "first code" if q == 1 else f"first {q} codes"
 
 
-def without_codes(subject: Subject) -> str | None:
+def why_no_codes(subject: Subject) -> str | None:
     """Returns the reason why a model does not encode vectors to codes; `None` if it does."""
     if not isinstance(subject.splits.signal, Vector):
         return "the data are no vectors."
     return subject.without_codes
 
 
-def all_vectors(subject: Subject) -> Iterator[Tensor]:
+def iterate_vectors(subject: Subject) -> Iterator[Tensor]:
     """Yields the vectors of all splits, training first, in chunks (n, d)."""
     for part in subject.splits[:3]:
         for start in range(0, len(part), CHUNK):
             yield part.__getitems__(range(start, min(start + CHUNK, len(part)))).x
 
 
-def vectors_at(subject: Subject, rows: np.ndarray) -> Tensor:
+def read_vectors_at(subject: Subject, rows: np.ndarray) -> Tensor:
     """Returns the vectors (n, d) of items, numbered through all splits, training first."""
     parts = subject.splits[:3]
     starts = np.cumsum([0, *map(len, parts)])

@@ -20,7 +20,7 @@ from smalti.modalities.vector.tables import NpyTable
 from smalti.name_array import NameArray
 from smalti.spelling import label_name, readable
 
-__all__ = ["ALL_ZERO", "NOT_FINITE", "RowFacts", "VectorRows", "fault_of"]
+__all__ = ["ALL_ZERO", "NOT_FINITE", "RowFacts", "VectorRows", "describe_fault"]
 
 MOST_VALUES = 1000  # different values of a column that is a category without being named one
 FEWEST_EACH = 5  # rows with the same value, on average, of such a column
@@ -243,7 +243,7 @@ class _Counter:
         return Category(codes, names)
 
 
-def fault_of(number: int, dim: int) -> str:
+def describe_fault(number: int, dim: int) -> str:
     """Describes in words the fault of a vector, by its number in `FAULTS`."""
     return f"another length than {dim}" if number == OTHER_LENGTH else FAULTS[number]
 

@@ -28,11 +28,11 @@ from smalti.data.items import Category, Items
 from smalti.data.labels import labelled_alike, read_labels
 from smalti.data.left_out import report_left_out
 from smalti.data.source import FOUND, Examples, Source, SplitName, Splits, StoredExamples
-from smalti.data.splitting import Groups, SplitFractions
+from smalti.data.splitting import FingerprintGroups, SplitFractions
 from smalti.errors import InputError
 from smalti.modalities.vector.columns import ChosenColumns, choose_columns
-from smalti.modalities.vector.conversion import convert
-from smalti.modalities.vector.rows import VectorRows, fault_of
+from smalti.modalities.vector.conversion import convert_vectors
+from smalti.modalities.vector.rows import VectorRows, describe_fault
 from smalti.modalities.vector.signal import Vector
 from smalti.modalities.vector.stored import StoredVectors
 from smalti.modalities.vector.tables import ARRAYS
@@ -134,7 +134,7 @@ class Vectors(Source):
         known: list[NameArray] = []
         parts: dict[str, Part] = {}
         for split, part in rows.items():
-            converted = convert(part)
+            converted = convert_vectors(part)
             faults = _faults(part, converted.faults, known)
             report_left_out(
                 [f"{name} ({fault})" for name, fault in (*part.left_out, *faults.values())],
@@ -268,7 +268,7 @@ def _faults(
     names = rows.facts.names
     found: dict[int, tuple[str, str]] = {}
     for row in np.flatnonzero(faults).tolist():
-        found[row] = names[row], fault_of(int(faults[row]), rows.dim)
+        found[row] = names[row], describe_fault(int(faults[row]), rows.dim)
     if rows.columns.id is not None:
         for row in names.repeated(known).tolist():
             found[row] = names[row], "its id comes twice"
@@ -278,7 +278,7 @@ def _faults(
 
 def _tell_copies(parts: dict[str, Part]) -> None:
     """Says which items have exactly the vector of another."""
-    groups = Groups(np.concatenate([part.fingerprints for part in parts.values()]))
+    groups = FingerprintGroups(np.concatenate([part.fingerprints for part in parts.values()]))
     copies = np.flatnonzero(groups.first[groups.of] != np.arange(len(groups.of)))
     if not len(copies):
         return

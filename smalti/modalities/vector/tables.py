@@ -20,10 +20,10 @@ import pyarrow as pa
 from numpy.lib import format as npy
 
 from smalti.data import tables
-from smalti.data.tables import ROWS, TABLES, FileTable, Table, empty
+from smalti.data.tables import ROWS, TABLES, FileTable, Table, rows_without_columns
 from smalti.errors import InputError
 from smalti.modalities.vector.signal import Vector
-from smalti.npz import check_claim
+from smalti.npz import check_unpacked_size
 from smalti.spelling import readable
 
 __all__ = ["ARRAYS", "SUFFIXES", "NpyTable", "NpzTable", "open_table"]
@@ -53,7 +53,7 @@ class NpzTable(FileTable):
                 if len(shape) in (1, 2):
                     self.shapes[name] = shape
                     fields.append(pa.field(name, _type(dtype, shape)))
-        check_claim(path, claimed)
+        check_unpacked_size(path, claimed)
         self.schema = pa.schema(fields)
         self._check_lengths()
 
@@ -69,7 +69,7 @@ class NpzTable(FileTable):
     def _batches(self, columns: list[str]) -> Iterator[pa.RecordBatch]:
         n = next(iter(self.shapes.values()))[0] if self.shapes else 0
         if not columns:
-            yield empty(n)
+            yield rows_without_columns(n)
             return
         with contextlib.ExitStack() as stack:
             archive = stack.enter_context(ZipFile(self.path))
@@ -118,7 +118,9 @@ class NpyTable(FileTable):
             part = self.values[start : start + ROWS]
             arrays = [_column(np.ascontiguousarray(part))] if columns else []
             yield (
-                pa.RecordBatch.from_arrays(arrays, names=columns) if columns else empty(len(part))
+                pa.RecordBatch.from_arrays(arrays, names=columns)
+                if columns
+                else rows_without_columns(len(part))
             )
 
 

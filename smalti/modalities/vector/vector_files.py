@@ -23,7 +23,7 @@ from smalti.errors import InputError
 from smalti.files import atomic_file
 from smalti.modalities.base import NamedSignals
 from smalti.modalities.vector.columns import choose_columns
-from smalti.modalities.vector.rows import VectorRows, fault_of
+from smalti.modalities.vector.rows import VectorRows, describe_fault
 from smalti.modalities.vector.tables import open_table
 from smalti.outputs import KEY, MARK, check_file
 from smalti.signals import Signal
@@ -74,7 +74,7 @@ def read_vectors(
     for values, faults in rows.vectors():
         here = names[start : start + len(values)]
         bad = np.flatnonzero(faults).tolist()
-        words = [f"{here[row]} ({fault_of(int(faults[row]), rows.dim)})" for row in bad]
+        words = [f"{here[row]} ({describe_fault(int(faults[row]), rows.dim)})" for row in bad]
         _check(name, words, len(rows), convert)
         left_out += words
         kept = np.flatnonzero((faults == 0) & ~again[start : start + len(values)])

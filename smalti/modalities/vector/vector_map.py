@@ -13,9 +13,9 @@ from matplotlib import colormaps
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from smalti.ids import letters
+from smalti.ids import level_letters
 from smalti.modalities.plots import GREY, to_png
-from smalti.modalities.vector.prefixes import vectors_at, without_codes
+from smalti.modalities.vector.prefixes import read_vectors_at, why_no_codes
 from smalti.reporting import Block, Measurement, Plot, Section, SideBySide, Subject
 from smalti.reporting.figures import number
 
@@ -41,7 +41,7 @@ class VectorMap(Measurement[Subject]):
 
     def applies(self, subject: Subject) -> str | None:
         """See `Measurement.applies`."""
-        return without_codes(subject)
+        return why_no_codes(subject)
 
     def run(self, subject: Subject) -> Section:
         """See `Measurement.run`."""
@@ -49,9 +49,9 @@ class VectorMap(Measurement[Subject]):
         n = len(subject.codes)
         draw = torch.Generator().manual_seed(subject.seed)
         rows = torch.randperm(n, generator=draw)[:ITEMS].sort().values.numpy()
-        points, explained = principal_plane(vectors_at(subject, rows))
+        points, explained = principal_plane(read_vectors_at(subject, rows))
         first = subject.codes[rows, 0].numpy()
-        names = {int(code): f"{letters(0)}_{code}" for code in np.unique(first)}
+        names = {int(code): f"{level_letters(0)}_{code}" for code in np.unique(first)}
         plots: dict[str, Block] = {"code": _plot(points, first, names, "first code")}
         titles = {"code": "First code"}
         items, manifest = subject.splits.items, subject.splits.manifest
