@@ -50,7 +50,7 @@ def native_nearest(z: Tensor, codebook: Tensor, alone: Alone, spread: Spread) ->
         z: Vectors (N, D).
         codebook: Codewords (K, D).
         alone: Runs a function in one thread; see `search_threads.run_in_one_thread`.
-        spread: Runs a function over numbers in several threads; see `search_threads.run_in_threads`.
+        spread: Runs a function over numbers in threads; see `search_threads.run_in_threads`.
     """
     n, dim = z.shape
     if dim > MOST_DIM or n * codebook.numel() < WORTH or len(codebook) >= 2**31 - GROUP:

@@ -17,7 +17,7 @@ from items import write_items
 from smalti import recipes
 from smalti.cli import main
 from smalti.recipes import safe_yaml
-from smalti.runs import data_of
+from smalti.runs import load_run_data
 from tiny import write_recipe
 
 DATA = Path(__file__).parents[1] / "data"
@@ -80,7 +80,7 @@ def test_a_packaged_recipe_goes_from_its_data_to_a_report(name, tmp_path, capsys
     report = json.loads((out / "report.json").read_text())
     assert report["figures"] and (out / "report.html").stat().st_size > 1000
     model = smalti.load(out)
-    x = data_of(model.run).test.__getitems__([0, 1]).x
+    x = load_run_data(model.run).test.__getitems__([0, 1]).x
     assert model.reconstruct(x).shape == x.shape
     if model.prior is not None:
         assert model.sample(1, seed=0).shape == x[:1].shape

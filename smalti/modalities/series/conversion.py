@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from smalti.data.decoded_cache import CacheEntry, DecodedCache, cache_of
+from smalti.data.decoded_cache import CacheEntry, DecodedCache, open_cache
 from smalti.data.splitting import SIZE
 from smalti.data.tables import Table
 from smalti.modalities.series.columns import ChosenColumns
@@ -65,7 +65,7 @@ def read_split(
         "missing": [*missing],
         "names": [name_within(table, folder) for table in tables],
     }
-    cache = cache_of(way, (4 * len(columns.channels),))
+    cache = open_cache(way, (4 * len(columns.channels),))
     converted = None
     if cache is not None:
         digests = b"".join(table.digest() for table in tables)
