@@ -130,6 +130,8 @@ RANGES: dict[str, Range] = {
     "scale": POSITIVE,
     "minutes": NOT_NEGATIVE,
     "iterations": Range(0, 10**6),
+    "refine": Range(0, 10**6),
+    "ResidualKMeans.mixing": DROPOUT,
     "Sinkhorn.iterations": Range(1, 10**6),
     "kmeans_iterations": Range(0, 10**6),
     "kmeans_updates": Range(1, 2**31),

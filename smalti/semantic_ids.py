@@ -6,9 +6,9 @@
     table = ids.id_table(names, X)                               an ID of its own for each item
 
 The codes are those of residual k-means: the first level has the centroids of all rows, each further
-one those of what the levels before it left over. So rows with the same first codes lie close, and
-the more codes are the same, the closer. Those of product k-means are each of a part of the vector
-of its own, so that no code comes before another.
+one those of what the levels before it left over; then all levels are refined together. So rows with
+the same first codes lie close, and the more codes are the same, the closer. Those of product
+k-means are each of a part of the vector of its own, so that no code comes before another.
 """
 
 from __future__ import annotations
@@ -68,6 +68,8 @@ class SemanticIDs(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
             their directions alone ("unit"), of which no length comes back.
         iterations: Of Lloyd's, over all rows, at each level; passes over all rows of
             "optimized-product".
+        refine: Rounds in which the codes of all levels of "kmeans" are then refined together; 0
+            leaves them as k-means found them, None is for as many as serve well.
         random_state: Of the first centroids.
 
     Attributes:
@@ -99,6 +101,7 @@ class SemanticIDs(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         beam: int = 1,
         normalize: str = "none",
         iterations: int = 20,
+        refine: int | None = None,
         random_state: int | np.random.RandomState | None = None,
     ) -> None:
         self.codebook_sizes = codebook_sizes
@@ -106,6 +109,7 @@ class SemanticIDs(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         self.beam = beam
         self.normalize = normalize
         self.iterations = iterations
+        self.refine = refine
         self.random_state = random_state
 
     def fit(self, X: Any, y: Any = None) -> Self:
@@ -252,11 +256,18 @@ class SemanticIDs(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         """Returns the quantizer of vectors of so many dimensions, and what fits it."""
         if self.method == "kmeans":
             levels = [VectorQuantizer(EMACodebook(codebook_size=k, dim=dim)) for k in sizes]
-            return ResidualQuantizer(levels, beam=self.beam), ResidualKMeans(self.iterations)
+            return ResidualQuantizer(levels, beam=self.beam), ResidualKMeans(
+                self.iterations, self.refine
+            )
         if self.beam != 1:
             raise InputError(
                 f"A product has no sums to search by a beam, got beam={self.beam!r}: set it to 1, "
                 f"or take method='kmeans'."
+            )
+        if self.refine:
+            raise InputError(
+                f"The codes of a product are not refined together, got refine={self.refine!r}: "
+                f"leave it out, or take method='kmeans'."
             )
         if len(sizes) > dim:
             raise InputError(

@@ -104,9 +104,19 @@ def test_a_product_that_is_optimized_loses_less():
 
 
 def test_a_wider_beam_comes_closer():
-    one, five = (SemanticIDs((8, 8, 8), beam=beam, random_state=0).fit(X) for beam in (1, 5))
+    one, five = (
+        SemanticIDs((8, 8, 8), beam=beam, refine=0, random_state=0).fit(X) for beam in (1, 5)
+    )
     assert lost(five, X) < lost(one, X)
     assert all(np.array_equal(a, b) for a, b in zip(one.codebooks_, five.codebooks_, strict=True))
+
+
+def test_levels_refined_together_serve_other_rows_better():
+    x, other = (np.random.default_rng(seed).normal(size=(300, 8)) for seed in (0, 1))
+    plain, refined = (
+        SemanticIDs((32, 32, 32), refine=refine, random_state=0).fit(x) for refine in (0, None)
+    )
+    assert lost(refined, other) < 0.97 * lost(plain, other)
 
 
 @pytest.mark.parametrize("normalize", ["center", "standardize", "whiten"])
@@ -182,6 +192,8 @@ def test_items_get_ids_of_their_own_which_stay(tmp_path, collisions):
         ({"normalize": "l2"}, "normalize is one of none, center, .* got 'l2'"),
         ({"beam": 0}, "beam"),
         ({"iterations": -1}, "iterations"),
+        ({"refine": -1}, "refine"),
+        ({"refine": 5, "method": "product"}, "not refined together, got refine=5"),
     ],
 )
 def test_parameters_out_of_range_are_refused(parameters, words):

@@ -50,7 +50,8 @@ def product(*parts: tuple[int, int]) -> ProductQuantizer:
 
 FITTED = {
     "residual": lambda: (ResidualKMeans(5), residual(SIZE, SIZE, SIZE)),
-    "residual of unequal sizes": lambda: (ResidualKMeans(5), residual(4, 32)),
+    "residual, not refined": lambda: (ResidualKMeans(5, refine=0), residual(SIZE, SIZE, SIZE)),
+    "residual of unequal sizes": lambda: (ResidualKMeans(5, beam=3), residual(4, 32)),
     "product": lambda: (ProductKMeans(5), product((SIZE, 3), (SIZE, 3))),
     "product of unequal parts": lambda: (ProductKMeans(5), product((8, 1), (32, 5))),
     "optimized product": lambda: (
@@ -198,7 +199,7 @@ def test_rows_are_read_once_for_each_iteration_and_each_stage():
             return super().chunks(1000, first, step)
 
     rows = Passes(vectors())
-    ResidualKMeans(4).fit(residual(4, 4, 4), rows, seed=0)
+    ResidualKMeans(4, refine=0).fit(residual(4, 4, 4), rows, seed=0)
     assert rows.count <= 3 * 4 + 2
 
 

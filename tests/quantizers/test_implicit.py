@@ -183,7 +183,7 @@ def test_residual_kmeans_fits_its_base_codebooks():
     quantizer, x = fresh(8, 16, 12, beam=4), vectors(2000)
     plain = ResidualQuantizer([vq(size) for size in (8, 16, 12)], beam=4).eval()
     for one in (quantizer, plain):
-        ResidualKMeans(5).fit(one, TensorRows(x), seed=0)
+        ResidualKMeans(5, refine=0).fit(one, TensorRows(x), seed=0)
     assert torch.equal(quantizer.encode(x), plain.encode(x))
     before = error(quantizer, x).mean()
     optimizer = torch.optim.Adam(quantizer.parameters(), lr=0.003)

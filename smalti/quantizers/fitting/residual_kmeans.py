@@ -4,7 +4,8 @@
 
 Each stage starts from k-means++ on a sample, and then makes Lloyd's iterations over the whole set,
 which is read in chunks. The codes of the stages that are done are kept, a few bytes for each row;
-what they leave over is computed anew in each pass.
+what they leave over is computed anew in each pass. Then all codebooks are refined together
+(`smalti.quantizers.fitting.refinement`).
 
 References:
     Approximate Nearest Neighbor Search by Residual Vector Quantization, Y. Chen, T. Guan and C.
@@ -13,7 +14,7 @@ References:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -26,11 +27,13 @@ from smalti.quantizers.fitting.parts import (
     check_iterations,
     check_rows,
     check_sizes,
+    codewords_of,
     draw_rows,
     generator_of,
     told_of,
     vector_quantizers,
 )
+from smalti.quantizers.fitting.refinement import MOST_CODEWORDS, Refinement
 from smalti.quantizers.fitting.rows import Rows
 from smalti.quantizers.quantizer import Quantizer
 from smalti.quantizers.search import some_nearest
@@ -39,15 +42,25 @@ from smalti.quantizers.vector import VectorQuantizer
 
 __all__ = ["ResidualKMeans"]
 
+ROUNDS = 60
+
 
 class ResidualKMeans(Fitting):
-    """k-means of the residuals, stage by stage, over the whole set.
+    """k-means of the residuals, stage by stage, over the whole set; then all of them together.
 
     It fits a `ResidualQuantizer` of `VectorQuantizer`s, or the base codebooks that an
     `ImplicitResidualQuantizer` is trained from.
 
     Arguments:
         iterations: Lloyd's iterations of each stage over all rows, after those on a sample.
+        refine: Rounds in which the codebooks of all stages are refined together; 0 leaves them as
+            k-means found them. None for 60, or 0 where there are more than 8,192 codewords, too
+            many to be refined. One stage alone is left as it is.
+        beam: How many sums the search for codes keeps in these rounds. Codebooks for greedy codes
+            serve a quantizer with a beam, too; those for a beam fit many rows a little better, and
+            few rows too well.
+        mixing: In [0, 1), the share of another row that each is mixed with in the last round of
+            the refinement: the more, the less the codewords fit these rows alone.
 
     Example:
         >>> from smalti.quantizers import EMACodebook, ResidualQuantizer
@@ -61,17 +74,42 @@ class ResidualKMeans(Fitting):
         tensor([ 0.,  1., 10., 11.])
     """
 
-    def __init__(self, iterations: int = 20) -> None:
+    def __init__(
+        self,
+        iterations: int = 20,
+        refine: int | None = None,
+        beam: int = 1,
+        mixing: float = 0.1,
+    ) -> None:
         check_iterations(iterations)
-        self.iterations = iterations
+        if refine is not None and refine < 0:
+            raise InputError(
+                f"refine must be 0 or more, got {refine}: 0 leaves the codebooks as k-means found "
+                f"them."
+            )
+        if beam < 1:
+            raise InputError(f"beam is a whole number above 0, got {beam}: 1 is greedy search.")
+        if not 0 <= mixing < 1:
+            raise InputError(
+                f"mixing is at least 0 and below 1, got {mixing}: 0.1 suits most sets."
+            )
+        self.iterations, self.refine, self.beam, self.mixing = iterations, refine, beam, mixing
 
     def check(self, quantizer: Quantizer, rows: int | None = None) -> None:
         """See `Fitting.check`."""
-        check_sizes(_stages_of(quantizer), rows)
+        stages = _stages_of(quantizer)
+        check_sizes(stages, rows)
+        total = sum(stage.codebook.codebook_size for stage in stages)
+        if self.refine and len(stages) > 1 and total > MOST_CODEWORDS:
+            raise InputError(
+                f"ResidualKMeans refines at most {MOST_CODEWORDS} codewords together, got {total}: "
+                f"set refine to 0, or codebook_size to less."
+            )
 
     def stages(self, quantizer: Quantizer) -> int:
-        """See `Fitting.stages`: those of the quantizer."""
-        return len(_stages_of(quantizer))
+        """See `Fitting.stages`: those of the quantizer, and the refinement."""
+        stages = _stages_of(quantizer)
+        return len(stages) + (self._rounds(stages) > 0)
 
     @torch.no_grad()
     def fit(
@@ -87,19 +125,50 @@ class ResidualKMeans(Fitting):
         """See `Fitting.fit`."""
         self.check(quantizer, len(rows))
         check_rows(quantizer, rows)
-        stages = _stages_of(quantizer)
+        stages, count = _stages_of(quantizer), self.stages(quantizer)
         residuals = _Residuals(rows, stages[0].codebook.weight.device)
-        for number, stage in enumerate(stages):
-            if number >= first:
-                size = stage.codebook.codebook_size
-                told = told_of(progress, number, len(stages))
-                draw = generator_of(seed, number)
-                centroids = kmeans_of(residuals, size, self.iterations, draw, told)
-                stage.codebook.initialize(centroids)
-                if done is not None:
-                    done(number + 1)
-            if number + 1 < len(stages):
-                residuals.quantize(stage)
+        for number in range(first, count):
+            told, draw = told_of(progress, number, count), generator_of(seed, number)
+            if number < len(stages):
+                for stage in stages[len(residuals.books) : number]:
+                    residuals.quantize(stage)
+                codebook = stages[number].codebook
+                size = codebook.codebook_size
+                codebook.initialize(kmeans_of(residuals, size, self.iterations, draw, told))
+            else:
+                residuals.codes.clear()
+                self._refine(quantizer, stages, rows, draw.initial_seed(), told)
+            if done is not None:
+                done(number + 1)
+
+    def _rounds(self, stages: Sequence[VectorQuantizer]) -> int:
+        """Returns in how many rounds the codebooks are refined."""
+        if len(stages) == 1:
+            return 0
+        total = sum(stage.codebook.codebook_size for stage in stages)
+        usual = ROUNDS if total <= MOST_CODEWORDS else 0
+        return usual if self.refine is None else self.refine
+
+    def _refine(
+        self,
+        quantizer: Quantizer,
+        stages: list[VectorQuantizer],
+        rows: Rows,
+        seed: int,
+        told: Progress,
+    ) -> None:
+        """Refines all codebooks together."""
+        assert isinstance(quantizer, StagedQuantizer)
+        refinement = Refinement(
+            rows,
+            rounds=self._rounds(stages),
+            beam=self.beam,
+            mixing=self.mixing,
+            final_beam=quantizer.beam,
+            seed=seed,
+        )
+        for stage, book in zip(stages, refinement(codewords_of(stages), told), strict=True):
+            stage.codebook.initialize(book)
 
 
 class _Residuals(Vectors):

@@ -1,0 +1,304 @@
+"""Joint refinement of the codebooks of a sum, after which each knows of the others.
+
+Residual k-means finds each codebook as if it were the last. Given the codes k_q(i) of each row x_i,
+all codewords that leave the least are those of one least-squares problem,
+
+    minimise Σ_i ‖x_i − Σ_q e_{q, k_q(i)}‖² + λ ‖e − e_before‖²      (A + λ) e = b + λ e_before
+
+where A counts how often two codes go together and b sums the rows of each code. Rounds of it, with
+codes that are searched anew in between, end in a minimum that is local, and fit the rows so well
+that others are served worse. Both is helped by rows that are never the same twice. In each round a
+row is mixed with another one, x', that is drawn at random,
+
+    m + √(1 − a) (x − m) + √a (x' − m')
+
+which is new in each round. With m = m' = μ, the mean of all, it keeps mean and covariance: good
+where rows form one cloud. Where they form clumps, most of what is so mixed would lie between them;
+there m is what the first stage, or all of them, make of x, and m' what they make of x'. Which of
+the three serves rows better that it has not seen is found by a few rounds on four fifths of them.
+The share a falls from 0.6 to the given one, as the temperature does in annealing, and A and b are
+running means over more and more rounds.
+
+In the end the codewords are those of before if these leave no more of rows that are mixed with the
+given share. So with a share of 0 no refinement raises the error of the rows.
+
+References:
+    Additive Quantization for Extreme Vector Compression, A. Babenko and V. Lempitsky, 2014, CVPR.
+    LSQ++: Lower Running Time and Higher Recall in Multi-Codebook Quantization, J. Martinez, S.
+    Zakhmi, H. H. Hoos and J. J. Little, 2018, ECCV.
+    mixup: Beyond Empirical Risk Minimization, H. Zhang, M. Cisse, Y. N. Dauphin and D. Lopez-Paz,
+    2018, ICLR, arXiv 1710.09412.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from itertools import accumulate
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch import distributed as dist
+
+from smalti.quantizers.beam import beam_search, greedy_search
+from smalti.quantizers.collectives import broadcast, process_count, process_index
+from smalti.quantizers.fitting.fitting import Progress
+from smalti.quantizers.fitting.reservoir import Reservoir
+from smalti.quantizers.fitting.rows import Rows
+
+__all__ = ["MOST_CODEWORDS", "Refinement"]
+
+MOST_CODEWORDS = 8192  # of all stages: 512 MB of products
+DRAWN = 2**16  # rows of a round, or so many for each codeword of the largest stage:
+EACH = 128
+LEAST = 32  # the same where there are fewer rows, which are then mixed with several others
+NUMBERS = 2**25  # of the rows of a round: 128 MB
+PILOT = 12  # rounds that find out how to mix
+MIXED = 0.6  # the share of other rows in the first round
+KEPT = 0.7  # the share of earlier rounds in the last one
+RIDGE = 1.0  # λ, in rows
+ATTEMPTS = 3  # passes over all rows that look for codes nobody uses
+
+
+class Refinement(NamedTuple):
+    """Refines the codebooks of a sum together; all processes end with the same.
+
+    Attributes:
+        rows: What they are to be sums for.
+        rounds: How many.
+        beam: How many sums the search for codes keeps in these.
+        mixing: The share a of other rows in the last round, in [0, 1).
+        final_beam: How many the search keeps that will be used.
+        seed: Of everything random.
+    """
+
+    rows: Rows
+    rounds: int
+    beam: int
+    mixing: float
+    final_beam: int
+    seed: int
+
+    @torch.no_grad()
+    def __call__(self, books: Sequence[Tensor], progress: Progress) -> list[Tensor]:
+        """Returns the codewords of each stage (K_q, D), from those of before, on their device.
+
+        Arguments:
+            books: The codewords of each stage (K_q, D).
+            progress: Told how far it is.
+        """
+        before = [book.clone() for book in books]
+        # All processes draw the same rows, of which each has its part and partners of its own.
+        sample = _Sample(self.rows, max(len(book) for book in books), self.seed)
+        own = torch.Generator().manual_seed((self.seed + 1 + process_index()) % 2**63)
+        depth = self._depth(before, sample, own)
+
+        def tell(done: int) -> None:
+            progress(done / self.rounds, f"round {done} of {self.rounds}")
+
+        refined = self._refined(before, sample.draw, self.rounds, depth, own, tell)
+        refined = self._revived(refined, own)
+        return refined if self._is_better(refined, before, depth, own) else before
+
+    def _depth(self, books: Sequence[Tensor], sample: _Sample, own: torch.Generator) -> int:
+        """Returns how many stages' codewords rows are to be mixed around; 0 for their mean."""
+        some, others = sample.divided()
+        rounds, depths = min(PILOT, self.rounds), (0, 1, len(books))
+        lost = books[0].new_zeros(len(depths), dtype=torch.float64)
+        for place, depth in enumerate(depths):
+            found = self._refined(books, lambda: some, rounds, depth, own, lambda _: None)
+            lost[place] = self._lost(others.to(books[0].device), found)
+        if process_count() > 1:
+            dist.all_reduce(lost)
+        return depths[int(lost.argmin())]
+
+    def _refined(
+        self,
+        books: Sequence[Tensor],
+        draw: Callable[[], Tensor],
+        rounds: int,
+        depth: int,
+        own: torch.Generator,
+        tell: Callable[[int], None],
+    ) -> list[Tensor]:
+        """Makes rounds of the refinement."""
+        products, moments, refined = torch.zeros(()), torch.zeros(()), [*books]
+        for number in range(rounds):
+            past = number / rounds
+            share = MIXED + (self.mixing - MIXED) * past
+            mixed = _mixed(draw().to(books[0].device), share, refined, depth, own)
+            now = _sums(mixed, beam_search(mixed, refined, self.beam), refined)
+            kept = KEPT * past  # 0 in the first round
+            products = (1 - kept) * now[0] + kept * products.to(now[0])
+            moments = (1 - kept) * now[1] + kept * moments.to(now[1])
+            refined = _solved(products, moments, refined)
+            tell(number + 1)
+        return refined
+
+    def _lost(self, x: Tensor, books: Sequence[Tensor]) -> Tensor:
+        """Returns the squared error of rows (n, D), added up, in float64."""
+        left = x - _sum_of(books, beam_search(x, books, self.final_beam))
+        return left.square().sum(dtype=torch.float64)
+
+    def _revived(self, books: Sequence[Tensor], own: torch.Generator) -> list[Tensor]:
+        """Puts codewords that no row uses where they are missing.
+
+        Each takes what is left, without its stage, of a row that is drawn in proportion to its
+        squared error.
+        """
+        books = [book.clone() for book in books]
+        for _ in range(ATTEMPTS):
+            counts, wanted = self._usage(books, own)
+            dead = [
+                (q, k)
+                for q, used in enumerate(counts)
+                for k in (used == 0).nonzero()[:, 0].tolist()
+            ]
+            if not dead:
+                break
+            codes = beam_search(wanted, books, self.final_beam)
+            given = [book.clone() for book in books]
+            for (q, k), code, x in zip(dead, codes, wanted, strict=False):
+                # A greedy search does not know what later stages will add.
+                known = q if self.final_beam == 1 else len(books)
+                others = [p for p in range(known) if p != q]
+                given[q][k] = x - sum(books[p][code[p]] for p in others)
+            books = [broadcast(book) for book in given]
+        return books
+
+    def _usage(self, books: Sequence[Tensor], own: torch.Generator) -> tuple[list[Tensor], Tensor]:
+        """Counts the rows of each code, and draws rows that are badly served.
+
+        Returns:
+            The counts of each stage (K_q,), and at most as many rows as there are codes, (n, D).
+        """
+        counts = [book.new_zeros(len(book), dtype=torch.int64) for book in books]
+        drawn = Reservoir(sum(len(book) for book in books), books[0])
+        for x in self._chunks(books[0].device):
+            codes = beam_search(x, books, self.final_beam)
+            for used, code in zip(counts, codes.unbind(1), strict=True):
+                used += torch.bincount(code, minlength=len(used))
+            drawn.add(x, (x - _sum_of(books, codes)).square().sum(1), own)
+        if process_count() > 1:
+            for used in counts:
+                dist.all_reduce(used)
+        return counts, drawn.gathered()
+
+    def _is_better(
+        self,
+        after: Sequence[Tensor],
+        before: Sequence[Tensor],
+        depth: int,
+        own: torch.Generator,
+    ) -> bool:
+        """Returns whether codewords leave less of the rows, mixed as in the last round."""
+        lost = before[0].new_zeros(2, dtype=torch.float64)
+        for chunk in self._chunks(before[0].device):
+            x = _mixed(chunk, self.mixing, before, depth, own)
+            lost += torch.stack([self._lost(x, after), self._lost(x, before)])
+        if process_count() > 1:
+            dist.all_reduce(lost)
+        return bool(lost[0] < lost[1])
+
+    def _chunks(self, device: torch.device) -> Iterator[Tensor]:
+        """Yields those chunks (n, D) that are this process's."""
+        for chunk in self.rows.chunks(first=process_index(), step=process_count()):
+            yield chunk.to(device)
+
+
+class _Sample:
+    """Rows that are drawn for each round, or all of them if there are no more.
+
+    Arguments:
+        rows: All of them.
+        size: K, the largest codebook.
+        seed: Of what is drawn.
+    """
+
+    def __init__(self, rows: Rows, size: int, seed: int) -> None:
+        self.rows = rows
+        self.number = min(max(DRAWN, EACH * size), max(NUMBERS // rows.dim, size))
+        self.least = min(LEAST * size, self.number)
+        self.draws = torch.Generator().manual_seed(seed)
+        self.whole: Tensor | None = None
+        if len(rows) <= self.number:
+            self.whole = self._often(self._part(torch.arange(len(rows))), len(rows))
+
+    def draw(self) -> Tensor:
+        """Draws rows (n, D)."""
+        return self._part(self._numbers()) if self.whole is None else self.whole
+
+    def divided(self) -> tuple[Tensor, Tensor]:
+        """Draws rows, and others (n, D) that are a fourth as many and none of the first."""
+        if self.whole is None:
+            numbers = self._numbers().unique()
+        else:
+            numbers = torch.arange(len(self.rows))
+        numbers = numbers[torch.randperm(len(numbers), generator=self.draws)]
+        count = len(numbers) // 5
+        some = self._part(numbers[count:].sort().values)
+        return self._often(some, len(numbers) - count), self._part(numbers[:count].sort().values)
+
+    def _numbers(self) -> Tensor:
+        return torch.randint(len(self.rows), (self.number,), generator=self.draws).sort().values
+
+    def _part(self, numbers: Tensor) -> Tensor:
+        return self.rows.at(numbers[process_index() :: process_count()])
+
+    def _often(self, x: Tensor, count: int) -> Tensor:
+        """Repeats rows that are few, so that each is mixed with several others."""
+        return x.repeat(-(-self.least // count), 1)
+
+
+def _mixed(
+    x: Tensor, share: float, books: Sequence[Tensor], depth: int, generator: torch.Generator
+) -> Tensor:
+    """Mixes each row (n, D) with a share of another."""
+    if not share:
+        return x
+    known = books[:depth]
+    middle = _sum_of(known, greedy_search(x, known)) if known else x.mean(0)
+    partners = torch.randperm(len(x), generator=generator).to(x.device)
+    x = x - middle
+    mixed = x[partners].mul_(math.sqrt(share)).add_(x, alpha=math.sqrt(1 - share))
+    return mixed.add_(middle)
+
+
+def _sums(x: Tensor, codes: Tensor, books: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """Counts which codes go together, and adds up the rows of each: (ΣK, ΣK) and (ΣK, D)."""
+    sizes = [len(book) for book in books]
+    starts = [0, *accumulate(sizes)]
+    total = starts[-1]
+    products = torch.zeros(total, total, dtype=torch.float64, device=x.device)
+    moments = torch.zeros(total, x.shape[1], dtype=torch.float64, device=x.device)
+    rows = x.double()
+    for p, size in enumerate(sizes):
+        span = slice(starts[p], starts[p + 1])
+        moments[span].index_add_(0, codes[:, p], rows)
+        for q in range(p, len(sizes)):
+            pairs = codes[:, p] * sizes[q] + codes[:, q]
+            together = torch.bincount(pairs, minlength=size * sizes[q]).view(size, sizes[q])
+            other = slice(starts[q], starts[q + 1])
+            products[span, other], products[other, span] = together, together.T
+    if process_count() > 1:
+        dist.all_reduce(products)
+        dist.all_reduce(moments)
+    return products, moments
+
+
+def _solved(products: Tensor, moments: Tensor, books: Sequence[Tensor]) -> list[Tensor]:
+    """Solves for the codewords of all stages, which stay as they are where nothing says more."""
+    before = torch.cat([*books]).double()
+    ridge = RIDGE * torch.eye(len(products), dtype=products.dtype, device=products.device)
+    factor = torch.linalg.cholesky(products + ridge)
+    solved = torch.cholesky_solve(moments + RIDGE * before, factor).float()
+    return [broadcast(book.contiguous()) for book in solved.split([len(book) for book in books])]
+
+
+def _sum_of(books: Sequence[Tensor], codes: Tensor) -> Tensor:
+    """Adds up the codewords of codes (n, Q): (n, D)."""
+    whole = books[0][codes[:, 0]]
+    for q, book in enumerate(books[1:], 1):
+        whole = whole + book[codes[:, q]]
+    return whole
