@@ -1,4 +1,4 @@
-"""Series, such as of sensors, of motion or an ECG: sources, files, figures and pictures of them.
+"""Time series as a modality, such as of sensors, motion or an ECG: sources, files, metrics, plots.
 
 Importing this imports the signal alone: what reads and draws is imported when it is asked for.
 """
@@ -23,14 +23,14 @@ PLACES = {"TimeSeries": "source", "SeriesColumns": "columns"}
 
 
 def modality() -> Modality:
-    """Makes what smalti knows of series."""
+    """Makes the modality of time series."""
     from smalti.modalities.series.series_modality import SeriesModality
 
     return SeriesModality()
 
 
 def sources() -> tuple[type[Source], ...]:
-    """Imports where series come from."""
+    """Imports and returns the classes of sources of time series."""
     from smalti.modalities.series.source import TimeSeries
 
     return (TimeSeries,)

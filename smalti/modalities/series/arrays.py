@@ -1,4 +1,4 @@
-"""Arrays of series as tables, beside those that every kind of data has.
+"""Opens files of arrays of series as tables.
 
     .npy    (C, T), one series of C channels and T steps; (N, C, T), N of them; (T,), one channel
     .npz    such an array, called x or the only one of its kind, and beside it, where there are any:

@@ -1,4 +1,4 @@
-"""Channel by channel: how faithful reconstructions are, and their power spectra.
+"""Errors and power spectra of reconstructed series, channel by channel.
 
 The power spectrum of a channel is the mean over windows of
 
@@ -38,7 +38,7 @@ BANDS = {"slow": (0.0, 1 / 8), "middle": (1 / 8, 1 / 2), "fast": (1 / 2, 1.0)}  
 
 
 class ByChannel(Measurement[Subject]):
-    """MSE and MSE/variance of each channel."""
+    """Measures MSE and MSE/variance of reconstructions for each channel."""
 
     key: ClassVar[str] = "channels"
     title: ClassVar[str] = "Channel by channel"
@@ -81,7 +81,7 @@ class ByChannel(Measurement[Subject]):
 
 
 class Spectrum(Measurement[Subject]):
-    """Power spectra of originals, reconstructions and samples."""
+    """Plots the power spectra of originals, reconstructions and samples."""
 
     key: ClassVar[str] = "spectrum"
     title: ClassVar[str] = "Power spectrum"

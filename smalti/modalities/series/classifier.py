@@ -16,12 +16,12 @@ __all__ = ["SeriesClassifier"]
 
 
 class SeriesClassifier(Classifier):
-    """Classifies series.
+    """A small convolutional classifier of series.
 
     Arguments:
         channels: C.
-        classes: Their number.
-        features: Width of the last layer but one.
+        classes: The number of classes.
+        features: F, the number of features before the last layer.
         width: Channels of the first convolution.
     """
 

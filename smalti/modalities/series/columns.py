@@ -1,4 +1,4 @@
-"""Which columns of a table hold what: time, series, labels and channels.
+"""Chooses the columns of a table that hold times, ids, labels and channels of series.
 
     time       the first column of dates, or one called time, timestamp … of dates or numbers
     id         one called id, series, subject …: rows with the same value are one series
@@ -73,11 +73,11 @@ class ChosenColumns(NamedTuple):
 
 
 def choose_columns(table: Table, asked: SeriesColumns) -> ChosenColumns:
-    """Chooses the columns of a table.
+    """Chooses the columns of a table that hold times, ids, labels and channels of its series.
 
     Arguments:
-        table: With its columns.
-        asked: What the user names.
+        table: The table.
+        asked: The columns that the user names.
 
     Raises:
         InputError: If there is no such column, it holds something else, or there is no channel.

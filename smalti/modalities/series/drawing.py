@@ -1,4 +1,4 @@
-"""Pictures of series: originals with their reconstructions over them, and several side by side.
+"""Draws series: originals with their reconstructions over them, and several side by side.
 
 A channel has one scale in a whole picture, so that what is flat in one example is flat beside the
 others. Gaps are breaks of the line, and shaded where an original has them.
@@ -31,7 +31,7 @@ FAINT = 0.18  # of the shade of a gap
 def draw_pairs(x: Tensor, x_hat: Tensor, signal: Series) -> bytes:
     """Draws originals (B, C, T) and their reconstructions over them: the content of a PNG file.
 
-    Each example is a column of channels, one below the other; the first that there is room for.
+    Each example is a column of channels, one below the other; only the first few are shown.
 
     Raises:
         InputError: If a value is infinite, or there is none at all.
@@ -75,9 +75,9 @@ def draw_pairs(x: Tensor, x_hat: Tensor, signal: Series) -> bytes:
 
 
 def draw_series(x: Tensor, signal: Series, columns: int | None = None) -> bytes:
-    """Draws series (B, C, T), the first 64, each by itself: the content of a PNG file.
+    """Draws series (B, C, T), the first 64, each in its own plot: the content of a PNG file.
 
-    The channels of one are traces below each other, each at the scale that it has in all of them.
+    The channels are traces below each other; each channel has one scale in all plots.
 
     Raises:
         InputError: If a value is infinite, or there is none at all.

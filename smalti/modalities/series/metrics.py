@@ -1,4 +1,4 @@
-"""How faithful reconstructions of series are: MSE and MSE/variance.
+"""Metrics of reconstructed series: MSE and MSE/variance.
 
 Of the values that are there, with gaps left out, and channels c of the set,
 
@@ -72,7 +72,7 @@ class ChannelErrors:
 
 
 class SeriesError(Metric):
-    """Measures reconstructions batch by batch.
+    """Measures MSE and MSE/variance of reconstructed series, batch by batch; skips gaps.
 
     Example:
         >>> error = SeriesError()

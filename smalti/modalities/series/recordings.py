@@ -1,4 +1,4 @@
-"""Recordings: the series that a table holds, each in evenly spaced pieces.
+"""Reads the series in a table, and splits them where their times jump.
 
 A series with times is cut where these jump, so that no window reaches over what is not there. Times
 that go back or stand still are those of rows in disorder, or of several series in one: such a

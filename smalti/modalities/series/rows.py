@@ -1,4 +1,4 @@
-"""The windows of one split as rows: what they are called, their labels and their content."""
+"""The windows of one split as rows, with their names, labels and content."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ __all__ = ["WindowRows", "plain"]
 
 
 class WindowRows(Rows):
-    """The windows of a split.
+    """Rows of one split of series: each window is an example.
 
     Arguments:
-        recordings: Its series.
-        windows: Where they lie.
-        labels: What the numbers of labels stand for.
+        recordings: The series of the split.
+        windows: The positions of the windows in them.
+        labels: The labels that the numbers stand for.
         size: Steps of a window.
 
     Raises:
@@ -103,5 +103,5 @@ class WindowRows(Rows):
 
 
 def plain(values: np.ndarray) -> np.ndarray:
-    """Returns values with every NaN alike, so that their bytes can be compared."""
+    """Replaces every NaN by the same NaN, so that the bytes of values can be compared."""
     return np.where(np.isnan(values), np.float32(np.nan), values)

@@ -1,4 +1,4 @@
-"""Files of one series that are given to a trained model, and files that it writes.
+"""Reads files of one series for a trained model, and writes such files.
 
 A file is taken by the names of its channels, where the model has names, and at the rate of the
 model, where both are known. What does not fit is told of, or made to fit where the user asks for
@@ -44,12 +44,13 @@ def read_series(
     convert: bool = False,
     source: Mapping[str, Any] | None = None,
 ) -> Tensor:
-    """Reads the series of a file: (C, T), NaN in gaps.
+    """Reads the one series in a file: (C, T), NaN in gaps.
 
     Arguments:
-        path: Of the file.
-        signal: What the model takes; without a size, any length.
-        convert: Whether another rate or length, or jumps of the time, are made to fit.
+        path: Path of the file.
+        signal: The signal that the model takes; without a size, any length fits.
+        convert: Whether a series with another rate or length, or with jumps in its times, is made
+            to fit.
         source: The arguments of the source that the model's data were read with.
 
     Raises:
@@ -69,18 +70,18 @@ def read_series(
 def write_series(
     x: Tensor, path: str | Path, overwrite: bool = False, signal: Series | None = None
 ) -> None:
-    """Writes a series (C, T) to a .csv or .npz file, whole or not at all.
+    """Writes a series (C, T) to a .csv or .npz file, atomically.
 
     Arguments:
-        x: NaN in gaps, which a CSV file leaves empty.
-        path: Of the file. It has the times of the steps in seconds where the rate is known, else
+        x: The series, NaN in gaps, which a CSV file leaves empty.
+        path: Path of the file. It has the times of the steps in seconds if the rate is known, else
             their numbers, and the channels by their names.
         overwrite: Whether a file that smalti did not write may be replaced.
-        signal: What it is.
+        signal: The signal, with the rate and the names of the channels.
 
     Raises:
-        InputError: If there is no value, or an infinite one, the file may not be replaced, or ends
-            otherwise.
+        InputError: If there is no value, or an infinite one, or the file may not be replaced or has
+            another suffix.
     """
     path, signal = Path(path), signal or Series(len(x))
     replace(signal, size=()).check(x.detach().float()[None])

@@ -1,4 +1,4 @@
-"""Series as a modality: how they are read, written, shown, measured and told apart."""
+"""Series as a modality: reading, writing, showing, measuring and classifying them."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ PARTS = ("begin", "end")
 
 
 class SeriesModality(Modality):
-    """Series: (B, C, T), NaN in gaps."""
+    """The modality of time series (B, C, T), NaN in gaps."""
 
     signal: ClassVar[type[Signal]] = Series
     suffixes: ClassVar[tuple[str, ...]] = (*WRITTEN, *(s for s in READ if s not in WRITTEN))

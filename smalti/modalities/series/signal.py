@@ -1,4 +1,4 @@
-"""The signal of series."""
+"""The signal of time series."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ __all__ = ["Series"]
 @registered
 @dataclass(frozen=True)
 class Series(Signal):
-    """A series, such as of a sensor: a batch of it has the shape (B, C, T), NaN in gaps.
+    """The signal of time series, such as of a sensor: batches (B, C, T), NaN in gaps.
 
     Arguments:
         channels: C.
-        size: (T,), steps of a window; an empty tuple where any length goes.
-        rate: Steps a second; None where it is not known.
-        names: Of the channels; empty where they have none.
+        size: (T,), the steps of a window; an empty tuple if any length fits.
+        rate: Steps per second; None if it is not known.
+        names: The names of the channels; empty if they have none.
 
     Example:
         >>> Series(3, (128,), rate=64.0).shape

@@ -1,4 +1,4 @@
-"""Time series: the user's own, from tables, arrays or the Hugging Face hub, cut into windows.
+"""The source of the user's time series: tables, arrays or the Hugging Face hub, cut into windows.
 
 A table has a row for each step, a column for each channel, and may have times, ids of several
 series, and labels. What a data set does not set apart itself is held out: whole series, or of a few
@@ -53,7 +53,7 @@ CHUNK = 1024  # windows at a time
 
 
 class TimeSeries(Source):
-    """Windows of the user's own series, labelled where these are.
+    """The source of windows of the user's own series, with labels if there are any.
 
     Arguments:
         path: A file (.csv, .tsv, .parquet, .arrow, .feather, .npz, .npy, .ts), a folder of such, or

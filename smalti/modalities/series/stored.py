@@ -1,4 +1,4 @@
-"""Windows as examples: parts of all series laid end to end, which overlapping ones share."""
+"""Examples that are windows of series, cut out when a batch is asked for."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ __all__ = ["StoredWindows"]
 
 
 class StoredWindows(StoredExamples):
-    """Examples that are windows of an array, which may be mapped into memory.
+    """Examples that are windows of series, cut out of one array of all steps.
 
     Arguments:
-        steps: (steps, C), float32.
-        starts: (N,), int64: where each window begins.
-        lengths: (N,), int64: how many steps of it are there; behind them it is NaN.
+        steps: All series one after another, (steps, C), float32; may be memory-mapped.
+        starts: (N,), int64: the first step of each window.
+        lengths: (N,), int64: the number of its steps; the rest of a window is NaN.
         size: Steps of a window.
         values: The conditions (N,), or None.
 

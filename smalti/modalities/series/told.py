@@ -1,4 +1,4 @@
-"""What is said to the user of the series that were found: what they are, and what is odd."""
+"""Describes to the user the series that were found, and what is odd about them."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def lines_of(  # noqa: PLR0913 - all that is said of them
     stride: int,
     blocks: bool,
 ) -> Iterator[str]:
-    """Yields what was found, for the user."""
+    """Yields the lines that describe to the user which series and windows were found."""
     every = [one for part in recordings.values() for one in part]
     splits = []
     for split, part in recordings.items():
@@ -70,7 +70,7 @@ def lines_of(  # noqa: PLR0913 - all that is said of them
 def warnings_of(
     recordings: dict[str, list[Recording]], cuts: dict[str, Windows], signal: Series
 ) -> Iterator[str]:
-    """Yields what is odd about the series, each in one line."""
+    """Yields one line for each oddity of the series, such as uneven times."""
     every = [one for part in recordings.values() for one in part]
     size = signal.size[0]
     counts = Counter(

@@ -1,4 +1,4 @@
-"""Windows of series: where they lie, and what is held out together.
+"""Cuts series into windows, and groups those that are held out together.
 
 Series are cut into windows of `size` steps, one every `stride`; the last one ends where the series
 does. A series shorter than a window is one window that ends in a gap.
@@ -30,16 +30,16 @@ MANY = 1000  # windows: of fewer, more overlap
 
 
 class Windows(NamedTuple):
-    """The N windows of some series, laid end to end: (steps, C).
+    """The positions of N windows in some series, laid one after another: (steps, C).
 
     Attributes:
-        starts: (N,), int64: where each begins.
-        lengths: (N,), int64: how many steps of it are there; a gap behind them.
+        starts: (N,), int64: the first step of each window.
+        lengths: (N,), int64: the number of its steps; the rest of a window is a gap.
         of: (N,), int64: the number of its series.
-        edges: (K,), int64: where the parts begin that are held out as one, in order.
+        edges: (K,), int64: the first step of each part that is held out as a whole, in order.
         keys: (K, 16), uint8: equal for parts that are held out together.
-        padded: How many pieces were shorter than a window.
-        dropped: And how many so short that they were left out.
+        padded: The number of pieces that were shorter than a window.
+        dropped: The number of pieces that were too short, and left out.
     """
 
     starts: np.ndarray
@@ -56,13 +56,13 @@ class Windows(NamedTuple):
 
 
 def cut(recordings: Sequence[Recording], size: int, stride: int, blocks: bool) -> Windows:
-    """Cuts series into windows.
+    """Cuts series into windows: their positions, and groups that are held out together.
 
     Arguments:
         recordings: The series.
         size: Steps of a window.
-        stride: Steps from one to the next.
-        blocks: Whether blocks of them are held out, else whole series.
+        stride: Steps from one window to the next.
+        blocks: Whether blocks within series are held out, else whole series.
     """
     starts: list[int] = []
     lengths: list[int] = []
@@ -100,7 +100,7 @@ def cut(recordings: Sequence[Recording], size: int, stride: int, blocks: bool) -
 
 
 def usual_size(lengths: Sequence[int]) -> int:
-    """Returns the size of windows of series of these lengths, where the user names none.
+    """Chooses the size of windows by the lengths of the series, if the user gives none.
 
     That is the longest, where there are ten or more of at most 256 steps. Else 128, or half as many
     or fewer, 16 at least, where the series are short.
@@ -118,9 +118,9 @@ def usual_size(lengths: Sequence[int]) -> int:
 
 
 def usual_stride(lengths: Sequence[int], size: int) -> int:
-    """Returns the steps from one window to the next, where the user names none.
+    """Chooses the stride between windows, in steps, if the user gives none.
 
-    That is half a window; a quarter or an eighth where there are fewer than 1000 else.
+    That is half a window; a quarter or an eighth if there would be fewer than 1000 windows.
 
     Example:
         >>> usual_stride([7040], 128), usual_stride([10**6], 128), usual_stride([100] * 40, 100)
@@ -133,7 +133,7 @@ def usual_stride(lengths: Sequence[int], size: int) -> int:
 
 
 def majority(codes: np.ndarray) -> int:
-    """Returns the most frequent of codes (n,), the lowest of several; -1 where all are.
+    """Returns the most frequent of codes (n,) other than -1, the lowest of several; else -1.
 
     Example:
         >>> majority(np.array([2, 1, -1, 2, 1])), majority(np.array([-1]))
