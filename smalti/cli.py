@@ -192,5 +192,7 @@ def _one_line(error: BaseException) -> str:
     if isinstance(error, OSError) and error.strerror:
         where = f" ({error.filename})" if error.filename else ""
         remedy = REMEDIES.get(error.errno or 0, "mend that")
-        return terminal.plain(f"{error.strerror}{where}: {remedy} and give the same command again")
-    return terminal.plain(str(error))
+        return terminal.as_one_line(
+            f"{error.strerror}{where}: {remedy} and give the same command again"
+        )
+    return terminal.as_one_line(str(error))

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from smalti.errors import InputError
 from smalti.files import atomic_file
-from smalti.npz import DAMAGED, list_names, names_in, read_npz, write_npz
+from smalti.npz import DAMAGED, array_names, list_names, read_npz, write_npz
 from smalti.outputs import check_file
 
 __all__ = ["read_latents", "write_latents"]
@@ -52,7 +52,7 @@ def read_latents(path: str | Path) -> Tensor:
     try:
         arrays = read_npz(path, re.compile("latents|indices"))
         if "latents" not in arrays:
-            held = "token indices" if "indices" in arrays else list_names(names_in(path))
+            held = "token indices" if "indices" in arrays else list_names(array_names(path))
             raise ValueError(f"latents (N, D) are missing, it holds {held}")
         latents = arrays["latents"]
         floating = np.issubdtype(latents.dtype, np.floating)

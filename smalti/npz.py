@@ -21,7 +21,7 @@ from smalti.counting import counted
 from smalti.files import check_regular_file
 from smalti.outputs import MARK
 
-__all__ = ["DAMAGED", "check_unpacked_size", "list_names", "names_in", "read_npz", "write_npz"]
+__all__ = ["DAMAGED", "check_unpacked_size", "list_names", "array_names", "read_npz", "write_npz"]
 
 DAMAGED = (  # what numpy and zipfile raise at a file of another kind, or a broken one
     *(OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, NotImplementedError),
@@ -32,7 +32,7 @@ SHOWN, LONGEST = 8, 40  # names of a message, and characters of each
 RATIO = 100  # beyond that, times its own size
 
 
-def names_in(path: Path) -> list[str]:
+def array_names(path: Path) -> list[str]:
     """Lists the names of the arrays in an .npz file; raises one of DAMAGED if it is broken."""
     with path.open("rb") as file, ZipFile(file) as archive:
         return [member.removesuffix(".npy") for member in archive.namelist()]

@@ -12,7 +12,7 @@ import sys
 from contextlib import suppress
 from typing import TextIO
 
-__all__ = ["discard_unwritten_output", "plain", "accept_any_text"]
+__all__ = ["discard_unwritten_output", "as_one_line", "accept_any_text"]
 
 HANDLER = "smalti.plain"
 LONGEST = 2_000  # of a line that says what is wrong
@@ -56,11 +56,11 @@ def discard_unwritten_output() -> None:
             os.close(nowhere)
 
 
-def plain(text: str) -> str:
+def as_one_line(text: str) -> str:
     """Shortens a text to one readable line, without control characters.
 
     Example:
-        >>> plain("no file \\n  named \\x1b[2J")
+        >>> as_one_line("no file \\n  named \\x1b[2J")
         'no file named \\\\x1b[2J'
     """
     line = " ".join(text.split())

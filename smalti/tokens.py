@@ -36,7 +36,7 @@ from smalti.files import (
 )
 from smalti.layout import Layout
 from smalti.name_array import NameArray
-from smalti.npz import DAMAGED, check_unpacked_size, list_names, names_in, read_npz, write_npz
+from smalti.npz import DAMAGED, array_names, check_unpacked_size, list_names, read_npz, write_npz
 from smalti.outputs import KEY, MARK, check_file
 
 __all__ = [
@@ -353,7 +353,7 @@ def _write_parquet(
 
 def _names(path: Path) -> list[str]:
     """Returns the names of what a file holds, whatever they are."""
-    return list(pq.read_schema(path).names) if path.suffix == ".parquet" else names_in(path)
+    return list(pq.read_schema(path).names) if path.suffix == ".parquet" else array_names(path)
 
 
 def _read_parquet(path: Path) -> dict[str, np.ndarray]:

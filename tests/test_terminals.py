@@ -81,5 +81,5 @@ def test_a_module_of_the_working_folder_is_not_run(tmp_path):
 
 
 def test_a_line_has_a_length_that_can_be_read():
-    assert len(terminal.plain("x" * 10**6)) < 2_100
-    assert terminal.plain("a\n  b\t\x07") == "a b \\x07"
+    assert len(terminal.as_one_line("x" * 10**6)) < 2_100
+    assert terminal.as_one_line("a\n  b\t\x07") == "a b \\x07"

@@ -23,13 +23,13 @@ from smalti.errors import InputError
 from smalti.name_array import NameArray
 from smalti.signals import Signal
 
-__all__ = ["Part", "divide", "manifest_of"]
+__all__ = ["SplitExamples", "divide", "make_manifest"]
 
 logger = logging.getLogger(__name__)
 found_logger = logging.getLogger(FOUND)
 
 
-class Part(NamedTuple):
+class SplitExamples(NamedTuple):
     """The examples of one split, with the name and the fingerprint of each.
 
     Attributes:
@@ -53,7 +53,7 @@ class Part(NamedTuple):
         """Returns hashes (N, 16), uint8, equal for examples that must be held out together."""
         return self.fingerprints if self.groups is None else self.groups
 
-    def take(self, chosen: Tensor) -> Part:
+    def take(self, chosen: Tensor) -> SplitExamples:
         """Selects the examples that are chosen (N,), bool."""
         rows = chosen.nonzero()[:, 0]
         return self._replace(
@@ -67,12 +67,12 @@ class Part(NamedTuple):
 
 
 def divide(
-    given: Mapping[str, Part],
+    given: Mapping[str, SplitExamples],
     fractions: SplitFractions,
     of: type[Signal],
     *,
     by_order: bool = False,
-) -> dict[str, Part]:
+) -> dict[str, SplitExamples]:
     """Divides a data set in three: a missing validation or test split is held out of "train".
 
     Arguments:
@@ -100,7 +100,7 @@ def divide(
     return parts
 
 
-def _check_enough(train: Part, splits: int, of: type[Signal]) -> None:
+def _check_enough(train: SplitExamples, splits: int, of: type[Signal]) -> None:
     """Raises `InputError` where the training examples are too few for so many splits."""
     n, different = len(train.names), len(FingerprintGroups(train.together).sizes)
     if different < splits:
@@ -111,14 +111,14 @@ def _check_enough(train: Part, splits: int, of: type[Signal]) -> None:
         )
 
 
-def _by_content(part: Part, split: str, share: float, seed: int) -> Tensor:
+def _by_content(part: SplitExamples, split: str, share: float, seed: int) -> Tensor:
     """Returns which examples are held out (N,), bool: by their content."""
     labels = part.examples.conditions
     numbers = None if labels is None else labels.numpy()
     return torch.from_numpy(held_out_mask(part.together, numbers, split, share, seed))
 
 
-def _by_order(part: Part, share: float, generator: torch.Generator) -> Tensor:
+def _by_order(part: SplitExamples, share: float, generator: torch.Generator) -> Tensor:
     """Returns which examples are held out (N,), bool: at random places."""
     n = len(part.names)
     if n < 2:
@@ -131,7 +131,7 @@ def _by_order(part: Part, share: float, generator: torch.Generator) -> Tensor:
     return chosen
 
 
-def _split_line(parts: Mapping[str, Part], given: Collection[str]) -> str:
+def _split_line(parts: Mapping[str, SplitExamples], given: Collection[str]) -> str:
     """Says how many examples each split has, and whether it was given or held out."""
     sizes = [
         f"{split} {len(parts[split].names)} ({'given' if split in given else 'held out'})"
@@ -140,8 +140,8 @@ def _split_line(parts: Mapping[str, Part], given: Collection[str]) -> str:
     return f"to train on: {len(parts['train'].names)}; {', '.join(sizes)}"
 
 
-def manifest_of(
-    parts: Mapping[str, Part],
+def make_manifest(
+    parts: Mapping[str, SplitExamples],
     condition: Label | None,
     left_out: Sequence[tuple[str, str]],
     of: type[Signal],

@@ -27,13 +27,13 @@ from smalti.errors import InputError, first_line
 from smalti.signals import Signal
 from smalti.spelling import listed, readable
 
-__all__ = ["Found", "check_trainable", "local_path", "suffix_of", "tables_by_split"]
+__all__ = ["FoundExamples", "check_trainable", "local_path", "suffix_of", "tables_by_split"]
 
 ORDER = ("train", "validation", "test")
 NAMED = 6  # labels and kinds that a line names
 
 
-class Found(NamedTuple):
+class FoundExamples(NamedTuple):
     """The examples that were found at a path or under a name on the hub, not decoded yet.
 
     Attributes:

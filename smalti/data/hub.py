@@ -7,7 +7,7 @@ from collections import Counter, defaultdict
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from smalti.data.found import Found
+from smalti.data.found import FoundExamples
 from smalti.data.names import NameParser
 from smalti.data.rows import Rows, RowsBuilder, Shard
 from smalti.errors import InputError, first_line
@@ -36,7 +36,7 @@ class HubTables(NamedTuple):
     passed: Counter[str]
 
 
-def hub_rows(name: str, make: RowsBuilder, of: type[Signal]) -> Found:
+def hub_rows(name: str, make: RowsBuilder, of: type[Signal]) -> FoundExamples:
     """Loads the examples of a data set on the hub by split, from `datasets`' cache if possible.
 
     Arguments:
@@ -52,7 +52,7 @@ def hub_rows(name: str, make: RowsBuilder, of: type[Signal]) -> Found:
     for split, tables in found.tables.items():
         shards = [Shard(each, len(table), table.select_columns) for each, table in tables]
         rows[split] = make(shards, tables[0][1].features, Path())
-    return Found(of, name, rows, found.origins, found.passed)
+    return FoundExamples(of, name, rows, found.origins, found.passed)
 
 
 def hub_tables(name: str, of: type[Signal]) -> HubTables:

@@ -13,19 +13,19 @@ from torch import Tensor
 
 from smalti.conditions import Label
 from smalti.counting import counted
-from smalti.data.found import Found
-from smalti.data.rows import Column
+from smalti.data.found import FoundExamples
+from smalti.data.rows import LabelColumn
 from smalti.errors import InputError
 from smalti.signals import Signal
 from smalti.spelling import label_name, listed
 
-__all__ = ["labelled_alike", "read_labels"]
+__all__ = ["match_labels", "number_labels"]
 
 MOST_CLASSES = 1000  # a column of more, most of which come only once, is not one of labels
 NAMED = 3  # folders or files that a line names
 
 
-def labelled_alike(found: Found) -> tuple[Found, dict[str, Column | None]]:
+def match_labels(found: FoundExamples) -> tuple[FoundExamples, dict[str, LabelColumn | None]]:
     """Reads the label columns, and makes all splits have labels or none.
 
     If the training examples have labels, splits without are left out, and others are held out
@@ -64,13 +64,13 @@ def labelled_alike(found: Found) -> tuple[Found, dict[str, Column | None]]:
     return found, {split: columns[split] for split in rows}
 
 
-def read_labels(
-    columns: dict[str, Column | None], class_names: Sequence[str] | None, of: type[Signal]
+def number_labels(
+    columns: dict[str, LabelColumn | None], class_names: Sequence[str] | None, of: type[Signal]
 ) -> tuple[Label | None, dict[str, Tensor | None]]:
     """Maps the labels of every split to numbers, in one numbering for all.
 
     Arguments:
-        columns: The label column of each split, as `labelled_alike` returns them.
+        columns: The label column of each split, as `match_labels` returns them.
         class_names: The names that numbered labels stand for; None where the data have them.
         of: The class of the signals.
 
@@ -96,7 +96,7 @@ def read_labels(
     return Label(list(names)), labels
 
 
-def _named(column: Column | None, names: Sequence[str]) -> Column:
+def _named(column: LabelColumn | None, names: Sequence[str]) -> LabelColumn:
     """Gives names of the user to a column of numbers."""
     if (
         column is None
@@ -114,16 +114,16 @@ def _named(column: Column | None, names: Sequence[str]) -> Column:
     return column._replace(names=tuple(names))
 
 
-def _text(column: Column | None) -> Column | None:
+def _text(column: LabelColumn | None) -> LabelColumn | None:
     """Normalizes the words of a column as names of labels; None where all are -1, for unknown."""
     if column is None or all(value in (-1, "-1") for value in column.values):
         return None
     values = [label_name(value) if isinstance(value, str) else value for value in column.values]
     names = None if column.names is None else tuple(map(label_name, column.names))
-    return Column(values, names)
+    return LabelColumn(values, names)
 
 
-def _names(train: Column) -> dict[str, int]:
+def _names(train: LabelColumn) -> dict[str, int]:
     """Returns every class by name, with its number; words in the order of the alphabet, numbers by
     size.
     """
@@ -148,7 +148,7 @@ def _order(value: int | str) -> tuple[float, str]:
     return float(value) if numeric else float("inf"), str(value)
 
 
-def _numbers(split: str, column: Column | None, names: dict[str, int], these: str) -> Tensor:
+def _numbers(split: str, column: LabelColumn | None, names: dict[str, int], these: str) -> Tensor:
     """Returns the label numbers (N,) of a split; raises `InputError` for an unknown name."""
     assert column is not None  # as the training examples have labels
     known: dict[int | str, str] = dict(enumerate(column.names or ()))

@@ -17,18 +17,18 @@ if TYPE_CHECKING:
     from datasets import Dataset, Features
 
 __all__ = [
-    "Column",
+    "LabelColumn",
     "FileRows",
     "RowsBuilder",
     "Rows",
     "Shard",
-    "Stored",
+    "UndecodedExample",
     "TableRows",
     "list_columns",
 ]
 
 
-class Stored(NamedTuple):
+class UndecodedExample(NamedTuple):
     """An example as it is stored, not decoded yet, with a name for messages.
 
     Attributes:
@@ -40,7 +40,7 @@ class Stored(NamedTuple):
     content: bytes | Path | np.ndarray
 
 
-class Column(NamedTuple):
+class LabelColumn(NamedTuple):
     """The column of labels of a split, one value per row.
 
     Attributes:
@@ -60,11 +60,11 @@ class Rows(ABC):
         """Returns the number of examples."""
 
     @abstractmethod
-    def stored(self) -> Iterator[Stored]:
+    def stored(self) -> Iterator[UndecodedExample]:
         """Yields every example, as it is stored."""
 
     @abstractmethod
-    def labels(self) -> Column | None:
+    def labels(self) -> LabelColumn | None:
         """Returns the label of every example; None where there are none."""
 
 
@@ -83,13 +83,13 @@ class FileRows(Rows):
     def __len__(self) -> int:
         return len(self._files)
 
-    def stored(self) -> Iterator[Stored]:
+    def stored(self) -> Iterator[UndecodedExample]:
         for file in self._files:
             path = self._folder.joinpath(*file)
-            yield Stored(readable(path), path)
+            yield UndecodedExample(readable(path), path)
 
-    def labels(self) -> Column | None:
-        return None if self._names is None else Column(self._names, None)
+    def labels(self) -> LabelColumn | None:
+        return None if self._names is None else LabelColumn(self._names, None)
 
 
 class Shard(NamedTuple):
@@ -134,7 +134,7 @@ class TableRows(Rows, ABC):
     def fits(self, features: Features) -> bool:
         """Returns whether a table with these columns has examples in the same one."""
 
-    def labels(self) -> Column | None:
+    def labels(self) -> LabelColumn | None:
         if self.label_column is None:
             return None
         values = [
@@ -150,7 +150,7 @@ class TableRows(Rows, ABC):
                 f"fill it in, or choose another column."
             )
         names = getattr(self.features[self.label_column], "names", None)
-        return Column(values, None if names is None else tuple(map(str, names)))
+        return LabelColumn(values, None if names is None else tuple(map(str, names)))
 
 
 def _label_column(features: Features, wanted: str | None, where: str) -> str | None:

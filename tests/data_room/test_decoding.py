@@ -11,8 +11,8 @@ import pytest
 import torch
 from PIL import Image
 
-from smalti.data.room import room
-from smalti.data.rows import Stored
+from smalti.data.allocation import allocate
+from smalti.data.rows import UndecodedExample
 from smalti.errors import InputError
 from smalti.modalities.image import read_image
 from smalti.modalities.image.decoding import decode_pictures
@@ -31,7 +31,9 @@ def _ramp(height: int = 24, width: int = 16) -> np.ndarray:
 
 
 def _decoded(content, size=(24, 16), channels=3, crop="center") -> torch.Tensor:
-    (pixels,), readable = decode_pictures([Stored("it", content)], 1, size, channels, crop)
+    (pixels,), readable = decode_pictures(
+        [UndecodedExample("it", content)], 1, size, channels, crop
+    )
     assert bool(readable.all())
     return pixels
 
@@ -142,7 +144,7 @@ def test_a_large_jpeg_is_the_same_as_its_png_but_for_compression():
 def _pictures(n: int, broken: set[int]):
     good = _file(PLAIN)
     for i in range(n):
-        yield Stored(f"file {i}", good[: len(good) // 2] if i in broken else good)
+        yield UndecodedExample(f"file {i}", good[: len(good) // 2] if i in broken else good)
 
 
 def test_a_broken_file_among_many_is_named_counted_and_left_out(caplog):
@@ -189,10 +191,10 @@ def test_what_is_no_image_is_broken(content):
 
 
 def test_pixels_that_do_not_fit_into_memory_lie_in_a_file(monkeypatch, tmp_path):
-    monkeypatch.setattr("smalti.data.room.IN_MEMORY", 1000)
+    monkeypatch.setattr("smalti.data.allocation.IN_MEMORY", 1000)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     pixels, _ = decode_pictures(_pictures(70, set()), 70, (24, 16), 3, "center")
-    assert isinstance(room((1001,), np.uint8, "They", "take less"), np.memmap)
+    assert isinstance(allocate((1001,), np.uint8, "They", "take less"), np.memmap)
     assert bool((pixels == RAMP).all())
     assert list(tmp_path.iterdir()) == []  # nameless: nothing is left behind
 
@@ -201,7 +203,7 @@ def test_a_disk_without_room_is_an_input_error(monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("smalti.data.room.IN_MEMORY", 1000)
+    monkeypatch.setattr("smalti.data.allocation.IN_MEMORY", 1000)
     monkeypatch.setattr(os, "posix_fallocate", full)
     with pytest.raises(InputError, match="No space left on device.*TMPDIR"):
         decode_pictures(_pictures(70, set()), 70, (24, 16), 3, "center")

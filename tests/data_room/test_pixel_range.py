@@ -15,7 +15,7 @@ from jsonargparse import ArgumentParser
 from PIL import Image, ImageCms
 
 from smalti.data import Source
-from smalti.data.rows import Stored
+from smalti.data.rows import UndecodedExample
 from smalti.errors import InputError
 from smalti.generation.checks import source_arguments
 from smalti.modalities.image import Images, file_decoding, read_image
@@ -63,7 +63,7 @@ def _png16(numbers: np.ndarray, colour: int) -> bytes:
 
 
 def _read(*contents: bytes, chosen=None, channels=1) -> torch.Tensor:
-    pictures = [Stored(f"image {i}", content) for i, content in enumerate(contents)]
+    pictures = [UndecodedExample(f"image {i}", content) for i, content in enumerate(contents)]
     pixels, readable = decode_pictures(
         pictures, len(pictures), (4, 6), channels, "none", None, chosen
     )
@@ -297,7 +297,7 @@ def test_in_bands_an_image_is_what_it_is_as_a_whole(mode, orientation, monkeypat
     content = _file(image, "TIFF" if mode == "CMYK" else "PNG", exif=exif)
 
     def read(size):
-        pixels, _ = decode_pictures([Stored("it", content)], 1, size, 3, "center")
+        pixels, _ = decode_pictures([UndecodedExample("it", content)], 1, size, 3, "center")
         return pixels.float()
 
     whole = [read(size) for size in ((20, 30), (300, 200))]

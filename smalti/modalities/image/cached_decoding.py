@@ -15,7 +15,7 @@ from torch import Tensor
 
 from smalti.data.decoded_cache import CacheEntry, DecodedCache, open_cache
 from smalti.data.progress import progress
-from smalti.data.rows import Stored
+from smalti.data.rows import UndecodedExample
 from smalti.modalities.image.decoding import (
     CHUNK,
     Crop,
@@ -38,7 +38,7 @@ DECODER = 1  # a higher number where the same file is decoded to other pixels
 
 
 def decode_once(  # noqa: PLR0913 - as of `decode_pictures`
-    pictures: Callable[[], Iterable[Stored]],
+    pictures: Callable[[], Iterable[UndecodedExample]],
     n: int,
     size: tuple[int, int],
     channels: int,
@@ -70,7 +70,7 @@ def decode_once(  # noqa: PLR0913 - as of `decode_pictures`
 
 def _entry(  # noqa: PLR0913 - as of `decode_pictures`
     cache: DecodedCache,
-    pictures: Callable[[], Iterable[Stored]],
+    pictures: Callable[[], Iterable[UndecodedExample]],
     n: int,
     crop: Crop,
     log: DecodingLog,
@@ -103,7 +103,9 @@ def _entry(  # noqa: PLR0913 - as of `decode_pictures`
     return cache.find(log.fingerprints)
 
 
-def _others(pictures: Iterable[Stored], known: dict[int, Any]) -> Iterator[tuple[int, Stored]]:
+def _others(
+    pictures: Iterable[UndecodedExample], known: dict[int, Any]
+) -> Iterator[tuple[int, UndecodedExample]]:
     return ((row, picture) for row, picture in enumerate(pictures) if row not in known)
 
 
@@ -117,10 +119,10 @@ def _copy_record(log: DecodingLog, row: int, entry: CacheEntry, place: int) -> N
     log.records[row]["mode"] = log.modes.index(mode)
 
 
-def hash_pictures(pictures: Iterable[Stored], n: int, log: DecodingLog) -> None:
+def hash_pictures(pictures: Iterable[UndecodedExample], n: int, log: DecodingLog) -> None:
     """Records name and fingerprint of each picture in a log; zeros if it cannot be read."""
 
-    def work(chunk: list[tuple[int, Stored]]) -> int:
+    def work(chunk: list[tuple[int, UndecodedExample]]) -> int:
         for row, picture in chunk:
             content = picture.content
             log.names[row] = picture.name

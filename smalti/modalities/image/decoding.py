@@ -28,11 +28,11 @@ import torch
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
+from smalti.data.allocation import allocate
 from smalti.data.file_tree import is_regular
 from smalti.data.left_out import report_left_out
 from smalti.data.progress import progress
-from smalti.data.room import room
-from smalti.data.rows import Stored
+from smalti.data.rows import UndecodedExample
 from smalti.data.splitting import SIZE, fingerprint
 from smalti.errors import InputError, first_line
 from smalti.modalities.image.file_decoding import LARGEST, Content, Crop, decode_image, read_content
@@ -97,7 +97,7 @@ class DecodingLog:
         with self._lock:
             self.records[row] = one.record(self.modes)
 
-    def take(self, row: int, picture: Stored, content: bytes | np.ndarray) -> None:
+    def take(self, row: int, picture: UndecodedExample, content: bytes | np.ndarray) -> None:
         """Records the name of a picture and the fingerprint of its stored content."""
         self.names[row] = picture.name
         self.fingerprints[row] = np.frombuffer(fingerprint(content), dtype=np.uint8)
@@ -165,7 +165,7 @@ def decode_picture(
 
 
 def decode_pictures(
-    pictures: Iterable[Stored],
+    pictures: Iterable[UndecodedExample],
     n: int,
     size: tuple[int, int],
     channels: int,
@@ -192,7 +192,7 @@ def decode_pictures(
         InputError: If too many cannot be read, more than 1 % and also more than three or a tenth,
             or there is no space for the pixels.
     """
-    pixels = room((n, channels, *size), np.uint8, "The pixels", "choose a smaller size")
+    pixels = allocate((n, channels, *size), np.uint8, "The pixels", "choose a smaller size")
     alone, log = log is None, log or DecodingLog(n)
     decode_into(pixels, enumerate(pictures), n, channels, crop, log, chosen)
     return torch.from_numpy(pixels), report_unreadable(log, alone)
@@ -200,7 +200,7 @@ def decode_pictures(
 
 def decode_into(
     pixels: np.ndarray,
-    pictures: Iterable[tuple[int, Stored]],
+    pictures: Iterable[tuple[int, UndecodedExample]],
     n: int,
     channels: int,
     crop: Crop,
@@ -210,7 +210,7 @@ def decode_into(
     """Decodes n numbered pictures into their rows of an array (N, C, H, W), and records them."""
     size = (pixels.shape[2], pixels.shape[3])
 
-    def work(chunk: list[tuple[int, Stored]]) -> list[str | None]:
+    def work(chunk: list[tuple[int, UndecodedExample]]) -> list[str | None]:
         """Returns what is wrong with each picture of a chunk, or None."""
         faults: list[str | None] = []
         for row, picture in chunk:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from smalti.data.file_tree import Parts, list_files
-from smalti.data.found import Found, check_trainable, local_path, suffix_of, tables_by_split
+from smalti.data.found import FoundExamples, check_trainable, local_path, suffix_of, tables_by_split
 from smalti.data.hub import hub_rows
 from smalti.data.layout import read_layout
 from smalti.data.names import NameParser
@@ -57,7 +57,7 @@ NAMED = 6  # labels and kinds that a line names
 
 def find_images(
     path: str, image_column: str | None, label_column: str | None, splits: bool = True
-) -> Found:
+) -> FoundExamples:
     """Finds the images of a data set by split: "train", and "validation" and "test" if it has them.
 
     Arguments:
@@ -81,7 +81,7 @@ def find_images(
         found = _in_folder(local, table, splits)
     else:
         rows = parquet_rows([_check_parquet(local)], table, Image)
-        found = Found(Image, readable(path), {"train": rows}, {}, Counter())
+        found = FoundExamples(Image, readable(path), {"train": rows}, {}, Counter())
     check_trainable(path, found.rows)
     return found
 
@@ -101,7 +101,7 @@ def _check_parquet(file: Path) -> Path:
     )
 
 
-def _in_folder(folder: Path, table: RowsBuilder, splits: bool) -> Found:
+def _in_folder(folder: Path, table: RowsBuilder, splits: bool) -> FoundExamples:
     """Finds the images of a folder: IDX files, parquet files, or pictures."""
     tree = list_files(folder)
     where, passed = readable(folder), tree.passed
@@ -111,7 +111,7 @@ def _in_folder(folder: Path, table: RowsBuilder, splits: bool) -> Found:
         passed["other files"] += len(tree.files) - used
         rows: dict[str, Rows] = {split: parts.rows for split, parts in idx.items()}
         origins = {split: [file.name for file in parts.files] for split, parts in idx.items()}
-        return Found(Image, where, rows, origins, +passed)
+        return FoundExamples(Image, where, rows, origins, +passed)
     tables = [file for file in tree.files if suffix_of(file) == ".parquet"]
     if tables:
         passed.update(
@@ -123,7 +123,7 @@ def _in_folder(folder: Path, table: RowsBuilder, splits: bool) -> Found:
             for split, files in parts.items()
         }
         names = {split: ["/".join(file) for file in files] for split, files in parts.items()}
-        return Found(Image, where, rows, names, +passed)
+        return FoundExamples(Image, where, rows, names, +passed)
     images = [file for file in tree.files if suffix_of(file) in IMAGES]
     if not images:
         raise InputError(_without_images(folder, tree.files))
@@ -133,7 +133,7 @@ def _in_folder(folder: Path, table: RowsBuilder, splits: bool) -> Found:
         split: FileRows(folder, part.files, part.labels) for split, part in layout.parts.items()
     }
     origins = {split: [f"{name}/" for name in part.folders] for split, part in layout.parts.items()}
-    return Found(Image, where, rows, origins, +(passed + layout.passed))
+    return FoundExamples(Image, where, rows, origins, +(passed + layout.passed))
 
 
 def _without_images(folder: Path, files: list[Parts]) -> str:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from smalti.data.rows import Stored
+from smalti.data.rows import UndecodedExample
 from smalti.data.source import Batch, StoredExamples
 from smalti.errors import InputError
 from smalti.modalities.image.decoding import Crop, DecodingLog, decode_into
@@ -40,7 +40,7 @@ class StoredImages(StoredExamples):
 
     def __init__(
         self,
-        pictures: Callable[[], Iterable[Stored]],
+        pictures: Callable[[], Iterable[UndecodedExample]],
         way: DecodingOptions,
         values: Tensor | None,
         rows: Tensor,
@@ -63,7 +63,7 @@ class StoredImages(StoredExamples):
         x = to_float(torch.from_numpy(pixels))[[places[row] for row in wanted]]
         return Batch(x, self.conditions_at(indices))
 
-    def _of(self, places: dict[int, int]) -> Iterator[tuple[int, Stored]]:
+    def _of(self, places: dict[int, int]) -> Iterator[tuple[int, UndecodedExample]]:
         left = set(places)
         for row, picture in enumerate(self.pictures()):
             if not left:

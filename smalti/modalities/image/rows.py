@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from smalti.data.rows import Column, Rows, Shard, Stored, TableRows, list_columns
+from smalti.data.rows import LabelColumn, Rows, Shard, TableRows, UndecodedExample, list_columns
 from smalti.errors import InputError, first_line
 from smalti.spelling import readable
 
@@ -27,12 +27,12 @@ class ArrayRows(Rows):
     def __len__(self) -> int:
         return len(self._images)
 
-    def stored(self) -> Iterator[Stored]:
+    def stored(self) -> Iterator[UndecodedExample]:
         for i, image in enumerate(self._images):
-            yield Stored(f"image {i} of {self._name}", image)
+            yield UndecodedExample(f"image {i} of {self._name}", image)
 
-    def labels(self) -> Column | None:
-        return None if self._labels is None else Column(self._labels.tolist(), None)
+    def labels(self) -> LabelColumn | None:
+        return None if self._labels is None else LabelColumn(self._labels.tolist(), None)
 
 
 class ImageTable(TableRows):
@@ -65,7 +65,7 @@ class ImageTable(TableRows):
         self.image_column = _image_column(features, image_column, shards[0].name)
         super().__init__(shards, features, label_column)
 
-    def stored(self) -> Iterator[Stored]:
+    def stored(self) -> Iterator[UndecodedExample]:
         for shard in self.shards:
             table = _as_images(shard, self.image_column)
             first = 0
@@ -77,13 +77,13 @@ class ImageTable(TableRows):
     def fits(self, features: Features) -> bool:
         return holds_images(features.get(self.image_column))
 
-    def _image(self, stored: dict, name: str) -> Stored:
+    def _image(self, stored: dict, name: str) -> UndecodedExample:
         content, path = stored.get("bytes"), stored.get("path")
         if content is None and path is None:
-            return Stored(name, b"")
+            return UndecodedExample(name, b"")
         if content is None:
-            return Stored(readable(str(path)), self._folder / str(path))
-        return Stored(f"{readable(str(path))}, {name}" if path else name, content)
+            return UndecodedExample(readable(str(path)), self._folder / str(path))
+        return UndecodedExample(f"{readable(str(path))}, {name}" if path else name, content)
 
 
 def _as_images(shard: Shard, column: str) -> Dataset:

@@ -18,8 +18,8 @@ import torch
 from torch import Tensor
 
 from smalti import ranges
-from smalti.data.dividing import Part, divide, manifest_of
-from smalti.data.labels import labelled_alike, read_labels
+from smalti.data.dividing import SplitExamples, divide, make_manifest
+from smalti.data.labels import match_labels, number_labels
 from smalti.data.rows import Rows
 from smalti.data.source import Examples, Source, SplitName, Splits
 from smalti.data.splitting import SplitFractions
@@ -128,13 +128,13 @@ class Images(Source):
         """Finds, decodes and labels the images, and divides them into splits."""
         by_name = self.splits == "names"
         found = find_images(self.path, self.columns.image, self.columns.label, by_name)
-        found, columns = labelled_alike(found)
-        condition, labels = read_labels(columns, self.class_names, Image)
+        found, columns = match_labels(found)
+        condition, labels = number_labels(columns, self.class_names, Image)
         for line in found.lines(None if condition is None else condition.names):
             found_logger.info(line)
         left_out = [(f"{n} {kind}", "passed over") for kind, n in found.passed.items()]
         statistics = ImageStatistics()
-        parts: dict[str, Part] = {}
+        parts: dict[str, SplitExamples] = {}
         for split, rows in found.rows.items():
             stored = _Stored(split, rows, labels[split], statistics)
             parts[split] = (
@@ -152,11 +152,11 @@ class Images(Source):
             signal=Image(self.channels, self.size),
             condition=condition,
             augment=Augmentation(self.flip, move) if self.flip or move else None,
-            manifest=manifest_of(parts, condition, left_out, Image),
+            manifest=make_manifest(parts, condition, left_out, Image),
             shift=shift_randomly,
         )
 
-    def _decoded(self, stored: _Stored, left_out: list[tuple[str, str]]) -> Part:
+    def _decoded(self, stored: _Stored, left_out: list[tuple[str, str]]) -> SplitExamples:
         split, rows, labels, statistics = stored
         log, folder = DecodingLog(len(rows), statistics), f"{Path(self.path).expanduser()}{os.sep}"
         pixels, readable = decode_once(
@@ -165,10 +165,10 @@ class Images(Source):
         names = [name.replace(folder, "") for name in log.names]
         reasons = zip(names, log.faults, strict=True)
         left_out += [(name, reason) for name, reason in reasons if reason is not None]
-        part = Part(split, Pixels(pixels, labels), log.fingerprints, names)
+        part = SplitExamples(split, Pixels(pixels, labels), log.fingerprints, names)
         return part if bool(readable.all()) else part.take(readable)
 
-    def _found(self, stored: _Stored, left_out: frozenset[str]) -> Part:
+    def _found(self, stored: _Stored, left_out: frozenset[str]) -> SplitExamples:
         """Tells images apart without decoding them."""
         split, rows, labels, _ = stored
         log, folder = DecodingLog(len(rows)), f"{Path(self.path).expanduser()}{os.sep}"
@@ -176,7 +176,7 @@ class Images(Source):
         names = [name.replace(folder, "") for name in log.names]
         way = DecodingOptions(self.size, self.channels, self.crop, self.range)
         images = StoredImages(rows.stored, way, labels, torch.arange(len(rows)))
-        part = Part(split, images, log.fingerprints, names)
+        part = SplitExamples(split, images, log.fingerprints, names)
         faults = zip(names, log.faults, strict=True)
         return part.take(torch.tensor([f is None and name not in left_out for name, f in faults]))
 

@@ -22,7 +22,7 @@ import pyarrow as pa
 
 from smalti.data.tables import FileTable, MakeTable
 from smalti.errors import InputError
-from smalti.npz import names_in, read_npz
+from smalti.npz import array_names, read_npz
 from smalti.spelling import listed, readable
 
 __all__ = ["ARRAYS", "CASE", "ArrayTable"]
@@ -116,7 +116,7 @@ def read_npy(path: Path) -> ArrayTable:
 def read_npz_table(path: Path) -> ArrayTable:
     """Opens an .npz file of series, and of their labels, ids and times, as a table."""
     name = readable(path)
-    there = names_in(path)
+    there = array_names(path)
     main = [one for one in there if one not in BESIDE]
     if "x" in main or len(main) != 1:
         main = [one for one in main if one == "x"]

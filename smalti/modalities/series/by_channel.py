@@ -141,7 +141,7 @@ class Spectrum(Measurement[Subject]):
 
 
 class Spectra:
-    """The mean power spectrum of each channel, batch by batch.
+    """Accumulates the mean power spectrum of each channel, batch by batch.
 
     Example:
         >>> wave = torch.sin(2 * torch.pi * 4 * torch.arange(32) / 32)

@@ -1,4 +1,4 @@
-"""Series of a split as they are read from its files: converted once, and kept in the cache.
+"""Reads the series of a split from its files, once: they are kept in the cache.
 
 Reading text takes far longer than all else of loading. So the steps of all series, their labels and
 what is known of each series lie in the cache of what was decoded, found by the content of the
@@ -18,9 +18,9 @@ from smalti.data.splitting import SIZE
 from smalti.data.tables import Table
 from smalti.modalities.series.columns import ChosenColumns
 from smalti.modalities.series.recordings import (
-    Labels,
+    LabelNumbering,
     Recording,
-    Timing,
+    TimeStats,
     name_within,
     read_recordings,
 )
@@ -43,7 +43,7 @@ class _Converted(NamedTuple):
 def read_split(
     tables: Sequence[Table],
     columns: ChosenColumns,
-    labels: Labels,
+    labels: LabelNumbering,
     folder: str,
     missing: Sequence[str] = (),
 ) -> list[Recording]:
@@ -73,7 +73,7 @@ def read_split(
         if (entry := cache.find(files)) is not None:
             converted = _unpacked(entry)
     if converted is None:
-        own = Labels()
+        own = LabelNumbering()
         read = [one for t in tables for one in read_recordings(t, columns, own, folder, missing)]
         converted = _Converted(read, own.words)
         if cache is not None:
@@ -130,7 +130,7 @@ def _unpacked(entry: CacheEntry) -> _Converted:
     for facts in entry.facts["recordings"]:
         end = start + facts["steps"]
         jumps = np.array(facts["jumps"], dtype=np.int64)
-        timing = Timing(facts["rate"], jumps, tuple(facts["lengths"]), facts["uneven"])
+        timing = TimeStats(facts["rate"], jumps, tuple(facts["lengths"]), facts["uneven"])
         recordings.append(
             Recording(
                 facts["name"],

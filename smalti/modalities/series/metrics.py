@@ -26,7 +26,7 @@ __all__ = ["ChannelErrors", "SeriesError"]
 
 
 class ChannelErrors:
-    """Sums of squared errors and of squares by channel, batch by batch.
+    """Accumulates the squared errors and the variance of each channel, batch by batch.
 
     Example:
         >>> errors = ChannelErrors()

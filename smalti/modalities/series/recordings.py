@@ -21,14 +21,22 @@ from smalti.modalities.series.columns import ChosenColumns
 from smalti.modalities.series.tables import missing_numbers
 from smalti.spelling import listed, readable
 
-__all__ = ["Labels", "Recording", "Timing", "name_within", "pieces", "read_recordings", "timing"]
+__all__ = [
+    "LabelNumbering",
+    "Recording",
+    "TimeStats",
+    "name_within",
+    "split_at_jumps",
+    "read_recordings",
+    "measure_times",
+]
 
 JUMP = 1.5  # steps: more between two rows is a jump
 UNEVEN = 0.25  # of a step that another differs by, to be told of
 DIGITS = 4  # of a rate: clocks are no better
 
 
-class Timing(NamedTuple):
+class TimeStats(NamedTuple):
     """The sampling rate of a series, and the jumps in its times.
 
     Attributes:
@@ -44,7 +52,7 @@ class Timing(NamedTuple):
     uneven: float
 
 
-class Labels:
+class LabelNumbering:
     """Maps labels to numbers, in one numbering for all tables.
 
     Attributes:
@@ -90,7 +98,7 @@ class Recording(NamedTuple):
     unit: str | None
     values: np.ndarray
     labels: np.ndarray | None
-    timing: Timing
+    timing: TimeStats
     fault: str = ""
     infinite: int = 0
 
@@ -98,7 +106,7 @@ class Recording(NamedTuple):
 def read_recordings(
     table: Table,
     columns: ChosenColumns,
-    labels: Labels,
+    labels: LabelNumbering,
     folder: str = "",
     missing: Sequence[str] = (),
 ) -> Iterator[Recording]:
@@ -141,40 +149,40 @@ def name_within(table: Table, folder: str) -> str:
     return name.rpartition("/")[2] if name == folder else name
 
 
-def timing(time: np.ndarray) -> tuple[Timing, str]:
+def measure_times(time: np.ndarray) -> tuple[TimeStats, str]:
     """Measures the sampling rate of a series and finds jumps; also says what is wrong, or "".
 
     Arguments:
         time: (T,), seconds, float64.
 
     Example:
-        >>> found, fault = timing(np.array([0.0, 0.5, 1.0, 3.0, 3.5]))
+        >>> found, fault = measure_times(np.array([0.0, 0.5, 1.0, 3.0, 3.5]))
         >>> found.rate, found.jumps.tolist(), fault
         (2.0, [3], '')
     """
     none = np.array([], dtype=np.int64)
     if len(bad := np.flatnonzero(~np.isfinite(time))):
-        return Timing(
+        return TimeStats(
             None, none, (), 0.0
         ), f"{counted(len(bad), 'row')} without a time, first {bad[0]}"
     steps = np.diff(time)
     if len(back := np.flatnonzero(steps <= 0)):
         where = f"row {back[0] + 1}" + f" and {len(back) - 1} more" * (len(back) > 1)
-        return Timing(None, none, (), 0.0), f"its times go back or stand still in {where}"
+        return TimeStats(None, none, (), 0.0), f"its times go back or stand still in {where}"
     if not len(steps):
-        return Timing(None, none, (), 0.0), ""
+        return TimeStats(None, none, (), 0.0), ""
     usual = float(np.median(steps))
     jumps = np.flatnonzero(steps > JUMP * usual)
     even = np.delete(steps, jumps)
     rate = float(f"{1 / even.mean():.{DIGITS}g}")
     uneven = float((np.abs(even - usual) > UNEVEN * usual).mean())
-    return Timing(rate, jumps + 1, tuple((steps[jumps] * rate).tolist()), uneven), ""
+    return TimeStats(rate, jumps + 1, tuple((steps[jumps] * rate).tolist()), uneven), ""
 
 
 class _Whole:
     """All rows of a table."""
 
-    def __init__(self, table: Table, columns: ChosenColumns, labels: Labels) -> None:
+    def __init__(self, table: Table, columns: ChosenColumns, labels: LabelNumbering) -> None:
         self.columns = columns
         wanted = [*columns.channels]
         wanted += [name for name in (columns.time, columns.id, columns.label) if name is not None]
@@ -193,7 +201,7 @@ class _Whole:
         self.labels = joined.get(columns.label or "")
         self.cases = joined.get(CASE)
 
-    def _read(self, name: str, column: pa.Array, labels: Labels, where: str) -> np.ndarray:
+    def _read(self, name: str, column: pa.Array, labels: LabelNumbering, where: str) -> np.ndarray:
         """Returns a column as numbers: ids as those of their words."""
         if name == CASE:
             return column.to_numpy()
@@ -238,9 +246,9 @@ class _Whole:
         infinite = np.isinf(values)
         values[infinite] = np.nan
         labels = None if self.labels is None else self.labels[rows]
-        found, fault = Timing(None, np.array([], dtype=np.int64), (), 0.0), ""
+        found, fault = TimeStats(None, np.array([], dtype=np.int64), (), 0.0), ""
         if self.time is not None:
-            found, fault = timing(self.time[rows])
+            found, fault = measure_times(self.time[rows])
         if not fault and np.isnan(values).all():
             fault = "it has no value"
         return Recording(name, unit, values, labels, found, fault, int(infinite.sum()))
@@ -257,7 +265,7 @@ def _seconds(column: pa.Array) -> np.ndarray:
     return column.to_numpy(zero_copy_only=False).astype(np.float64)
 
 
-def pieces(recording: Recording) -> Sequence[tuple[int, int]]:
+def split_at_jumps(recording: Recording) -> Sequence[tuple[int, int]]:
     """Returns the (start, end) of each piece of a recording between jumps in its times."""
     ends = [*recording.timing.jumps.tolist(), len(recording.values)]
     return list(zip([0, *ends[:-1]], ends, strict=True))

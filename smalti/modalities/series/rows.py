@@ -8,17 +8,17 @@ import numpy as np
 from torch import Tensor
 
 from smalti.counting import counted
-from smalti.data.dividing import Part
-from smalti.data.room import room
-from smalti.data.rows import Column, Rows, Stored
+from smalti.data.allocation import allocate
+from smalti.data.dividing import SplitExamples
+from smalti.data.rows import LabelColumn, Rows, UndecodedExample
 from smalti.data.splitting import SIZE, fingerprint
 from smalti.errors import InputError
-from smalti.modalities.series.recordings import Labels, Recording
+from smalti.modalities.series.recordings import LabelNumbering, Recording
 from smalti.modalities.series.stored import StoredWindows
-from smalti.modalities.series.windows import Windows, majority
+from smalti.modalities.series.windows import Windows, most_frequent
 from smalti.spelling import listed
 
-__all__ = ["WindowRows", "plain"]
+__all__ = ["WindowRows", "unify_nans"]
 
 
 class WindowRows(Rows):
@@ -35,7 +35,7 @@ class WindowRows(Rows):
     """
 
     def __init__(
-        self, recordings: Sequence[Recording], windows: Windows, labels: Labels, size: int
+        self, recordings: Sequence[Recording], windows: Windows, labels: LabelNumbering, size: int
     ) -> None:
         if not len(windows.starts):
             raise InputError(
@@ -47,7 +47,7 @@ class WindowRows(Rows):
         self.windows, self.size = windows, size
         channels = recordings[0].values.shape[1]
         total = sum(len(one.values) for one in recordings)
-        self.steps = room((total, channels), np.float32, "The series", "give fewer")
+        self.steps = allocate((total, channels), np.float32, "The series", "give fewer")
         self.begins = np.cumsum([0, *(len(one.values) for one in recordings)])
         for one, begin in zip(recordings, self.begins, strict=False):
             self.steps[begin : begin + len(one.values)] = one.values
@@ -57,14 +57,14 @@ class WindowRows(Rows):
     def __len__(self) -> int:
         return len(self.windows.starts)
 
-    def labels(self) -> Column | None:
+    def labels(self) -> LabelColumn | None:
         return self._labels
 
-    def stored(self) -> Iterator[Stored]:
+    def stored(self) -> Iterator[UndecodedExample]:
         """See `Rows.stored`: each window (T, C), float32, without its gap at the end."""
         windows = zip(self.names, self.windows.starts, self.windows.lengths, strict=True)
         for name, start, length in windows:
-            yield Stored(name, self.steps[start : start + length])
+            yield UndecodedExample(name, self.steps[start : start + length])
 
     @property
     def names(self) -> list[str]:
@@ -75,15 +75,17 @@ class WindowRows(Rows):
             for of, start in zip(self.windows.of.tolist(), within.tolist(), strict=True)
         ]
 
-    def part(self, split: str, numbers: Tensor | None) -> Part:
+    def part(self, split: str, numbers: Tensor | None) -> SplitExamples:
         """Returns the windows as examples with these labels (N,)."""
         windows = self.windows
         examples = StoredWindows(self.steps, windows.starts, windows.lengths, self.size, numbers)
-        prints = b"".join(fingerprint(plain(one.content)) for one in self.stored())  # type: ignore[arg-type]
+        prints = b"".join(fingerprint(unify_nans(one.content)) for one in self.stored())  # type: ignore[arg-type]
         content = np.frombuffer(prints, dtype=np.uint8).reshape(-1, SIZE)
-        return Part(split, examples, content, self.names, windows.groups(windows.starts))
+        return SplitExamples(split, examples, content, self.names, windows.groups(windows.starts))
 
-    def _majorities(self, recordings: Sequence[Recording], labels: Labels) -> Column | None:
+    def _majorities(
+        self, recordings: Sequence[Recording], labels: LabelNumbering
+    ) -> LabelColumn | None:
         """Returns the label of most of the steps of each window."""
         if recordings[0].labels is None:
             return None
@@ -91,7 +93,7 @@ class WindowRows(Rows):
         if (codes < 0).all():
             return None
         found = [
-            majority(codes[start : start + length])
+            most_frequent(codes[start : start + length])
             for start, length in zip(self.windows.starts, self.windows.lengths, strict=True)
         ]
         if -1 in found:
@@ -99,9 +101,9 @@ class WindowRows(Rows):
                 f"{counted(found.count(-1), 'window has', 'windows have')} no label, e.g. "
                 f"{self.names[found.index(-1)]}: fill the label column in, or leave it out."
             )
-        return Column([labels.words[code] for code in found], None)
+        return LabelColumn([labels.words[code] for code in found], None)
 
 
-def plain(values: np.ndarray) -> np.ndarray:
+def unify_nans(values: np.ndarray) -> np.ndarray:
     """Replaces every NaN by the same NaN, so that the bytes of values can be compared."""
     return np.where(np.isnan(values), np.float32(np.nan), values)

@@ -23,7 +23,7 @@ from smalti.errors import InputError
 from smalti.files import atomic_file
 from smalti.modalities.series.arrays import ArrayTable
 from smalti.modalities.series.columns import SeriesColumns, choose_columns
-from smalti.modalities.series.recordings import Labels, Recording, read_recordings
+from smalti.modalities.series.recordings import LabelNumbering, Recording, read_recordings
 from smalti.modalities.series.signal import Series
 from smalti.modalities.series.tables import missing_words, open_table
 from smalti.npz import write_npz
@@ -131,7 +131,7 @@ def _recording(table: Table, signal: Series, source: Mapping[str, Any]) -> Recor
         )
     words = missing_words(source.get("missing"))
     columns = columns._replace(label=None)
-    found = list(read_recordings(table, columns, Labels(), missing=words))
+    found = list(read_recordings(table, columns, LabelNumbering(), missing=words))
     if len(found) != 1:
         raise InputError(
             f"One series is wanted, got {len(found)} in {table.name}: give a file of each."

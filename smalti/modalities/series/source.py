@@ -20,10 +20,10 @@ import torch
 from torch import Tensor
 
 from smalti.counting import counted
-from smalti.data.dividing import Part, divide, manifest_of
-from smalti.data.found import Found
+from smalti.data.dividing import SplitExamples, divide, make_manifest
+from smalti.data.found import FoundExamples
 from smalti.data.found_tables import FoundTables, find_tables
-from smalti.data.labels import labelled_alike, read_labels
+from smalti.data.labels import match_labels, number_labels
 from smalti.data.left_out import report_left_out
 from smalti.data.source import FOUND, Examples, Source, SplitName, Splits
 from smalti.data.splitting import SplitFractions
@@ -31,13 +31,13 @@ from smalti.errors import InputError
 from smalti.modalities.series.arrays import ArrayTable
 from smalti.modalities.series.columns import ChosenColumns, SeriesColumns, choose_columns
 from smalti.modalities.series.conversion import read_split
-from smalti.modalities.series.recordings import Labels, Recording
+from smalti.modalities.series.recordings import LabelNumbering, Recording
 from smalti.modalities.series.rows import WindowRows
 from smalti.modalities.series.signal import Series
 from smalti.modalities.series.stored import StoredWindows
 from smalti.modalities.series.tables import missing_words, series_tables
-from smalti.modalities.series.told import lines_of, warnings_of
-from smalti.modalities.series.windows import Windows, cut, usual_size, usual_stride
+from smalti.modalities.series.told import describe_oddities, describe_series
+from smalti.modalities.series.windows import Windows, choose_size, choose_stride, cut_windows
 from smalti.networks import Affine
 from smalti.spelling import readable
 
@@ -61,7 +61,7 @@ class TimeSeries(Source):
         size: Steps of a window; chosen by the lengths of the series if not given.
         stride: Steps from one window to the next; half a window if not given, or less where there
             are few.
-        columns: Which columns hold what; found if not given.
+        columns: The columns of times, ids, labels and channels; found if not given.
         rate: Steps a second, where the data have no times.
         missing: Words that stand for a missing value, such as "-" or "-999", beside an empty field,
             "?", "NA", "NaN" and "null", which always do: all of them are gaps.
@@ -103,31 +103,31 @@ class TimeSeries(Source):
         openers = series_tables(missing_words(self.missing))
         tables = find_tables(self.path, Series, openers, self.splits == "names")
         columns = choose_columns(tables.tables["train"][0], self.columns)
-        labels = Labels()
+        labels = LabelNumbering()
         read = {split: self._read(split, tables, columns, labels) for split in _order(tables)}
         left_out = [fault for part in read.values() for fault in part.left_out]
         recordings = {split: part.recordings for split, part in read.items()}
         rate = self._common_rate(recordings, left_out)
         lengths = [len(one.values) for one in recordings["train"]]
-        size = self.size or usual_size(lengths)
-        stride = self.stride or usual_stride(lengths, size)
+        size = self.size or choose_size(lengths)
+        stride = self.stride or choose_stride(lengths, size)
         blocks = _by_blocks(recordings, columns)
         cuts = {
-            split: cut(part, size, stride, blocks and split == "train")
+            split: cut_windows(part, size, stride, blocks and split == "train")
             for split, part in recordings.items()
         }
         rows = {split: WindowRows(recordings[split], cuts[split], labels, size) for split in cuts}
-        found = Found(Series, tables.where, dict(rows), tables.origins, tables.passed)
-        found, labels_of = labelled_alike(found)
-        condition, numbers = read_labels(labels_of, None, Series)
+        found = FoundExamples(Series, tables.where, dict(rows), tables.origins, tables.passed)
+        found, labels_of = match_labels(found)
+        condition, numbers = number_labels(labels_of, None, Series)
         named = not isinstance(first := tables.tables["train"][0], ArrayTable) or first.named
         names = columns.channels if named else ()
         signal = Series(len(columns.channels), (size,), rate, tuple(map(readable, names)))
         kept = {split: recordings[split] for split in found.rows}
         used = {split: cuts[split] for split in found.rows}
-        for line in lines_of(found, columns, signal, kept, used, stride, blocks):
+        for line in describe_series(found, columns, signal, kept, used, stride, blocks):
             found_logger.info(line)
-        for line in warnings_of(kept, used, signal):
+        for line in describe_oddities(kept, used, signal):
             found_logger.info(line)
         left_out = [(f"{n} {kind}", "passed over") for kind, n in found.passed.items()] + left_out
         parts = {split: rows[split].part(split, numbers[split]) for split in found.rows}
@@ -143,7 +143,7 @@ class TimeSeries(Source):
             signal=signal,
             condition=condition,
             augment=None,
-            manifest=manifest_of(parts, condition, left_out, Series),
+            manifest=make_manifest(parts, condition, left_out, Series),
             normalization=normalization,
         )
 
@@ -153,7 +153,7 @@ class TimeSeries(Source):
         return examples
 
     def _read(
-        self, split: str, tables: FoundTables, columns: ChosenColumns, labels: Labels
+        self, split: str, tables: FoundTables, columns: ChosenColumns, labels: LabelNumbering
     ) -> _ReadSplit:
         """Reads the series of a split, and leaves out those that cannot be used."""
         words = missing_words(self.missing)
@@ -221,7 +221,7 @@ def _by_blocks(recordings: dict[str, list[Recording]], columns: ChosenColumns) -
     return len(units) < (needed if apart else max(needed, WHOLE))
 
 
-def _check_enough(parts: dict[str, Part], blocks: bool, size: int) -> None:
+def _check_enough(parts: dict[str, SplitExamples], blocks: bool, size: int) -> None:
     """Raises `InputError` where too little can be told apart to hold out some of it."""
     needed = 1 + len(set(SPLITS) - parts.keys())
     there = len({bytes(key) for key in parts["train"].together})
@@ -233,7 +233,7 @@ def _check_enough(parts: dict[str, Part], blocks: bool, size: int) -> None:
         )
 
 
-def _apart(parts: dict[str, Part], windows: Windows) -> dict[str, Part]:
+def _apart(parts: dict[str, SplitExamples], windows: Windows) -> dict[str, SplitExamples]:
     """Leaves out the windows that reach into a block of another split."""
     held = {
         split: {bytes(key) for key in part.together}

@@ -1,4 +1,4 @@
-"""Files of series as tables, and the words in them that stand for a missing value.
+"""Opens files of series as tables, and handles the words in them for missing values.
 
 In a text file a gap is a field that is empty or says NA, N/A, NaN, null or the like, as every CSV
 file has it here, or one of `GAPS`; in the columns of labels these words stand for no label. What
@@ -22,12 +22,12 @@ GAPS = ("?", "<NA>")
 
 
 def missing_words(missing: str | Sequence[str] | None) -> tuple[str, ...]:
-    """Returns the words that the user says stand for a missing value."""
+    """Converts the argument `missing` of a source to a tuple of words."""
     return (missing,) if isinstance(missing, str) else tuple(map(str, missing or ()))
 
 
 def missing_numbers(words: Sequence[str]) -> list[float]:
-    """Returns the numbers among these words, which stand for a missing value in any file.
+    """Returns the numbers among the words for missing values, to be replaced by NaN in any file.
 
     Example:
         >>> missing_numbers(["-", "-999"])
@@ -37,7 +37,7 @@ def missing_numbers(words: Sequence[str]) -> list[float]:
 
 
 def series_tables(words: Sequence[str] = ()) -> dict[str, MakeTable]:
-    """Returns what opens the files of series that are no table of every kind of data, by suffix.
+    """Returns the functions that open files of series, by suffix, beside those of all tables.
 
     Arguments:
         words: Further words that stand for a missing value in text files.
@@ -50,5 +50,5 @@ def series_tables(words: Sequence[str] = ()) -> dict[str, MakeTable]:
 
 
 def open_table(path: Path, words: Sequence[str] = ()) -> Table:
-    """Opens a file of series by its suffix; see `smalti.data.tables.open_table`."""
+    """Opens a file of series as a table, by its suffix: .csv, .parquet, .npz, .ts, …"""
     return tables.open_table(path, Series, series_tables(words))

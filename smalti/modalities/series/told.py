@@ -8,24 +8,24 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from smalti.counting import counted
-from smalti.data.found import Found
+from smalti.data.found import FoundExamples
 from smalti.data.manifest import SPLITS
 from smalti.data.splitting import fingerprint
 from smalti.errors import InputError
 from smalti.modalities.series.columns import ChosenColumns
 from smalti.modalities.series.recordings import Recording
-from smalti.modalities.series.rows import plain
+from smalti.modalities.series.rows import unify_nans
 from smalti.modalities.series.signal import Series
 from smalti.modalities.series.windows import Windows
 from smalti.spelling import listed, readable
 
-__all__ = ["lines_of", "warnings_of"]
+__all__ = ["describe_series", "describe_oddities"]
 
 NAMED = 6
 
 
-def lines_of(  # noqa: PLR0913 - all that is said of them
-    found: Found,
+def describe_series(  # noqa: PLR0913 - all that is said of them
+    found: FoundExamples,
     columns: ChosenColumns,
     signal: Series,
     recordings: dict[str, list[Recording]],
@@ -67,7 +67,7 @@ def lines_of(  # noqa: PLR0913 - all that is said of them
     yield f"{n} windows of {signal.lasts(signal.size[0])}, one every {stride}{how}"
 
 
-def warnings_of(
+def describe_oddities(
     recordings: dict[str, list[Recording]], cuts: dict[str, Windows], signal: Series
 ) -> Iterator[str]:
     """Yields one line for each oddity of the series, such as uneven times."""
@@ -158,7 +158,7 @@ def _copies(recordings: Sequence[Recording]) -> Iterator[str]:
     first: dict[bytes, str] = {}
     pairs = []
     for one in recordings:
-        key = fingerprint(plain(one.values))
+        key = fingerprint(unify_nans(one.values))
         if key in first:
             pairs.append(f"{one.name} as {first[key]}")
         first.setdefault(key, one.name)

@@ -17,9 +17,9 @@ from typing import NamedTuple
 import numpy as np
 
 from smalti.data.splitting import SIZE, fingerprint
-from smalti.modalities.series.recordings import Recording, pieces
+from smalti.modalities.series.recordings import Recording, split_at_jumps
 
-__all__ = ["Windows", "cut", "majority", "usual_size", "usual_stride"]
+__all__ = ["Windows", "cut_windows", "most_frequent", "choose_size", "choose_stride"]
 
 BLOCKS = (4, 2)  # windows' length of a block that is held out: the first of which there are 20
 ENOUGH_BLOCKS = 20
@@ -55,7 +55,7 @@ class Windows(NamedTuple):
         return self.keys[np.searchsorted(self.edges, places, side="right") - 1]
 
 
-def cut(recordings: Sequence[Recording], size: int, stride: int, blocks: bool) -> Windows:
+def cut_windows(recordings: Sequence[Recording], size: int, stride: int, blocks: bool) -> Windows:
     """Cuts series into windows: their positions, and groups that are held out together.
 
     Arguments:
@@ -73,7 +73,7 @@ def cut(recordings: Sequence[Recording], size: int, stride: int, blocks: bool) -
     long = _block(recordings, size)
     for number, recording in enumerate(recordings):
         shared = b"" if blocks else _key(recording)
-        for begin, end in pieces(recording):
+        for begin, end in split_at_jumps(recording):
             parts = _blocks(begin, end, long, size) if blocks else [(begin, end)]
             edges += [offset + first for first, _ in parts]
             keys += [shared or _content(recording.values[slice(*part)]) for part in parts]
@@ -99,14 +99,14 @@ def cut(recordings: Sequence[Recording], size: int, stride: int, blocks: bool) -
     )
 
 
-def usual_size(lengths: Sequence[int]) -> int:
+def choose_size(lengths: Sequence[int]) -> int:
     """Chooses the size of windows by the lengths of the series, if the user gives none.
 
     That is the longest, where there are ten or more of at most 256 steps. Else 128, or half as many
     or fewer, 16 at least, where the series are short.
 
     Example:
-        >>> usual_size([100] * 40), usual_size([7000]), usual_size([500])
+        >>> choose_size([100] * 40), choose_size([7000]), choose_size([500])
         (100, 128, 16)
     """
     if len(lengths) >= 10 and max(lengths) <= LONG:
@@ -117,13 +117,13 @@ def usual_size(lengths: Sequence[int]) -> int:
     return size
 
 
-def usual_stride(lengths: Sequence[int], size: int) -> int:
+def choose_stride(lengths: Sequence[int], size: int) -> int:
     """Chooses the stride between windows, in steps, if the user gives none.
 
     That is half a window; a quarter or an eighth if there would be fewer than 1000 windows.
 
     Example:
-        >>> usual_stride([7040], 128), usual_stride([10**6], 128), usual_stride([100] * 40, 100)
+        >>> choose_stride([7040], 128), choose_stride([10**6], 128), choose_stride([100] * 40, 100)
         (16, 64, 12)
     """
     stride = max(1, size // 2)
@@ -132,11 +132,11 @@ def usual_stride(lengths: Sequence[int], size: int) -> int:
     return stride
 
 
-def majority(codes: np.ndarray) -> int:
+def most_frequent(codes: np.ndarray) -> int:
     """Returns the most frequent of codes (n,) other than -1, the lowest of several; else -1.
 
     Example:
-        >>> majority(np.array([2, 1, -1, 2, 1])), majority(np.array([-1]))
+        >>> most_frequent(np.array([2, 1, -1, 2, 1])), most_frequent(np.array([-1]))
         (1, -1)
     """
     there = codes[codes >= 0]

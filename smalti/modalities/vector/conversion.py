@@ -14,9 +14,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from smalti.data.allocation import allocate
 from smalti.data.decoded_cache import DecodedCache, open_cache
 from smalti.data.progress import progress
-from smalti.data.room import room
 from smalti.data.splitting import SIZE
 from smalti.modalities.vector.rows import ALL_ZERO, NOT_FINITE, VectorRows
 
@@ -65,7 +65,7 @@ def convert_vectors(rows: VectorRows) -> ConvertedVectors:
         except OSError as error:
             logger.warning("The cache %s cannot be used (%s): nothing is kept.", cache.root, error)
     shape = (len(rows), rows.dim)
-    values = room(shape, np.float32, "The vectors", "give them as one .npy", IN_MEMORY)
+    values = allocate(shape, np.float32, "The vectors", "give them as one .npy", IN_MEMORY)
     facts = np.zeros(len(rows), dtype=ROW)
     _fill(values, facts, rows)
     return ConvertedVectors(values, facts["fingerprint"], facts["fault"])

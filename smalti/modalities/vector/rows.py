@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from smalti.counting import counted
 from smalti.data.items import Category
-from smalti.data.rows import Column, Rows, Stored
+from smalti.data.rows import LabelColumn, Rows, UndecodedExample
 from smalti.data.tables import CsvTable, Table, translate_read_errors
 from smalti.errors import InputError
 from smalti.modalities.vector.columns import ChosenColumns, class_names
@@ -41,7 +41,7 @@ class RowFacts(NamedTuple):
     n: int
     names: NameArray
 
-    label: Column | None
+    label: LabelColumn | None
     categories: dict[str, Category]
 
 
@@ -76,14 +76,14 @@ class VectorRows(Rows):
     def __len__(self) -> int:
         return self.facts.n
 
-    def labels(self) -> Column | None:
+    def labels(self) -> LabelColumn | None:
         return self.facts.label
 
-    def stored(self) -> Iterator[Stored]:
+    def stored(self) -> Iterator[UndecodedExample]:
         """See `Rows.stored`: each vector (d,), float32."""
         names = iter(self.facts.names)
         for values, _ in self.vectors():
-            yield from (Stored(next(names), value) for value in values)
+            yield from (UndecodedExample(next(names), value) for value in values)
 
     def titles(self, rows: Sequence[int]) -> list[str]:
         """Reads what the items of these rows are called in words."""
@@ -196,7 +196,7 @@ class VectorRows(Rows):
             ids.validate(full=True)
         return NameArray(ids)
 
-    def _label(self, values: list[Any]) -> Column | None:
+    def _label(self, values: list[Any]) -> LabelColumn | None:
         name = self.columns.label
         if name is None or all(value is None for value in values):
             return None
@@ -205,7 +205,7 @@ class VectorRows(Rows):
                 f"The label column {name!r} of {self.tables[0].name} has no value in row "
                 f"{values.index(None)}: fill it in, or name another column with --data.label."
             )
-        return Column(values, class_names(self.tables[0].schema, name))
+        return LabelColumn(values, class_names(self.tables[0].schema, name))
 
 
 class _Counter:

@@ -21,11 +21,11 @@ from torch import Tensor
 
 from smalti import ranges
 from smalti.counting import counted
-from smalti.data.dividing import Part, divide, manifest_of
-from smalti.data.found import Found
+from smalti.data.dividing import SplitExamples, divide, make_manifest
+from smalti.data.found import FoundExamples
 from smalti.data.found_tables import find_tables
 from smalti.data.items import Category, Items
-from smalti.data.labels import labelled_alike, read_labels
+from smalti.data.labels import match_labels, number_labels
 from smalti.data.left_out import report_left_out
 from smalti.data.source import FOUND, Examples, Source, SplitName, Splits, StoredExamples
 from smalti.data.splitting import FingerprintGroups, SplitFractions
@@ -123,8 +123,8 @@ class Vectors(Source):
     def _load(self, by_order: bool) -> Splits:
         """Finds, converts and labels the vectors, and divides them into splits."""
         found, columns, rows = self._found()
-        found, labels_of = labelled_alike(found)
-        condition, labels = read_labels(labels_of, None, Vector)
+        found, labels_of = match_labels(found)
+        condition, labels = number_labels(labels_of, None, Vector)
         for line in found.lines(None if condition is None else condition.names):
             found_logger.info(line)
         rows = {split: rows[split] for split in found.rows}
@@ -132,7 +132,7 @@ class Vectors(Source):
         left_out = [(f"{n} {kind}", "passed over") for kind, n in found.passed.items()]
         left_out += [fault for part in rows.values() for fault in part.left_out]
         known: list[NameArray] = []
-        parts: dict[str, Part] = {}
+        parts: dict[str, SplitExamples] = {}
         for split, part in rows.items():
             converted = convert_vectors(part)
             faults = _faults(part, converted.faults, known)
@@ -145,7 +145,7 @@ class Vectors(Source):
             )
             left_out += faults.values()
             examples = StoredVectors(converted.values, labels[split])
-            whole = Part(split, examples, converted.fingerprints, part.facts.names)
+            whole = SplitExamples(split, examples, converted.fingerprints, part.facts.names)
             usable = torch.ones(len(part), dtype=torch.bool)
             usable[[*faults]] = False
             parts[split] = whole.take(usable) if faults else whole
@@ -158,7 +158,7 @@ class Vectors(Source):
             signal=Vector(rows["train"].dim, unit=self.normalize == "unit"),
             condition=condition,
             augment=None,
-            manifest=manifest_of(parts, condition, left_out, Vector),
+            manifest=make_manifest(parts, condition, left_out, Vector),
             normalization=self._learned(parts["train"].examples),
             items=_items([*rows.values()]),
         )
@@ -177,7 +177,7 @@ class Vectors(Source):
             return Whitening.learned(chunks(), self.dims)
         return UnitLength() if self.normalize == "unit" else None
 
-    def _found(self) -> tuple[Found, ChosenColumns, dict[str, VectorRows]]:
+    def _found(self) -> tuple[FoundExamples, ChosenColumns, dict[str, VectorRows]]:
         """Finds the tables of all splits, and which columns of them hold what.
 
         Raises:
@@ -206,7 +206,7 @@ class Vectors(Source):
                     f"{first.name} {rows['train'].dim}: the {split} and the training vectors are "
                     f"of one kind."
                 )
-        as_rows = Found(Vector, found.where, dict(rows), found.origins, found.passed)
+        as_rows = FoundExamples(Vector, found.where, dict(rows), found.origins, found.passed)
         return as_rows, columns, rows
 
 
@@ -276,7 +276,7 @@ def _faults(
     return dict(sorted(found.items()))
 
 
-def _tell_copies(parts: dict[str, Part]) -> None:
+def _tell_copies(parts: dict[str, SplitExamples]) -> None:
     """Says which items have exactly the vector of another."""
     groups = FingerprintGroups(np.concatenate([part.fingerprints for part in parts.values()]))
     copies = np.flatnonzero(groups.first[groups.of] != np.arange(len(groups.of)))

@@ -11,12 +11,12 @@ import numpy as np
 
 from smalti.errors import InputError
 
-__all__ = ["room"]
+__all__ = ["allocate"]
 
 IN_MEMORY = 2 << 30  # bytes held in memory; more lie in a file that is mapped into it
 
 
-def room(
+def allocate(
     shape: tuple[int, ...], dtype: Any, what: str, mend: str, in_memory: int | None = None
 ) -> np.ndarray:
     """Allocates an array of zeros: in memory, or if it is large in a memory-mapped temporary file.
