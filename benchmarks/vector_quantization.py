@@ -20,17 +20,29 @@ import argparse
 import time
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
+from itertools import chain, count, islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.optim import AdamW
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from smalti.comparison.gaussian_bound import gaussian_bound
+from smalti.comparison.stacks import packaged_tokenizer
 from smalti.data import Examples, Splits
 from smalti.modalities.vector import Vectors
-from smalti.quantizers import EMACodebook, ResidualQuantizer, VectorQuantizer
+from smalti.quantizers import (
+    EMACodebook,
+    GradientCodebook,
+    ImplicitResidualQuantizer,
+    ResidualQuantizer,
+    VectorQuantizer,
+)
 from smalti.quantizers.fitting import ResidualKMeans, TensorRows
+from smalti.training.mixing import mixed
+from smalti.training.schedules import CosineDecay
 
 SIZES = (256, 256, 256)
 
@@ -63,6 +75,45 @@ def residual_kmeans(beam: int) -> Method:
     return learn
 
 
+def implicit(steps: int) -> Method:
+    """Returns implicit codebooks (QINCo), trained as in the recipe semantic-ids-qinco.
+
+    Unlike there no vectors are set apart for validation: the weights are the averages at the end.
+    """
+    chosen = packaged_tokenizer("semantic-ids-qinco")
+    options = {**chosen["quantizer"]["init_args"], "stages": None}
+    training = chosen["training"]
+
+    def learn(x: Tensor, seed: int) -> Coder:
+        torch.manual_seed(seed)
+        mean, scale = x.mean(0), x.var(0, correction=0).mean().sqrt()
+        rows = (x - mean) / scale
+        options["stages"] = [
+            VectorQuantizer(GradientCodebook(codebook_size=size, dim=x.shape[1])) for size in SIZES
+        ]
+        quantizer = ImplicitResidualQuantizer(**options)
+        ResidualKMeans().fit(quantizer, TensorRows(rows), seed=seed)
+        optimizer = AdamW(quantizer.parameters(), **training["optimizer"]["init_args"])
+        schedule = CosineDecay(**training["schedule"]["init_args"]).configure(optimizer, steps, 1)
+        quantizer.attach(optimizer)
+        average = AveragedModel(quantizer, multi_avg_fn=get_ema_multi_avg_fn(0.999))
+        order = (torch.randperm(len(rows)) for _ in count())
+        batches = chain.from_iterable(o.split(training["batch_size"]) for o in order)
+        for batch in islice(batches, steps):
+            optimizer.zero_grad()
+            quantizer(mixed(rows[batch], chosen["mixing"])).losses["codebook"].backward()
+            optimizer.step()
+            schedule["scheduler"].step()
+            average.update_parameters(quantizer)
+        learned = average.module.eval()
+        return Coder(
+            lambda y: learned.encode((y - mean) / scale),
+            lambda codes: learned.decode(codes).detach() * scale + mean,
+        )
+
+    return learn
+
+
 def of_faiss(name: str, **settings: int) -> Method:
     """Returns a quantizer of faiss, by the name of its class."""
 
@@ -87,6 +138,7 @@ def of_faiss(name: str, **settings: int) -> Method:
 METHODS: dict[str, Method] = {
     "residual k-means, greedy": residual_kmeans(1),
     "residual k-means, beam 5": residual_kmeans(5),
+    "QINCo": implicit(3000),
 }
 
 FAISS: dict[str, Method] = {
