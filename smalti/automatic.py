@@ -27,7 +27,7 @@ AUTO = "auto"
 
 
 def without_auto(config: Namespace) -> Namespace:
-    """Replaces every "auto" of a configuration by 0 (views by 1), so that it can be tried out."""
+    """Replaces every "auto" of a configuration by 0 (views and dims by 1), to try it out."""
     config = config.clone()
     if config.prior is not None and config.prior.views == AUTO:
         config.prior.views = 1

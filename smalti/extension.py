@@ -83,7 +83,7 @@ def remove_outdated(folder: Path, steps: dict[Place, int]) -> None:
 
 
 def with_new_recipe(manifest: Manifest, recipe: dict[str, str]) -> Manifest:
-    """Returns the manifest of a run with the checksums of a new recipe; keeps the old as earlier.
+    """Replaces the checksums of the recipe in a manifest; the old ones go to `recipe_before`.
 
     Arguments:
         manifest: The manifest of the run.

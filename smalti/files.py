@@ -193,7 +193,7 @@ def _is_of(match: re.Match[str], name: str) -> bool:
 
 
 def is_abandoned(path: Path) -> bool:
-    """Returns whether no living process writes a temporary file or folder."""
+    """Returns whether the process that wrote a temporary file or folder has ended."""
     match = LEFT.fullmatch(path.name)
     pid = None if match is None else match["pid"]
     try:

@@ -50,7 +50,10 @@ def list_names(names: Sequence[str]) -> str:
 
 
 def read_npz(path: Path, wanted: re.Pattern[str]) -> dict[str, np.ndarray]:
-    """Reads all arrays of an .npz file; raises one of DAMAGED if a name does not match `wanted`."""
+    """Reads the arrays of an .npz file whose names match `wanted`; raises one of DAMAGED if broken.
+
+    Arrays with other names are ignored.
+    """
     check_regular_file(path)
     with path.open("rb") as file, ZipFile(file) as archive:
         members = {

@@ -53,24 +53,24 @@ FLOATS = (np.float32, np.float64, np.float16)  # what is of none of these become
 
 
 class SemanticIDs(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
-    """Gives vectors discrete IDs: a few codes each, of which the first say most.
+    """Encodes vectors to semantic IDs of a few codes each, coarse to fine (a transformer).
 
     Arguments:
-        codebook_sizes: K of each level; there are K₁ · K₂ · … IDs. Rows must be as many as the
-            largest K.
+        codebook_sizes: K of each level; there are K₁ · K₂ · … IDs. `fit` needs at least as many
+            rows as the largest K.
         method: How codes are learned: by residual k-means ("kmeans"), or by k-means of as many
             parts of the vector as there are codes ("product"), which are cut along directions that
             are learned, too ("optimized-product").
-        beam: Sequences of codes that are kept while the best is looked for. 1 takes the nearest
-            code of each level, more come closer to the vector, and take longer. A product has 1.
-        normalize: What is quantized: the vectors as they are ("none"), less their mean ("center"),
-            of variance 1 in each dimension ("standardize") or in all directions ("whiten"), or
-            their directions alone ("unit"), of which no length comes back.
-        iterations: Of Lloyd's, over all rows, at each level; passes over all rows of
+        beam: The beam width of the search for codes. 1 takes the nearest code of each level; more
+            come closer to the vector, and take longer. A product has 1.
+        normalize: How vectors are normalized first: not at all ("none"), minus their mean
+            ("center"), to variance 1 in each dimension ("standardize") or in all directions
+            ("whiten"), or to length 1 ("unit"), which `inverse_transform` cannot undo.
+        iterations: Lloyd's iterations over all rows, at each level; passes over all rows of
             "optimized-product".
         refine: Rounds in which the codes of all levels of "kmeans" are then refined together; 0
             leaves them as k-means found them, None is for as many as serve well.
-        random_state: Of the first centroids.
+        random_state: Seed of the initial centroids.
 
     Attributes:
         codebooks_: The vectors of the codes of each level, (K, D) each, as they are normalized; of

@@ -26,7 +26,7 @@ USUAL = "ste,ema,nsvq,rotation,simvq,fsq,lfq,bsq,gumbel"  # of N(0, I)
 
 
 def run(words: Sequence[str]) -> None:
-    """See `compare`; dotted options are fields of the recipe, as for `smalti fit`."""
+    """Parses the command line and calls `compare`; dotted options are fields of the recipe."""
     own: list[str] = []
     fields: list[str] = []
     taker = own

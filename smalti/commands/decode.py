@@ -15,7 +15,7 @@ __all__ = ["run"]
 
 
 def run(words: Sequence[str]) -> None:
-    """See `decode`."""
+    """Parses the command line and calls `decode`."""
     call_with_options(decode, words, "folder", "tokens")
 
 

@@ -25,7 +25,7 @@ CHECKED = 4096  # signals of a file by which it is compared with the run's data
 
 
 def run(words: Sequence[str]) -> None:
-    """See `encode`."""
+    """Parses the command line and calls `encode`."""
     call_with_options(encode, words, "folder", "files")
 
 

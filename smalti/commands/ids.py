@@ -28,7 +28,7 @@ SHOWN = 20  # items that are printed
 
 
 def run(words: Sequence[str]) -> None:
-    """See `ids`."""
+    """Parses the command line and calls `ids`."""
     call_with_options(ids, words, "folder", "asked")
 
 

@@ -14,7 +14,7 @@ __all__ = ["run"]
 
 
 def run(words: Sequence[str]) -> None:
-    """See `interpolate`."""
+    """Parses the command line and calls `interpolate`."""
     call_with_options(interpolate, words, "folder", "files")
 
 

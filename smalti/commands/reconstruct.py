@@ -26,7 +26,7 @@ __all__ = ["run"]
 
 
 def run(words: Sequence[str]) -> None:
-    """See `reconstruct`."""
+    """Parses the command line and calls `reconstruct`."""
     call_with_options(reconstruct, words, "folder", "files")
 
 

@@ -22,7 +22,7 @@ __all__ = ["run"]
 
 
 def run(words: Sequence[str]) -> None:
-    """See `sample`; it has an option for each condition of the run as well."""
+    """Parses the command line and calls `sample`; each condition of the run is an option."""
     own = {
         name: parameter
         for name, parameter in inspect.signature(sample).parameters.items()

@@ -13,7 +13,7 @@ __all__ = ["run"]
 
 
 def run(words: Sequence[str]) -> None:
-    """See `traverse`."""
+    """Parses the command line and calls `traverse`."""
     call_with_options(traverse, words, "folder", "file")
 
 

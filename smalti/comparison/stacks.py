@@ -32,7 +32,7 @@ QINCO = "semantic-ids-qinco"
 
 
 class Stack(NamedTuple):
-    """A quantizer of several indices to compare."""
+    """A quantizer of several indices per position to compare."""
 
     summary: str
     """What it is, in a few words."""

@@ -57,7 +57,7 @@ def known_tokens(autoencoder: Autoencoder, x: Any, given: Any) -> Tensor:
 
 
 def keep_given(indices: Tensor, given: Tensor) -> Tensor:
-    """Replaces the indices whose patch of the signal is not wholly given by -1.
+    """Replaces indices by -1 where their patch of the signal is not wholly given.
 
     Arguments:
         indices: (B, *grid), or (B, *grid, Q).

@@ -64,7 +64,7 @@ class ResidualBlock(nn.Module):
 
 
 class ResidualStack(nn.Sequential):
-    """`blocks` residual blocks and a last ReLU: (B, C, *size) → (B, C, *size)."""
+    """A stack of residual blocks with a last ReLU: (B, C, *size) → (B, C, *size)."""
 
     def __init__(self, channels: int, hidden: int, blocks: int, spatial_dims: int = 2) -> None:
         super().__init__(

@@ -1,4 +1,4 @@
-"""Assignment: which codeword a vector goes to in training.
+"""Assignments: the rules by which vectors are assigned to codewords in training.
 
     nearest        k = argmin_k ‖z − e_k‖²
     stochastic     k ~ p(k) ∝ exp(−‖z − e_k‖² / T)

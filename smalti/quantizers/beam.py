@@ -1,4 +1,4 @@
-"""Beam search: the codes of a sum, not each stage's for itself.
+"""Beam search for the codes of residual quantizers.
 
     argmin over k_1 … k_Q of ‖z − (e_{k_1} + … + e_{k_Q})‖²
 
@@ -53,12 +53,12 @@ FARTHEST = 2.0**20  # in lengths of codewords, beyond which float32 does not tel
 
 @torch.no_grad()
 def beam_search(z: Tensor, books: Sequence[Tensor], beam: int) -> Tensor:
-    """Finds codes whose codewords have a sum near z.
+    """Finds codes whose codewords sum up to near z, by beam search over the stages.
 
     Arguments:
         z: Vectors (N, D), float32.
         books: The codewords of each of Q stages, (K_q, D), float32.
-        beam: B > 0, how many sums are kept after each stage.
+        beam: B > 0, the number of partial sums that are kept after each stage.
 
     Returns:
         Indices (N, Q), int64; -1 where a vector is not finite.
@@ -85,7 +85,7 @@ def beam_search(z: Tensor, books: Sequence[Tensor], beam: int) -> Tensor:
 
 @torch.no_grad()
 def greedy_search(z: Tensor, books: Sequence[Tensor]) -> Tensor:
-    """Finds at each stage the codeword nearest to what is left over; see `beam_search`."""
+    """Finds codes greedily: at each stage the codeword nearest to the residual."""
     indices, left = [], z
     for book in books:
         index = some_nearest(left, book)

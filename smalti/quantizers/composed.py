@@ -1,4 +1,4 @@
-"""Quantizers made of quantizers: what all of them share.
+"""The base classes and helpers of quantizers that are composed of other quantizers.
 
 A composed quantizer has no codebook of its own: it hands vectors to others and puts their answers
 together. Any quantizer may stand inside any composition, compositions included, and one object may
@@ -35,7 +35,7 @@ Losses = dict[str, Tensor]
 
 
 class ComposedQuantizer(Quantizer, ABC):
-    """Abstract quantizer made of others, which do the work."""
+    """Abstract: a quantizer composed of other quantizers, which hold the codebooks."""
 
     is_composed = True
 
@@ -57,11 +57,11 @@ class ComposedQuantizer(Quantizer, ABC):
 
 
 class SummedQuantizer(ComposedQuantizer, ABC):
-    """Abstract quantizer whose codewords are sums of its stages' codewords.
+    """Abstract: a quantizer whose codewords are sums of its stages' codewords.
 
     Arguments:
         stages: The quantizers whose codewords are summed; checked here.
-        estimator: What carries the gradient past the sum; `StraightThrough()` if None.
+        estimator: The gradient estimator of the sum; `StraightThrough()` if None.
     """
 
     def __init__(self, stages: Sequence[Quantizer], estimator: Estimator | None) -> None:
@@ -120,17 +120,17 @@ def _draws(quantizer: Quantizer) -> bool:
 
 
 def add_code_axis(quantizer: Quantizer, indices: Tensor) -> Tensor:
-    """Returns indices as (..., Q): adds an axis to those of a quantizer with one per vector."""
+    """Adds the axis Q to the indices of a quantizer with one index per vector: (...) → (..., 1)."""
     return indices[..., None] if len(quantizer.codebook_sizes) == 1 else indices
 
 
 def remove_code_axis(quantizer: Quantizer, indices: Tensor) -> Tensor:
-    """Undoes `add_code_axis`: removes the axis of length 1 where it was added."""
+    """Undoes `add_code_axis`: removes the axis Q of a quantizer with one index per vector."""
     return indices[..., 0] if len(quantizer.codebook_sizes) == 1 else indices
 
 
 def pad_codes(indices: Tensor, count: int) -> Tensor:
-    """Fills any prefix (..., q) of the indices of a vector up to (..., Q) with -1.
+    """Pads the first q indices of vectors (..., q) with -1 to (..., Q).
 
     Raises:
         InputError: If they are no integers, or more than Q.
@@ -147,7 +147,7 @@ def pad_codes(indices: Tensor, count: int) -> Tensor:
 
 
 def distinct(quantizers: Iterable[Quantizer]) -> tuple[nn.ModuleList, tuple[int, ...]]:
-    """Returns the different objects of a list, and for each place the number of its object."""
+    """Returns the distinct quantizers in a list, and for each position the number of its one."""
     objects: list[Quantizer] = []
     order = []
     for quantizer in quantizers:
@@ -159,7 +159,7 @@ def distinct(quantizers: Iterable[Quantizer]) -> tuple[nn.ModuleList, tuple[int,
 
 
 def combine(weighted: Iterable[tuple[float, Losses]]) -> Losses:
-    """Returns the weighted sum of each loss over several quantizers; a missing loss counts as 0."""
+    """Sums each loss over several quantizers, weighted; a missing loss counts as 0."""
     total: Losses = {}
     for weight, losses in weighted:
         for name, loss in losses.items():
@@ -168,7 +168,7 @@ def combine(weighted: Iterable[tuple[float, Losses]]) -> Losses:
 
 
 def check_per_vector(quantizers: Sequence[Quantizer], what: str) -> None:
-    """Raises `InputError` if the list is empty, or a quantizer acts on whole grids."""
+    """Raises `InputError` if there are no quantizers, or one acts on whole grids, not vectors."""
     if not len(quantizers):
         raise InputError(f"At least one of the {what} is needed, got none: pass a list of them.")
     for quantizer in quantizers:

@@ -71,13 +71,14 @@ class ImplicitResidualQuantizer(StagedQuantizer):
     Arguments:
         stages: Quantizers of vectors of D dimensions that go by Euclidean distance, such as
             `VectorQuantizer`s: their codewords are the base codewords.
-        estimator: What carries the gradient past the whole sum; `StraightThrough()` if None.
+        estimator: The gradient estimator of the sum; `StraightThrough()` if None.
         hidden: H, width of the networks.
         layers: L, how many hidden layers each of them has.
-        beam: How many sums are kept after each stage when codes are searched in evaluation and by
-            `encode`; 1 is greedy search. It may be set at any time.
-        training_beam: The same in training.
-        candidates: How many codewords are made for each sum that is kept; all of them if None.
+        beam: The beam width of the search for codes in evaluation and by `encode`; 1 is greedy
+            search. It may be set at any time.
+        training_beam: The beam width in training.
+        candidates: The number of codewords that are computed for each sum in the beam; all of them
+            if None.
         prefix_weight: Weight of the error of each x̂_m but the last, whose own is 1.
 
     Example:

@@ -1,4 +1,4 @@
-"""Prices of codewords at which each of them gets its share of the vectors.
+"""Balances assignments by optimal transport: prices of codewords that even out their shares.
 
     minimise Σ_ik p_ik (c_ik + T log p_ik)     where Σ_k p_ik = 1, Σ_i p_ik = m
 
@@ -38,14 +38,17 @@ def sinkhorn_prices(
     prices: Tensor,
     least: float = -math.inf,
 ) -> Tensor:
-    """Returns the prices λ (K,) at which each codeword gets its share of the vectors.
+    """Computes prices λ (K,) that, added to the costs, give each codeword its share of the vectors.
+
+    They are the dual variables of entropic optimal transport, found by Sinkhorn's iterations.
 
     Arguments:
-        costs: c in blocks of vectors (n, K), finite; gone over once in each iteration.
+        costs: The costs c, such as squared distances, in blocks (n, K) of vectors; gone over once
+            in each iteration.
         temperatures: T > 0 of each iteration, in units of the costs.
-        share: m > 0, how many vectors each codeword is to get.
-        prices: Where to begin (K,).
-        least: What no price is below: 0 where a codeword may get less than its share.
+        share: m > 0, the number of vectors that each codeword should get.
+        prices: The initial prices (K,).
+        least: The lower bound of prices: 0 if a codeword may get less than its share.
 
     Example:
         >>> costs = torch.tensor([[0.0, 1.0], [0.0, 2.0]])  # both vectors are nearer to the first

@@ -1,4 +1,4 @@
-"""Product quantization: each part of a vector is quantized by itself.
+"""Product quantization: vectors are split into parts, each with a quantizer of its own.
 
     z_e = (z_1, …, z_P)        z_q = (q_1(z_1), …, q_P(z_P))
 
@@ -29,13 +29,14 @@ __all__ = ["ProductQuantizer"]
 
 @registered
 class ProductQuantizer(ComposedQuantizer):
-    """Quantizes consecutive parts of vectors (..., D); indices are (..., Q), in their order.
+    """Quantizes consecutive parts of vectors (..., D) separately; indices are (..., Q), in order.
 
     Each part's own estimator carries its gradient. A loss is the mean of the parts' terms, weighted
     by their dims: so the commitment loss is the mean over all elements of z.
 
     Arguments:
-        parts: Quantizers, whose dims add up to D; the same object may be several of them.
+        parts: The quantizers of the parts, whose dims add up to D; the same object may occur
+            several times.
 
     References:
         Product Quantization for Nearest Neighbor Search, H. Jégou, M. Douze and C. Schmid, 2011,

@@ -1,4 +1,4 @@
-"""Quantization in another space: fewer dimensions, or another scale.
+"""Quantization in a space of fewer dimensions, or at another scale.
 
     projected:  h = D z_e + b,   z_q = U q(h)                scaled:  z_q = s q(z_e / s)
 
@@ -29,7 +29,9 @@ __all__ = ["ProjectedQuantizer", "ScaledQuantizer"]
 
 @registered
 class ProjectedQuantizer(ComposedQuantizer):
-    """Quantizes vectors (..., D) in the space of another quantizer; indices are that one's.
+    """Projects vectors (..., D) linearly to the dimension of another quantizer, and back.
+
+    The indices are those of the inner quantizer.
 
     The map up has no offset, so that no index, -1, is the vector 0.
 
@@ -87,7 +89,7 @@ class ProjectedQuantizer(ComposedQuantizer):
 
 @registered
 class ScaledQuantizer(ComposedQuantizer):
-    """Quantizes vectors (..., D) at another scale; indices are the inner quantizer's.
+    """Quantizes vectors (..., D) divided by a scale s; indices are the inner quantizer's.
 
     The commitment and codebook losses are in the units of z, s² times the inner ones.
 

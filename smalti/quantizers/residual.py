@@ -60,12 +60,12 @@ class ResidualQuantizer(StagedQuantizer):
 
     Arguments:
         stages: Quantizers of vectors of D dimensions, with straight-through estimators.
-        estimator: What carries the gradient past the whole sum; `StraightThrough()` if None. With
-            one that needs no auxiliary losses, those of the stages are left out.
-        dropout: p in [0, 1], how likely an example is to lose its last stages in training; 1 as in
-            SoundStream, 0.5 as in DAC.
-        beam: B > 0, how many sums are kept after each stage when codes are searched in evaluation
-            and by `encode`; 1 takes each stage's nearest codeword. It may be set at any time.
+        estimator: The gradient estimator of the sum; `StraightThrough()` if None. With one that
+            needs no auxiliary losses, those of the stages are left out.
+        dropout: p in [0, 1], the probability that an example is quantized by its first stages alone
+            in training; 1 as in SoundStream, 0.5 as in DAC.
+        beam: B > 0, the beam width of the search for codes in evaluation and by `encode`; 1 takes
+            each stage's nearest codeword. It may be set at any time.
 
     References:
         SoundStream: An End-to-End Neural Audio Codec, N. Zeghidour, A. Luebs, A. Omran, J. Skoglund

@@ -1,4 +1,4 @@
-"""Quantization of rotated vectors.
+"""Quantization after a fixed rotation.
 
     z_q = Rᵀ q(R z_e)        R Rᵀ = I
 
@@ -25,13 +25,13 @@ ORTHOGONAL = 1e-4  # how far R Rᵀ may be from I
 
 @registered
 class RotatedQuantizer(KeepsFloat32, ComposedQuantizer):
-    """Quantizes rotated vectors (..., D); indices are the inner quantizer's.
+    """Rotates vectors (..., D), quantizes them, and rotates back; indices are the inner one's.
 
     The rotation is the identity until it is given (`rotate_by`) or fitted (`OptimizedProduct`);
     gradients never change it. The losses are the inner ones, in which lengths are the same.
 
     Arguments:
-        inner: The quantizer of R z.
+        inner: The quantizer of the rotated vectors R z.
 
     References:
         Optimized Product Quantization, T. Ge, K. He, Q. Ke and J. Sun, 2014, IEEE TPAMI 36(4), doi

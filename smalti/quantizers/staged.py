@@ -1,4 +1,4 @@
-"""Sums of stages, coarse to fine: what quantizers have in common whose stages each add a vector.
+"""The base class of quantizers with stages that each add a vector, coarse to fine.
 
     z_q = e_1 + … + e_Q          indices (..., Q), and the first q of them decode to e_1 + … + e_q
 
@@ -23,12 +23,12 @@ __all__ = ["StagedQuantizer"]
 
 
 class StagedQuantizer(SummedQuantizer, ABC):
-    """Abstract quantizer of vectors (..., D) in stages; indices are (..., Q), coarse to fine.
+    """Abstract: quantizes vectors (..., D) in stages; indices are (..., Q), coarse to fine.
 
     Arguments:
         stages: Quantizers of vectors of D dimensions, with straight-through estimators.
-        estimator: What carries the gradient past the whole sum; `StraightThrough()` if None.
-        beam: B > 0, how many sums are kept after each stage when codes are searched.
+        estimator: The gradient estimator of the sum; `StraightThrough()` if None.
+        beam: B > 0, the beam width of the search for codes.
     """
 
     def __init__(self, stages: Sequence[Quantizer], estimator: Estimator | None, beam: int) -> None:

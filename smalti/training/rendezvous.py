@@ -21,14 +21,17 @@ from torch.distributed import distributed_c10d
 
 from smalti.errors import InputError
 
-__all__ = ["wait_for_processes"]
+__all__ = ["limit_startup_wait"]
 
 EVERY = 15.0  # seconds between two lines that say who is waited for
 TOGETHER = timedelta(minutes=30)  # torch's own limit
 
 
-def wait_for_processes(trainer: Trainer, seconds: float) -> None:
-    """Waits until all processes of a trainer have started; raises `InputError` after `seconds`."""
+def limit_startup_wait(trainer: Trainer, seconds: float) -> None:
+    """Limits how long the processes of a trainer wait for each other to start.
+
+    After `seconds` they end with `InputError`.
+    """
     strategy: Any = trainer.strategy
     if not isinstance(trainer.strategy, ParallelStrategy) or not hasattr(strategy, "_timeout"):
         return

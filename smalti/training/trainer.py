@@ -33,7 +33,7 @@ from smalti.training.checkpoints import AtomicCheckpointIO, read_state
 from smalti.training.cpu import speed_up_cpu
 from smalti.training.divergence import DivergenceCheck
 from smalti.training.hardware import check_hardware_names
-from smalti.training.rendezvous import wait_for_processes
+from smalti.training.rendezvous import limit_startup_wait
 from smalti.training.stage import Stage
 from smalti.weights import first_not_finite
 
@@ -99,7 +99,7 @@ def train(stage: Stage, name: str, run: Path, hardware: Hardware) -> None:
     speed_up_cpu()
     with _explained_hardware_errors():
         trainer = _trainer(stage, run, hardware, watch, best)
-    wait_for_processes(trainer, hardware.wait)
+    limit_startup_wait(trainer, hardware.wait)
     if state.exists():
         found = read_state(state, stage).get("made_from") or {}
         if stage.made_from:
@@ -150,7 +150,7 @@ def run_in_all_processes(work: Callable[[torch.device], None], hardware: Hardwar
     _quieten()
     with _explained_hardware_errors():
         trainer = _bare_trainer(hardware)
-    wait_for_processes(trainer, hardware.wait)
+    limit_startup_wait(trainer, hardware.wait)
     strategy: Any = trainer.strategy
 
     def met() -> None:

@@ -43,7 +43,7 @@ def test_one_that_never_comes(rank, processes, whom, monkeypatch, capsys):
     monkeypatch.setattr(rendezvous, "EVERY", 0.5)
     port = _free_port()
     trainer = _trainer(rank, port, processes)
-    rendezvous.wait_for_processes(trainer, 2)
+    rendezvous.limit_startup_wait(trainer, 2)
     with pytest.raises(InputError) as told:
         trainer.strategy.setup_environment()
     assert f"Process {rank} of {processes} has waited 2 s for {whom}" in str(told.value)
@@ -54,7 +54,7 @@ def test_one_that_never_comes(rank, processes, whom, monkeypatch, capsys):
 
 def _meet(rank: int, port: str, done: multiprocessing.Queue) -> None:
     trainer = _trainer(rank, port)
-    rendezvous.wait_for_processes(trainer, 60)
+    rendezvous.limit_startup_wait(trainer, 60)
     trainer.strategy.setup_environment()
     group = distributed.distributed_c10d._get_default_group()
     number = torch.ones(1)

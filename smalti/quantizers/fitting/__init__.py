@@ -1,4 +1,4 @@
-"""Fitting: quantizers learned from a whole set of vectors, without gradients."""
+"""Fits quantizers to a whole set of vectors, without gradients."""
 
 from smalti.quantizers.fitting.fitting import Fitting, Progress
 from smalti.quantizers.fitting.optimized_product import OptimizedProduct

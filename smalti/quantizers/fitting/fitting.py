@@ -1,4 +1,4 @@
-"""What a fitting is: it puts codewords into a quantizer that are computed from a whole set."""
+"""The base class of fittings, which compute codewords from a whole set of vectors."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ Progress = Callable[[float, str], None]
 
 
 class Fitting(ABC):
-    """Abstract: learns a quantizer from rows, stage by stage.
+    """Abstract: fits a quantizer to rows without gradients, stage by stage.
 
-    What it draws follows from the seed, so that a fit which is gone on with after some of its
-    stages ends with the same codewords. Several processes (torch.distributed) share the work where
-    each of them calls `fit` with the same rows; all end with the same codewords.
+    All random draws follow from the seed, so that a fit that is resumed after some stages ends with
+    the same codewords. Several processes (torch.distributed) share the work if each of them calls
+    `fit` with the same rows; all end with the same codewords.
     """
 
     @abstractmethod

@@ -1,4 +1,4 @@
-"""Optimised product quantization: a rotation and the parts' codewords, learned together.
+"""Optimised product quantization (OPQ): fits a rotation and the parts' codewords together.
 
     minimise Σ_i ‖R x_i − y_i‖²        R Rᵀ = I,  y_i = (c_1k₁(i), …, c_Pk_P(i))
 
@@ -54,7 +54,7 @@ LEAST = 1e-10  # variance of an axis, relative to the largest
 
 
 class OptimizedProduct(Fitting):
-    """Codewords and rotation of a rotated product (OPQ), over the whole set.
+    """Fits rotation and codewords of a product quantizer to the whole set (OPQ).
 
     It fits a `RotatedQuantizer` of a `ProductQuantizer` of `VectorQuantizer`s, of equal or unequal
     dims and codebook sizes. Each pass is a stage that can be gone on from.

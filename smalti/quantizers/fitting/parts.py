@@ -1,4 +1,4 @@
-"""What fittings fit: the vector quantizers that a quantizer is made of."""
+"""Checks and helpers that fittings share, for the vector quantizers in a quantizer."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ __all__ = [
 
 
 def generator_of(seed: int, stage: int) -> torch.Generator:
-    """Returns what a stage draws from, the same whether the stages before it ran or not."""
+    """Makes the random generator of a stage, which depends on seed and stage alone."""
     return torch.Generator().manual_seed((seed * 1_000_003 + stage) % 2**63)
 
 
@@ -39,13 +39,13 @@ def draw_rows(rows: Rows, n: int, generator: torch.Generator) -> Tensor:
 
 
 def told_of(progress: Progress | None, part: int, parts: int, name: str = "stage") -> Progress:
-    """Returns what tells how far the whole is, of how far a part is.
+    """Converts the progress callback of a whole fit to one for a single part of it.
 
     Arguments:
-        progress: Told of the whole; None for nobody.
-        part: Which one it is, from 0.
-        parts: How many there are.
-        name: Name of a part.
+        progress: The callback of the whole fit; None for none.
+        part: The number of the part, from 0.
+        parts: The number of parts.
+        name: What messages call a part.
     """
 
     def tell(share: float, words: str) -> None:
@@ -58,16 +58,16 @@ def told_of(progress: Progress | None, part: int, parts: int, name: str = "stage
 def vector_quantizers(
     fitting: str, what: str, quantizer: Quantizer, parts: Sequence[Quantizer]
 ) -> list[VectorQuantizer]:
-    """Returns the parts of a quantizer, each of which is to have a codebook of its own.
+    """Checks that the parts of a quantizer are vector quantizers k-means can fit; returns them.
 
     Arguments:
-        fitting: Name of the fitting's class.
-        what: What the parts are called.
-        quantizer: The whole.
-        parts: Its parts.
+        fitting: Name of the fitting's class, for the message.
+        what: What messages call the parts.
+        quantizer: The whole quantizer.
+        parts: Its parts, each with a codebook of its own.
 
     Raises:
-        InputError: If one is none that k-means can fit, or stands in several places.
+        InputError: If k-means cannot fit a part, or a part occurs twice.
     """
     if len({id(part) for part in parts}) < len(parts):
         raise InputError(
@@ -88,7 +88,7 @@ def vector_quantizers(
 
 
 def check_sizes(parts: Sequence[VectorQuantizer], rows: int | None) -> None:
-    """Raises `InputError` where there are fewer rows than codewords in a codebook."""
+    """Raises `InputError` if there are fewer rows than codewords in a codebook."""
     largest = max(part.codebook.codebook_size for part in parts)
     if rows is not None and rows < largest:
         raise InputError(
@@ -104,7 +104,7 @@ def check_iterations(iterations: int) -> None:
 
 
 def check_rows(quantizer: Quantizer, rows: Rows) -> None:
-    """Raises `InputError` where rows have another dim than what is quantized."""
+    """Raises `InputError` if rows have another dimension than the quantizer."""
     if rows.dim != quantizer.dim:
         raise InputError(
             f"The quantizer takes vectors of {quantizer.dim} dimensions, got rows of "
@@ -113,5 +113,5 @@ def check_rows(quantizer: Quantizer, rows: Rows) -> None:
 
 
 def codewords_of(parts: Sequence[VectorQuantizer]) -> list[Tensor]:
-    """Returns the codewords of each part (K, D), float32."""
+    """Returns the codewords (K, D), float32, of each part."""
     return [part.codewords().detach() for part in parts]

@@ -1,4 +1,4 @@
-"""Joint refinement of the codebooks of a sum, after which each knows of the others.
+"""Refines the codebooks of all stages of a residual quantizer jointly.
 
 Residual k-means finds each codebook as if it were the last. Given the codes k_q(i) of each row x_i,
 all codewords that leave the least are those of one least-squares problem,
@@ -62,15 +62,15 @@ ATTEMPTS = 3  # passes over all rows that look for codes nobody uses
 
 
 class Refinement(NamedTuple):
-    """Refines the codebooks of a sum together; all processes end with the same.
+    """Refines the codebooks of all stages of a sum jointly; all processes end with the same.
 
     Attributes:
-        rows: What they are to be sums for.
-        rounds: How many.
-        beam: How many sums the search for codes keeps in these.
-        mixing: The share a of other rows in the last round, in [0, 1).
-        final_beam: How many the search keeps that will be used.
-        seed: Of everything random.
+        rows: The vectors that the sums approximate.
+        rounds: The number of rounds; each searches codes anew and then computes codebooks.
+        beam: The beam width of the search for codes in these rounds.
+        mixing: The share a of another row that is mixed into each in the last round, in [0, 1).
+        final_beam: The beam width with which the quantizer will be used.
+        seed: Seed of all random draws.
     """
 
     rows: Rows

@@ -1,4 +1,4 @@
-"""Draws from vectors that come in chunks, in proportion to weights."""
+"""Weighted reservoir sampling of vectors that come in chunks."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["Reservoir"]
 
 
 class Reservoir:
-    """Draws n different vectors, each in proportion to its weight, in one pass.
+    """Draws n distinct vectors in proportion to weights, in one pass (reservoir sampling).
 
     The first arrivals of Poisson processes whose rates are the weights are such draws.
 

@@ -1,4 +1,4 @@
-"""Rows: a set of vectors (N, D) that is read in pieces, so that it may be larger than memory."""
+"""Rows: a set of vectors (N, D) that is read in chunks, so that it may be larger than memory."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ NUMBERS = CHUNK << 7  # of a chunk: 32 MB
 
 
 def rows_at_once(dim: int) -> int:
-    """Returns how many rows of D dimensions a chunk has: fewer of wide ones.
+    """Returns the number of rows per chunk, which is smaller for more dimensions.
 
     Example:
         >>> rows_at_once(50), rows_at_once(1536)
@@ -29,7 +29,7 @@ def rows_at_once(dim: int) -> int:
 
 
 class Rows(ABC):
-    """Abstract: N vectors of D dimensions.
+    """Abstract: a set of N vectors of D dimensions, which is read in chunks.
 
     Attributes:
         dim: D.
@@ -58,13 +58,13 @@ class Rows(ABC):
 
 
 class TensorRows(Rows):
-    """The rows of a tensor or an array, which may be mapped from a file; it is never copied whole.
+    """The rows of a tensor or an array, which may be memory-mapped; it is never copied whole.
 
     Arguments:
         x: (N, D) numbers of any floating-point type.
 
     Raises:
-        InputError: If it is no such tensor or array, or has no rows.
+        InputError: If x is not two-dimensional or not floating-point, or has no rows.
 
     Example:
         >>> rows = TensorRows(np.arange(6.0).reshape(3, 2))
