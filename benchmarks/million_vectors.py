@@ -71,12 +71,15 @@ class Memory:
         return round(self.beyond, 2)
 
     def _watch(self, pid: int, file: str) -> None:
+        others, turn = 0, 0  # of other files, such as libraries, which takes long to find out
         while not self._ended.wait(0.1):
             try:
-                whole, mapped = _resident(pid, file)
+                if not turn % 20:
+                    others = max(others, _of_other_files(pid, file))
+                own = _own(pid)
             except (OSError, ValueError):  # it has just ended
                 continue
-            self.beyond = max(self.beyond, 1024 * (whole - mapped) / 1e9)
+            self.beyond, turn = max(self.beyond, 1024 * (own + others) / 1e9), turn + 1
 
 
 def watched(words: list[str], file: Path, threads: int) -> dict[str, float]:
@@ -100,19 +103,22 @@ def watched(words: list[str], file: Path, threads: int) -> dict[str, float]:
     return told
 
 
-def _resident(pid: int, file: str) -> tuple[int, int]:
-    """Returns the resident memory of a process, and how much of it are pages of a file, in kB."""
-    whole = mapped = 0
-    inside = False
+def _own(pid: int) -> int:
+    """Returns the memory of a process that is no file's, in kB."""
+    lines = Path(f"/proc/{pid}/status").read_text(encoding="utf-8").splitlines()
+    return sum(int(line.split()[1]) for line in lines if line.startswith(("RssAnon", "RssShmem")))
+
+
+def _of_other_files(pid: int, file: str) -> int:
+    """Returns the resident pages of all files but one, in kB."""
+    total, counts = 0, False
     for line in Path(f"/proc/{pid}/smaps").read_text(encoding="utf-8").splitlines():
         name, _, value = line.partition(":")
-        if name == "Rss":
-            kilobytes = int(value.split()[0])
-            whole += kilobytes
-            mapped += kilobytes if inside else 0
+        if name in ("Rss", "Anonymous") and counts:
+            total += int(value.split()[0]) * (1 if name == "Rss" else -1)
         elif "-" in name.split(" ", 1)[0]:
-            inside = line.endswith(file)
-    return whole, mapped
+            counts = "/" in line and not line.endswith(file)
+    return total
 
 
 def searched(run: Path, x: torch.Tensor, threads: int, repeats: int) -> dict[str, dict[str, float]]:

@@ -113,7 +113,7 @@ def _in_words(name: str, figures: dict[str, Any]) -> str:
     first = next(iter(above["nmi"] or above["purity"]), "1")
     shown = figures[first]
     told = (
-        f"NMI of the {prefix_in_words(int(first))} is {shown['nmi']['value']:.3f}, of shuffled IDs "
+        f"NMI of the {prefix_in_words(int(first))} is {shown['nmi']['value']:.4f}, of shuffled IDs "
         f"{_spread(shown, 'nmi')}; purity {100 * shown['purity']['value']:.1f}{NARROW_SPACE}% "
         f"against {_spread(shown, 'purity')}"
     )
@@ -179,4 +179,4 @@ def _spread(measured: dict[str, Any], name: str) -> str:
     mean, spread = measured[f"{name}_shuffled"], measured[f"{name}_shuffled_spread"]
     if mean["unit"] == "share":
         return f"{100 * mean['value']:.1f}{NARROW_SPACE}% ± {100 * spread['value']:.2f}"
-    return f"{mean['value']:.3f} ± {spread['value']:.3f}"
+    return f"{mean['value']:.4f} ± {spread['value']:.4f}"
