@@ -48,6 +48,7 @@ FACTS = b"smalti_ids"
 FORMAT = 1
 COLUMNS = ("item_id", "id", "codes", "own", "resolved")
 BROKEN = (*DAMAGED, pa.ArrowException)
+MANY = 100_000  # names
 
 
 @dataclass(frozen=True, eq=False)
@@ -328,7 +329,8 @@ def _names(item_ids: Sequence[Any] | pa.Array) -> pa.Array:
 def _check_different(names: pa.Array) -> None:
     """Raises `InputError` if an item comes twice."""
     different = pc.count_distinct(names).as_py()
-    give_back()  # of many names it takes as much as all else of a table
+    if len(names) > MANY:  # then it takes as much as all else of a table
+        give_back()
     if different == len(names):
         return
     counts = pc.value_counts(names)
