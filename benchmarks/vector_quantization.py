@@ -41,7 +41,7 @@ from smalti.quantizers import (
     VectorQuantizer,
 )
 from smalti.quantizers.fitting import ResidualKMeans, TensorRows
-from smalti.training.mixing import mixed
+from smalti.training.mixing import mix_examples
 from smalti.training.schedules import CosineDecay
 
 SIZES = (256, 256, 256)
@@ -101,7 +101,7 @@ def implicit(steps: int) -> Method:
         batches = chain.from_iterable(o.split(training["batch_size"]) for o in order)
         for batch in islice(batches, steps):
             optimizer.zero_grad()
-            quantizer(mixed(rows[batch], chosen["mixing"])).losses["codebook"].backward()
+            quantizer(mix_examples(rows[batch], chosen["mixing"])).losses["codebook"].backward()
             optimizer.step()
             schedule["scheduler"].step()
             average.update_parameters(quantizer)

@@ -55,9 +55,9 @@ def check_step_memory(
     Arguments:
         forward: Computes the loss of one example, or its part with most of the memory.
         model: The model that is trained.
-        training: How it is trained.
+        training: The settings of its training.
         recipe: The recipe, for its hardware.
-        what: What is trained, in one word, for the message.
+        what: One word for the model, for the message.
 
     Raises:
         InputError: If it cannot.

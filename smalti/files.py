@@ -163,7 +163,7 @@ def tidy(folder: str | Path, name: str | None = None) -> None:
     where the new one is gone. What a living process is writing is left alone.
 
     Arguments:
-        folder: Where to look; not in the folders in it.
+        folder: The folder to clean up, without its subfolders.
         name: Name of the file or folder that was being written; all if not given.
     """
     folder = Path(folder)

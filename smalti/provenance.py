@@ -128,7 +128,7 @@ def load_data(
         folder: The run directory.
         config: The data of the run's configuration.
         source: The source that these build.
-        splits: What `source.load()` returned, if it was called already.
+        splits: The result of `source.load()`, if it was called already.
         changed: What to do if the data differ from the manifest: one of `ways`.
         ways: The values of `changed` that are allowed.
         training: Whether a model may still be trained on the data.

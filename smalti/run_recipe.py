@@ -74,7 +74,7 @@ def recipe_of(run: Run, data: str | None = None) -> Recipe:
 
     Arguments:
         run: The run.
-        data: Where its data lie now, if they were moved.
+        data: The path of its data, if they were moved.
     """
     options = [] if data is None else ["--data.path", data]
     return schema.build(schema.read(str(run.config), options))

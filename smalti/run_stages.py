@@ -44,7 +44,7 @@ from smalti.training import (
     train,
 )
 from smalti.training.batch_order import evaluation_loader
-from smalti.training.mixing import mixed
+from smalti.training.mixing import mix_examples
 from smalti.training.processes import is_first, wait_for_all
 
 __all__ = ["cache_tokens", "encode_examples", "fit_autoencoder", "fit_prior", "give_ids"]
@@ -110,7 +110,7 @@ def _augmentation(
     share, augment = getattr(chosen, "mixing", 0.0), splits.augment
     if not share:
         return augment
-    return lambda x: mixed(x if augment is None else augment(x), share)
+    return lambda x: mix_examples(x if augment is None else augment(x), share)
 
 
 @torch.no_grad()

@@ -114,7 +114,7 @@ class Autoencoder(nn.Module, Pretrained, ABC):
 
         Arguments:
             latents: As `encode` gives them.
-            size: What to crop to. Default: the signal's own size where the latents are of that
+            size: The size to crop to. Default: the signal's own size where the latents are of that
                 size, else the whole.
 
         Raises:
@@ -123,17 +123,17 @@ class Autoencoder(nn.Module, Pretrained, ABC):
 
     @abstractmethod
     def update(self) -> None:
-        """Has what learns without gradients learn, once after each step of the optimizer."""
+        """Updates what learns without gradients, such as codebooks, after an optimizer step."""
 
     def attach(self, optimizer: Optimizer) -> Attachment:
-        """Has the quantizers' `update` called after each step of the optimizer.
+        """Calls the quantizers' `update` after each step of an optimizer, from now on.
 
         See `Quantizer.attach`; a model that learns by gradients alone has none.
         """
         return attach_quantizers(self, optimizer)
 
     def requires_grad_(self, requires_grad: bool = True) -> Self:
-        """Has it learn, or freezes all of it, its codebooks too."""
+        """Freezes or unfreezes all of the model, its codebooks too."""
         super().requires_grad_(requires_grad)
         freeze_codebooks(self, not requires_grad)
         return self

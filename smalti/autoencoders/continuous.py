@@ -120,7 +120,7 @@ class ContinuousAutoencoder(KeepsFloat32, Autoencoder):
 
     @torch.no_grad()
     def summarise(self, z: Tensor, kl: Tensor | None) -> None:
-        """Takes note of how latents of training data lie; saved with the model.
+        """Stores mean, covariance and KL of the latents of training data in the model.
 
         Arguments:
             z: (N, D), N at least 1; a single example lies at its place, with a covariance of 0.

@@ -181,7 +181,7 @@ class DiscreteAutoencoder(Tokenizer):
         Arguments:
             indices: (B, *grid) or (B, *grid, Q), integers of any type, each below its codebook's
                 size; -1 for none.
-            size: What to crop to. Default: the signal's own size where the grid is that of the
+            size: The size to crop to. Default: the signal's own size where the grid is that of the
                 model, else the whole.
 
         Raises:

@@ -208,7 +208,7 @@ class HierarchicalAutoencoder(Tokenizer):
         Arguments:
             indices: Those of the first 1 … L levels, each (B, *grid_l) or (B, *grid_l, Q), integers
                 of any type.
-            size: What to crop to. Default: the signal's own size where the grids are those of the
+            size: The size to crop to. Default: the signal's own size if the grids are those of the
                 model, else the whole.
 
         Returns:

@@ -21,7 +21,7 @@ def as_batch(x: Any, signal: Signal, model: nn.Module, any_size: bool = False) -
 
     Arguments:
         x: (B, C, *size), of any floating-point type: a tensor, an array or nested lists.
-        signal: What the model was trained on.
+        signal: The signal that the model was trained on.
         model: The model whose device and type are taken.
         any_size: Whether signals of other sizes than `signal.size` are taken, too.
 

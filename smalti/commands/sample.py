@@ -76,7 +76,7 @@ def sample(  # noqa: PLR0913 - the options of the command
     Arguments:
         folder: The run directory.
         out: A .png for one picture of all (samples.png if not given), or a folder for a file each.
-        n: How many.
+        n: The number of signals.
         complete: A file of which a part is given: what it marks as missing is filled in, or, where
             it marks nothing, what `keep` does not name. Or a folder of such files, or a pattern
             in quotes: then n signals are made of each.

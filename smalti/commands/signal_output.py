@@ -32,7 +32,7 @@ class SignalOutput:
         signal: The kind of signals that are written.
         out: One of three: a picture of all (.png); a folder, for one file per signal; or, for kinds
             of data with many signals per file, one file of all, such as a table.
-        count: How many signals there will be.
+        count: The number of signals that will be written.
         default_name: Name, without its suffix, of the picture that is written if `out` is None.
         columns: Signals per row of the picture; None for the modality's choice.
         inputs: Files that the signals are made from: one for each, or one for all. One for each

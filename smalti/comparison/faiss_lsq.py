@@ -106,7 +106,7 @@ def measure_faiss(folder: Path, config: Namespace, splits: Splits) -> tuple[dict
     A report that is in the folder already is read instead.
 
     Arguments:
-        folder: Where the report goes.
+        folder: The folder that the report is written to.
         config: The recipe, with a ResidualQuantizer and no network.
         splits: The data.
 

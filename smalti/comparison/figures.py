@@ -14,7 +14,7 @@ import numpy as np
 from smalti.comparison.outcomes import Outcome
 from smalti.data import Splits
 from smalti.errors import InputError
-from smalti.evaluation import list_measurements
+from smalti.evaluation import measurements_of
 from smalti.evaluation.curves import read_curves
 from smalti.modalities.base import modality_of
 from smalti.run_directory import Run
@@ -55,7 +55,7 @@ def figure_places(splits: Splits, stages: int, prior: bool) -> dict[str, Place]:
             found[f"{name}{unit}"] = ("reconstruction", key)
     found |= OF_ONE_INDEX if stages == 1 else {}
     found |= OF_A_PRIOR if prior else {}
-    for measurement in list_measurements(splits):
+    for measurement in measurements_of(splits):
         for name, place in measurement.compared.items():
             found[name] = (measurement.key, *place)
     return found

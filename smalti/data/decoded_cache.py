@@ -137,7 +137,7 @@ class DecodedCache:
 
     @contextlib.contextmanager
     def writing(self, n: int) -> Iterator[CacheDraft]:
-        """Gives a draft of an entry of n examples, which is kept when `finish` was called.
+        """Yields a draft of an entry of n examples, which is kept if its `finish` is called.
 
         Raises:
             OSError: If the disk has no room, or the folder cannot be written to.

@@ -118,7 +118,7 @@ class Examples(Dataset[Batch], ABC):
         than the number of labels. Of endless examples it is the first n.
 
         Arguments:
-            n: How many.
+            n: The number of examples.
             seed: Another one draws others.
         """
         if n >= len(self) or self.endless or n < 1:

@@ -1,6 +1,6 @@
 """Evaluates models: figures with their protocols, pictures, and one report of both."""
 
-from smalti.evaluation.evaluate import evaluate, list_measurements, report_file_pattern
+from smalti.evaluation.evaluate import evaluate, measurements_of, report_file_pattern
 from smalti.evaluation.evaluation_context import EvaluationContext
 from smalti.evaluation.limits import Limits
 from smalti.evaluation.report import Report
@@ -13,5 +13,5 @@ __all__ = [
     "Report",
     "evaluate",
     "report_file_pattern",
-    "list_measurements",
+    "measurements_of",
 ]

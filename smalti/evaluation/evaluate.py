@@ -32,7 +32,7 @@ from smalti.reporting import Measurement
 if TYPE_CHECKING:
     from smalti.generation import Model
 
-__all__ = ["evaluate", "report_file_pattern", "list_measurements"]
+__all__ = ["evaluate", "report_file_pattern", "measurements_of"]
 
 
 def evaluate(
@@ -67,7 +67,7 @@ def evaluate(
         InputError: If the data are not what the model was trained on.
     """
     chosen = [
-        *(list_measurements(splits) if measurements is None else measurements),
+        *(measurements_of(splits) if measurements is None else measurements),
         TrainingCurves(curves),
     ]
     subject = EvaluationContext(model, splits, histogram, limits or Limits(), seed, chosen)
@@ -80,7 +80,7 @@ def evaluate(
     return report
 
 
-def list_measurements(splits: Splits) -> list[Measurement]:
+def measurements_of(splits: Splits) -> list[Measurement]:
     """Lists the measurements for a data set: those of any model, of its modality, of its source."""
     return [*MEASUREMENTS, *modality_of(splits.signal).measurements(), *splits.measurements]
 

@@ -309,7 +309,7 @@ class EvaluationContext:
 
         Arguments:
             prior: The context is passed to it if it is conditional.
-            n: How many.
+            n: The number of samples.
             context: (n,) or more, or `None`.
             top_p: As of `SamplingConfig`.
         """

@@ -55,11 +55,11 @@ class Report(Record):
     made_from: dict[str, str] = field(default_factory=dict)
 
     def take(self, measurement: Measurement, subject: Any) -> None:
-        """Takes a measurement and adds what it says, or why there is nothing to say.
+        """Takes a measurement and adds its section, or the reason why it has none.
 
         Arguments:
-            measurement: What is measured.
-            subject: What it is measured of.
+            measurement: The measurement.
+            subject: The model and data that it is taken of.
         """
         section = measurement.section()
         with section.attempt(measurement.title, ""):

@@ -156,7 +156,7 @@ class Model:
         Arguments:
             latents: As `encode` gives them: tensors, numpy arrays or nested lists; indices are
                 integers of any type, vectors floating-point numbers.
-            size: What to crop to, of signals of another size; those of the model's own have it.
+            size: The size to crop to, of signals of another size than the model's.
 
         Raises:
             InputError: If they are no such latents, or the model gives what is not finite.
@@ -193,7 +193,7 @@ class Model:
         return torch.cat([self.autoencoder.encode_flat(part) for part in given])
 
     def unpack(self, latents: Tensor) -> Any:
-        """Turns latents as a prior sees them into those that `encode` gives."""
+        """Converts latents from the tensor that a prior sees to the form that `encode` gives."""
         if self.layout is None:
             return latents
         grids = self.layout.unpack(latents)
@@ -251,7 +251,7 @@ class Model:
         """Draws latents from a prior and decodes them to n new signals (n, C, *size).
 
         Arguments:
-            n: How many.
+            n: The number of signals.
             condition: A label or a time, or n of them: "3", "horse", "10:10"; of a prior with
                 several conditions such words by name, {"label": "horse", "time": "10:10"}. What is
                 not given is drawn for each sample, all values being equally likely.
@@ -321,7 +321,7 @@ class Model:
             x: (C, *size); where it is drawn anew it should be something smooth.
             mask: (*size), bool, True where it is drawn anew.
             condition: What the whole is asked to show, as of `sample`.
-            n: How many to make.
+            n: The number of signals to make.
             options: `prior`, `seed`, `config` and its options, as of `sample`.
 
         Raises:

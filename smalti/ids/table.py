@@ -114,7 +114,7 @@ class IdTable:
         space: CodeSpace | None = None,
         made_from: Mapping[str, str] | None = None,
     ) -> IdTable:
-        """Gives each item an ID.
+        """Makes the table from the codes of items: gives each an ID, and resolves collisions.
 
         Arguments:
             item_ids: Their names, all different.

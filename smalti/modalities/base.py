@@ -65,7 +65,7 @@ class Metric(ABC):
 
     @abstractmethod
     def update(self, x: Tensor, x_hat: Tensor) -> None:
-        """Takes in signals x and their reconstructions x_hat, both (B, C, *size)."""
+        """Adds a batch of signals x and their reconstructions x_hat, both (B, C, *size)."""
 
     @abstractmethod
     def figures(self, measured_on: str) -> dict[str, Figure]:
@@ -135,7 +135,7 @@ class Modality(ABC):
 
         Arguments:
             path: Path of the file.
-            signal: What the model takes; without a size, a file of any.
+            signal: The signal that the model takes; without a size, any size fits.
             convert: Whether a file of another size or form is made to fit, though it loses by it.
             source: The arguments of the source that the model's data were read with.
 
@@ -147,11 +147,11 @@ class Modality(ABC):
     def from_object(
         self, given: Any, signal: Signal, source: Mapping[str, Any] | None = None
     ) -> Tensor | None:
-        """Takes a signal as a library holds it, such as an opened file: (C, *size).
+        """Converts an object of another library, such as an opened file, to a signal (C, *size).
 
         Arguments:
-            given: What is neither a path nor numbers.
-            signal: What the model takes.
+            given: The object, which is neither a path nor numbers.
+            signal: The signal that the model takes.
             source: As of `read`.
 
         Returns:
@@ -200,7 +200,7 @@ class Modality(ABC):
             x: In the signal's range.
             path: Path of the file, with one of the suffixes.
             overwrite: Whether a file that smalti did not write may be replaced.
-            signal: What it is, where that says more than the values do (a rate, names of channels).
+            signal: The signal, if it says more than the values do (a rate, names of channels).
 
         Raises:
             InputError: If a value is not finite, or the file may not be replaced.
@@ -208,7 +208,7 @@ class Modality(ABC):
 
     @abstractmethod
     def describe(self, signal: Signal) -> str:
-        """Says what an example is and how many bits it takes, as the beginning of a sentence."""
+        """Describes an example and its number of bits, as the beginning of a sentence."""
 
     @abstractmethod
     def render(
@@ -223,8 +223,8 @@ class Modality(ABC):
         Arguments:
             x: Finite values, or it raises `InputError`.
             caption: What they are, in words.
-            columns: How many in a row.
-            signal: What they are, as of `write`.
+            columns: The number of signals per row.
+            signal: The signal, as of `write`.
         """
 
     @abstractmethod

@@ -54,7 +54,7 @@ class SquaredError(Metric):
 
     @torch.no_grad()
     def update(self, x: Tensor, x_hat: Tensor) -> None:
-        """Takes in x and x_hat, both (B, C, *size)."""
+        """Adds a batch of x and x_hat, both (B, C, *size)."""
         x_hat = self.signal.finish(x_hat)
         self.values += x.numel()
         # Around a value of the set, so that the variance of equal values is exactly 0.

@@ -92,10 +92,10 @@ class Prior(nn.Module, Pretrained, ABC):
         with a generator each, and get what they would get one after another.
 
         Arguments:
-            n: How many.
+            n: The number of samples.
             context: (n, *shape) values of the condition, or None for an unconditional prior.
             known: (n, ...), what to keep, with -1 where to fill in, of a prior over tokens.
-            config: How they are drawn; as learned if not given.
+            config: Temperature, truncation and guidance; those of the learned prior if not given.
             generator: Source of randomness, on any device; torch's global one if there is none.
 
         Returns:

@@ -131,7 +131,7 @@ class Histogram(KeepsFloat32, TractablePrior):
         self._seen: list[_Seen] = []  # at most one; a list, which views share
 
     def fit(self, indices: Tensor, context: Tensor | None = None) -> None:
-        """Takes the grids of a training set, in place of those it had.
+        """Stores the grids of a training set, in place of earlier ones.
 
         Arguments:
             indices: (N, *grid), integers in [0, K), N at least 1.

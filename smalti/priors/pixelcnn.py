@@ -49,7 +49,7 @@ class PixelCNN(GatedPrior):
     Arguments:
         codebook_size: K.
         grid: (H, W) or (T,).
-        condition: What it is conditioned on, if anything.
+        condition: The condition, such as a label; None for an unconditional prior.
         hidden: Channels of each stack, C.
         layers: Gated layers, L.
         kernel_size: Width of the convolutions, odd.

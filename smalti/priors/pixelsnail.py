@@ -53,7 +53,7 @@ class PixelSNAIL(AutoregressivePrior):
     Arguments:
         codebook_size: K.
         grid: (H, W) or (T,).
-        condition: What it is conditioned on, if anything.
+        condition: The condition, such as a label; None for an unconditional prior.
         hidden: Channels of each stack, C, a multiple of heads.
         blocks: Blocks, each of gated layers and one attention.
         layers: Gated layers a block, L, 3×3.

@@ -66,7 +66,7 @@ class Codebook(KeepsFloat32, ABC):
 
     @torch.no_grad()
     def initialize(self, codewords: Any) -> None:
-        """Puts given codewords in the place of all; k-means does not start over them.
+        """Sets all codewords to given ones, which k-means does not replace.
 
         Arguments:
             codewords: (K, D), finite: a tensor, an array or nested lists.
@@ -92,7 +92,7 @@ class Codebook(KeepsFloat32, ABC):
 
     @abstractmethod
     def adopt(self) -> None:
-        """Takes over codewords that somebody has written into the weight."""
+        """Updates the codebook's state after its weight was written to from outside."""
 
     @torch.no_grad()
     def digest(self) -> Tensor:
@@ -117,17 +117,17 @@ class Codebook(KeepsFloat32, ABC):
         """Moves the codewords by what fell on them in a step.
 
         Arguments:
-            counts: How many vectors fell on each codeword (K,).
+            counts: The number of vectors assigned to each codeword (K,).
             sums: Their sums (K, D); only where gradients do not move the codewords.
         """
 
     @abstractmethod
     def replace(self, which: Tensor, vectors: Tensor) -> None:
-        """Puts other vectors in the place of codewords; nothing remains of the old ones.
+        """Replaces some codewords by other vectors, with all their statistics.
 
         Arguments:
             which: Indices of codewords (R,), each at most once.
-            vectors: What takes their places (R, D).
+            vectors: The vectors that replace them (R, D).
         """
 
     def extra_repr(self) -> str:
@@ -222,7 +222,7 @@ class EMACodebook(Codebook):
         return self._frozen
 
     def requires_grad_(self, requires_grad: bool = True) -> Self:
-        """Has the means follow the vectors, or keeps the codewords; not saved with the state."""
+        """Freezes or unfreezes the codewords; this is not saved with the state."""
         self._frozen = not requires_grad
         return super().requires_grad_(requires_grad)
 

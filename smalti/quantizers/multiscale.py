@@ -70,8 +70,8 @@ class MultiScaleQuantizer(KeepsFloat32, SummedQuantizer):
         quantizer: The quantizer of the vectors of all scales, straight-through.
         scales: Sizes of the scales, coarse to fine; the last is the grid: (1, 2, 4) in one
             dimension, ((1, 1), (2, 2), (4, 4)) in two.
-        estimator: What carries the gradient past the whole sum; `StraightThrough()` if None.
-        convolutions: How many different φ there are, 4 as in VAR; 0 to leave them out.
+        estimator: The gradient estimator of the sum; `StraightThrough()` if None.
+        convolutions: The number of different convolutions φ, 4 as in VAR; 0 to leave them out.
 
     References:
         Visual Autoregressive Modeling: Scalable Image Generation via Next-Scale Prediction, K.

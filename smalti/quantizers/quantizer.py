@@ -129,7 +129,7 @@ class Quantizer(nn.Module, ABC):
         """
 
     def requires_grad_(self, requires_grad: bool = True) -> Self:
-        """Has it learn, or freezes it: no gradient, mean, k-means or reset moves a codeword then.
+        """Freezes or unfreezes it: frozen, no gradient, mean, k-means or reset moves a codeword.
 
         Not saved with the state. A module of your own that holds quantizers does not pass it on to
         what learns without gradients: call it on the quantizer.
@@ -149,7 +149,7 @@ class Quantizer(nn.Module, ABC):
 
         Arguments:
             z: Vectors (..., D).
-            indices: Which codewords they get, (...), int64; -1 where a vector is not finite.
+            indices: The indices of their codewords (...), int64; -1 where a vector is not finite.
             mask: Valid positions (...), bool; None where all are.
         """
         raise NotImplementedError(f"{type(self).__name__} has no codewords to choose from.")
@@ -160,7 +160,7 @@ class Quantizer(nn.Module, ABC):
         return False
 
     def attach(self, optimizer: Optimizer) -> Attachment:
-        """Has `update` called after each step of the optimizer, until the result's `detach()`.
+        """Calls `update` after each step of an optimizer, until the result's `detach()`.
 
         A quantizer is attached to one optimizer at a time, with all that it is made of: attaching
         it again changes nothing, to another one moves it there. A copy is not attached.

@@ -57,7 +57,7 @@ class BatchStatistics:
         Arguments:
             z: Vectors (N, D), float32, 0 where masked.
             indices: Their codewords (N,).
-            mask: Which of them are valid, (N,) bool; None for all.
+            mask: Valid vectors (N,), bool; None where all are.
         """
         if self.counts is None or self.sums is None:
             self.counts, self.sums = self._zeros(z)

@@ -90,7 +90,7 @@ class TokenizerRecipe:
             before it, which then starts from them.
         mixing: How much of another example each has in training, drawn anew from 0 to this: so
             there are more of them than the data hold. For signals without a grid.
-        objective: What training minimises, in the place of reconstruction, commitment and
+        objective: The objective of training, in the place of reconstruction, commitment and
             loss_weights: any `Objective`, such as one with an adversary.
     """
 
@@ -146,7 +146,7 @@ class AutoencoderRecipe:
         beta: Weight of the KL: 1 for a VAE, above for a beta-VAE.
         beta_warmup: Steps over which beta rises from 0.
         free_bits: Bits of each latent dimension that cost nothing.
-        objective: What training minimises, in the place of reconstruction, beta, beta_warmup and
+        objective: The objective of training, in the place of reconstruction, beta, beta_warmup and
             free_bits: any `Objective`, such as one with an adversary.
     """
 
@@ -285,14 +285,14 @@ class Recipe:
     """A whole run: data, tokenizer, prior and report; or data, continuous autoencoder and report.
 
     Arguments:
-        data: Where the data come from.
-        tokenizer: What to learn first.
-        prior: What to learn over its tokens; none for a tokenizer alone.
-        autoencoder: What to learn in the place of tokenizer and prior.
+        data: The source of the data.
+        tokenizer: The tokenizer and its training.
+        prior: The prior over its tokens and its training; none for a tokenizer alone.
+        autoencoder: A continuous autoencoder and its training, in the place of tokenizer and prior.
         hardware: Devices, precision, loggers.
         evaluation: Sizes of the evaluation that makes the report.
         ids: Semantic IDs of the examples of all splits, in ids.parquet; none if not given.
-        seed: Seed of everything random.
+        seed: Seed of all random draws.
     """
 
     data: Source

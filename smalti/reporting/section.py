@@ -60,7 +60,7 @@ class Record:
 
     @contextmanager
     def attempt(self, name: str, place: str | None = None) -> Iterator[None]:
-        """Takes one measurement, or a part of it: if it cannot be taken, says so and goes on.
+        """Runs a measurement or a part of it in a `with` block; if it fails, records why.
 
         An unexpected error is a fault of the program: it is logged with its traceback, too, and
         named in `failed`.
@@ -93,7 +93,7 @@ class Record:
             self.leave_out(name, why, place)
 
     def leave_out(self, name: str, why: str, place: str | None = None) -> None:
-        """Says that something was not measured, and why; see `attempt`."""
+        """Records that something was not measured, and why."""
         self.missing[name] = " ".join(why.split())
         if place is not None:
             self.without[place] = self.missing[name]

@@ -55,7 +55,7 @@ class Theme:
         ticks: Colour of the marks on the dial.
         hands: Colour of both hands; far from the colour of the dial, in grey too.
         cap: Colour of the pivot.
-        marks: What marks the hours: `"bars"`, `"dots"`, `"quarters"` or `"minutes"`.
+        marks: The marks of the hours: `"bars"`, `"dots"`, `"quarters"` or `"minutes"`.
         shape: Shape of the hands: `"bar"`, `"round"`, `"taper"` or `"leaf"`.
     """
 

@@ -38,7 +38,7 @@ class DivergenceCheck(Callback):
 
     Arguments:
         name: Name of the stage.
-        state: Where its state is saved.
+        state: The path of its saved state.
     """
 
     def __init__(self, name: str, state: Path) -> None:

@@ -1,4 +1,4 @@
-"""Examples of a training that are mixtures of two: more of them than there are.
+"""Augments training examples by mixing each with another one, as mixup does.
 
     x' = μ + √(1 − w) (x − μ) + √w (x̃ − μ)          w uniform in [0, share]
 
@@ -17,21 +17,22 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-__all__ = ["mixed"]
+__all__ = ["mix_examples"]
 
 
-def mixed(x: Tensor, share: float) -> Tensor:
-    """Mixes each example of a batch (B, C) with another one.
+def mix_examples(x: Tensor, share: float) -> Tensor:
+    """Mixes each example of a batch (B, C) with a random share of another one, as mixup does.
 
-    What it draws is of torch's global random numbers on the device of x.
+    Mean and covariance of the batch stay the same. The shares are drawn by torch's global generator
+    of the device of x.
 
     Arguments:
         x: The batch.
-        share: w is at most this, in [0, 0.5].
+        share: The largest share w of the other example, in [0, 0.5]; w is uniform.
 
     Example:
         >>> x = torch.randn(10_000, 3) * torch.tensor([1.0, 2.0, 4.0]) + 5
-        >>> y = mixed(x, 0.5)
+        >>> y = mix_examples(x, 0.5)
         >>> torch.allclose(y.mean(0), x.mean(0), atol=0.1), bool((y != x).all())
         (True, True)
     """

@@ -102,7 +102,7 @@ class Stage(LightningModule):
 
     Arguments:
         model: The model that is trained.
-        training: How it is trained.
+        training: The settings of its training.
         train: Examples to train on.
         validation: Examples to validate on.
         seed: Seed of the order of the examples and of all random draws in a step.

@@ -46,7 +46,7 @@ class Hardware:
 
     Arguments:
         accelerator: "cpu", "gpu", ..., or "auto".
-        devices: How many, or "auto".
+        devices: The number of devices, or "auto".
         num_nodes: Machines.
         strategy: "auto", "ddp", "fsdp", ...
         precision: "32-true", "bf16-mixed", "16-mixed", ..., or "auto": bf16-mixed on a device that

@@ -73,7 +73,7 @@ class ReconstructionQuality(Metric):
 
     @torch.no_grad()
     def update(self, x: Tensor, x_hat: Tensor) -> None:
-        """Takes in x and x_hat, both (B, C, H, W) in [-1, 1]."""
+        """Adds a batch of x and x_hat, both (B, C, H, W) in [-1, 1]."""
         self.error.update(x, x_hat)
         x_hat, x = _unit(x_hat, x)
         self.psnr.append(_psnr(x_hat, x))

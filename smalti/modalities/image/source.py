@@ -66,7 +66,7 @@ class Images(Source):
             the whole image, resized, even if that distorts it.
         flip: Whether images are mirrored at random in training.
         columns: Columns of a table that hold the images and the labels.
-        class_names: What labels 0, 1, … stand for, where the data only number their classes, as
+        class_names: The names of labels 0, 1, …, where the data only number their classes, as
             IDX files do.
         held_out: The shares that are held out of the training images.
         splits: names: folders and files that are named after splits (train, test_set, val2017 …)

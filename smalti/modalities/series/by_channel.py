@@ -164,7 +164,7 @@ class Spectra:
 
     @torch.no_grad()
     def update(self, x: Tensor) -> None:
-        """Takes in x (B, C, T), NaN in gaps."""
+        """Adds a batch x (B, C, T), NaN in gaps."""
         x = x.double().cpu()
         whole = ~x.isnan().any(2)  # (B, C)
         x = torch.where(whole[..., None], x, 0.0)

@@ -42,7 +42,7 @@ class ChannelErrors:
 
     @torch.no_grad()
     def update(self, x: Tensor, x_hat: Tensor) -> None:
-        """Takes in x and x_hat, both (B, C, T)."""
+        """Adds a batch of x and x_hat, both (B, C, T)."""
         x, x_hat = x.double().cpu(), x_hat.double().cpu()
         there = ~x.isnan()
         if self.first is None:
@@ -91,7 +91,7 @@ class SeriesError(Metric):
         self.errors = ChannelErrors()
 
     def update(self, x: Tensor, x_hat: Tensor) -> None:
-        """Takes in x and x_hat, both (B, C, T)."""
+        """Adds a batch of x and x_hat, both (B, C, T)."""
         self.errors.update(x, x_hat)
 
     def figures(self, measured_on: str) -> dict[str, Figure]:

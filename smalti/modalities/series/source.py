@@ -65,7 +65,7 @@ class TimeSeries(Source):
         rate: Steps a second, where the data have no times.
         missing: Words that stand for a missing value, such as "-" or "-999", beside an empty field,
             "?", "NA", "NaN" and "null", which always do: all of them are gaps.
-        held_out: What is set apart from the training series.
+        held_out: The shares that are held out of the training series.
         splits: names: files that are named after splits (train, test …) are these splits; none:
             all are for training.
 

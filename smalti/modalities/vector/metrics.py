@@ -29,7 +29,9 @@ __all__ = ["VectorError"]
 
 
 class VectorError(Metric):
-    """Measures MSE, MSE/variance, lost spread and cosine of reconstructed vectors, batch by batch.
+    """Measures MSE, MSE/variance and cosine of reconstructed vectors, batch by batch.
+
+    A further figure is the spread lost: MSE over the mean squared distance from the mean vector.
 
     Arguments:
         unit: Whether vectors are scaled to length 1 before they are compared.
@@ -63,7 +65,7 @@ class VectorError(Metric):
 
     @torch.no_grad()
     def update(self, x: Tensor, x_hat: Tensor) -> None:
-        """Takes in x and x_hat, both (B, d)."""
+        """Adds a batch of x and x_hat, both (B, d)."""
         x, x_hat = x.double().cpu(), x_hat.double().cpu()
         x = F.normalize(x, dim=1) if self.unit else x
         self.n += len(x)
