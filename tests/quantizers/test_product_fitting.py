@@ -14,7 +14,10 @@ from smalti.quantizers import (
     RotatedQuantizer,
     VectorQuantizer,
 )
-from smalti.quantizers.fitting import OptimizedProduct, ProductKMeans, ResidualKMeans, TensorRows
+from smalti.quantizers.fitting import OptimizedProduct, ProductKMeans, TensorRows
+from smalti.quantizers.fitting.lloyd import kmeans_of
+from smalti.quantizers.fitting.parts import generator_of
+from smalti.quantizers.fitting.product_kmeans import Block
 
 
 def vq(size: int, dim: int, **parts) -> VectorQuantizer:
@@ -48,13 +51,45 @@ def fitted(fitting, quantizer, x):
 def test_each_part_is_kmeans_of_its_block():
     x, quantizer = correlated(), product((8, 3), (16, 5))
     fitted(ProductKMeans(6), quantizer, x)
-    # The first part draws what the only stage of residual k-means draws.
-    alone = fitted(ResidualKMeans(6), vq(8, 3), x[:, :3].contiguous())
-    assert torch.equal(quantizer.parts[0].codewords(), alone.codewords())
-    # Each codeword of the second is nearly the mean of what is nearest to it.
-    block, index = x[:, 3:], quantizer.encode(x)[:, 1]
-    means = torch.stack([block[index == k].mean(0) for k in range(16)])
-    torch.testing.assert_close(quantizer.parts[1].codewords(), means, atol=0.1, rtol=0)
+    for number, (part, span) in enumerate(
+        zip(quantizer.parts, (slice(3), slice(3, 8)), strict=True)
+    ):
+        block, index = x[:, span].contiguous(), quantizer.encode(x)[:, number]
+        # It is that of the block alone, which knows nothing of the others.
+        rows, draw = TensorRows(block), generator_of(0, number)
+        whole = Block(rows, slice(0, part.dim), torch.device("cpu"))
+        size = part.codebook.codebook_size
+        alone = kmeans_of(whole, size, 6, draw, compare_starts=True)
+        assert torch.equal(part.codewords(), alone)
+        # Each codeword is nearly the mean of what is nearest to it.
+        means = torch.stack([block[index == k].mean(0) for k in range(size)])
+        torch.testing.assert_close(part.codewords(), means, atol=0.15, rtol=0)
+
+
+def test_clumps_are_found_though_starts_may_be_random():
+    draw = torch.Generator().manual_seed(0)
+    x = 9 * torch.randn(24, 4, generator=draw).repeat(100, 1)
+    x = x + 0.1 * torch.randn(2400, 4, generator=draw)
+    for seed in range(3):
+        quantizer = product((24, 2), (24, 2))
+        ProductKMeans(5).fit(quantizer, TensorRows(x), seed=seed)
+        assert error(quantizer, x) < 1  # random starts alone leave 2 and more
+
+
+def test_random_starts_are_taken_where_they_serve_unseen_rows_better():
+    draw = torch.Generator().manual_seed(0)
+    x, unseen = (
+        torch.randn(3000, 4, generator=draw) / torch.rand(3000, 1, generator=draw) ** 0.2
+        for _ in range(2)
+    )
+    sample, taken = Block(TensorRows(x), slice(0, 4), torch.device("cpu")), []
+    for compares in (False, True):
+        of_seeds = [
+            kmeans_of(sample, 100, 5, generator_of(seed, 0), compare_starts=compares)
+            for seed in range(3)
+        ]
+        taken.append(sum(torch.cdist(unseen, c).amin(1).square().mean().item() for c in of_seeds))
+    assert taken[1] < 0.99 * taken[0]
 
 
 @pytest.mark.parametrize("parts", [[(16, 4), (16, 4)], [(32, 3), (8, 5)], [(16, 2)] * 4])

@@ -28,6 +28,8 @@ __all__ = ["BLOCK", "SAMPLE", "Vectors", "badly_served", "check_finite", "kmeans
 
 SAMPLE = 64  # vectors for each codeword that k-means++ draws from
 WARMING = 10  # Lloyd's iterations on that sample
+HELD = 8  # of so many vectors of it, one is held out where starts are compared
+FEWEST = 4  # vectors of it for each codeword, for starts to be compared
 BLOCK = 4096  # vectors whose sums stay in the processor's cache, and are exact enough in float32
 
 
@@ -63,6 +65,8 @@ def kmeans_of(
     iterations: int,
     generator: torch.Generator,
     progress: Progress | None = None,
+    *,
+    compare_starts: bool = False,
 ) -> Tensor:
     """Computes K centroids (K, D) of vectors, the same in all processes.
 
@@ -72,21 +76,45 @@ def kmeans_of(
         iterations: Lloyd's iterations over all vectors, after those on a sample.
         generator: The source of randomness, on the CPU.
         progress: Told how far it is.
+        compare_starts: Whether it may start from random vectors, too, if that is better.
 
     Raises:
         InputError: If a vector is not finite.
     """
     sample = vectors.sample(SAMPLE * size, generator)
     check_finite(sample)
-    centroids = _plus_plus(sample, size, generator)
-    for _ in range(WARMING):
-        centroids, _ = _means([sample], centroids, generator, together=False)
+    if compare_starts and len(sample) >= FEWEST * size:
+        centroids = _better_start(sample, size, generator)
+    else:
+        centroids = _warmed(_plus_plus(sample, size, generator), sample, generator)
     centroids = broadcast(centroids)  # unlike devices could round differently
     for iteration in range(iterations):
         centroids, error = _means(vectors.chunks(), centroids, generator, vectors)
         if progress is not None:
             words = f"iteration {iteration + 1} of {iterations}, squared error {error:.6g}"
             progress((iteration + 1) / iterations, words)
+    return centroids
+
+
+def _better_start(sample: Tensor, size: int, generator: torch.Generator) -> Tensor:
+    """Returns centroids from k-means++ or from random vectors: those nearer to vectors held out.
+
+    k-means++ finds clumps that random vectors miss. Where there are none it takes more of the
+    vectors far out, which stand for few others than themselves.
+    """
+    order = torch.randperm(len(sample), generator=generator).to(sample.device)
+    held, rest = sample[order].split([len(sample) // HELD, len(sample) - len(sample) // HELD])
+    found = [
+        _warmed(start, rest, generator)
+        for start in (_plus_plus(rest, size, generator), rest[:size])
+    ]
+    errors = [left_over(held, some_nearest(held, c), c).square().sum() for c in found]
+    return found[0] if errors[0] <= errors[1] else found[1]
+
+
+def _warmed(centroids: Tensor, sample: Tensor, generator: torch.Generator) -> Tensor:
+    for _ in range(WARMING):
+        centroids, _ = _means([sample], centroids, generator, together=False)
     return centroids
 
 

@@ -156,7 +156,7 @@ def _start(rows: Rows, parts: Sequence[VectorQuantizer], generator: torch.Genera
     product = _Product(
         rotation,
         [
-            kmeans_of(Block(few, span, device, rotation), size, 0, generator)
+            kmeans_of(Block(few, span, device, rotation), size, 0, generator, compare_starts=True)
             for size, span in zip(sizes, spans_of(dims), strict=True)
         ],
     )

@@ -41,6 +41,7 @@ __all__ = ["Block", "ProductKMeans", "parts_of", "spans_of"]
 class ProductKMeans(Fitting):
     """k-means of each part of a `ProductQuantizer`, over the whole set.
 
+    It starts from k-means++ or from random rows, whichever is better on rows held out of a sample.
     Parts may have unequal dims and unequal codebook sizes. A part is a stage that can be gone on
     from; each reads all rows in each of its iterations.
 
@@ -93,7 +94,9 @@ class ProductKMeans(Fitting):
             block = Block(rows, span, part.codebook.weight.device)
             told = told_of(progress, number, len(parts), "part")
             size, draw = part.codebook.codebook_size, generator_of(seed, number)
-            part.codebook.initialize(kmeans_of(block, size, self.iterations, draw, told))
+            part.codebook.initialize(
+                kmeans_of(block, size, self.iterations, draw, told, compare_starts=True)
+            )
             if done is not None:
                 done(number + 1)
 
