@@ -251,7 +251,7 @@ class EvaluationContext:
         """Encodes all examples of all splits, training first: (N, Q), int32, on the CPU.
 
         Raises:
-            InputError: If they are no rows of codes, see `why_no_codes`.
+            InputError: If they are no rows of codes, see `without_codes`.
         """
 
         def encoded() -> Tensor:
