@@ -147,7 +147,7 @@ def pad_codes(indices: Tensor, count: int) -> Tensor:
 
 
 def distinct(quantizers: Iterable[Quantizer]) -> tuple[nn.ModuleList, tuple[int, ...]]:
-    """Returns the distinct quantizers in a list, and for each position the number of its one."""
+    """Returns the distinct quantizers in a list, and the number of the one at each position."""
     objects: list[Quantizer] = []
     order = []
     for quantizer in quantizers:

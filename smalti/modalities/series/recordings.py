@@ -144,7 +144,7 @@ def read_recordings(
 
 
 def name_within(table: Table, folder: str) -> str:
-    """Returns the name of a table without that of the folder of the data."""
+    """Removes the folder of the data from the name of a table."""
     name = table.name.removeprefix(f"{folder}/")
     return name.rpartition("/")[2] if name == folder else name
 

@@ -39,7 +39,7 @@ __all__ = ["Block", "ProductKMeans", "parts_of", "spans_of"]
 
 
 class ProductKMeans(Fitting):
-    """k-means of each part of a `ProductQuantizer`, over the whole set.
+    """Fits each part of a `ProductQuantizer` by k-means, over the whole set.
 
     It starts from k-means++ or from random rows, whichever is better on rows held out of a sample.
     Parts may have unequal dims and unequal codebook sizes. A part is a stage that can be gone on
@@ -102,12 +102,12 @@ class ProductKMeans(Fitting):
 
 
 class Block(Vectors):
-    """Some of the dimensions of rows, which may be rotated first.
+    """The vectors of a range of dimensions of rows, for k-means; rows may be rotated first.
 
     Arguments:
         rows: The rows.
-        span: Which dimensions.
-        device: Where they are computed with.
+        span: The range of dimensions.
+        device: The device of the computations.
         rotation: R (D, D); None for the rows as they are.
     """
 
@@ -132,13 +132,13 @@ class Block(Vectors):
 
 
 def spans_of(dims: Sequence[int]) -> list[slice]:
-    """Returns which dimensions of a vector each part has, of parts of these dims."""
+    """Returns the range of dimensions of each part in a vector, for parts of given dims."""
     ends = [*accumulate(dims, initial=0)]
     return [slice(start, end) for start, end in pairwise(ends)]
 
 
 def parts_of(fitting: str, product: ProductQuantizer) -> list[VectorQuantizer]:
-    """Returns the parts of a product; raises `InputError` if k-means cannot fit them."""
+    """Returns the vector quantizers of a product; raises `InputError` if k-means cannot fit one."""
     parts: list[Quantizer] = [product.parts[place] for place in product.order]  # type: ignore[misc]
     return vector_quantizers(fitting, "parts", product, parts)
 
