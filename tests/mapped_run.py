@@ -18,10 +18,10 @@ import yaml
 from smalti.cli import main
 from smalti.ids import IdTable, nearest_free
 from smalti.modalities.vector import conversion, neighbours, prefixes, source
-from smalti.quantizers.fitting import rows
+from smalti.quantizers.fitting import refinement, rows
 from test_fitted_runs import fitted_recipe
 
-DIM, PIECE = 768, 384
+DIM, PIECE = 1024, 256
 
 
 def anonymous() -> float:
@@ -45,7 +45,7 @@ def fitted(folder: Path, n: int) -> float:
     stage = quantizer["stages"][0]
     stage["init_args"]["codebook"]["init_args"]["codebook_size"] = 64
     quantizer["stages"] = [stage] * 3  # room for all
-    recipe["tokenizer"]["fitting"]["init_args"]["iterations"] = 1
+    recipe["tokenizer"]["fitting"]["init_args"] = {"iterations": 1, "refine": 2}
     (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe), encoding="utf-8")
 
     def watch() -> None:
@@ -66,6 +66,6 @@ def fitted(folder: Path, n: int) -> float:
 if __name__ == "__main__":
     for module in (conversion, prefixes, source):
         module.CHUNK = PIECE
-    rows.NUMBERS = nearest_free.NUMBERS = PIECE * DIM
+    rows.NUMBERS = refinement.NUMBERS = nearest_free.NUMBERS = PIECE * DIM
     neighbours.QUERIES = 50
     print(*(fitted(Path(sys.argv[1]), int(n)) for n in sys.argv[2:]), file=sys.stderr)
