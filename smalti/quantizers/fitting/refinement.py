@@ -54,6 +54,7 @@ DRAWN = 2**16  # rows of a round, or so many for each codeword of the largest st
 EACH = 128
 LEAST = 32  # the same where there are fewer rows, which are then mixed with several others
 NUMBERS = 2**25  # of the rows of a round: 128 MB
+PIECE = 8192  # rows of a chunk whose sums are in memory at a time
 PILOT = 12  # rounds that find out how to mix
 MIXED = 0.6  # the share of other rows in the first round
 KEPT = 0.7  # the share of earlier rounds in the last one
@@ -138,8 +139,11 @@ class Refinement(NamedTuple):
 
     def _lost(self, x: Tensor, books: Sequence[Tensor]) -> Tensor:
         """Returns the squared error of rows (n, D), added up, in float64."""
-        left = x - _sum_of(books, beam_search(x, books, self.final_beam))
-        return left.square().sum(dtype=torch.float64)
+        lost = x.new_zeros((), dtype=torch.float64)
+        for part in x.split(PIECE):
+            left = part - _sum_of(books, beam_search(part, books, self.final_beam))
+            lost += left.square().sum(dtype=torch.float64)
+        return lost
 
     def _revived(self, books: Sequence[Tensor], own: torch.Generator) -> list[Tensor]:
         """Puts codewords that no row uses where they are missing.
@@ -176,10 +180,13 @@ class Refinement(NamedTuple):
         counts = [book.new_zeros(len(book), dtype=torch.int64) for book in books]
         drawn = Reservoir(sum(len(book) for book in books), books[0])
         for x in self._chunks(books[0].device):
-            codes = beam_search(x, books, self.final_beam)
+            parts = [beam_search(part, books, self.final_beam) for part in x.split(PIECE)]
+            codes = torch.cat(parts)
             for used, code in zip(counts, codes.unbind(1), strict=True):
                 used += torch.bincount(code, minlength=len(used))
-            drawn.add(x, (x - _sum_of(books, codes)).square().sum(1), own)
+            pairs = zip(x.split(PIECE), codes.split(PIECE), strict=True)
+            errors = [(part - _sum_of(books, of)).square().sum(1) for part, of in pairs]
+            drawn.add(x, torch.cat(errors), own)
         if process_count() > 1:
             for used in counts:
                 dist.all_reduce(used)
