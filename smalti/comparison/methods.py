@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from smalti.errors import InputError
 
-__all__ = ["METHODS", "Config", "Dim", "Method", "finite_scalar", "find_method", "part"]
+__all__ = ["METHODS", "Config", "Dim", "Method", "finite_scalar", "find_method", "object_config"]
 
 Config = dict[str, Any]
 Dim = int | str
@@ -46,7 +46,7 @@ def find_method(name: str) -> Method:
     return METHODS[name]
 
 
-def part(name: str, **arguments: Any) -> Config:
+def object_config(name: str, **arguments: Any) -> Config:
     """Returns the config of an object, as a recipe writes it: class_path and init_args."""
     return {"class_path": name, "init_args": arguments}
 
@@ -55,11 +55,11 @@ def _vector(codebook: str, estimator: str) -> Callable[[int, Dim, int], Config]:
     """Returns what makes the config of a vector quantizer of (bits, dim, steps)."""
 
     def quantizer(bits: int, dim: Dim, steps: int) -> Config:
-        return part(
+        return object_config(
             "VectorQuantizer",
-            codebook=part(codebook, codebook_size=2**bits, dim=dim),
-            estimator=part(estimator),
-            dead_code_reset=part("DeadCodeReset", stop_after=4 * steps // 5),
+            codebook=object_config(codebook, codebook_size=2**bits, dim=dim),
+            estimator=object_config(estimator),
+            dead_code_reset=object_config("DeadCodeReset", stop_after=4 * steps // 5),
         )
 
     return quantizer
@@ -67,7 +67,7 @@ def _vector(codebook: str, estimator: str) -> Callable[[int, Dim, int], Config]:
 
 def _projected(inner: Callable[[int], Config]) -> Callable[[int, Dim, int], Config]:
     def quantizer(bits: int, dim: Dim, steps: int) -> Config:
-        return part("ProjectedQuantizer", inner=inner(bits), dim=dim)
+        return object_config("ProjectedQuantizer", inner=inner(bits), dim=dim)
 
     return quantizer
 
@@ -76,12 +76,14 @@ def finite_scalar(bits: int) -> Config:
     """Returns the config of an FSQ with 2^bits codewords, of dimensions with 2, 4 or 8 values."""
     places = -(-bits // 3)
     num_values = [2 ** (bits // places + (place < bits % places)) for place in range(places)]
-    return part("FiniteScalarQuantizer", num_values=num_values, bound=part("SymmetricBound"))
+    return object_config(
+        "FiniteScalarQuantizer", num_values=num_values, bound=object_config("SymmetricBound")
+    )
 
 
 def _gumbel(bits: int, dim: Dim, steps: int) -> Config:
-    annealing = part("Annealing", updates=steps)
-    return part("GumbelQuantizer", codebook_size=2**bits, dim=dim, temperature=annealing)
+    annealing = object_config("Annealing", updates=steps)
+    return object_config("GumbelQuantizer", codebook_size=2**bits, dim=dim, temperature=annealing)
 
 
 # Chosen on validation examples of Fashion-MNIST. On the sphere less keeps all words in use.
@@ -103,11 +105,13 @@ METHODS = {
     ),
     "fsq": Method("finite scalar", _projected(finite_scalar)),
     "lfq": Method(
-        "lookup-free", _projected(lambda bits: part("LookupFreeQuantizer", bits=bits)), LFQ_WEIGHTS
+        "lookup-free",
+        _projected(lambda bits: object_config("LookupFreeQuantizer", bits=bits)),
+        LFQ_WEIGHTS,
     ),
     "bsq": Method(
         "binary spherical",
-        _projected(lambda bits: part("BinarySphericalQuantizer", bits=bits)),
+        _projected(lambda bits: object_config("BinarySphericalQuantizer", bits=bits)),
         BSQ_WEIGHTS,
     ),
     "gumbel": Method("Gumbel-softmax", _gumbel, {"kl": 5e-4}),

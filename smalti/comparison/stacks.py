@@ -20,7 +20,7 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from smalti import recipes
-from smalti.comparison.methods import METHODS, Config, Dim, Method, finite_scalar, part
+from smalti.comparison.methods import METHODS, Config, Dim, Method, finite_scalar, object_config
 from smalti.errors import InputError
 from smalti.recipes import safe_yaml
 
@@ -32,32 +32,32 @@ QINCO = "semantic-ids-qinco"
 
 
 class Stack(NamedTuple):
-    """A quantizer of several indices per position to compare."""
+    """A quantizer of several indices per position to compare.
+
+    Attributes:
+        summary: A description of the quantizer in a few words.
+        quantizer: Maps (bits, dim, steps, stages) to the config of the quantizer, as a recipe
+            writes it.
+        network: Whether it is used with the recipe's networks; if not, it quantizes the data's
+            vectors.
+        fitting: The config of its fitting without gradients, in place of the recipe's training.
+        trained_as: The recipe whose training follows the fitting, in the place of the recipe's own.
+        loss_weights: Weights of the losses beside codebook and commitment, by name.
+    """
 
     summary: str
-    """What it is, in a few words."""
-
     quantizer: Callable[[int, Dim, int, int], Config]
-    """Maps (bits, dim, steps, stages) to the config of the quantizer, as a recipe writes it."""
-
     network: bool = True
-    """Whether the recipe's networks stand around it; if not, it quantizes the vectors."""
-
     fitting: Config | None = None
-    """How it is fitted, without gradients, in the place of the recipe's training."""
-
     trained_as: str | None = None
-    """The recipe whose training follows the fitting, in the place of the recipe's own."""
-
     loss_weights: Mapping[str, float] = {}
-    """Weights of the losses beside codebook and commitment, by name."""
 
 
 def stack(name: str) -> Stack:
-    """Returns the method of several indices of a name.
+    """Returns the method of several indices per position with a short name.
 
     Raises:
-        InputError: If there is none.
+        InputError: If there is no such method.
     """
     if name in METHODS:
         raise InputError(
@@ -73,20 +73,20 @@ def stack(name: str) -> Stack:
 
 def _codebooks(bits: int, dim: Dim, steps: int, stages: int) -> Config:
     def one() -> Config:
-        codebook = part("EMACodebook", codebook_size=2**bits, dim=dim)
-        return part("VectorQuantizer", codebook=codebook)
+        codebook = object_config("EMACodebook", codebook_size=2**bits, dim=dim)
+        return object_config("VectorQuantizer", codebook=codebook)
 
-    return part("ResidualQuantizer", stages=[one() for _ in range(stages)])
+    return object_config("ResidualQuantizer", stages=[one() for _ in range(stages)])
 
 
 def _searched(bits: int, dim: Dim, steps: int, stages: int) -> Config:
     """Returns the same, with codes of all stages that are searched together."""
     config = _codebooks(bits, dim, steps, stages)
-    return part("ResidualQuantizer", **config["init_args"], beam=BEAM)
+    return object_config("ResidualQuantizer", **config["init_args"], beam=BEAM)
 
 
 def packaged_tokenizer(name: str) -> Config:
-    """Returns the tokenizer of a recipe that is packaged, as it is written there."""
+    """Returns the tokenizer's config in a packaged recipe, as it is written there."""
     fields = safe_yaml.read(recipes.find(name))
     assert isinstance(fields, dict)
     tokenizer: Config = fields["tokenizer"]
@@ -98,20 +98,20 @@ def _implicit(bits: int, dim: Dim, steps: int, stages: int) -> Config:
     chosen = packaged_tokenizer(QINCO)["quantizer"]
 
     def one() -> Config:
-        codebook = part("GradientCodebook", codebook_size=2**bits, dim=dim)
-        return part("VectorQuantizer", codebook=codebook)
+        codebook = object_config("GradientCodebook", codebook_size=2**bits, dim=dim)
+        return object_config("VectorQuantizer", codebook=codebook)
 
     options = {**chosen["init_args"], "stages": [one() for _ in range(stages)]}
-    return part(chosen["class_path"], **options)
+    return object_config(chosen["class_path"], **options)
 
 
 def _product(bits: int, dim: Dim, steps: int, stages: int) -> Config:
     parts = _codebooks(bits, dim, steps, stages)["init_args"]["stages"]
-    return part("ProductQuantizer", parts=parts)
+    return object_config("ProductQuantizer", parts=parts)
 
 
 def _rotated_product(bits: int, dim: Dim, steps: int, stages: int) -> Config:
-    return part("RotatedQuantizer", inner=_product(bits, dim, steps, stages))
+    return object_config("RotatedQuantizer", inner=_product(bits, dim, steps, stages))
 
 
 def _residual(method: Method) -> Callable[[int, Dim, int, int], Config]:
@@ -119,7 +119,7 @@ def _residual(method: Method) -> Callable[[int, Dim, int, int], Config]:
 
     def quantizer(bits: int, dim: Dim, steps: int, stages: int) -> Config:
         parts = [method.quantizer(bits, dim, steps) for _ in range(stages)]
-        return part("ResidualQuantizer", stages=parts)
+        return object_config("ResidualQuantizer", stages=parts)
 
     return quantizer
 
@@ -130,39 +130,46 @@ def _residual_scalar(bits: int, dim: Dim, steps: int, stages: int) -> Config:
     num_values = [2 ** (bits // places + (place < bits % places)) for place in range(places)]
 
     def at(scale: float) -> Config:
-        bound = part("SymmetricBound")
-        one = part("FiniteScalarQuantizer", num_values=list(num_values), bound=bound)
-        return part("ScaledQuantizer", inner=one, scale=scale)
+        bound = object_config("SymmetricBound")
+        one = object_config("FiniteScalarQuantizer", num_values=list(num_values), bound=bound)
+        return object_config("ScaledQuantizer", inner=one, scale=scale)
 
     parts = [at(1 / (min(num_values) - 1) ** stage) for stage in range(stages)]
-    return part("ProjectedQuantizer", inner=part("ResidualQuantizer", stages=parts), dim=dim)
+    return object_config(
+        "ProjectedQuantizer", inner=object_config("ResidualQuantizer", stages=parts), dim=dim
+    )
 
 
 def _product_scalar(bits: int, dim: Dim, steps: int, stages: int) -> Config:
     parts = [finite_scalar(bits) for _ in range(stages)]
-    return part("ProjectedQuantizer", inner=part("ProductQuantizer", parts=parts), dim=dim)
+    return object_config(
+        "ProjectedQuantizer", inner=object_config("ProductQuantizer", parts=parts), dim=dim
+    )
 
 
 STACKS = {
     "residual-kmeans": Stack(
-        "residual k-means of the vectors", _codebooks, False, part("ResidualKMeans")
+        "residual k-means of the vectors", _codebooks, False, object_config("ResidualKMeans")
     ),
     "residual-kmeans-beam": Stack(
-        f"the same, codes searched with a beam of {BEAM}", _searched, False, part("ResidualKMeans")
+        f"the same, codes searched with a beam of {BEAM}",
+        _searched,
+        False,
+        object_config("ResidualKMeans"),
     ),
     "qinco": Stack(
         "QINCo: residual k-means, then implicit codebooks trained from it",
         _implicit,
         False,
-        part("ResidualKMeans"),
+        object_config("ResidualKMeans"),
         QINCO,
     ),
-    "pq": Stack("product k-means of the vectors", _product, False, part("ProductKMeans")),
+    "pq": Stack("product k-means of the vectors", _product, False, object_config("ProductKMeans")),
     "opq": Stack(
         "optimised product: the same, along directions that are fitted, too",
         _rotated_product,
         False,
-        part("OptimizedProduct"),
+        object_config("OptimizedProduct"),
     ),
     "rq-vae": Stack("RQ-VAE: residual quantizer, codebooks by EMA", _residual(METHODS["ema"])),
     "rfsq": Stack("residual finite scalar", _residual_scalar),

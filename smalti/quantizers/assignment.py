@@ -27,7 +27,7 @@ from smalti.artifacts import registered
 from smalti.errors import InputError
 from smalti.quantizers.prices import sinkhorn_prices
 from smalti.quantizers.quantizer import finite_vectors
-from smalti.quantizers.search import some_nearest
+from smalti.quantizers.search import nearest_or_zero
 from smalti.quantizers.tiles import fit_frame
 
 __all__ = ["Assignment", "Nearest", "Sinkhorn", "Stochastic"]
@@ -74,7 +74,7 @@ class Nearest(Assignment):
 
     def __call__(self, z: Tensor, codebook: Tensor, mask: Tensor | None = None) -> Tensor:
         """See `Assignment`."""
-        return some_nearest(z, codebook)
+        return nearest_or_zero(z, codebook)
 
 
 @registered

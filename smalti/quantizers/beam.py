@@ -38,7 +38,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from smalti.quantizers.compiled import as_int64, compiled_library, data_pointer
-from smalti.quantizers.search import some_nearest
+from smalti.quantizers.search import nearest_or_zero
 from smalti.quantizers.search_threads import run_in_one_thread, run_in_threads
 
 __all__ = ["beam_search", "greedy_search"]
@@ -88,7 +88,7 @@ def greedy_search(z: Tensor, books: Sequence[Tensor]) -> Tensor:
     """Finds codes greedily: at each stage the codeword nearest to the residual."""
     indices, left = [], z
     for book in books:
-        index = some_nearest(left, book)
+        index = nearest_or_zero(left, book)
         left = left - F.embedding(index, book)
         indices.append(index)
     return torch.where(z.isfinite().all(1)[:, None], torch.stack(indices, 1), -1)

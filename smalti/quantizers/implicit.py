@@ -52,7 +52,7 @@ from smalti.quantizers.quantizer import (
     finite_vectors,
     prepare_input,
 )
-from smalti.quantizers.search import some_nearest
+from smalti.quantizers.search import nearest_or_zero
 from smalti.quantizers.staged import StagedQuantizer
 from smalti.ranges import range_of
 
@@ -218,7 +218,7 @@ class ImplicitResidualQuantizer(StagedQuantizer):
         """Searches for the codes (N, Q) of finite vectors (N, D)."""
         first = books[0].codewords
         if beam == 1 or len(books) == 1:
-            codes = some_nearest(z, first)[:, None, None]  # (N, B, 1)
+            codes = nearest_or_zero(z, first)[:, None, None]  # (N, B, 1)
         else:  # in float64, for vectors may lie far from the origin, compared with the codewords
             far = first.double().square().sum(1) / 2 - z.double() @ first.double().T
             codes = far.topk(min(beam, len(first)), dim=1, largest=False).indices[..., None]

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from smalti.errors import InputError
-from smalti.quantizers.search import some_nearest
+from smalti.quantizers.search import nearest_or_zero
 
 __all__ = ["kmeans"]
 
@@ -63,7 +63,7 @@ def kmeans(
 
 def _iterate(vectors: Tensor, centroids: Tensor, generator: torch.Generator | None) -> Tensor:
     """Makes one of Lloyd's iterations: centroids (K, D) to (K, D)."""
-    index = some_nearest(vectors, centroids)  # (N,)
+    index = nearest_or_zero(vectors, centroids)  # (N,)
     counts = torch.bincount(index, minlength=len(centroids))
     sums = torch.zeros_like(centroids).index_add_(0, index, vectors)
     means = sums / counts.clamp(min=1)[:, None]

@@ -48,7 +48,7 @@ if torch.version.cuda is not None and find_spec("triton") is not None:
 else:
     fused_nearest = None  # type: ignore[assignment]
 
-__all__ = ["nearest", "some_nearest"]
+__all__ = ["nearest", "nearest_or_zero"]
 
 SCORES = {"cpu": 2**20}  # R·T: 4 MB of float32
 SCORES_ELSEWHERE = 2**24  # 64 MB: on an accelerator a launch should have enough to do
@@ -87,7 +87,7 @@ def nearest(z: Tensor, codebook: Tensor) -> Tensor:
         >>> nearest(torch.tensor([[torch.nan], [0.9]]), torch.tensor([[torch.inf], [0.0], [1.0]]))
         tensor([-1,  2])
     """
-    index = some_nearest(z, codebook)
+    index = nearest_or_zero(z, codebook)
     marked = partial(_mark_not_finite, index, z, codebook)
     # One thread, for several would wait for each other at each of these short operations.
     eager = z.device.type == "cpu" and not torch.compiler.is_compiling()
@@ -95,7 +95,7 @@ def nearest(z: Tensor, codebook: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def some_nearest(z: Tensor, codebook: Tensor) -> Tensor:
+def nearest_or_zero(z: Tensor, codebook: Tensor) -> Tensor:
     """Works like `nearest`, but returns 0 in the place of -1, so that it can be used to gather."""
     if codebook.ndim != 2 or not len(codebook) or z.shape[-1:] != codebook.shape[1:]:
         raise InputError(

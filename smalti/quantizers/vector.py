@@ -47,7 +47,7 @@ from smalti.quantizers.quantizer import (
     prepare_input,
 )
 from smalti.quantizers.regularisers import Regulariser
-from smalti.quantizers.search import some_nearest
+from smalti.quantizers.search import nearest_or_zero
 from smalti.quantizers.statistics import BatchStatistics, ReducedStatistics, is_recomputing
 
 __all__ = ["VectorQuantizer"]
@@ -175,7 +175,9 @@ class VectorQuantizer(KeepsFloat32, Quantizer):
         check_vectors(z, self.dim)
         with torch.autocast(z.device.type, enabled=False):
             near = self.geometry.search_space
-            indices = some_nearest(near(self.geometry.project(z.float())), near(self.codewords()))
+            indices = nearest_or_zero(
+                near(self.geometry.project(z.float())), near(self.codewords())
+            )
         return torch.where(finite_vectors(z), indices, -1)
 
     def decode(self, indices: Tensor) -> Tensor:
@@ -228,7 +230,7 @@ class VectorQuantizer(KeepsFloat32, Quantizer):
     @torch.no_grad()
     def _assign(self, z_e: Tensor, codewords: Tensor, mask: Tensor | None) -> Tensor:
         z, codebook = self.geometry.search_space(z_e), self.geometry.search_space(codewords)
-        return self.assignment(z, codebook, mask) if self.training else some_nearest(z, codebook)
+        return self.assignment(z, codebook, mask) if self.training else nearest_or_zero(z, codebook)
 
     def _quantized(
         self, z: Tensor, z_e: Tensor, codewords: Tensor, indices: Tensor, mask: Tensor | None
@@ -251,7 +253,7 @@ class VectorQuantizer(KeepsFloat32, Quantizer):
         if not (self.draws and self.estimator.of_nearest):
             return y
         near = self.geometry.search_space
-        is_nearest = some_nearest(near(z_e), near(codewords)) == indices
+        is_nearest = nearest_or_zero(near(z_e), near(codewords)) == indices
         return torch.where(is_nearest[..., None], y, straight_through(z_e, z_q))
 
     def _losses(self, z_e: Tensor, z_q: Tensor, mask: Tensor | None) -> dict[str, Tensor]:

@@ -7,7 +7,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from smalti.errors import InputError
 from smalti.quantizers import nearest
-from smalti.quantizers.search import SCORES, some_nearest
+from smalti.quantizers.search import SCORES, nearest_or_zero
 from smalti.quantizers.tiles import GROUP, TILE
 
 
@@ -85,14 +85,14 @@ def test_not_a_number_has_no_nearest_and_spoils_no_other(bad, dim):
     expected = nearest(z, codebook)
     z[13, 2] = bad
     index = nearest(z, codebook)
-    assert index[13] == -1 and 0 <= some_nearest(z, codebook)[13] < len(codebook)
+    assert index[13] == -1 and 0 <= nearest_or_zero(z, codebook)[13] < len(codebook)
     others = torch.arange(100) != 13
     assert torch.equal(index[others], expected[others])
 
 
 @pytest.mark.parametrize("bad", [torch.inf, -torch.inf])
 def test_an_infinite_vector_never_gets_padding(bad):
-    assert 0 <= some_nearest(torch.full((1,), bad), torch.randn(3, 1)) < 3
+    assert 0 <= nearest_or_zero(torch.full((1,), bad), torch.randn(3, 1)) < 3
 
 
 @pytest.mark.parametrize("n", [1, 700])

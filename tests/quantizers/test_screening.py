@@ -142,7 +142,7 @@ def test_a_row_of_no_numbers_has_no_codeword_and_spoils_no_other(bad, parts, mon
     z[13, 2] = bad
     found = nearest(z, codebook)
     others = torch.arange(100) != 13
-    assert found[13] == -1 and search.some_nearest(z, codebook)[13] == 0
+    assert found[13] == -1 and search.nearest_or_zero(z, codebook)[13] == 0
     assert torch.equal(found[others], expected[others])
 
 

@@ -22,7 +22,7 @@ from smalti.errors import InputError
 from smalti.quantizers.collectives import broadcast, process_count
 from smalti.quantizers.fitting.fitting import Progress
 from smalti.quantizers.fitting.reservoir import Reservoir
-from smalti.quantizers.search import some_nearest
+from smalti.quantizers.search import nearest_or_zero
 
 __all__ = ["BLOCK", "SAMPLE", "Vectors", "badly_served", "check_finite", "kmeans_of", "left_over"]
 
@@ -34,7 +34,7 @@ BLOCK = 4096  # vectors whose sums stay in the processor's cache, and are exact 
 
 
 class Vectors(ABC):
-    """Abstract: what k-means is made of."""
+    """Abstract: vectors that are read in chunks, as input of k-means."""
 
     @abstractmethod
     def chunks(self) -> Iterator[Tensor]:
@@ -68,15 +68,16 @@ def kmeans_of(
     *,
     compare_starts: bool = False,
 ) -> Tensor:
-    """Computes K centroids (K, D) of vectors, the same in all processes.
+    """Computes K centroids (K, D) by k-means of vectors in chunks, the same in all processes.
 
     Arguments:
-        vectors: At least K of them.
+        vectors: The vectors, at least K.
         size: K.
         iterations: Lloyd's iterations over all vectors, after those on a sample.
         generator: The source of randomness, on the CPU.
-        progress: Told how far it is.
-        compare_starts: Whether it may start from random vectors, too, if that is better.
+        progress: The callback of the progress; None for none.
+        compare_starts: Whether to try random vectors as initial centroids, too, and take the better
+            start.
 
     Raises:
         InputError: If a vector is not finite.
@@ -108,7 +109,7 @@ def _better_start(sample: Tensor, size: int, generator: torch.Generator) -> Tens
         _warmed(start, rest, generator)
         for start in (_plus_plus(rest, size, generator), rest[:size])
     ]
-    errors = [left_over(held, some_nearest(held, c), c).square().sum() for c in found]
+    errors = [left_over(held, nearest_or_zero(held, c), c).square().sum() for c in found]
     return found[0] if errors[0] <= errors[1] else found[1]
 
 
@@ -119,7 +120,7 @@ def _warmed(centroids: Tensor, sample: Tensor, generator: torch.Generator) -> Te
 
 
 def left_over(x: Tensor, index: Tensor, codewords: Tensor) -> Tensor:
-    """Returns x (n, D) less the codeword of each (n,) of (K, D)."""
+    """Computes residuals: x (n, D) minus the codewords of their indices (n,)."""
     left = torch.empty_like(x)
     for start in range(0, len(x), BLOCK):
         span = slice(start, start + BLOCK)
@@ -166,7 +167,7 @@ def _read(chunks: Iterable[Tensor], centroids: Tensor) -> _Pass:
     error = centroids.new_zeros(1, dtype=torch.float64)
     block = max(BLOCK, size)
     for chunk in chunks:
-        index = some_nearest(chunk, centroids)
+        index = nearest_or_zero(chunk, centroids)
         counts += torch.bincount(index, minlength=size)
         for x, place in zip(chunk.split(block), index.split(block), strict=True):
             sums += torch.zeros_like(centroids).index_add_(0, place, x)
@@ -181,10 +182,10 @@ def badly_served(
     generator: torch.Generator,
     together: bool,
 ) -> Tensor:
-    """Draws vectors in proportion to their squared distance from their centroids: (R, D)."""
+    """Draws vectors (R, D) in proportion to their squared distance from their centroids."""
     drawn = Reservoir(count, centroids)
     for chunk in chunks:
-        left = left_over(chunk, some_nearest(chunk, centroids), centroids)
+        left = left_over(chunk, nearest_or_zero(chunk, centroids), centroids)
         drawn.add(chunk, left.square().sum(1), generator)
     return drawn.gathered(together)
 

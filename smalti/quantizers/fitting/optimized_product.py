@@ -44,7 +44,7 @@ from smalti.quantizers.fitting.rows import Rows, TensorRows
 from smalti.quantizers.product import ProductQuantizer
 from smalti.quantizers.quantizer import Quantizer
 from smalti.quantizers.rotated import RotatedQuantizer
-from smalti.quantizers.search import some_nearest
+from smalti.quantizers.search import nearest_or_zero
 from smalti.quantizers.vector import VectorQuantizer
 
 __all__ = ["OptimizedProduct"]
@@ -246,7 +246,7 @@ def _read(chunks: Iterable[Tensor], product: _Product) -> _Sums:
     for chunk in chunks:
         for part, (book, span) in enumerate(zip(books, product.spans, strict=True)):
             y = chunk @ rotation[span].T
-            index = some_nearest(y, book)
+            index = nearest_or_zero(y, book)
             counts[part] += torch.bincount(index, minlength=len(book))
             block = max(BLOCK, len(book))
             for of_all, of_part, place in zip(

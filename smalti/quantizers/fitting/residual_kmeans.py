@@ -36,7 +36,7 @@ from smalti.quantizers.fitting.parts import (
 from smalti.quantizers.fitting.refinement import MOST_CODEWORDS, Refinement
 from smalti.quantizers.fitting.rows import Rows
 from smalti.quantizers.quantizer import Quantizer
-from smalti.quantizers.search import some_nearest
+from smalti.quantizers.search import nearest_or_zero
 from smalti.quantizers.staged import StagedQuantizer
 from smalti.quantizers.vector import VectorQuantizer
 
@@ -197,14 +197,14 @@ class _Residuals(Vectors):
         """See `Vectors.sample`."""
         r = draw_rows(self.rows, n, generator).to(self.device)
         for book in self.books:
-            r = left_over(r, some_nearest(r, book), book)
+            r = left_over(r, nearest_or_zero(r, book), book)
         return r
 
     def quantize(self, stage: VectorQuantizer) -> None:
         """Takes what a further stage stands for off the rows."""
         book = stage.codewords().detach()
         small = torch.int16 if len(book) <= 2**15 else torch.int32
-        codes = [some_nearest(chunk, book).to("cpu", small) for chunk in self.chunks()]
+        codes = [nearest_or_zero(chunk, book).to("cpu", small) for chunk in self.chunks()]
         self.books.append(book)
         self.codes.append(codes)
 
