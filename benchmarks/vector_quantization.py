@@ -66,15 +66,20 @@ Method = Callable[[Tensor, int], Coder]
 """Learns from vectors (N, D), with a seed."""
 
 
-def residual_kmeans(beam: int) -> Method:
-    """Returns residual k-means whose codes are searched with a beam."""
+def residual_kmeans(beam: int, refine: int | None = 0) -> Method:
+    """Returns residual k-means whose codes are searched with a beam, its codebooks refined or not.
+
+    Arguments:
+        beam: 1 is greedy search.
+        refine: Rounds; None for the default.
+    """
 
     def learn(x: Tensor, seed: int) -> Coder:
         stages = [
             VectorQuantizer(EMACodebook(codebook_size=size, dim=x.shape[1])) for size in SIZES
         ]
         quantizer = ResidualQuantizer(stages, beam=beam).eval()
-        ResidualKMeans().fit(quantizer, TensorRows(x), seed=seed)
+        ResidualKMeans(refine=refine).fit(quantizer, TensorRows(x), seed=seed)
         return Coder(quantizer.encode, quantizer.decode)
 
     return learn
@@ -97,7 +102,7 @@ def implicit(steps: int) -> Method:
             VectorQuantizer(GradientCodebook(codebook_size=size, dim=x.shape[1])) for size in SIZES
         ]
         quantizer = ImplicitResidualQuantizer(**options)
-        ResidualKMeans().fit(quantizer, TensorRows(rows), seed=seed)
+        ResidualKMeans(refine=0).fit(quantizer, TensorRows(rows), seed=seed)
         optimizer = AdamW(quantizer.parameters(), **training["optimizer"]["init_args"])
         schedule = CosineDecay(**training["schedule"]["init_args"]).configure(optimizer, steps, 1)
         quantizer.attach(optimizer)
@@ -196,6 +201,8 @@ def of_faiss(name: str, **settings: int) -> Method:
 METHODS: dict[str, Method] = {
     "residual k-means, greedy": residual_kmeans(1),
     "residual k-means, beam 5": residual_kmeans(5),
+    "residual k-means, refined, greedy": residual_kmeans(1, None),
+    "residual k-means, refined, beam 5": residual_kmeans(5, None),
     "QINCo": implicit(3000),
     "PQ": product(rotated=False),
     "OPQ": product(rotated=True),

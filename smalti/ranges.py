@@ -131,6 +131,7 @@ RANGES: dict[str, Range] = {
     "minutes": NOT_NEGATIVE,
     "iterations": Range(0, 10**6),
     "refine": Range(0, 10**6),
+    "capacity": Range(1),
     "ResidualKMeans.mixing": DROPOUT,
     "Sinkhorn.iterations": Range(1, 10**6),
     "kmeans_iterations": Range(0, 10**6),

@@ -60,8 +60,8 @@ def compare(  # noqa: PLR0913 - the options of the command
             for vectors of N(0, I) in 128 dimensions, where the limit is known.
         quantizers: Short names, with commas between them: ste, ema, nsvq, rotation, simvq, fsq,
             lfq, bsq, gumbel if not given; also diveq and ibq. Of several indices per position, for
-            recipes of IDs: residual-kmeans, residual-kmeans-beam, qinco, pq and opq, which work
-            without an encoder, rq-vae, rfsq, pfsq, and faiss-lsq beside them.
+            recipes of IDs: residual-kmeans, residual-kmeans-beam, residual-kmeans-refined, qinco,
+            pq and opq, which work without an encoder, rq-vae, rfsq, pfsq, and faiss-lsq beside.
         seeds: Runs of each quantizer at each rate.
         budget: Optimizer steps of each run; a quarter as many for the small prior over its tokens.
         bits: Bits per index, with commas between several; 9 if not given, 8 for gaussian and for

@@ -28,7 +28,10 @@ __all__ = [
 
 VALIDATIONS = 10  # points of a curve
 USUAL = ("ste", "ema", "nsvq", "rotation", "simvq", "fsq", "lfq", "bsq", "gumbel")
-WITHOUT_PRIOR = ("residual-kmeans", "residual-kmeans-beam", "qinco", "pq", "opq", "rq-vae", "rfsq")
+WITHOUT_PRIOR = (
+    *("residual-kmeans", "residual-kmeans-beam", "residual-kmeans-refined"),
+    *("qinco", "pq", "opq", "rq-vae", "rfsq"),
+)
 BITS, BITS_OF_SEVERAL = 9, 8
 
 

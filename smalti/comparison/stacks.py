@@ -1,7 +1,8 @@
 """Quantizers of several indices per position that are compared: each of `stages` · `bits` bits.
 
     residual k-means    on the vectors themselves, fitted to the whole set without gradients; codes
-                        are searched stage by stage, or those of all stages together (-beam)
+                        are searched stage by stage, or those of all stages together (-beam),
+                        whose codebooks may be refined together, too (-refined)
     QINCo               on the vectors themselves: residual k-means, then implicit codebooks trained
                         from it, as in the recipe semantic-ids-qinco
     PQ                  product k-means of the vectors themselves: each index is of a part of its
@@ -147,12 +148,15 @@ def _product_scalar(bits: int, dim: Dim, steps: int, stages: int) -> Config:
     )
 
 
+PLAIN = object_config("ResidualKMeans", refine=0)
+
 STACKS = {
-    "residual-kmeans": Stack(
-        "residual k-means of the vectors", _codebooks, False, object_config("ResidualKMeans")
-    ),
+    "residual-kmeans": Stack("residual k-means of the vectors", _codebooks, False, PLAIN),
     "residual-kmeans-beam": Stack(
-        f"the same, codes searched with a beam of {BEAM}",
+        f"the same, codes searched with a beam of {BEAM}", _searched, False, PLAIN
+    ),
+    "residual-kmeans-refined": Stack(
+        "the same, codebooks of all stages refined together",
         _searched,
         False,
         object_config("ResidualKMeans"),
@@ -161,7 +165,7 @@ STACKS = {
         "QINCo: residual k-means, then implicit codebooks trained from it",
         _implicit,
         False,
-        object_config("ResidualKMeans"),
+        PLAIN,
         QINCO,
     ),
     "pq": Stack("product k-means of the vectors", _product, False, object_config("ProductKMeans")),

@@ -58,6 +58,7 @@ FITTED = {
         OptimizedProduct(10),
         RotatedQuantizer(product((SIZE, 2), (SIZE, 2), (8, 2))),
     ),
+    "residual with a capacity": lambda: (ResidualKMeans(5, capacity=1.5), residual(SIZE, SIZE)),
     "one stage by gradients": lambda: (ResidualKMeans(5), vq(codebook=GradientCodebook)),
 }
 
@@ -188,6 +189,8 @@ def test_a_row_that_is_not_finite_is_found_outside_of_the_sample_too():
     for seed in range(3):
         with pytest.raises(InputError, match="finite rows"):
             ResidualKMeans(1).fit(residual(4, 4), TensorRows(x), seed=seed)
+        with pytest.raises(InputError, match="finite rows"):
+            ResidualKMeans(0).fit(residual(4, 4), TensorRows(x), seed=seed)
 
 
 def test_rows_are_read_once_for_each_iteration_and_each_stage():

@@ -68,8 +68,8 @@ def test_other_rows_of_one_cloud_are_served_better_by_far_few_or_many(n, final):
 def test_rows_in_clumps_are_not_mixed_up(n, spread):
     x, other = vectors(n, 0, spread), vectors(5000, 1, spread)
     plain, made = (fitted(x, refine=refine) for refine in (0, None))
-    assert error(made, other) < 1.02 * error(plain, other)
-    assert error(made, x) < 1.05 * error(plain, x)
+    assert error(made, other) < 1.03 * error(plain, other)
+    assert error(made, x) <= error(plain, x) * (1 + 1e-6)
 
 
 def test_stages_of_unequal_sizes_are_refined_together():
@@ -111,7 +111,7 @@ def test_too_many_codewords_are_not_refined_unless_asked_which_is_one_line():
     stages = [VectorQuantizer(EMACodebook(codebook_size=4097, dim=2)) for _ in range(2)]
     large = ResidualQuantizer(stages)
     assert ResidualKMeans().stages(large) == 2
-    with pytest.raises(InputError, match="refines at most 8192 codewords together, got 8194"):
+    with pytest.raises(InputError, match="refines at most 4096 codewords together, got 8194"):
         ResidualKMeans(refine=1).check(large)
     assert ResidualKMeans().stages(quantizer(4, 4)) == 3
 

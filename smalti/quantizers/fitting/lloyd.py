@@ -4,6 +4,8 @@ It starts from k-means++ on a sample. Lloyd's iterations then go over all chunks
 sums are kept of them. An empty cluster is put on a vector that is drawn with a probability in
 proportion to its squared error, as k-means++ draws.
 
+With a capacity no cluster takes many more vectors than the others: `CapacityLimit`.
+
 References:
     k-means++: The Advantages of Careful Seeding, D. Arthur and S. Vassilvitskii, 2007, SODA.
 """
@@ -20,6 +22,7 @@ from torch import distributed as dist
 
 from smalti.errors import InputError
 from smalti.quantizers.collectives import broadcast, process_count
+from smalti.quantizers.fitting.capacity import CapacityLimit
 from smalti.quantizers.fitting.fitting import Progress
 from smalti.quantizers.fitting.reservoir import Reservoir
 from smalti.quantizers.search import nearest_or_zero
@@ -67,6 +70,7 @@ def kmeans_of(
     progress: Progress | None = None,
     *,
     compare_starts: bool = False,
+    capacity: float | None = None,
 ) -> Tensor:
     """Computes K centroids (K, D) by k-means of vectors in chunks, the same in all processes.
 
@@ -78,19 +82,24 @@ def kmeans_of(
         progress: The callback of the progress; None for none.
         compare_starts: Whether to try random vectors as initial centroids, too, and take the better
             start.
+        capacity: c ≥ 1, where no cluster takes more than c N/K vectors, rounded up, in each
+            process; None for no limit.
 
     Raises:
         InputError: If a vector is not finite.
     """
     sample = vectors.sample(SAMPLE * size, generator)
     check_finite(sample)
+    limit = None if capacity is None else CapacityLimit(capacity, len(sample), sample)
     if compare_starts and len(sample) >= FEWEST * size:
         centroids = _better_start(sample, size, generator)
     else:
-        centroids = _warmed(_plus_plus(sample, size, generator), sample, generator)
+        centroids = _warmed(_plus_plus(sample, size, generator), sample, generator, limit)
     centroids = broadcast(centroids)  # unlike devices could round differently
+    if limit is not None:
+        limit.count = sum(len(chunk) for chunk in vectors.chunks())
     for iteration in range(iterations):
-        centroids, error = _means(vectors.chunks(), centroids, generator, vectors)
+        centroids, error = _means(vectors.chunks(), centroids, generator, vectors, limit=limit)
         if progress is not None:
             words = f"iteration {iteration + 1} of {iterations}, squared error {error:.6g}"
             progress((iteration + 1) / iterations, words)
@@ -113,9 +122,14 @@ def _better_start(sample: Tensor, size: int, generator: torch.Generator) -> Tens
     return found[0] if errors[0] <= errors[1] else found[1]
 
 
-def _warmed(centroids: Tensor, sample: Tensor, generator: torch.Generator) -> Tensor:
+def _warmed(
+    centroids: Tensor,
+    sample: Tensor,
+    generator: torch.Generator,
+    limit: CapacityLimit | None = None,
+) -> Tensor:
     for _ in range(WARMING):
-        centroids, _ = _means([sample], centroids, generator, together=False)
+        centroids, _ = _means([sample], centroids, generator, limit=limit, together=False)
     return centroids
 
 
@@ -134,6 +148,7 @@ def _means(
     generator: torch.Generator,
     vectors: Vectors | None = None,
     *,
+    limit: CapacityLimit | None = None,
     together: bool = True,
 ) -> tuple[Tensor, float]:
     """Makes one of Lloyd's iterations: new centroids (K, D), and the mean error of the old ones.
@@ -143,9 +158,10 @@ def _means(
         centroids: (K, D).
         generator: What empty clusters are filled by.
         vectors: What gives the chunks again, if they can be read but once.
+        limit: Of how many vectors a centroid takes.
         together: Whether other processes have other chunks.
     """
-    counts, sums, error = found = _read(chunks, centroids)
+    counts, sums, error = found = _read(chunks, centroids, limit)
     if together and process_count() > 1:
         for part in found:
             dist.all_reduce(part)
@@ -160,14 +176,16 @@ def _means(
     return means, float(error / counts.sum())
 
 
-def _read(chunks: Iterable[Tensor], centroids: Tensor) -> _Pass:
+def _read(chunks: Iterable[Tensor], centroids: Tensor, limit: CapacityLimit | None) -> _Pass:
+    if limit is not None:
+        limit.begin(centroids)
     size, dim = centroids.shape
     counts = centroids.new_zeros(size, dtype=torch.float64)
     sums = centroids.new_zeros(size, dim, dtype=torch.float64)
     error = centroids.new_zeros(1, dtype=torch.float64)
     block = max(BLOCK, size)
     for chunk in chunks:
-        index = nearest_or_zero(chunk, centroids)
+        index = nearest_or_zero(chunk, centroids) if limit is None else limit.assign(chunk)
         counts += torch.bincount(index, minlength=size)
         for x, place in zip(chunk.split(block), index.split(block), strict=True):
             sums += torch.zeros_like(centroids).index_add_(0, place, x)

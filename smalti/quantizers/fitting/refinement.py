@@ -8,19 +8,20 @@ all codewords that leave the least are those of one least-squares problem,
 where A counts how often two codes go together and b sums the rows of each code. Rounds of it, with
 codes that are searched anew in between, end in a minimum that is local, and fit the rows so well
 that others are served worse. Both is helped by rows that are never the same twice. In each round a
-row is mixed with another one, x', that is drawn at random,
+row is mixed with another one, x', that is drawn at random and new each time,
 
-    m + √(1 − a) (x − m) + √a (x' − m')
+    μ + √(1 − a) (x − μ) + √a (x' − μ)        or        x + √a (x' − m')
 
-which is new in each round. With m = m' = μ, the mean of all, it keeps mean and covariance: good
-where rows form one cloud. Where they form clumps, most of what is so mixed would lie between them;
-there m is what the first stage, or all of them, make of x, and m' what they make of x'. Which of
-the three serves rows better that it has not seen is found by a few rounds on four fifths of them.
-The share a falls from 0.6 to the given one, as the temperature does in annealing, and A and b are
-running means over more and more rounds.
+The first, with the mean μ of all, keeps mean and covariance: good where rows form one cloud. Where
+they form clumps, most of what is so mixed would lie between them; there m' is what the first stage,
+or all of them, make of x', so that x is moved by as much as they leave over. Which of the three
+serves rows better that it has not seen is found by a few rounds on four fifths of them. The share
+a falls from 0.6 to the given one, as the temperature does in annealing, and A and b are running
+means over more and more rounds.
 
-In the end the codewords are those of before if these leave no more of rows that are mixed with the
-given share. So with a share of 0 no refinement raises the error of the rows.
+In the end the codewords are those of before if these leave no more of the rows, which are mixed
+with the given share if that is around their mean. So with a share of 0 the error of the rows never
+rises.
 
 References:
     Additive Quantization for Extreme Vector Compression, A. Babenko and V. Lempitsky, 2014, CVPR.
@@ -44,18 +45,20 @@ from torch import distributed as dist
 from smalti.quantizers.beam import beam_search, greedy_search
 from smalti.quantizers.collectives import broadcast, process_count, process_index
 from smalti.quantizers.fitting.fitting import Progress
+from smalti.quantizers.fitting.lloyd import check_finite
 from smalti.quantizers.fitting.reservoir import Reservoir
 from smalti.quantizers.fitting.rows import Rows
 
 __all__ = ["MOST_CODEWORDS", "Refinement"]
 
-MOST_CODEWORDS = 8192  # of all stages: 512 MB of products
+MOST_CODEWORDS = 4096  # of all stages: 128 MB of products, a second or two a round
 DRAWN = 2**16  # rows of a round, or so many for each codeword of the largest stage:
 EACH = 128
 LEAST = 32  # the same where there are fewer rows, which are then mixed with several others
 NUMBERS = 2**25  # of the rows of a round: 128 MB
 PIECE = 8192  # rows of a chunk whose sums are in memory at a time
 PILOT = 12  # rounds that find out how to mix
+MARGIN = 0.98  # so few rounds do not show yet all that mixing around the mean gains
 MIXED = 0.6  # the share of other rows in the first round
 KEPT = 0.7  # the share of earlier rounds in the last one
 RIDGE = 1.0  # λ, in rows
@@ -103,7 +106,7 @@ class Refinement(NamedTuple):
         return refined if self._is_better(refined, before, depth, own) else before
 
     def _depth(self, books: Sequence[Tensor], sample: _Sample, own: torch.Generator) -> int:
-        """Returns how many stages' codewords rows are to be mixed around; 0 for their mean."""
+        """Returns what stages leave over of rows is to be mixed in; 0 for rows themselves."""
         some, others = sample.divided()
         rounds, depths = min(PILOT, self.rounds), (0, 1, len(books))
         lost = books[0].new_zeros(len(depths), dtype=torch.float64)
@@ -112,6 +115,7 @@ class Refinement(NamedTuple):
             lost[place] = self._lost(others.to(books[0].device), found)
         if process_count() > 1:
             dist.all_reduce(lost)
+        lost[0] *= MARGIN
         return depths[int(lost.argmin())]
 
     def _refined(
@@ -199,10 +203,13 @@ class Refinement(NamedTuple):
         depth: int,
         own: torch.Generator,
     ) -> bool:
-        """Returns whether codewords leave less of the rows, mixed as in the last round."""
+        """Returns whether codewords leave less of the rows.
+
+        They are mixed as in the last round if that is around their mean.
+        """
         lost = before[0].new_zeros(2, dtype=torch.float64)
         for chunk in self._chunks(before[0].device):
-            x = _mixed(chunk, self.mixing, before, depth, own)
+            x = chunk if depth else _mixed(chunk, self.mixing, before, depth, own)
             lost += torch.stack([self._lost(x, after), self._lost(x, before)])
         if process_count() > 1:
             dist.all_reduce(lost)
@@ -211,6 +218,7 @@ class Refinement(NamedTuple):
     def _chunks(self, device: torch.device) -> Iterator[Tensor]:
         """Yields those chunks (n, D) that are this process's."""
         for chunk in self.rows.chunks(first=process_index(), step=process_count()):
+            check_finite(chunk)
             yield chunk.to(device)
 
 
@@ -251,7 +259,9 @@ class _Sample:
         return torch.randint(len(self.rows), (self.number,), generator=self.draws).sort().values
 
     def _part(self, numbers: Tensor) -> Tensor:
-        return self.rows.at(numbers[process_index() :: process_count()])
+        x = self.rows.at(numbers[process_index() :: process_count()])
+        check_finite(x)
+        return x
 
     def _often(self, x: Tensor, count: int) -> Tensor:
         """Repeats rows that are few, so that each is mixed with several others."""
@@ -264,9 +274,11 @@ def _mixed(
     """Mixes each row (n, D) with a share of another."""
     if not share:
         return x
-    known = books[:depth]
-    middle = _sum_of(known, greedy_search(x, known)) if known else x.mean(0)
     partners = torch.randperm(len(x), generator=generator).to(x.device)
+    if depth:
+        left = x - _sum_of(books[:depth], greedy_search(x, books[:depth]))
+        return left[partners].mul_(math.sqrt(share)).add_(x)
+    middle = x.mean(0)
     x = x - middle
     mixed = x[partners].mul_(math.sqrt(share)).add_(x, alpha=math.sqrt(1 - share))
     return mixed.add_(middle)

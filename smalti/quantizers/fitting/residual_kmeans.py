@@ -21,6 +21,7 @@ from torch import Tensor
 
 from smalti.errors import InputError
 from smalti.quantizers.collectives import process_count, process_index
+from smalti.quantizers.fitting.capacity import check_capacity
 from smalti.quantizers.fitting.fitting import Fitting, Progress
 from smalti.quantizers.fitting.lloyd import Vectors, kmeans_of, left_over
 from smalti.quantizers.fitting.parts import (
@@ -54,13 +55,16 @@ class ResidualKMeans(Fitting):
     Arguments:
         iterations: Lloyd's iterations of each stage over all rows, after those on a sample.
         refine: Rounds in which the codebooks of all stages are refined together; 0 leaves them as
-            k-means found them. None for 60, or 0 where there are more than 8,192 codewords, too
-            many to be refined. One stage alone is left as it is.
+            k-means found them. None for 60, or 0 where there is a capacity, which it does not keep
+            to, or more than 4,096 codewords, too many to be refined. One stage alone is left as it
+            is.
         beam: How many sums the search for codes keeps in these rounds. Codebooks for greedy codes
             serve a quantizer with a beam, too; those for a beam fit many rows a little better, and
             few rows too well.
         mixing: In [0, 1), the share of another row that each is mixed with in the last round of
             the refinement: the more, the less the codewords fit these rows alone.
+        capacity: At least 1; no codeword takes more than so many times the average number of rows
+            in k-means, so that codes are used more evenly. None for no limit.
 
     Example:
         >>> from smalti.quantizers import EMACodebook, ResidualQuantizer
@@ -79,7 +83,8 @@ class ResidualKMeans(Fitting):
         iterations: int = 20,
         refine: int | None = None,
         beam: int = 1,
-        mixing: float = 0.1,
+        mixing: float = 0.2,
+        capacity: float | None = None,
     ) -> None:
         check_iterations(iterations)
         if refine is not None and refine < 0:
@@ -91,9 +96,11 @@ class ResidualKMeans(Fitting):
             raise InputError(f"beam is a whole number above 0, got {beam}: 1 is greedy search.")
         if not 0 <= mixing < 1:
             raise InputError(
-                f"mixing is at least 0 and below 1, got {mixing}: 0.1 suits most sets."
+                f"mixing is at least 0 and below 1, got {mixing}: 0.2 suits most sets."
             )
-        self.iterations, self.refine, self.beam, self.mixing = iterations, refine, beam, mixing
+        check_capacity(capacity)
+        self.iterations, self.capacity = iterations, capacity
+        self.refine, self.beam, self.mixing = refine, beam, mixing
 
     def check(self, quantizer: Quantizer, rows: int | None = None) -> None:
         """See `Fitting.check`."""
@@ -134,7 +141,10 @@ class ResidualKMeans(Fitting):
                     residuals.quantize(stage)
                 codebook = stages[number].codebook
                 size = codebook.codebook_size
-                codebook.initialize(kmeans_of(residuals, size, self.iterations, draw, told))
+                centroids = kmeans_of(
+                    *(residuals, size, self.iterations, draw, told), capacity=self.capacity
+                )
+                codebook.initialize(centroids)
             else:
                 residuals.codes.clear()
                 self._refine(quantizer, stages, rows, draw.initial_seed(), told)
@@ -146,7 +156,7 @@ class ResidualKMeans(Fitting):
         if len(stages) == 1:
             return 0
         total = sum(stage.codebook.codebook_size for stage in stages)
-        usual = ROUNDS if total <= MOST_CODEWORDS else 0
+        usual = ROUNDS if total <= MOST_CODEWORDS and self.capacity is None else 0
         return usual if self.refine is None else self.refine
 
     def _refine(
