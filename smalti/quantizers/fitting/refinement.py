@@ -88,11 +88,15 @@ class Refinement(NamedTuple):
     def __call__(self, books: Sequence[Tensor], progress: Progress) -> list[Tensor]:
         """Returns the codewords of each stage (K_q, D), from those of before, on their device.
 
+        With no more rows than codewords they are those of before.
+
         Arguments:
             books: The codewords of each stage (K_q, D).
             progress: Told how far it is.
         """
         before = [book.clone() for book in books]
+        if len(self.rows) <= sum(len(book) for book in books):
+            return before  # k-means all but keeps such rows as they are
         # All processes draw the same rows, of which each has its part and partners of its own.
         sample = _Sample(self.rows, max(len(book) for book in books), self.seed)
         own = torch.Generator().manual_seed((self.seed + 1 + process_index()) % 2**63)

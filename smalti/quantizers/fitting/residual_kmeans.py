@@ -57,7 +57,7 @@ class ResidualKMeans(Fitting):
         refine: Rounds in which the codebooks of all stages are refined together; 0 leaves them as
             k-means found them. None for 60, or 0 where there is a capacity, which it does not keep
             to, or more than 4,096 codewords, too many to be refined. One stage alone is left as it
-            is.
+            is, and so are codewords that are no fewer than rows.
         beam: How many sums the search for codes keeps in these rounds. Codebooks for greedy codes
             serve a quantizer with a beam, too; those for a beam fit many rows a little better, and
             few rows too well.
