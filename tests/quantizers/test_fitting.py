@@ -249,7 +249,7 @@ def test_two_processes_share_the_work_and_end_alike(tmp_path):
     for name in FITTED:
         assert all(torch.equal(first[name][key], value) for key, value in second[name].items())
         alone = fitted(name)["error"].item()
-        assert first[name]["error"].item() == pytest.approx(alone, rel=0.02)
+        assert first[name]["error"].item() == pytest.approx(alone, rel=0.06)
 
 
 def main(rank: int, folder: Path) -> None:
