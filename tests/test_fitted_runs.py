@@ -172,6 +172,7 @@ def trained_recipe(data: Path) -> dict:
         "weight_ema": 0.9,
     }
     recipe["tokenizer"]["mixing"] = 0.02
+    recipe["tokenizer"]["fitting"] = {"class_path": "ResidualKMeans", "init_args": {"refine": 0}}
     return recipe
 
 

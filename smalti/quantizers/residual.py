@@ -202,11 +202,13 @@ class ResidualQuantizer(StagedQuantizer):
 
     def _losses(self, stage: Quantizer, losses: Losses, r: Tensor, kept: Tensor | None) -> Losses:
         """Returns the losses of a stage, with those that the estimator of the sum needs."""
-        if learns_from_output(stage):
-            if not self.estimator.needs_commitment:
-                return losses
-            return combine([(1.0, losses), (1.0, {"commitment": mean_square(r, kept)})])
         if self.estimator.needs_commitment:
+            # The gradient of the sum passes by the bounds of stages such as FSQ: without
+            # commitment nothing would keep z near what they can say.
+            if learns_from_output(stage) or "commitment" not in losses:
+                return combine([(1.0, losses), (1.0, {"commitment": mean_square(r, kept)})])
+            return losses
+        if learns_from_output(stage):
             return losses
         return {
             name: loss for name, loss in losses.items() if name not in ("commitment", "codebook")

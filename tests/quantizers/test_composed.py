@@ -12,6 +12,7 @@ from smalti.errors import InputError
 from smalti.quantizers import (
     NSVQ,
     EMACodebook,
+    FiniteScalarQuantizer,
     GradientCodebook,
     GumbelQuantizer,
     MultiScaleQuantizer,
@@ -339,6 +340,20 @@ def test_stages_that_learn_from_their_output_get_the_gradient_of_it():
     z.grad = None
     output.losses["commitment"].backward()
     assert z.grad.abs().min() > 0
+
+
+def test_bounded_stages_keep_their_input_near_what_they_can_say():
+    """The gradient of the sum passes by the bound of FSQ; without commitment z grows for ever."""
+    stages = [ScaledQuantizer(FiniteScalarQuantizer([4, 4]), scale) for scale in (1.0, 1 / 3)]
+    quantizer = ResidualQuantizer(stages)
+    z = torch.tensor([[5.0, -0.3]], requires_grad=True)
+    output = quantizer(z)
+    first = z - stages[0].decode(stages[0].encode(z))
+    second = first - stages[1].decode(stages[1].encode(first))
+    expected = (first.square().mean() + second.square().mean()) / 2
+    torch.testing.assert_close(output.losses["commitment"], expected)
+    (gradient,) = torch.autograd.grad(output.losses["commitment"], z)
+    assert gradient[0, 0] > 1  # downhill is back to [-1, 1]
 
 
 @pytest.mark.parametrize("codebook", [GradientCodebook, EMACodebook])
