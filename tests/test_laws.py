@@ -308,7 +308,7 @@ CASES = {
         lambda: ResidualQuantizer(
             [ScaledQuantizer(FiniteScalarQuantizer([5] * DIM), scale) for scale in (1.0, 0.25)]
         ),
-        losses=set(),
+        losses={"commitment"},
         plain=False,
         fixed=True,
     ),

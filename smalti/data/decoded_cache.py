@@ -21,6 +21,7 @@ import hashlib
 import json
 import logging
 import os
+import time
 import zlib
 from collections.abc import Iterator, Mapping
 from contextvars import ContextVar
@@ -174,7 +175,8 @@ class DecodedCache:
                 raise ValueError("it has another size")
             if [_sum(path / VALUES), _sum(path / ROWS)] != facts["checksums"]:
                 raise ValueError("a checksum differs")
-            os.utime(path / FACTS)
+            now = time.time_ns()  # finer than the kernel's own stamps, which may be alike
+            os.utime(path / FACTS, ns=(now, now))
         except FileNotFoundError:
             return None
         except BROKEN as error:
@@ -248,11 +250,11 @@ def _key(fingerprints: np.ndarray) -> str:
     return hashlib.sha256(np.ascontiguousarray(fingerprints).tobytes()).hexdigest()[:32]
 
 
-def _used(path: Path) -> float:
+def _used(path: Path) -> int:
     try:
-        return (path / FACTS).stat().st_mtime
+        return (path / FACTS).stat().st_mtime_ns
     except OSError:
-        return 0.0
+        return 0
 
 
 def _bytes(path: Path) -> int:

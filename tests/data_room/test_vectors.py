@@ -366,7 +366,7 @@ def test_text_in_the_embedding(folder, x):
     path.write_text("\n".join(["id,e0,e1,e2", *rows, "i100,0.5,late,0.5"]))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("smalti.data.tables.BLOCK", 1000)
-        refused(path, "cannot be read as .csv .*'late'")
+        refused(path, "has 'late' in line 102, where a number should be")
 
 
 def test_one_row_or_none(folder, x):
