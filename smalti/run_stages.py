@@ -29,13 +29,8 @@ from smalti.model_folder import check_model
 from smalti.provenance import ExpectedChecksums
 from smalti.recipes.schema import AutoencoderRecipe, Recipe, TokenizerRecipe
 from smalti.run_directory import Run
-from smalti.tokens import (
-    TokenGrids,
-    cache_made_from,
-    cached_tokenizer,
-    read_cache,
-    write_cache,
-)
+from smalti.token_cache import cache_made_from, cached_tokenizer, read_cache, write_cache
+from smalti.tokens import TokenGrids
 from smalti.training import (
     AutoencoderStage,
     PriorStage,

@@ -17,7 +17,7 @@ from smalti.priors import DepthPixelCNN, PixelCNN, PixelSNAIL, Uniform
 from smalti.priors.regularisation import MOST, advise_regularisation, advise_views
 from smalti.recipes import schema
 from smalti.runs import Run
-from smalti.tokens import read_cache
+from smalti.token_cache import read_cache
 from smalti.training import PriorStage, Tokens, Training
 from tiny import clocks_recipe
 

@@ -15,7 +15,8 @@ from smalti.cli import main
 from smalti.conditions import CoarseTokens
 from smalti.priors import Cascade
 from smalti.runs import Run
-from smalti.tokens import read_cache, read_tokens
+from smalti.token_cache import read_cache
+from smalti.tokens import read_tokens
 from tiny import clocks_recipe, write_recipe
 
 

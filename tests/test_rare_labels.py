@@ -12,7 +12,7 @@ from smalti.cli import main
 from smalti.conditions import Label
 from smalti.generation import Model
 from smalti.runs import Run
-from smalti.tokens import read_cache
+from smalti.token_cache import read_cache
 from tiny import clocks_recipe, write_recipe
 
 

@@ -14,15 +14,8 @@ import torch
 
 from smalti.errors import InputError
 from smalti.layout import Layout
-from smalti.tokens import (
-    TokenGrids,
-    cache_made_from,
-    cached_tokenizer,
-    read_cache,
-    read_tokens,
-    write_cache,
-    write_tokens,
-)
+from smalti.token_cache import cache_made_from, cached_tokenizer, read_cache, write_cache
+from smalti.tokens import TokenGrids, read_tokens, write_tokens
 
 
 @pytest.mark.parametrize("suffix", [".npz", ".parquet"])

@@ -15,7 +15,7 @@ from smalti.layout import Layout
 from smalti.priors import Histogram
 from smalti.run_directory import Run
 from smalti.runs import load_run_data
-from smalti.tokens import cached_tokenizer, read_cache
+from smalti.token_cache import cached_tokenizer, read_cache
 
 if TYPE_CHECKING:
     from smalti.data import Splits

@@ -77,9 +77,7 @@ class Model:
 
     @classmethod
     def load(cls, folder: str | Path) -> Model:
-        """Loads the models of a run directory, or of a folder that `save` wrote.
-
-        A run whose fit has not ended may have no prior yet.
+        """Loads the models of a run directory, maybe without a prior yet, or of `save`'s folder.
 
         Raises:
             InputError: If it is neither, it has no autoencoder yet, or a model in it is damaged.
@@ -87,9 +85,7 @@ class Model:
         return cls(*load_models(folder))
 
     def save(self, folder: str | Path, overwrite: bool = False) -> None:
-        """Saves autoencoder and prior in a folder, from which `load` makes the model again.
-
-        So a model can be given to others without the data, tokens and report of its run.
+        """Saves autoencoder and prior in a folder for `load`, without data, tokens and report.
 
         Raises:
             InputError: If the folder is a run, or a model there would be replaced that smalti did

@@ -11,7 +11,8 @@ added up, for that would be Q identities. With NSVQ the noise has the length of 
 and its gradient reaches all stages: it belongs to the sum, too, and a stage that has an estimator
 of its own is refused.
 
-Losses are the means over the stages of their own terms. Since
+Losses are the means over the stages of their own terms. A stage without a commitment loss, such as
+one of FSQ, whose bound the gradient of the sum passes by, gets the distance to its sum. Since
 
     r_{i−1} − e_i = z_e − (e_1 + … + e_i)
 

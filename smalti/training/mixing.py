@@ -8,8 +8,8 @@ networks learn the scales that they will meet. What is learned from few examples
 follows each of them less.
 
 References:
-    mixup: Beyond Empirical Risk Minimization, H. Zhang, M. Cissé, Y. N. Dauphin and D. Lopez-Paz,
-    2017, arXiv 1710.09412.
+    mixup: Beyond Empirical Risk Minimization, H. Zhang, M. Cisse, Y. N. Dauphin and D. Lopez-Paz,
+    2018, ICLR, arXiv 1710.09412.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ References:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -28,16 +28,13 @@ from torch import distributed as dist
 
 from smalti.errors import InputError
 from smalti.quantizers.collectives import broadcast, process_count, process_index
-from smalti.quantizers.fitting.fitting import Fitting, Progress
+from smalti.quantizers.fitting.fitting import Fitting, Progress, StageFit
 from smalti.quantizers.fitting.lloyd import BLOCK, SAMPLE, badly_served, check_finite, kmeans_of
 from smalti.quantizers.fitting.parts import (
     check_iterations,
-    check_rows,
     check_sizes,
     codewords_of,
     draw_rows,
-    generator_of,
-    told_of,
 )
 from smalti.quantizers.fitting.product_kmeans import Block, parts_of, spans_of
 from smalti.quantizers.fitting.rows import Rows, TensorRows
@@ -73,6 +70,8 @@ class OptimizedProduct(Fitting):
         True
     """
 
+    stage_name = "pass"
+
     def __init__(self, iterations: int = 50) -> None:
         check_iterations(iterations)
         self.iterations = iterations
@@ -85,24 +84,12 @@ class OptimizedProduct(Fitting):
         """See `Fitting.stages`: the start, and each pass."""
         return 1 + self.iterations
 
-    @torch.no_grad()
-    def fit(
-        self,
-        quantizer: Quantizer,
-        rows: Rows,
-        *,
-        seed: int,
-        progress: Progress | None = None,
-        first: int = 0,
-        done: Callable[[int], None] | None = None,
-    ) -> None:
-        """See `Fitting.fit`."""
-        self.check(quantizer, len(rows))
-        check_rows(quantizer, rows)
+    def _begin(self, quantizer: Quantizer, rows: Rows) -> StageFit:
+        """See `Fitting._begin`."""
         rotated, parts = _parts_of(quantizer)
-        for stage in range(first, 1 + self.iterations):
-            generator = generator_of(seed, stage)
-            if stage == 0:
+
+        def make_pass(number: int, generator: torch.Generator, progress: Progress) -> None:
+            if number == 0:
                 product, words = _start(rows, parts, generator), "started"
             else:
                 product = _Product(rotated.rotation, codewords_of(parts))
@@ -111,9 +98,9 @@ class OptimizedProduct(Fitting):
             rotated.rotation.copy_(product.rotation)
             for part, book in zip(parts, product.books, strict=True):
                 part.codebook.initialize(book)
-            told_of(progress, stage, 1 + self.iterations, "pass")(1.0, words)
-            if done is not None:
-                done(stage + 1)
+            progress(1.0, words)
+
+        return make_pass
 
 
 class _Product(NamedTuple):

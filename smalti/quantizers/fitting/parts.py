@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from smalti.errors import InputError
-from smalti.quantizers.fitting.fitting import Progress
 from smalti.quantizers.fitting.rows import Rows
 from smalti.quantizers.geometry import Euclidean
 from smalti.quantizers.quantizer import Quantizer
@@ -21,7 +20,6 @@ __all__ = [
     "codewords_of",
     "draw_rows",
     "generator_of",
-    "told_of",
     "vector_quantizers",
 ]
 
@@ -36,23 +34,6 @@ def draw_rows(rows: Rows, n: int, generator: torch.Generator) -> Tensor:
     if n >= len(rows):
         return rows.at(torch.arange(len(rows)))
     return rows.at(torch.randperm(len(rows), generator=generator)[:n].sort().values)
-
-
-def told_of(progress: Progress | None, part: int, parts: int, name: str = "stage") -> Progress:
-    """Converts the progress callback of a whole fit to one for a single part of it.
-
-    Arguments:
-        progress: The callback of the whole fit; None for none.
-        part: The number of the part, from 0.
-        parts: The number of parts.
-        name: What messages call a part.
-    """
-
-    def tell(share: float, words: str) -> None:
-        if progress is not None:
-            progress((part + share) / parts, f"{name} {part + 1} of {parts}, {words}")
-
-    return tell
 
 
 def vector_quantizers(

@@ -11,7 +11,7 @@ References:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import accumulate, pairwise
 
 import torch
@@ -19,15 +19,12 @@ from torch import Tensor
 
 from smalti.errors import InputError
 from smalti.quantizers.collectives import process_count, process_index
-from smalti.quantizers.fitting.fitting import Fitting, Progress
+from smalti.quantizers.fitting.fitting import Fitting, Progress, StageFit
 from smalti.quantizers.fitting.lloyd import Vectors, kmeans_of
 from smalti.quantizers.fitting.parts import (
     check_iterations,
-    check_rows,
     check_sizes,
     draw_rows,
-    generator_of,
-    told_of,
     vector_quantizers,
 )
 from smalti.quantizers.fitting.rows import Rows
@@ -59,6 +56,8 @@ class ProductKMeans(Fitting):
         True
     """
 
+    stage_name = "part"
+
     def __init__(self, iterations: int = 20) -> None:
         check_iterations(iterations)
         self.iterations = iterations
@@ -71,34 +70,21 @@ class ProductKMeans(Fitting):
         """See `Fitting.stages`: the parts of the quantizer."""
         return len(_parts_of(quantizer))
 
-    @torch.no_grad()
-    def fit(
-        self,
-        quantizer: Quantizer,
-        rows: Rows,
-        *,
-        seed: int,
-        progress: Progress | None = None,
-        first: int = 0,
-        done: Callable[[int], None] | None = None,
-    ) -> None:
-        """See `Fitting.fit`."""
-        self.check(quantizer, len(rows))
-        check_rows(quantizer, rows)
+    def _begin(self, quantizer: Quantizer, rows: Rows) -> StageFit:
+        """See `Fitting._begin`."""
         parts = _parts_of(quantizer)
-        for number, (part, span) in enumerate(
-            zip(parts, spans_of([part.dim for part in parts]), strict=True)
-        ):
-            if number < first:
-                continue
-            block = Block(rows, span, part.codebook.weight.device)
-            told = told_of(progress, number, len(parts), "part")
-            size, draw = part.codebook.codebook_size, generator_of(seed, number)
-            part.codebook.initialize(
-                kmeans_of(block, size, self.iterations, draw, told, compare_starts=True)
+        spans = spans_of([part.dim for part in parts])
+
+        def fit_part(number: int, generator: torch.Generator, progress: Progress) -> None:
+            codebook = parts[number].codebook
+            block = Block(rows, spans[number], codebook.weight.device)
+            size = codebook.codebook_size
+            centroids = kmeans_of(
+                *(block, size, self.iterations, generator, progress), compare_starts=True
             )
-            if done is not None:
-                done(number + 1)
+            codebook.initialize(centroids)
+
+        return fit_part
 
 
 class Block(Vectors):

@@ -14,7 +14,7 @@ References:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -22,16 +22,13 @@ from torch import Tensor
 from smalti.errors import InputError
 from smalti.quantizers.collectives import process_count, process_index
 from smalti.quantizers.fitting.capacity import check_capacity
-from smalti.quantizers.fitting.fitting import Fitting, Progress
+from smalti.quantizers.fitting.fitting import Fitting, Progress, StageFit
 from smalti.quantizers.fitting.lloyd import Vectors, kmeans_of, left_over
 from smalti.quantizers.fitting.parts import (
     check_iterations,
-    check_rows,
     check_sizes,
     codewords_of,
     draw_rows,
-    generator_of,
-    told_of,
     vector_quantizers,
 )
 from smalti.quantizers.fitting.refinement import MOST_CODEWORDS, Refinement
@@ -118,38 +115,26 @@ class ResidualKMeans(Fitting):
         stages = _stages_of(quantizer)
         return len(stages) + (self._rounds(stages) > 0)
 
-    @torch.no_grad()
-    def fit(
-        self,
-        quantizer: Quantizer,
-        rows: Rows,
-        *,
-        seed: int,
-        progress: Progress | None = None,
-        first: int = 0,
-        done: Callable[[int], None] | None = None,
-    ) -> None:
-        """See `Fitting.fit`."""
-        self.check(quantizer, len(rows))
-        check_rows(quantizer, rows)
-        stages, count = _stages_of(quantizer), self.stages(quantizer)
+    def _begin(self, quantizer: Quantizer, rows: Rows) -> StageFit:
+        """See `Fitting._begin`."""
+        stages = _stages_of(quantizer)
         residuals = _Residuals(rows, stages[0].codebook.weight.device)
-        for number in range(first, count):
-            told, draw = told_of(progress, number, count), generator_of(seed, number)
-            if number < len(stages):
-                for stage in stages[len(residuals.books) : number]:
-                    residuals.quantize(stage)
-                codebook = stages[number].codebook
-                size = codebook.codebook_size
-                centroids = kmeans_of(
-                    *(residuals, size, self.iterations, draw, told), capacity=self.capacity
-                )
-                codebook.initialize(centroids)
-            else:
+
+        def fit_stage(number: int, generator: torch.Generator, progress: Progress) -> None:
+            if number == len(stages):
                 residuals.codes.clear()
-                self._refine(quantizer, stages, rows, draw.initial_seed(), told)
-            if done is not None:
-                done(number + 1)
+                self._refine(quantizer, stages, rows, generator.initial_seed(), progress)
+                return
+            for stage in stages[len(residuals.books) : number]:
+                residuals.quantize(stage)
+            codebook = stages[number].codebook
+            size = codebook.codebook_size
+            centroids = kmeans_of(
+                *(residuals, size, self.iterations, generator, progress), capacity=self.capacity
+            )
+            codebook.initialize(centroids)
+
+        return fit_stage
 
     def _rounds(self, stages: Sequence[VectorQuantizer]) -> int:
         """Returns in how many rounds the codebooks are refined."""
