@@ -27,11 +27,11 @@ from pythae.models.base.base_utils import ModelOutput
 from pythae.models.nn import BaseDecoder, BaseEncoder
 from pythae.samplers import PixelCNNSampler, PixelCNNSamplerConfig
 from pythae.trainers import BaseTrainerConfig
-from torch import Tensor, nn
+from torch import Tensor
 
 from smalti.autoencoders import DiscreteAutoencoder
+from smalti.data import Examples
 from smalti.modalities.image import Image, Images
-from smalti.modalities.image.pixels import Pixels
 from smalti.networks import ConvDecoder, ConvEncoder, Features
 from smalti.priors import PixelCNN
 from smalti.quantizers import EMACodebook, GradientCodebook, VectorQuantizer, codebook_usage
@@ -64,7 +64,7 @@ class Decoder(BaseDecoder):
         return ModelOutput(reconstruction=self.network(z))
 
 
-def ours(ema: bool) -> nn.Module:
+def ours(ema: bool) -> DiscreteAutoencoder:
     """smalti's tokenizer."""
     torch.manual_seed(0)
     encoder, decoder = (
@@ -77,7 +77,7 @@ def ours(ema: bool) -> nn.Module:
     return DiscreteAutoencoder(encoder, VectorQuantizer(codebook), decoder, Image(1, (28, 28)))
 
 
-def theirs(ema: bool) -> nn.Module:
+def theirs(ema: bool) -> VQVAE:
     """pythae's VQVAE over the same networks."""
     torch.manual_seed(0)
     encoder, decoder = Encoder(), Decoder()
@@ -85,16 +85,18 @@ def theirs(ema: bool) -> nn.Module:
     return VQVAE(config, encoder=encoder, decoder=decoder)
 
 
-def loss_of(model: nn.Module, x: Tensor) -> Tensor:
+def loss_of(model: DiscreteAutoencoder | VQVAE, x: Tensor) -> Tensor:
     """Each library's own loss."""
     if isinstance(model, VQVAE):
         return model({"data": x}).loss
-    x_hat, _, losses, _ = model(x)
-    commitment = 0.25 * losses.pop("commitment")
-    return (x_hat - x).square().mean() + commitment + sum(losses.values())
+    output = model(x)
+    weighted = [
+        (0.25 if name == "commitment" else 1) * loss for name, loss in output.losses.items()
+    ]
+    return (output.x_hat - x).square().mean() + sum(weighted)
 
 
-def fit(model: nn.Module, examples: Pixels, batch: int, updates: int) -> float:
+def fit(model: DiscreteAutoencoder | VQVAE, examples: Examples, batch: int, updates: int) -> float:
     """Trains, and returns the images per second."""
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
     model.train()
@@ -110,7 +112,7 @@ def fit(model: nn.Module, examples: Pixels, batch: int, updates: int) -> float:
 
 
 @torch.no_grad()
-def held_out(model: nn.Module, examples: Pixels) -> tuple[float, float, float]:
+def held_out(model: DiscreteAutoencoder | VQVAE, examples: Examples) -> tuple[float, float, float]:
     """MSE on [-1, 1], the same over the variance, and the usage of the codebook."""
     model.eval()
     reconstructions, indices = [], []
@@ -120,7 +122,7 @@ def held_out(model: nn.Module, examples: Pixels) -> tuple[float, float, float]:
             output = model({"data": x})
             x_hat, index = output.recon_x, output.quantized_indices
         else:
-            x_hat, index, _ = model(x)
+            x_hat, index = model(x)[:2]
         reconstructions.append(x_hat)
         indices.append(index.flatten(1))
     x = examples.__getitems__(range(len(examples))).x
@@ -136,7 +138,7 @@ def our_samples(model: DiscreteAutoencoder, n: int) -> float:
     return n / (time.perf_counter() - start)
 
 
-def their_samples(model: VQVAE, examples: Pixels, n: int) -> float | str:
+def their_samples(model: VQVAE, examples: Examples, n: int) -> float | str:
     """Samples per second, or what went wrong."""
     x = (examples.__getitems__(range(2000)).x + 1) / 2
     config = PixelCNNSamplerConfig(n_layers=LAYERS, kernel_size=KERNEL)

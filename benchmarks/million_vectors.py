@@ -123,7 +123,7 @@ def _of_other_files(pid: int, file: str) -> int:
 
 def searched(run: Path, x: torch.Tensor, threads: int, repeats: int) -> dict[str, dict[str, float]]:
     """Returns the seconds of each search, by beam and threads."""
-    quantizer = cast(ResidualQuantizer, smalti.load(run).autoencoder.quantizer)  # type: ignore[attr-defined]
+    quantizer = cast(ResidualQuantizer, smalti.load(run).autoencoder.quantizer)
     found: dict[str, dict[str, float]] = {}
     for beam in (1, 5):
         for count in sorted({1, threads}):

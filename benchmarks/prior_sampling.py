@@ -23,11 +23,19 @@ import platform
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 
-from smalti.priors import AutoregressivePrior, DepthPixelCNN, PixelCNN, PixelSNAIL, choose
+from smalti.priors import (
+    AutoregressivePrior,
+    DepthPixelCNN,
+    PixelCNN,
+    PixelSNAIL,
+    sample_from_logits,
+)
 
 PRIORS = ("PixelCNN", "DepthPixelCNN", "PixelSNAIL")
 
@@ -43,7 +51,7 @@ def seconds(work: Callable[[], object]) -> float:
 def naive_step(prior: AutoregressivePrior, indices: torch.Tensor, position: int) -> None:
     """Draws the index at one position by a full pass over the grid."""
     logits = prior.logits(indices).flatten(1, -2)[:, position]
-    indices.view(len(indices), -1)[:, position] = choose(logits)
+    indices.view(len(indices), -1)[:, position] = sample_from_logits(logits)
 
 
 def largest_difference(prior: AutoregressivePrior, batch: int) -> float:
@@ -58,11 +66,10 @@ def largest_difference(prior: AutoregressivePrior, batch: int) -> float:
     return largest
 
 
-def compare(name: str, options: argparse.Namespace) -> dict[str, object]:
+def compare(name: str, options: argparse.Namespace) -> dict[str, Any]:
     """Incremental against naive on one grid."""
     prior = make(name, options, options.grid)
-    shape = (options.batch, *prior.grid)
-    indices = torch.zeros(shape, dtype=torch.int64)
+    indices = torch.zeros((options.batch, *prior.grid), dtype=torch.int64)
     step = max(prior.positions // options.positions, 1)
     positions = range(step // 2, prior.positions, step)
     prior.sample(1)
@@ -72,8 +79,8 @@ def compare(name: str, options: argparse.Namespace) -> dict[str, object]:
     incremental = []
     for _ in range(options.repeats):
         for position in positions:
-            passes[position].append(seconds(lambda p=position: naive_step(prior, indices, p)))
-        incremental.append(seconds(lambda: prior.sample(shape)) / prior.positions)
+            passes[position].append(seconds(partial(naive_step, prior, indices, position)))
+        incremental.append(seconds(partial(prior.sample, options.batch)) / prior.positions)
     at = [statistics.median(times) for times in passes.values()]
     naive, fast = statistics.median(at), statistics.median(incremental)
     return {
@@ -92,8 +99,7 @@ def cost_over_size(name: str, options: argparse.Namespace) -> list[dict[str, flo
     times: list[list[float]] = [[] for _ in priors]
     for _ in range(options.repeats):
         for prior, measured in zip(priors, times, strict=True):
-            draw = seconds(lambda p=prior: p.sample(options.batch))
-            measured.append(draw / prior.positions)
+            measured.append(seconds(partial(prior.sample, options.batch)) / prior.positions)
     return [
         {"size": size, "ms_per_position": 1e3 * statistics.median(measured)}
         for size, measured in zip(options.sizes, times, strict=True)
@@ -105,13 +111,12 @@ def make(name: str, options: argparse.Namespace, size: int) -> AutoregressivePri
     torch.manual_seed(0)
     common = {"codebook_size": options.codebook_size, "hidden": options.hidden}
     if name == "PixelCNN":
-        prior = PixelCNN(grid=(size, size), layers=options.layers, **common)
-    elif name == "DepthPixelCNN":
-        prior = DepthPixelCNN(grid=(size, size, options.depth), layers=options.layers, **common)
-    else:
-        layers = options.layers // options.blocks
-        prior = PixelSNAIL(grid=(size, size), blocks=options.blocks, layers=layers, **common)
-    return prior.eval()
+        return PixelCNN(grid=(size, size), layers=options.layers, **common).eval()
+    if name == "DepthPixelCNN":
+        grid = (size, size, options.depth)
+        return DepthPixelCNN(grid=grid, layers=options.layers, **common).eval()
+    layers = options.layers // options.blocks
+    return PixelSNAIL(grid=(size, size), blocks=options.blocks, layers=layers, **common).eval()
 
 
 def measure(name: str, options: argparse.Namespace) -> dict[str, object]:

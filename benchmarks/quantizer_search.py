@@ -146,7 +146,7 @@ def be_busy() -> None:
         torch.mm(x, x)
 
 
-def compare(shape: tuple[int, int, int], options: argparse.Namespace) -> dict[str, object]:
+def compare(shape: tuple[int, int, int], options: argparse.Namespace) -> dict[str, Any]:
     """Medians of one shape, over all processes."""
     n, size, dim = shape
     times: dict[str, list[float]] = {}
@@ -154,7 +154,7 @@ def compare(shape: tuple[int, int, int], options: argparse.Namespace) -> dict[st
         for name, measured in alone(measure, shape, seed, options).items():
             times.setdefault(name, []).extend(measured)
     medians = {name: statistics.median(measured) for name, measured in times.items()}
-    row: dict[str, object] = {
+    row: dict[str, Any] = {
         "vectors": n,
         "codewords": size,
         "dim": dim,

@@ -16,10 +16,11 @@ import json
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from smalti.autoencoders import DiscreteAutoencoder
 from smalti.losses import MSE
@@ -43,19 +44,20 @@ def make() -> DiscreteAutoencoder:
     )
 
 
-def adam(parameters: object) -> torch.optim.Optimizer:
+def adam(parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
     """The optimizer of both."""
     return torch.optim.Adam(parameters, lr=1e-3)
 
 
 def bare(examples: Pixels, batch: int, steps: int) -> None:
     """The loop that anybody would write."""
-    model = make().to(memory_format=torch.channels_last).train()
+    model = make().train()
+    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = adam(model.parameters())
     for indices in itertools.islice(StepSampler(len(examples), batch, seed=0), steps):
         x = examples.__getitems__(indices).x
-        x_hat, _, losses, _ = model(x)
-        loss = (x_hat - x).square().mean() + 0.25 * losses["commitment"]
+        output = model(x)
+        loss = (output.x_hat - x).square().mean() + 0.25 * output.losses["commitment"]
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

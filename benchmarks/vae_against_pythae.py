@@ -25,9 +25,9 @@ from pythae.models.nn import BaseDecoder, BaseEncoder
 from torch import Tensor, nn
 
 from smalti.autoencoders import VariationalAutoencoder
+from smalti.data import Examples
 from smalti.losses.likelihoods import Bernoulli
 from smalti.modalities.image import Image, Images
-from smalti.modalities.image.pixels import Pixels
 from smalti.networks import ConvDecoder, ConvEncoder, Features, VectorDecoder, VectorEncoder
 from smalti.training import ContinuousObjective
 from smalti.training.batch_order import StepSampler
@@ -95,7 +95,7 @@ def loss_of(model: nn.Module, x: Tensor) -> Tensor:
     return ContinuousObjective()(x, model(x), step=0)["loss"]
 
 
-def fit(model: nn.Module, examples: Pixels, batch: int, updates: int, seed: int) -> float:
+def fit(model: nn.Module, examples: Examples, batch: int, updates: int, seed: int) -> float:
     """Trains, and returns the images per second."""
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
     model.train()

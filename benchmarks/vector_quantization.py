@@ -23,7 +23,7 @@ from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from itertools import chain, count, islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor
@@ -115,7 +115,7 @@ def implicit(steps: int) -> Method:
             optimizer.step()
             schedule["scheduler"].step()
             average.update_parameters(quantizer)
-        learned = average.module.eval()
+        learned = cast(ImplicitResidualQuantizer, average.module.eval())
         return Coder(
             lambda y: learned.encode((y - mean) / scale),
             lambda codes: learned.decode(codes).detach() * scale + mean,

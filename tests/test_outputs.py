@@ -58,7 +58,7 @@ def write_report(path, overwrite=False):
 
 def write_comparison(path, overwrite=False):
     curve = [(1, 0.1, 2.0), (2, 0.2, 1.0)]
-    outcomes = [Outcome("ema", 9, 0, {"error": 1.0}, curve)]
+    outcomes = [Outcome("ema", bits, 0, {"error": 1.0}, curve) for bits in (8, 9)]
     Comparison("clocks", "error", "loss", outcomes).save(path.parent, overwrite)
 
 

@@ -122,7 +122,7 @@ class Comparison:
                 cells = [_spread(self.values(name, bits, figure)) for figure in figures]
                 lines.append(f"| {name} | {bits} | {' | '.join(cells)} |")
             if self.bound is not None:
-                least = [f"{self.bound(bits):.3f}"] + [""] * (len(figures) - 1)
+                least = [f"{self.bound(bits):.4g}"] + [""] * (len(figures) - 1)
                 lines.append(f"| *{self.bound_name}* | {bits} | {' | '.join(least)} |")
         lines += ["", *self.missing] if self.missing else []
         return "\n".join(lines) + "\n"
@@ -131,10 +131,10 @@ class Comparison:
         """Draws the plots, as PNG files.
 
         `time`: the distortion over steps and seconds at the highest rate, where any was logged;
-        `bits`: over rates.
+        `bits`: over rates, where there are several.
         """
-        bits = {"bits": self._plot_over_bits()}
-        return {"time": self._plot_over_time(), **bits} if self._logged else bits
+        plots = {"time": self._plot_over_time()} if self._logged else {}
+        return {**plots, "bits": self._plot_over_bits()} if len(self.rates) > 1 else plots
 
     @staticmethod
     def check(folder: str | Path, overwrite: bool = False) -> None:
@@ -147,7 +147,7 @@ class Comparison:
             check_file(Path(folder) / name, overwrite)
 
     def save(self, folder: str | Path, overwrite: bool = False) -> None:
-        """Writes `comparison.md`, `comparison.json`, `time.png` and `bits.png`; see `check`."""
+        """Writes `comparison.md`, `comparison.json` and the `plots`; see `check`."""
         self.check(folder, overwrite)
         folder = Path(folder)
         content = {
@@ -159,14 +159,16 @@ class Comparison:
             "bound": {bits: self.bound(bits) for bits in self.rates} if self.bound else None,
             "outcomes": [_strict(asdict(outcome)) for outcome in self.outcomes],
         }
-        pictures = "\n![Distortion over time](time.png)\n" if self._logged else ""
-        pictures += "\n![Distortion over bits](bits.png)\n"
+        plots = self.plots()
+        pictures = "".join(f"\n![Distortion over {name}]({name}.png)\n" for name in plots)
         write_text(
             folder / "comparison.json", json.dumps(content, indent=2, allow_nan=False) + "\n"
         )
         write_text(folder / "comparison.md", self.table() + pictures + f"\n<!-- {MARK} -->\n")
-        for name, plot in self.plots().items():
+        for name, plot in plots.items():
             write_file(plot, folder / f"{name}.png", overwrite)
+        for name in {"time", "bits"} - plots.keys():  # of an earlier comparison
+            (folder / f"{name}.png").unlink(missing_ok=True)
 
     @property
     def _logged(self) -> bool:
@@ -196,7 +198,7 @@ class Comparison:
                 axes.yaxis.set_major_formatter("{x:.3g}")
                 axes.yaxis.set_minor_formatter("{x:.3g}")
             if self.bound is not None:
-                axes.axhline(self.bound(bits), color=GREY, linestyle="--", label="bound")
+                axes.axhline(self.bound(bits), color=GREY, linestyle="--", label=self.bound_name)
         over_steps.set_ylabel(f"{self.curve}, validation, {bits} bits", color=GREY)
         return _finished(plot, over_seconds)
 
@@ -208,7 +210,9 @@ class Comparison:
             _draw(axes, name, np.array(self.rates), values.T)
         if self.bound is not None:
             least = [self.bound(bits) for bits in self.rates]
-            axes.plot(self.rates, least, color=GREY, linestyle="--", marker="_", label="bound")
+            axes.plot(
+                self.rates, least, color=GREY, linestyle="--", marker="_", label=self.bound_name
+            )
         axes.set_xlabel("bits per index", color=GREY)
         axes.set_ylabel(f"{self.distortion}, test", color=GREY)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))

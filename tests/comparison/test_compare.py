@@ -156,7 +156,7 @@ def test_the_table_has_mean_and_deviation_the_best_first():
         "|---|---|---|---|",
         "| ema | 4 | 0.2 ± 0 | 1 ± 0 |",
         "| ste | 4 | 0.320 ± 0.028 | 1 ± 0 |",
-        "| *no quantizer can do better* | 4 | 0.250 |  |",
+        "| *no quantizer can do better* | 4 | 0.25 |  |",
     ]
 
 
@@ -172,6 +172,14 @@ def test_what_is_saved_is_all_there(limit, tmp_path):
         assert (tmp_path / "out" / f"{name}.png").stat().st_size > 5_000
 
 
+def test_one_rate_has_no_plot_over_bits_and_leaves_none_behind(tmp_path):
+    for rates in ((4, 8), (4,)):
+        outcomes = [outcome("ste", bits, 0, 1 / bits) for bits in rates]
+        Comparison("Toy", "MSE", "loss", outcomes).save(tmp_path)
+        assert (tmp_path / "bits.png").exists() == (len(rates) > 1)
+    assert "bits.png" not in (tmp_path / "comparison.md").read_text()
+
+
 # The command
 
 
@@ -182,7 +190,7 @@ def test_the_command_writes_the_comparison(tmp_path, capsys):
     words += ["--tokenizer.encoder.hidden", "6"]
     assert main(words) == 0
     assert "| ema | 3 |" in capsys.readouterr().out
-    for name in ("comparison.md", "comparison.json", "time.png", "bits.png"):
+    for name in ("comparison.md", "comparison.json", "time.png"):
         assert (tmp_path / "out" / name).is_file()
     config = (tmp_path / "out" / "ema-3-bits-seed-0" / "config.yaml").read_text()
     assert yaml.safe_load(config)["tokenizer"]["encoder"]["init_args"]["hidden"] == 6
