@@ -32,7 +32,7 @@ from torch.optim import AdamW
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from smalti.comparison.gaussian_bound import gaussian_bound
-from smalti.comparison.stacks import packaged_tokenizer
+from smalti.comparison.multi_codebook import packaged_tokenizer
 from smalti.data import Examples, Splits
 from smalti.modalities.vector import Vectors
 from smalti.quantizers import (

@@ -41,20 +41,20 @@ def json_checksum(description: Any) -> str:
     return hashlib.sha256(json.dumps(description, sort_keys=True).encode()).hexdigest()
 
 
-def current_checksums(wanted: Mapping[str, tuple[str, ...]]) -> dict[str, str]:
+def current_checksums(accepted: Mapping[str, tuple[str, ...]]) -> dict[str, str]:
     """Returns the current checksum of each input: the first of those that are accepted."""
-    return {name: checksums[0] for name, checksums in wanted.items()}
+    return {name: checksums[0] for name, checksums in accepted.items()}
 
 
 def check_made_from(
-    what: str, found: Mapping[str, str], wanted: Mapping[str, tuple[str, ...]], mend: str
+    what: str, found: Mapping[str, str], accepted: Mapping[str, tuple[str, ...]], mend: str
 ) -> None:
     """Checks that a result was made from the present inputs of a run; warns if it has no checksums.
 
     Arguments:
         what: The path of the result, for the message.
         found: The checksums of inputs that the result carries, by name.
-        wanted: The accepted checksums of each input.
+        accepted: The accepted checksums of each input.
         mend: What the message advises if they differ.
 
     Raises:
@@ -70,6 +70,6 @@ def check_made_from(
             what,
         )
         return
-    other = [WORDS.get(name, name) for name in wanted if found.get(name) not in wanted[name]]
+    other = [WORDS.get(name, name) for name in accepted if found.get(name) not in accepted[name]]
     if other:
         raise InputError(f"{what} was made from {' and '.join(other)} than this run has: {mend}")

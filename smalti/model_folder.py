@@ -27,7 +27,7 @@ __all__ = [
     "MADE_FROM",
     "NOTES",
     "WEIGHTS",
-    "Wanted",
+    "AcceptedChecksums",
     "check_model",
     "checksum",
     "checksum_of",
@@ -44,7 +44,7 @@ FORMAT = 1  # of names of classes and arguments; a higher number where they chan
 NOTES = ("format", "smalti_version", MADE_FROM)  # what a config holds beside class and arguments
 RECENT = 2 * 10**9  # nanoseconds: two changes of a file so close may have one time
 
-Wanted = dict[str, tuple[str, ...]]
+AcceptedChecksums = dict[str, tuple[str, ...]]
 
 
 class _State(NamedTuple):
@@ -79,19 +79,19 @@ def checksum(folder: str | Path) -> str:
     return read_whole(Path(folder))[1]
 
 
-def check_model(folder: Path, wanted: Wanted, after: str = "") -> None:
+def check_model(folder: Path, accepted: AcceptedChecksums, after: str = "") -> None:
     """Checks that a saved model was made from the present inputs of its run.
 
     Arguments:
         folder: The folder of the saved model.
-        wanted: The accepted checksums of its inputs, by name.
+        accepted: The accepted checksums of its inputs, by name.
         after: For the message: what was made from this model, and must be deleted with it.
 
     Raises:
         InputError: If the model is damaged, or was made from other inputs.
     """
     mend = f"copy the right one back, or delete {folder}{after} and fit again to learn it anew."
-    check_made_from(str(folder), made_from(folder), wanted, mend)
+    check_made_from(str(folder), made_from(folder), accepted, mend)
 
 
 def is_smalti_config(config_file: Path) -> bool:

@@ -33,7 +33,11 @@ RATIO = 100  # beyond that, times its own size
 
 
 def array_names(path: Path) -> list[str]:
-    """Lists the names of the arrays in an .npz file; raises one of DAMAGED if it is broken."""
+    """Lists the names of the arrays in an .npz file.
+
+    Raises:
+        any of the exceptions in `DAMAGED`: If the file is damaged, or no .npz file.
+    """
     with path.open("rb") as file, ZipFile(file) as archive:
         return [member.removesuffix(".npy") for member in archive.namelist()]
 
@@ -50,9 +54,10 @@ def list_names(names: Sequence[str]) -> str:
 
 
 def read_npz(path: Path, wanted: re.Pattern[str]) -> dict[str, np.ndarray]:
-    """Reads the arrays of an .npz file whose names match `wanted`; raises one of DAMAGED if broken.
+    """Reads the arrays of an .npz file whose names match `wanted`; ignores those of other names.
 
-    Arrays with other names are ignored.
+    Raises:
+        any of the exceptions in `DAMAGED`: If the file is damaged, or no .npz file.
     """
     check_regular_file(path)
     with path.open("rb") as file, ZipFile(file) as archive:

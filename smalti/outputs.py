@@ -50,7 +50,7 @@ COLUMNS = re.compile(
 
 
 def written_by_smalti(path: Path) -> bool:
-    """Returns whether a file has smalti's mark, and was not changed since."""
+    """Returns whether a file is marked as written by smalti, and was not changed since."""
     recognise = {
         ".png": _is_png,
         ".npz": _is_npz,
@@ -99,7 +99,7 @@ def check_file(path: str | Path, overwrite: bool = False) -> None:
 
 
 def write_file(content: bytes, path: str | Path, overwrite: bool = False) -> None:
-    """Writes a file with smalti's mark, atomically.
+    """Writes a file that is marked as written by smalti, atomically.
 
     Raises:
         InputError: As of `check_file`.

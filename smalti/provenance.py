@@ -32,7 +32,7 @@ from smalti.data.manifest_comparison import (
     select_examples,
 )
 from smalti.errors import InputError
-from smalti.model_folder import Wanted, made_from
+from smalti.model_folder import AcceptedChecksums, made_from
 
 __all__ = [
     "CHANGED",
@@ -86,7 +86,7 @@ class ExpectedChecksums:
         """
         return (self.manifest.checksum, *reversed(self.manifest.earlier))
 
-    def model(self, name: str) -> Wanted:
+    def model(self, name: str) -> AcceptedChecksums:
         """Returns those of the stage `name`, "tokenizer" or "autoencoder"."""
         return {"data": self.data, "recipe": self._recipe(name)}
 
@@ -94,11 +94,11 @@ class ExpectedChecksums:
         """Returns those of the cached tokens, without that of the tokenizer."""
         return {"data": self.data[0], "recipe": self.manifest.recipe.get("tokens", "")}
 
-    def ids(self, tokenizer: str) -> Wanted:
+    def ids(self, tokenizer: str) -> AcceptedChecksums:
         """Returns those of the IDs that a tokenizer with this checksum gives."""
         return {"tokenizer": (tokenizer,), "data": self.data, "recipe": self._recipe("ids")}
 
-    def prior(self, tokenizer: str) -> Wanted:
+    def prior(self, tokenizer: str) -> AcceptedChecksums:
         """Returns those of the prior over the tokens of a tokenizer with this checksum."""
         return {
             "tokenizer": (tokenizer,),

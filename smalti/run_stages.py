@@ -49,13 +49,13 @@ logger = logging.getLogger(__name__)
 SUMMARISED = 10_000  # training examples whose latents are summarised
 
 
-def fit_autoencoder(run: Run, recipe: Recipe, splits: Splits, made: ExpectedChecksums) -> None:
+def fit_autoencoder(run: Run, recipe: Recipe, splits: Splits, expected: ExpectedChecksums) -> None:
     """Trains and saves the tokenizer or continuous autoencoder of a run, unless it is there."""
     name, chosen = recipe.stage, recipe.trained
-    folder, wanted = run.folder / name, made.model(name)
+    folder, accepted = run.folder / name, expected.model(name)
     if folder.exists():
         after = f", {run.tokens} and {run.prior}" if run.prior.exists() else ""
-        check_model(folder, wanted, after)
+        check_model(folder, accepted, after)
         return
     torch.manual_seed(recipe.seed)
     model = build_autoencoder(chosen, splits.signal, splits.normalization)
@@ -70,11 +70,11 @@ def fit_autoencoder(run: Run, recipe: Recipe, splits: Splits, made: ExpectedChec
             name=name if chosen.training is None else "fitting",
             seed=recipe.seed,
             hardware=recipe.hardware,
-            made_from=wanted,
+            made_from=accepted,
         )
     if chosen.training is None:
         if is_first():
-            save_model(model.cpu(), folder, made_from=current_checksums(wanted))
+            save_model(model.cpu(), folder, made_from=current_checksums(accepted))
         wait_for_all()
         return
     model.train()
@@ -88,7 +88,7 @@ def fit_autoencoder(run: Run, recipe: Recipe, splits: Splits, made: ExpectedChec
         augment=_augmentation(splits, chosen),
         workers=recipe.hardware.workers,
     )
-    stage.made_from = wanted
+    stage.made_from = accepted
     train(stage, name, run.folder, recipe.hardware)
     if is_first():
         if isinstance(stage.model, ContinuousAutoencoder):
@@ -124,26 +124,26 @@ def record_latent_statistics(autoencoder: ContinuousAutoencoder, examples: Examp
     autoencoder.summarise(torch.cat(latents), torch.cat(kl).mean(0) if kl else None)
 
 
-def give_ids(run: Run, recipe: Recipe, splits: Splits, made: ExpectedChecksums) -> None:
+def give_ids(run: Run, recipe: Recipe, splits: Splits, expected: ExpectedChecksums) -> None:
     """Makes and saves the IDs of all examples, unless they are there; new examples are added."""
     assert recipe.ids is not None
-    wanted, given = made.ids(checksum(run.tokenizer)), None
+    accepted, given = expected.ids(checksum(run.tokenizer)), None
     if run.ids.exists():
         given = IdTable.read(run.ids)
         mend = f"copy the right one back, or delete {run.ids} and fit again to give IDs anew."
-        check_made_from(str(run.ids), given.made_from, wanted, mend)
-        if given.made_from.get("data") == wanted["data"][0]:
+        check_made_from(str(run.ids), given.made_from, accepted, mend)
+        if given.made_from.get("data") == accepted["data"][0]:
             return
     tokenizer = load_model(run.tokenizer).to(recipe.hardware.device())
     table = item_ids.make_ids(
-        tokenizer, splits, recipe.ids.collisions, current_checksums(wanted), given
+        tokenizer, splits, recipe.ids.collisions, current_checksums(accepted), given
     )
     table.write(run.ids)
 
 
-def cache_tokens(run: Run, recipe: Recipe, splits: Splits, made: ExpectedChecksums) -> None:
+def cache_tokens(run: Run, recipe: Recipe, splits: Splits, expected: ExpectedChecksums) -> None:
     """Encodes the examples of every split to tokens and saves them, unless they are there."""
-    prior, made_by, others = recipe.prior, checksum(run.tokenizer), made.tokens()
+    prior, made_by, others = recipe.prior, checksum(run.tokenizer), expected.tokens()
     assert prior is not None
     if cached_tokenizer(run.tokens) == made_by:
         found = cache_made_from(run.tokens)
@@ -190,7 +190,7 @@ def encode_examples(tokenizer: Tokenizer, examples: Examples, augment: Any = Non
 
 
 def fit_prior(
-    run: Run, recipe: Recipe, splits: Splits, level: int, made: ExpectedChecksums
+    run: Run, recipe: Recipe, splits: Splits, level: int, expected: ExpectedChecksums
 ) -> None:
     """Trains the prior of a level over the cached tokens, and saves it."""
     chosen = recipe.prior
@@ -220,7 +220,7 @@ def fit_prior(
     )
     levels = len(tokenizer.levels)
     name = "prior" if levels == 1 else f"prior-{level}"
-    stage.made_from = made.prior(checksum(run.tokenizer))
+    stage.made_from = expected.prior(checksum(run.tokenizer))
     train(stage, name, run.folder, recipe.hardware)
     if is_first():
         save_model(

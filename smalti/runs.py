@@ -117,27 +117,27 @@ def fit(
     if more and is_first():
         extension.remove_outdated(run.folder, more)
     write_text(run.config, schema.dump(config))
-    splits, made = _recorded(run, config, splits, bool(more))
+    splits, expected = _recorded(run, config, splits, bool(more))
     choose_threads(recipe.hardware, run.folder / "state")
     give_back()
-    fit_autoencoder(run, recipe, splits, made)
+    fit_autoencoder(run, recipe, splits, expected)
     give_back()
     if recipe.ids is not None:
         if is_first():
-            give_ids(run, recipe, splits, made)
+            give_ids(run, recipe, splits, expected)
             give_back()
         wait_for_all()
     if recipe.prior is not None:
         folders = run.priors(recipe.levels)
         for folder_of_prior in folders:
             if folder_of_prior.exists():
-                check_model(folder_of_prior, made.prior(checksum(run.tokenizer)))
+                check_model(folder_of_prior, expected.prior(checksum(run.tokenizer)))
         if is_first():
-            cache_tokens(run, recipe, splits, made)
+            cache_tokens(run, recipe, splits, expected)
         wait_for_all()
         for level, folder_of_prior in enumerate(folders):
             if not folder_of_prior.exists():
-                fit_prior(run, recipe, splits, level, made)
+                fit_prior(run, recipe, splits, level, expected)
     return run, splits
 
 

@@ -134,7 +134,7 @@ def cache_made_from(folder: Path) -> dict[str, str]:
 
 
 def _manifest(folder: Path) -> dict[str, Any]:
-    """Reads `tokens.json`; raises one of BROKEN unless it is whole."""
+    """Reads `tokens.json`; raises any of the exceptions `BROKEN` unless it is whole."""
     manifest = json.loads(read_bytes(folder / MANIFEST, LARGEST))
     if not {"checksum", "shards"} & manifest.keys():
         return {**manifest, "shards": _older_shards(folder, manifest["splits"])}
@@ -153,7 +153,7 @@ def _older_shards(folder: Path, counts: dict[str, int]) -> dict[str, dict[str, N
 
 
 def _check_shard(folder: Path, split: str, name: str, wanted: str | None) -> None:
-    """Raises one of BROKEN unless a shard is as it was written, where that is known."""
+    """Raises any of the exceptions `BROKEN` unless a shard is as it was written, if known."""
     if not re.fullmatch(rf"{re.escape(split)}-\d+\.parquet", name):
         raise ValueError(f"{name} is no shard of it")
     if wanted is not None and sha256(folder / name) != wanted:

@@ -38,8 +38,8 @@ class TokenGrids(NamedTuple):
     Attributes:
         levels: The indices of each level, (N, *grid), coarse to fine; most tokenizers have one.
         context: The conditions (N,), or rows (N, S) of several, or None.
-        files: The names of the files of the signals, in order, or None. They are written as
-            `file`, and not read again.
+        files: The names of the files of the signals, in order, or None. They are
+            written to the column `file`, which `read_tokens` ignores.
     """
 
     levels: tuple[Tensor, ...]

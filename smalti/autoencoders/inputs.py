@@ -41,11 +41,13 @@ def with_size(signal: Signal, size: tuple[int, ...]) -> Signal:
 
 
 def stack_pair(x_a: Any, x_b: Any, signal: Signal, model: nn.Module) -> Tensor:
-    """Stacks two signals (C, *size) to one batch of two; see `as_batch`."""
+    """Stacks two signals (C, *size) of one size to a batch of two; converts them as `as_batch`."""
     pair = [as_batch(as_tensor(x, "The signal")[None], signal, model) for x in (x_a, x_b)]
     if pair[0].shape != pair[1].shape:  # where any size goes
         shapes = " and ".join(str(tuple(x.shape[1:])) for x in pair)
-        raise InputError(f"The two ends of a way have one size, got {shapes}: resize one of them.")
+        raise InputError(
+            f"Two signals to interpolate between have one size, got {shapes}: resize one of them."
+        )
     return torch.cat(pair)
 
 

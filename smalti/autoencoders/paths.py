@@ -27,6 +27,6 @@ def linear_path(z_a: Tensor, z_b: Tensor, steps: int) -> Tensor:
         tensor([0.0000, 0.5000, 1.0000])
     """
     if as_whole_number(steps, "steps") < 2:
-        raise InputError(f"A way has at least its two ends, got steps={steps}: take 8.")
+        raise InputError(f"An interpolation has at least its two ends, got steps={steps}: take 8.")
     t = torch.linspace(0, 1, steps, device=z_a.device).view(-1, *[1] * z_a.ndim)
     return torch.lerp(z_a[None], z_b[None], t.to(z_a.dtype))

@@ -23,11 +23,14 @@ CORE = 512  # signal positions along each side of a tile, without its surroundin
 
 
 class SpatialAxes(NamedTuple):
-    """The spatial dimensions of a tensor that is cut into tiles, and its resolution there.
+    """Which dimensions of a tensor are spatial, and how fine it is along them.
+
+    Tiles are measured in units, the positions of the coarsest token grid: along each spatial
+    dimension a signal has as many positions per unit as the tokenizer downsamples.
 
     Attributes:
-        first: The number of its first spatial dimension.
-        per_unit: Positions per unit along each spatial dimension; tiles are measured in units.
+        first: Index of the first spatial dimension; all after it are spatial, too.
+        per_unit: Positions of the tensor per unit, the same along each spatial dimension.
     """
 
     first: int
@@ -37,8 +40,8 @@ class SpatialAxes(NamedTuple):
 def apply_in_tiles(
     apply: Callable[..., Sequence[Tensor]],
     inputs: Sequence[Tensor],
-    taken: Sequence[SpatialAxes],
-    given: Sequence[SpatialAxes],
+    input_axes: Sequence[SpatialAxes],
+    output_axes: Sequence[SpatialAxes],
     size: Sequence[int],
     margin: int,
     core: int,
@@ -48,9 +51,9 @@ def apply_in_tiles(
     Arguments:
         apply: Maps a tile of each input to that tile of each output.
         inputs: The input tensors.
-        taken: The spatial dimensions of each input.
-        given: The spatial dimensions of each output.
-        size: The number of units along each spatial dimension.
+        input_axes: The spatial dimensions of each input.
+        output_axes: The spatial dimensions of each output.
+        size: The number of units (see `SpatialAxes`) along each spatial dimension.
         margin: The radius of the function's receptive field, in units.
         core: Units along each side of a tile without its margin, at least 1.
 
@@ -64,13 +67,17 @@ def apply_in_tiles(
             (max(start - margin, 0), min(stop + margin, length))
             for (start, stop), length in zip(tile, size, strict=True)
         ]
-        parts = apply(*(each[_part(grid, wide)] for each, grid in zip(inputs, taken, strict=True)))
+        parts = apply(
+            *(each[_part(grid, wide)] for each, grid in zip(inputs, input_axes, strict=True))
+        )
         if not outputs:
-            outputs = [_empty(part, grid, size) for part, grid in zip(parts, given, strict=True)]
+            outputs = [
+                _empty(part, grid, size) for part, grid in zip(parts, output_axes, strict=True)
+            ]
         inner = [
             (start - low, stop - low) for (start, stop), (low, _) in zip(tile, wide, strict=True)
         ]
-        for output, part, grid in zip(outputs, parts, given, strict=True):
+        for output, part, grid in zip(outputs, parts, output_axes, strict=True):
             output[_part(grid, tile)] = part[_part(grid, inner)]
     return outputs
 

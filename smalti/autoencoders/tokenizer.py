@@ -66,11 +66,11 @@ class Tokenizer(Autoencoder):
         if margins is None or not is_large(x.shape[2:]):
             return self.quantized(x)
         unit = self.downsampling
-        given = [SpatialAxes(1, up) for up in self.upsamplings]
+        output_axes = [SpatialAxes(1, up) for up in self.upsamplings]
         size = [length // unit for length in x.shape[2:]]
         tile = margins[0], max(CORE // unit, 1)
         return tuple(
-            apply_in_tiles(self.quantized, [x], [SpatialAxes(2, unit)], given, size, *tile)
+            apply_in_tiles(self.quantized, [x], [SpatialAxes(2, unit)], output_axes, size, *tile)
         )
 
     def decoded(self, grids: Sequence[Tensor], size: tuple[int, ...] | None) -> Tensor:
@@ -85,13 +85,13 @@ class Tokenizer(Autoencoder):
             margins = None  # what it draws depends on all that it drew
         if margins is None or not is_large([length * unit for length in units]):
             return self.reconstructed(grids, size)
-        taken = [SpatialAxes(1, up) for up in self.upsamplings[: len(grids)]]
+        input_axes = [SpatialAxes(1, up) for up in self.upsamplings[: len(grids)]]
         tile = margins[1], max(CORE // unit, 1)
 
         def apply(*parts: Tensor) -> list[Tensor]:
             return [self.reconstructed(parts, None)]
 
-        (x_hat,) = apply_in_tiles(apply, grids, taken, [SpatialAxes(2, unit)], units, *tile)
+        (x_hat,) = apply_in_tiles(apply, grids, input_axes, [SpatialAxes(2, unit)], units, *tile)
         return x_hat if size is None else crop(x_hat, size)
 
     def update(self) -> None:

@@ -48,7 +48,9 @@ def interpolate(  # noqa: PLR0913 - the options of the command
     signal = read_signal(folder)
     files = expand_files(signal, files, numbers=True)
     if len(files) != 2:
-        raise InputError(f"A way has two ends, got {counted(len(files), 'signal')}: give two.")
+        raise InputError(
+            f"Interpolation is between two signals, got {counted(len(files), 'signal')}: give two."
+        )
     output = SignalOutput(
         signal,
         out,

@@ -3,17 +3,17 @@
 from smalti.comparison.gaussian_source import compare_on_gaussian
 from smalti.comparison.head_to_head import head_to_head
 from smalti.comparison.methods import METHODS, Method
+from smalti.comparison.multi_codebook import MULTI_CODEBOOK_METHODS, MultiCodebookMethod
 from smalti.comparison.outcomes import Comparison, Outcome
 from smalti.comparison.recipes import default_methods
-from smalti.comparison.stacks import STACKS, Stack
 
 __all__ = [
     "METHODS",
-    "STACKS",
+    "MULTI_CODEBOOK_METHODS",
     "Comparison",
     "Method",
     "Outcome",
-    "Stack",
+    "MultiCodebookMethod",
     "compare_on_gaussian",
     "head_to_head",
     "default_methods",

@@ -28,6 +28,7 @@ from smalti.comparison.figures import (
 )
 from smalti.comparison.gaussian_bound import gaussian_bound
 from smalti.comparison.methods import METHODS, Method
+from smalti.comparison.multi_codebook import FAISS_LSQ, MULTI_CODEBOOK_METHODS, MultiCodebookMethod
 from smalti.comparison.outcomes import Comparison, Outcome
 from smalti.comparison.plan import log_each_run, plan_runs
 from smalti.comparison.recipes import (
@@ -36,7 +37,6 @@ from smalti.comparison.recipes import (
     make_run_config,
     single_level_tokenizer,
 )
-from smalti.comparison.stacks import FAISS_LSQ, STACKS, Stack
 from smalti.counting import counted
 from smalti.data import Splits
 from smalti.errors import InputError
@@ -88,7 +88,7 @@ def head_to_head(
     wanted = plan_runs(methods, bits, seeds)
     tokenizer = single_level_tokenizer(recipe)
     if stages is None:
-        of_one = all(name in METHODS or name not in STACKS for name in methods)
+        of_one = all(name in METHODS or name not in MULTI_CODEBOOK_METHODS for name in methods)
         stages = 1 if of_one else indices_per_position(tokenizer)
     chosen = choose_methods(methods, stages, tokenizer)
     dim = automatic.AUTO if automatic.has_auto_dim(recipe) else tokenizer.quantizer.dim
@@ -128,14 +128,18 @@ def head_to_head(
     )
 
 
-def _check_vectors(chosen: dict[str, Method | Stack], splits: Splits) -> None:
+def _check_vectors(chosen: dict[str, Method | MultiCodebookMethod], splits: Splits) -> None:
     """Raises `InputError` where methods without a network meet signals that have a grid."""
-    bare = [name for name, one in chosen.items() if isinstance(one, Stack) and not one.network]
+    bare = [
+        name
+        for name, one in chosen.items()
+        if isinstance(one, MultiCodebookMethod) and not one.network
+    ]
     if bare and splits.signal.spatial_dims:
         raise InputError(
             f"{', '.join(bare)} works on vectors without a network, got {splits.signal.plural}, "
             f"which have a grid: leave it out, or choose from "
-            f"{','.join(name for name, one in STACKS.items() if one.network)}."
+            f"{','.join(name for name, one in MULTI_CODEBOOK_METHODS.items() if one.network)}."
         )
 
 
@@ -163,7 +167,7 @@ def _data(config: Namespace, there: Sequence[Run], changed_data: str) -> Splits:
 
 
 def _taken(
-    chosen: Method | Stack, name: str, run: Run, config: Namespace, splits: Splits
+    chosen: Method | MultiCodebookMethod, name: str, run: Run, config: Namespace, splits: Splits
 ) -> tuple[dict[str, Any], float, list[tuple[int, float, float]], str]:
     """Makes a run and its report, where they are not there yet.
 
@@ -174,7 +178,11 @@ def _taken(
         report, seconds = measure_faiss(run.folder, config, splits)
         return report, seconds, [], ""
     report = _measured(run, config, splits)
-    fitted = isinstance(chosen, Stack) and chosen.fitting is not None and not chosen.trained_as
+    fitted = (
+        isinstance(chosen, MultiCodebookMethod)
+        and chosen.fitting is not None
+        and not chosen.trained_as
+    )
     return report, *read_log(run, fitted)
 
 

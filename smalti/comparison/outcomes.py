@@ -19,7 +19,7 @@ from matplotlib.ticker import MaxNLocator
 
 from smalti import __version__
 from smalti.comparison.methods import METHODS
-from smalti.comparison.stacks import STACKS, SUMMARIES
+from smalti.comparison.multi_codebook import MULTI_CODEBOOK_METHODS, SUMMARIES
 from smalti.files import write_text
 from smalti.outputs import KEY, MARK, check_file, write_file
 
@@ -27,7 +27,9 @@ __all__ = ["Comparison", "Outcome"]
 
 GREY = "#828282"
 COLOURS = {name: colormaps["tab20"](2 * n % 20 + n // 10) for n, name in enumerate(METHODS)}
-COLOURS |= {name: colormaps["tab20"](2 * n % 20 + n // 10) for n, name in enumerate(STACKS)}
+COLOURS |= {
+    name: colormaps["tab20"](2 * n % 20 + n // 10) for n, name in enumerate(MULTI_CODEBOOK_METHODS)
+}
 
 
 @dataclass(frozen=True)

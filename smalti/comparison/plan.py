@@ -12,10 +12,10 @@ logger = logging.getLogger(__name__)
 
 
 class PlannedRun(NamedTuple):
-    """One run that a comparison trains and measures: a method at a rate with a seed.
+    """One run that a comparison trains and measures: a method with a number of bits and a seed.
 
     Attributes:
-        bits: The rate, log2 K.
+        bits: Bits per index, log2 K; the rate of a position is as many times each of its indices.
         method: The short name of the method.
         seed: The seed of the run.
     """

@@ -12,8 +12,14 @@ from jsonargparse import Namespace
 from smalti import automatic
 from smalti.comparison.faiss_lsq import import_faiss
 from smalti.comparison.methods import Dim, Method, find_method
+from smalti.comparison.multi_codebook import (
+    FAISS_LSQ,
+    MULTI_CODEBOOK_METHODS,
+    MultiCodebookMethod,
+    find_multi_codebook_method,
+    packaged_tokenizer,
+)
 from smalti.comparison.plan import PlannedRun
-from smalti.comparison.stacks import FAISS_LSQ, STACKS, Stack, packaged_tokenizer, stack
 from smalti.errors import InputError
 from smalti.recipes import schema
 from smalti.recipes.schema import TokenizerRecipe
@@ -44,7 +50,9 @@ def default_methods(recipe: Namespace) -> tuple[tuple[str, ...], int]:
     tokenizer = single_level_tokenizer(recipe)
     if indices_per_position(tokenizer) == 1 or recipe.prior is not None:
         return USUAL, BITS
-    names = [name for name in WITHOUT_PRIOR if tokenizer.training or STACKS[name].fitting]
+    names = [
+        name for name in WITHOUT_PRIOR if tokenizer.training or MULTI_CODEBOOK_METHODS[name].fitting
+    ]
     return tuple(names), BITS_OF_SEVERAL
 
 
@@ -71,10 +79,12 @@ def indices_per_position(tokenizer: TokenizerRecipe) -> int:
 
 def choose_methods(
     methods: Sequence[str], stages: int, tokenizer: TokenizerRecipe
-) -> dict[str, Method | Stack]:
+) -> dict[str, Method | MultiCodebookMethod]:
     """Looks up methods by their names; raises `InputError` for those the recipe cannot train."""
-    chosen: dict[str, Method | Stack] = {
-        name: find_method(name) if stages == 1 and name not in STACKS else stack(name)
+    chosen: dict[str, Method | MultiCodebookMethod] = {
+        name: find_method(name)
+        if stages == 1 and name not in MULTI_CODEBOOK_METHODS
+        else find_multi_codebook_method(name)
         for name in methods
     }
     if FAISS_LSQ in chosen:
@@ -93,7 +103,12 @@ def choose_methods(
 
 
 def make_run_config(
-    recipe: Namespace, chosen: Method | Stack, one: PlannedRun, dim: Dim, stages: int, steps: int
+    recipe: Namespace,
+    chosen: Method | MultiCodebookMethod,
+    one: PlannedRun,
+    dim: Dim,
+    stages: int,
+    steps: int,
 ) -> Namespace:
     """Makes the recipe of one run: the given one with another quantizer, budget and seed.
 
@@ -115,7 +130,7 @@ def make_run_config(
         dim = dim if chosen.network else automatic.AUTO
         tokenizer["quantizer"] = chosen.quantizer(one.bits, dim, steps, stages)
     tokenizer |= {"loss_weights": dict(chosen.loss_weights) or None, "fitting": None}
-    if isinstance(chosen, Stack) and not chosen.network:
+    if isinstance(chosen, MultiCodebookMethod) and not chosen.network:
         tokenizer |= {"encoder": {"class_path": "IdentityEncoder"}, "decoder": None}
         if chosen.fitting is not None:
             for name in ("training", "reconstruction", "likelihood", "objective"):

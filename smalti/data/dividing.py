@@ -69,7 +69,7 @@ class SplitExamples(NamedTuple):
 def divide(
     given: Mapping[str, SplitExamples],
     fractions: SplitFractions,
-    of: type[Signal],
+    signal_class: type[Signal],
     *,
     by_order: bool = False,
 ) -> dict[str, SplitExamples]:
@@ -78,7 +78,7 @@ def divide(
     Arguments:
         given: The splits that the data set has, "train" among them.
         fractions: Shares of the training examples that are held out, and the seed.
-        of: The class of the signals.
+        signal_class: The class of the signals.
         by_order: Hold out by position, not by content: for old runs without a manifest.
 
     Raises:
@@ -86,7 +86,7 @@ def divide(
     """
     parts = dict(given)
     if not by_order:
-        _check_enough(parts["train"], 1 + len(set(SPLITS) - parts.keys()), of)
+        _check_enough(parts["train"], 1 + len(set(SPLITS) - parts.keys()), signal_class)
     generator = torch.Generator().manual_seed(fractions.seed)
     for split, share in ("test", fractions.test), ("validation", fractions.validation):
         if split not in parts:
@@ -100,14 +100,14 @@ def divide(
     return parts
 
 
-def _check_enough(train: SplitExamples, splits: int, of: type[Signal]) -> None:
+def _check_enough(train: SplitExamples, splits: int, signal_class: type[Signal]) -> None:
     """Raises `InputError` where the training examples are too few for so many splits."""
     n, different = len(train.names), len(FingerprintGroups(train.together).sizes)
     if different < splits:
         apart = "" if different == n else f", of which {different} can be told apart"
         raise InputError(
-            f"Training, validation and test need {of.plural} of their own, all different: "
-            f"{splits} are needed here, got {n}{apart}: add other {of.plural}."
+            f"Training, validation and test need {signal_class.plural} of their own, all "
+            f"different: {splits} are needed here, got {n}{apart}: add other {signal_class.plural}."
         )
 
 
@@ -144,7 +144,7 @@ def make_manifest(
     parts: Mapping[str, SplitExamples],
     condition: Label | None,
     left_out: Sequence[tuple[str, str]],
-    of: type[Signal],
+    signal_class: type[Signal],
 ) -> Manifest:
     """Makes the manifest of a divided data set; warns of test examples that are in "train" too.
 
@@ -152,7 +152,7 @@ def make_manifest(
         parts: The examples of each split, as `divide` returns them.
         condition: Their labels, if any.
         left_out: Name and reason of each that is not used.
-        of: The class of the signals.
+        signal_class: The class of the signals.
     """
     chosen = [parts[split] for split in SPLITS]
     lengths = [len(part.names) for part in chosen]
@@ -176,11 +176,11 @@ def make_manifest(
         label_names=None if condition is None else tuple(condition.names),
         left_out=tuple(left_out),
     )
-    _warn_of_copies(manifest, of)
+    _warn_of_copies(manifest, signal_class)
     return manifest
 
 
-def _warn_of_copies(manifest: Manifest, of: type[Signal]) -> None:
+def _warn_of_copies(manifest: Manifest, signal_class: type[Signal]) -> None:
     """Says so where a data set has the same examples for training and to measure with."""
     groups = FingerprintGroups(manifest.fingerprints)
     trained = np.zeros(len(groups.sizes), dtype=bool)
@@ -193,6 +193,6 @@ def _warn_of_copies(manifest: Manifest, of: type[Signal]) -> None:
                 "good.",
                 copies,
                 split,
-                of.plural,
-                of.plural,
+                signal_class.plural,
+                signal_class.plural,
             )

@@ -37,7 +37,7 @@ class FoundExamples(NamedTuple):
     """The examples that were found at a path or under a name on the hub, not decoded yet.
 
     Attributes:
-        of: The class of the signals.
+        signal_class: The class of the signals.
         where: What messages call the place.
         rows: The examples of each split.
         origins: The folders or files that each split was found in; none where a split is all that
@@ -45,7 +45,7 @@ class FoundExamples(NamedTuple):
         passed: The number of entries that were passed over, by kind.
     """
 
-    of: type[Signal]
+    signal_class: type[Signal]
     where: str
     rows: dict[str, Rows]
     origins: Mapping[str, Sequence[str]]
@@ -68,7 +68,7 @@ class FoundExamples(NamedTuple):
             if labels is None
             else f"{counted(len(labels), 'label')} ({listed(labels, NAMED)})"
         )
-        found = counted(n, self.of.noun, self.of.plural)
+        found = counted(n, self.signal_class.noun, self.signal_class.plural)
         lines = [f"found {found} in {self.where}: {named}; {', '.join(splits)}"]
         if self.passed:
             kinds = [f"{kind} ({n})" for kind, n in self.passed.most_common()]

@@ -44,7 +44,7 @@ class FoundTables(NamedTuple):
 
 def find_tables(
     path: str,
-    of: type[Signal],
+    signal_class: type[Signal],
     others: Mapping[str, MakeTable] | None = None,
     splits: bool = True,
 ) -> FoundTables:
@@ -52,7 +52,7 @@ def find_tables(
 
     Arguments:
         path: Path of a file or folder, or name on the hub.
-        of: The class of the signals that they hold.
+        signal_class: The class of the signals that they hold.
         others: Functions that open further kinds of files, by suffix.
         splits: Whether files that are named after splits are splits.
 
@@ -64,22 +64,22 @@ def find_tables(
     if local is None:
         if Path(path).suffix.lower() in (*others, *TABLES):
             raise InputError(f"There is no file {readable(path)}: check the path.")
-        hub = hub_tables(path, of)
+        hub = hub_tables(path, signal_class)
         tables: dict[str, list[Table]] = {
             split: [HubTable(*one) for one in parts] for split, parts in hub.tables.items()
         }
         found = FoundTables(path, tables, dict(hub.origins), hub.passed)
     elif local.is_dir():
-        found = _in_folder(local, of, others, splits)
+        found = _in_folder(local, signal_class, others, splits)
     else:
-        one = open_table(local, of, others)
+        one = open_table(local, signal_class, others)
         found = FoundTables(readable(path), {"train": [one]}, {}, Counter())
     check_trainable(path, found.tables)
     return found
 
 
 def _in_folder(
-    folder: Path, of: type[Signal], others: Mapping[str, MakeTable], splits: bool
+    folder: Path, signal_class: type[Signal], others: Mapping[str, MakeTable], splits: bool
 ) -> FoundTables:
     """Finds the tables of a folder, all of one kind."""
     tree, suffixes = list_files(folder), [*dict.fromkeys((*others, *TABLES))]
@@ -88,7 +88,7 @@ def _in_folder(
     if not wanted:
         has = sorted({suffix_of(file) or file[-1] for file in tree.files})
         raise InputError(
-            f"The folder {readable(folder)} has no {of.plural}, "
+            f"The folder {readable(folder)} has no {signal_class.plural}, "
             f"{f'only {listed(has, NAMED)}' if has else 'it is empty'}: put files there that end "
             f"in {', '.join(suffixes[:-1])} or {suffixes[-1]}."
         )
@@ -100,9 +100,9 @@ def _in_folder(
         )
     passed = tree.passed.copy()
     passed["other files"] += len(tree.files) - len(wanted)
-    by_split = tables_by_split(wanted, NameParser(of.words) if splits else None, passed)
+    by_split = tables_by_split(wanted, NameParser(signal_class.words) if splits else None, passed)
     tables = {
-        split: [open_table(folder.joinpath(*file), of, others) for file in files]
+        split: [open_table(folder.joinpath(*file), signal_class, others) for file in files]
         for split, files in by_split.items()
     }
     origins: dict[str, Sequence[str]] = {

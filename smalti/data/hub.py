@@ -36,27 +36,35 @@ class HubTables(NamedTuple):
     passed: Counter[str]
 
 
-def hub_rows(name: str, make: RowsBuilder, of: type[Signal]) -> FoundExamples:
-    """Loads the examples of a data set on the hub by split, from `datasets`' cache if possible.
+def hub_rows(name: str, make: RowsBuilder, signal_class: type[Signal]) -> FoundExamples:
+    """Loads the examples of a data set on the Hugging Face hub by split, from a cache if possible.
 
     Arguments:
         name: Name of the data set.
         make: Builds the rows of a split from its tables.
-        of: The class of the signals that they hold.
+        signal_class: The class of the signals that they hold.
 
     Raises:
         InputError: If there is no such name, or the data set has no split to train on.
     """
-    found = hub_tables(name, of)
+    found = hub_tables(name, signal_class)
     rows: dict[str, Rows] = {}
     for split, tables in found.tables.items():
         shards = [Shard(each, len(table), table.select_columns) for each, table in tables]
         rows[split] = make(shards, tables[0][1].features, Path())
-    return FoundExamples(of, name, rows, found.origins, found.passed)
+    return FoundExamples(signal_class, name, rows, found.origins, found.passed)
 
 
-def hub_tables(name: str, of: type[Signal]) -> HubTables:
-    """Loads the tables of a data set on the hub by split; raises as `hub_rows` does."""
+def hub_tables(name: str, signal_class: type[Signal]) -> HubTables:
+    """Loads the tables of a data set on the Hugging Face hub by split.
+
+    Arguments:
+        name: Name of the data set.
+        signal_class: The class of the signals that they hold, whose words may name splits.
+
+    Raises:
+        InputError: If there is no such name, or the data set has no split to train on.
+    """
     nothing = f"{readable(name)} is neither a local path nor a data set on the Hugging Face hub"
     if not HUB_NAME.fullmatch(name):
         raise InputError(f"{nothing}: check the path.")
@@ -71,7 +79,7 @@ def hub_tables(name: str, of: type[Signal]) -> HubTables:
         raise InputError(f"{nothing} ({first_line(error)}): check the name.") from error
     if not isinstance(splits, DatasetDict) or not splits:
         raise InputError(f"{name} on the hub has no splits: download it and give the path.")
-    words = {str(split): NameParser(of.words).parse(str(split)) for split in splits}
+    words = {str(split): NameParser(signal_class.words).parse(str(split)) for split in splits}
     chosen: dict[str, list[str]] = defaultdict(list)
     for split, word in words.items():
         if word.split and not word.rest:
@@ -89,5 +97,7 @@ def hub_tables(name: str, of: type[Signal]) -> HubTables:
     }
     used = {split for names in chosen.values() for split in names}
     left = [split for split in words if split not in used]
-    passed = Counter({f"{of.plural} of the split {split}": len(splits[split]) for split in left})
+    passed = Counter(
+        {f"{signal_class.plural} of the split {split}": len(splits[split]) for split in left}
+    )
     return HubTables(tables, chosen, passed)

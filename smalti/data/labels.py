@@ -38,7 +38,7 @@ def match_labels(found: FoundExamples) -> tuple[FoundExamples, dict[str, LabelCo
         The examples that remain, and the label column of each split, None where it has no labels.
     """
     columns = {split: _text(rows.labels()) for split, rows in found.rows.items()}
-    these = found.of.plural
+    these = found.signal_class.plural
     train, passed = columns["train"], found.passed.copy()
     if train is None:
         for split, column in columns.items():
@@ -65,14 +65,16 @@ def match_labels(found: FoundExamples) -> tuple[FoundExamples, dict[str, LabelCo
 
 
 def number_labels(
-    columns: dict[str, LabelColumn | None], class_names: Sequence[str] | None, of: type[Signal]
+    columns: dict[str, LabelColumn | None],
+    class_names: Sequence[str] | None,
+    signal_class: type[Signal],
 ) -> tuple[Label | None, dict[str, Tensor | None]]:
     """Maps the labels of every split to numbers, in one numbering for all.
 
     Arguments:
         columns: The label column of each split, as `match_labels` returns them.
         class_names: The names that numbered labels stand for; None where the data have them.
-        of: The class of the signals.
+        signal_class: The class of the signals.
 
     Returns:
         The condition `Label` with the names, or None without labels; and the labels (N,), int64, of
@@ -91,7 +93,8 @@ def number_labels(
     if len(names) < 2:
         return None, none
     labels: dict[str, Tensor | None] = {
-        split: _numbers(split, column, names, of.plural) for split, column in columns.items()
+        split: _numbers(split, column, names, signal_class.plural)
+        for split, column in columns.items()
     }
     return Label(list(names)), labels
 

@@ -60,20 +60,20 @@ class FolderLayout(NamedTuple):
 
 
 def read_layout(
-    files: Sequence[Parts], where: str, of: type[Signal], splits: bool = True
+    files: Sequence[Parts], where: str, signal_class: type[Signal], splits: bool = True
 ) -> FolderLayout:
     """Reads the split and the label of each file from the names of its folders.
 
     Arguments:
         files: Paths, each as a tuple of names.
         where: Name of the folder, for messages.
-        of: The class of the signals in the files.
+        signal_class: The class of the signals in the files.
         splits: Whether folders named after splits are splits; else they are labels.
 
     Raises:
         InputError: If the names allow of more than one reading.
     """
-    reader = _Reader(where, of, splits)
+    reader = _Reader(where, signal_class, splits)
     parts = reader.read(Folder.of(files), ())
     layout = FolderLayout(parts, reader.passed)
     if splits:
@@ -84,9 +84,13 @@ def read_layout(
 class _Reader:
     """Reads one layout, level by level, and notes what it passes over."""
 
-    def __init__(self, where: str, of: type[Signal], splits: bool) -> None:
+    def __init__(self, where: str, signal_class: type[Signal], splits: bool) -> None:
         self.where, self.splits = readable(where), splits
-        self.noun, self.plural, self.names = of.noun, of.plural, NameParser(of.words)
+        self.noun, self.plural, self.names = (
+            signal_class.noun,
+            signal_class.plural,
+            NameParser(signal_class.words),
+        )
         self.groups = SplitFolders(self.where, self.plural, self.names)
         self.passed: Counter[str] = Counter()
 

@@ -23,14 +23,14 @@ WARNED = 50  # and that warnings name
 
 
 def report_left_out(
-    faults: Sequence[str], n: int, of: type[Signal], state: str, logger: logging.Logger
+    faults: Sequence[str], n: int, signal_class: type[Signal], state: str, logger: logging.Logger
 ) -> None:
     """Warns that broken examples are left out, with the names of the first of them.
 
     Arguments:
         faults: Name and fault of each broken example.
         n: How many examples there are in all.
-        of: The class of the signals.
+        signal_class: The class of the signals.
         state: What is wrong with all of them, as a predicate: "cannot be read".
         logger: Logger of the warning.
 
@@ -41,11 +41,12 @@ def report_left_out(
     if len(faults) > max(TOLERATED * n, few):
         limit = f"{TOLERATED:.0%}" + f" and more than {few}" * (few > TOLERATED * n)
         raise InputError(
-            f"{len(faults)} of {counted(n, of.noun, of.plural)} {state}, more than {limit}: "
+            f"{len(faults)} of {counted(n, signal_class.noun, signal_class.plural)} {state}, more "
+            f"than {limit}: "
             f"{listed(faults, NAMED)}. Repair or remove them."
         )
-    article = "an" if of.noun[0] in "aeiou" else "a"
+    article = "an" if signal_class.noun[0] in "aeiou" else "a"
     for fault in faults[:WARNED]:
-        logger.warning("Left out %s %s that %s: %s", article, of.noun, state, fault)
+        logger.warning("Left out %s %s that %s: %s", article, signal_class.noun, state, fault)
     if faults:
-        logger.warning("Left out %d of %d %s.", len(faults), n, of.plural)
+        logger.warning("Left out %d of %d %s.", len(faults), n, signal_class.plural)

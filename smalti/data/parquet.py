@@ -25,13 +25,13 @@ LARGEST = 1 << 30  # bytes that a part may unpack to in any case
 MOST_PACKED = 50  # and else, bytes for each that is stored
 
 
-def parquet_rows(files: list[Path], make: RowsBuilder, of: type[Signal]) -> Rows:
+def parquet_rows(files: list[Path], make: RowsBuilder, signal_class: type[Signal]) -> Rows:
     """Returns the rows of parquet files with the same columns; a file is loaded when it is needed.
 
     Arguments:
         files: Paths of the files.
         make: Builds the rows from the tables.
-        of: The class of the signals that they hold.
+        signal_class: The class of the signals that they hold.
 
     Raises:
         InputError: If a file cannot be read, or has other columns than the first.
@@ -40,7 +40,7 @@ def parquet_rows(files: list[Path], make: RowsBuilder, of: type[Signal]) -> Rows
     for file in files:
         with translate_read_errors(file, "parquet"):
             facts, schema = pq.read_metadata(file), pq.read_schema(file)
-        _check_size(file, facts, of)
+        _check_size(file, facts, signal_class)
         length = facts.num_rows
         features.append(_features(file, schema))
         shards.append(Shard(readable(file), length, partial(_table, file)))
@@ -58,7 +58,7 @@ def parquet_rows(files: list[Path], make: RowsBuilder, of: type[Signal]) -> Rows
     return rows
 
 
-def _check_size(file: Path, facts: pq.FileMetaData, of: type[Signal]) -> None:
+def _check_size(file: Path, facts: pq.FileMetaData, signal_class: type[Signal]) -> None:
     """Refuses a file that claims to unpack to far more than its size."""
     stored = file.stat().st_size
     groups = [facts.row_group(i) for i in range(facts.num_row_groups)]
@@ -66,8 +66,9 @@ def _check_size(file: Path, facts: pq.FileMetaData, of: type[Signal]) -> None:
     if facts.num_rows > stored or unpacked > max(LARGEST, MOST_PACKED * stored):
         raise InputError(
             f"{readable(file)} claims {counted(facts.num_rows, 'row')} and {unpacked / 2**30:.1f} "
-            f"GiB a part in {counted(stored, 'byte')}: that cannot be a table of {of.plural}. Copy "
-            f"it again, or store its {of.plural} packed, as their files are."
+            f"GiB a part in {counted(stored, 'byte')}: that cannot be a table of "
+            f"{signal_class.plural}. Copy it again, or store its {signal_class.plural} packed, as "
+            f"their files are."
         )
 
 

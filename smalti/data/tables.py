@@ -88,13 +88,13 @@ MakeTable = Callable[[Path], Table]
 
 
 def open_table(
-    path: Path, of: type[Signal], others: Mapping[str, MakeTable] | None = None
+    path: Path, signal_class: type[Signal], others: Mapping[str, MakeTable] | None = None
 ) -> Table:
     """Opens the table in a file, by its suffix; rows are read when they are asked for.
 
     Arguments:
         path: Path of the file.
-        of: The class of the signals that it holds.
+        signal_class: The class of the signals that it holds.
         others: Functions that open further kinds of files, by suffix.
 
     Raises:
@@ -115,7 +115,7 @@ def open_table(
             return CsvTable(path, EXTENSIONS[suffix])
     suffixes = [*dict.fromkeys((*(others or ()), *TABLES))]
     raise InputError(
-        f"{readable(path)} is no table of {of.plural}: give a file that ends in "
+        f"{readable(path)} is no table of {signal_class.plural}: give a file that ends in "
         f"{', '.join(suffixes[:-1])} or {suffixes[-1]}."
     )
 
@@ -220,8 +220,8 @@ class CsvTable(FileTable):
     Arguments:
         path: Path of the file.
         delimiter: Character between columns; semicolons if the first line does not have it.
-        missing: Words that stand for a missing value, beside "", NA, N/A, NaN, null and the like;
-            `None` where a value may not be missing.
+        missing: Words that stand for a missing value, beside "", NA, N/A, NaN, null and the like.
+            `None` also says that the user cannot give such words, so that no message advises it.
     """
 
     def __init__(self, path: Path, delimiter: str, missing: Sequence[str] | None = None) -> None:

@@ -151,7 +151,7 @@ def _paper() -> tuple[Plot, Axes]:
 
 
 def _png(plot: Plot) -> bytes:
-    """Returns the content of a PNG file with smalti's mark, and no word but that."""
+    """Returns the content of a PNG file whose only text in its metadata names smalti."""
     buffer = io.BytesIO()
     plot.savefig(
         buffer,

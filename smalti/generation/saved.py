@@ -8,7 +8,7 @@ from smalti.artifacts import checksum, load_model, save_model
 from smalti.autoencoders import Autoencoder, Tokenizer
 from smalti.errors import InputError
 from smalti.generation.token_priors import matches_layout
-from smalti.model_folder import Wanted, check_model
+from smalti.model_folder import AcceptedChecksums, check_model
 from smalti.priors import Cascade, Prior
 from smalti.run_directory import Run
 
@@ -74,9 +74,9 @@ def _load_prior(run: Run, tokenizer: Tokenizer) -> Prior | None:
     folders = run.priors(len(tokenizer.levels))
     if not all(folder.exists() for folder in folders):
         return None
-    wanted: Wanted = {"tokenizer": (checksum(run.tokenizer),)}
+    accepted: AcceptedChecksums = {"tokenizer": (checksum(run.tokenizer),)}
     for folder in folders:
-        check_model(folder, wanted)
+        check_model(folder, accepted)
     priors = [load_model(folder) for folder in folders]
     try:
         prior = priors[0] if len(priors) == 1 else Cascade(priors)

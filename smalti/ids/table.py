@@ -367,7 +367,7 @@ def _matrix(column: pa.ChunkedArray) -> np.ndarray:
 
 
 def _read(path: Path) -> tuple[dict[str, Any], pa.Table]:
-    """Reads metadata and columns; raises one of BROKEN if it is no file of IDs."""
+    """Reads metadata and columns; raises any of the exceptions `BROKEN` if it has no IDs."""
     if path.suffix != ".parquet":
         raise ValueError(f"it ends in {path.suffix or 'nothing'}, not .parquet")
     check_regular_file(path)

@@ -332,13 +332,13 @@ class ManyPerFile(Modality, ABC):
         """
 
 
-class _Room(Protocol):
-    """A module of a kind of data, which an entry point names."""
+class _ModalityModule(Protocol):
+    """A module that adds a kind of data (a modality), as an entry point names it."""
 
     SIGNAL: type[Signal]
 
     def modality(self) -> Modality:
-        """Makes what smalti knows of it."""
+        """Makes the `Modality` of its signals."""
 
     def sources(self) -> tuple[type[Source], ...]:
         """Gives the sources of such data, so that recipes may name them."""
@@ -359,17 +359,17 @@ def modality_of(signal: Signal) -> Modality:
     )
 
 
-def import_modalities() -> list[_Room]:
+def import_modalities() -> list[_ModalityModule]:
     """Imports the module of each modality, so that its signals are registered.
 
     Warns of modules of other packages that cannot be imported.
     """
-    return [cast(_Room, importlib.import_module(name)) for name in BUILT_IN] + list(
+    return [cast(_ModalityModule, importlib.import_module(name)) for name in BUILT_IN] + list(
         _of_other_packages()
     )
 
 
-def _of_other_packages() -> Iterator[_Room]:
+def _of_other_packages() -> Iterator[_ModalityModule]:
     """Yields the modalities of installed packages; warns of those that cannot be imported."""
     for entry in entry_points(group=GROUP):
         try:

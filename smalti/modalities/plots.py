@@ -14,7 +14,10 @@ BLUE, ORANGE, GREY = "#3f8fd0", "#e0812f", "#828282"
 
 
 def to_png(drawing: Figure) -> bytes:
-    """Renders a matplotlib figure to the content of a PNG file, with smalti's mark."""
+    """Renders a matplotlib figure to the content of a PNG file.
+
+    Its metadata names smalti as the writer, so that it may be replaced later (`smalti.outputs`).
+    """
     content = io.BytesIO()
     drawing.savefig(
         content,

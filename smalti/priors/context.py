@@ -111,11 +111,14 @@ class ContextMap(nn.Module):
 
 
 class GridsContextMap(nn.Module):
-    """Maps a context vector and coarser token grids to features m(c, ij) + Σ_l u_l(g_l)_ij.
+    """Maps a context vector c and coarser token grids g_l to features of each position.
+
+    They are m(c, ij) + Σ_l u_l(g_l)_ij: a `ContextMap` of the vector, and for each grid a
+    `GridMap`, which embeds and upsamples it.
 
     Arguments:
         shape: (H, W), the grid of the prior.
-        sizes: The sizes of the context.
+        sizes: The length of the context's vector, and codebook size and shape of each of its grids.
         channels: C.
     """
 

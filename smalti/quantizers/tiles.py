@@ -88,7 +88,9 @@ def _lengths(codebook: Tensor, centre: Tensor) -> Tensor:
 
 
 class Tile(NamedTuple):
-    """A block of codewords, padded to a multiple of GROUP.
+    """A block of T codewords, of which the search compares one tile after another.
+
+    T is a multiple of 64 (`GROUP`), so that maxima can be taken of groups; padding fills the last.
 
     Attributes:
         start: The index of the first codeword.

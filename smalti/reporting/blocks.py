@@ -46,7 +46,7 @@ class Picture(Block):
     """A picture at its own size, or as wide as the page.
 
     Arguments:
-        png: The content of a PNG file, with smalti's mark (`smalti.outputs`).
+        png: The content of a PNG file whose metadata names smalti, such as `to_png` gives.
         caption: What it shows, in words.
     """
 
@@ -67,7 +67,7 @@ class Plot(Block):
     """A plot, shown at most as wide as is easy to read.
 
     Arguments:
-        png: Content of a PNG file, with smalti's mark (`smalti.outputs`).
+        png: The content of a PNG file whose metadata names smalti, such as `to_png` gives.
         caption: What it shows, in words.
         captioned: Whether the caption is shown below, too; it is the alternative text in any case.
     """
@@ -244,8 +244,9 @@ class Listing(Block):
     """Blocks below each other, each behind its name.
 
     Arguments:
-        blocks: By key, as of `SideBySide`.
-        names: The name of each block, by the same keys; shown in the place of its caption.
+        blocks: The blocks in order, by keys. The key ends the name of the block's file: "3" in
+            labels-3.png.
+        names: What is shown before each block, by the same keys.
     """
 
     blocks: Mapping[str, Block]

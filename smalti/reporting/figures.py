@@ -52,7 +52,13 @@ class Figure(TypedDict):
 
 
 def figure(value: float, unit: str, protocol: str) -> Figure:
-    """Makes a figure from a number, its unit and its protocol."""
+    """Makes a figure: a number with its unit and protocol.
+
+    Arguments:
+        value: The number.
+        unit: "share" (of 1), "bits", "nats", "dB", …; empty for a bare number.
+        protocol: How it was measured, in words: of which set, of how many, by which definition.
+    """
     return Figure(value=float(value), unit=unit, protocol=protocol)
 
 

@@ -25,9 +25,10 @@ NEVER, AHEAD, LARGE = 2**31 - 1, 2**28, 2**30
 
 
 def speed_up_cpu() -> None:
-    """Makes both settings in this process, each if the machine has it.
+    """Has this process keep freed memory, and take denormal numbers (below 1e-38) as 0.
 
-    Call it before all else: threads inherit the flushing of denormal numbers when they start.
+    Each of the two is set where the machine has it. Call it before all else: threads inherit the
+    flushing of denormal numbers when they start.
     """
     torch.set_flush_denormal(True)
     _keep_freed_memory()

@@ -16,7 +16,13 @@ from mistakes import mistake
 from smalti import automatic, extras
 from smalti.building import build_tokenizer, channels_seen
 from smalti.cli import main
-from smalti.comparison import METHODS, STACKS, default_methods, faiss_lsq, head_to_head
+from smalti.comparison import (
+    METHODS,
+    MULTI_CODEBOOK_METHODS,
+    default_methods,
+    faiss_lsq,
+    head_to_head,
+)
 from smalti.comparison.figures import read_figures
 from smalti.comparison.gaussian_bound import gaussian_bound, water_filling
 from smalti.comparison.gaussian_source import gaussian_distortion
@@ -27,7 +33,7 @@ from smalti.recipes import schema
 from tiny import clocks_recipe, write_recipe
 
 STEPS = 8
-OWN = [name for name in STACKS if name != "faiss-lsq"]
+OWN = [name for name in MULTI_CODEBOOK_METHODS if name != "faiss-lsq"]
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +101,7 @@ def test_at_equal_bits_the_fitted_codes_are_above_the_bound_of_their_covariance(
 @pytest.mark.parametrize(("bits", "stages"), [(8, 3), (3, 2), (1, 1), (5, 4)])
 def test_each_method_builds_at_its_bits(name, bits, stages, recipe):
     config = schema.parsed(recipe)
-    chosen = STACKS[name]
+    chosen = MULTI_CODEBOOK_METHODS[name]
     made = make_run_config(config, chosen, PlannedRun(bits, name, 0), 4, stages, STEPS)
     splits = schema.build(config).data.load()
     if automatic.has_auto_dim(made):
@@ -147,7 +153,7 @@ def test_the_help_names_every_method(capsys):
     assert main(["compare", "--help"]) == 0
     unwrapped = re.sub(r"-\s+", "-", capsys.readouterr().out)
     told = set(re.findall(r"[\w-]+", unwrapped))
-    assert {*METHODS, *STACKS} <= told
+    assert {*METHODS, *MULTI_CODEBOOK_METHODS} <= told
 
 
 def test_methods_that_a_recipe_cannot_have_are_refused(recipe, tmp_path):

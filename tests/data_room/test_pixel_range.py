@@ -62,10 +62,10 @@ def _png16(numbers: np.ndarray, colour: int) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + chunks
 
 
-def _read(*contents: bytes, chosen=None, channels=1) -> torch.Tensor:
+def _read(*contents: bytes, value_range=None, channels=1) -> torch.Tensor:
     pictures = [UndecodedExample(f"image {i}", content) for i, content in enumerate(contents)]
     pixels, readable = decode_pictures(
-        pictures, len(pictures), (4, 6), channels, "none", None, chosen
+        pictures, len(pictures), (4, 6), channels, "none", None, value_range
     )
     assert bool(readable.all())
     return pixels
@@ -123,7 +123,7 @@ def test_what_is_not_known_is_asked_for_in_one_line_and_then_right(kind, tmp_pat
     with pytest.raises(UnknownRange, match="--data.range") as error:
         _read(content)
     assert "\n" not in str(error.value)
-    assert (_read(content, chosen=right)[0, 0] - RAMP).abs().max() <= 1
+    assert (_read(content, value_range=right)[0, 0] - RAMP).abs().max() <= 1
 
     # And so for a single file, which a model is given, in the range of its data.
     path, grey = tmp_path / "a.tif", ImageSignal(1, (4, 6))
@@ -132,9 +132,9 @@ def test_what_is_not_known_is_asked_for_in_one_line_and_then_right(kind, tmp_pat
         with pytest.raises(UnknownRange, match="a.tif.*nothing says") as error:
             read_image(path, None, 1)
         assert "\n" not in str(error.value)
-    x = read_images([path], grey, chosen=right)[0, 0]
+    x = read_images([path], grey, value_range=right)[0, 0]
     assert (x - (RAMP / 127.5 - 1)).abs().max() <= 1.01 / 127.5
-    y, _ = read_partial_image(path, grey, "top", chosen=right)
+    y, _ = read_partial_image(path, grey, "top", value_range=right)
     assert torch.equal(y[0, :2], x[:2])
 
 
@@ -158,7 +158,7 @@ def test_one_range_holds_for_a_whole_set():
     frames = [_file(Image.fromarray(_ramp(high).astype("f4"))) for high in (1, 255)]
     with pytest.raises(UnknownRange, match="floats from 0 to 255"):
         _read(*frames)
-    assert _read(*frames, chosen=(0, 255)).amax((1, 2, 3)).tolist() == [1, 255]
+    assert _read(*frames, value_range=(0, 255)).amax((1, 2, 3)).tolist() == [1, 255]
 
 
 @pytest.mark.parametrize("number", [np.nan, np.inf, -np.inf])
@@ -172,10 +172,10 @@ def test_a_pixel_that_is_no_number_makes_an_image_unreadable(number):
 
 def test_numbers_outside_a_range_that_was_given_are_not_cut():
     with pytest.raises(InputError, match="its numbers go from 0 to 255, not 0 to 1"):
-        _read(ASKED["floats to 255"][0], chosen=(0, 1))
+        _read(ASKED["floats to 255"][0], value_range=(0, 1))
     colour = _png16(np.stack([_ramp(4095)] * 3, 2), 2)
     with pytest.raises(InputError, match="16 bits.*convert it to 8 bits"):
-        _read(colour, chosen=(0, 4095))
+        _read(colour, value_range=(0, 4095))
     with pytest.raises(UnknownRange, match="between 0 and 3855"):
         _read(colour)
 

@@ -13,7 +13,11 @@ from smalti.data.manifest import Manifest, manifest_columns
 from smalti.data.source import Splits
 from smalti.data.tensors import TensorExamples
 from smalti.modalities.vector import Vector
-from smalti.modalities.vector.agreement import adjusted, agreement, agreement_by_chance
+from smalti.modalities.vector.agreement import (
+    adjusted_mutual_information,
+    agreement,
+    agreement_by_chance,
+)
 from smalti.modalities.vector.category_agreement import CategoryAgreement
 from smalti.modalities.vector.code_tree import CodeTree
 from smalti.modalities.vector.metrics import VectorError
@@ -182,10 +186,13 @@ def test_agreement_adjusted_for_shuffled_groups_is_that_of_scikit_learn():
     found = agreement(groups, categories)
     mean, _ = agreement_by_chance(groups, categories, 20, seed=0)
     wanted = metrics.adjusted_mutual_info_score(categories, groups)
-    assert adjusted(found, mean) == pytest.approx(wanted, abs=3e-3) and 0.05 < wanted < 0.5
+    assert (
+        adjusted_mutual_information(found, mean) == pytest.approx(wanted, abs=3e-3)
+        and 0.05 < wanted < 0.5
+    )
     alone = np.arange(50)  # groups of one item say all of any category, and so do shuffled ones
     ones = agreement(alone, alone)
-    assert adjusted(ones, agreement_by_chance(alone, alone, 5, seed=0)[0]) == 0.0
+    assert adjusted_mutual_information(ones, agreement_by_chance(alone, alone, 5, seed=0)[0]) == 0.0
 
 
 def test_the_report_says_whether_codes_say_more_of_a_category_than_chance():

@@ -106,7 +106,7 @@ def test_other_commands_take_folders_too(run, photos, tmp_path, capsys):
     ends = str(photos / "[ab].png")
     assert main(["interpolate", str(run), ends, "--out", str(tmp_path / "way.png")]) == 0
     assert main(["interpolate", str(run), str(photos), "--out", str(tmp_path / "w.png")]) == 2
-    assert "A way has two ends, got 6 signals" in capsys.readouterr().err
+    assert "Interpolation is between two signals, got 6 signals" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", ["", "*.jpg", "deep/*.txt"])

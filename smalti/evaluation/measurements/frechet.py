@@ -63,7 +63,11 @@ class FeatureGaussian(NamedTuple):
 
 
 class FeatureDistances(SampleComparison[EvaluationContext]):
-    """Measures the Fréchet distances of training examples, reconstructions and samples to test."""
+    """Measures how close training examples, reconstructions and samples are to test examples.
+
+    It is the Fréchet distance of Gaussians fitted to features, as FID is, but those of a small
+    classifier that is trained on the labels of the same data.
+    """
 
     key: ClassVar[str] = "frechet"
     title: ClassVar[str] = "Fréchet distance in the features of a classifier"

@@ -44,7 +44,7 @@ def decode_once(  # noqa: PLR0913 - as of `decode_pictures`
     channels: int,
     crop: Crop,
     log: DecodingLog,
-    chosen: Range | None = None,
+    value_range: Range | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Decodes n pictures with `decode_pictures`, or reads them from the cache if it has them.
 
@@ -52,20 +52,20 @@ def decode_once(  # noqa: PLR0913 - as of `decode_pictures`
         pictures: Yields the stored pictures, in the same order each time.
         Others: As of `decode_pictures`.
     """
-    way = {"decoder": DECODER, "pillow": PIL.__version__, "range": chosen}
-    way["crop"] = "none" if crop == "none" else "center"
-    cache = open_cache(way, (channels, *size)) if n else None
+    options = {"decoder": DECODER, "pillow": PIL.__version__, "range": value_range}
+    options["crop"] = "none" if crop == "none" else "center"
+    cache = open_cache(options, (channels, *size)) if n else None
     if cache is not None and not cache.has_room(n):
         logger.warning("%d images are more than the cache may hold: not kept.", n)
         cache = None
     if cache is not None:
         try:
-            entry = _entry(cache, pictures, n, crop, log, chosen)
+            entry = _entry(cache, pictures, n, crop, log, value_range)
             if entry is not None:
                 return torch.from_numpy(entry.values), _taken(entry, log)
         except OSError as error:
             logger.warning("The cache %s cannot be used (%s): nothing is kept.", cache.root, error)
-    return decode_pictures(pictures(), n, size, channels, crop, log, chosen)
+    return decode_pictures(pictures(), n, size, channels, crop, log, value_range)
 
 
 def _entry(  # noqa: PLR0913 - as of `decode_pictures`
@@ -74,7 +74,7 @@ def _entry(  # noqa: PLR0913 - as of `decode_pictures`
     n: int,
     crop: Crop,
     log: DecodingLog,
-    chosen: Range | None,
+    value_range: Range | None,
 ) -> CacheEntry | None:
     """Returns the entry of the pictures, which is made where there is none."""
     known: dict[int, tuple[CacheEntry, int]] = {}
@@ -93,7 +93,7 @@ def _entry(  # noqa: PLR0913 - as of `decode_pictures`
             if (fault := entry.facts["faults"].get(str(place))) is not None:
                 faults[row] = fault
         missing = _others(pictures(), known)
-        decode_into(draft.values, missing, n - len(known), cache.shape[0], crop, log, chosen)
+        decode_into(draft.values, missing, n - len(known), cache.shape[0], crop, log, value_range)
         faults |= {row: fault for row, fault in enumerate(log.faults) if fault is not None}
         rows = np.zeros(n, dtype=ROW)
         rows["fingerprint"] = log.fingerprints

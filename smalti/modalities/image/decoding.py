@@ -108,7 +108,7 @@ def read_image(
     size: tuple[int, int] | None,
     channels: int,
     crop: Crop = "center",
-    chosen: Range | None = None,
+    value_range: Range | None = None,
 ) -> Tensor:
     """Reads one image file as (C, H, W), float32 in [-1, 1].
 
@@ -117,7 +117,8 @@ def read_image(
         size: (H, W) wanted; None for its own.
         channels: 3 for colour, 1 for grey.
         crop: How it is cropped and resized to that size, as in `Images`.
-        chosen: The numbers for black and white, for images of more than 8 bits, as in `Images`.
+        value_range: The numbers for black and white, for images of more than 8 bits, as in
+            `Images`.
 
     Raises:
         InputError: If it is missing or cannot be read, or its range is unknown.
@@ -127,7 +128,7 @@ def read_image(
     if not is_regular(path):
         hint = "name the files in this folder" if path.is_dir() else "check the path"
         raise InputError(f"There is no image file {name}: {hint}.")
-    return decode_picture(path, name, size, channels, crop, chosen)
+    return decode_picture(path, name, size, channels, crop, value_range)
 
 
 def decode_picture(
@@ -136,7 +137,7 @@ def decode_picture(
     size: tuple[int, int] | None,
     channels: int,
     crop: Crop = "center",
-    chosen: Range | None = None,
+    value_range: Range | None = None,
 ) -> Tensor:
     """Decodes one image as (C, H, W), float32 in [-1, 1]; see `read_image`.
 
@@ -145,7 +146,7 @@ def decode_picture(
     """
     statistics = ImageStatistics()
     try:
-        pixels = decode_image(content, size, channels, crop, statistics, chosen)
+        pixels = decode_image(content, size, channels, crop, statistics, value_range)
         statistics.check(DARK)
     except UnknownRange as error:
         raise UnknownRange(
@@ -171,7 +172,7 @@ def decode_pictures(
     channels: int,
     crop: Crop,
     log: DecodingLog | None = None,
-    chosen: Range | None = None,
+    value_range: Range | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Decodes n stored pictures to one array of pixels, in several threads.
 
@@ -182,7 +183,7 @@ def decode_pictures(
         channels: 3 for colour, 1 for grey.
         crop: How they are cropped and resized to that size, as in `Images`.
         log: Is filled with a record of each picture, if given.
-        chosen: The numbers for black and white, for images of more than 8 bits.
+        value_range: The numbers for black and white, for images of more than 8 bits.
 
     Returns:
         Pixels (n, C, H, W), uint8, and whether each could be read (n,), bool; others are black.
@@ -194,7 +195,7 @@ def decode_pictures(
     """
     pixels = allocate((n, channels, *size), np.uint8, "The pixels", "choose a smaller size")
     alone, log = log is None, log or DecodingLog(n)
-    decode_into(pixels, enumerate(pictures), n, channels, crop, log, chosen)
+    decode_into(pixels, enumerate(pictures), n, channels, crop, log, value_range)
     return torch.from_numpy(pixels), report_unreadable(log, alone)
 
 
@@ -205,7 +206,7 @@ def decode_into(
     channels: int,
     crop: Crop,
     log: DecodingLog,
-    chosen: Range | None,
+    value_range: Range | None,
 ) -> None:
     """Decodes n numbered pictures into their rows of an array (N, C, H, W), and records them."""
     size = (pixels.shape[2], pixels.shape[3])
@@ -220,7 +221,7 @@ def decode_into(
                 if isinstance(content, Path):  # read once, to decode and to hash
                     content = read_content(content)
                 log.take(row, picture, content)
-                pixels[row] = decode_image(content, size, channels, crop, statistics, chosen)
+                pixels[row] = decode_image(content, size, channels, crop, statistics, value_range)
                 faults.append(None)
             except UnknownRange as error:  # a question to the user, and no fault of the picture
                 raise UnknownRange(f"{picture.name} {error}") from error

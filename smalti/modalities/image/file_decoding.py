@@ -72,7 +72,7 @@ def decode_image(
     channels: int,
     crop: Crop,
     statistics: ImageStatistics,
-    chosen: Range | None = None,
+    value_range: Range | None = None,
 ) -> np.ndarray:
     """Decodes one image to pixels (C, H, W), uint8.
 
@@ -82,7 +82,7 @@ def decode_image(
         channels: 3 for colour, 1 for grey.
         crop: How it is cropped and resized to that size.
         statistics: Is updated with the size, mode and bit depth of the image.
-        chosen: The numbers for black and white, for images of more than 8 bits.
+        value_range: The numbers for black and white, for images of more than 8 bits.
 
     Raises:
         UnknownRange: If the range of its numbers is neither known nor given.
@@ -94,7 +94,7 @@ def decode_image(
         if size and image.format == "JPEG":  # decode a large photo at a fraction of its size
             image.draft(mode, (2 * max(size), 2 * max(size)))
         with _memory.taken(_cost(image, claimed)):
-            flat = _upright_and_flat(image, mode, size, statistics, chosen)
+            flat = _upright_and_flat(image, mode, size, statistics, value_range)
         statistics.note_image(claimed, kind, _is_animated(image))
 
     if size and flat.size != (size[1], size[0]):
@@ -126,7 +126,7 @@ def _upright_and_flat(
     mode: str,
     size: tuple[int, int] | None,
     statistics: ImageStatistics,
-    chosen: Range | None,
+    value_range: Range | None,
 ) -> Image.Image:
     """Returns the image in `mode`, whole or reduced to at least twice the size wanted."""
     deep_colour = image.mode[0] not in "IF" and any(";16" in str(tile) for tile in _tiles(image))
@@ -134,7 +134,7 @@ def _upright_and_flat(
     turn = TURNED.get(image.getexif().get(ORIENTATION, 1))
     stored = stored_numbers(image)
     if deep_colour:
-        _note_colour(image, statistics, chosen)
+        _note_colour(image, statistics, value_range)
     (width, height), highest = image.size, 0.0
     factor, rows = 1, height
     if width * height > LARGE:
@@ -147,12 +147,12 @@ def _upright_and_flat(
         whole = rows >= height
         band = image if whole else image.crop((0, top, width, min(top + rows, height)))
         if stored is not None:
-            pixels, high = to_bytes(band, stored, chosen)
+            pixels, high = to_bytes(band, stored, value_range)
             band, highest = Image.fromarray(pixels), max(highest, high)
         band = _flat(band).convert(mode)
         parts.append(band.reduce(factor) if factor > 1 else band)
     if stored is not None and not stored.settled:
-        _note_numbers(stored.range == (0, 65_535), highest, statistics, chosen)
+        _note_numbers(stored.range == (0, 65_535), highest, statistics, value_range)
     together = parts[0] if len(parts) == 1 else _stacked(parts)
     return together if turn is None else together.transpose(turn)
 
@@ -168,24 +168,26 @@ def _stacked(parts: list[Image.Image]) -> Image.Image:
 
 
 def _note_numbers(
-    sixteen: bool, highest: float, statistics: ImageStatistics, chosen: Range | None
+    sixteen: bool, highest: float, statistics: ImageStatistics, value_range: Range | None
 ) -> None:
-    if chosen is not None:
+    if value_range is not None:
         statistics.note_highest(None)
     elif sixteen:
         statistics.note_highest(int(highest))
 
 
-def _note_colour(image: Image.Image, statistics: ImageStatistics, chosen: Range | None) -> None:
+def _note_colour(
+    image: Image.Image, statistics: ImageStatistics, value_range: Range | None
+) -> None:
     """Records 16-bit colours, of which Pillow gives the upper 8 bits."""
-    if chosen not in (None, (0, 65_535)):
+    if value_range not in (None, (0, 65_535)):
         raise UnknownRange(
             f"has colours of 16 bits, which are read as 0 to 65535 alone, got the range "
-            f"[{chosen[0]:g}, {chosen[1]:g}]: convert it to 8 bits a channel."
+            f"[{value_range[0]:g}, {value_range[1]:g}]: convert it to 8 bits a channel."
         )
     colours = image.getbands()[: 1 if image.mode == "LA" else 3]
     highest = max(np.asarray(image.getchannel(colour)).max() for colour in colours)
-    _note_numbers(True, 257 * int(highest), statistics, chosen)
+    _note_numbers(True, 257 * int(highest), statistics, value_range)
 
 
 def _flat(image: Image.Image) -> Image.Image:

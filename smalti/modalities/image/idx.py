@@ -40,7 +40,12 @@ PART = 1 << 20  # bytes that are unpacked at a time
 
 
 class IdxSplit(NamedTuple):
-    """A split that is stored in IDX files."""
+    """A split that is stored in IDX files, as that of MNIST is.
+
+    Attributes:
+        rows: Its stored pictures, with their labels if it has some.
+        files: The paths of the pictures' file and, if there is one, of the labels'.
+    """
 
     rows: Rows
     files: tuple[Path, ...]

@@ -33,7 +33,7 @@ def read_images(
     paths: Sequence[str | Path],
     signal: Signal,
     convert: bool = False,
-    chosen: Range | None = None,
+    value_range: Range | None = None,
 ) -> Tensor:
     """Reads image files for a model of `signal`: (B, C, H, W) in [-1, 1].
 
@@ -42,8 +42,8 @@ def read_images(
         signal: The signal that the model takes; without a size, all images have one, of any size.
         convert: Whether images of another size are resized and cropped, and colour is made grey
             for a model of grey images; grey is made colour in any case.
-        chosen: The numbers for black and white, for images of more than 8 bits, as in the model's
-            data.
+        value_range: The numbers for black and white, for images of more than 8 bits, as in the
+            model's data; those of the format if None.
 
     Raises:
         InputError: If a file is missing or damaged, or, without `convert`, is not of that signal.
@@ -51,16 +51,19 @@ def read_images(
     size = (signal.size[0], signal.size[1]) if signal.size else None
     for path in [] if convert else paths:
         _check(Path(path), signal)
-    return torch.stack([read_image(path, size, signal.channels, chosen=chosen) for path in paths])
+    return torch.stack(
+        [read_image(path, size, signal.channels, value_range=value_range) for path in paths]
+    )
 
 
-def convert_image(image: Image.Image, signal: Signal, chosen: Range | None = None) -> Tensor:
+def convert_image(image: Image.Image, signal: Signal, value_range: Range | None = None) -> Tensor:
     """Converts an image of Pillow to the tensor that a model takes: (C, H, W) in [-1, 1].
 
     Arguments:
         image: The image, which is not changed.
         signal: The signal that the model takes.
-        chosen: As of `read_images`.
+        value_range: The numbers for black and white, for images of more than 8 bits; those of
+            the format if None.
 
     Raises:
         InputError: If it is not of that signal, or cannot be decoded.
@@ -68,7 +71,7 @@ def convert_image(image: Image.Image, signal: Signal, chosen: Range | None = Non
     name = readable(str(getattr(image, "filename", "") or "an image in memory"))
     _check_content(image, name, signal)
     size = (signal.size[0], signal.size[1]) if signal.size else None
-    return decode_picture(image, name, size, signal.channels, chosen=chosen)
+    return decode_picture(image, name, size, signal.channels, value_range=value_range)
 
 
 def read_partial_image(
@@ -76,7 +79,7 @@ def read_partial_image(
     signal: Signal,
     keep: str | None = None,
     convert: bool = False,
-    chosen: Range | None = None,
+    value_range: Range | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Reads an image of which only a part is given, for completion.
 
@@ -85,8 +88,10 @@ def read_partial_image(
         signal: The signal that the model takes.
         keep: The half that is given: "top" (also if None), "bottom", "left" or "right". It must be
             None for an image with transparent pixels.
-        convert: As of `read_images`; a resized pixel is given if all pixels it is made of are.
-        chosen: As of `read_images`.
+        convert: Whether the image is resized, cropped or made grey to fit; a resized pixel is given
+            if all pixels it is made of are.
+        value_range: The numbers for black and white, for images of more than 8 bits; those of
+            the format if None.
 
     Returns:
         x (C, H, W) in [-1, 1], the mean colour where nothing is given, and `given` (H, W), bool.
@@ -97,7 +102,7 @@ def read_partial_image(
     """
     if keep is not None and keep not in HALVES:
         raise InputError(f"There is no half {keep!r}: keep one of {', '.join(HALVES)}.")
-    (x,) = read_images([path], signal, convert, chosen)
+    (x,) = read_images([path], signal, convert, value_range)
     given = _opaque(Path(path), tuple(x.shape[1:]))
     if given.all():
         height, width = given.shape

@@ -25,27 +25,30 @@ class DecodingOptions(NamedTuple):
     size: tuple[int, int]
     channels: int
     crop: Crop
-    chosen: Range | None
+    value_range: Range | None
 
 
 class StoredImages(StoredExamples):
-    """Examples that are decoded each time they are asked for.
+    """Examples that are decoded each time they are asked for, and never kept.
+
+    Stored pictures can only be read in order: each batch reads them from the first on, up to the
+    last that it needs.
 
     Arguments:
-        pictures: Yields all M stored pictures, from the first on at each call.
-        way: The options of decoding: size, channels, crop and range.
+        pictures: Begins to yield all M stored pictures, in the same order at each call.
+        options: The options of decoding: size, channels, crop and range of values.
         values: The conditions of the pictures (M,), or None.
-        rows: (N,), int64: the numbers of the pictures that are the examples.
+        rows: (N,), int64: for each example the index of its picture, below M.
     """
 
     def __init__(
         self,
         pictures: Callable[[], Iterable[UndecodedExample]],
-        way: DecodingOptions,
+        options: DecodingOptions,
         values: Tensor | None,
         rows: Tensor,
     ) -> None:
-        self.pictures, self.way, self.values, self.rows = pictures, way, values, rows
+        self.pictures, self.options, self.values, self.rows = pictures, options, values, rows
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -53,10 +56,10 @@ class StoredImages(StoredExamples):
     def __getitems__(self, indices: Sequence[int]) -> Batch:
         wanted = self.rows[torch.as_tensor(indices, dtype=torch.int64)].tolist()
         places = {row: place for place, row in enumerate(dict.fromkeys(wanted))}
-        pixels = np.zeros((len(places), self.way.channels, *self.way.size), dtype=np.uint8)
-        log, (_, channels, crop, chosen) = DecodingLog(len(places)), self.way
+        pixels = np.zeros((len(places), self.options.channels, *self.options.size), dtype=np.uint8)
+        log, (_, channels, crop, value_range) = DecodingLog(len(places)), self.options
         chosen_pictures = self._of(places)
-        decode_into(pixels, chosen_pictures, len(places), channels, crop, log, chosen)
+        decode_into(pixels, chosen_pictures, len(places), channels, crop, log, value_range)
         for name, fault in zip(log.names, log.faults, strict=True):
             if fault is not None:
                 raise InputError(f"{name} cannot be read ({fault}): put back what was there.")
@@ -78,4 +81,4 @@ class StoredImages(StoredExamples):
 
     def take(self, indices: Tensor) -> StoredImages:
         """Returns the examples with these numbers (n,), int64."""
-        return StoredImages(self.pictures, self.way, self.values, self.rows[indices])
+        return StoredImages(self.pictures, self.options, self.values, self.rows[indices])

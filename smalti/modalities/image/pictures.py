@@ -103,7 +103,7 @@ def grid(
 
 
 def save_png(image: Image.Image, path: str | Path, overwrite: bool = False) -> None:
-    """Writes an image to a PNG file with smalti's mark (`smalti.outputs`), atomically.
+    """Writes an image to a PNG file, atomically; its metadata names smalti (see `to_png`).
 
     Raises:
         InputError: If it is no picture of bytes, the name does not end in .png, or a file that
@@ -128,7 +128,9 @@ def save_png(image: Image.Image, path: str | Path, overwrite: bool = False) -> N
 
 
 def to_png(image: Image.Image) -> bytes:
-    """Encodes an image of Pillow to the content of a PNG file, with smalti's mark.
+    """Encodes an image of Pillow to the content of a PNG file.
+
+    Its metadata names smalti as the writer, so that it may be replaced later (`smalti.outputs`).
 
     Example:
         >>> to_png(to_image(torch.zeros(1, 4, 4)))[1:4]

@@ -124,7 +124,7 @@ class ImageStatistics:
                 f"or '[0, 65535]' if they are as dark as that."
             )
 
-    def line(self, chosen: Range | None = None) -> str:
+    def line(self, value_range: Range | None = None) -> str:
         """Returns one line of sizes, modes and frames, and whether the given range is used."""
         widths, heights = zip(*self.sizes, strict=True) if self.sizes else ((0,), (0,))
         sizes = f"{min(widths)}×{min(heights)}"
@@ -134,7 +134,7 @@ class ImageStatistics:
         frames = f"; {self.animated} with several frames, of which the first is taken"
         unused = "; the range given is not used, all formats have their own"
         line = f"images of {sizes} px: {modes}{frames * bool(self.animated)}"
-        return line + unused * (chosen is not None and not self.in_range)
+        return line + unused * (value_range is not None and not self.in_range)
 
 
 class StoredNumbers(NamedTuple):
@@ -155,11 +155,11 @@ class StoredNumbers(NamedTuple):
     inverted: bool = False
 
 
-def check_range(chosen: Range | None) -> None:
+def check_range(value_range: Range | None) -> None:
     """Raises `InputError` unless a range is None, or two finite numbers, black below white."""
-    if chosen is None:
+    if value_range is None:
         return
-    black, white = chosen
+    black, white = value_range
     if not np.isfinite([black, white]).all() or black >= white:
         raise InputError(
             f"A range is what is black and what is white, the smaller number first, got "
@@ -190,14 +190,14 @@ def stored_numbers(image: Image.Image) -> StoredNumbers | None:
 
 
 def to_bytes(
-    image: Image.Image, stored: StoredNumbers, chosen: Range | None
+    image: Image.Image, stored: StoredNumbers, value_range: Range | None
 ) -> tuple[np.ndarray, float]:
     """Scales the numbers of an image (H, W) to bytes, 0 for black and 255 for white.
 
     Arguments:
         image: An image of one channel.
         stored: Type and range of its values.
-        chosen: The range that the user gave, if any.
+        value_range: The range that the user gave, if any.
 
     Returns:
         Bytes (H, W) and the largest number.
@@ -212,8 +212,8 @@ def to_bytes(
     low, high = float(numbers.min()), float(numbers.max())
     if not np.isfinite([low, high]).all():
         raise ValueError("it has pixels that are NaN or infinite")
-    wanted = stored.range if chosen is None or stored.settled else chosen
-    if wanted is None or (chosen is None and not wanted[0] <= low <= high <= wanted[1]):
+    wanted = stored.range if value_range is None or stored.settled else value_range
+    if wanted is None or (value_range is None and not wanted[0] <= low <= high <= wanted[1]):
         raise UnknownRange(
             f"holds {stored.what} from {low:g} to {high:g}, and nothing says which number is black "
             f"and which is white: {_remedy(low, high)}."

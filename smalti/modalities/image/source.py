@@ -174,8 +174,8 @@ class Images(Source):
         log, folder = DecodingLog(len(rows)), f"{Path(self.path).expanduser()}{os.sep}"
         hash_pictures(rows.stored(), len(rows), log)
         names = [name.replace(folder, "") for name in log.names]
-        way = DecodingOptions(self.size, self.channels, self.crop, self.range)
-        images = StoredImages(rows.stored, way, labels, torch.arange(len(rows)))
+        options = DecodingOptions(self.size, self.channels, self.crop, self.range)
+        images = StoredImages(rows.stored, options, labels, torch.arange(len(rows)))
         part = SplitExamples(split, images, log.fingerprints, names)
         faults = zip(names, log.faults, strict=True)
         return part.take(torch.tensor([f is None and name not in left_out for name, f in faults]))

@@ -36,19 +36,24 @@ def missing_numbers(words: Sequence[str]) -> list[float]:
     return [float(word) for word in words if is_number(word)]
 
 
-def series_tables(words: Sequence[str] = ()) -> dict[str, MakeTable]:
+def series_tables(missing: Sequence[str] = ()) -> dict[str, MakeTable]:
     """Returns the functions that open files of series, by suffix, beside those of all tables.
 
     Arguments:
-        words: Further words that stand for a missing value in text files.
+        missing: Further words that stand for a missing value in text files.
     """
     texts: dict[str, MakeTable] = {
-        suffix: partial(CsvTable, delimiter=delimiter, missing=(*GAPS, *words))
+        suffix: partial(CsvTable, delimiter=delimiter, missing=(*GAPS, *missing))
         for suffix, delimiter in EXTENSIONS.items()
     }
     return {**ARRAYS, **texts}
 
 
-def open_table(path: Path, words: Sequence[str] = ()) -> Table:
-    """Opens a file of series as a table, by its suffix: .csv, .parquet, .npz, .ts, …"""
-    return tables.open_table(path, Series, series_tables(words))
+def open_table(path: Path, missing: Sequence[str] = ()) -> Table:
+    """Opens a file of series as a table, by its suffix: .csv, .parquet, .npz, .ts, …
+
+    Arguments:
+        path: Path of the file.
+        missing: Further words that stand for a missing value in text files.
+    """
+    return tables.open_table(path, Series, series_tables(missing))

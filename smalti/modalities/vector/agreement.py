@@ -26,7 +26,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-__all__ = ["Agreement", "adjusted", "agreement", "agreement_by_chance", "is_above"]
+__all__ = [
+    "Agreement",
+    "adjusted_mutual_information",
+    "agreement",
+    "agreement_by_chance",
+    "is_above",
+]
 
 LARGEST = 1 << 24  # pairs of group and category that are counted in a table
 DEVIATIONS = 3.0  # standard deviations above the mean of shuffled groups that are no chance
@@ -75,8 +81,8 @@ def agreement_by_chance(
     """Computes purity and NMI of shuffled groups: their mean and standard deviation.
 
     Arguments:
-        groups: As of `agreement`.
-        categories: As of `agreement`.
+        groups: (N,), the group of each item as a number from 0 on.
+        categories: (N,), the category of each item likewise.
         times: The number of shuffles.
         seed: Seed of the shuffles.
     """
@@ -86,8 +92,11 @@ def agreement_by_chance(
     return Agreement(*map(float, found.mean(0))), Agreement(*map(float, spread))
 
 
-def adjusted(found: Agreement, chance: Agreement) -> float:
-    """Returns the adjusted mutual information (AMI); 0 where shuffled groups say all, too.
+def adjusted_mutual_information(found: Agreement, chance: Agreement) -> float:
+    """Returns the adjusted mutual information (AMI): (NMI − chance) / (1 − chance).
+
+    It is 1 where the groups are the categories, and about 0 where they tell no more of them than
+    chance does; 0 where NMI by chance is 1 already.
 
     Arguments:
         found: The agreement of groups with categories.

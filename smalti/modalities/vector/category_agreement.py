@@ -10,7 +10,7 @@ import numpy as np
 from smalti.data.items import Category
 from smalti.errors import InputError
 from smalti.modalities.vector.agreement import (
-    adjusted,
+    adjusted_mutual_information,
     agreement,
     agreement_by_chance,
     is_above,
@@ -97,7 +97,9 @@ def _measured(depths: list[Groups], category: Category, name: str, seed: int) ->
                 spread.nmi, "", f"{by_chance}; standard deviation of the NMI"
             ),
             "ami": figure(
-                adjusted(found, mean), "", f"{by_chance}; NMI adjusted for that of shuffled IDs"
+                adjusted_mutual_information(found, mean),
+                "",
+                f"{by_chance}; NMI adjusted for that of shuffled IDs",
             ),
         }
     return figures

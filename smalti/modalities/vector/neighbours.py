@@ -46,7 +46,11 @@ LIKELY = 4  # of the items of a chunk, that are compared exactly
 
 
 class NeighbourRecall(Measurement[Subject]):
-    """Measures recall@1, 10 and 100 of true nearest neighbours in a search by the first q codes."""
+    """Measures recall@1, 10 and 100 of a search for nearest neighbours by codes, for each q.
+
+    Recall@R is the share of test vectors whose nearest item is among the first R that are found,
+    where an item is what its first q codes decode to, and the test vector is not quantized.
+    """
 
     key: ClassVar[str] = "neighbours"
     title: ClassVar[str] = "Neighbours"

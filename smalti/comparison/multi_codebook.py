@@ -25,20 +25,27 @@ from smalti.comparison.methods import METHODS, Config, Dim, Method, finite_scala
 from smalti.errors import InputError
 from smalti.recipes import safe_yaml
 
-__all__ = ["FAISS_LSQ", "STACKS", "SUMMARIES", "Stack", "packaged_tokenizer", "stack"]
+__all__ = [
+    "FAISS_LSQ",
+    "MULTI_CODEBOOK_METHODS",
+    "SUMMARIES",
+    "MultiCodebookMethod",
+    "packaged_tokenizer",
+    "find_multi_codebook_method",
+]
 
 FAISS_LSQ = "faiss-lsq"
 BEAM = 5
 QINCO = "semantic-ids-qinco"
 
 
-class Stack(NamedTuple):
-    """A quantizer of several indices per position to compare.
+class MultiCodebookMethod(NamedTuple):
+    """A quantizer of several codebooks, residual or product, to compare (see `Method` for one).
 
     Attributes:
         summary: A description of the quantizer in a few words.
         quantizer: Maps (bits, dim, steps, stages) to the config of the quantizer, as a recipe
-            writes it.
+            writes it: `stages` indices per position, of `bits` bits each, of vectors of `dim`.
         network: Whether it is used with the recipe's networks; if not, it quantizes the data's
             vectors.
         fitting: The config of its fitting without gradients, in place of the recipe's training.
@@ -54,7 +61,7 @@ class Stack(NamedTuple):
     loss_weights: Mapping[str, float] = {}
 
 
-def stack(name: str) -> Stack:
+def find_multi_codebook_method(name: str) -> MultiCodebookMethod:
     """Returns the method of several indices per position with a short name.
 
     Raises:
@@ -63,13 +70,14 @@ def stack(name: str) -> Stack:
     if name in METHODS:
         raise InputError(
             f"{name} has one index per position, got several: give --stages 1, or choose from "
-            f"{','.join(STACKS)}."
+            f"{','.join(MULTI_CODEBOOK_METHODS)}."
         )
-    if name not in STACKS:
+    if name not in MULTI_CODEBOOK_METHODS:
         raise InputError(
-            f"There is no quantizer {name!r} to compare: choose from {','.join(STACKS)}."
+            f"There is no quantizer {name!r} to compare: choose from "
+            f"{','.join(MULTI_CODEBOOK_METHODS)}."
         )
-    return STACKS[name]
+    return MULTI_CODEBOOK_METHODS[name]
 
 
 def _codebooks(bits: int, dim: Dim, steps: int, stages: int) -> Config:
@@ -150,39 +158,45 @@ def _product_scalar(bits: int, dim: Dim, steps: int, stages: int) -> Config:
 
 PLAIN = object_config("ResidualKMeans", refine=0)
 
-STACKS = {
-    "residual-kmeans": Stack("residual k-means of the vectors", _codebooks, False, PLAIN),
-    "residual-kmeans-beam": Stack(
+MULTI_CODEBOOK_METHODS = {
+    "residual-kmeans": MultiCodebookMethod(
+        "residual k-means of the vectors", _codebooks, False, PLAIN
+    ),
+    "residual-kmeans-beam": MultiCodebookMethod(
         f"the same, codes searched with a beam of {BEAM}", _searched, False, PLAIN
     ),
-    "residual-kmeans-refined": Stack(
+    "residual-kmeans-refined": MultiCodebookMethod(
         "the same, codebooks of all stages refined together",
         _searched,
         False,
         object_config("ResidualKMeans"),
     ),
-    "qinco": Stack(
+    "qinco": MultiCodebookMethod(
         "QINCo: residual k-means, then implicit codebooks trained from it",
         _implicit,
         False,
         PLAIN,
         QINCO,
     ),
-    "pq": Stack("product k-means of the vectors", _product, False, object_config("ProductKMeans")),
-    "opq": Stack(
+    "pq": MultiCodebookMethod(
+        "product k-means of the vectors", _product, False, object_config("ProductKMeans")
+    ),
+    "opq": MultiCodebookMethod(
         "optimised product: the same, along directions that are fitted, too",
         _rotated_product,
         False,
         object_config("OptimizedProduct"),
     ),
-    "rq-vae": Stack("RQ-VAE: residual quantizer, codebooks by EMA", _residual(METHODS["ema"])),
-    "rfsq": Stack("residual finite scalar", _residual_scalar),
-    "pfsq": Stack("product of finite scalar quantizers", _product_scalar),
-    FAISS_LSQ: Stack("local search quantization of faiss", _codebooks, False),
+    "rq-vae": MultiCodebookMethod(
+        "RQ-VAE: residual quantizer, codebooks by EMA", _residual(METHODS["ema"])
+    ),
+    "rfsq": MultiCodebookMethod("residual finite scalar", _residual_scalar),
+    "pfsq": MultiCodebookMethod("product of finite scalar quantizers", _product_scalar),
+    FAISS_LSQ: MultiCodebookMethod("local search quantization of faiss", _codebooks, False),
 }
 
 SUMMARIES = {
     **{name: chosen.summary for name, chosen in METHODS.items()},
-    **{name: chosen.summary for name, chosen in STACKS.items()},
+    **{name: chosen.summary for name, chosen in MULTI_CODEBOOK_METHODS.items()},
 }
 """What each method is, in a few words."""
