@@ -21,7 +21,7 @@ import torch
 from million_vectors import Memory, draw
 
 from smalti import SemanticIDs
-from smalti.ids import CodeSpace, IdTable, PrefixTree, occupancy, resolve
+from smalti.ids import CodeSpace, IdTable, PrefixTree, occupancy, resolve_collisions
 from smalti.name_array import NameArray
 
 LEARNED = 65_536
@@ -58,11 +58,11 @@ def measure(folder: Path, threads: int) -> None:
     tree = timed(seconds, "prefix tree", lambda: PrefixTree(codes, sizes))
     used = timed(seconds, "figures", lambda: occupancy(tree))
     space = CodeSpace(ids._vectors_of, lambda rows: torch.from_numpy(np.array(x[rows.numpy()])))
-    timed(seconds, "resolved by index", lambda: resolve(codes, sizes, "index"))
+    timed(seconds, "resolved by index", lambda: resolve_collisions(codes, sizes, "index"))
     moved = timed(
         seconds,
         "resolved to the nearest free",
-        lambda: resolve(codes, sizes, "nearest", space=space),
+        lambda: resolve_collisions(codes, sizes, "nearest", space=space),
     )
     assert len(PrefixTree(moved.codes, sizes).keys[-1]) == len(x)
     table = timed(seconds, "table, by index", lambda: IdTable.of(names.array, codes, sizes))

@@ -99,7 +99,7 @@ def encode_items(tokenizer: Tokenizer, parts: Sequence[Examples]) -> np.ndarray:
     """Encodes all examples of some sets, in order: (N, Q), int32.
 
     Raises:
-        InputError: As of `check_items`, or if an example has no codes.
+        InputError: If the tokenizer has not one position per example, or an example has no codes.
     """
     tokenizer = check_items(tokenizer)
     size = len(tokenizer.quantizer.codebook_sizes)
@@ -163,12 +163,14 @@ def make_ids(
     Arguments:
         tokenizer: A tokenizer with one position per example.
         splits: The data.
-        collisions: How collisions are resolved, as of `smalti.ids.resolve`.
+        collisions: What makes IDs of items with equal codes differ: "index" adds a further code,
+            "nearest" takes the nearest free codes, "none" leaves them equal.
         made_from: Checksums of the inputs of the IDs, by name.
         given: The table of earlier examples, whose IDs do not change.
 
     Raises:
-        InputError: As of `encode_items` and `IdTable.of`.
+        InputError: If the tokenizer has not one position per example, an example has no codes, two
+            have one name, or collisions cannot be resolved so.
     """
     parts = list_sets(splits)
     names = item_names(splits)

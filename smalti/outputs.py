@@ -102,7 +102,7 @@ def write_file(content: bytes, path: str | Path, overwrite: bool = False) -> Non
     """Writes a file that is marked as written by smalti, atomically.
 
     Raises:
-        InputError: As of `check_file`.
+        InputError: See `check_file`.
     """
     check_file(path, overwrite)
     with atomic_file(path) as temporary:

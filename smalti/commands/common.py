@@ -170,7 +170,7 @@ def read_files(
     Arguments:
         model: The model that takes them.
         files: Paths of at least one file.
-        convert: As of `Modality.read`.
+        convert: Whether a file of another size or form is made to fit, though it loses by it.
         any_size: Whether they may have another size than the model's, the same for all.
 
     Raises:
@@ -186,10 +186,10 @@ def read_batches(
 ) -> Iterator[NamedSignals]:
     """Yields the signals in files, of which each may hold one or many, in batches.
 
-    Arguments: as of `read_files`.
+    Arguments: those of `read_files`.
 
     Raises:
-        InputError: As of `read_files`.
+        InputError: See `read_files`.
     """
     modality, source = modality_of(model.signal), source_arguments(model.run)
     if isinstance(modality, ManyPerFile):
@@ -227,7 +227,7 @@ def read_named_signals(
     Arguments:
         model: The model that takes them.
         names: Names of files, or numbers of test examples.
-        convert: As of `Modality.read`.
+        convert: Whether a file of another size or form is made to fit, though it loses by it.
         data: Where the run's data lie now, if they were moved; see `data_path_or_name`.
 
     Raises:

@@ -58,7 +58,7 @@ def compare_on_gaussian(
 
     Arguments:
         methods: Short names of quantizers.
-        bits: Rates, log2 K.
+        bits: Rates: bits per index, log2 K.
         seeds: The number of runs of each; seeds count from 0.
         steps: Optimizer steps, with 1,024 new vectors each.
 

@@ -68,7 +68,7 @@ def head_to_head(
     Arguments:
         recipe: Gives the data, the network and the tokenizer's training.
         methods: Short names of quantizers.
-        bits: Rates, log2 K.
+        bits: Rates: bits per index, log2 K.
         seeds: The number of runs of each method at each rate; seeds count from 0.
         steps: Optimizer steps of each tokenizer; each prior has a quarter as many.
         folder: The folder that the runs are written to.

@@ -38,7 +38,7 @@ class Outcome:
 
     Attributes:
         method: The short name of the method.
-        bits: The rate, log2 K.
+        bits: The rate: bits per index, log2 K.
         seed: The seed of the run.
         figures: The figures of the test set by name; NaN where one is missing.
         curve: (step, seconds trained, loss on the validation set), in order; empty without a log.

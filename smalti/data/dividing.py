@@ -23,7 +23,7 @@ from smalti.errors import InputError
 from smalti.name_array import NameArray
 from smalti.signals import Signal
 
-__all__ = ["SplitExamples", "divide", "make_manifest"]
+__all__ = ["SplitExamples", "divide_in_splits", "make_manifest"]
 
 logger = logging.getLogger(__name__)
 found_logger = logging.getLogger(FOUND)
@@ -66,7 +66,7 @@ class SplitExamples(NamedTuple):
         )
 
 
-def divide(
+def divide_in_splits(
     given: Mapping[str, SplitExamples],
     fractions: SplitFractions,
     signal_class: type[Signal],
@@ -184,9 +184,9 @@ def _warn_of_copies(manifest: Manifest, signal_class: type[Signal]) -> None:
     """Says so where a data set has the same examples for training and to measure with."""
     groups = FingerprintGroups(manifest.fingerprints)
     trained = np.zeros(len(groups.sizes), dtype=bool)
-    trained[groups.of[manifest.splits == 0]] = True
+    trained[groups.group_of[manifest.splits == 0]] = True
     for number, split in enumerate(SPLITS[1:], start=1):
-        mine = np.unique(groups.of[manifest.splits == number])
+        mine = np.unique(groups.group_of[manifest.splits == number])
         if copies := int(trained[mine].sum()):
             logger.warning(
                 "%d of the %s %s are training %s too, exactly: figures measured on them are too "

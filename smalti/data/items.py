@@ -32,7 +32,7 @@ class Category(NamedTuple):
     names: tuple[str, ...]
 
     def take(self, rows: np.ndarray) -> Category:
-        """Returns that of the items with these numbers (M,); of -1 nothing is known."""
+        """Returns that of the items with these indices (M,); of -1 nothing is known."""
         codes = np.append(self.codes, np.int32(-1))  # where -1 leads
         return Category(codes[rows], self.names)
 
@@ -43,7 +43,7 @@ class Items:
     Arguments:
         names: The name of each example, as in the manifest.
         categories: The columns of categories by their names: "brand".
-        titles: Maps numbers of examples to their titles in words; None where titles are the names.
+        titles: Maps indices of examples to their titles in words; None where titles are the names.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class Items:
         return self._found[1]
 
     def titles(self, rows: Sequence[int]) -> list[str]:
-        """Returns what items with these numbers are called in words."""
+        """Returns what items with these indices are called in words."""
         if self._titles is None:
             return [str(self._names[row]) for row in rows]
         return self._titles(rows)

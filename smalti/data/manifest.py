@@ -42,7 +42,7 @@ class Manifest:
 
     Arguments:
         fingerprints: (N, 16), uint8, a hash of the stored content of each example.
-        splits: (N,), int8: the split of each example, as a number in `SPLITS`.
+        splits: (N,), int8: the split of each example, as an index of `SPLITS`.
         labels: (N,), int32: the label of each example as a number; -1 for none.
         names: The name of each example, for messages.
         found_in: (N,), int8: the split that the data set itself puts each example into; that of a

@@ -82,11 +82,11 @@ class Examples(Dataset[Batch], ABC):
 
     @abstractmethod
     def __getitems__(self, indices: Sequence[int]) -> Batch:
-        """Returns the examples of these numbers, as one batch in this order."""
+        """Returns the examples with these indices, as one batch in this order."""
 
     @abstractmethod
     def conditions_at(self, indices: Sequence[int]) -> Tensor | None:
-        """Returns the conditions (B,) of the examples of these numbers, without reading the
+        """Returns the conditions (B,) of the examples with these indices, without reading the
         signals.
         """
 
@@ -135,7 +135,7 @@ class StoredExamples(Examples, ABC):
 
     @abstractmethod
     def take(self, indices: Tensor) -> Self:
-        """Returns the examples of these numbers (K,), int64, which share what is stored."""
+        """Returns the examples with these indices (K,), int64, which share what is stored."""
 
 
 class Splits(NamedTuple):
@@ -208,7 +208,7 @@ class Source(ABC):
         """Returns the examples of one split; a synthetic source draws them when asked.
 
         Raises:
-            InputError: As of `load`.
+            InputError: See `load`.
         """
 
 
@@ -239,7 +239,7 @@ def _evenly(labels: Tensor) -> Tensor:
 
 
 class _Drawn(Examples):
-    """The examples of these numbers (N,), int64."""
+    """The examples with these indices (N,), int64."""
 
     def __init__(self, examples: Examples, rows: Tensor) -> None:
         self.examples, self.rows = examples, rows
@@ -275,7 +275,7 @@ class _First(Examples):
         return self.examples.conditions_at(self._checked(indices))
 
     def _checked(self, indices: Sequence[int]) -> Sequence[int]:
-        """Returns the numbers of examples; raises `IndexError` if one is not below n."""
+        """Returns the indices of examples; raises `IndexError` if one is not below n."""
         if len(indices) and not 0 <= min(indices) <= max(indices) < self.n:
             raise IndexError(
                 f"The examples are {counted(self.n, 'example')}, numbered from 0: got "

@@ -116,8 +116,8 @@ class FingerprintGroups:
         fingerprints: (N, 16), uint8.
 
     Attributes:
-        of: (N,), the number of each example's group.
-        first: (G,), the number of one example in each group.
+        group_of: (N,), the index of each example's group.
+        first: (G,), the index of one example in each group.
         sizes: (G,), the number of examples in each group.
     """
 
@@ -125,14 +125,14 @@ class FingerprintGroups:
         prints = np.ascontiguousarray(fingerprints)
         # By half of it, which sorts several times as fast, unless that is not enough.
         half, other = prints.view(">u8").astype(np.uint64).reshape(-1, 2).T
-        self.first, self.of, self.sizes = _unique(half)
-        if not np.array_equal(other, other[self.first[self.of]]):
-            self.first, self.of, self.sizes = _unique(prints.view(f"V{SIZE}").ravel())
+        self.first, self.group_of, self.sizes = _unique(half)
+        if not np.array_equal(other, other[self.first[self.group_of]]):
+            self.first, self.group_of, self.sizes = _unique(prints.view(f"V{SIZE}").ravel())
 
     @cached_property
     def _sorted(self) -> tuple[np.ndarray, np.ndarray]:
         """Returns the examples (N,), group by group, and where each group ends."""
-        return np.argsort(self.of, kind="stable"), self.sizes.cumsum()
+        return np.argsort(self.group_of, kind="stable"), self.sizes.cumsum()
 
     def members(self, group: int) -> np.ndarray:
         """Returns the examples of a group."""
@@ -178,19 +178,19 @@ def held_out_mask(
     held = u < share
     _give_back(held, u, groups, labels)
     _hold_more(held, u, groups, labels, max(1, round(share * n / 4)))
-    return held[groups.of]
+    return held[groups.group_of]
 
 
 def _give_back(
     held: np.ndarray, u: np.ndarray, groups: FingerprintGroups, labels: np.ndarray
 ) -> None:
     """Gives back, of each label that is held out whole, the example with the highest u."""
-    kept = np.bincount(labels, weights=~held[groups.of])
+    kept = np.bincount(labels, weights=~held[groups.group_of])
     if (kept > 0).all():
         return
     without = (kept == 0)[labels]  # examples of such labels
-    order = np.argsort(u[groups.of], kind="stable")
-    last = {int(labels[row]): int(groups.of[row]) for row in order[without[order]]}
+    order = np.argsort(u[groups.group_of], kind="stable")
+    last = {int(labels[row]): int(groups.group_of[row]) for row in order[without[order]]}
     held[list(last.values())] = False
 
 
@@ -202,7 +202,7 @@ def _hold_more(
     if count >= least:
         return
     order = np.argsort(u, kind="stable")
-    left = np.bincount(labels, weights=~held[groups.of])
+    left = np.bincount(labels, weights=~held[groups.group_of])
     spared = []
     for group in order[~held[order]]:
         mine, times = np.unique(labels[groups.members(group)], return_counts=True)

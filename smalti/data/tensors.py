@@ -49,5 +49,5 @@ class TensorExamples(StoredExamples):
         return None if self.values is None else self.values[rows]
 
     def take(self, indices: Tensor) -> Self:
-        """Returns the examples of these numbers (K,), int64."""
+        """Returns the examples with these indices (K,), int64."""
         return type(self)(self.x[indices], None if self.values is None else self.values[indices])

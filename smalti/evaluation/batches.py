@@ -17,7 +17,7 @@ __all__ = ["batches", "choose_examples", "split_in_pieces"]
 
 
 def choose_examples(examples: Examples, limit: int | None, seed: int) -> list[int]:
-    """Draws the numbers of at most `limit` examples; all, in order, if there are no more."""
+    """Draws the indices of at most `limit` examples; all, in order, if there are no more."""
     if limit is None or limit >= len(examples):
         return list(range(len(examples)))
     if examples.endless:  # as random in order as in any other

@@ -153,7 +153,7 @@ class EvaluationContext:
         return batches(examples, chosen, self.limits.batch_size, self.device)
 
     def test_examples(self, chosen: Tensor) -> Tensor:
-        """Returns those of the test examples that are measured with these numbers (n,): (n, C,
+        """Returns those of the test examples that are measured with these indices (n,): (n, C,
         *size).
         """
         self.check_test()
@@ -273,7 +273,7 @@ class EvaluationContext:
             yield self.decode(part.to(self.device))
 
     def reconstructed(self, chosen: Tensor) -> Iterator[Tensor]:
-        """Yields reconstructions of the test examples with these numbers (n,), batch by batch."""
+        """Yields reconstructions of the test examples with these indices (n,), batch by batch."""
         return self.decoded(self.encoded.latents[chosen])
 
     @property
@@ -311,7 +311,8 @@ class EvaluationContext:
             prior: The context is passed to it if it is conditional.
             n: The number of samples.
             context: (n,) or more, or `None`.
-            top_p: As of `SamplingConfig`.
+            top_p: Tokens are drawn from the most probable ones that have this probability together;
+                from all if None.
         """
         config = SamplingConfig(top_p=top_p)
         generator = torch.Generator().manual_seed(self.seed)

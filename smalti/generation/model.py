@@ -164,9 +164,9 @@ class Model:
         """Encodes signals and decodes them again: (B, C, *size), of the size of x.
 
         Arguments:
-            x: As of `encode`.
+            x: A batch of signals, as `encode` takes them.
             levels: How many levels of a hierarchy to decode, from the coarsest; all if not given.
-            any_size: As of `encode`.
+            any_size: Whether signals may be of another size than the model was trained on.
 
         Raises:
             InputError: If x is no batch of the signal, or there are not so many levels.
@@ -202,7 +202,7 @@ class Model:
         return self.autoencoder.interpolate(x_a, x_b, steps)
 
     def dimensions(self, rows: int | None = None) -> list[int]:
-        """Returns the numbers of the latent dimensions, the most informative first.
+        """Returns the indices of the latent dimensions, the most informative first.
 
         Arguments:
             rows: How many of them; all if not given.
@@ -316,9 +316,9 @@ class Model:
         Arguments:
             x: (C, *size); where it is drawn anew it should be something smooth.
             mask: (*size), bool, True where it is drawn anew.
-            condition: What the whole is asked to show, as of `sample`.
+            condition: What the whole is asked to show; see `sample`.
             n: The number of signals to make.
-            options: `prior`, `seed`, `config` and its options, as of `sample`.
+            options: `prior`, `seed`, `config` and its options; see `sample`.
 
         Raises:
             InputError: If x is not such a signal, nothing of it is kept, or the latents are no
@@ -372,7 +372,7 @@ class Model:
 
         Arguments:
             splits: The data that it was learned from; those of its run if not given.
-            options: As of `smalti.evaluation.evaluate`.
+            options: See `smalti.evaluation.evaluate`.
 
         Returns:
             A `smalti.evaluation.Report`.

@@ -29,7 +29,7 @@ def as_continuous(autoencoder: Autoencoder) -> ContinuousAutoencoder:
 
 
 def latent_dimensions(autoencoder: Autoencoder, rows: int | None = None) -> list[int]:
-    """Returns the numbers of the latent dimensions, the most informative first.
+    """Returns the indices of the latent dimensions, the most informative first.
 
     Of a VAE that is the one with the largest KL, of a plain autoencoder the one that varies most.
 
@@ -66,7 +66,7 @@ def traverse(  # noqa: PLR0913 - a model, a signal, and the three numbers of a t
         autoencoder: The autoencoder.
         prior: The Gaussian over its latents, whose mean and deviation set the range of values.
         x: The signal (C, *size) whose latents give the values of the other dimensions.
-        dims: The numbers (R,) of the dimensions that change, one row each.
+        dims: The indices (R,) of the dimensions that change, one row each.
         steps: The number of values of each.
         reach: How far to each side of the mean, in standard deviations of the prior.
 

@@ -6,7 +6,13 @@ An item is whatever has a name and a few codes.
 from smalti.ids.nearest_free import CodeSpace
 from smalti.ids.occupancy import Occupancy, occupancy
 from smalti.ids.prefix_tree import PrefixTree
-from smalti.ids.resolving import COLLISIONS, Collisions, ResolvedIds, check_enough_ids, resolve
+from smalti.ids.resolving import (
+    COLLISIONS,
+    Collisions,
+    ResolvedIds,
+    check_enough_ids,
+    resolve_collisions,
+)
 from smalti.ids.table import IdTable
 from smalti.ids.verdicts import verdicts
 from smalti.ids.words import id_strings, level_letters, parse_prefix, special_tokens
@@ -24,7 +30,7 @@ __all__ = [
     "level_letters",
     "occupancy",
     "parse_prefix",
-    "resolve",
+    "resolve_collisions",
     "special_tokens",
     "verdicts",
 ]

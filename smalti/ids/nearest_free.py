@@ -37,9 +37,9 @@ class CodeSpace:
 
     Arguments:
         decode: Maps the first q ≤ Q codes (n, q) of IDs to vectors (n, D).
-        vectors: Maps numbers of items (n,) to their encoded vectors (n, D). If not given, the
+        vectors: Maps indices of items (n,) to their encoded vectors (n, D). If not given, the
             vector of an item is that to which its own codes are decoded.
-        chosen: Numbers of the items that need IDs; all items if not given.
+        chosen: Indices of the items that need IDs; all items if not given.
     """
 
     decode: Callable[[Tensor], Tensor]
@@ -47,11 +47,11 @@ class CodeSpace:
     chosen: np.ndarray | None = None
 
     def of(self, rows: np.ndarray) -> CodeSpace:
-        """Returns the same space with some of its items alone, by their numbers."""
+        """Returns the same space with some of its items alone, by their indices."""
         return replace(self, chosen=rows if self.chosen is None else self.chosen[rows])
 
     def items(self, rows: np.ndarray, own: np.ndarray) -> Tensor:
-        """Returns the vectors (n, D) of items by their numbers, whose own codes are (n, Q)."""
+        """Returns the vectors (n, D) of items by their indices, whose own codes are (n, Q)."""
         if self.vectors is None:
             return self.decode(torch.from_numpy(own.astype(np.int64))).float()
         rows = rows if self.chosen is None else self.chosen[rows]
@@ -105,7 +105,7 @@ def _below(
     """Finds free codes below the first `depth` of items' own, for as many as there is room for.
 
     Returns:
-        The codes (n, Q), and the numbers of the items (n,).
+        The codes (n, Q), and the indices of the items (n,).
     """
     prefixes = own[rows, :depth]
     while prefixes.shape[1] < tree.levels:
@@ -161,7 +161,7 @@ def _groups(prefixes: np.ndarray, sizes: tuple[int, ...]) -> tuple[np.ndarray, n
 def _chunks(
     group: np.ndarray, size: int, width: int | None
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yields groups by their numbers, and their members, as many at a time as memory allows.
+    """Yields groups by their indices, and their members, as many at a time as memory allows.
 
     Arguments:
         group: (N,), the number of each item's group.

@@ -81,7 +81,7 @@ class PrefixTree:
         return len(self.codebook_sizes)
 
     def find(self, prefixes: np.ndarray) -> np.ndarray:
-        """Returns the numbers of the nodes of prefixes (M, d): (M,), -1 where no item has it."""
+        """Returns the indices of the nodes of prefixes (M, d): (M,), -1 where no item has it."""
         nodes = np.zeros(len(prefixes), np.int64)
         for level in range(prefixes.shape[1]):
             keys, size = self.keys[level], self.codebook_sizes[level]
@@ -129,7 +129,7 @@ class PrefixTree:
         return int(self.counts[len(prefix) - 1][node])
 
     def rows(self, prefix: Sequence[int]) -> np.ndarray:
-        """Returns the numbers of the items below a prefix, in the order of their IDs.
+        """Returns the indices of the items below a prefix, in the order of their IDs.
 
         Raises:
             InputError: If no item has the prefix, or it is too long.
@@ -145,7 +145,7 @@ class PrefixTree:
         return self._items()[ends[first - 1] if first else 0 : ends[after - 1]]
 
     def _items(self) -> np.ndarray:
-        """Returns the numbers of all items, ordered by their IDs."""
+        """Returns the indices of all items, ordered by their IDs."""
         if self._order is None:
             self._order = np.argsort(self.leaves, kind="stable")
         return self._order

@@ -33,7 +33,7 @@ __all__ = [
     "ResolvedIds",
     "check_collisions",
     "check_enough_ids",
-    "resolve",
+    "resolve_collisions",
 ]
 
 Collisions = Literal["index", "nearest", "none"]
@@ -96,7 +96,7 @@ def check_enough_ids(items: int, codebook_sizes: Sequence[int], collisions: str)
         )
 
 
-def resolve(
+def resolve_collisions(
     own: np.ndarray,
     codebook_sizes: Sequence[int],
     collisions: str = "index",
@@ -110,7 +110,8 @@ def resolve(
     Arguments:
         own: (N, Q), the codes that the tokenizer gave each item.
         codebook_sizes: K of each of the Q levels.
-        collisions: "index", "nearest" or "none".
+        collisions: What makes IDs of items with equal codes differ: "index" adds a further code,
+            "nearest" takes the nearest free codes, "none" leaves them equal.
         given: The IDs of earlier items, made in the same way, which do not change.
         space: Maps codes and items to vectors; "nearest" needs it.
         min_index_size: With "index", the least codebook size of the further level. Default: that
@@ -120,7 +121,7 @@ def resolve(
         InputError: If codes are out of range, or there are more items than IDs.
 
     Example:
-        >>> resolve(np.array([[3, 1], [3, 1], [0, 2]]), (4, 4)).codes.tolist()
+        >>> resolve_collisions(np.array([[3, 1], [3, 1], [0, 2]]), (4, 4)).codes.tolist()
         [[3, 1, 0], [3, 1, 1], [0, 2, 0]]
     """
     check_collisions(collisions)

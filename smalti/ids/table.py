@@ -35,7 +35,7 @@ from smalti.files import atomic_file, check_regular_file
 from smalti.ids.close_names import close_names
 from smalti.ids.nearest_free import CodeSpace
 from smalti.ids.prefix_tree import PrefixTree, check_codebook_sizes, check_codes
-from smalti.ids.resolving import GivenIds, check_collisions, resolve
+from smalti.ids.resolving import GivenIds, check_collisions, resolve_collisions
 from smalti.ids.words import id_strings
 from smalti.memory import give_back
 from smalti.npz import DAMAGED, check_unpacked_size
@@ -120,17 +120,19 @@ class IdTable:
             item_ids: Their names, all different.
             own: (N, Q), the codes that a tokenizer gives them.
             codebook_sizes: K of each of the Q levels.
-            collisions: As of `resolve`.
-            space: As of `resolve`.
+            collisions: What makes IDs of items with equal codes differ: "index" adds a further
+                code, "nearest" takes the nearest free codes, "none" leaves them equal.
+            space: Maps codes and items to vectors, for "nearest".
             made_from: Checksums of what the codes were made from, by name.
 
         Raises:
-            InputError: As of `resolve`, or if an item comes twice.
+            InputError: If codes or `collisions` are not such, there are too few IDs, or an item
+                comes twice.
         """
         names = _names(item_ids)
         _check_different(names)
         own = check_codes(own, check_codebook_sizes(codebook_sizes))
-        codes, sizes = resolve(own, codebook_sizes, collisions, space=space)
+        codes, sizes = resolve_collisions(own, codebook_sizes, collisions, space=space)
         return cls(names, own, codes, sizes, collisions, dict(made_from or {}))
 
     def extended(
@@ -149,12 +151,12 @@ class IdTable:
         Arguments:
             item_ids: Their names.
             own: (M, Q), the codes that the same tokenizer gives them.
-            space: As of `resolve`, its numbers those of the M items.
+            space: Maps codes and the M items to vectors, for "nearest".
             made_from: Checksums in the place of those that the table has.
             beam: What the codes were searched with, if it is not the tokenizer's own.
 
         Raises:
-            InputError: As of `of`.
+            InputError: See `of`.
         """
         names = _names(item_ids)
         _check_different(names)
@@ -166,7 +168,7 @@ class IdTable:
                 f"{counted(len(own), 'row')} of codes: give as many of both."
             )
         new = np.flatnonzero(pc.invert(pc.is_in(names, value_set=self.item_ids)).to_numpy(False))
-        codes, codebook_sizes = resolve(
+        codes, codebook_sizes = resolve_collisions(
             own[new],
             sizes,
             self.collisions,

@@ -152,13 +152,13 @@ class Modality(ABC):
         Arguments:
             given: The object, which is neither a path nor numbers.
             signal: The signal that the model takes.
-            source: As of `read`.
+            source: See `read`.
 
         Returns:
             The signal in its range; `None` if it is nothing of the kind.
 
         Raises:
-            InputError: As of `read`.
+            InputError: See `read`.
         """
 
     @abstractmethod
@@ -176,14 +176,14 @@ class Modality(ABC):
             path: Path of the file.
             signal: What the model takes.
             keep: The part that is given, in the modality's words; it has a usual one.
-            convert: As of `read`.
-            source: As of `read`.
+            convert: See `read`.
+            source: See `read`.
 
         Returns:
             x (C, *size), something smooth where nothing is given, and `given` (*size), bool.
 
         Raises:
-            InputError: As of `read`, or if there is no such part, or nothing of it is given.
+            InputError: See `read`; or if there is no such part, or nothing of it is given.
         """
 
     @abstractmethod
@@ -224,7 +224,7 @@ class Modality(ABC):
             x: Finite values, or it raises `InputError`.
             caption: What they are, in words.
             columns: The number of signals per row.
-            signal: The signal, as of `write`.
+            signal: The signal; see `write`.
         """
 
     @abstractmethod
@@ -234,10 +234,10 @@ class Modality(ABC):
         """Shows signals x and their reconstructions x_hat, both (B, C, *size), in pairs.
 
         Arguments:
-            x: As of `render`.
+            x: See `render`.
             x_hat: Likewise.
             caption: What they are, in words.
-            signal: What they are, as of `write`.
+            signal: What they are; see `write`.
         """
 
     @abstractmethod
@@ -290,10 +290,10 @@ class ManyPerFile(Modality, ABC):
     ) -> Iterator[NamedSignals]:
         """Reads all signals of a file, a batch at a time.
 
-        Arguments: as of `read`; with `convert`, signals that cannot be used are left out.
+        Arguments: those of `read`; with `convert`, signals that cannot be used are left out.
 
         Raises:
-            InputError: As of `read`.
+            InputError: See `read`.
         """
 
     @abstractmethod
@@ -311,8 +311,8 @@ class ManyPerFile(Modality, ABC):
             x: In the signal's range.
             path: Path of the file, with one of the suffixes `written_together`.
             names: A name for each; None where they have none.
-            overwrite: As of `write`.
-            signal: As of `write`.
+            overwrite: See `write`.
+            signal: See `write`.
         """
 
     @abstractmethod

@@ -99,7 +99,7 @@ class ConvDecoder(Decoder):
 
     Maps z_q (B, D, *grid) to x_hat (B, C, *size).
 
-    Arguments: as of `ConvEncoder`.
+    Arguments: those of `ConvEncoder`.
     """
 
     def __init__(

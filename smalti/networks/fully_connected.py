@@ -70,7 +70,7 @@ class MLPEncoder(Encoder):
 class MLPDecoder(Decoder):
     """A fully connected decoder, the mirror of `MLPEncoder`: z (B, D, tokens) to (B, C, *size).
 
-    Arguments: as of `MLPEncoder`.
+    Arguments: those of `MLPEncoder`.
     """
 
     def __init__(

@@ -63,7 +63,7 @@ class IdentityEncoder(Encoder):
 class IdentityDecoder(Decoder):
     """Leaves vectors as they are: z (B, d, 1) to x_hat (B, d).
 
-    Arguments: as of `IdentityEncoder`.
+    Arguments: those of `IdentityEncoder`.
     """
 
     def __init__(self, signal: Signal, dim: int) -> None:

@@ -65,7 +65,7 @@ class AutoregressivePrior(TractablePrior):
 
         Arguments:
             indices: (B, *grid), integers in [0, K).
-            context: As of `loss`.
+            context: See `loss`.
             noise: Probability that an index is replaced, by any with the same probability.
 
         Raises:

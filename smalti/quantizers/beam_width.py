@@ -51,7 +51,7 @@ def with_beam(model: nn.Module, beam: int | None) -> Iterator[None]:
     """Sets another beam width within a `with` block; keeps the model's own if `beam` is `None`.
 
     Raises:
-        InputError: As of `set_beam`.
+        InputError: See `set_beam`.
     """
     quantizers = [] if beam is None else _searched(model)
     before = [quantizer.beam for quantizer in quantizers]

@@ -29,7 +29,13 @@ from smalti.errors import InputError
 from smalti.quantizers.estimators import Estimator, StraightThrough, straight_through
 from smalti.quantizers.quantizer import Quantized, Quantizer, leaf_quantizers
 
-__all__ = ["ComposedQuantizer", "SummedQuantizer", "combine", "distinct", "add_code_axis"]
+__all__ = [
+    "ComposedQuantizer",
+    "SummedQuantizer",
+    "sum_losses",
+    "unique_quantizers",
+    "add_code_axis",
+]
 
 Losses = dict[str, Tensor]
 
@@ -146,8 +152,8 @@ def pad_codes(indices: Tensor, count: int) -> Tensor:
     return torch.cat([indices, missing], dim=-1).long()
 
 
-def distinct(quantizers: Iterable[Quantizer]) -> tuple[nn.ModuleList, tuple[int, ...]]:
-    """Returns the distinct quantizers in a list, and the number of the one at each position."""
+def unique_quantizers(quantizers: Iterable[Quantizer]) -> tuple[nn.ModuleList, tuple[int, ...]]:
+    """Returns the different quantizers of a sequence, and the index of the one at each position."""
     objects: list[Quantizer] = []
     order = []
     for quantizer in quantizers:
@@ -158,7 +164,7 @@ def distinct(quantizers: Iterable[Quantizer]) -> tuple[nn.ModuleList, tuple[int,
     return nn.ModuleList(objects), tuple(order)
 
 
-def combine(weighted: Iterable[tuple[float, Losses]]) -> Losses:
+def sum_losses(weighted: Iterable[tuple[float, Losses]]) -> Losses:
     """Sums each loss over several quantizers, weighted; a missing loss counts as 0."""
     total: Losses = {}
     for weight, losses in weighted:

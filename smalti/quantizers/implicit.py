@@ -38,10 +38,10 @@ from smalti.errors import InputError
 from smalti.quantizers.composed import (
     Losses,
     add_code_axis,
-    combine,
     learns_from_output,
     pad_codes,
     remove_code_axis,
+    sum_losses,
 )
 from smalti.quantizers.estimators import Estimator
 from smalti.quantizers.means import mean_square
@@ -197,7 +197,7 @@ class ImplicitResidualQuantizer(StagedQuantizer):
                     "codebook": mean_square(z_e.detach() - x_next, mask),
                 }
                 terms.append((weight / sum(weights), own))
-        return combine(terms)
+        return sum_losses(terms)
 
     @torch.no_grad()
     def _codes(self, z_e: Tensor, beam: int) -> Tensor:

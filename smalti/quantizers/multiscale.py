@@ -42,10 +42,10 @@ from smalti.quantizers.composed import (
     SummedQuantizer,
     add_code_axis,
     check_per_vector,
-    combine,
     learns_from_output,
     pad_codes,
     remove_code_axis,
+    sum_losses,
 )
 from smalti.quantizers.estimators import Estimator
 from smalti.quantizers.means import mean_square
@@ -141,7 +141,7 @@ class MultiScaleQuantizer(KeepsFloat32, SummedQuantizer):
             learns = learns_from_output(self.quantizer) or self._reaches(self.quantizer)
             y = self._output(z_e, f if learns else f.detach())
         self._remind()
-        mean = combine((1 / len(self.scales), terms) for terms in losses)
+        mean = sum_losses((1 / len(self.scales), terms) for terms in losses)
         return Quantized(finish_output(z, mask, y), torch.cat(indices, dim=-1), mean)
 
     @torch.no_grad()
@@ -229,7 +229,7 @@ class MultiScaleQuantizer(KeepsFloat32, SummedQuantizer):
         sums = {"commitment": mean_square(z_e - f.detach(), mask)}
         if "codebook" in inner or len(self.phi):
             sums["codebook"] = mean_square(z_e.detach() - f, mask)
-        return combine([(1.0, sums), (1.0, own)])
+        return sum_losses([(1.0, sums), (1.0, own)])
 
     def _check(self, z: Tensor) -> None:
         check_vectors(z, self.dim)

@@ -17,10 +17,10 @@ from smalti.quantizers.composed import (
     ComposedQuantizer,
     add_code_axis,
     check_per_vector,
-    combine,
-    distinct,
     pad_codes,
     remove_code_axis,
+    sum_losses,
+    unique_quantizers,
 )
 from smalti.quantizers.quantizer import Quantized, Quantizer, check_mask, check_vectors
 
@@ -54,7 +54,7 @@ class ProductQuantizer(ComposedQuantizer):
     def __init__(self, parts: Sequence[Quantizer]) -> None:
         super().__init__()
         check_per_vector(parts, "parts")
-        self.parts, self.order = distinct(parts)
+        self.parts, self.order = unique_quantizers(parts)
         self.dims = [part.dim for part in parts]
         self.codebook_sizes = tuple(size for part in parts for size in part.codebook_sizes)
         self.dim = sum(self.dims)
@@ -73,7 +73,7 @@ class ProductQuantizer(ComposedQuantizer):
         indices = [
             add_code_axis(part, output.indices) for part, output in zip(parts, outputs, strict=True)
         ]
-        losses = combine(
+        losses = sum_losses(
             (part.dim / self.dim, o.losses) for part, o in zip(parts, outputs, strict=True)
         )
         return Quantized(quantized, remove_code_axis(self, torch.cat(indices, dim=-1)), losses)

@@ -39,10 +39,10 @@ from smalti.quantizers.beam import beam_search
 from smalti.quantizers.composed import (
     Losses,
     add_code_axis,
-    combine,
     learns_from_output,
     pad_codes,
     remove_code_axis,
+    sum_losses,
 )
 from smalti.quantizers.estimators import Estimator
 from smalti.quantizers.means import mean_square
@@ -125,7 +125,7 @@ class ResidualQuantizer(StagedQuantizer):
 
             y = self._output(z_e, z_q)
         self._remind()
-        mean = combine((1 / len(self.order), terms) for terms in losses)
+        mean = sum_losses((1 / len(self.order), terms) for terms in losses)
         return Quantized(finish_output(z, mask, y), self._joined(indices), mean)
 
     @torch.no_grad()
@@ -189,7 +189,7 @@ class ResidualQuantizer(StagedQuantizer):
                 indices.append(output.indices[..., None])
                 losses.append(self._losses(stage, output.losses, r, mask))
             y = self._output(z_e, z_q)
-        mean = combine((1 / len(self.order), terms) for terms in losses)
+        mean = sum_losses((1 / len(self.order), terms) for terms in losses)
         return Quantized(finish_output(z, mask, y), self._joined(indices), mean)
 
     def _depth(self, z: Tensor) -> Tensor | None:
@@ -207,7 +207,7 @@ class ResidualQuantizer(StagedQuantizer):
             # The gradient of the sum passes by the bounds of stages such as FSQ: without
             # commitment nothing would keep z near what they can say.
             if learns_from_output(stage) or "commitment" not in losses:
-                return combine([(1.0, losses), (1.0, {"commitment": mean_square(r, kept)})])
+                return sum_losses([(1.0, losses), (1.0, {"commitment": mean_square(r, kept)})])
             return losses
         if learns_from_output(stage):
             return losses

@@ -14,7 +14,12 @@ import torch
 from torch import Tensor
 
 from smalti.errors import InputError
-from smalti.quantizers.composed import SummedQuantizer, check_per_vector, distinct, remove_code_axis
+from smalti.quantizers.composed import (
+    SummedQuantizer,
+    check_per_vector,
+    remove_code_axis,
+    unique_quantizers,
+)
 from smalti.quantizers.estimators import Estimator
 from smalti.quantizers.quantizer import Quantizer
 from smalti.ranges import range_of
@@ -40,7 +45,7 @@ class StagedQuantizer(SummedQuantizer, ABC):
                 f"{', '.join(str(stage.dim) for stage in stages)}: wrap a stage in "
                 f"ProjectedQuantizer(stage, dim) to change its dim."
             )
-        self.stages, self.order = distinct(stages)
+        self.stages, self.order = unique_quantizers(stages)
         self.codebook_sizes = tuple(size for stage in stages for size in stage.codebook_sizes)
         self.dim = stages[0].dim
         self._count_for_parts()

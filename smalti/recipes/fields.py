@@ -182,8 +182,9 @@ class FinePrior:
     Arguments:
         model: A prior that is trained, such as PixelCNN.
         training: Steps, batches, optimizer, schedule.
-        token_noise: As of `PriorRecipe`.
-        weight_decay: As of `PriorRecipe`.
+        token_noise: Probability that an index in the prior's input, not in its target, is replaced
+            by a random one in training.
+        weight_decay: Weight decay of all weights but biases; the optimizer's own if null.
     """
 
     model: Callable[[int, tuple[int, ...], Condition | None], Prior]

@@ -74,13 +74,13 @@ class Subject(Protocol):
         """Yields the signals of rows of the first q codes (n, q) alone, in batches."""
 
     def test_examples(self, chosen: Tensor) -> Tensor:
-        """Returns the test examples with these numbers (n,), as one batch (n, C, *size)."""
+        """Returns the test examples with these indices (n,), as one batch (n, C, *size)."""
 
     def test_batches(self) -> Iterator[Tensor]:
         """Yields all test examples that are measured, batch by batch."""
 
     def reconstructed(self, chosen: Tensor) -> Iterator[Tensor]:
-        """Yields reconstructions of the test examples with these numbers (n,), batch by batch."""
+        """Yields reconstructions of the test examples with these indices (n,), batch by batch."""
 
     def decoded(self, latents: Tensor) -> Iterator[Tensor]:
         """Yields the signals of latents, batch by batch."""

@@ -48,7 +48,7 @@ def within_tolerance(off: Tensor) -> Tensor:
     """Returns which clocks count as correct: those at most 5 minutes off, (N,), bool.
 
     Arguments:
-        off: (N,), the error of each clock in minutes, as of `minutes_off`.
+        off: (N,), the error of each clock in minutes, as `minutes_off` measures it.
     """
     return off <= TOLERANCE
 

@@ -132,7 +132,7 @@ class _State:
     Arguments:
         path: Path of the file.
         model: What is fitted.
-        made_from: As of `fit_quantizer`, and the name of the stage.
+        made_from: Checksums of what the fit is made from, by name, and the name of the stage.
 
     Attributes:
         seconds: That it took so far, over all starts.

@@ -251,7 +251,7 @@ def test_groups_of_prefixes_are_those_of_rows():
         rows, inverse, counts = np.unique(
             codes[:, :q], axis=0, return_inverse=True, return_counts=True
         )
-        assert groups.of.tolist() == inverse.reshape(-1).tolist()
+        assert groups.group_of.tolist() == inverse.reshape(-1).tolist()
         assert groups.sizes.tolist() == counts.tolist()
         assert (codes[groups.first, :q] == rows).all()
 

@@ -10,7 +10,7 @@ import torch
 
 from ids_space import clumped, decoder, residual_codes
 from smalti.errors import InputError
-from smalti.ids import CodeSpace, IdTable, PrefixTree, resolve
+from smalti.ids import CodeSpace, IdTable, PrefixTree, resolve_collisions
 from smalti.ids.resolving import GivenIds
 
 SIZES = (4, 8, 4)
@@ -26,15 +26,15 @@ def names(n, start=0):
 
 def test_a_further_code_numbers_those_who_share_their_codes():
     own = np.array([[1, 2], [0, 0], [1, 2], [1, 2], [0, 1]])
-    codes, sizes = resolve(own, (2, 3), "index")
+    codes, sizes = resolve_collisions(own, (2, 3), "index")
     assert codes.tolist() == [[1, 2, 0], [0, 0, 0], [1, 2, 1], [1, 2, 2], [0, 1, 0]]
     assert sizes == (2, 3, 3)
-    assert resolve(own[[0] * 9], (2, 3), "index").codebook_sizes == (2, 3, 9)
+    assert resolve_collisions(own[[0] * 9], (2, 3), "index").codebook_sizes == (2, 3, 9)
 
 
 def test_none_leaves_the_codes_as_they_are():
     own = np.array([[1, 2], [1, 2]])
-    assert resolve(own, (2, 3), "none").codes.tolist() == own.tolist()
+    assert resolve_collisions(own, (2, 3), "none").codes.tolist() == own.tolist()
 
 
 @pytest.mark.parametrize("implicit", [False, True], ids=["sums", "of the prefix"])
@@ -42,7 +42,7 @@ def test_none_leaves_the_codes_as_they_are():
 def test_nearest_gives_each_an_id_of_its_own_below_the_longest_prefix_with_room(n, sizes, implicit):
     _, own, space = clumped(n, sizes, implicit=implicit)
     assert unique(own) < n
-    codes, same = resolve(own, sizes, "nearest", space=space)
+    codes, same = resolve_collisions(own, sizes, "nearest", space=space)
     assert same == sizes and unique(codes) == n
     shared = np.logical_and.accumulate(codes == own, axis=1).sum(1)
     tree = PrefixTree(codes, sizes)
@@ -64,7 +64,7 @@ def test_who_is_nearest_keeps_the_codes_and_the_other_takes_the_nearest_that_are
             [[0.4], [0.1]]
         )
         space = CodeSpace(decode, x.__getitem__)
-        codes, _ = resolve(np.tile(own.numpy(), (2, 1)), (4, 16), "nearest", space=space)
+        codes, _ = resolve_collisions(np.tile(own.numpy(), (2, 1)), (4, 16), "nearest", space=space)
         near = int((x - decode(own[None])).square().sum(1).argmin())
         assert codes[near].tolist() == own.tolist()
         other = 1 - near
@@ -76,7 +76,7 @@ def test_who_is_nearest_keeps_the_codes_and_the_other_takes_the_nearest_that_are
 def test_without_vectors_the_first_keeps_the_codes_and_distances_are_from_them():
     decode = decoder((2, 16))
     own = np.array([[1, 3], [0, 0], [1, 3], [1, 3]])
-    codes, _ = resolve(own, (2, 16), "nearest", space=CodeSpace(decode))
+    codes, _ = resolve_collisions(own, (2, 16), "nearest", space=CodeSpace(decode))
     options = torch.tensor([[1, k] for k in range(16) if k != 3])
     near = (decode(torch.tensor([[1, 3]])) - decode(options)).square().sum(1).argsort()
     assert codes.tolist() == [[1, 3], [0, 0], *options[near[:2]].tolist()]
@@ -85,10 +85,10 @@ def test_without_vectors_the_first_keeps_the_codes_and_distances_are_from_them()
 def test_a_crowd_fills_all_ids_there_are():
     n = math.prod(SIZES)
     space = CodeSpace(decoder(SIZES), lambda rows: torch.zeros(len(rows), 4))
-    codes, _ = resolve(np.zeros((n, 3), np.int64), SIZES, "nearest", space=space)
+    codes, _ = resolve_collisions(np.zeros((n, 3), np.int64), SIZES, "nearest", space=space)
     assert unique(codes) == n
     with pytest.raises(InputError, match="129 items cannot have an ID each of 128 IDs"):
-        resolve(np.zeros((n + 1, 3), np.int64), SIZES, "nearest", space=space)
+        resolve_collisions(np.zeros((n + 1, 3), np.int64), SIZES, "nearest", space=space)
 
 
 @pytest.mark.parametrize("collisions", ["index", "nearest", "none"])
@@ -121,14 +121,14 @@ def test_an_item_that_has_an_id_keeps_it_whatever_its_codes_are_now():
 def test_numbers_go_on_after_the_largest_that_is_given():
     """Also where an item before it is gone."""
     given = GivenIds(np.array([[1, 1]]), np.array([[1, 1, 5]]))
-    codes, sizes = resolve(np.array([[1, 1], [0, 0]]), (2, 2), "index", given=given)
+    codes, sizes = resolve_collisions(np.array([[1, 1], [0, 0]]), (2, 2), "index", given=given)
     assert codes.tolist() == [[1, 1, 6], [0, 0, 0]] and sizes == (2, 2, 7)
 
 
 def test_nearest_codes_lie_nearer_than_any_others_would():
     """The added error is less than that of codes drawn at random below the same prefix."""
     x, own, space = clumped(60, (4, 128))
-    codes, _ = resolve(own, (4, 128), "nearest", space=space)
+    codes, _ = resolve_collisions(own, (4, 128), "nearest", space=space)
     moved = (codes != own).any(1)
     error = space.distances(np.flatnonzero(moved), codes[moved]).mean()
     drawn = own[moved].copy()
@@ -145,13 +145,13 @@ def test_nearest_codes_lie_nearer_than_any_others_would():
 )
 def test_what_cannot_be_resolved_is_refused(arguments, said):
     with pytest.raises(InputError, match=said):
-        resolve(np.array([[0, 0]]), (2, 2), **arguments)
+        resolve_collisions(np.array([[0, 0]]), (2, 2), **arguments)
 
 
 def test_codebooks_that_cannot_be_searched_are_refused():
     space = CodeSpace(decoder((2,)))
     with pytest.raises(InputError, match="at most 2²⁰ codes, got 2097152"):
-        resolve(np.array([[0], [0]]), (2**21,), "nearest", space=space)
+        resolve_collisions(np.array([[0], [0]]), (2**21,), "nearest", space=space)
 
 
 def test_residual_codes_of_tests_are_those_of_a_search():

@@ -15,9 +15,9 @@ from smalti.quantizers import (
     VectorQuantizer,
 )
 from smalti.quantizers.fitting import OptimizedProduct, ProductKMeans, TensorRows
-from smalti.quantizers.fitting.lloyd import kmeans_of
+from smalti.quantizers.fitting.lloyd import chunked_kmeans
 from smalti.quantizers.fitting.parts import generator_of
-from smalti.quantizers.fitting.product_kmeans import Block
+from smalti.quantizers.fitting.product_kmeans import DimensionRange
 
 
 def vq(size: int, dim: int, **parts) -> VectorQuantizer:
@@ -57,9 +57,9 @@ def test_each_part_is_kmeans_of_its_block():
         block, index = x[:, span].contiguous(), quantizer.encode(x)[:, number]
         # It is that of the block alone, which knows nothing of the others.
         rows, draw = TensorRows(block), generator_of(0, number)
-        whole = Block(rows, slice(0, part.dim), torch.device("cpu"))
+        whole = DimensionRange(rows, slice(0, part.dim), torch.device("cpu"))
         size = part.codebook.codebook_size
-        alone = kmeans_of(whole, size, 6, draw, compare_starts=True)
+        alone = chunked_kmeans(whole, size, 6, draw, compare_starts=True)
         assert torch.equal(part.codewords(), alone)
         # Each codeword is nearly the mean of what is nearest to it.
         means = torch.stack([block[index == k].mean(0) for k in range(size)])
@@ -82,10 +82,10 @@ def test_random_starts_are_taken_where_they_serve_unseen_rows_better():
         torch.randn(3000, 4, generator=draw) / torch.rand(3000, 1, generator=draw) ** 0.2
         for _ in range(2)
     )
-    sample, taken = Block(TensorRows(x), slice(0, 4), torch.device("cpu")), []
+    sample, taken = DimensionRange(TensorRows(x), slice(0, 4), torch.device("cpu")), []
     for compares in (False, True):
         of_seeds = [
-            kmeans_of(sample, 100, 5, generator_of(seed, 0), compare_starts=compares)
+            chunked_kmeans(sample, 100, 5, generator_of(seed, 0), compare_starts=compares)
             for seed in range(3)
         ]
         taken.append(sum(torch.cdist(unseen, c).amin(1).square().mean().item() for c in of_seeds))

@@ -106,8 +106,8 @@ def dci(z: Tensor, factors: Tensor, bins: int = 20) -> DCI:
 
     Informativeness is measured on every second example, which is held out of the fit.
 
-    Arguments: as of `mutual_information_gap`, and F at least 2. The examples come in random order,
-    or at least in one in which the halves of odd and even numbers are alike.
+    Arguments: those of `mutual_information_gap`, and F at least 2. The examples come in random
+    order, or at least in one in which the halves of odd and even indices are alike.
     """
     _check(z, factors)
     if factors.shape[1] < 2:

@@ -37,7 +37,7 @@ ROW = np.dtype([("fingerprint", "u1", (16,)), *RECORD.descr])
 DECODER = 1  # a higher number where the same file is decoded to other pixels
 
 
-def decode_once(  # noqa: PLR0913 - as of `decode_pictures`
+def decode_once(  # noqa: PLR0913 - those of `decode_pictures`
     pictures: Callable[[], Iterable[UndecodedExample]],
     n: int,
     size: tuple[int, int],
@@ -50,7 +50,7 @@ def decode_once(  # noqa: PLR0913 - as of `decode_pictures`
 
     Arguments:
         pictures: Yields the stored pictures, in the same order each time.
-        Others: As of `decode_pictures`.
+        Others: See `decode_pictures`.
     """
     options = {"decoder": DECODER, "pillow": PIL.__version__, "range": value_range}
     options["crop"] = "none" if crop == "none" else "center"
@@ -68,7 +68,7 @@ def decode_once(  # noqa: PLR0913 - as of `decode_pictures`
     return decode_pictures(pictures(), n, size, channels, crop, log, value_range)
 
 
-def _entry(  # noqa: PLR0913 - as of `decode_pictures`
+def _entry(  # noqa: PLR0913 - those of `decode_pictures`
     cache: DecodedCache,
     pictures: Callable[[], Iterable[UndecodedExample]],
     n: int,

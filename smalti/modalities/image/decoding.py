@@ -247,7 +247,7 @@ def report_unreadable(log: DecodingLog, alone: bool = False) -> Tensor:
         Whether each could be read (n,), bool.
 
     Raises:
-        InputError: As of `decode_pictures`.
+        InputError: See `decode_pictures`.
     """
     log.statistics.add(log.records, log.modes)
     if alone:  # otherwise when all splits were seen

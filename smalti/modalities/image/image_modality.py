@@ -69,8 +69,8 @@ class ImageModality(Modality):
             path: Path of the file.
             signal: What the model takes.
             keep: Half of an opaque image: "top", which None is, "bottom", "left" or "right".
-            convert: As of `read`.
-            source: As of `read`.
+            convert: See `read`.
+            source: See `read`.
         """
         return read_partial_image(path, signal, keep, convert, _range(source))
 

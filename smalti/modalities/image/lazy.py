@@ -80,5 +80,5 @@ class StoredImages(StoredExamples):
         return None if self.values is None else self.values[rows]
 
     def take(self, indices: Tensor) -> StoredImages:
-        """Returns the examples with these numbers (n,), int64."""
+        """Returns the examples with these indices (n,), int64."""
         return StoredImages(self.pictures, self.options, self.values, self.rows[indices])

@@ -34,7 +34,7 @@ class Pixels(StoredExamples):
     Arguments:
         pixels: (M, C, H, W), uint8.
         values: The conditions of the images (M,), or None.
-        rows: (N,), int64: the numbers of the images that are the examples; None for all.
+        rows: (N,), int64: for each example the index of its image; None for all.
     """
 
     def __init__(self, pixels: Tensor, values: Tensor | None, rows: Tensor | None = None) -> None:
@@ -53,5 +53,5 @@ class Pixels(StoredExamples):
         return None if self.values is None else self.values[rows]
 
     def take(self, indices: Tensor) -> Pixels:
-        """Returns the examples of these numbers (K,), int64; the bytes are shared."""
+        """Returns the examples with these indices (K,), int64; the bytes are shared."""
         return Pixels(self.pixels, self.values, self.rows[indices])

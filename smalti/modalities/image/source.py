@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from smalti import ranges
-from smalti.data.dividing import SplitExamples, divide, make_manifest
+from smalti.data.dividing import SplitExamples, divide_in_splits, make_manifest
 from smalti.data.labels import match_labels, number_labels
 from smalti.data.rows import Rows
 from smalti.data.source import Examples, Source, SplitName, Splits
@@ -143,7 +143,7 @@ class Images(Source):
         statistics.check()
         if known is None:
             found_logger.info(statistics.line(self.range))
-        parts = divide(parts, self.held_out, Image, by_order=by_order)
+        parts = divide_in_splits(parts, self.held_out, Image, by_order=by_order)
         move = self.crop == "random"
         return Splits(
             train=parts["train"].examples,

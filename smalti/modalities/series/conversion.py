@@ -57,7 +57,7 @@ def read_split(
         missing: Words that stand for a missing value, beside those that always do.
 
     Raises:
-        InputError: As of `read_recordings`.
+        InputError: If a table cannot be read as series of these columns.
     """
     way = {
         "series": CONVERTER,

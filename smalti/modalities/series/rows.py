@@ -69,10 +69,10 @@ class WindowRows(Rows):
     @property
     def names(self) -> list[str]:
         """Returns what each window is called: its series, and from which step on."""
-        within = self.windows.starts - self.begins[self.windows.of]
+        within = self.windows.starts - self.begins[self.windows.series]
         return [
-            f"{self.called[of]} from {start}"
-            for of, start in zip(self.windows.of.tolist(), within.tolist(), strict=True)
+            f"{self.called[series]} from {start}"
+            for series, start in zip(self.windows.series.tolist(), within.tolist(), strict=True)
         ]
 
     def part(self, split: str, numbers: Tensor | None) -> SplitExamples:

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from smalti.counting import counted
-from smalti.data.dividing import SplitExamples, divide, make_manifest
+from smalti.data.dividing import SplitExamples, divide_in_splits, make_manifest
 from smalti.data.found import FoundExamples
 from smalti.data.found_tables import FoundTables, find_tables
 from smalti.data.labels import match_labels, number_labels
@@ -132,7 +132,7 @@ class TimeSeries(Source):
         left_out = [(f"{n} {kind}", "passed over") for kind, n in found.passed.items()] + left_out
         parts = {split: rows[split].part(split, numbers[split]) for split in found.rows}
         _check_enough(parts, blocks, size)
-        parts = divide(parts, self.held_out, Series)
+        parts = divide_in_splits(parts, self.held_out, Series)
         if blocks:
             parts = _apart(parts, cuts["train"])
         normalization = Affine.learned(_chunks(parts["train"].examples))

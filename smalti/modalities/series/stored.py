@@ -61,7 +61,7 @@ class StoredWindows(StoredExamples):
         return None if self.values is None else self.values[rows]
 
     def take(self, indices: Tensor) -> StoredWindows:
-        """Returns the examples of these numbers (K,), int64; the steps are shared."""
+        """Returns the examples with these indices (K,), int64; the steps are shared."""
         rows = indices.numpy()
         values = None if self.values is None else self.values[indices]
         return StoredWindows(self.steps, self.starts[rows], self.lengths[rows], self.size, values)

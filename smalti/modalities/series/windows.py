@@ -35,7 +35,7 @@ class Windows(NamedTuple):
     Attributes:
         starts: (N,), int64: the first step of each window.
         lengths: (N,), int64: the number of its steps; the rest of a window is a gap.
-        of: (N,), int64: the number of its series.
+        series: (N,), int64: the index of its series.
         edges: (K,), int64: the first step of each part that is held out as a whole, in order.
         keys: (K, 16), uint8: equal for parts that are held out together.
         padded: The number of pieces that were shorter than a window.
@@ -44,7 +44,7 @@ class Windows(NamedTuple):
 
     starts: np.ndarray
     lengths: np.ndarray
-    of: np.ndarray
+    series: np.ndarray
     edges: np.ndarray
     keys: np.ndarray
     padded: int
@@ -66,7 +66,7 @@ def cut_windows(recordings: Sequence[Recording], size: int, stride: int, blocks:
     """
     starts: list[int] = []
     lengths: list[int] = []
-    of: list[int] = []
+    series: list[int] = []
     edges: list[int] = []
     keys: list[bytes] = []
     padded = dropped = offset = 0
@@ -86,12 +86,12 @@ def cut_windows(recordings: Sequence[Recording], size: int, stride: int, blocks:
                 if not np.isnan(recording.values[start : start + length]).all():
                     starts.append(offset + start)
                     lengths.append(length)
-                    of.append(number)
+                    series.append(number)
         offset += len(recording.values)
     return Windows(
         np.array(starts, dtype=np.int64),
         np.array(lengths, dtype=np.int64),
-        np.array(of, dtype=np.int64),
+        np.array(series, dtype=np.int64),
         np.array(edges, dtype=np.int64),
         np.frombuffer(b"".join(keys), dtype=np.uint8).reshape(-1, SIZE),
         padded,

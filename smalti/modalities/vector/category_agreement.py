@@ -80,7 +80,7 @@ def _measured(depths: list[Groups], category: Category, name: str, seed: int) ->
     times = _times(n)
     figures: dict[str, Any] = {}
     for q, groups in enumerate(depths, start=1):
-        of = np.unique(groups.of[known], return_inverse=True)[1]
+        of = np.unique(groups.group_of[known], return_inverse=True)[1]
         found = agreement(of, numbers)
         mean, spread = agreement_by_chance(of, numbers, times, seed)
         on = f"N = {number(n)} items of all splits whose {name} is known; the {prefix_in_words(q)}"

@@ -71,7 +71,7 @@ def _levels(depths: list[Groups]) -> list[_Level]:
     levels: list[_Level] = []
     for depth, (groups, most) in enumerate(zip(depths, SHOWN, strict=False)):
         n = len(groups.sizes)
-        above = depths[depth - 1].of[groups.first] if depth else np.zeros(n, dtype=np.int64)
+        above = depths[depth - 1].group_of[groups.first] if depth else np.zeros(n, dtype=np.int64)
         order = np.lexsort((-groups.sizes, above))
         rank = np.arange(n) - np.searchsorted(above[order], above[order])
         place = np.zeros(1, dtype=np.int64)
@@ -83,7 +83,7 @@ def _levels(depths: list[Groups]) -> list[_Level]:
             chosen = chosen[np.argsort(-groups.sizes[chosen], kind="stable")]
         below = np.zeros(n, dtype=np.int64)
         if depth + 1 < len(depths):
-            below = np.bincount(groups.of[depths[depth + 1].first], minlength=n)
+            below = np.bincount(groups.group_of[depths[depth + 1].first], minlength=n)
         levels.append(_Level(chosen, place[above[chosen]], below[chosen]))
     return levels
 
@@ -96,7 +96,7 @@ def _typical_items(
     for groups, level in zip(depths, levels, strict=True):
         place = np.full(len(groups.sizes), -1)
         place[level.nodes] = np.arange(len(level.nodes))
-        nodes.append(torch.from_numpy(place[groups.of]))
+        nodes.append(torch.from_numpy(place[groups.group_of]))
     dim = subject.splits.signal.channels
     sums = [torch.zeros(len(level.nodes), dim, dtype=torch.float64) for level in levels]
     start = 0
@@ -131,7 +131,7 @@ def _nearest(nodes: np.ndarray, away: np.ndarray, n: int, most: int) -> list[lis
 
 
 def _names(subject: Subject, rows: list[int]) -> dict[int, str]:
-    """Returns what items are called in the report, by their numbers."""
+    """Returns what items are called in the report, by their indices."""
     items, manifest = subject.splits.items, subject.splits.manifest
     if items is None or manifest is None:
         return {row: f"item {row}" for row in rows}
@@ -156,7 +156,7 @@ def _telling_category(subject: Subject, first: Groups) -> tuple[str, Category] |
         mine = category.take(rows)
         known = mine.codes >= 0
         if known.any():
-            of = np.unique(first.of[known], return_inverse=True)[1]
+            of = np.unique(first.group_of[known], return_inverse=True)[1]
             numbers = np.unique(mine.codes[known], return_inverse=True)[1]
             found[name] = agreement(of, numbers).nmi, mine
     if not found:
@@ -210,7 +210,7 @@ def _notes(groups: Groups, level: _Level, category: tuple[str, Category] | None)
         return [""] * len(level.nodes)
     place = np.full(len(groups.sizes), -1)
     place[level.nodes] = np.arange(len(level.nodes))
-    node, value = place[groups.of], category[1].codes
+    node, value = place[groups.group_of], category[1].codes
     kept = (node >= 0) & (value >= 0)
     width = len(category[1].names)
     counts = np.bincount(node[kept] * width + value[kept], minlength=len(level.nodes) * width)

@@ -36,7 +36,7 @@ class ConvertedVectors(NamedTuple):
     Attributes:
         values: (N, d), of any type of numbers; memory-mapped where they are many.
         fingerprints: (N, 16), uint8, a hash of each vector in float32.
-        faults: (N,), uint8: what is wrong with each, as a number in `rows.FAULTS`; 0 for nothing.
+        faults: (N,), uint8: what is wrong with each, as an index of `rows.FAULTS`; 0 for nothing.
     """
 
     values: np.ndarray

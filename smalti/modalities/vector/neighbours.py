@@ -136,8 +136,8 @@ class Ranking(NamedTuple):
 
     Attributes:
         groups: The items, grouped by their codes.
-        queries: (n,), the number of the item that each query is, which is not ranked itself.
-        neighbours: (n,), the number of the true nearest neighbour of each query.
+        queries: (n,), the index of the item that each query is, which is not ranked itself.
+        neighbours: (n,), the index of the true nearest neighbour of each query.
     """
 
     groups: Groups
@@ -150,7 +150,7 @@ def true_neighbours(x: Tensor, queries: np.ndarray, items: Iterable[Tensor]) -> 
 
     Arguments:
         x: The queries (n, d).
-        queries: (n,), the number of the item that each query is.
+        queries: (n,), the index of the item that each query is.
         items: All items, in chunks (m, d).
 
     Example:
@@ -195,7 +195,9 @@ def compute_recall(
     """
     groups = ranking.groups
     sizes = torch.from_numpy(groups.sizes).float()
-    mine, wanted = (torch.from_numpy(groups.of[r]) for r in (ranking.queries, ranking.neighbours))
+    mine, wanted = (
+        torch.from_numpy(groups.group_of[r]) for r in (ranking.queries, ranking.neighbours)
+    )
     centre = x.mean(0)
     limit, around = (x - theirs).square().sum(1, keepdim=True), x - centre
     before, equal = torch.zeros(2, len(x), dtype=torch.float64)

@@ -28,12 +28,12 @@ class Groups(NamedTuple):
     """N items in G groups of items with the same prefix of codes.
 
     Attributes:
-        of: (N,), int64: the number of each item's group, in the order of the prefixes.
-        first: (G,), the number of one item in each group.
+        group_of: (N,), int64: the index of each item's group, in the order of the prefixes.
+        first: (G,), the index of one item in each group.
         sizes: (G,), the number of items in each group.
     """
 
-    of: np.ndarray
+    group_of: np.ndarray
     first: np.ndarray
     sizes: np.ndarray
 
@@ -46,7 +46,7 @@ def groups_by_prefix(codes: Tensor) -> list[Groups]:
 
     Example:
         >>> one, two = groups_by_prefix(torch.tensor([[0, 1], [0, 2], [5, 1], [0, 1]]))
-        >>> one.of.tolist(), two.of.tolist(), two.sizes.tolist()
+        >>> one.group_of.tolist(), two.group_of.tolist(), two.sizes.tolist()
         ([0, 0, 1, 0], [0, 1, 2, 0], [2, 1, 1])
     """
     columns = codes.numpy().astype(np.int64).T

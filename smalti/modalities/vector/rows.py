@@ -244,7 +244,7 @@ class _Counter:
 
 
 def describe_fault(number: int, dim: int) -> str:
-    """Describes in words the fault of a vector, by its number in `FAULTS`."""
+    """Describes in words the fault of a vector, by its index in `FAULTS`."""
     return f"another length than {dim}" if number == OTHER_LENGTH else FAULTS[number]
 
 

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from smalti import ranges
 from smalti.counting import counted
-from smalti.data.dividing import SplitExamples, divide, make_manifest
+from smalti.data.dividing import SplitExamples, divide_in_splits, make_manifest
 from smalti.data.found import FoundExamples
 from smalti.data.found_tables import find_tables
 from smalti.data.items import Category, Items
@@ -150,7 +150,7 @@ class Vectors(Source):
             usable[[*faults]] = False
             parts[split] = whole.take(usable) if faults else whole
         _tell_copies(parts)
-        parts = divide(parts, self.held_out, Vector, by_order=by_order)
+        parts = divide_in_splits(parts, self.held_out, Vector, by_order=by_order)
         return Splits(
             train=parts["train"].examples,
             validation=parts["validation"].examples,
@@ -279,11 +279,13 @@ def _faults(
 def _tell_copies(parts: dict[str, SplitExamples]) -> None:
     """Says which items have exactly the vector of another."""
     groups = FingerprintGroups(np.concatenate([part.fingerprints for part in parts.values()]))
-    copies = np.flatnonzero(groups.first[groups.of] != np.arange(len(groups.of)))
+    copies = np.flatnonzero(groups.first[groups.group_of] != np.arange(len(groups.group_of)))
     if not len(copies):
         return
     names = NameArray.joined([part.names for part in parts.values()])
-    pairs = [f"{names[i]} as {names[groups.first[groups.of[i]]]}" for i in copies[:NAMED].tolist()]
+    pairs = [
+        f"{names[i]} as {names[groups.first[groups.group_of[i]]]}" for i in copies[:NAMED].tolist()
+    ]
     found_logger.info(
         f"exactly alike: {counted(len(copies), 'vector is a copy', 'vectors are copies')} of "
         f"another ({', '.join(map(readable, pairs))}{', …' * (len(copies) > NAMED)}): copies get "

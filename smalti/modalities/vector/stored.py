@@ -47,5 +47,5 @@ class StoredVectors(StoredExamples):
         return self.values[self.rows[torch.as_tensor(indices, dtype=torch.int64)]]
 
     def take(self, indices: Tensor) -> StoredVectors:
-        """Returns the examples of these numbers (K,), int64; the vectors are shared."""
+        """Returns the examples with these indices (K,), int64; the vectors are shared."""
         return StoredVectors(self.stored, self.values, self.rows[indices])

@@ -27,7 +27,15 @@ from smalti.quantizers.fitting.fitting import Progress
 from smalti.quantizers.fitting.reservoir import Reservoir
 from smalti.quantizers.search import nearest_or_zero
 
-__all__ = ["BLOCK", "SAMPLE", "Vectors", "badly_served", "check_finite", "kmeans_of", "left_over"]
+__all__ = [
+    "BLOCK",
+    "SAMPLE",
+    "VectorChunks",
+    "draw_by_squared_distance",
+    "check_finite",
+    "chunked_kmeans",
+    "residuals_of",
+]
 
 SAMPLE = 64  # vectors for each codeword that k-means++ draws from
 WARMING = 10  # Lloyd's iterations on that sample
@@ -36,7 +44,7 @@ FEWEST = 4  # vectors of it for each codeword, for starts to be compared
 BLOCK = 4096  # vectors whose sums stay in the processor's cache, and are exact enough in float32
 
 
-class Vectors(ABC):
+class VectorChunks(ABC):
     """Abstract: vectors that are read in chunks, as input of k-means."""
 
     @abstractmethod
@@ -62,8 +70,8 @@ class _Pass(NamedTuple):
     error: Tensor
 
 
-def kmeans_of(
-    vectors: Vectors,
+def chunked_kmeans(
+    vectors: VectorChunks,
     size: int,
     iterations: int,
     generator: torch.Generator,
@@ -118,7 +126,7 @@ def _better_start(sample: Tensor, size: int, generator: torch.Generator) -> Tens
         _warmed(start, rest, generator)
         for start in (_plus_plus(rest, size, generator), rest[:size])
     ]
-    errors = [left_over(held, nearest_or_zero(held, c), c).square().sum() for c in found]
+    errors = [residuals_of(held, nearest_or_zero(held, c), c).square().sum() for c in found]
     return found[0] if errors[0] <= errors[1] else found[1]
 
 
@@ -133,7 +141,7 @@ def _warmed(
     return centroids
 
 
-def left_over(x: Tensor, index: Tensor, codewords: Tensor) -> Tensor:
+def residuals_of(x: Tensor, index: Tensor, codewords: Tensor) -> Tensor:
     """Computes residuals: x (n, D) minus the codewords of their indices (n,)."""
     left = torch.empty_like(x)
     for start in range(0, len(x), BLOCK):
@@ -146,7 +154,7 @@ def _means(
     chunks: Iterable[Tensor],
     centroids: Tensor,
     generator: torch.Generator,
-    vectors: Vectors | None = None,
+    vectors: VectorChunks | None = None,
     *,
     limit: CapacityLimit | None = None,
     together: bool = True,
@@ -171,7 +179,7 @@ def _means(
     empty = (counts == 0).nonzero()[:, 0]
     if len(empty):
         again = chunks if vectors is None else vectors.chunks()
-        spare = badly_served(again, means, len(empty), generator, together)
+        spare = draw_by_squared_distance(again, means, len(empty), generator, together)
         means[empty[: len(spare)]] = spare
     return means, float(error / counts.sum())
 
@@ -193,7 +201,7 @@ def _read(chunks: Iterable[Tensor], centroids: Tensor, limit: CapacityLimit | No
     return _Pass(counts, sums, error)
 
 
-def badly_served(
+def draw_by_squared_distance(
     chunks: Iterable[Tensor],
     centroids: Tensor,
     count: int,
@@ -203,7 +211,7 @@ def badly_served(
     """Draws vectors (R, D) in proportion to their squared distance from their centroids."""
     drawn = Reservoir(count, centroids)
     for chunk in chunks:
-        left = left_over(chunk, nearest_or_zero(chunk, centroids), centroids)
+        left = residuals_of(chunk, nearest_or_zero(chunk, centroids), centroids)
         drawn.add(chunk, left.square().sum(1), generator)
     return drawn.gathered(together)
 

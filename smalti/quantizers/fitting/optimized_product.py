@@ -29,14 +29,20 @@ from torch import distributed as dist
 from smalti.errors import InputError
 from smalti.quantizers.collectives import broadcast, process_count, process_index
 from smalti.quantizers.fitting.fitting import Fitting, Progress, StageFit
-from smalti.quantizers.fitting.lloyd import BLOCK, SAMPLE, badly_served, check_finite, kmeans_of
+from smalti.quantizers.fitting.lloyd import (
+    BLOCK,
+    SAMPLE,
+    check_finite,
+    chunked_kmeans,
+    draw_by_squared_distance,
+)
 from smalti.quantizers.fitting.parts import (
     check_iterations,
     check_sizes,
     codewords_of,
     draw_rows,
 )
-from smalti.quantizers.fitting.product_kmeans import Block, parts_of, spans_of
+from smalti.quantizers.fitting.product_kmeans import DimensionRange, dimension_spans, product_parts
 from smalti.quantizers.fitting.rows import Rows, TensorRows
 from smalti.quantizers.product import ProductQuantizer
 from smalti.quantizers.quantizer import Quantizer
@@ -112,7 +118,7 @@ class _Product(NamedTuple):
     @property
     def spans(self) -> list[slice]:
         """Returns which rows of R make each part."""
-        return spans_of([book.shape[1] for book in self.books])
+        return dimension_spans([book.shape[1] for book in self.books])
 
 
 class _Sums(NamedTuple):
@@ -143,8 +149,10 @@ def _start(rows: Rows, parts: Sequence[VectorQuantizer], generator: torch.Genera
     product = _Product(
         rotation,
         [
-            kmeans_of(Block(few, span, device, rotation), size, 0, generator, compare_starts=True)
-            for size, span in zip(sizes, spans_of(dims), strict=True)
+            chunked_kmeans(
+                DimensionRange(few, span, device, rotation), size, 0, generator, compare_starts=True
+            )
+            for size, span in zip(sizes, dimension_spans(dims), strict=True)
         ],
     )
     for _ in range(WARMING):
@@ -218,8 +226,8 @@ def _improved(
     for counts, book, span in zip(sums.counts, better.books, better.spans, strict=True):
         empty = (counts == 0).nonzero()[:, 0]
         if len(empty):
-            block = Block(rows, span, device, better.rotation)
-            spare = badly_served(block.chunks(), book, len(empty), generator, together)
+            block = DimensionRange(rows, span, device, better.rotation)
+            spare = draw_by_squared_distance(block.chunks(), book, len(empty), generator, together)
             book[empty[: len(spare)]] = spare
     return better, float(sums.error / sums.counts[0].sum())
 
@@ -273,4 +281,4 @@ def _parts_of(quantizer: Quantizer) -> tuple[RotatedQuantizer, list[VectorQuanti
             f"OptimizedProduct fits a RotatedQuantizer of a ProductQuantizer, got a "
             f"{type(quantizer).__name__}{of}: put RotatedQuantizer(…) around the product."
         )
-    return quantizer, parts_of("OptimizedProduct", inner)
+    return quantizer, product_parts("OptimizedProduct", inner)

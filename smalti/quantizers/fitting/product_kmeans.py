@@ -20,7 +20,7 @@ from torch import Tensor
 from smalti.errors import InputError
 from smalti.quantizers.collectives import process_count, process_index
 from smalti.quantizers.fitting.fitting import Fitting, Progress, StageFit
-from smalti.quantizers.fitting.lloyd import Vectors, kmeans_of
+from smalti.quantizers.fitting.lloyd import VectorChunks, chunked_kmeans
 from smalti.quantizers.fitting.parts import (
     check_iterations,
     check_sizes,
@@ -32,7 +32,7 @@ from smalti.quantizers.product import ProductQuantizer
 from smalti.quantizers.quantizer import Quantizer
 from smalti.quantizers.vector import VectorQuantizer
 
-__all__ = ["Block", "ProductKMeans", "parts_of", "spans_of"]
+__all__ = ["DimensionRange", "ProductKMeans", "product_parts", "dimension_spans"]
 
 
 class ProductKMeans(Fitting):
@@ -73,13 +73,13 @@ class ProductKMeans(Fitting):
     def _begin(self, quantizer: Quantizer, rows: Rows) -> StageFit:
         """See `Fitting._begin`."""
         parts = _parts_of(quantizer)
-        spans = spans_of([part.dim for part in parts])
+        spans = dimension_spans([part.dim for part in parts])
 
         def fit_part(number: int, generator: torch.Generator, progress: Progress) -> None:
             codebook = parts[number].codebook
-            block = Block(rows, spans[number], codebook.weight.device)
+            block = DimensionRange(rows, spans[number], codebook.weight.device)
             size = codebook.codebook_size
-            centroids = kmeans_of(
+            centroids = chunked_kmeans(
                 *(block, size, self.iterations, generator, progress), compare_starts=True
             )
             codebook.initialize(centroids)
@@ -87,7 +87,7 @@ class ProductKMeans(Fitting):
         return fit_part
 
 
-class Block(Vectors):
+class DimensionRange(VectorChunks):
     """The vectors of a range of dimensions of rows, for k-means; rows may be rotated first.
 
     Arguments:
@@ -104,12 +104,12 @@ class Block(Vectors):
         self.towards = None if rotation is None else rotation[span].to(device)  # (d, D)
 
     def chunks(self) -> Iterator[Tensor]:
-        """See `Vectors.chunks`."""
+        """See `VectorChunks.chunks`."""
         for chunk in self.rows.chunks(first=process_index(), step=process_count()):
             yield self._of(chunk)
 
     def sample(self, n: int, generator: torch.Generator) -> Tensor:
-        """See `Vectors.sample`."""
+        """See `VectorChunks.sample`."""
         return self._of(draw_rows(self.rows, n, generator))
 
     def _of(self, x: Tensor) -> Tensor:
@@ -117,13 +117,13 @@ class Block(Vectors):
         return x[:, self.span].contiguous() if self.towards is None else x @ self.towards.T
 
 
-def spans_of(dims: Sequence[int]) -> list[slice]:
+def dimension_spans(dims: Sequence[int]) -> list[slice]:
     """Returns the range of dimensions of each part in a vector, for parts of given dims."""
     ends = [*accumulate(dims, initial=0)]
     return [slice(start, end) for start, end in pairwise(ends)]
 
 
-def parts_of(fitting: str, product: ProductQuantizer) -> list[VectorQuantizer]:
+def product_parts(fitting: str, product: ProductQuantizer) -> list[VectorQuantizer]:
     """Returns the vector quantizers of a product; raises `InputError` if k-means cannot fit one."""
     parts: list[Quantizer] = [product.parts[place] for place in product.order]  # type: ignore[misc]
     return vector_quantizers(fitting, "parts", product, parts)
@@ -135,4 +135,4 @@ def _parts_of(quantizer: Quantizer) -> list[VectorQuantizer]:
             f"ProductKMeans fits a ProductQuantizer of VectorQuantizers, got a "
             f"{type(quantizer).__name__}: choose one, or another fitting."
         )
-    return parts_of("ProductKMeans", quantizer)
+    return product_parts("ProductKMeans", quantizer)

@@ -23,7 +23,7 @@ from smalti.errors import InputError
 from smalti.quantizers.collectives import process_count, process_index
 from smalti.quantizers.fitting.capacity import check_capacity
 from smalti.quantizers.fitting.fitting import Fitting, Progress, StageFit
-from smalti.quantizers.fitting.lloyd import Vectors, kmeans_of, left_over
+from smalti.quantizers.fitting.lloyd import VectorChunks, chunked_kmeans, residuals_of
 from smalti.quantizers.fitting.parts import (
     check_iterations,
     check_sizes,
@@ -129,7 +129,7 @@ class ResidualKMeans(Fitting):
                 residuals.quantize(stage)
             codebook = stages[number].codebook
             size = codebook.codebook_size
-            centroids = kmeans_of(
+            centroids = chunked_kmeans(
                 *(residuals, size, self.iterations, generator, progress), capacity=self.capacity
             )
             codebook.initialize(centroids)
@@ -166,7 +166,7 @@ class ResidualKMeans(Fitting):
             stage.codebook.initialize(book)
 
 
-class _Residuals(Vectors):
+class _Residuals(VectorChunks):
     """What the stages before left over of each row.
 
     Arguments:
@@ -180,19 +180,19 @@ class _Residuals(Vectors):
         self.codes: list[list[Tensor]] = []  # of each stage, those of each chunk (n,)
 
     def chunks(self) -> Iterator[Tensor]:
-        """See `Vectors.chunks`."""
+        """See `VectorChunks.chunks`."""
         chunks = self.rows.chunks(first=process_index(), step=process_count())
         for number, chunk in enumerate(chunks):
             r = chunk.to(self.device)
             for book, codes in zip(self.books, self.codes, strict=True):
-                r = left_over(r, codes[number].to(self.device, torch.int64), book)
+                r = residuals_of(r, codes[number].to(self.device, torch.int64), book)
             yield r
 
     def sample(self, n: int, generator: torch.Generator) -> Tensor:
-        """See `Vectors.sample`."""
+        """See `VectorChunks.sample`."""
         r = draw_rows(self.rows, n, generator).to(self.device)
         for book in self.books:
-            r = left_over(r, nearest_or_zero(r, book), book)
+            r = residuals_of(r, nearest_or_zero(r, book), book)
         return r
 
     def quantize(self, stage: VectorQuantizer) -> None:

@@ -54,7 +54,7 @@ class Rows(ABC):
 
     @abstractmethod
     def at(self, indices: Tensor) -> Tensor:
-        """Returns the rows of these numbers (n,), int64, in their order: (n, D), float32."""
+        """Returns the rows with these indices (n,), int64, in their order: (n, D), float32."""
 
 
 class TensorRows(Rows):
