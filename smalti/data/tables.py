@@ -26,6 +26,7 @@ from pyarrow import csv as pa_csv
 
 from smalti.counting import counted
 from smalti.data.file_tree import is_regular
+from smalti.data.text_lists import LISTS, are_lists, parse_lists
 from smalti.errors import InputError, first_line
 from smalti.files import sha256
 from smalti.npz import check_unpacked_size
@@ -222,9 +223,17 @@ class CsvTable(FileTable):
         delimiter: Character between columns; semicolons if the first line does not have it.
         missing: Words that stand for a missing value, beside "", NA, N/A, NaN, null and the like.
             `None` also says that the user cannot give such words, so that no message advises it.
+        lists: Whether a column of lists that are written as text, such as "[0.5, 1]", is one of
+            lists of float32 numbers.
     """
 
-    def __init__(self, path: Path, delimiter: str, missing: Sequence[str] | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        delimiter: str,
+        missing: Sequence[str] | None = None,
+        lists: bool = False,
+    ) -> None:
         super().__init__(path)
         self.missing = missing
         with path.open("rb") as file:
@@ -238,11 +247,23 @@ class CsvTable(FileTable):
         self._names = next(csv.reader([first], delimiter=delimiter))
         self._check_names()
         self._types: dict[str, pa.DataType] = {}
-        self.schema = self._open(None).schema
+        reader = self._open(None)
+        self.schema = reader.schema
+        self._lists = self._columns_of_lists(reader) if lists else set()
         # A column of whole numbers may have others further down.
         self._types = {
             field.name: pa.float32() for field in self.schema if pa.types.is_floating(field.type)
         }
+        for place, field in enumerate(self.schema):
+            if field.name in self._lists:
+                self._types[field.name] = pa.string()
+                self.schema = self.schema.set(place, field.with_type(LISTS))
+
+    def _columns_of_lists(self, reader: Any) -> set[str]:
+        """Returns the columns whose first text is a list of numbers."""
+        texts = [field.name for field in self.schema if pa.types.is_string(field.type)]
+        batch = next(iter(reader), None) if texts else None
+        return {name for name in texts if batch is not None and are_lists(batch.column(name))}
 
     def _check_names(self) -> None:
         """Raises `InputError` where the first line is a row of numbers already."""
@@ -290,7 +311,8 @@ class CsvTable(FileTable):
 
     def _batches(self, columns: list[str]) -> Iterator[pa.RecordBatch]:
         try:
-            yield from self._open(columns or self.schema.names[:1])
+            for batch in self._open(columns or self.schema.names[:1]):
+                yield self._with_lists(batch)
         except pa.ArrowInvalid as error:
             if (found := re.search(r"invalid value '(.*)'", str(error))) is None:
                 raise
@@ -298,6 +320,23 @@ class CsvTable(FileTable):
                 f"{self.name} has {readable(found[1])[:40]!r} in line {self._line_of(found[1])}, "
                 f"where a number should be: correct it{self.or_missing(found[1])}."
             ) from error
+
+    def _with_lists(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        """Returns a batch with lists for the texts that lists are written as."""
+        for place, name in enumerate(batch.schema.names):
+            if name not in self._lists:
+                continue
+            try:
+                batch = batch.set_column(place, name, parse_lists(batch.column(place)))
+            except ValueError as error:
+                word, text = error.args
+                short = word == "..."
+                raise InputError(
+                    f"{self.name} has {readable(word)[:40]!r} in the list that ends in line "
+                    f"{self._line_of(text)}, where a number should be: "
+                    f"{'write the lists in full, not shortened' if short else 'correct it'}."
+                ) from error
+        return batch
 
     def _line_of(self, word: str) -> int:
         """Returns the first line that has a word in one of its columns."""

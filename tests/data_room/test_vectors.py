@@ -80,6 +80,13 @@ def written(kind: str, folder: Path, x: np.ndarray) -> Path:
         case ".csv with semicolons":
             lines = [";".join([name, *map(str, row)]) for name, row in zip(IDS, x, strict=True)]
             path.write_text("\n".join(["id;0;1;2;3", *lines]))
+        case ".csv of lists":
+            rows = [f'{name},"{row.tolist()}"' for name, row in zip(IDS, x, strict=True)]
+            path.write_text("\n".join(["id,embedding", *rows]))
+        case ".tsv of arrays":
+            texts = [np.array2string(row, precision=17) for row in x.astype(float)]
+            rows = [f'{name}\t"{text}"' for name, text in zip(IDS, texts, strict=True)]
+            path.write_text("\n".join(["id\tembedding", *rows]))
         case ".tsv":
             pa.csv.write_csv(
                 pa.table({"id": IDS, **columns}), path, pa.csv.WriteOptions(delimiter="\t")
@@ -99,6 +106,7 @@ def written(kind: str, folder: Path, x: np.ndarray) -> Path:
 KINDS = [
     *(".parquet", ".parquet of fixed lists", ".parquet of columns", ".npz", ".npz compressed"),
     *(".csv", ".csv with semicolons", ".tsv", ".arrow", ".arrow stream", ".ipc", ".feather"),
+    *(".csv of lists", ".tsv of arrays"),
 ]
 
 
@@ -367,6 +375,20 @@ def test_text_in_the_embedding(folder, x):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("smalti.data.tables.BLOCK", 1000)
         refused(path, "has 'late' in line 102, where a number should be")
+
+
+def test_lists_that_are_text(folder, x):
+    """A row with another length, or none, is left out; what is no number is told with its line."""
+    path = written(".csv of lists", folder, x)
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join([*lines[:5], '"item 4","[0.5, 1.5]"', "item 5,", *lines[7:]]))
+    found, splits = loaded(path)
+    assert len(found) == N - 2 and splits.signal.channels == D
+    assert [fault for _, fault in splits.manifest.left_out] == ["another length than 4", "missing"]
+    path.write_text("\n".join([*lines[:5], '"item 4","[0.5 ... 1.5]"', *lines[6:]]))
+    refused(path, "has '...' in the list that ends in line 6, .*: write the lists in full")
+    path.write_text("\n".join([*lines[:5], '"item 4","[0.5, x, 1, 2]"', *lines[6:]]))
+    refused(path, "has 'x' in the list that ends in line 6, where a number should be: correct it")
 
 
 def test_one_row_or_none(folder, x):

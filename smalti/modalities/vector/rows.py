@@ -63,7 +63,8 @@ class VectorRows(Rows):
             _check_alike(table, tables[0], columns)
             if isinstance(table, CsvTable):
                 words = [name for name in (columns.id,) if name is not None]
-                table.read_as({name: pa.float32() for name in columns.embedding})
+                if not columns.in_lists:
+                    table.read_as({name: pa.float32() for name in columns.embedding})
                 table.read_as(dict.fromkeys(words, pa.string()))
         self.facts = self._read_facts()
         self.left_out = [

@@ -3,7 +3,8 @@
     .npz     one array (N, d), and arrays (N,) beside it: each a column
     .npy     one array (N, d): mapped into memory, the only one never converted
 
-An array (N, d) is a column of lists of d; see `smalti.data.tables`.
+An array (N, d) is a column of lists of d; see `smalti.data.tables`. In a .csv or .tsv, lists may be
+written as text: "[0.5, 1]".
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import IO
 from zipfile import ZipFile
@@ -20,7 +22,15 @@ import pyarrow as pa
 from numpy.lib import format as npy
 
 from smalti.data import tables
-from smalti.data.tables import ROWS, TABLES, FileTable, Table, rows_without_columns
+from smalti.data.tables import (
+    EXTENSIONS,
+    ROWS,
+    TABLES,
+    CsvTable,
+    FileTable,
+    Table,
+    rows_without_columns,
+)
 from smalti.errors import InputError
 from smalti.modalities.vector.signal import Vector
 from smalti.npz import check_unpacked_size
@@ -162,7 +172,14 @@ def _column(array: np.ndarray) -> pa.Array:
     return pa.FixedSizeListArray.from_arrays(flat, array.shape[1])
 
 
-ARRAYS: dict[str, tables.MakeTable] = {".npy": NpyTable, ".npz": NpzTable}
+ARRAYS: dict[str, tables.MakeTable] = {
+    ".npy": NpyTable,
+    ".npz": NpzTable,
+    **{
+        suffix: partial(CsvTable, delimiter=delimiter, lists=True)
+        for suffix, delimiter in EXTENSIONS.items()
+    },
+}
 
 
 def open_table(path: Path) -> Table:
