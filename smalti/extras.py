@@ -34,7 +34,8 @@ PACKAGES = {  # the names that they are imported by
         "tqdm",
         "yaml",
     ),
-    "ids": ("sklearn", "transformers"),
+    "ids": ("sklearn",),
+    "transformers": ("transformers",),
     "fid": ("torch_fidelity",),
     "bench": ("faiss", "pythae", "vector_quantize_pytorch"),
 }

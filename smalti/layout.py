@@ -155,6 +155,18 @@ class Layout:
             i -= math.prod(shape)
         raise AssertionError("unreachable: i is below the number of positions")
 
+    def sizes_of_tokens(self) -> Tensor:
+        """Returns K of the codebook of each token, (L,) int64, in the order of the flat tokens.
+
+        Example:
+            >>> Layout(((2,),), ((8, 4),)).sizes_of_tokens().tolist()
+            [8, 4, 8, 4]
+        """
+        levels = zip(self.shapes, self.codebook_sizes, strict=True)
+        return torch.cat(
+            [torch.tensor(s).repeat(math.prod(shape) // len(s)) for shape, s in levels]
+        )
+
     def coordinates(self) -> Tensor:
         """Returns where each token lies, (L, P) int64, which priors embed.
 

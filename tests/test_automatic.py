@@ -13,7 +13,7 @@ from PIL import Image
 
 from smalti import recipes, runs
 from smalti.errors import InputError
-from smalti.priors import DepthPixelCNN, PixelCNN, PixelSNAIL, Uniform
+from smalti.priors import DepthPixelCNN, PixelCNN, PixelSNAIL, TransformerPrior, Uniform
 from smalti.priors.regularisation import MOST, advise_regularisation, advise_views
 from smalti.recipes import schema
 from smalti.runs import Run
@@ -176,12 +176,13 @@ def test_amounts_out_of_range_are_refused(words):
 
 
 def test_a_prior_itself_takes_numbers_only():
-    for kind, grid in ((PixelCNN, (4, 4)), (PixelSNAIL, (4, 4)), (DepthPixelCNN, (4, 4, 2))):
+    kinds = (PixelCNN, PixelSNAIL, TransformerPrior)
+    for kind, grid in (*((kind, (4, 4)) for kind in kinds), (DepthPixelCNN, (4, 4, 2))):
         with pytest.raises(InputError, match="auto.*give a number"):
             kind(8, grid, dropout="auto")
 
 
-@pytest.mark.parametrize("kind", [PixelCNN, PixelSNAIL, DepthPixelCNN])
+@pytest.mark.parametrize("kind", [PixelCNN, PixelSNAIL, DepthPixelCNN, TransformerPrior])
 def test_noise_changes_what_is_seen_and_not_what_is_predicted(kind):
     torch.manual_seed(0)
     prior = kind(8, (3, 3, 2) if kind is DepthPixelCNN else (3, 3), hidden=8, layers=1)

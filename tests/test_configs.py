@@ -128,6 +128,7 @@ def models():
         make("PixelCNN", 16, (3, 2), make("TimeOfDay"), hidden=8, layers=2),
         make("DepthPixelCNN", (16, 16), (3, 2, 2), hidden=8, layers=2),
         make("PixelSNAIL", 16, (3, 2), label, hidden=8, blocks=1, layers=1, heads=2),
+        make("TransformerPrior", (16, 8), (3, 2), label, hidden=8, layers=1, heads=2),
         make("Histogram", 16, (3, 2), label),
         make("Uniform", 16, (3, 2)),
     ]

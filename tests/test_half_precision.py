@@ -17,7 +17,14 @@ from smalti.losses.likelihoods import (
 )
 from smalti.modalities.image import Image
 from smalti.networks import ConvDecoder, ConvEncoder, Features
-from smalti.priors import DepthPixelCNN, GaussianPrior, Histogram, PixelCNN, PixelSNAIL
+from smalti.priors import (
+    DepthPixelCNN,
+    GaussianPrior,
+    Histogram,
+    PixelCNN,
+    PixelSNAIL,
+    TransformerPrior,
+)
 from smalti.quantizers import (
     NSVQ,
     BinarySphericalQuantizer,
@@ -147,6 +154,7 @@ def test_priors_in_any_precision(dtype):
         PixelCNN(16, (4, 4), time, **sizes),
         PixelSNAIL(16, (4, 4), time, blocks=1, **sizes),
         DepthPixelCNN(16, (4, 4, 2), time, **sizes),
+        TransformerPrior(16, (4, 4), time, heads=2, **sizes),
         Histogram(16, (4, 4), time),
     ):
         prior.to(dtype)

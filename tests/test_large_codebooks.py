@@ -11,7 +11,7 @@ from PIL import Image
 import smalti
 from smalti.cli import main
 from smalti.errors import InputError
-from smalti.priors import DepthPixelCNN, PixelCNN, PixelSNAIL, Uniform
+from smalti.priors import DepthPixelCNN, PixelCNN, PixelSNAIL, TransformerPrior, Uniform
 from smalti.tokens import read_tokens
 from tiny import clocks_recipe, write_recipe
 
@@ -52,7 +52,7 @@ def test_a_prior_over_it_is_refused_before_anything_is_trained(tmp_path, capsys)
     assert not run.exists()
 
 
-@pytest.mark.parametrize("prior", [PixelCNN, PixelSNAIL, DepthPixelCNN])
+@pytest.mark.parametrize("prior", [PixelCNN, PixelSNAIL, DepthPixelCNN, TransformerPrior])
 def test_priors_with_a_table_say_so(prior):
     grid = (4, 4, 2) if prior is DepthPixelCNN else (4, 4)
     for size in (2**24 + 1, 2**40, 2**62):

@@ -5,8 +5,9 @@ What a network of attention sees of token i is what it is, and where it lies:
     e_i = T_c(i)[q_i] + Σ_a P_a[x_ia]
 
 with c(i) the codebook of the token, so that the same number of two codebooks is two things, and
-x_i its coordinates in the layout: level, row, column, depth. Codebooks may differ in size; where
-one is smaller than the largest, the logits of what it lacks are −∞.
+x_i its coordinates in the layout: row, column and depth, of each level its own. Codebooks may
+differ in size; where one is smaller than the largest, the logits of what it lacks are the lowest
+number there is: their probability is 0, and differences of two such are no NaN, as of −∞.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from torch.nn import functional as F
 
 from smalti.layout import Layout
 
-__all__ = ["TokenEmbedding", "TokenLogits"]
+__all__ = ["TokenEmbedding", "TokenLogits", "codebook_numbers"]
 
 
 class TokenEmbedding(nn.Module):
@@ -45,20 +46,20 @@ class TokenEmbedding(nn.Module):
         super().__init__()
         starts = [0, *itertools.accumulate(layout.sizes)]
         self.tokens = nn.Embedding(starts[-1] + specials, channels)
-        offsets = torch.tensor(starts[:-1])[codebook_numbers(layout)]
-        self.register_buffer("offsets", offsets, persistent=False)  # (L,)
-        # One table for all axes; of an axis with one place nothing is to be told.
-        x = layout.coordinates()
-        lengths = (x.amax(0) + 1).tolist()
-        kept = [axis for axis, length in enumerate(lengths) if length > 1]
-        starts = [0, *itertools.accumulate(lengths[axis] for axis in kept)]
-        self.axes = nn.Embedding(max(starts[-1], 1), channels)
-        places = x[:, kept] + torch.tensor(starts[:-1], dtype=torch.int64)
-        self.register_buffer("places", places, persistent=False)  # (L, A)
-        with torch.no_grad():
-            for table in (self.tokens, self.axes):
-                table.weight.mul_(math.sqrt(0.5))  # of the sum a variance of about 1
-            self.axes.weight.div_(math.sqrt(max(len(kept), 1)))
+        with torch.device("cpu"):  # numbers, also of a model that has none
+            offsets = torch.tensor(starts[:-1])[codebook_numbers(layout)]  # (L,)
+            places = _axes(layout)  # (L, A)
+            lengths = (places.amax(0) + 1).tolist()
+            places += torch.tensor([0, *itertools.accumulate(lengths)][:-1], dtype=torch.int64)
+        # One table for all axes.
+        self.axes = nn.Embedding(sum(lengths), channels) if lengths else None
+        device = self.tokens.weight.device
+        self.register_buffer("offsets", offsets.to(device), persistent=False)
+        self.register_buffer("places", places.to(device), persistent=False)
+        with torch.no_grad():  # of the sum a variance of about 1
+            self.tokens.weight.mul_(math.sqrt(0.5))
+            if self.axes is not None:
+                self.axes.weight.mul_(math.sqrt(0.5 / len(lengths)))
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Embeds tokens (B, L), int64, below 0 for what is none, to (B, L, C)."""
@@ -71,6 +72,8 @@ class TokenEmbedding(nn.Module):
 
     def positions(self) -> Tensor:
         """Returns the embedding of the places of all tokens, (L, C)."""
+        if self.axes is None:
+            return self.tokens.weight.new_zeros(len(self.places), self.tokens.embedding_dim)
         return self.axes(self.places).sum(1)
 
 
@@ -78,7 +81,7 @@ class TokenLogits(nn.Module):
     """Computes the logits of each token from its features: (B, L, C) → (B, L, K).
 
     Each codebook has a linear layer of its own. K is the size of the largest codebook; beyond the
-    size of a smaller one, logits are −∞.
+    size of a smaller one, logits are the lowest number of their dtype.
 
     Arguments:
         layout: The layout of the tokens.
@@ -91,19 +94,21 @@ class TokenLogits(nn.Module):
         super().__init__()
         self.largest = layout.largest
         self.layers = nn.ModuleList(nn.Linear(channels, size) for size in layout.sizes)
-        self.register_buffer("numbers", codebook_numbers(layout), persistent=False)
+        self.register_buffer("numbers", codebook_numbers(layout), persistent=False)  # (L,)
 
     def forward(self, features: Tensor) -> Tensor:
         """Computes logits (B, L, K) of all tokens from their features (B, L, C)."""
         if len(self.layers) == 1:
             return self.layers[0](features)
-        logits = features.new_full((*features.shape[:-1], self.largest), -torch.inf)
-        for number, layer in enumerate(self.layers):
-            here = self.numbers == number
-            given = layer(features[:, here])
-            pad = (0, self.largest - given.shape[-1])
-            logits[:, here] = F.pad(given, pad, value=-torch.inf).to(logits.dtype)
-        return logits
+        here = [(self.numbers == number).nonzero()[:, 0] for number in range(len(self.layers))]
+        logits = [self.of_codebook(features[:, own], n) for n, own in enumerate(here)]
+        return torch.cat(logits, 1)[:, torch.cat(here).argsort()]
+
+    def of_codebook(self, features: Tensor, number: int) -> Tensor:
+        """Computes logits (..., K) of a codebook by its number from features (..., C)."""
+        logits = self.layers[number](features)
+        pad = (0, self.largest - logits.shape[-1])
+        return F.pad(logits, pad, value=torch.finfo(logits.dtype).min) if pad[1] else logits
 
 
 def codebook_numbers(layout: Layout) -> Tensor:
@@ -119,3 +124,15 @@ def codebook_numbers(layout: Layout) -> Tensor:
         numbers.append(own.repeat(math.prod(shape) // len(sizes)))
         first += len(sizes)
     return torch.cat(numbers)
+
+
+def _axes(layout: Layout) -> Tensor:
+    """Numbers the places of tokens along each axis from 0, those of each level apart: (L, A).
+
+    Axes along which all tokens have one place are left out, as there is nothing to tell.
+    """
+    x, columns = layout.coordinates(), []
+    for axis in range(1, x.shape[1]):
+        places, numbers = x[:, [0, axis]].unique(dim=0, return_inverse=True)
+        columns += [numbers] if len(places) > 1 else []
+    return torch.stack(columns, 1) if columns else x[:, :0]

@@ -10,6 +10,7 @@ from smalti.priors.pixelcnn import PixelCNN
 from smalti.priors.pixelsnail import PixelSNAIL
 from smalti.priors.sampling import SamplingConfig, sample_from_logits
 from smalti.priors.token_prior import TokenPrior, TractablePrior
+from smalti.priors.transformer import TransformerPrior
 
 __all__ = [
     "AutoregressivePrior",
@@ -24,6 +25,7 @@ __all__ = [
     "Stepper",
     "TokenPrior",
     "TractablePrior",
+    "TransformerPrior",
     "Uniform",
     "sample_from_logits",
     "uniform_prior_like",

@@ -1,4 +1,4 @@
-"""Autoregressive priors: p(q) = Π_i p(q_i | q_<i), the positions i in reading order.
+"""Autoregressive priors: p(q) = Π_i p(q_i | q_<i), the tokens i in an order of the prior's.
 
 One forward pass over a whole grid gives all factors at once: so such a prior is trained and scored.
 Drawing needs them one after another, each given what was drawn before. A `Stepper` walks over the
@@ -22,29 +22,37 @@ __all__ = ["AutoregressivePrior", "Stepper"]
 
 
 class Stepper(ABC):
-    """Abstract: samples a batch of grids position by position, in reading order.
+    """Abstract: samples a batch of grids token by token, in the `order` of the prior.
 
-    It begins at the first position. `logits` is the distribution at the current position; `push`
-    puts an index there and moves on. There are no gradients.
+    It begins at the first token of that order. `logits` is the distribution of the current token;
+    `push` puts an index there and moves on. There are no gradients.
     """
 
     @abstractmethod
     def logits(self) -> Tensor:
-        """Returns the logits (B, K) of p(q_i | q_<i, context) at the current position i."""
+        """Returns the logits (B, K) of p(q_i | those before, context) of the current token i."""
 
     @abstractmethod
     def push(self, indices: Tensor) -> None:
-        """Sets q_i to indices (B,), int64, and goes on to i + 1."""
+        """Sets q_i to indices (B,), int64, and goes on to the next token of the order."""
 
 
 class AutoregressivePrior(TractablePrior):
-    """Abstract: a prior with one categorical distribution per position, given those before it.
+    """Abstract: a prior with one categorical distribution per token, given those before it.
 
-    The order is that of reading.
+    Before a token are all or some of those that come earlier in `order`.
     """
 
     tabular = True
     takes = frozenset({"temperature", "top_k", "top_p", "guidance"})
+
+    @property
+    def order(self) -> Tensor:
+        """Returns the order of the tokens, (L,) int64: the flat places that a stepper goes through.
+
+        It is that of reading, unless a prior has another.
+        """
+        return torch.arange(self.positions)
 
     @abstractmethod
     def logits(self, indices: Tensor, context: Tensor | None = None) -> Tensor:
@@ -74,8 +82,15 @@ class AutoregressivePrior(TractablePrior):
         indices = self._check_indices(indices)
         context = self._check_context(context, len(indices))
         replaced = torch.rand(indices.shape, device=indices.device) < noise
-        seen = indices.where(~replaced, torch.randint_like(indices, self.codebook_size))
+        seen = indices.where(~replaced, self._any_like(indices))
         return self._nats(seen, indices, context).sum() / max(indices.numel(), 1)
+
+    def _any_like(self, indices: Tensor) -> Tensor:
+        """Draws as many indices, each any of its codebook with the same probability."""
+        if len(set(self.layout.sizes)) == 1:
+            return torch.randint_like(indices, self.codebook_size)
+        sizes = self.layout.sizes_of_tokens().view(self.grid).to(indices.device)
+        return (torch.rand(indices.shape, device=indices.device) * sizes).long()
 
     def _log_prob(self, indices: Tensor, context: Tensor | None, mask: Tensor | None) -> Tensor:
         nats = self._nats(indices, indices, context)
@@ -109,12 +124,13 @@ class AutoregressivePrior(TractablePrior):
                 if context is None or config.guidance == 1
                 else _GuidedStepper(self, n, context, config.guidance)
             )
-            for i in range(self.positions):
+            order = self.order.tolist()
+            for i in order:
                 if somewhere[i]:
                     fresh = config.draw(stepper.logits(), generator)
                     old = drawn[:, i]
                     drawn[:, i] = fresh if everywhere[i] else torch.where(old < 0, fresh, old)
-                if i + 1 < self.positions:
+                if i != order[-1]:
                     stepper.push(drawn[:, i])
         return drawn.unflatten(1, self.grid)
 

@@ -35,7 +35,7 @@ from smalti.errors import InputError
 from smalti.nn.blocks import ResidualStack
 from smalti.nn.embeddings import DepthEmbedding
 
-__all__ = ["ContextMap", "GridMap", "GridsContextMap", "context_map"]
+__all__ = ["ContextMap", "GridMap", "GridsContextMap", "context_map", "map_of_sizes"]
 
 BLOCKS = 2  # residual blocks over a grid above: they see two positions around
 
@@ -69,6 +69,19 @@ def context_map(
             f"{condition.name}: choose a prior that attends to sequences, or learn it without a "
             f"condition."
         )
+    return map_of_sizes(shape, sizes, channels)
+
+
+def map_of_sizes(
+    shape: tuple[int, int], sizes: ContextSizes, channels: int
+) -> ContextMap | GridsContextMap:
+    """Builds the module that maps the vector and the grids of a context, whatever else it has.
+
+    Arguments:
+        shape: (H, W).
+        sizes: The sizes of the context.
+        channels: C.
+    """
     if sizes.map:
         return GridsContextMap(shape, sizes, channels)
     return ContextMap(shape, sizes.vector, channels)

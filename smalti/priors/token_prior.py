@@ -94,6 +94,14 @@ class TokenPrior(Prior):
                     f"{name} must be from {lowest} to {self.codebook_size - 1}, "
                     f"got values from {low} to {high}: take those of the prior's own tokenizer."
                 )
+        if len(set(self.layout.sizes)) > 1:
+            above = indices.flatten(1) - self.layout.sizes_of_tokens().to(indices.device)
+            if bool((above >= 0).any()):
+                raise InputError(
+                    f"{name} must be below the sizes of their codebooks, "
+                    f"{', '.join(map(str, self.layout.sizes[:8]))}, got one that is "
+                    f"{int(above.max())} above: take those of the prior's own tokenizer."
+                )
         return indices.to(self.device)
 
     def _check_mask(self, indices: Any, mask: Any) -> tuple[Any, Tensor | None]:

@@ -20,7 +20,7 @@ from smalti.generation import Model
 from smalti.generation.traversal import traverse
 from smalti.modalities.image import Image
 from smalti.networks import ConvDecoder, ConvEncoder, Features
-from smalti.priors import Cascade, Histogram, PixelCNN, PixelSNAIL, SamplingConfig
+from smalti.priors import Cascade, Histogram, PixelCNN, PixelSNAIL, SamplingConfig, TransformerPrior
 from smalti.quantizers import (
     EMACodebook,
     LookupFreeQuantizer,
@@ -424,9 +424,9 @@ def test_a_model_of_nan_does_not_answer(vae):
     assert "diverged" in line(lambda: other.decode(z))
     broken(other.encoder)
     assert "diverged" in line(lambda: other.encode(X))
-    for kind in (PixelCNN, PixelSNAIL):
+    for kind in (PixelCNN, PixelSNAIL, TransformerPrior):
         prior = kind(K, (4, 4), hidden=8, layers=1)
-        broken(prior.second)
+        broken(prior.head if kind is TransformerPrior else prior.second)
         for temperature in (0, 1):
             assert "diverged" in line(
                 lambda p=prior, t=temperature: p.sample(2, config=SamplingConfig(t))

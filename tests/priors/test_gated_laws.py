@@ -1,4 +1,4 @@
-"""Laws that every prior of gated layers keeps."""
+"""Laws that every autoregressive prior which is a network keeps."""
 
 import pytest
 import torch
@@ -6,7 +6,7 @@ from torch.nn import functional as F
 
 from smalti.conditions import CoarseTokens, Label, TimeOfDay
 from smalti.errors import InputError
-from smalti.priors import DepthPixelCNN, PixelCNN, PixelSNAIL, SamplingConfig
+from smalti.priors import DepthPixelCNN, PixelCNN, PixelSNAIL, SamplingConfig, TransformerPrior
 from walks import context_for, large, walks_apart
 
 K = 5
@@ -16,6 +16,7 @@ FAMILIES = {
     PixelCNN: ((3, 3), {"hidden": 8, "layers": 4}),
     PixelSNAIL: ((3, 3), {"hidden": 8, "blocks": 2, "layers": 2, "heads": 2}),
     DepthPixelCNN: ((2, 3, 2), {"hidden": 8, "layers": 4}),
+    TransformerPrior: ((3, 3), {"hidden": 8, "layers": 2, "heads": 2}),
 }
 SENSELESS = [{"hidden": 0}, {"layers": 0}, {"dropout": 1.0}, {"dropout": -0.1}]
 

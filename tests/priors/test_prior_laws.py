@@ -21,6 +21,7 @@ from smalti.priors import (
     Prior,
     SamplingConfig,
     TokenPrior,
+    TransformerPrior,
     Uniform,
 )
 from walks import follows_the_full_pass
@@ -57,6 +58,10 @@ def depth(grid, condition=None, dropout=0.0):
 def snail(grid, condition=None, dropout=0.0):
     sizes = {"hidden": 6, "blocks": 2, "layers": 1, "heads": 2}
     return PixelSNAIL(K, grid, condition, **sizes, dropout=dropout)
+
+
+def transformer(grid, condition=None, size=K, **options):
+    return TransformerPrior(size, grid, condition, hidden=8, layers=2, heads=2, **options)
 
 
 def cascade(condition=None):
@@ -107,6 +112,13 @@ PRIORS = {
     "cascade": lambda: sharp(cascade()),
     "cascade of labels": lambda: sharp(cascade(LABEL)),
     "cascade of optional labels": lambda: sharp(cascade(OPTIONAL)),
+    "transformer": lambda: sharp(transformer((2, 2), dropout=0.5)),
+    "transformer of optional labels": lambda: sharp(transformer((2, 2), OPTIONAL)),
+    "transformer of grids above": lambda: sharp(transformer((4,), ABOVE, positions="learned")),
+    "transformer in parallel": lambda: sharp(
+        transformer((2, 2), OPTIONAL, [K] * 2, pattern="parallel")
+    ),
+    "transformer delayed": lambda: sharp(transformer((2, 1, 2), LABEL, pattern="delayed")),
     "gaussian": gaussian,
 }
 TOKENS = [name for name in PRIORS if name != "gaussian"]
@@ -400,7 +412,9 @@ def test_a_context_that_does_not_fit_is_refused(prior):
             prior.sample(4, wrong)
 
 
-@pytest.mark.parametrize("family", [Uniform, Histogram, PixelCNN, DepthPixelCNN, PixelSNAIL])
+@pytest.mark.parametrize(
+    "family", [Uniform, Histogram, PixelCNN, DepthPixelCNN, PixelSNAIL, TransformerPrior]
+)
 def test_impossible_sizes_are_refused(family):
     for size, grid in ((0, (2, 2)), (4, ()), (4, (2, 0))):
         with pytest.raises(InputError) as raised:
