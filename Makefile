@@ -6,7 +6,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 TORCH := torch==2.13.0
 
-.PHONY: demo test check clean
+.PHONY: demo test check lint types layers examples clean
 
 demo: .venv/installed
 	$(BIN)/smalti fit clocks-demo
@@ -15,10 +15,19 @@ test: .venv/installed-dev
 	HF_HUB_OFFLINE=1 $(BIN)/pytest --numprocesses 2 --dist worksteal tests
 
 check: .venv/installed-dev
+	$(MAKE) --no-print-directory --jobs 2 types examples lint layers
+
+lint: .venv/installed-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
+
+types: .venv/installed-dev
 	$(BIN)/mypy
+
+layers: .venv/installed-dev
 	$(BIN)/lint-imports
+
+examples: .venv/installed-dev
 	HF_HUB_OFFLINE=1 $(BIN)/pytest --quiet smalti
 
 # torch goes first and alone, so that nothing else chooses its build.

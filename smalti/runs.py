@@ -15,9 +15,10 @@ and each result the checksums of what it was made from (`smalti.provenance`). Th
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import yaml
 from jsonargparse import Namespace
@@ -94,7 +95,8 @@ def fit(
     """
     speed_up_cpu()
     run = Run(folder)
-    data = yaml.safe_load(schema.dump(config))["data"]
+    given, described = config, schema.dump(config)
+    data = yaml.safe_load(described)["data"]
     check_outside_data(data, folder)
     run.tidy()
     more = check_recipe(run, config, extend)
@@ -116,8 +118,10 @@ def fit(
     # Not before: a mistake claims no folder, and removes nothing.
     if more and is_first():
         extension.remove_outdated(run.folder, more)
-    write_text(run.config, schema.dump(config))
-    splits, expected = _recorded(run, config, splits, bool(more))
+    if config != given:
+        described = schema.dump(config)
+    write_text(run.config, described)
+    splits, expected = _recorded(run, yaml.safe_load(described), splits, bool(more))
     choose_threads(recipe.hardware, run.folder / "state")
     give_back()
     fit_autoencoder(run, recipe, splits, expected)
@@ -225,12 +229,12 @@ def part_checksums(run: Run) -> dict[str, str]:
 
 
 def _recorded(
-    run: Run, config: Namespace, splits: Splits, extended: bool
+    run: Run, config: Mapping[str, Any], splits: Splits, extended: bool
 ) -> tuple[Splits, ExpectedChecksums]:
     """Writes the manifest of a run that has none, or a new one, and says what follows from it."""
     manifest = splits.manifest
     assert manifest is not None
-    recipe = stage_checksums(yaml.safe_load(schema.dump(config)))
+    recipe = stage_checksums(config)
     if not manifest.recipe:
         manifest = replace(manifest, recipe=recipe)
     elif extended:

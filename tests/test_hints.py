@@ -6,9 +6,11 @@ import ast
 import importlib
 import inspect
 import re
+from functools import cache
 from pathlib import Path
 
 import pytest
+from jsonargparse import Namespace
 from PIL import Image
 
 import smalti
@@ -88,6 +90,11 @@ def test_every_command_and_option_in_a_text_exists():
     assert told > 30
 
 
+@cache
+def _recipe(name: str) -> Namespace:
+    return schema.read(name, [] if name == "clocks" else ["--data.path", "x"])
+
+
 def _is_a_field(option: str) -> bool:
     """Whether a recipe that comes with smalti has it."""
     key = option.removeprefix("--")
@@ -99,8 +106,7 @@ def _is_a_field(option: str) -> bool:
         "series",
         "semantic-ids",
     ):
-        extra = [] if name == "clocks" else ["--data.path", "x"]
-        node = schema.read(name, extra)
+        node = _recipe(name)
         for part in key.split("."):
             node = (
                 node.get("init_args", node) if node is not None and hasattr(node, "get") else None

@@ -13,6 +13,7 @@ their own, so this reader can judge a model that learned to draw clocks.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -91,6 +92,7 @@ class ClockReader:
         return t.square().sum(dim=1) - 2 * x @ t.T
 
 
+@lru_cache(maxsize=2 * len(THEMES))  # those of a reader serve the next one
 def _rendered(style: ClockStyle, size: int) -> Tensor:
     """Clocks of one style at all times: (720, 3, size, size), uint8."""
     clocks = [np.asarray(render_clock(t, style, size)) for t in range(TimeOfDay.dial)]
