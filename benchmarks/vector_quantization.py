@@ -92,7 +92,7 @@ def implicit(steps: int) -> Method:
     """
     chosen = packaged_tokenizer("semantic-ids-qinco")
     options = {**chosen["quantizer"]["init_args"], "stages": None}
-    training = chosen["training"]
+    training, fitting = chosen["training"], chosen["fitting"].get("init_args", {})
 
     def learn(x: Tensor, seed: int) -> Coder:
         torch.manual_seed(seed)
@@ -102,7 +102,7 @@ def implicit(steps: int) -> Method:
             VectorQuantizer(GradientCodebook(codebook_size=size, dim=x.shape[1])) for size in SIZES
         ]
         quantizer = ImplicitResidualQuantizer(**options)
-        ResidualKMeans(refine=0).fit(quantizer, TensorRows(rows), seed=seed)
+        ResidualKMeans(**fitting).fit(quantizer, TensorRows(rows), seed=seed)
         optimizer = AdamW(quantizer.parameters(), **training["optimizer"]["init_args"])
         schedule = CosineDecay(**training["schedule"]["init_args"]).configure(optimizer, steps, 1)
         quantizer.attach(optimizer)

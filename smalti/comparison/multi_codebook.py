@@ -49,7 +49,7 @@ class MultiCodebookMethod(NamedTuple):
         network: Whether it is used with the recipe's networks; if not, it quantizes the data's
             vectors.
         fitting: The config of its fitting without gradients, in place of the recipe's training.
-        trained_as: The recipe whose training follows the fitting, in the place of the recipe's own.
+        trained_as: The recipe whose fitting and training it has, in the place of the recipe's own.
         loss_weights: Weights of the losses beside codebook and commitment, by name.
     """
 
@@ -172,10 +172,10 @@ MULTI_CODEBOOK_METHODS = {
         object_config("ResidualKMeans"),
     ),
     "qinco": MultiCodebookMethod(
-        "QINCo: residual k-means, then implicit codebooks trained from it",
+        "QINCo: refined residual k-means, then implicit codebooks trained from it",
         _implicit,
         False,
-        PLAIN,
+        object_config("ResidualKMeans"),
         QINCO,
     ),
     "pq": MultiCodebookMethod(

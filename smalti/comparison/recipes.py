@@ -138,7 +138,7 @@ def make_run_config(
             tokenizer |= {"fitting": deepcopy(chosen.fitting), "mixing": 0.0}
         if chosen.trained_as is not None:
             own = packaged_tokenizer(chosen.trained_as)
-            tokenizer |= {name: own[name] for name in ("training", "mixing")}
+            tokenizer |= {name: own[name] for name in ("fitting", "training", "mixing")}
     if tokenizer["training"] is not None:
         tokenizer["training"] |= {"steps": steps, "validate_every": max(2, steps // VALIDATIONS)}
     fields["ids"] = None

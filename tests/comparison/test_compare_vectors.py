@@ -115,6 +115,17 @@ def test_each_method_builds_at_its_bits(name, bits, stages, recipe):
         built.fitting.check(model.quantizer, 2**bits)
 
 
+def test_implicit_codebooks_are_compared_as_their_recipe_makes_them(recipe):
+    qinco = MULTI_CODEBOOK_METHODS["qinco"]
+    made = make_run_config(schema.parsed(recipe), qinco, PlannedRun(8, "qinco", 0), 4, 3, STEPS)
+    own = schema.read("semantic-ids-qinco").tokenizer
+    assert made.tokenizer.fitting.as_dict() == own.fitting.as_dict()
+    assert own.fitting.init_args.refine is None  # refined, which the training starts from
+    assert made.tokenizer.mixing == own.mixing
+    for name in ("hidden", "layers", "training_beam", "beam", "candidates", "prefix_weight"):
+        assert made.tokenizer.quantizer.init_args[name] == own.quantizer.init_args[name]
+
+
 @pytest.mark.parametrize("name", OWN)
 def test_each_method_learns_from_data_to_figures(name, recipe, tmp_path):
     (one,) = head_to_head(
