@@ -21,6 +21,7 @@ __all__ = [
     "undefined_figure",
 ]
 
+SINGULAR = {"items": "item", "prefixes": "prefix", "dimensions": "dimension"}
 DECIMALS = {
     "share": 1,
     "dB": 2,
@@ -97,6 +98,8 @@ def display(measured: Figure, unit_shown: bool = True) -> str:
         ('0.03781', '∞')
         >>> display(figure(441.0, "bits", ""))
         '441.0\u202fbits'
+        >>> display(figure(1, "items", "")), display(figure(2, "items", ""))
+        ('1\u202fitem', '2\u202fitems')
     """
     value, unit = measured["value"], measured["unit"]
     if math.isnan(value):
@@ -110,6 +113,7 @@ def display(measured: Figure, unit_shown: bool = True) -> str:
     # Large numbers of bits, nats or codewords need fewer decimals.
     decimals = min(DECIMALS.get(unit, 2), max(0, 3 - math.floor(math.log10(max(abs(value), 1)))))
     number = f"{value:,.{decimals}f}".replace(",", NARROW_SPACE)
+    unit = SINGULAR.get(unit, unit) if number == "1" else unit
     return f"{number}{NARROW_SPACE}{unit}" if unit_shown else number
 
 

@@ -97,4 +97,6 @@ def test_a_further_code_costs_nothing_and_is_a_level(tmp_path):
     assert found["after"]["own_id"]["value"] == 1
     assert "entropy_3" in found["after"] and "entropy_3" not in found["before"]
     assert "mse_over_variance" not in found["before"]
-    assert "a further code numbers" in report.to_html()
+    html = report.to_html()
+    assert "a further code numbers" in html and ">Further code, after resolving<" in html
+    assert "Level 3" not in html

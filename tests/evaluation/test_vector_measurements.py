@@ -278,6 +278,16 @@ def test_the_tree_shows_typical_items_of_the_largest_prefixes():
     assert html.count("<details") == 4 and "<script" not in html
 
 
+def test_the_tree_names_the_category_that_codes_say_most_of_beyond_chance():
+    """Numbers that hardly repeat have the higher NMI, by chance alone."""
+    x, codes = grid(90)
+    corner = codes[:, 0].numpy()
+    draw = np.random.default_rng(0)
+    nearly = np.where(draw.random(90) < 0.3, draw.integers(4, size=90), corner)
+    tree = CodeTree().run(subject(x, codes, corners, {"many": np.arange(90), "corner": nearly}))
+    assert all(branch.note.startswith("corner ") for branch in tree.blocks["tree"].branches)
+
+
 def test_of_many_prefixes_the_largest_are_shown_and_the_others_counted(monkeypatch):
     monkeypatch.setattr("smalti.modalities.vector.code_tree.SHOWN", (2, 1))
     x, codes = grid(400)
@@ -293,3 +303,5 @@ def test_the_map_is_drawn_for_the_first_code_and_each_category():
     section = VectorMap().run(subject(x, codes, corners, {"corner": codes[:, 0].numpy()}))
     assert sorted(section.files()) == ["map-category0.png", "map-code.png"]
     assert section.facts["Map"].startswith("all items in the plane of their largest variance")
+    sizes = {file[16:24] for file in section.files().values()}  # width and height of a PNG
+    assert len(sizes) == 1

@@ -245,9 +245,12 @@ def _levels_table(section: Section, own: Occupancy, after: Occupancy | None) -> 
             figures = section.figures[when]
             cells: list[Figure | str | None] = [number(level.codebook_size), number(level.used)]
             cells += [figures[f"{key}_{n}"] for key in ("dead", "entropy", "gini")]
-            rows[f"Level {n}{', after resolving' if when == 'after' else ''}"] = cells
+            name = f"Level {n}" if n <= len(own.levels) else "Further code"
+            rows[f"{name}{', after resolving' if when == 'after' else ''}"] = cells
     columns = ("", "Codes", "Used", "Never used", "Entropy", "Gini")
-    return Table(columns, rows)
+    further = after is not None and len(after.levels) > len(own.levels)
+    note = "the further code numbers the items that share their codes, and is 0 for all others"
+    return Table(columns, rows, notes=[note] if further else ())
 
 
 def _prefix_table(section: Section, own: Occupancy, after: Occupancy | None) -> Table:
@@ -260,6 +263,7 @@ def _prefix_table(section: Section, own: Occupancy, after: Occupancy | None) -> 
             cells.append(f"{own.items / depth.prefixes:.3g}")
             cells += [figures[f"{key}_{n}"] for key in ("shared_prefix", "largest_prefix")]
             after_words = ", after resolving" if when == "after" else ""
-            rows[f"First {counted(n, 'code')}{after_words}"] = cells
+            name = f"First {counted(n, 'code')}" if n <= len(own.depths) else "Whole IDs"
+            rows[f"{name}{after_words}"] = cells
     columns = ("", "Different", "Items per prefix", "Items that share it", "Most items with one")
     return Table(columns, rows)

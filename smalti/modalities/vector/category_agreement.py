@@ -157,9 +157,9 @@ def _table(name: str, category: Category, depths: list[Groups], figures: dict[st
             number(len(groups.sizes)),
             measured["purity"],
             _spread(measured, "purity"),
-            measured["nmi"],
+            f"{measured['nmi']['value']:.4f}",
             _spread(measured, "nmi"),
-            measured["ami"],
+            f"{measured['ami']['value']:z.4f}",
         ]
     n = int((category.codes >= 0).sum())
     note = f"N = {number(n)} items of all splits whose {name} is known; IDs were shuffled among"

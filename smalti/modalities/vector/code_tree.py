@@ -12,7 +12,11 @@ import torch
 
 from smalti.data.items import Category
 from smalti.ids import level_letters
-from smalti.modalities.vector.agreement import agreement
+from smalti.modalities.vector.agreement import (
+    adjusted_mutual_information,
+    agreement,
+    agreement_by_chance,
+)
 from smalti.modalities.vector.prefixes import (
     Groups,
     groups_by_prefix,
@@ -27,6 +31,7 @@ __all__ = ["CodeTree"]
 SHOWN = (64, 8, 4)  # nodes of the first level; below each of these; below each of those
 TYPICAL = (3, 3, 2)  # items of a node
 LONGEST = 90  # letters of an item
+SHUFFLES = 3  # of codes, for how much they say of a category by chance
 
 
 class CodeTree(Measurement[Subject]):
@@ -146,7 +151,7 @@ def _names(subject: Subject, rows: list[int]) -> dict[int, str]:
 
 
 def _telling_category(subject: Subject, first: Groups) -> tuple[str, Category] | None:
-    """Returns the category of which the first code says most, if there are any."""
+    """Returns the category of which the first code says most, adjusted for chance, if any."""
     items, manifest = subject.splits.items, subject.splits.manifest
     if items is None or manifest is None or not items.categories:
         return None
@@ -158,7 +163,11 @@ def _telling_category(subject: Subject, first: Groups) -> tuple[str, Category] |
         if known.any():
             of = np.unique(first.group_of[known], return_inverse=True)[1]
             numbers = np.unique(mine.codes[known], return_inverse=True)[1]
-            found[name] = agreement(of, numbers).nmi, mine
+            chance, _ = agreement_by_chance(of, numbers, SHUFFLES, subject.seed)
+            found[name] = (
+                adjusted_mutual_information(agreement(of, numbers), chance),
+                mine,
+            )
     if not found:
         return None
     best = max(found, key=lambda name: found[name][0])
