@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import copy
 import warnings
+from collections.abc import Callable
 from itertools import pairwise
+from typing import TypeVar
 
 import torch
 
@@ -34,8 +36,8 @@ from smalti.networks import (
     VectorDecoder,
     VectorEncoder,
 )
-from smalti.priors import Prior
-from smalti.recipes.fields import MakeEncoder
+from smalti.priors import Prior, TokenPrior
+from smalti.recipes.fields import MakeEncoder, MakePrior
 from smalti.recipes.schema import AutoencoderRecipe, FinePrior, PriorRecipe, TokenizerRecipe
 from smalti.signals import Signal
 from smalti.training import ContinuousObjective, Objective, TokenizerObjective
@@ -48,6 +50,8 @@ __all__ = [
     "channels_seen",
     "level_config",
 ]
+
+Made = TypeVar("Made")
 
 
 def build_autoencoder(
@@ -174,11 +178,16 @@ def _output(signal: Signal, likelihood: Likelihood | None) -> Features:
 
 def _outline(make: MakeEncoder, signal: Signal) -> Encoder:
     """Makes an encoder without numbers, which draws nothing, for what it says of itself."""
+    return _without_numbers(lambda: make(signal, 1))
+
+
+def _without_numbers(make: Callable[[], Made]) -> Made:
+    """Makes a module without numbers, which draws nothing."""
     drawn = torch.get_rng_state()
     try:
         with warnings.catch_warnings(), torch.device("meta"):
             warnings.simplefilter("ignore")  # of layers without elements
-            return make(signal, 1)
+            return make()
     finally:
         torch.set_rng_state(drawn)
 
@@ -209,7 +218,6 @@ def build_prior(recipe: PriorRecipe, tokenizer: Tokenizer, splits: Splits, level
         InputError: If it is of a kind that is not trained, or an argument is out of range.
     """
     layout = tokenizer.layout
-    sizes = [of_level[0] for of_level in layout.codebook_sizes]
     # Its own, which it puts in training and evaluation mode with the rest of it.
     condition: Condition | None = copy.deepcopy(splits.condition) if recipe.conditional else None
     if recipe.condition_dropout:
@@ -220,13 +228,38 @@ def build_prior(recipe: PriorRecipe, tokenizer: Tokenizer, splits: Splits, level
             )
         condition = OptionalCondition(condition, recipe.condition_dropout)
     if level:
-        condition = CoarseTokens(sizes[:level], layout.shapes[:level], condition)
+        sizes = [max(of_level) for of_level in layout.codebook_sizes[:level]]
+        condition = CoarseTokens(sizes, layout.shapes[:level], condition)
+    shape, model = layout.shapes[level], level_config(recipe, level).model
     try:
-        return level_config(recipe, level).model(sizes[level], layout.shapes[level], condition)
+        sizes_given = _sizes_for(model, layout.codebook_sizes[level], shape, condition)
+        return model(sizes_given, shape, condition)
     except TypeError as error:
         raise InputError(
             f"The recipe's prior cannot be built ({error}): choose one that learns, e.g. PixelCNN."
         ) from error
+
+
+def _sizes_for(
+    model: MakePrior, sizes: tuple[int, ...], shape: tuple[int, ...], condition: Condition | None
+) -> int | tuple[int, ...]:
+    """Returns what a prior is made of: the size of each codebook if it takes that, or of all.
+
+    Raises:
+        InputError: If it takes one size, and they differ.
+    """
+    if len(sizes) == 1:
+        return sizes[0]
+    outline = _without_numbers(lambda: model(max(sizes), shape, condition))
+    if isinstance(outline, TokenPrior) and outline.per_codebook:
+        return sizes
+    if len(set(sizes)) > 1:
+        raise InputError(
+            f"A {type(outline).__name__} takes codebooks of one size, this tokenizer has codebooks "
+            f"of {', '.join(map(str, sorted(set(sizes))))}: choose TransformerPrior, or set "
+            f"--prior null to learn the tokenizer alone."
+        )
+    return sizes[0]
 
 
 def level_config(recipe: PriorRecipe, level: int) -> PriorRecipe | FinePrior:

@@ -272,13 +272,11 @@ def _tried_prior(
     """Returns the prior of a level and how it is trained, after the loss of one grid."""
     chosen, quantizer = recipe.prior, tokenizer.levels[level]
     assert chosen is not None
-    sizes = set(quantizer.codebook_sizes)
-    if quantizer.acts_on_grid or len(sizes) != 1:
+    if quantizer.acts_on_grid:
         raise InputError(
-            f"The priors of recipes take indices of each position, all of codebooks of one "
-            f"size, this {type(quantizer).__name__} has codebooks of "
-            f"{', '.join(map(str, sorted(sizes)))}: set --prior null to learn the "
-            f"tokenizer alone."
+            f"The priors of recipes take indices of each position, and this "
+            f"{type(quantizer).__name__} has {len(quantizer.codebook_sizes)} of the whole grid: "
+            f"set --prior null to learn the tokenizer alone."
         )
     check_model_memory(lambda: build_prior(chosen, tokenizer, splits, level))
     prior = build_prior(chosen, tokenizer, splits, level)

@@ -97,13 +97,32 @@ def test_the_commands_take_such_tokens(run, tmp_path):
     assert main(["sample", str(folder), "--time", "10:10", "--out", str(tmp_path / "s.png")]) == 0
 
 
-def test_what_does_not_go_is_one_line(tmp_path, capsys):
-    parts = [PART, {"class_path": "VectorQuantizer", "init_args": {}}]
+def unequal_product() -> dict:
     codebook = {"class_path": "EMACodebook", "init_args": {"codebook_size": 8, "dim": 4}}
-    parts[1]["init_args"]["codebook"] = codebook
-    unequal = {"class_path": "ProductQuantizer", "init_args": {"parts": parts}}
+    parts = [PART, {"class_path": "VectorQuantizer", "init_args": {"codebook": codebook}}]
+    return {"class_path": "ProductQuantizer", "init_args": {"parts": parts}}
+
+
+def test_codebooks_of_two_sizes_are_for_a_transformer(tmp_path):
+    """From the command line to the report: 4 and 3 bits a position, of every prior."""
+    recipe = recipe_with(unequal_product(), "TransformerPrior")
+    recipe["prior"]["model"]["init_args"] |= {"heads": 2, "pattern": "delayed"}
+    path = write_recipe(tmp_path / "tiny.yaml", recipe)
+    assert main(["fit", str(path), "--out", str(tmp_path / "run")]) == 0
+    figures = json.loads((tmp_path / "run" / "report.json").read_text())["figures"]["rate"]
+    assert figures["uniform"]["bits_per_image"]["value"] == pytest.approx(16 * (4 + 3))
+    assert figures["prior"]["share_of_uniform"]["value"] > 0
+    model = smalti.load(tmp_path / "run")
+    assert model.prior.layout.codebook_sizes == ((16, 8),)
+    for prior in ("learned", "histogram", "uniform"):
+        drawn = model.sample_latents(9, prior=prior, seed=0)
+        assert drawn.shape == (9, 4, 4, 2) and drawn[..., 1].max() < 8
+    assert (model.sample_latents(9, prior="uniform", seed=0)[..., 0] > 7).any()
+
+
+def test_what_does_not_go_is_one_line(tmp_path, capsys):
     for recipe, line in [
-        (recipe_with(unequal), "has codebooks of 8, 16"),
+        (recipe_with(unequal_product()), "has codebooks of 8, 16: choose TransformerPrior"),
         (recipe_with(QUANTIZERS["product"], "PixelCNN"), "take DepthPixelCNN"),
     ]:
         path = write_recipe(tmp_path / "wrong.yaml", recipe)

@@ -35,7 +35,9 @@ def fit_histogram(run: Run, layout: Layout, condition: Condition | None) -> Hist
             f"The {run.tokens} are of another tokenizer: give the same smalti fit again, which "
             f"makes them anew."
         )
-    made = Histogram(layout.largest, layout.shape, condition)
+    unequal = layout.levels == 1 and len(set(layout.sizes)) > 1
+    sizes = layout.sizes if unequal else layout.largest
+    made = Histogram(sizes, layout.shape, condition)
     cached = read_cache(run.tokens, "train")
     made.fit(layout.pack(cached.levels), None if condition is None else cached.context)
     return made

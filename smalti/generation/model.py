@@ -38,10 +38,9 @@ from smalti.generation.checks import (
 from smalti.generation.known import known_tokens, pack_known_tokens
 from smalti.generation.sampling_request import Words, condition_values, make_sampling_config
 from smalti.generation.saved import load_models, save_models
-from smalti.generation.token_priors import uniform_prior
 from smalti.generation.traversal import as_continuous, latent_dimensions, traverse
 from smalti.layout import Layout
-from smalti.priors import GaussianPrior, Prior, SamplingConfig
+from smalti.priors import GaussianPrior, Prior, SamplingConfig, uniform_prior
 from smalti.quantizers.beam_width import with_beam
 from smalti.run_directory import Run
 from smalti.signals import Signal

@@ -1,31 +1,21 @@
-"""Makes the uniform prior over the tokens of a model, and checks which prior fits which model."""
+"""Checks which prior fits which model."""
 
 from __future__ import annotations
 
 from smalti.layout import Layout
-from smalti.priors import Cascade, Prior, TokenPrior, Uniform
+from smalti.priors import Prior, TokenPrior
 
-__all__ = ["matches_layout", "uniform_prior"]
-
-
-def uniform_prior(layout: Layout) -> TokenPrior:
-    """Makes the uniform prior over token grids: every index of every level is equally likely."""
-    levels = [
-        Uniform(max(sizes), shape)
-        for sizes, shape in zip(layout.codebook_sizes, layout.shapes, strict=True)
-    ]
-    return levels[0] if len(levels) == 1 else Cascade(levels)
+__all__ = ["matches_layout"]
 
 
 def matches_layout(prior: Prior, layout: Layout) -> bool:
-    """Returns whether a prior has the grid and the codebook size of each level of a layout."""
-    priors = prior.levels if isinstance(prior, Cascade) else (prior,)
-    ours = [
-        (level.grid, {level.codebook_size}) if isinstance(level, TokenPrior) else None
-        for level in priors
-    ]
-    theirs = [
-        (shape, set(sizes))
+    """Returns whether a prior has the grid and the codebook sizes of each level of a layout."""
+    return isinstance(prior, TokenPrior) and _levels(prior.layout) == _levels(layout)
+
+
+def _levels(layout: Layout) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
+    """Returns shape and codebook sizes of each level, those of one size as one."""
+    return [
+        (shape, sizes if len(set(sizes)) > 1 else sizes[:1])
         for sizes, shape in zip(layout.codebook_sizes, layout.shapes, strict=True)
     ]
-    return ours == theirs

@@ -2,7 +2,7 @@
 
 from smalti.priors.autoregressive import AutoregressivePrior, Stepper
 from smalti.priors.base import Prior
-from smalti.priors.cascade import Cascade, uniform_prior_like
+from smalti.priors.cascade import Cascade, uniform_prior, uniform_prior_like
 from smalti.priors.depth import DepthPixelCNN
 from smalti.priors.empirical import Histogram, Uniform
 from smalti.priors.gaussian_prior import GaussianPrior
@@ -28,5 +28,6 @@ __all__ = [
     "TransformerPrior",
     "Uniform",
     "sample_from_logits",
+    "uniform_prior",
     "uniform_prior_like",
 ]

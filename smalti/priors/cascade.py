@@ -27,7 +27,7 @@ from smalti.priors.empirical import Uniform
 from smalti.priors.sampling import SamplingConfig
 from smalti.priors.token_prior import TokenPrior, TractablePrior
 
-__all__ = ["Cascade", "uniform_prior_like"]
+__all__ = ["Cascade", "uniform_prior", "uniform_prior_like"]
 
 
 @registered
@@ -57,8 +57,8 @@ class Cascade(TractablePrior):
         if not priors:
             raise InputError("A cascade takes the prior of each level, got none: give at least 1.")
         layout = Layout(
-            tuple(prior.grid for prior in priors),
-            tuple((prior.codebook_size,) for prior in priors),
+            tuple(grid for prior in priors for grid in prior.layout.grids),
+            tuple(sizes for prior in priors for sizes in prior.layout.codebook_sizes),
         )
         super().__init__(layout.largest, layout.shape, priors[0].condition)
         self.layout = layout
@@ -125,11 +125,18 @@ class Cascade(TractablePrior):
         return self.layout.pack(grids)
 
 
+def uniform_prior(layout: Layout) -> TractablePrior:
+    """Makes the uniform prior over token grids: every index of every level is equally likely."""
+    levels = [
+        Uniform(sizes[0] if len(set(sizes)) == 1 else sizes, shape)
+        for sizes, shape in zip(layout.codebook_sizes, layout.shapes, strict=True)
+    ]
+    return levels[0] if len(levels) == 1 else Cascade(levels)
+
+
 def uniform_prior_like(prior: TokenPrior) -> TractablePrior:
     """Makes the uniform prior over the same grids and codebooks as another prior has."""
-    if isinstance(prior, Cascade):
-        return Cascade([Uniform(level.codebook_size, level.grid) for level in prior.levels])
-    return Uniform(prior.codebook_size, prior.grid)
+    return uniform_prior(prior.layout)
 
 
 def _given(prior: TokenPrior, above: Sequence[Tensor], context: Tensor | None) -> Tensor | None:

@@ -44,8 +44,8 @@ class Uniform(TractablePrior):
     """The uniform prior: all indices are equally likely, and each costs log K nats.
 
     Arguments:
-        codebook_size: K.
-        grid: (H, W) or (T,).
+        codebook_size: K; or that of each of the Q codebooks, which may differ.
+        grid: (H, W) or (T,); of Q indices per position, (H, W, Q) or (T, Q).
 
     Example:
         >>> prior = Uniform(codebook_size=512, grid=(7, 7))
@@ -54,15 +54,13 @@ class Uniform(TractablePrior):
     """
 
     takes = frozenset({"temperature", "top_k", "top_p"})
+    per_codebook = True
 
-    def __init__(self, codebook_size: int, grid: Sequence[int]) -> None:
+    def __init__(self, codebook_size: int | Sequence[int], grid: Sequence[int]) -> None:
         super().__init__(codebook_size, grid)
 
     def _log_prob(self, indices: Tensor, context: Tensor | None, mask: Tensor | None) -> Tensor:
-        nats = math.log(self.codebook_size)
-        if mask is not None:
-            return -nats * mask.flatten(1).sum(1)
-        return torch.full((len(indices),), -self.positions * nats, device=indices.device)
+        return -self._uniform_nats(len(indices), mask).float().to(indices.device)
 
     def _sample(
         self,
@@ -72,11 +70,25 @@ class Uniform(TractablePrior):
         config: SamplingConfig,
         generator: torch.Generator | None,
     ) -> Tensor:
-        # Of K equally likely indices, temperature 0, top-k and top-p leave the first few.
-        k = min(config.top_k or self.codebook_size, self.codebook_size)
-        k = math.ceil(k * (config.top_p or 1)) if config.temperature else 1
-        drawn = uniform_integers(k, (n, *self.grid), generator).to(self.device)
+        if len(set(self.layout.sizes)) == 1:
+            drawn = self._draw(self.codebook_size, (n, *self.grid), config, generator)
+        else:  # the Q codebooks one after another
+            shape = (n, *self.grid[:-1])
+            columns = [self._draw(k, shape, config, generator) for k in self.layout.sizes]
+            drawn = torch.stack(columns, -1)
         return drawn if known is None else torch.where(known < 0, drawn, known)
+
+    def _draw(
+        self,
+        size: int,
+        shape: tuple[int, ...],
+        config: SamplingConfig,
+        generator: torch.Generator | None,
+    ) -> Tensor:
+        """Draws indices of a codebook, of which temperature 0, top-k and top-p leave the first."""
+        k = min(config.top_k or size, size)
+        k = math.ceil(k * (config.top_p or 1)) if config.temperature else 1
+        return uniform_integers(k, shape, generator).to(self.device)
 
 
 @registered
@@ -90,8 +102,8 @@ class Histogram(KeepsFloat32, TractablePrior):
     agree with all of them.
 
     Arguments:
-        codebook_size: K.
-        grid: (H, W) or (T,).
+        codebook_size: K; or that of each of the Q codebooks, which may differ.
+        grid: (H, W) or (T,); of Q indices per position, (H, W, Q) or (T, Q).
         condition: The condition, such as a label; None for an unconditional prior.
         minutes: How far apart two times may be and still count as the same.
 
@@ -105,13 +117,14 @@ class Histogram(KeepsFloat32, TractablePrior):
     """
 
     takes = frozenset({"temperature", "top_k", "top_p"})
+    per_codebook = True
     in_float32 = ("contexts",)
     grids: Tensor  # (N, *grid), int32, or int64 of codebooks that are too large for it
     contexts: Tensor  # (N, *shape), or empty without a condition
 
     def __init__(
         self,
-        codebook_size: int,
+        codebook_size: int | Sequence[int],
         grid: Sequence[int],
         condition: Condition | None = None,
         minutes: float = 2.0,
@@ -124,7 +137,7 @@ class Histogram(KeepsFloat32, TractablePrior):
         self.minutes = minutes
         dtype = torch.float32 if condition is None else condition.dtype
         shape = () if condition is None else condition.shape
-        integer = torch.int32 if codebook_size <= 2**31 else torch.int64
+        integer = torch.int32 if self.codebook_size <= 2**31 else torch.int64
         self.register_buffer("grids", torch.empty(0, *self.grid, dtype=integer))
         self.register_buffer("contexts", torch.empty(0, *shape, dtype=dtype))
         self.register_load_state_dict_pre_hook(_make_room)
@@ -157,10 +170,7 @@ class Histogram(KeepsFloat32, TractablePrior):
     def _log_prob(self, indices: Tensor, context: Tensor | None, mask: Tensor | None) -> Tensor:
         seen = self._distinct()
         numbers = torch.tensor([seen.number.get(key, -1) for key in self._keys(indices)])
-        size = math.log(self.codebook_size)
-        counting = torch.full((len(indices),), self.positions)
-        if mask is not None:
-            counting = mask.cpu().flatten(1).sum(1)
+        uniform = self._uniform_nats(len(indices), mask)
         result = torch.empty(len(indices), dtype=torch.float64)
         for members, rows in self._groups(context, len(indices)):
             # One count more than there are numbers: number −1, of a new grid, finds the last, 0.
@@ -174,7 +184,7 @@ class Histogram(KeepsFloat32, TractablePrior):
                 agree = [len(self._agreeing(rows, grid)) for grid in wanted]
                 empirical = torch.tensor(agree).double() / max(n, 1)
             result[members] = torch.logaddexp(
-                ((1 - u) * empirical).log(), math.log(u) - counting[members].double() * size
+                ((1 - u) * empirical).log(), math.log(u) - uniform[members]
             )
         return result.to(indices.device, torch.float32)
 

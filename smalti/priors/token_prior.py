@@ -6,6 +6,7 @@ what it saves is what there is to know about the grids. It sees integers and a c
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Any
@@ -28,13 +29,15 @@ class TokenPrior(Prior):
     """Abstract: a distribution over grids of indices.
 
     Arguments:
-        codebook_size: K; indices are in [0, K).
+        codebook_size: K; indices are in [0, K). Or that of each of the Q codebooks, which may
+            differ: then the attribute is that of the largest.
         grid: Shape of one grid, (H, W) or (T,); of Q indices per position, (H, W, Q) or (T, Q).
         condition: The condition, such as a label; None for an unconditional prior.
 
     Attributes:
         layout: The layout of the indices.
         tabular: Whether it has weights for each of the K indices, such as an embedding.
+        per_codebook: Whether it is made of the size of each codebook where there are several.
 
     Raises:
         InputError: If the codebook is empty, or too large to be tabular, or the grid has no
@@ -42,11 +45,22 @@ class TokenPrior(Prior):
     """
 
     tabular: bool = False
+    per_codebook: bool = False
 
     def __init__(
-        self, codebook_size: int, grid: Sequence[int], condition: Condition | None = None
+        self,
+        codebook_size: int | Sequence[int],
+        grid: Sequence[int],
+        condition: Condition | None = None,
     ) -> None:
         super().__init__(condition)
+        sizes = (codebook_size,) if isinstance(codebook_size, int) else tuple(codebook_size)
+        if len(sizes) > 1 and tuple(grid)[-1:] != (len(sizes),):
+            raise InputError(
+                f"A grid of {len(sizes)} codebooks has as many indices per position, its last "
+                f"length, got {tuple(grid)}: give the grid of the tokenizer."
+            )
+        codebook_size = max(sizes, default=0) if min(sizes, default=0) > 0 else 0
         if codebook_size < 1:
             raise InputError(
                 f"codebook_size must be at least 1, got {codebook_size}: give the tokenizer's."
@@ -63,12 +77,31 @@ class TokenPrior(Prior):
                 f"null to learn the tokenizer alone."
             )
         self.codebook_size, self.grid = codebook_size, tuple(grid)
-        self.layout = Layout((self.grid,), ((codebook_size,),))
+        self.layout = (
+            Layout((self.grid[:-1],), (sizes,))
+            if len(set(sizes)) > 1
+            else Layout((self.grid,), ((codebook_size,),))
+        )
 
     @property
     def positions(self) -> int:
         """Returns the number of indices in one grid."""
         return int(torch.Size(self.grid).numel())
+
+    def _uniform_nats(self, n: int, mask: Tensor | None) -> Tensor:
+        """Returns −log p of n grids if all indices are equally likely, (n,), float64.
+
+        Arguments:
+            n: The number of grids.
+            mask: (n, *grid), bool, which indices count; all if not given.
+        """
+        if len(set(self.layout.sizes)) == 1:
+            count = (
+                torch.full((n,), self.positions) if mask is None else mask.cpu().flatten(1).sum(1)
+            )
+            return count.double() * math.log(self.codebook_size)
+        nats = self.layout.sizes_of_tokens().double().log()
+        return nats.sum().expand(n) if mask is None else mask.cpu().flatten(1).double() @ nats
 
     def _check_known(self, known: Any, n: int) -> Tensor:
         known = self._check_indices(known, "known", lowest=-1)

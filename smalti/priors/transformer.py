@@ -79,6 +79,7 @@ class TransformerPrior(AutoregressivePrior):
         torch.Size([2, 4, 4])
     """
 
+    per_codebook = True
     steps: Tensor
     members: Tensor
     rotation: Tensor

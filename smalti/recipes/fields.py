@@ -47,6 +47,7 @@ OF_A_TOKENIZER = {
 }
 OF_AN_AUTOENCODER = {"reconstruction": None, "beta": 1.0, "beta_warmup": 0, "free_bits": 0.0}
 
+MakePrior = Callable[[int | tuple[int, ...], tuple[int, ...], Condition | None], Prior]
 MakeEncoder = Callable[[Signal, int], Encoder]
 MakeDecoder = Callable[[Signal, int], Decoder]
 
@@ -187,7 +188,7 @@ class FinePrior:
         weight_decay: Weight decay of all weights but biases; the optimizer's own if null.
     """
 
-    model: Callable[[int, tuple[int, ...], Condition | None], Prior]
+    model: MakePrior
     training: Training
     token_noise: Amount = 0.0
     weight_decay: Amount | None = None
@@ -203,8 +204,9 @@ class PriorRecipe:
 
     Arguments:
         model: A prior that is trained, such as PixelCNN or, with attention, PixelSNAIL; for several
-            indices per position DepthPixelCNN. Codebook size, grid and condition come from the
-            tokenizer and the data.
+            indices per position DepthPixelCNN or, also of codebooks that differ in size,
+            TransformerPrior. Codebook size, grid and condition come from the tokenizer and the
+            data.
         training: Steps, batches, optimizer, schedule.
         conditional: Whether it is conditioned on the label or time, where the data have one.
         examples: How many training examples become tokens; all if not given. Endless data need it.
@@ -221,7 +223,7 @@ class PriorRecipe:
     then chosen by how much data there is, and stands in the run's config.yaml.
     """
 
-    model: Callable[[int, tuple[int, ...], Condition | None], Prior]
+    model: MakePrior
     training: Training
     conditional: bool = True
     examples: int | None = None

@@ -1,5 +1,6 @@
 """The uniform prior and the histogram."""
 
+import itertools
 import math
 
 import pytest
@@ -132,3 +133,18 @@ def test_a_histogram_that_saw_nothing_says_so():
     with pytest.raises(InputError, match="minutes"):
         Histogram(4, (2, 2), minutes=-1)
     assert Histogram(4, (2, 2)).loss(A[None]).item() == pytest.approx(math.log(4))
+
+
+def test_baselines_of_unequal_codebooks_give_each_index_its_own_size():
+    grids = torch.tensor(list(itertools.product(range(3), range(2), range(3), range(2))))
+    grids = grids.view(-1, 2, 2)
+    uniform, seen = Uniform((3, 2), (2, 2)), Histogram((3, 2), (2, 2))
+    seen.fit(grids[[0, 0, 5, 9]])
+    for prior in (uniform, seen):
+        torch.testing.assert_close(prior.log_prob(grids).exp().sum(), torch.tensor(1.0))
+        with pytest.raises(InputError, match="below the sizes of their codebooks"):
+            prior.log_prob(torch.full((1, 2, 2), 2))
+    mask = torch.tensor([[True, False], [True, False]]).expand(1, 2, 2)
+    torch.testing.assert_close(uniform.loss(grids[:1], mask=mask), torch.tensor(3.0).log())
+    drawn = uniform.sample(500, generator=torch.Generator().manual_seed(0))
+    assert drawn.amax((0, 1)).tolist() == [2, 1]

@@ -85,6 +85,7 @@ def context_of(prior, batch):
 
 PRIORS = {
     "uniform": lambda: Uniform(K, (2, 2)),
+    "uniform of several": lambda: Uniform((K, K), (2, 2)),
     "uniform in a row": lambda: Uniform(K, (4,)),
     "histogram": lambda: histogram((2, 2)),
     "histogram of labels": lambda: histogram((2, 2), LABEL),

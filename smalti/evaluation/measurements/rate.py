@@ -25,7 +25,7 @@ from torch import Tensor
 from smalti.counting import counted
 from smalti.evaluation.batches import split_in_pieces
 from smalti.evaluation.evaluation_context import EvaluationContext
-from smalti.priors import Cascade, Histogram, TokenPrior, TractablePrior
+from smalti.priors import Histogram, TokenPrior, TractablePrior
 from smalti.reporting import Card, Figure, Measurement, Section, Table, Text, display, figure
 from smalti.reporting.figures import number, undefined_figure
 from smalti.signals import Signal
@@ -143,8 +143,7 @@ def rate_figures(
         measured_on: The set and its N, for the protocols.
     """
     positions, bits = indices[0].numel(), nats / math.log(2)
-    levels = prior.levels if isinstance(prior, Cascade) else (prior,)
-    uniform = sum(level.positions * math.log2(level.codebook_size) for level in levels)
+    uniform = prior.layout.sizes_of_tokens().double().log2().sum().item()
     given = f", given its {prior.condition.name}" if prior.condition is not None else ""
     replay = ""
     if isinstance(prior, Histogram):
