@@ -9,6 +9,7 @@ configuration can be written back.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import cache
 from itertools import pairwise
 from typing import Any
 
@@ -55,8 +56,9 @@ __all__ = [
 ]
 
 
+@cache  # it keeps nothing of what it parses
 def parser() -> ArgumentParser:
-    """Makes the parser of recipes: a YAML with `--config`, any field as a dotted option."""
+    """Returns the parser of recipes: a YAML with `--config`, any field as a dotted option."""
     made = ArgumentParser(
         prog="smalti fit",
         exit_on_error=False,
