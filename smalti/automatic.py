@@ -17,7 +17,7 @@ from jsonargparse import Namespace
 
 from smalti.counting import counted
 from smalti.errors import InputError
-from smalti.priors import TokenPrior
+from smalti.priors import AutoregressivePrior, TokenPrior
 from smalti.priors.regularisation import SHIFT, advise_regularisation, advise_views
 from smalti.training import Training
 
@@ -86,6 +86,9 @@ def resolve_auto(
             examples * prior.positions,
             _passes(training, examples * config.prior.views),
         )
+        if means == "token_noise" and not isinstance(prior, AutoregressivePrior):
+            fields[name] = 0.0  # which has masks in its place
+            continue
         old = _of_run(there, level).get(means)
         fields[name] = old if isinstance(old, int | float) else getattr(advice, means)
     return config

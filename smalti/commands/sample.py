@@ -63,6 +63,9 @@ def sample(  # noqa: PLR0913 - the options of the command
     top_k: int | None = None,
     top_p: float | None = None,
     guidance: float = 1.0,
+    steps: int | None = None,
+    order: str | None = None,
+    choice_temperature: float | None = None,
     seed: int | None = None,
     columns: int | None = None,
     overwrite: bool = False,
@@ -88,6 +91,10 @@ def sample(  # noqa: PLR0913 - the options of the command
         top_k: Draw from the k likeliest indices only.
         top_p: Draw from the likeliest indices that hold this share of the probability.
         guidance: Above 1 to show more of the condition; for runs fitted with a condition_dropout.
+        steps: Passes in which a prior that draws many indices at once fills in a grid, such as
+            MaskedPrior; more are slower and better.
+        order: In which order it does so: confidence, halton or random.
+        choice_temperature: How much luck there is at first in the order confidence.
         seed: Makes the result repeatable.
         columns: Signals per row in the picture.
         overwrite: Replace what smalti did not write, too.
@@ -112,7 +119,7 @@ def sample(  # noqa: PLR0913 - the options of the command
     )
     model = load(folder)
     asked = {name: text for name, text in conditions.items() if text is not None} or None
-    config = SamplingConfig(temperature, top_k, top_p, guidance)
+    config = SamplingConfig(temperature, top_k, top_p, guidance, steps, order, choice_temperature)
     options: dict[str, Any] = {"prior": prior, "seed": seed, "config": config}
     if complete is None:
         output.write(model.sample(n, asked, **options))

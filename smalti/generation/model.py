@@ -256,7 +256,7 @@ class Model:
             seed: Makes the result repeatable.
             config: Temperature, truncation and guidance of the draws.
             options: The fields of a `SamplingConfig`, in place of `config`: `temperature`,
-                `top_k`, `top_p`, `guidance`.
+                `top_k`, `top_p`, `guidance`, `steps`, `order`, `choice_temperature`.
 
         Raises:
             InputError: If the condition does not exist, the prior needs something that is not

@@ -6,6 +6,7 @@ from smalti.priors.cascade import Cascade, uniform_prior, uniform_prior_like
 from smalti.priors.depth import DepthPixelCNN
 from smalti.priors.empirical import Histogram, Uniform
 from smalti.priors.gaussian_prior import GaussianPrior
+from smalti.priors.masked import MaskedPrior
 from smalti.priors.pixelcnn import PixelCNN
 from smalti.priors.pixelsnail import PixelSNAIL
 from smalti.priors.sampling import SamplingConfig, sample_from_logits
@@ -19,6 +20,7 @@ __all__ = [
     "DepthPixelCNN",
     "GaussianPrior",
     "Histogram",
+    "MaskedPrior",
     "PixelCNN",
     "PixelSNAIL",
     "Prior",

@@ -44,6 +44,8 @@ class SamplingConfig:
             samples that show more of the condition.
         steps: The number of passes, for priors that draw many indices in each pass.
         order: The name of the order of the indices, for priors that can draw them in several.
+        choice_temperature: How much luck decides, at first, which indices such a prior draws next,
+            at least 0: 0 for always those it is surest of.
 
     Raises:
         InputError: If an option is not a number, or is out of range.
@@ -59,6 +61,7 @@ class SamplingConfig:
     guidance: float = 1.0
     steps: int | None = None
     order: str | None = None
+    choice_temperature: float | None = None
 
     def __post_init__(self) -> None:
         self._take("temperature", "1 samples as learned, 0 takes the most likely")
@@ -90,6 +93,14 @@ class SamplingConfig:
             object.__setattr__(self, "steps", as_whole_number(self.steps, "steps", 1))
         if self.order is not None and not (isinstance(self.order, str) and self.order):
             raise InputError(f"order must be a word, got {self.order!r}: leave it out.")
+        if self.choice_temperature is not None:
+            mend = "0 takes what the prior is surest of, 4.5 is usual"
+            value = as_number(self.choice_temperature, "choice_temperature", mend)
+            if not 0 <= value <= sys.float_info.max:
+                raise InputError(
+                    f"choice_temperature must be at least 0 and finite, got {value}: {mend}."
+                )
+            object.__setattr__(self, "choice_temperature", value)
 
     def chosen(self) -> dict[str, Any]:
         """Returns the options that are not at their defaults."""
@@ -131,6 +142,11 @@ class SamplingConfig:
             before = probabilities.cumsum(-1) - probabilities
             probabilities = probabilities * (before < self.top_p)
         return order.gather(-1, _draw(probabilities, generator)[..., None])[..., 0]
+
+    @property
+    def certain(self) -> bool:
+        """Returns whether the most likely index is always drawn, without luck."""
+        return self.temperature == 0 or self.top_k == 1
 
     @property
     def plain(self) -> bool:

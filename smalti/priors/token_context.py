@@ -87,6 +87,8 @@ class TokenContext(nn.Module):
         torch.Size([3, 4, 16])
     """
 
+    nothing: Tensor
+
     def __init__(self, layout: Layout, condition: Condition | None, channels: int) -> None:
         super().__init__()
         sizes = ContextSizes() if condition is None else condition.sizes
@@ -100,11 +102,12 @@ class TokenContext(nn.Module):
         shapes = [(1, 1, *grid)[-2:] for grid in layout.grids] if given else []
         self.levels = nn.ModuleList(map_of_sizes((h, w), sizes, channels) for h, w in shapes)
         self.sequence = nn.Linear(sizes.sequence, channels) if sizes.sequence else None
+        self.register_buffer("nothing", torch.zeros(1, 1, 1), persistent=False)
 
     def forward(self, context: Context) -> Tensor:
         """Maps a context to features (B, L, C); 0, of shape (1, 1, 1), where it says nothing."""
         if not len(self.levels):
-            return torch.zeros(1, 1, 1)
+            return self.nothing
         parts = []
         for level, sizes in zip(self.levels, self.layout.codebook_sizes, strict=True):
             of_position = rearrange(level(context), "b c h w -> b (h w) c")

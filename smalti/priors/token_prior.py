@@ -20,7 +20,7 @@ from smalti.errors import InputError
 from smalti.layout import Layout
 from smalti.priors.base import Prior
 
-__all__ = ["TokenPrior", "TractablePrior"]
+__all__ = ["TokenPrior", "TractablePrior", "layout_of_level"]
 
 LARGEST_TABLE = 2**24  # codewords: 64 numbers for each take 4 GB
 
@@ -185,6 +185,35 @@ class TractablePrior(TokenPrior):
 
         Where they do not count, indices are 0.
         """
+
+
+def layout_of_level(owner: str, codebook_size: int | Sequence[int], grid: Sequence[int]) -> Layout:
+    """Returns the layout of one level that the arguments of a prior describe.
+
+    Arguments:
+        owner: The name of the prior's class, for the message.
+        codebook_size: K; or that of each of the Q codebooks of a position.
+        grid: (H, W) or (T,); of Q indices per position (H, W, Q), or with Q sizes also (T, Q).
+
+    Raises:
+        InputError: If they do not fit each other.
+
+    Example:
+        >>> layout_of_level("MaskedPrior", (8, 4), (3, 2))
+        Layout(grids=((3,),), codebook_sizes=((8, 4),))
+    """
+    grid = tuple(grid)
+    if isinstance(codebook_size, int):
+        sizes = (codebook_size,) * (grid[-1] if len(grid) == 3 else 1)
+    else:
+        sizes = tuple(codebook_size)
+    several = len(sizes) > 1
+    if several and grid[-1:] != (len(sizes),) or len(grid) - several > 2:
+        raise InputError(
+            f"A {owner} takes grids (H, W) or (T,), and of Q ≥ 2 indices per position (H, W, Q) or "
+            f"(T, Q) with Q codebooks, got {grid} and {len(sizes)}: give those of the tokenizer."
+        )
+    return Layout((grid[:-1] if several else grid,), (sizes,))
 
 
 def _commas(grid: tuple[int, ...]) -> str:

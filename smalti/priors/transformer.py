@@ -40,6 +40,7 @@ from smalti.priors.autoregressive import AutoregressivePrior, Stepper
 from smalti.priors.base import evaluation_view
 from smalti.priors.patterns import Pattern, members_of_steps, steps_of
 from smalti.priors.token_context import Prefix, TokenContext
+from smalti.priors.token_prior import layout_of_level
 
 __all__ = ["TransformerPrior", "TransformerStepper"]
 
@@ -96,7 +97,7 @@ class TransformerPrior(AutoregressivePrior):
         pattern: Pattern = "flattened",
         positions: Literal["rotary", "learned"] = "rotary",
     ) -> None:
-        layout = _layout(codebook_size, tuple(grid))
+        layout = layout_of_level("TransformerPrior", codebook_size, grid)
         super().__init__(layout.largest, layout.shape, condition)
         dropout = _check_arguments(hidden, layers, heads, dropout, positions)
         self.layout = layout
@@ -214,22 +215,6 @@ def _places(layout: Layout) -> Tensor:
     grids = torch.tensor([(*grid, *[1] * (axes.shape[1] - len(grid))) for grid in layout.grids])
     units = grids.amax(0) / grids  # (levels, A)
     return ((axes + 0.5) * units[level] - 0.5)[:, grids.amax(0) > 1]
-
-
-def _layout(codebook_size: int | Sequence[int], grid: tuple[int, ...]) -> Layout:
-    """Returns the layout of one level that the arguments of a prior describe."""
-    if isinstance(codebook_size, int):
-        depth = grid[-1] if len(grid) == 3 else 1
-        sizes = (codebook_size,) * depth
-    else:
-        sizes = tuple(codebook_size)
-    if len(sizes) > 1 and grid[-1:] != (len(sizes),) or len(grid) - (len(sizes) > 1) > 2:
-        raise InputError(
-            f"A TransformerPrior takes grids (H, W) or (T,), and of Q ≥ 2 indices per position "
-            f"(H, W, Q) or (T, Q) with Q codebooks, got {grid} and {len(sizes)}: give those of "
-            f"the tokenizer."
-        )
-    return Layout((grid[:-1] if len(sizes) > 1 else grid,), (sizes,))
 
 
 def _check_arguments(

@@ -1,0 +1,169 @@
+"""Masked prior (MaskGIT): all indices at once at first, and again what it was not sure of.
+
+In training a share γ of a grid is masked, and predicted from the rest:
+
+    γ = cos(π r / 2), r uniform in [0, 1)           loss = mean of −log p(q_i | not masked, c)
+
+It draws a grid in S steps, few where a prior that reads takes as many as there are indices. In each
+step every masked index is drawn, from its distribution given all that is there already; of the n
+that were to be filled in
+
+    ⌊n cos(π s / 2S)⌋             stay masked after step s
+
+and are drawn anew in the next. So the first steps fill in little, where little is known. Which ones
+are kept is the order:
+
+    confidence    those of the largest log p(q_i) + τ (1 − s/S) g_i, g_i Gumbel noise, so that it is
+                  not always the same ones that come first; τ is the choice temperature
+    halton        what is far from each other, see `smalti.priors.orders`
+    random        any
+
+Indices that are drawn in one step do not know of each other: fewer steps are faster, and worse.
+Any part of a grid may be given, before or behind: it sees what is known in all directions.
+
+References:
+    MaskGIT: Masked Generative Image Transformer, H. Chang et al., 2022, arXiv 2202.04200.
+    Halton Scheduler For Masked Generative Image Transformer, V. Besnier et al., 2025, arXiv
+    2503.17076.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from smalti.artifacts import registered
+from smalti.conditions import Condition
+from smalti.errors import InputError
+from smalti.priors.bidirectional import (
+    BidirectionalPrior,
+    Rows,
+    draw_at,
+    draw_masks,
+    ranks,
+    uniform_numbers,
+)
+from smalti.priors.orders import halton_ranks
+from smalti.priors.sampling import SamplingConfig
+
+__all__ = ["ORDERS", "MaskedPrior"]
+
+ORDERS = ("confidence", "halton", "random")
+STEPS, ORDER, CHOICE_TEMPERATURE = 12, "halton", 4.5
+
+
+@registered
+class MaskedPrior(BidirectionalPrior):
+    """Draws grids of indices in few steps, each of which fills in many; any part may be given.
+
+    It has no likelihood, and no bound on one: the order of its draws depends on what it draws. The
+    loss is the mean of −log p over masked indices, of grids of which more or less is masked.
+
+    Arguments:
+        codebook_size: K; or that of each of the Q codebooks of a position, which may differ.
+        grid: (H, W) or (T,); with Q codebooks (H, W, Q) or (T, Q).
+        condition: The condition, such as a label; None for an unconditional prior.
+        hidden: Channels of the transformer.
+        layers: Its layers.
+        heads: Heads of its attention; they share the channels.
+        dropout: Probability that an output of a layer is dropped in training; in recipes also
+            "auto".
+
+    Raises:
+        InputError: If an argument is out of range.
+
+    Example:
+        >>> prior = MaskedPrior(codebook_size=16, grid=(4, 4), hidden=8, layers=1, heads=2)
+        >>> prior.sample(2, config=SamplingConfig(steps=4, order="halton")).shape
+        torch.Size([2, 4, 4])
+    """
+
+    takes = frozenset(
+        {"temperature", "top_k", "top_p", "guidance", "steps", "order", "choice_temperature"}
+    )
+
+    def __init__(
+        self,
+        codebook_size: int | Sequence[int],
+        grid: Sequence[int],
+        condition: Condition | None = None,
+        hidden: int = 128,
+        layers: int = 6,
+        heads: int = 4,
+        dropout: float | Literal["auto"] = 0.0,
+    ) -> None:
+        super().__init__(codebook_size, grid, condition, hidden, layers, heads, dropout)
+
+    def _loss(self, rows: Rows, generator: torch.Generator | None) -> Tensor:
+        batch, device = len(rows.indices), rows.indices.device
+        # One r in each part of [0, 1): the batches differ less than with any.
+        r = torch.arange(batch, device=device) + uniform_numbers((batch,), device, generator)
+        share = (math.pi / 2 * r / batch).cos()
+        masked = draw_masks((share * rows.counts.sum(1)).ceil().long(), rows.counts, generator)
+        return self._nats(rows, masked).sum() / masked.sum()
+
+    def _check_config(self, config: SamplingConfig) -> SamplingConfig:
+        config = super()._check_config(config)
+        order = config.order or ORDER
+        if order not in ORDERS:
+            raise InputError(
+                f"A {type(self).__name__} draws in the order {', '.join(ORDERS[:-1])} or "
+                f"{ORDERS[-1]}, got {order!r:.40}: choose one of them."
+            )
+        if config.choice_temperature is not None and order != "confidence":
+            raise InputError(
+                f"A choice_temperature is of the order confidence, got {config.choice_temperature} "
+                f"with the order {order}: leave it out, or take that order."
+            )
+        return config
+
+    def _sample(
+        self,
+        n: int,
+        context: Tensor | None,
+        known: Tensor | None,
+        config: SamplingConfig,
+        generator: torch.Generator | None,
+    ) -> Tensor:
+        drawn = torch.full((n, self.positions), -1, device=self.device)
+        if known is not None:
+            drawn.copy_(known.flatten(1))
+        missing = (drawn < 0).sum(1)
+        steps = min(config.steps or STEPS, int(missing.max()) if n else 0)
+        with torch.autocast(self.device.type, enabled=False):
+            for step in range(1, steps + 1):
+                masked = drawn < 0
+                logits = self._guided_logits(drawn, context, config.guidance)
+                fresh = draw_at(logits, masked, config, generator)
+                scores = self._scores(logits, fresh, config, 1 - step / steps, generator)
+                left = (missing * math.cos(math.pi / 2 * step / steps)).floor().long()
+                left = left.minimum(masked.sum(1) - 1).clamp(min=0)  # one is filled in at least
+                later = ranks(scores.masked_fill(~masked, torch.inf)) < left[:, None]
+                drawn = torch.where(masked & ~later, fresh, drawn)
+        return drawn.unflatten(1, self.grid)
+
+    def _scores(
+        self,
+        logits: Tensor,
+        fresh: Tensor,
+        config: SamplingConfig,
+        luck: float,
+        generator: torch.Generator | None,
+    ) -> Tensor:
+        """Returns which indices to keep first, the largest scores, (B, L)."""
+        order = config.order or ORDER
+        if order == "halton":
+            return -halton_ranks(self.layout).to(fresh).expand_as(fresh).float()
+        if order == "random":
+            return uniform_numbers(fresh.shape, fresh.device, generator)
+        scores = logits.gather(-1, fresh.clamp(min=0)[..., None])[..., 0] - logits.logsumexp(-1)
+        temperature = config.choice_temperature
+        luck *= CHOICE_TEMPERATURE if temperature is None else temperature
+        if not luck or config.certain:
+            return scores
+        u = uniform_numbers(fresh.shape, fresh.device, generator)
+        return scores - luck * (-u.clamp(min=1e-12).log()).clamp(min=1e-12).log()
