@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 
 import pytest
 import torch
@@ -51,9 +52,23 @@ def assert_consistent(run, recipe):
     assert before == (checksum(run.tokenizer), checksum(run.prior))
 
 
-def test_a_prior_goes_on_as_one_that_was_longer_from_the_start(tmp_path):
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A run of clocks, and one whose tokenizer took more steps from the start."""
+    folder = tmp_path_factory.mktemp("finished")
+    fitted(folder / "run", clocks_recipe())
+    fitted(folder / "straight", longer(clocks_recipe(), tokenizer=18))
+    return folder
+
+
+@pytest.fixture
+def run(finished, tmp_path):
+    """The run of clocks, to be changed."""
+    return Run(shutil.copytree(finished / "run", tmp_path / "run"))
+
+
+def test_a_prior_goes_on_as_one_that_was_longer_from_the_start(run, tmp_path):
     straight = fitted(tmp_path / "straight", longer(clocks_recipe(), prior=18))
-    run = fitted(tmp_path / "run", clocks_recipe())
     tokenizer = checksum(run.tokenizer)
     fitted(run.folder, longer(clocks_recipe(), prior=18), extend=True)
     assert checksum(run.tokenizer) == tokenizer
@@ -63,9 +78,8 @@ def test_a_prior_goes_on_as_one_that_was_longer_from_the_start(tmp_path):
     assert_consistent(run, longer(clocks_recipe(), prior=24))
 
 
-def test_what_follows_from_a_longer_tokenizer_is_learned_anew(tmp_path, caplog):
-    straight = fitted(tmp_path / "straight", longer(clocks_recipe(), tokenizer=18))
-    run = fitted(tmp_path / "run", clocks_recipe())
+def test_what_follows_from_a_longer_tokenizer_is_learned_anew(finished, run, caplog):
+    straight = Run(finished / "straight")
     with caplog.at_level(logging.WARNING):
         fitted(run.folder, longer(clocks_recipe(), tokenizer=18), extend=True)
     said = " ".join(record.getMessage() for record in caplog.records)
@@ -85,8 +99,7 @@ def test_without_a_state_the_stage_starts_over_and_says_so(tmp_path, caplog):
     assert_equal(straight.autoencoder, run.autoencoder)
 
 
-def test_an_extension_that_was_killed_goes_on(tmp_path, monkeypatch):
-    run = fitted(tmp_path / "run", clocks_recipe())
+def test_an_extension_that_was_killed_goes_on(finished, run, monkeypatch):
     recipe = longer(clocks_recipe(), tokenizer=18)
 
     def killed(*_):
@@ -97,13 +110,12 @@ def test_an_extension_that_was_killed_goes_on(tmp_path, monkeypatch):
             patched.setattr(runs, where, killed)
             fitted(run.folder, recipe, extend=True)
     fitted(run.folder, recipe)
-    assert_equal(fitted(tmp_path / "straight", recipe).prior, run.prior)
+    assert_equal(Run(finished / "straight").prior, run.prior)
 
 
 @pytest.mark.parametrize("words", [["--prior.training.steps", "24"], ["--prior.training.steps=6"]])
-def test_other_steps_are_refused_in_one_line_without_extend(tmp_path, capsys, words):
+def test_other_steps_are_refused_in_one_line_without_extend(run, tmp_path, capsys, words):
     recipe = write_recipe(tmp_path / "recipe.yaml", clocks_recipe())
-    run = fitted(tmp_path / "run", clocks_recipe())
     before = checksum(run.prior)
     assert main(["fit", str(recipe), "--out", str(run.folder), *words]) == 2
     said = capsys.readouterr().err.strip().splitlines()[-1]

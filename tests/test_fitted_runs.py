@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -176,12 +177,22 @@ def trained_recipe(data: Path) -> dict:
     return recipe
 
 
-def test_a_training_starts_from_what_was_fitted(tmp_path):
-    recipe = trained_recipe(table(tmp_path / "items.parquet"))
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory) -> Path:
+    """A folder with a table and a run that is trained after a fit."""
+    folder = tmp_path_factory.mktemp("trained")
+    runs.fit(schema.parsed(trained_recipe(table(folder / "items.parquet"))), folder / "run")
+    return folder
+
+
+def test_a_training_starts_from_what_was_fitted(trained, tmp_path):
+    recipe = trained_recipe(trained / "items.parquet")
     alone = {**recipe, "tokenizer": {**recipe["tokenizer"], "training": None, "mixing": 0.0}}
     errors = []
-    for name, config in ("fitted", alone), ("trained", recipe):
-        run, splits = runs.fit(schema.parsed(config), tmp_path / name)
+    runs.fit(schema.parsed(alone), tmp_path / "run")
+    for folder in (tmp_path, trained):
+        run = runs.Run(folder / "run")
+        splits = runs.load_run_data(run)
         model = smalti.load(run.folder)
         x = splits.train.__getitems__(range(len(splits.train))).x
         errors.append((model.decode(model.encode(x)) - x).square().mean())
@@ -190,14 +201,13 @@ def test_a_training_starts_from_what_was_fitted(tmp_path):
     assert errors[1] < 0.97 * errors[0]
     assert list(run.curves()) == ["fitting", "tokenizer", "prior"]
     assert not any((run.folder / "logs" / "prior").glob("*"))
-    state = tmp_path / "trained" / "state"
+    state = trained / "run" / "state"
     assert (state / "fitting.ckpt").exists() and (state / "tokenizer.ckpt").exists()
 
 
 @pytest.mark.parametrize("where", ["fitting", "training"])
-def test_a_training_after_a_fit_goes_on_bit_for_bit(tmp_path, monkeypatch, where):
-    config = schema.parsed(trained_recipe(table(tmp_path / "items.parquet")))
-    runs.fit(config, tmp_path / "whole")
+def test_a_training_after_a_fit_goes_on_bit_for_bit(trained, tmp_path, monkeypatch, where):
+    config = schema.parsed(trained_recipe(trained / "items.parquet"))
     owner, name = (
         (quantizer_fitting._State, "save")
         if where == "fitting"
@@ -217,12 +227,12 @@ def test_a_training_after_a_fit_goes_on_bit_for_bit(tmp_path, monkeypatch, where
         assert not (tmp_path / "killed" / "tokenizer").exists()
     monkeypatch.undo()
     runs.fit(config, tmp_path / "killed")
-    assert weights(tmp_path / "killed") == weights(tmp_path / "whole")
+    assert weights(tmp_path / "killed") == weights(trained / "run")
 
 
-def test_more_steps_go_on_from_a_training_after_a_fit(tmp_path):
-    recipe = trained_recipe(table(tmp_path / "items.parquet"))
-    runs.fit(schema.parsed(recipe), tmp_path / "run")
+def test_more_steps_go_on_from_a_training_after_a_fit(trained, tmp_path):
+    recipe = trained_recipe(trained / "items.parquet")
+    shutil.copytree(trained / "run", tmp_path / "run")
     fitted = (tmp_path / "run" / "state" / "fitting.ckpt").read_bytes()
     recipe["tokenizer"]["training"] |= {"steps": 60}
     runs.fit(schema.parsed(recipe), tmp_path / "run", extend=True)
