@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from smalti.data.splitting import SplitFractions
 from smalti.errors import InputError
 from smalti.modalities.base import modality_of
 from smalti.modalities.series import Series, SeriesColumns, TimeSeries
-from smalti.modalities.series.by_channel import Spectra
+from smalti.modalities.series.by_channel import Spectra, power_kept
 from smalti.modalities.series.metrics import SeriesError
 
 
@@ -360,3 +361,12 @@ def test_a_channel_has_its_own_variance():
 def test_the_spectrum_of_noise_is_its_variance():
     spectra = Spectra.of(torch.from_numpy(3 * noise(400, 1, 64)).split(50))
     assert spectra.power[0, 2:-1].mean().item() == pytest.approx(9, rel=0.05)
+
+
+def test_of_a_band_where_there_is_hardly_any_power_no_share_of_it_is_told():
+    """Smooth originals would have a share of millions beside reconstructions with some noise."""
+    wave = torch.sin(2 * torch.pi * 2 * torch.arange(64) / 64)[None, None]
+    noisy = wave + 0.1 * torch.from_numpy(noise(1, 1, 64))
+    kept = power_kept(Spectra.of([wave]).power, Spectra.of([noisy]).power)
+    assert kept["slow"][0] == pytest.approx(1, abs=0.2)
+    assert math.isnan(kept["middle"][0]) and math.isnan(kept["fast"][0])

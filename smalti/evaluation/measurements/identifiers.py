@@ -263,7 +263,8 @@ def _prefix_table(section: Section, own: Occupancy, after: Occupancy | None) -> 
             cells.append(f"{own.items / depth.prefixes:.3g}")
             cells += [figures[f"{key}_{n}"] for key in ("shared_prefix", "largest_prefix")]
             after_words = ", after resolving" if when == "after" else ""
-            name = f"First {counted(n, 'code')}" if n <= len(own.depths) else "Whole IDs"
+            first = "First code" if n == 1 else f"First {n} codes"
+            name = first if n <= len(own.depths) else "Whole IDs"
             rows[f"{name}{after_words}"] = cells
     columns = ("", "Different", "Items per prefix", "Items that share it", "Most items with one")
     return Table(columns, rows)

@@ -6,8 +6,8 @@ The power spectrum of a channel is the mean over windows of
 
 Where a tokenizer loses what is fast, the spectrum of its reconstructions falls below that of the
 originals at high frequencies: which share of the power they have is a figure, for an eighth of the
-frequencies, the slow ones, those up to half, and the fast ones. Windows of a channel with a gap in
-it are left out there.
+frequencies, the slow ones, those up to half, and the fast ones, where the originals have any to
+speak of. Windows of a channel with a gap in it are left out there.
 """
 
 from __future__ import annotations
@@ -24,16 +24,18 @@ from smalti.errors import InputError
 from smalti.modalities.plots import BLUE, GREY, ORANGE, to_png
 from smalti.modalities.series.metrics import ChannelErrors
 from smalti.modalities.series.signal import Series
-from smalti.reporting.blocks import Plot, Table
+from smalti.reporting.blocks import Picture, Table
 from smalti.reporting.figures import Figure, figure, protocols, undefined_figure
 from smalti.reporting.measurement import Measurement, Subject
 from smalti.reporting.section import Section
 
-__all__ = ["ByChannel", "Spectra", "Spectrum"]
+__all__ = ["ByChannel", "Spectra", "Spectrum", "power_kept"]
 
 SHOWN = 12  # channels that are drawn
 COLUMNS = 3
 NO_SERIES = "the data are no series."
+NEGLIGIBLE = 1e-3  # of the power of a channel, in a band
+NO_POWER = "the channel has hardly any power there, or is never whole"
 BANDS = {"slow": (0.0, 1 / 8), "middle": (1 / 8, 1 / 2), "fast": (1 / 2, 1.0)}  # of half the rate
 
 
@@ -111,7 +113,7 @@ class Spectrum(Measurement[Subject]):
             with section.attempt(f"Spectrum of {subject.words['prior']}"):
                 spectra["prior"] = Spectra.of(sets["prior"]())
         unit, rate = ("Hz", signal.rate) if signal.rate else ("cycles a step", 1.0)
-        shares = _shares(originals.power, made.power)
+        shares = power_kept(originals.power, made.power)
         kept: dict[str, dict[str, Figure]] = {}
         for band, (low, high) in BANDS.items():
             protocol = (
@@ -120,13 +122,13 @@ class Spectrum(Measurement[Subject]):
                 f"{high * rate / 2:.3g} {unit}"
             )
             kept[band] = {
-                name: undefined_figure("share", protocol, "the channel is constant, or never whole")
+                name: undefined_figure("share", protocol, NO_POWER)
                 if math.isnan(share)
                 else figure(share, "share", protocol)
                 for name, share in zip(signal.labels, shares[band], strict=True)
             }
         section.figures = kept
-        section.blocks["spectrum"] = Plot(
+        section.blocks["spectrum"] = Picture(
             _draw(spectra, signal, rate, unit),
             f"Power by frequency ({unit}): test series, their reconstructions"
             + (", and samples of the learned prior." if "prior" in spectra else "."),
@@ -199,17 +201,19 @@ def _pairs(subject: Any) -> Iterator[tuple[Tensor, Tensor]]:
         yield x, torch.cat(list(subject.reconstructed(chosen)))
 
 
-def _shares(x: Tensor, x_hat: Tensor) -> dict[str, list[float]]:
-    """Returns the power x_hat over x, both (C, F), of each channel in each band; NaN where x is 0.
+def power_kept(x: Tensor, x_hat: Tensor) -> dict[str, list[float]]:
+    """Returns the power x_hat over x, both (C, F), of each channel in each band.
 
-    The lowest frequency, that of the mean, is in none.
+    It is NaN where x has less than a thousandth of its power in the band: how many times nearly
+    nothing there is of it says nothing. The lowest frequency, that of the mean, is in none.
     """
     places = torch.arange(x.shape[1]) / (x.shape[1] - 1)
     shares = {}
     for band, (low, high) in BANDS.items():
         inside = (places > low) & (places <= high)
         power, made = x[:, inside].sum(1), x_hat[:, inside].sum(1)
-        shares[band] = torch.where(power > 0, made / power, torch.nan).tolist()
+        enough = (power > 0) & (power >= NEGLIGIBLE * x[:, 1:].sum(1))
+        shares[band] = torch.where(enough, made / power, torch.nan).tolist()
     return shares
 
 
@@ -223,7 +227,7 @@ def _draw(spectra: Mapping[str, Spectra], signal: Series, rate: float, unit: str
     channels = min(SHOWN, signal.channels)
     columns = min(COLUMNS, channels)
     rows = math.ceil(channels / columns)
-    drawing = Drawing(figsize=(3.2 * columns + 0.6, 1.7 * rows + 0.5))
+    drawing = Drawing(figsize=(3.2 * columns + 0.6, 2.1 * rows + 0.5))
     cells = drawing.add_gridspec(rows, columns, hspace=0.55, wspace=0.28)
     for c in range(channels):
         axes = drawing.add_subplot(cells[c // columns, c % columns])
@@ -235,14 +239,14 @@ def _draw(spectra: Mapping[str, Spectra], signal: Series, rate: float, unit: str
             axes.plot(frequency[positive], power[positive], color=colour, lw=width, label=name)
         if bool((spectra["test"].power[c, 1:] > 0).any()):
             axes.set_yscale("log")
-        axes.set_title(signal.labels[c][:30], color=GREY, fontsize=8, loc="left")
-        axes.tick_params(which="both", length=2, colors=GREY, labelsize=6)
+        axes.set_title(signal.labels[c][:30], color=GREY, fontsize=10, loc="left")
+        axes.tick_params(which="both", length=2, colors=GREY, labelsize=8)
         axes.patch.set_alpha(0)
         for side, spine in axes.spines.items():
             spine.set_visible(side in ("left", "bottom"))
             spine.set_color(GREY)
         if c // columns == rows - 1:
-            axes.set_xlabel(unit, color=GREY, fontsize=7)
+            axes.set_xlabel(unit, color=GREY, fontsize=9)
         if c == 0:
-            axes.legend(frameon=False, labelcolor=GREY, fontsize=6)
+            axes.legend(frameon=False, labelcolor=GREY, fontsize=8)
     return to_png(drawing)
