@@ -14,6 +14,7 @@ from typing import TypeVar
 
 import torch
 
+from smalti.artifacts import load_model
 from smalti.autoencoders import (
     Autoencoder,
     ContinuousAutoencoder,
@@ -30,7 +31,9 @@ from smalti.losses import MSE, ObservedValues
 from smalti.losses.likelihoods import Gaussian, Likelihood
 from smalti.networks import (
     ConvEncoder,
+    ConvFeatures,
     Encoder,
+    FeatureNetwork,
     Features,
     Normalization,
     VectorDecoder,
@@ -38,12 +41,19 @@ from smalti.networks import (
 )
 from smalti.priors import Prior, TokenPrior
 from smalti.recipes.fields import MakeEncoder, MakePrior
-from smalti.recipes.schema import AutoencoderRecipe, FinePrior, PriorRecipe, TokenizerRecipe
+from smalti.recipes.schema import (
+    AutoencoderRecipe,
+    FeaturesRecipe,
+    FinePrior,
+    PriorRecipe,
+    TokenizerRecipe,
+)
 from smalti.signals import Signal
 from smalti.training import ContinuousObjective, Objective, TokenizerObjective
 
 __all__ = [
     "build_autoencoder",
+    "build_features",
     "build_objective",
     "build_prior",
     "build_tokenizer",
@@ -192,10 +202,50 @@ def _without_numbers(make: Callable[[], Made]) -> Made:
         torch.set_rng_state(drawn)
 
 
-def build_objective(recipe: TokenizerRecipe | AutoencoderRecipe, signal: Signal) -> Objective:
-    """Builds the training objective of a recipe's tokenizer or autoencoder: its weighted losses."""
+def build_features(
+    recipe: FeaturesRecipe, signal: Signal, normalization: Normalization | None = None
+) -> FeatureNetwork:
+    """Builds the network of features of a recipe, before it is trained, or loads one.
+
+    Raises:
+        InputError: If there is none in the folder, or one without weights of its own is not
+            trained.
+    """
+    if recipe.folder is not None:
+        network = load_model(recipe.folder)
+    else:
+        network = (recipe.network or ConvFeatures)(_seen(signal, normalization))
+        if recipe.taught is None and isinstance(network, ConvFeatures):
+            raise InputError(
+                "A ConvFeatures has no weights of its own, got no training: give "
+                "features.training, or features.folder with one that was trained."
+            )
+    if not isinstance(network, FeatureNetwork):
+        raise InputError(
+            f"{recipe.folder} holds a {type(network).__name__}, no network of features: give the "
+            f"folder features of a run."
+        )
+    return network
+
+
+def build_objective(
+    recipe: TokenizerRecipe | AutoencoderRecipe,
+    signal: Signal,
+    normalization: Normalization | None = None,
+    features: FeatureNetwork | None = None,
+) -> Objective:
+    """Builds the training objective of a recipe's tokenizer or autoencoder: its weighted losses.
+
+    Arguments:
+        recipe: The recipe of the tokenizer or the autoencoder.
+        signal: The signal of the data.
+        normalization: Maps signals to what the objective is given; see `Splits.normalization`.
+        features: The network of features that an objective may need.
+    """
     if recipe.objective is not None:
-        return copy.deepcopy(recipe.objective)  # which learns, if it has an adversary
+        objective = copy.deepcopy(recipe.objective)  # which learns, if it has an adversary
+        objective.prepare(_seen(signal, normalization), features)
+        return objective
     reconstruction = recipe.reconstruction or MSE()
     if signal.gaps:
         reconstruction = ObservedValues(reconstruction)

@@ -26,6 +26,7 @@ WORDS = {
     "data": "other data",
     "recipe": "another recipe",
     "stage": "another stage",
+    "features": "another network of features",
     "tokenizer": "another tokenizer",
     "tokens": "other tokens",
 }

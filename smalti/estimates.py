@@ -19,12 +19,19 @@ import torch
 from torch import Tensor, nn
 
 from smalti.autoencoders import Autoencoder, DiscreteAutoencoder, Tokenizer
-from smalti.building import build_autoencoder, build_objective, build_prior, level_config
+from smalti.building import (
+    build_autoencoder,
+    build_features,
+    build_objective,
+    build_prior,
+    level_config,
+)
 from smalti.counting import counted
 from smalti.data import Splits
 from smalti.errors import InputError, first_line
 from smalti.item_ids import why_no_items
 from smalti.memory import available_memory, check_disk, check_memory
+from smalti.networks import FeatureNetwork
 from smalti.priors import Prior
 from smalti.quantizers import Codebook
 from smalti.quantizers.fitting import Fitting
@@ -159,6 +166,7 @@ def dry_run(recipe: Recipe, splits: Splits) -> list[tuple[nn.Module, Training | 
         output = model.eval()(y)
         if chosen.training is not None and chosen.objective is None:
             build_objective(chosen, splits.signal)(y, output, step=0)
+        features = _tried_features(recipe, splits, y)
     if isinstance(chosen, TokenizerRecipe) and chosen.fitting is not None:
         _check_fitting(chosen.fitting, model, splits)
     if isinstance(chosen, TokenizerRecipe) and chosen.mixing and splits.signal.spatial_dims:
@@ -168,12 +176,15 @@ def dry_run(recipe: Recipe, splits: Splits) -> list[tuple[nn.Module, Training | 
         )
     if chosen.training is not None:
         if chosen.objective is not None:
-            _try_objective(build_objective(chosen, splits.signal), model, y)
+            objective = build_objective(chosen, splits.signal, splits.normalization, features)
+            _try_objective(objective, model, y)
         _check_codebooks(model, splits)
         check_step_memory(lambda: model(y), model, chosen.training, recipe, recipe.stage)
     trained: list[tuple[nn.Module, Training | None]] = [(model, chosen.training)]
     if isinstance(model, Tokenizer) and recipe.prior is not None:
         trained += _tried_priors(recipe, model, splits, x)
+    if features is not None and recipe.features is not None:
+        trained.append((features, recipe.features.taught))
     model.train()
     return trained
 
@@ -216,6 +227,37 @@ def _check_fitting(fitting: Fitting, model: Autoencoder, splits: Splits) -> None
     fitting.check(model.quantizer, rows)
     chunk = FLOAT * min(rows, CHUNK) * model.quantizer.dim
     check_memory(8 * chunk, "A fitting to vectors of such sizes", "take shorter vectors")
+
+
+def _tried_features(recipe: Recipe, splits: Splits, y: Tensor) -> FeatureNetwork | None:
+    """Returns the network of features of a recipe, after a pass of normalized signals y.
+
+    Raises:
+        InputError: If it cannot take them, or gives no features of them.
+    """
+    if recipe.features is None:
+        return None
+    if not splits.signal.spatial_dims:
+        raise InputError(
+            f"Networks of features take signals with a grid, got {splits.signal.plural}: leave "
+            f"features and PerceptualObjective out."
+        )
+    network = build_features(recipe.features, splits.signal, splits.normalization)
+    name, found = type(network).__name__, None
+    try:
+        found = network.eval()(y.nan_to_num(nan=0.0))
+    except Exception as error:  # whatever a user's class does
+        raise InputError(
+            f"The network of features {name} cannot take {tuple(y.shape)} "
+            f"({type(error).__name__}: {first_line(error)}): choose other sizes, or another one."
+        ) from error
+    fits = isinstance(found, tuple | list) and len(found) > 0
+    if not fits or not all(isinstance(m, Tensor) and m.ndim > 2 and len(m) == 1 for m in found):
+        raise InputError(
+            f"The network of features {name} gives a tuple of features (B, C, *size), got "
+            f"{type(found).__name__}: correct it."
+        )
+    return network
 
 
 def _try_objective(objective: Objective, model: Autoencoder, x: Tensor) -> None:

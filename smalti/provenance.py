@@ -55,6 +55,9 @@ def stage_checksums(config: Mapping[str, Any]) -> dict[str, str]:
     prior = config.get("prior")
     parts = {"tokenizer": config.get("tokenizer"), "autoencoder": config.get("autoencoder")}
     made = {name: json_checksum([common, part]) for name, part in parts.items() if part}
+    for part in filter(None, parts.values()):
+        if part.get("features") or part.get("objective"):
+            made["features"] = json_checksum([common, part.get("features")])
     if ids := config.get("ids"):
         made["ids"] = json_checksum([common, ids])
     if prior:
@@ -87,7 +90,7 @@ class ExpectedChecksums:
         return (self.manifest.checksum, *reversed(self.manifest.earlier))
 
     def model(self, name: str) -> AcceptedChecksums:
-        """Returns those of the stage `name`, "tokenizer" or "autoencoder"."""
+        """Returns those of the stage `name`: "tokenizer", "autoencoder" or "features"."""
         return {"data": self.data, "recipe": self._recipe(name)}
 
     def tokens(self) -> dict[str, str]:

@@ -31,6 +31,7 @@ class Run:
         self.folder = Path(folder)
         self.config = self.folder / "config.yaml"
         self.data = self.folder / "data"
+        self.features = self.folder / "features"
         self.tokenizer = self.folder / "tokenizer"
         self.tokens = self.folder / "tokens"
         self.ids = self.folder / "ids.parquet"
@@ -128,4 +129,5 @@ class Run:
             priors = sorted(name for name in found if re.fullmatch(r"prior(-\d+)?", name))
             fitting = ["fitting"] if (logs / "fitting").is_dir() else []  # before the training
             stages = [*fitting, "tokenizer", *(priors or ["prior"])]
+        stages = [*(["features"] if (logs / "features").is_dir() else []), *stages]
         return {stage: versions(stage) for stage in stages}

@@ -5,6 +5,7 @@ In which order they are made is in `smalti.runs`.
 
 from __future__ import annotations
 
+import copy
 import logging
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -20,7 +21,13 @@ from smalti.autoencoders import (
     Tokenizer,
 )
 from smalti.autoencoders.inputs import device_of
-from smalti.building import build_autoencoder, build_objective, build_prior, level_config
+from smalti.building import (
+    build_autoencoder,
+    build_features,
+    build_objective,
+    build_prior,
+    level_config,
+)
 from smalti.checksums import check_made_from, current_checksums
 from smalti.conditions import CoarseTokens
 from smalti.data import Examples, Splits
@@ -33,6 +40,8 @@ from smalti.token_cache import cache_made_from, cached_tokenizer, read_cache, wr
 from smalti.tokens import TokenGrids
 from smalti.training import (
     AutoencoderStage,
+    FeaturePretraining,
+    FeatureStage,
     PriorStage,
     Tokens,
     fit_quantizer,
@@ -42,17 +51,57 @@ from smalti.training.batch_order import evaluation_loader
 from smalti.training.mixing import mix_examples
 from smalti.training.processes import is_first, wait_for_all
 
-__all__ = ["cache_tokens", "encode_examples", "fit_autoencoder", "fit_prior", "give_ids"]
+__all__ = [
+    "cache_tokens",
+    "encode_examples",
+    "fit_autoencoder",
+    "fit_features",
+    "fit_prior",
+    "give_ids",
+]
 
 logger = logging.getLogger(__name__)
 
 SUMMARISED = 10_000  # training examples whose latents are summarised
 
 
+def fit_features(run: Run, recipe: Recipe, splits: Splits, expected: ExpectedChecksums) -> None:
+    """Trains without labels, or takes as it is, and saves the network of features of a run.
+
+    Nothing is done where the recipe needs none, or it is there.
+    """
+    chosen, folder, accepted = recipe.features, run.features, expected.model("features")
+    if chosen is None:
+        return
+    if folder.exists():
+        check_model(folder, accepted, f" and {run.folder / recipe.stage}")
+        return
+    torch.manual_seed(recipe.seed)
+    network = build_features(chosen, splits.signal, splits.normalization)
+    if chosen.taught is not None:
+        x = splits.train.__getitems__([0]).x
+        stage = FeatureStage(
+            FeaturePretraining(network, copy.deepcopy(splits.normalization), x),
+            chosen.taught,
+            splits.train,
+            splits.validation,
+            seed=recipe.seed,
+            workers=recipe.hardware.workers,
+        )
+        stage.made_from = accepted
+        train(stage, "features", run.folder, recipe.hardware)
+        network = stage.model.network
+    if is_first():
+        save_model(network.cpu(), folder, made_from=current_checksums(accepted))
+    wait_for_all()
+
+
 def fit_autoencoder(run: Run, recipe: Recipe, splits: Splits, expected: ExpectedChecksums) -> None:
     """Trains and saves the tokenizer or continuous autoencoder of a run, unless it is there."""
     name, chosen = recipe.stage, recipe.trained
     folder, accepted = run.folder / name, expected.model(name)
+    if recipe.features is not None:
+        accepted["features"] = (checksum(run.features),)
     if folder.exists():
         after = f", {run.tokens} and {run.prior}" if run.prior.exists() else ""
         check_model(folder, accepted, after)
@@ -78,13 +127,14 @@ def fit_autoencoder(run: Run, recipe: Recipe, splits: Splits, expected: Expected
         wait_for_all()
         return
     model.train()
+    features = None if recipe.features is None else load_model(run.features)
     stage = AutoencoderStage(
         model,
         chosen.training,
         splits.train,
         splits.validation,
         seed=recipe.seed,
-        objective=build_objective(chosen, splits.signal),
+        objective=build_objective(chosen, splits.signal, splits.normalization, features),
         augment=_augmentation(splits, chosen),
         workers=recipe.hardware.workers,
     )

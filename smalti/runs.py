@@ -4,7 +4,8 @@
                         │              └▶ ids.parquet ────────┤
                         └▶ autoencoder/ ──────────────────────┘
 
-Of a hierarchical tokenizer each level has its prior: prior/0 of the coarsest, prior/1 ….
+Of a hierarchical tokenizer each level has its prior: prior/0 of the coarsest, prior/1 …. Where an
+objective compares signals in the features of a network, that is made first: features/.
 
 Each stage writes its result whole or not at all, so a result that exists is done; a stage that was
 interrupted goes on from `state/`. `data/` holds the fingerprint, split and label of each example,
@@ -31,6 +32,7 @@ from smalti.autoencoders import (
     Tokenizer,
 )
 from smalti.building import (
+    build_objective,
     channels_seen,
 )
 from smalti.counting import counted
@@ -52,7 +54,7 @@ from smalti.recipes import schema
 from smalti.recipes.schema import Recipe
 from smalti.run_directory import Run
 from smalti.run_recipe import check_recipe, recipe_of
-from smalti.run_stages import cache_tokens, fit_autoencoder, fit_prior, give_ids
+from smalti.run_stages import cache_tokens, fit_autoencoder, fit_features, fit_prior, give_ids
 from smalti.training import (
     Training,
     check_hardware,
@@ -123,6 +125,8 @@ def fit(
     write_text(run.config, described)
     splits, expected = _recorded(run, yaml.safe_load(described), splits, bool(more))
     choose_threads(recipe.hardware, run.folder / "state")
+    give_back()
+    fit_features(run, recipe, splits, expected)
     give_back()
     fit_autoencoder(run, recipe, splits, expected)
     give_back()
@@ -217,7 +221,7 @@ def part_checksums(run: Run) -> dict[str, str]:
     """Returns the checksums of the parts of a run by name: data, models and tokens."""
     manifest = read_manifest(run.data)
     found = {} if manifest is None else {"data": manifest.checksum}
-    models = [run.tokenizer, run.autoencoder, run.prior, *sorted(run.prior.glob("*"))]
+    models = [run.features, run.tokenizer, run.autoencoder, run.prior, *sorted(run.prior.glob("*"))]
     for folder in models:
         if (folder / "config.json").is_file():
             found[folder.relative_to(run.folder).as_posix()] = checksum(folder)
@@ -273,10 +277,10 @@ def _try_out(recipe: Recipe, splits: Splits) -> list[tuple[nn.Module, Training |
     made: list[tuple[nn.Module, Callable[[Iterable[nn.Parameter]], Optimizer]]] = [
         (model, training.optimizer) for model, training in trained if training is not None
     ]
-    objective, training = recipe.trained.objective, recipe.trained.training
-    if objective is not None and training is not None:
-        if any(parameter.requires_grad for parameter in objective.parameters()):
-            made.append((objective, training.adversary_optimizer or training.optimizer))
+    chosen, training = recipe.trained, recipe.trained.training
+    if chosen.objective is not None and training is not None and chosen.objective.has_adversary:
+        objective = build_objective(chosen, splits.signal, splits.normalization)
+        made.append((objective, training.adversary_optimizer or training.optimizer))
     for model, make in made:
         try:
             make(model.parameters())

@@ -16,9 +16,12 @@ from smalti.modalities.image import Image
 from smalti.networks import (
     ConvDecoder,
     ConvEncoder,
+    ConvFeatures,
     Features,
     IdentityEncoder,
     MLPEncoder,
+    PatchDiscriminator,
+    ResNetDecoder,
     VectorDecoder,
     VectorEncoder,
     grid_of,
@@ -76,6 +79,34 @@ def test_every_pair_makes_a_tokenizer_and_an_autoencoder(signal):
             VectorEncoder(encoder, grid, 4), VectorDecoder(outer, grid, 4), signal
         ).eval()
         assert model.decode(model.encode(x)).shape == x.shape
+
+
+@pytest.mark.parametrize("signal", SIGNALS[:2], ids=str)
+def test_networks_of_an_adversary_take_one_dimension_or_two(signal):
+    x = torch.rand(2, *signal.shape)
+    output = Features(signal.channels, signal.size, signal.spatial_dims)
+    judge = PatchDiscriminator(output, hidden=4, layers=2)
+    features = ConvFeatures(output, hidden=4, layers=3)
+    decoder = ResNetDecoder(output, 6, hidden=12, downsampling=8)
+    again = [build(describe(network)) for network in (judge, features, decoder)]
+    for network, other in zip((judge, features, decoder), again, strict=True):
+        other.load_state_dict(network.state_dict())
+    verdict = judge(x)
+    patches = tuple(length // 4 for length in signal.size)
+    assert verdict.scores[0].shape == (2, 1, *patches)
+    assert torch.equal(again[0](x[:1]).scores[0], judge(x[:1]).scores[0])
+    # A score depends on no other signal of the batch.
+    assert torch.allclose(judge(x[:1]).scores[0], verdict.scores[0][:1], atol=1e-5)
+    shapes = [tuple(maps.shape[2:]) for maps in features(x)]
+    assert shapes == [tuple(-(-n // 2**layer) for n in signal.size) for layer in range(3)]
+    z = torch.rand(2, 6, *(length // 8 for length in signal.size))
+    assert decoder(z).shape == x.shape and torch.equal(again[2](z), decoder(z))
+    longer = torch.cat([z, z], 2)
+    assert decoder(longer).shape[2] == 2 * x.shape[2]
+    # Attention and normalization: each value depends on the whole.
+    z.requires_grad_()
+    decoder(z)[0, 0].flatten()[0].backward()
+    assert bool((z.grad[0] != 0).any(0).all()) and not bool(z.grad[1].any())
 
 
 def test_linear_layers_take_signals_of_one_size():

@@ -46,12 +46,15 @@ class Reconstruction(NamedTuple):
             "reconstruction", −log p(x | latents) in nats per dimension.
         kl: The KL of each latent dimension in nats, (D,), the mean over the batch; `None` where
             latents have no distribution.
+        last_weight: The weight of the decoder's last layer, at which objectives compare the
+            gradients of losses; `None` where the decoder names none.
     """
 
     x_hat: Tensor
     latents: Any
     losses: dict[str, Tensor]
     kl: Tensor | None = None
+    last_weight: Tensor | None = None
 
 
 class Autoencoder(nn.Module, Pretrained, ABC):
@@ -271,6 +274,11 @@ class Autoencoder(nn.Module, Pretrained, ABC):
         """Returns −log p(x | h) of signals as they are given, (B,)."""
         nll = self._likelihood_of(h, self.normalize(x)).nll
         return nll if self.normalization is None else nll + self.normalization.volume(x)  # type: ignore[operator]
+
+    @staticmethod
+    def _last_weight(decoder: nn.Module) -> Tensor | None:
+        """Returns the weight of a decoder's last layer, if it names one."""
+        return getattr(decoder, "last_weight", None)
 
     @property
     def noun(self) -> str:

@@ -123,13 +123,14 @@ class DiscreteAutoencoder(Tokenizer):
         """See `Autoencoder.forward`; losses are the quantizer's, and that of the likelihood."""
         of_grid = None if mask is None else self._mask_of_grid(mask, x)
         z_q, indices, losses = self.quantizer(self._vectors(self._seen(x)), of_grid)
-        h = self._outputs(z_q, tuple(x.shape[2:]))
+        h, last = self._outputs(z_q, tuple(x.shape[2:])), self._last_weight(self.decoder)
         if self.likelihood is None:
             x_hat = h if mask is None else fill_padding(h, x, mask)
-            return Reconstruction(x_hat, indices, losses)
+            return Reconstruction(x_hat, indices, losses, last_weight=last)
         nll, x_hat = self._likelihood_of(h, x)
         nats = nll.mean() / x[0].numel()
-        return Reconstruction(x_hat, indices, {**losses, "reconstruction": nats})
+        losses = {**losses, "reconstruction": nats}
+        return Reconstruction(x_hat, indices, losses, last_weight=last)
 
     @property
     def one_size(self) -> str | None:

@@ -159,7 +159,8 @@ class HierarchicalAutoencoder(Tokenizer):
             losses["reconstruction"] = nll.mean() / x[0].numel()
         elif mask is not None:
             x_hat = fill_padding(x_hat, x, mask)
-        return Reconstruction(x_hat, tuple(indices), losses)
+        last = self._last_weight(self.decoders[-1])
+        return Reconstruction(x_hat, tuple(indices), losses, last_weight=last)
 
     @property
     def one_size(self) -> str | None:

@@ -77,11 +77,12 @@ class PlainAutoencoder(ContinuousAutoencoder):
         """See `Autoencoder.forward`; it has losses with a likelihood alone."""
         self._refuse(mask)
         z = self._encoded(x)
-        h = self._decoded(z)
+        h, last = self._decoded(z), self._last_weight(self.decoder)
         if self.likelihood is None:
-            return Reconstruction(h, z, {})
+            return Reconstruction(h, z, {}, last_weight=last)
         nll, x_hat = self._likelihood_of(h, x)
-        return Reconstruction(x_hat, z, {"reconstruction": nll.mean() / x[0].numel()})
+        losses = {"reconstruction": nll.mean() / x[0].numel()}
+        return Reconstruction(x_hat, z, losses, last_weight=last)
 
     @torch.no_grad()
     def encode(self, x: Any, any_size: bool = False) -> Tensor:

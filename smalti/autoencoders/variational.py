@@ -155,7 +155,7 @@ class VariationalAutoencoder(ContinuousAutoencoder):
         nll, x_hat = self._likelihood_of(self._decoded(z), x)
         kl = kl_to_normal(posterior).mean(0)
         losses = {"reconstruction": nll.mean() / self.dims, "kl": kl.sum() / self.dims}
-        return Reconstruction(x_hat, z, losses, kl)
+        return Reconstruction(x_hat, z, losses, kl, self._last_weight(self.decoder))
 
     @torch.no_grad()
     def encode(self, x: Any, any_size: bool = False) -> Tensor:

@@ -15,7 +15,7 @@ from pathlib import Path
 from smalti.errors import InputError, first_line
 from smalti.files import read_bytes
 
-__all__ = ["Curve", "find_overfitting", "read_curves"]
+__all__ = ["Curve", "find_onset", "find_overfitting", "read_curves"]
 
 LARGEST = 1 << 30  # bytes of a log
 FIRST = ("loss", "reconstruction", "kl", "codebook", "commitment", "perplexity", "usage")
@@ -75,6 +75,17 @@ def find_overfitting(curve: Curve) -> tuple[int, int, float, float] | None:
     if last[1] - best[1] <= RISE * abs(best[1]):
         return None
     return best[0] + 1, last[0] + 1, best[1], last[1]  # steps are logged from 0 on
+
+
+def find_onset(curve: Curve) -> int | None:
+    """Finds the step at which a weight was first logged above 0, after others at 0; or `None`.
+
+    Example:
+        >>> find_onset([(19, 0.0), (39, 0.0), (59, 0.1)]), find_onset([(19, 0.1)])
+        (59, None)
+    """
+    above = [step for step, weight in curve if weight > 0]
+    return above[0] if above and curve[0][0] < above[0] else None
 
 
 def _read(file: Path) -> dict[str, Curve]:

@@ -21,7 +21,7 @@ from smalti import synthetic
 from smalti.data import Splits
 from smalti.evaluation.evaluation_context import EvaluationContext, check_same_signal
 from smalti.evaluation.limits import Limits
-from smalti.evaluation.measurements import MEASUREMENTS, TrainingCurves
+from smalti.evaluation.measurements import MEASUREMENTS, FeatureDistance, TrainingCurves
 from smalti.evaluation.memo import measurement_mode
 from smalti.evaluation.report import Report
 from smalti.memory import give_back
@@ -66,10 +66,11 @@ def evaluate(
     Raises:
         InputError: If the data are not what the model was trained on.
     """
-    chosen = [
-        *(measurements_of(splits) if measurements is None else measurements),
-        TrainingCurves(curves),
-    ]
+    chosen = [*(measurements_of(splits) if measurements is None else measurements)]
+    run = getattr(model, "run", None)
+    if measurements is None and run is not None and run.features.exists():
+        chosen.append(FeatureDistance())
+    chosen.append(TrainingCurves(curves))
     subject = EvaluationContext(model, splits, histogram, limits or Limits(), seed, chosen)
     check_same_signal(subject.autoencoder.signal, splits)
     report = Report(title)

@@ -25,9 +25,17 @@ COLOURS = {"train": BLUE, "validation": ORANGE}
 DRAWN = 4096  # codewords of a plot at most: more have no place of their own
 
 
-def plot_curves(quantity: str, curves: dict[str, Curve]) -> bytes:
-    """Plots a logged quantity over the optimizer's steps, one curve per split."""
+def plot_curves(quantity: str, curves: dict[str, Curve], onset: int | None = None) -> bytes:
+    """Plots a logged quantity over the optimizer's steps, one curve per split.
+
+    Arguments:
+        quantity: Its name.
+        curves: The curve of each split.
+        onset: The step from which on there is one more loss, which is marked.
+    """
     plot, axes = _paper()
+    if onset is not None:
+        axes.axvline(onset, color=GREY, linewidth=1.2, linestyle="--")
     for split, points in curves.items():
         steps, values = (np.array(column, dtype=float) for column in zip(*points, strict=True))
         colour = COLOURS.get(split, GREY)

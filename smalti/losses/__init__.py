@@ -1,5 +1,28 @@
-"""Losses between a signal and its reconstruction, and likelihoods of the signal."""
+"""Losses between a signal and its reconstruction, of discriminators, and likelihoods."""
 
+from smalti.losses.adversarial import (
+    R1,
+    AdversarialLoss,
+    DiscriminatorPenalty,
+    Hinge,
+    LeCam,
+    NonSaturating,
+    mean_score,
+)
+from smalti.losses.perceptual import feature_distance
 from smalti.losses.reconstruction import L1, MSE, ObservedValues, ReconstructionLoss
 
-__all__ = ["L1", "MSE", "ObservedValues", "ReconstructionLoss"]
+__all__ = [
+    "L1",
+    "MSE",
+    "R1",
+    "AdversarialLoss",
+    "DiscriminatorPenalty",
+    "Hinge",
+    "LeCam",
+    "NonSaturating",
+    "ObservedValues",
+    "ReconstructionLoss",
+    "feature_distance",
+    "mean_score",
+]

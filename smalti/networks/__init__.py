@@ -1,28 +1,37 @@
-"""Encoders and decoders, which recipes choose by their class."""
+"""Encoders, decoders, discriminators and networks of features, chosen by their class."""
 
 from smalti.networks.convolutional import ConvDecoder, ConvEncoder
+from smalti.networks.discriminator import Discriminator, PatchDiscriminator, Verdict
+from smalti.networks.feature_network import ConvFeatures, FeatureNetwork
 from smalti.networks.features import Features
 from smalti.networks.fully_connected import MLPDecoder, MLPEncoder
 from smalti.networks.identity import IdentityDecoder, IdentityEncoder
 from smalti.networks.network import Decoder, Encoder, grid_of
 from smalti.networks.normalization import Affine, Normalization, UnitLength, Whitening
+from smalti.networks.resnet_decoder import ResNetDecoder
 from smalti.networks.vectors import VectorDecoder, VectorEncoder
 
 __all__ = [
     "Affine",
     "ConvDecoder",
     "ConvEncoder",
+    "ConvFeatures",
     "Decoder",
+    "Discriminator",
     "Encoder",
+    "FeatureNetwork",
     "Features",
     "IdentityDecoder",
     "IdentityEncoder",
     "MLPDecoder",
     "MLPEncoder",
     "Normalization",
+    "PatchDiscriminator",
+    "ResNetDecoder",
     "UnitLength",
     "VectorDecoder",
     "VectorEncoder",
+    "Verdict",
     "Whitening",
     "grid_of",
 ]

@@ -129,6 +129,11 @@ class ConvDecoder(Decoder):
             )
         del self.up[-1]  # the signal itself is not rectified
 
+    @property
+    def last_weight(self) -> Tensor:
+        """See `Decoder.last_weight`."""
+        return self.up[-1].weight  # type: ignore[return-value]
+
     def forward(self, z: Tensor) -> Tensor:
         """Maps z_q (B, D, *grid) to x_hat (B, C, *size)."""
         return self.up(self.inner(z))

@@ -81,6 +81,11 @@ class MLPDecoder(Decoder):
         self.shape = signal.shape
         self.linear = _perceptron(dim * tokens, _num_values(signal), hidden, layers)
 
+    @property
+    def last_weight(self) -> Tensor:
+        """See `Decoder.last_weight`."""
+        return self.linear[-1].weight  # type: ignore[return-value]
+
     def forward(self, z: Tensor) -> Tensor:
         """Maps z (B, D, tokens) to (B, C, *size)."""
         return self.linear(z.flatten(1)).unflatten(1, self.shape)

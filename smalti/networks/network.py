@@ -33,6 +33,13 @@ class Decoder(nn.Module, ABC):
     dim: int
     channels: int
 
+    @property
+    def last_weight(self) -> Tensor | None:
+        """Returns the weight of its last layer, at which an `AdversarialObjective` compares the
+        gradients of losses; `None` if there is none.
+        """
+        return None
+
     @abstractmethod
     def forward(self, z: Tensor) -> Tensor:
         """Maps z (B, dim, *grid) to (B, channels, *size)."""

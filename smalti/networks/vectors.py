@@ -54,6 +54,11 @@ class VectorDecoder(nn.Module):
         self.inner, self.grid, self.dim = inner, tuple(grid), dim
         self.linear = nn.Linear(dim, inner.dim * math.prod(grid))  # type: ignore[arg-type, operator]
 
+    @property
+    def last_weight(self) -> Tensor | None:
+        """See `Decoder.last_weight`."""
+        return getattr(self.inner, "last_weight", None)
+
     def forward(self, z: Tensor) -> Tensor:
         """Maps z (B, D) to (B, C, *size)."""
         return self.inner(self.linear(z).unflatten(1, (-1, *self.grid)))

@@ -19,6 +19,7 @@ from smalti.networks import Decoder, Encoder
 from smalti.priors import Prior
 from smalti.quantizers import Quantizer
 from smalti.quantizers.fitting import Fitting
+from smalti.recipes.feature_fields import FeaturesRecipe
 from smalti.signals import Signal
 from smalti.training import Hardware, Objective, Training
 
@@ -26,6 +27,7 @@ __all__ = [
     "Amount",
     "AutoencoderRecipe",
     "Evaluation",
+    "FeaturesRecipe",
     "FineLevel",
     "FinePrior",
     "IdsRecipe",
@@ -93,6 +95,8 @@ class TokenizerRecipe:
             there are more of them than the data hold. For signals without a grid.
         objective: The objective of training, in the place of reconstruction, commitment and
             loss_weights: any `Objective`, such as one with an adversary.
+        features: The network whose features an objective compares and the report measures; where
+            the objective needs one and this is not given, a small one is trained.
     """
 
     quantizer: Quantizer
@@ -109,6 +113,7 @@ class TokenizerRecipe:
     fitting: Fitting | None = None
     mixing: float = 0.0
     objective: Objective | None = None
+    features: FeaturesRecipe | None = None
 
     def __post_init__(self) -> None:
         _check_one_loss("A tokenizer", self.likelihood, self.reconstruction)
@@ -149,6 +154,7 @@ class AutoencoderRecipe:
         free_bits: Bits of each latent dimension that cost nothing.
         objective: The objective of training, in the place of reconstruction, beta, beta_warmup and
             free_bits: any `Objective`, such as one with an adversary.
+        features: As of `TokenizerRecipe`.
     """
 
     training: Training
@@ -162,6 +168,7 @@ class AutoencoderRecipe:
     beta_warmup: int = 0
     free_bits: float = 0.0
     objective: Objective | None = None
+    features: FeaturesRecipe | None = None
 
     def __post_init__(self) -> None:
         if self.dim < 1:
@@ -320,6 +327,13 @@ class Recipe:
         return trained
 
     @property
+    def features(self) -> FeaturesRecipe | None:
+        """Returns the network of features of the run, given or needed; `None` for none."""
+        objective = self.trained.objective
+        needed = objective is not None and objective.needs_features
+        return self.trained.features or (FeaturesRecipe() if needed else None)
+
+    @property
     def levels(self) -> int:
         """Returns how many levels of tokens there are; 0 of a continuous autoencoder."""
         return 0 if self.tokenizer is None else 1 + len(self.tokenizer.fine_levels or [])
@@ -388,7 +402,7 @@ def _check_objective(
             f"{what} with an objective has its losses and their weights from there, got "
             f"{' and '.join(given)} beside {name}: give them to the objective, or leave them out."
         )
-    if not any(parameter.requires_grad for parameter in recipe.objective.parameters()):
+    if not recipe.objective.has_adversary:
         _check_no_adversary(f"{what} whose objective is {name}", recipe.training)
 
 

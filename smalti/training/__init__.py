@@ -1,7 +1,14 @@
 """Training with Lightning, which no other room uses."""
 
 from smalti.training.autoencoder_stage import AutoencoderStage
-from smalti.training.objectives import ContinuousObjective, Objective, TokenizerObjective
+from smalti.training.feature_stage import FeaturePretraining, FeatureStage
+from smalti.training.objectives import (
+    AdversarialObjective,
+    ContinuousObjective,
+    Objective,
+    PerceptualObjective,
+    TokenizerObjective,
+)
 from smalti.training.prior_stage import PriorStage, TokenBatch, Tokens
 from smalti.training.quantizer_fitting import fit_quantizer
 from smalti.training.schedules import Constant, CosineDecay, Plateau, Schedule
@@ -9,12 +16,16 @@ from smalti.training.stage import Stage, Training
 from smalti.training.trainer import Hardware, check_hardware, train
 
 __all__ = [
+    "AdversarialObjective",
     "AutoencoderStage",
     "Constant",
     "ContinuousObjective",
     "CosineDecay",
+    "FeaturePretraining",
+    "FeatureStage",
     "Hardware",
     "Objective",
+    "PerceptualObjective",
     "Plateau",
     "PriorStage",
     "Schedule",

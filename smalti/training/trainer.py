@@ -259,5 +259,6 @@ def _quieten() -> None:
         ".*does not have many workers.*",
         ".*resuming from a checkpoint that ended.*",
         ".*LeafSpec.*is deprecated.*",  # inside lightning itself
+        ".*in eval mode at the start of training.*",  # networks of features are
     ):
         warnings.filterwarnings("ignore", message)

@@ -25,7 +25,7 @@ MOST = {  # of each number of a recipe, wherever it stands
     **{"steps": 4, "batch_size": 8, "validate_every": 2, "iterations": 1, "examples": 16},
     **{"codebook_size": 8, "dim": 8, "hidden": 8, "residual_hidden": 4, "residual_blocks": 1},
     **{"layers": 2, "blocks": 1, "length": 48, "validation": 16, "test": 16, "size": 16},
-    "beta_warmup": 2,
+    **{"beta_warmup": 2, "start": 2, "ramp": 1},
 }
 
 

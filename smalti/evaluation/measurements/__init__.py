@@ -5,6 +5,7 @@ from smalti.evaluation.measurements.bits import BitsPerDimension
 from smalti.evaluation.measurements.bounds import Bounds
 from smalti.evaluation.measurements.codebook_usage import CodebookUsage
 from smalti.evaluation.measurements.description import Description
+from smalti.evaluation.measurements.feature_distance import FeatureDistance
 from smalti.evaluation.measurements.frechet import FeatureDistances
 from smalti.evaluation.measurements.identifiers import Identifiers
 from smalti.evaluation.measurements.labels import SamplesOfLabels
@@ -24,6 +25,7 @@ __all__ = [
     "Bounds",
     "CodebookUsage",
     "Description",
+    "FeatureDistance",
     "FeatureDistances",
     "Identifiers",
     "LatentDimensions",
@@ -52,4 +54,4 @@ MEASUREMENTS: tuple[Measurement, ...] = (
     CodebookUsage(),
     Identifiers(),
 )
-"""Of every model, in this order; `TrainingCurves` are of a run."""
+"""Of every model, in this order; `FeatureDistance` and `TrainingCurves` are of some runs."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-from smalti.evaluation.curves import Curve, find_overfitting, read_curves
+from smalti.evaluation.curves import Curve, find_onset, find_overfitting, read_curves
 from smalti.evaluation.plots import plot_curves
 from smalti.reporting import Block, Measurement, Plot, Section, SideBySide
 from smalti.reporting.figures import number
@@ -24,7 +24,7 @@ class TrainingCurves(Measurement[Any]):
     key: ClassVar[str] = "curves"
     title: ClassVar[str] = "Training curves"
     chapter: ClassVar[str] = "Training curves"
-    file_names: ClassVar[str] = r"curves-(tokenizer|prior|autoencoder).*"
+    file_names: ClassVar[str] = r"curves-(features|tokenizer|prior|autoencoder).*"
 
     def __init__(self, logs: Mapping[str, Path | Sequence[Path]] | None = None) -> None:
         self.logs = logs or {}
@@ -43,7 +43,10 @@ class TrainingCurves(Measurement[Any]):
         seconds = {stage: read.pop("seconds", {}).get("train") for stage, read in curves.items()}
         for stage, read in curves.items():
             _overfitting(section, stage, read.get("loss", {}).get("validation", []))
-            _plots(section, stage, read)
+            onset = find_onset(read.get("adversarial_weight", {}).get("train", []))
+            if onset is not None:
+                _before_and_after(section, stage, onset, read)
+            _plots(section, stage, read, onset)
         taken = [
             f"{stage} {number(round(points[-1][1]))} s"
             for stage, points in seconds.items()
@@ -74,13 +77,37 @@ def _overfitting(section: Section, stage: str, losses: Curve) -> None:
         )
 
 
-def _plots(section: Section, stage: str, curves: Mapping[str, dict[str, Curve]]) -> None:
-    """Adds the plots of a stage's curves to the section, side by side."""
+def _before_and_after(
+    section: Section, stage: str, onset: int, curves: Mapping[str, dict[str, Curve]]
+) -> None:
+    """Adds a fact of what validation said before an adversary was heard, and says in the end."""
+    said = []
+    for quantity in ("reconstruction", "perceptual"):
+        points = curves.get(quantity, {}).get("validation", [])
+        before = [value for step, value in points if step < onset]
+        after = [value for step, value in points if step >= onset]
+        if before and after:
+            worst = max(after)
+            said.append(
+                f"{quantity} {before[-1]:.4g} before, {worst:.4g} at most after, {after[-1]:.4g} "
+                f"at the end"
+            )
+    told = f", of validation {'; '.join(said)}" if said else ""
+    section.facts[f"Adversary of the {stage}"] = f"heard from about step {number(onset)} on{told}"
+
+
+def _plots(
+    section: Section, stage: str, curves: Mapping[str, dict[str, Curve]], onset: int | None
+) -> None:
+    """Adds the plots of a stage's curves to the section, side by side, with an onset marked."""
     plots: dict[str, Block] = {}
     for quantity, splits in curves.items():
         with section.attempt(f"Curve of {quantity} of the {stage}"):
             caption = f"{quantity} of the {stage} over the steps"
-            plots[quantity] = Plot(plot_curves(quantity, splits), caption, captioned=False)
+            if onset is not None:
+                caption += ", dashed where its adversary is first heard"
+            plot = plot_curves(quantity, splits, onset)
+            plots[quantity] = Plot(plot, caption, captioned=False)
     if plots:
         side = SideBySide(plots, heading=stage.capitalize(), narrow=True)
         section.blocks[f"curves/{stage}"] = side

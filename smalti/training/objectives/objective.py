@@ -18,12 +18,32 @@ from abc import ABC, abstractmethod
 from torch import Tensor, nn
 
 from smalti.autoencoders import Reconstruction
+from smalti.networks import FeatureNetwork
+from smalti.signals import Signal
 
 __all__ = ["Objective"]
 
 
 class Objective(nn.Module, ABC):
     """Abstract: computes the loss of a batch as a weighted sum of terms, depending on the step."""
+
+    @property
+    def has_adversary(self) -> bool:
+        """Returns whether it has an adversary, or will have one once it is prepared."""
+        return any(parameter.requires_grad for parameter in self.parameters())
+
+    @property
+    def needs_features(self) -> bool:
+        """Returns whether it compares signals in the features of a network; see `prepare`."""
+        return False
+
+    def prepare(self, signal: Signal, features: FeatureNetwork | None) -> None:
+        """Is called once before training, to make what depends on the signal; nothing by default.
+
+        Arguments:
+            signal: What it will be given, as the model normalizes it.
+            features: The network of features, where it needs one.
+        """
 
     @property
     @abstractmethod
