@@ -111,7 +111,7 @@ class DiscriminatorPenalty(KeepsFloat32, ABC):
 class R1(DiscriminatorPenalty):
     """Penalises the gradient of D at signals, where it should be 0 in the end.
 
-    D is computed once more for it, in float32, as gradients of gradients need.
+    D is computed once more for it, in the precision of its weights, as gradients of gradients need.
 
     Arguments:
         gamma: γ, the weight.
@@ -126,11 +126,12 @@ class R1(DiscriminatorPenalty):
     ) -> Tensor:
         """See `DiscriminatorPenalty.forward`."""
         with torch.enable_grad(), torch.autocast(x.device.type, enabled=False):
-            x = x.detach().float().requires_grad_()
+            dtype = next((p.dtype for p in discriminator.parameters()), torch.float32)
+            x = x.detach().to(dtype).requires_grad_()
             scores = discriminator(x).scores
-            of_each = torch.stack([score.flatten(1).mean(1) for score in scores]).mean(0)
+            of_each = torch.stack([score.float().flatten(1).mean(1) for score in scores]).mean(0)
             (gradient,) = torch.autograd.grad(of_each.sum(), x, create_graph=True)
-            return self.gamma / 2 * gradient.square().flatten(1).sum(1).mean()
+            return self.gamma / 2 * gradient.float().square().flatten(1).sum(1).mean()
 
 
 class LeCam(DiscriminatorPenalty):

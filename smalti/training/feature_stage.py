@@ -97,7 +97,7 @@ def random_views(x: Tensor) -> Tensor:
     gain = 1 + GAIN * torch.empty(each, device=x.device).uniform_(-1, 1)
     channels = (n, x.shape[1], *[1] * dims)
     offset = OFFSET * torch.empty(channels, device=x.device).uniform_(-1, 1)
-    return gain * views + offset + NOISE * torch.randn_like(views)
+    return (gain * views + offset + NOISE * torch.randn_like(views)).to(x.dtype)
 
 
 def vicreg(a: Tensor, b: Tensor) -> dict[str, Tensor]:
