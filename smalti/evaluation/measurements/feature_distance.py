@@ -31,9 +31,6 @@ class FeatureDistance(Measurement[EvaluationContext]):
     key: ClassVar[str] = "feature_distance"
     title: ClassVar[str] = "Reconstructions in the features of a network"
     chapter: ClassVar[str] = "Reconstructions"
-    compared: ClassVar[dict[str, tuple[str | int, ...]]] = {
-        "Feature distance": ("reconstructions",)
-    }
 
     def applies(self, subject: EvaluationContext) -> str | None:
         """See `Measurement.applies`."""
