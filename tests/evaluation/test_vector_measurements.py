@@ -270,7 +270,7 @@ def test_the_tree_shows_typical_items_of_the_largest_prefixes():
         nearest = (inside - inside.mean(0)).square().sum(1).argmin()
         (row,) = (x == inside[nearest]).all(1).nonzero()[:, 0].tolist()
         assert branch.examples[0] == f"item {row}"
-        assert branch.note.startswith(f"corner {code} 100")
+        assert branch.note.startswith(f"corner {code}: 100")
         assert sum(child.count for child in branch.children) == branch.count
         assert branch.hidden == 0
         assert all(child.name.startswith(f"a_{code} b_") for child in branch.children)
@@ -286,6 +286,16 @@ def test_the_tree_names_the_category_that_codes_say_most_of_beyond_chance():
     nearly = np.where(draw.random(90) < 0.3, draw.integers(4, size=90), corner)
     tree = CodeTree().run(subject(x, codes, corners, {"many": np.arange(90), "corner": nearly}))
     assert all(branch.note.startswith("corner ") for branch in tree.blocks["tree"].branches)
+
+
+def test_a_category_of_numbers_is_named_beside_them():
+    x, codes = grid(60)
+    given = subject(x, codes, corners)
+    rating = Category(codes[:, 0].numpy().astype(np.int32), tuple("1234"))
+    items = Items([f"item {i}" for i in range(60)], {"rating": rating})
+    given.splits = given.splits._replace(items=items)
+    for branch in CodeTree().run(given).blocks["tree"].branches:
+        assert branch.note.startswith(f"rating {int(branch.name.removeprefix('a_')) + 1}: 100")
 
 
 def test_of_many_prefixes_the_largest_are_shown_and_the_others_counted(monkeypatch):

@@ -224,8 +224,9 @@ def _notes(groups: Groups, level: _Level, category: tuple[str, Category] | None)
     width = len(category[1].names)
     counts = np.bincount(node[kept] * width + value[kept], minlength=len(level.nodes) * width)
     counts = counts.reshape(len(level.nodes), width)
+    values = [f"{category[0]} {one}" if one.isdecimal() else one for one in category[1].names]
     return [
-        f"{category[1].names[row.argmax()]} {100 * row.max() / row.sum():.0f}{NARROW_SPACE}%"
+        f"{values[row.argmax()]}: {100 * row.max() / row.sum():.0f}{NARROW_SPACE}%"
         if row.sum()
         else ""
         for row in counts
