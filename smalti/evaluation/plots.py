@@ -166,6 +166,6 @@ def _png(plot: Plot) -> bytes:
         format="png",
         transparent=True,
         metadata={"Software": MARK},
-        pil_kwargs={"dpi": None, "optimize": True},
+        pil_kwargs={"dpi": None},
     )
     return buffer.getvalue()

@@ -137,7 +137,7 @@ def to_png(image: Image.Image) -> bytes:
         b'PNG'
     """
     buffer = io.BytesIO()
-    image.save(buffer, format="PNG", optimize=True, pnginfo=_mark())
+    image.save(buffer, format="PNG", pnginfo=_mark())
     return buffer.getvalue()
 
 
