@@ -1,7 +1,9 @@
 """Priors: distributions over the latents of an autoencoder, tokens or vectors."""
 
+from smalti.priors.absorbing import AbsorbingDiffusion
 from smalti.priors.autoregressive import AutoregressivePrior, Stepper
 from smalti.priors.base import Prior
+from smalti.priors.bounded import BoundedPrior
 from smalti.priors.cascade import Cascade, uniform_prior, uniform_prior_like
 from smalti.priors.depth import DepthPixelCNN
 from smalti.priors.empirical import Histogram, Uniform
@@ -14,7 +16,9 @@ from smalti.priors.token_prior import TokenPrior, TractablePrior
 from smalti.priors.transformer import TransformerPrior
 
 __all__ = [
+    "AbsorbingDiffusion",
     "AutoregressivePrior",
+    "BoundedPrior",
     "Cascade",
     "SamplingConfig",
     "DepthPixelCNN",

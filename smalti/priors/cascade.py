@@ -27,7 +27,7 @@ from smalti.priors.empirical import Uniform
 from smalti.priors.sampling import SamplingConfig
 from smalti.priors.token_prior import TokenPrior, TractablePrior
 
-__all__ = ["Cascade", "uniform_prior", "uniform_prior_like"]
+__all__ = ["Cascade", "check_tractable", "uniform_prior", "uniform_prior_like"]
 
 
 @registered
@@ -56,6 +56,8 @@ class Cascade(TractablePrior):
     def __init__(self, priors: Sequence[TractablePrior]) -> None:
         if not priors:
             raise InputError("A cascade takes the prior of each level, got none: give at least 1.")
+        for prior in priors:
+            check_tractable(prior)
         layout = Layout(
             tuple(grid for prior in priors for grid in prior.layout.grids),
             tuple(sizes for prior in priors for sizes in prior.layout.codebook_sizes),
@@ -123,6 +125,15 @@ class Cascade(TractablePrior):
                 )
             )
         return self.layout.pack(grids)
+
+
+def check_tractable(prior: TokenPrior) -> None:
+    """Raises `InputError` unless a prior has a likelihood, as those of a hierarchy have."""
+    if not isinstance(prior, TractablePrior):
+        raise InputError(
+            f"The priors of several levels have a likelihood each, a {type(prior).__name__} has "
+            f"none: choose one that has, e.g. PixelCNN."
+        )
 
 
 def uniform_prior(layout: Layout) -> TractablePrior:

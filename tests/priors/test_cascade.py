@@ -11,7 +11,7 @@ import torch
 from smalti.artifacts import load_model, save_model
 from smalti.conditions import CoarseTokens, Label
 from smalti.errors import InputError
-from smalti.priors import Cascade, PixelCNN, uniform_prior_like
+from smalti.priors import Cascade, MaskedPrior, PixelCNN, uniform_prior_like
 
 LABEL = Label(["a", "b"])
 
@@ -89,3 +89,6 @@ def test_a_prior_of_other_levels_is_refused():
     ]:
         with pytest.raises(InputError, match="The prior of level 1"):
             Cascade([top, wrong])
+    masked = MaskedPrior(3, (2, 2), hidden=4, layers=1, heads=2)
+    with pytest.raises(InputError, match="a MaskedPrior has none"):
+        Cascade([top, masked])

@@ -11,6 +11,7 @@ from smalti.artifacts import load_model, save_model
 from smalti.conditions import CoarseTokens, Conditions, Label, OptionalCondition, TimeOfDay
 from smalti.errors import InputError
 from smalti.priors import (
+    AbsorbingDiffusion,
     AutoregressivePrior,
     Cascade,
     DepthPixelCNN,
@@ -66,8 +67,8 @@ def transformer(grid, condition=None, size=K, **options):
     return TransformerPrior(size, grid, condition, hidden=8, layers=2, heads=2, **options)
 
 
-def masked(grid, condition=None, **options):
-    return sharp(MaskedPrior(K, grid, condition, hidden=6, layers=1, heads=2, **options))
+def masked(grid, condition=None, family=MaskedPrior, **options):
+    return sharp(family(K, grid, condition, hidden=6, layers=1, heads=2, **options))
 
 
 def cascade(condition=None):
@@ -120,6 +121,8 @@ PRIORS = {
     "masked of labels": lambda: masked((4,), LABEL),
     "masked of grids above": lambda: masked((2, 1, 2), ABOVE),
     "masked of several": lambda: masked((2, 2), SEVERAL),
+    "masked diffusion": lambda: masked((2, 2), None, AbsorbingDiffusion, dropout=0.5),
+    "masked diffusion of several": lambda: masked((4,), SEVERAL, AbsorbingDiffusion),
     "cascade": lambda: sharp(cascade()),
     "cascade of labels": lambda: sharp(cascade(LABEL)),
     "cascade of optional labels": lambda: sharp(cascade(OPTIONAL)),

@@ -28,6 +28,7 @@ from smalti.evaluation.evaluation_context import EvaluationContext
 from smalti.evaluation.measurements.rate import nats_under_prior
 from smalti.layout import Layout
 from smalti.losses.likelihoods import Likelihood, bits_per_dim
+from smalti.priors import BoundedPrior
 from smalti.reporting import (
     Card,
     Figure,
@@ -67,6 +68,8 @@ class BitsPerDimension(Measurement[EvaluationContext]):
             with section.attempt(f"Bits per dimension under the prior {name}", name):
                 rates |= nats_under_prior(subject, name)
         found = tokenizer_bits(rates, nll, likelihood, signal, subject.test_set)
+        if isinstance(subject.prior, BoundedPrior) and "prior" in found:
+            found["prior"]["protocol"] += "; of log p(tokens) its bound"
         section.figures = dict(found)
         uniform = f"{display(found['uniform'])} under the uniform code"
         whole = found.get("prior", found["uniform"])

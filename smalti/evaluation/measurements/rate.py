@@ -25,7 +25,7 @@ from torch import Tensor
 from smalti.counting import counted
 from smalti.evaluation.batches import split_in_pieces
 from smalti.evaluation.evaluation_context import EvaluationContext
-from smalti.priors import Histogram, TokenPrior, TractablePrior
+from smalti.priors import BoundedPrior, Histogram, TokenPrior, TractablePrior
 from smalti.reporting import Card, Figure, Measurement, Section, Table, Text, display, figure
 from smalti.reporting.figures import number, undefined_figure
 from smalti.signals import Signal
@@ -34,6 +34,7 @@ __all__ = ["Rate", "mean_nats", "nats_under_prior", "rate_figures"]
 
 logger = logging.getLogger(__name__)
 
+DRAWS = 4  # of the masks of each grid, by which a bound is estimated
 WORDS = {"uniform": "uniform prior", "histogram": "histogram", "prior": "learned prior"}
 
 
@@ -61,21 +62,27 @@ class Rate(Measurement[EvaluationContext]):
                     section.figures[name] = rate_figures(
                         prior, nats, subject.encoded.latents, signal, subject.test_set
                     )
-        if not isinstance(subject.prior, TractablePrior):
+        if not isinstance(subject.prior, TractablePrior | BoundedPrior):
             why = "it has no likelihood in closed form."
             section.leave_out("Rate of the learned prior", why, "prior")
-        _show(section, signal, subject.titles)
+        titles, bound = dict(subject.titles), isinstance(subject.prior, BoundedPrior)
+        if bound:
+            titles["prior"] += ", at most"
+        _show(section, signal, titles, bound)
         return section
 
 
-def _show(section: Section, signal: Signal, titles: dict[str, str]) -> None:
-    """Adds the table, and the card of the learned prior."""
+def _show(section: Section, signal: Signal, titles: dict[str, str], bound: bool) -> None:
+    """Adds the table, and the card of the learned prior, whose rate may be a bound."""
     found = section.figures
     if "prior" in found:
         hint = ""
         if "uniform" in found:
             hint = f"{display(found['uniform']['bits_per_index'])} uniform"
-        card = Card(found["prior"]["bits_per_index"], "per index, learned prior", hint)
+        words = (
+            "per index at most, learned prior (a bound)" if bound else "per index, learned prior"
+        )
+        card = Card(found["prior"]["bits_per_index"], words, hint)
         section.cards.append(card)
     columns = {
         "nats_per_index": "nats per index",
@@ -98,23 +105,23 @@ def _show(section: Section, signal: Signal, titles: dict[str, str]) -> None:
 def nats_under_prior(subject: EvaluationContext, name: str) -> dict[str, float]:
     """Computes the mean nats per signal of the test set's tokens under the prior of a name.
 
-    Returns {name: nats}; empty for a prior without a likelihood.
+    Returns {name: nats}, of a prior with a bound that; empty for one without a likelihood.
     """
-    prior = subject.priors[name]
-    if not isinstance(prior, TractablePrior):
+    prior, encoded, size = subject.priors[name], subject.encoded, subject.limits.batch_size
+    if not isinstance(prior, TractablePrior | BoundedPrior):
         return {}
-    encoded, batch_size = subject.encoded, subject.limits.batch_size
-    nats = subject.kept(
-        f"nats/{name}", lambda: mean_nats(prior, encoded.latents, encoded.conditions, batch_size)
-    )
-    return {name: nats}
+    tokens = (encoded.latents, encoded.conditions)
+    return {name: subject.kept(f"nats/{name}", lambda: mean_nats(prior, *tokens, size))}
 
 
 @torch.no_grad()
 def mean_nats(
-    prior: TractablePrior, indices: Tensor, context: Tensor | None = None, batch_size: int = 256
+    prior: TractablePrior | BoundedPrior,
+    indices: Tensor,
+    context: Tensor | None = None,
+    batch_size: int = 256,
 ) -> float:
-    """Computes the mean of −ln p(grid) over grids of tokens.
+    """Computes the mean of −ln p(grid) over grids of tokens, or of a bound on it.
 
     Arguments:
         prior: The prior; the context is ignored if it is unconditional.
@@ -126,7 +133,10 @@ def mean_nats(
     total = 0.0
     for piece, condition in split_in_pieces(indices, context, size=batch_size):
         assert piece is not None
-        total -= prior.log_prob(piece, condition).double().sum().item()
+        if isinstance(prior, BoundedPrior):
+            total += prior.bound(piece, condition, draws=DRAWS).double().sum().item()
+        else:
+            total -= prior.log_prob(piece, condition).double().sum().item()
     return total / len(indices)
 
 
@@ -136,7 +146,7 @@ def rate_figures(
     """Makes the figures of a rate: nats and bits per index and per signal, and share of uniform.
 
     Arguments:
-        prior: A prior with a likelihood.
+        prior: A prior with a likelihood, or a bound on it.
         nats: The mean nats per signal under it, see `mean_nats`.
         indices: (N, *grid), the measured tokens.
         signal: The signal that the tokens encode.
@@ -152,10 +162,15 @@ def rate_figures(
             f", mixed with uniform: it replays grids of the training set, and {number(seen)} "
             f"of these {number(len(indices))} are among them"
         )
+    mean = f"mean of −log p over {signal.plural}, a likelihood"
+    if isinstance(prior, BoundedPrior):
+        mean = (
+            f"mean over {signal.plural} of what −log p is at most, a bound, by {DRAWS} draws of "
+            f"masks for each: of a likelihood"
+        )
     protocol = (
         f"{measured_on}, {counted(positions, 'index', 'indices')} per {signal.noun}, K = "
-        f"{prior.codebook_size}{given}{replay}; mean of −log p over {signal.plural}, a "
-        f"likelihood of tokens, not of {signal.plural}"
+        f"{prior.codebook_size}{given}{replay}; {mean} of tokens, not of {signal.plural}"
     )
     return {
         "nats_per_index": figure(nats / positions, "nats", protocol),
