@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
+from copy import deepcopy
+from functools import lru_cache
 from typing import Any
 
 import yaml
@@ -13,6 +15,7 @@ from smalti.automatic import AUTO
 from smalti.errors import InputError
 from smalti.extension import Place, find_extended_steps, value_at, with_old_steps
 from smalti.recipes import schema
+from smalti.recipes.allowed_classes import allowed_modules
 from smalti.recipes.schema import Recipe
 from smalti.run_directory import Run
 
@@ -76,8 +79,17 @@ def recipe_of(run: Run, data: str | None = None) -> Recipe:
         run: The run.
         data: The path of its data, if they were moved.
     """
-    options = [] if data is None else ["--data.path", data]
-    return schema.build(schema.read(str(run.config), options))
+    options = () if data is None else ("--data.path", data)
+    content = run.config.read_bytes() if run.config.is_file() else b""
+    return schema.build(deepcopy(_read(str(run.config), content, options, allowed_modules())))
+
+
+@lru_cache(maxsize=1)  # a report reads the same recipe several times
+def _read(
+    path: str, content: bytes, options: tuple[str, ...], allowed: tuple[str, ...]
+) -> Namespace:
+    """Reads a configuration, which its content, the options and the allowed modules decide."""
+    return schema.read(path, options)
 
 
 def _difference(there: Any, wanted: Any, path: str = "", unimportant: Sequence[str] = ()) -> str:

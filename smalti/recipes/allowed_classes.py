@@ -18,7 +18,7 @@ from jsonargparse import _common, set_parsing_settings
 from smalti.errors import InputError, first_line
 from smalti.modalities.base import import_modalities
 
-__all__ = ["allow_module", "restrict_imports"]
+__all__ = ["allow_module", "allowed_modules", "restrict_imports"]
 
 KNOWN = ("smalti", "torch.optim", "lightning.pytorch.loggers", "lightning.fabric.loggers")
 _by_the_user: list[str] = []
@@ -46,6 +46,11 @@ def allow_module(module: str) -> None:
         ) from error
     if module not in _by_the_user:
         _by_the_user.append(module)
+
+
+def allowed_modules() -> tuple[str, ...]:
+    """Returns the names of the user's modules that are allowed."""
+    return tuple(_by_the_user)
 
 
 @contextmanager
