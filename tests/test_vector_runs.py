@@ -208,7 +208,7 @@ def several_lengths(folder: Path) -> Path:
 
 
 def text(folder: Path) -> Path:
-    rows = [f"item {i},[0.1 0.2],0.5,0.5" for i in range(60)]
+    rows = [f"item {i},0.1 0.2,0.5,0.5" for i in range(60)]
     (folder / "a.csv").write_text("\n".join(["id,e0,e1,e2", *rows]))
     return folder / "a.csv"
 
