@@ -55,7 +55,11 @@ class FeaturePretraining(nn.Module):
         with torch.no_grad():
             channels = sum(maps.shape[1] for maps in network(self.seen(x)))
         self.expander = nn.Sequential(
-            nn.Linear(channels, EMBEDDED), nn.ReLU(), nn.Linear(EMBEDDED, EMBEDDED)
+            nn.BatchNorm1d(channels),  # means over positions differ little from signal to signal
+            nn.Linear(channels, EMBEDDED),
+            nn.BatchNorm1d(EMBEDDED),
+            nn.ReLU(),
+            nn.Linear(EMBEDDED, EMBEDDED),
         )
 
     def seen(self, x: Tensor) -> Tensor:
