@@ -25,8 +25,10 @@ from smalti.autoencoders import (
     VariationalAutoencoder,
 )
 from smalti.conditions import CoarseTokens, Condition, OptionalCondition
+from smalti.counting import counted
 from smalti.data import Splits
 from smalti.errors import InputError
+from smalti.layout import Layout
 from smalti.losses import MSE, ObservedValues
 from smalti.losses.likelihoods import Gaussian, Likelihood
 from smalti.networks import (
@@ -40,6 +42,7 @@ from smalti.networks import (
     VectorEncoder,
 )
 from smalti.priors import Prior, TokenPrior
+from smalti.quantizers import MultiScaleQuantizer
 from smalti.recipes.fields import MakeEncoder, MakePrior
 from smalti.recipes.schema import (
     AutoencoderRecipe,
@@ -262,12 +265,14 @@ def build_objective(
 
 
 def build_prior(recipe: PriorRecipe, tokenizer: Tokenizer, splits: Splits, level: int = 0) -> Prior:
-    """Builds the prior of a recipe over the tokens of a level of a tokenizer.
+    """Builds the prior of a recipe over the tokens of a level of a tokenizer, or of all of them.
+
+    It is over all levels where the recipe has one prior and the tokenizer several levels.
 
     Raises:
         InputError: If it is of a kind that is not trained, or an argument is out of range.
     """
-    layout = tokenizer.layout
+    layout = _layout_for_priors(tokenizer)
     # Its own, which it puts in training and evaluation mode with the rest of it.
     condition: Condition | None = copy.deepcopy(splits.condition) if recipe.conditional else None
     if recipe.condition_dropout:
@@ -282,12 +287,34 @@ def build_prior(recipe: PriorRecipe, tokenizer: Tokenizer, splits: Splits, level
         condition = CoarseTokens(sizes, layout.shapes[:level], condition)
     shape, model = layout.shapes[level], level_config(recipe, level).model
     try:
+        if layout.levels > 1 and not recipe.fine_levels:
+            _check_across_levels(model, layout, condition)
+            return model(layout.codebook_sizes, layout.grids, condition)
         sizes_given = _sizes_for(model, layout.codebook_sizes[level], shape, condition)
         return model(sizes_given, shape, condition)
     except TypeError as error:
         raise InputError(
             f"The recipe's prior cannot be built ({error}): choose one that learns, e.g. PixelCNN."
         ) from error
+
+
+def _layout_for_priors(tokenizer: Tokenizer) -> Layout:
+    """Returns the layout of a tokenizer; of a multi-scale quantizer with its scales as levels."""
+    quantizer = tokenizer.levels[0]
+    if isinstance(quantizer, MultiScaleQuantizer) and len(tokenizer.levels) == 1:
+        return quantizer.layout
+    return tokenizer.layout
+
+
+def _check_across_levels(model: MakePrior, layout: Layout, condition: Condition | None) -> None:
+    """Raises `InputError` if a recipe's prior cannot be over the tokens of all levels at once."""
+    outline = _without_numbers(lambda: model(layout.largest, layout.shape, condition))
+    if not (isinstance(outline, TokenPrior) and outline.across_levels):
+        raise InputError(
+            f"Each level of a tokenizer has its prior, got {counted(layout.levels, 'level')} and "
+            f"1 prior, a {type(outline).__name__}: choose TransformerPrior, which takes all of "
+            f"them, or give as many under prior.fine_levels as under tokenizer.fine_levels."
+        )
 
 
 def _sizes_for(

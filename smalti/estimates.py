@@ -34,7 +34,7 @@ from smalti.memory import available_memory, check_disk, check_memory
 from smalti.networks import FeatureNetwork
 from smalti.priors import Prior, TokenPrior
 from smalti.priors.cascade import check_tractable
-from smalti.quantizers import Codebook
+from smalti.quantizers import Codebook, MultiScaleQuantizer
 from smalti.quantizers.fitting import Fitting
 from smalti.quantizers.fitting.rows import CHUNK
 from smalti.recipes.schema import Recipe, TokenizerRecipe
@@ -303,7 +303,8 @@ def _tried_priors(
         raise InputError(
             "Endless data cannot be turned into tokens whole: set prior.examples to a number."
         )
-    grids = tokenizer.layout.unpack(tokenizer.encode_flat(x))
+    tokens = tokenizer.encode_flat(x)
+    grids = (tokens,) if recipe.priors == 1 else tokenizer.layout.unpack(tokens)
     return [
         _tried_prior(recipe, tokenizer, splits, level, grid) for level, grid in enumerate(grids)
     ]
@@ -315,7 +316,7 @@ def _tried_prior(
     """Returns the prior of a level and how it is trained, after the loss of one grid."""
     chosen, quantizer = recipe.prior, tokenizer.levels[level]
     assert chosen is not None
-    if quantizer.acts_on_grid:
+    if quantizer.acts_on_grid and not isinstance(quantizer, MultiScaleQuantizer):
         raise InputError(
             f"The priors of recipes take indices of each position, and this "
             f"{type(quantizer).__name__} has {len(quantizer.codebook_sizes)} of the whole grid: "

@@ -254,7 +254,10 @@ def fit_prior(
         context = cached.context if chosen.conditional else None
         if isinstance(prior.condition, CoarseTokens):
             context = prior.condition.pack(cached.levels[:level], context)
-        return Tokens(cached.levels[level], None if prior.condition is None else context)
+        grids = cached.levels[level]
+        if recipe.priors == 1:
+            grids = tokenizer.layout.pack(cached.levels)
+        return Tokens(grids, None if prior.condition is None else context)
 
     this_level = level_config(chosen, level)
     decay = this_level.weight_decay
@@ -268,12 +271,12 @@ def fit_prior(
         token_noise=float(this_level.token_noise),
         weight_decay=None if decay is None else float(decay),
     )
-    levels = len(tokenizer.levels)
-    name = "prior" if levels == 1 else f"prior-{level}"
+    priors = recipe.priors
+    name = "prior" if priors == 1 else f"prior-{level}"
     stage.made_from = expected.prior(checksum(run.tokenizer))
     train(stage, name, run.folder, recipe.hardware)
     if is_first():
         save_model(
-            stage.model, run.priors(levels)[level], made_from=current_checksums(stage.made_from)
+            stage.model, run.priors(priors)[level], made_from=current_checksums(stage.made_from)
         )
     wait_for_all()

@@ -136,7 +136,7 @@ def fit(
             give_back()
         wait_for_all()
     if recipe.prior is not None:
-        folders = run.priors(recipe.levels)
+        folders = run.priors(recipe.priors)
         for folder_of_prior in folders:
             if folder_of_prior.exists():
                 check_model(folder_of_prior, expected.prior(checksum(run.tokenizer)))

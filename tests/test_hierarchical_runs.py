@@ -13,7 +13,7 @@ import smalti
 from mistakes import mistake
 from smalti.cli import main
 from smalti.conditions import CoarseTokens
-from smalti.priors import Cascade
+from smalti.priors import Cascade, TransformerPrior
 from smalti.runs import Run
 from smalti.token_cache import read_cache
 from smalti.tokens import read_tokens
@@ -123,6 +123,45 @@ def test_the_report_says_what_each_level_holds(run):
     whole = report["levels"]["1"]["psnr"]["value"]
     assert whole == pytest.approx(report["reconstruction"]["psnr"]["value"])
     assert "Levels" in (run / "report.html").read_text()
+
+
+def all_at_once(recipe: dict) -> dict:
+    recipe["prior"]["model"] = {"class_path": "TransformerPrior", "init_args": {"hidden": 8}}
+    for stage in ("tokenizer", "prior"):
+        recipe[stage]["training"] |= {"steps": 4, "validate_every": 2, "save_every": 4}
+    recipe["evaluation"] = {"samples": 4, "classifier_steps": 0, "test": 8}
+    return recipe
+
+
+def test_one_transformer_is_the_prior_of_all_levels(tmp_path):
+    recipe = all_at_once(hierarchical_recipe())
+    del recipe["prior"]["fine_levels"]
+    path, out = write_recipe(tmp_path / "tiny.yaml", recipe), tmp_path / "run"
+    assert main(["fit", str(path), "--out", str(out)]) == 0
+    model = smalti.load(out)
+    assert isinstance(model.prior, TransformerPrior) and model.prior.layout == model.layout
+    assert list(Run(out).curves()) == ["tokenizer", "prior"]
+    assert model.sample_latents(3, seed=0)[1].shape == (3, 4, 4)
+    figures = json.loads((out / "report.json").read_text())["figures"]
+    assert figures["rate"]["uniform"]["bits_per_image"]["value"] == pytest.approx(20 * 4)
+    assert main(["sample", str(out), "--time", "10:10", "--out", str(tmp_path / "s.png")]) == 0
+
+
+def test_the_scales_of_a_quantizer_are_levels_of_a_transformer(tmp_path, capsys):
+    recipe = all_at_once(clocks_recipe())
+    inner = recipe["tokenizer"]["quantizer"]
+    recipe["tokenizer"]["quantizer"] = {
+        "class_path": "MultiScaleQuantizer",
+        "init_args": {"quantizer": inner, "scales": [[1, 1], [2, 2], [4, 4]]},
+    }
+    path, out = write_recipe(tmp_path / "tiny.yaml", recipe), tmp_path / "run"
+    assert main(["fit", str(path), "--out", str(out), "--prior.model", "PixelCNN"]) == 2
+    assert "got 3 levels and 1 prior, a PixelCNN" in capsys.readouterr().err
+    assert main(["fit", str(path), "--out", str(out)]) == 0
+    model = smalti.load(out)
+    assert model.prior.layout.grids == ((1, 1), (2, 2), (4, 4))
+    drawn = model.sample_latents(3, seed=0)
+    assert drawn.shape == (3, 21) and model.decode(drawn).shape[0] == 3
 
 
 @pytest.mark.parametrize(

@@ -71,7 +71,8 @@ def _load_prior(run: Run, tokenizer: Tokenizer) -> Prior | None:
     Raises:
         InputError: If one is damaged, or is not that of its level.
     """
-    folders = run.priors(len(tokenizer.levels))
+    over_all = (run.prior / "config.json").is_file()
+    folders = run.priors(1 if over_all else len(tokenizer.levels))
     if not all(folder.exists() for folder in folders):
         return None
     accepted: AcceptedChecksums = {"tokenizer": (checksum(run.tokenizer),)}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import torch
+
 from smalti.layout import Layout
 from smalti.priors import Prior, TokenPrior
 
@@ -10,7 +12,12 @@ __all__ = ["matches_layout"]
 
 def matches_layout(prior: Prior, layout: Layout) -> bool:
     """Returns whether a prior has the grid and the codebook sizes of each level of a layout."""
-    return isinstance(prior, TokenPrior) and _levels(prior.layout) == _levels(layout)
+    if not isinstance(prior, TokenPrior):
+        return False
+    if layout.grids == ((),):  # of a whole grid: a prior may know more of where they lie
+        sizes = (each.sizes_of_tokens() for each in (prior.layout, layout))
+        return prior.layout.shape == layout.shape and torch.equal(*sizes)
+    return _levels(prior.layout) == _levels(layout)
 
 
 def _levels(layout: Layout) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:

@@ -38,6 +38,7 @@ class TokenPrior(Prior):
         layout: The layout of the indices.
         tabular: Whether it has weights for each of the K indices, such as an embedding.
         per_codebook: Whether it is made of the size of each codebook where there are several.
+        across_levels: Whether it can be made of the grids and codebook sizes of several levels.
 
     Raises:
         InputError: If the codebook is empty, or too large to be tabular, or the grid has no
@@ -46,6 +47,7 @@ class TokenPrior(Prior):
 
     tabular: bool = False
     per_codebook: bool = False
+    across_levels: bool = False
 
     def __init__(
         self,

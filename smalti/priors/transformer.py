@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -58,8 +58,10 @@ class TransformerPrior(AutoregressivePrior):
         2020, arXiv 2012.09841.
 
     Arguments:
-        codebook_size: K; or that of each of the Q codebooks, which may differ.
-        grid: (H, W) or (T,); of Q indices per position (H, W, Q), or with Q sizes also (T, Q).
+        codebook_size: K; or that of each of the Q codebooks, which may differ; or of several levels
+            a list of them for each, coarse to fine.
+        grid: (H, W) or (T,); of Q indices per position (H, W, Q), or with Q sizes also (T, Q); or
+            of several levels that of each, without Q.
         condition: The condition, such as a label; None for an unconditional prior.
         hidden: Width of the decoder, C, a multiple of heads with an even share for each.
         layers: Number of layers.
@@ -78,17 +80,21 @@ class TransformerPrior(AutoregressivePrior):
         >>> prior = TransformerPrior(codebook_size=16, grid=(4, 4), hidden=8, layers=2, heads=2)
         >>> prior.sample(2).shape
         torch.Size([2, 4, 4])
+        >>> levels = TransformerPrior([[16], [8, 8]], [(2, 2), (4, 4)], hidden=8, heads=2)
+        >>> levels.sample(2).shape
+        torch.Size([2, 36])
     """
 
     per_codebook = True
+    across_levels = True
     steps: Tensor
     members: Tensor
     rotation: Tensor
 
     def __init__(  # noqa: PLR0913 - the fields of a recipe
         self,
-        codebook_size: int | Sequence[int],
-        grid: Sequence[int],
+        codebook_size: int | Sequence[int] | Sequence[Sequence[int]],
+        grid: Sequence[int] | Sequence[Sequence[int]],
         condition: Condition | None = None,
         hidden: int = 128,
         layers: int = 4,
@@ -97,7 +103,7 @@ class TransformerPrior(AutoregressivePrior):
         pattern: Pattern = "flattened",
         positions: Literal["rotary", "learned"] = "rotary",
     ) -> None:
-        layout = layout_of_level("TransformerPrior", codebook_size, grid)
+        layout = _layout(codebook_size, grid)
         super().__init__(layout.largest, layout.shape, condition)
         dropout = _check_arguments(hidden, layers, heads, dropout, positions)
         self.layout = layout
@@ -215,6 +221,24 @@ def _places(layout: Layout) -> Tensor:
     grids = torch.tensor([(*grid, *[1] * (axes.shape[1] - len(grid))) for grid in layout.grids])
     units = grids.amax(0) / grids  # (levels, A)
     return ((axes + 0.5) * units[level] - 0.5)[:, grids.amax(0) > 1]
+
+
+def _layout(
+    codebook_size: int | Sequence[int] | Sequence[Sequence[int]],
+    grid: Sequence[int] | Sequence[Sequence[int]],
+) -> Layout:
+    """Returns the layout that the arguments of a prior describe, of one level or several."""
+    if isinstance(codebook_size, int) or all(isinstance(k, int) for k in codebook_size):
+        sizes = cast("int | Sequence[int]", codebook_size)
+        return layout_of_level("TransformerPrior", sizes, cast("Sequence[int]", grid))
+    if not all(isinstance(each, Sequence) for each in (*codebook_size, *grid)):
+        raise InputError(
+            f"Of several levels, both codebook sizes and grids are lists of lists, got "
+            f"{codebook_size} and {grid}: give those of the tokenizer's layout."
+        )
+    grids = cast("Sequence[Sequence[int]]", grid)
+    levels = cast("Sequence[Sequence[int]]", codebook_size)
+    return Layout(tuple(map(tuple, grids)), tuple(map(tuple, levels)))
 
 
 def _check_arguments(

@@ -36,6 +36,7 @@ from torch.nn import functional as F
 
 from smalti.artifacts import registered
 from smalti.errors import InputError
+from smalti.layout import Layout
 from smalti.nn.precision import KeepsFloat32
 from smalti.quantizers.composed import (
     Losses,
@@ -78,6 +79,9 @@ class MultiScaleQuantizer(KeepsFloat32, SummedQuantizer):
         Tian, Y. Jiang, Z. Yuan, B. Peng and L. Wang, 2024, arXiv 2404.02905. The extra convolutions
         after upsampling are in its algorithms 1 and 2.
 
+    Attributes:
+        layout: The scales as levels, coarse to fine, which are the same tokens in the same order.
+
     Example:
         >>> from smalti.quantizers import EMACodebook, VectorQuantizer
         >>> codebook = VectorQuantizer(EMACodebook(codebook_size=256, dim=8))
@@ -108,6 +112,7 @@ class MultiScaleQuantizer(KeepsFloat32, SummedQuantizer):
             raise InputError(f"convolutions must be 0 or more, got {convolutions}: 4 is usual.")
         self.grid = self.scales[-1]
         self.codebook_sizes = quantizer.codebook_sizes * sum(map(math.prod, self.scales))
+        self.layout = Layout(self.scales, (tuple(quantizer.codebook_sizes),) * len(self.scales))
         self.phi = nn.ModuleList(
             _convolution(self.dim, len(self.grid))
             for _ in range(min(convolutions, len(self.scales)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import smalti.synthetic  # noqa: F401 - the sources that a recipe may name
 from smalti.conditions import Condition
@@ -49,7 +49,8 @@ OF_A_TOKENIZER = {
 }
 OF_AN_AUTOENCODER = {"reconstruction": None, "beta": 1.0, "beta_warmup": 0, "free_bits": 0.0}
 
-MakePrior = Callable[[int | tuple[int, ...], tuple[int, ...], Condition | None], Prior]
+# Of K and the shape of the indices; or of each codebook and, of several levels, of each level.
+MakePrior = Callable[[Any, tuple[Any, ...], Condition | None], Prior]
 MakeEncoder = Callable[[Signal, int], Encoder]
 MakeDecoder = Callable[[Signal, int], Decoder]
 
@@ -219,7 +220,8 @@ class PriorRecipe:
         examples: How many training examples become tokens; all if not given. Endless data need it.
         views: How many times each is turned into tokens: first as it is, then randomly augmented.
         shift: Share of its size by which an example of those further views is moved at most.
-        fine_levels: The priors of the finer levels of a hierarchical tokenizer, coarse to fine.
+        fine_levels: The priors of the finer levels of a hierarchical tokenizer, coarse to fine;
+            none for one prior of all levels, a TransformerPrior.
         token_noise: Probability in training that an index which the prior sees, not one that it
             predicts, is replaced at random.
         weight_decay: AdamW's, on all weights but biases; the optimizer's own if not given.
@@ -334,6 +336,11 @@ class Recipe:
         return self.trained.features or (FeaturesRecipe() if needed else None)
 
     @property
+    def priors(self) -> int:
+        """Returns how many priors are learned: one of each level, or one of all; 0 of none."""
+        return 0 if self.prior is None else 1 + len(self.prior.fine_levels or [])
+
+    @property
     def levels(self) -> int:
         """Returns how many levels of tokens there are; 0 of a continuous autoencoder."""
         return 0 if self.tokenizer is None else 1 + len(self.tokenizer.fine_levels or [])
@@ -348,7 +355,7 @@ class Recipe:
             levels, priors = (
                 1 + len(part.fine_levels or []) for part in (self.tokenizer, self.prior)
             )
-            if levels != priors:
+            if priors not in (1, levels):
                 raise InputError(
                     f"Each level of a tokenizer has its prior, got "
                     f"{counted(levels, 'level')} and {counted(priors, 'prior')}: give as many "

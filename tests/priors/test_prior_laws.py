@@ -133,6 +133,7 @@ PRIORS = {
         transformer((2, 2), OPTIONAL, [K] * 2, pattern="parallel")
     ),
     "transformer delayed": lambda: sharp(transformer((2, 1, 2), LABEL, pattern="delayed")),
+    "transformer of levels": lambda: sharp(transformer([(1, 2), (2,)], LABEL, [(K,), (K,)])),
     "gaussian": gaussian,
 }
 TOKENS = [name for name in PRIORS if name != "gaussian"]

@@ -23,6 +23,8 @@ LAYOUTS = {  # sizes and grid
     "unequal": ((4, 2, 3), (4, 3)),
     "whole grid": ((3, 3, 2, 2), (4,)),
     "one": (5, (1,)),
+    "levels": (((3,), (4, 2)), ((1, 2), (2, 2))),
+    "scales": (((3,),) * 3, ((), (2,), (4,))),
 }
 
 
@@ -89,6 +91,20 @@ def test_probabilities_of_unequal_codebooks_sum_to_one_and_samples_follow_them(p
     known = grids[::3].where(torch.rand(48, 2, 3) < 0.5, -1)
     completed = prior.sample(48, known=known, generator=torch.Generator().manual_seed(1))
     assert torch.equal(completed[known >= 0], known[known >= 0])
+
+
+def test_finer_levels_see_all_of_the_coarser():
+    prior = made(*LAYOUTS["levels"], pattern="delayed")
+    assert prior.grid == (10,) and prior.layout.levels == 2
+    assert prior.steps.tolist() == [0, 1, 2, 3, 3, 4, 4, 5, 5, 6]
+    first = any_tokens(prior, 1)
+    other = first.clone()
+    other[0, 1] = (other[0, 1] + 1) % 3
+    moved = (prior.logits(other) - prior.logits(first)).abs().amax((0, 2)) > 1e-12
+    assert moved.tolist() == [False, False] + [True] * 8
+    grids = every_grid(made(((2,), (3,)), ((1,), (2,))))
+    total = made(((2,), (3,)), ((1,), (2,))).log_prob(grids).exp().sum()
+    torch.testing.assert_close(total, torch.ones(()).double())
 
 
 def test_what_is_completed_follows_what_is_known_before_it():
@@ -187,6 +203,7 @@ def test_without_transformers_the_extra_is_named(monkeypatch):
         ({"grid": (2, 2, 2, 2)}, "takes grids"),
         ({"codebook_size": (4, 4), "grid": ()}, "with Q codebooks"),
         ({"codebook_size": (4, 4), "grid": (2, 3)}, "with Q codebooks"),
+        ({"codebook_size": ((4,), (4,))}, "lists of lists"),
     ],
     ids=str,
 )
