@@ -11,8 +11,8 @@ multiplied by their number; the spread over the positions is printed beside it. 
 so that a disturbed machine disturbs both, and the medians are compared.
 
 The second table has the incremental cost of an index over the size of the grid: the same for a
-PixelCNN; for a PixelSNAIL its attention's share grows with the number of positions. Of a
-DepthPixelCNN, each of the indices of a position counts as a position here.
+PixelCNN; for a PixelSNAIL and a TransformerPrior the attention's share grows with the number of
+positions. Of a DepthPixelCNN, each of the indices of a position counts as a position here.
 """
 
 from __future__ import annotations
@@ -34,10 +34,11 @@ from smalti.priors import (
     DepthPixelCNN,
     PixelCNN,
     PixelSNAIL,
+    TransformerPrior,
     sample_from_logits,
 )
 
-PRIORS = ("PixelCNN", "DepthPixelCNN", "PixelSNAIL")
+PRIORS = ("PixelCNN", "DepthPixelCNN", "PixelSNAIL", "TransformerPrior")
 
 
 def seconds(work: Callable[[], object]) -> float:
@@ -115,6 +116,9 @@ def make(name: str, options: argparse.Namespace, size: int) -> AutoregressivePri
     if name == "DepthPixelCNN":
         grid = (size, size, options.depth)
         return DepthPixelCNN(grid=grid, layers=options.layers, **common).eval()
+    if name == "TransformerPrior":
+        layers = options.decoder_layers
+        return TransformerPrior(grid=(size, size), layers=layers, **common).eval()
     layers = options.layers // options.blocks
     return PixelSNAIL(grid=(size, size), blocks=options.blocks, layers=layers, **common).eval()
 
@@ -123,9 +127,11 @@ def measure(name: str, options: argparse.Namespace) -> dict[str, object]:
     """Measures one prior and prints its two tables."""
     result = compare(name, options)
     least, most = result["naive_ms_per_position_least_and_most"]
+    gated = f"{options.layers} gated layers"
+    layers = f"{options.decoder_layers} layers" if name == "TransformerPrior" else gated
     print(
         f"{name}: grid {options.grid}×{options.grid}, batch {options.batch}, "
-        f"K {options.codebook_size}, {options.layers} gated layers of {options.hidden}, "
+        f"K {options.codebook_size}, {layers} of {options.hidden}, "
         f"{options.threads} threads\n"
         f"  naive        {result['naive_ms_per_position']:9.3f} ms per position "
         f"({least:.3f} to {most:.3f} over {options.positions} positions)\n"
@@ -150,6 +156,7 @@ def main() -> None:
     parser.add_argument("--hidden", type=int, default=64)
     parser.add_argument("--layers", type=int, default=8, help="gated layers")
     parser.add_argument("--blocks", type=int, default=2, help="of a PixelSNAIL; one attention each")
+    parser.add_argument("--decoder_layers", type=int, default=4, help="of a TransformerPrior")
     parser.add_argument("--depth", type=int, default=4, help="indices per position, where several")
     parser.add_argument("--positions", type=int, default=8, help="where a naive pass is timed")
     parser.add_argument("--repeats", type=int, default=5)

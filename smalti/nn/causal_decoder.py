@@ -106,8 +106,9 @@ class KeyValueCache:
     def update(self, keys: Tensor, values: Tensor, layer: int, **_: Any) -> tuple[Tensor, Tensor]:
         """Adds keys and values (B, M, S, d) of a layer, and returns all: transformers' contract."""
         end = self.length + keys.shape[2]
-        held = self.pairs[layer, :, :, :, :end]
-        held[:, :, :, self.length :] = torch.stack([keys, values])
+        held = self.pairs[layer, :, :, :, :end].unbind()
+        for pairs, new in zip(held, (keys, values), strict=True):
+            pairs[:, :, self.length :] = new
         return held[0], held[1]
 
 
