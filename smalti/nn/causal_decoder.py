@@ -17,7 +17,6 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from smalti.extras import explain_import_error
