@@ -242,12 +242,12 @@ def not_readable(folder: Path) -> Path:
 @pytest.mark.parametrize(
     "make, line",
     [
-        (no_embedding, "has no embedding column, whose columns are item_id .text., rating"),
+        (no_embedding, "whose columns are item_id .text., rating .*, has no embedding column"),
         (
             several_lengths,
             "40 of 60 vectors cannot be used, more than 1% .*: 1 .another length than 3",
         ),
-        (text, "The embedding column e0 of .* holds text"),
+        (text, "The embedding column e0 of .* holds text, .0.1 0.2. in row 1: an embedding is"),
         (one_row, "3 are needed here, got 1: add other vectors"),
         (fewer_rows_than_codewords, "Each of 8 codewords needs a training vector at least, got"),
         (numbers_in_the_first_line, "The first line of .* is numbers"),

@@ -103,7 +103,8 @@ def compare(  # noqa: PLR0913 - the options of the command
     made.save(folder, overwrite)
     print(made.table())
     plots = ", ".join(f"{folder / name}.png" for name in made.plots())
-    print(f"Table: {folder / 'comparison.md'}   Plots: {plots}")
+    more = f"   Plots: {plots}" if plots else "; plots are drawn of several rates, or of trainings"
+    print(f"Table: {folder / 'comparison.md'}{more}")
 
 
 def _check_free(fields: Sequence[str]) -> None:

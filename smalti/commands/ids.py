@@ -95,7 +95,7 @@ def summarise_ids(table: IdTable) -> str:
     different, n = len(table.tree.keys[-1]), len(table)
     sizes = "×".join(map(str, table.codebook_sizes))
     how = {
-        "index": f"{int(table.resolved.sum())} by a further code",
+        "index": f"{int(table.resolved.sum())} told apart by the further code",
         "nearest": f"{int(table.resolved.sum())} moved to the nearest that was free",
         "none": "collisions stay",
     }[table.collisions]

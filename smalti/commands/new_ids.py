@@ -109,7 +109,8 @@ def extend_ids(
             if batch.numbered:
                 raise InputError(
                     f"Items that come later have names of their own, got rows that are only "
-                    f"numbered ({readable(batch.names[0])}, …): give a table with a column of ids."
+                    f"numbered ({readable(batch.names[0])}, …): give a table with a column of ids, "
+                    f"called as in the run's data (data.id), or item_id."
                 )
             found.append(batch.names)
             codes.append(latents.reshape(len(latents), -1).cpu().numpy())

@@ -43,7 +43,7 @@ class ObservedValues(ReconstructionLoss):
     """Wraps a reconstruction loss so that missing values, where x is NaN, are left out.
 
     Arguments:
-        of: The loss, which compares values one by one, as MSE and L1 do.
+        loss: The loss, which compares values one by one, as MSE and L1 do.
 
     Example:
         >>> import torch
@@ -52,13 +52,13 @@ class ObservedValues(ReconstructionLoss):
         tensor(4.)
     """
 
-    def __init__(self, of: ReconstructionLoss) -> None:
+    def __init__(self, loss: ReconstructionLoss) -> None:
         super().__init__()
-        self.of = of
+        self.loss = loss
 
     def forward(self, x_hat: Tensor, x: Tensor) -> Tensor:
         """Returns the scalar loss; 0 where nothing is there."""
         observed = ~x.isnan()
         if not bool(observed.any()):
             return 0.0 * x_hat.sum()
-        return self.of(x_hat[observed], x[observed])
+        return self.loss(x_hat[observed], x[observed])

@@ -90,6 +90,15 @@ def test_only_methods_that_are_trained_have_a_curve_and_it_is_drawn(made):
         assert f"({name}.png)" in text and (made / f"{name}.png").stat().st_size > 5_000
 
 
+def test_where_nothing_is_plotted_that_is_said(recipe, tmp_path, capsys):
+    file = write_recipe(tmp_path / "small.yaml", recipe)
+    words = ["compare", "--recipe", str(file), "--quantizers", "residual-kmeans", "--bits", "2"]
+    assert main([*words, "--seeds", "1", "--out", str(tmp_path / "out")]) == 0
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert "comparison.md; plots are drawn of several rates" in last and "Plots:" not in last
+    assert not list((tmp_path / "out").glob("*.png"))
+
+
 def test_at_equal_bits_the_fitted_codes_are_above_the_bound_of_their_covariance(made):
     found = content(made)
     assert "a Gaussian of the same covariance" in (made / "comparison.md").read_text()

@@ -134,6 +134,26 @@ def test_labels_are_those_of_most_steps(tmp_path):
 # Times
 
 
+def test_a_channel_that_rises_as_times_do_is_told(tmp_path, lines):
+    t = np.tile(np.arange(300) / 50, 2)  # two recordings, one after another
+    path = write_csv(tmp_path / "a.csv", {"Zeit [s]": t, "x": noise(600), "y": noise(600, seed=2)})
+    TimeSeries(path, size=16).load()
+    (said,) = (line for line in lines().splitlines() if "rise evenly" in line)
+    assert ": Zeit [s]; if one is the time" in said and "--data.columns.time" in said
+
+
+def test_a_channel_that_rises_beside_times_is_one(tmp_path, lines):
+    path = write_csv(tmp_path / "a.csv", {"time": np.arange(300) / 50, "x": range(300)})
+    TimeSeries(path, size=16).load()
+    assert "rise evenly" not in lines()
+
+
+def test_only_names_of_columns(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text("a,b\n")
+    assert "has names of columns and no values" in told(TimeSeries(str(path)).load)
+
+
 def test_the_rate_is_that_of_the_times_and_jumps_cut(tmp_path, lines):
     t = np.arange(600) / 50
     t[300:] += 100

@@ -344,7 +344,7 @@ def test_lines_of_a_csv_with_other_columns_are_left_out(folder, x):
 def test_no_embedding_column(folder):
     pq.write_table(pa.table({"id": IDS, "rating": [1] * N}), folder / "a.parquet")
     said = refused(folder / "a.parquet", "has no embedding column")
-    assert "whose columns are id (text), rating (int64)" in said
+    assert "whose columns are id (text), rating (int64), has no embedding" in said
     assert "--data.embedding" in said
     refused(folder / "a.parquet", "There is no embedding column 'v'", embedding="v")
 
@@ -369,7 +369,7 @@ def test_text_in_the_embedding(folder, x):
     lines = path.read_text().splitlines()
     lines[3] = '"item 2",0.5,none,0.5,0.5'
     path.write_text("\n".join(lines))
-    refused(path, "column e1 of .* holds text")
+    refused(path, "column e1 of .* holds text, 'none' in row 3: an embedding is numbers")
     rows = [",".join([f"i{n}", *["0.123456"] * 3]) for n in range(100)]
     path.write_text("\n".join(["id,e0,e1,e2", *rows, "i100,0.5,late,0.5"]))
     with pytest.MonkeyPatch.context() as patch:
@@ -389,6 +389,39 @@ def test_lists_that_are_text(folder, x):
     refused(path, "has '...' in the list that ends in line 6, .*: write the lists in full")
     path.write_text("\n".join([*lines[:5], '"item 4","[0.5, x, 1, 2]"', *lines[6:]]))
     refused(path, "has 'x' in the list that ends in line 6, where a number should be: correct it")
+
+
+def test_vectors_that_are_text_in_a_parquet(folder, x):
+    texts = pa.table({"id": IDS, "embedding": [str(row) for row in x.tolist()]})
+    pq.write_table(texts, folder / "a.parquet")
+    refused(folder / "a.parquet", "column embedding of .* has its vectors written as text")
+    refused(folder / "a.parquet", "vectors written as text", embedding="embedding")
+
+
+def test_integers_are_vectors_where_there_is_nothing_else(folder, x):
+    np.save(folder / "a.npy", (10 * x).astype(np.int8))
+    train = Vectors(str(folder / "a.npy")).load().train
+    found = train.__getitems__(range(len(train))).x
+    assert found.shape[1] == D and torch.equal(found, found.round()) and found.unique().numel() > 2
+    lists = pa.table({"id": IDS, "words": [[1, 2, 3]] * N})  # no vectors, unless the user says so
+    pq.write_table(lists, folder / "b.parquet")
+    refused(folder / "b.parquet", "has no embedding column")
+
+
+def test_only_names_of_columns(folder):
+    (folder / "a.csv").write_text("e0,e1,e2\n")
+    refused(folder / "a.csv", "has names of columns and no values")
+
+
+def test_a_column_of_names_that_is_not_taken_is_told(folder, x, caplog):
+    caplog.set_level("INFO")
+    odd = {"SKU no.": IDS, "Item Vector (v2)": list(x)}
+    pq.write_table(pa.table(odd), folder / "a.parquet")
+    Vectors(str(folder / "a.parquet")).load()
+    assert "named by their rows (give the column of their names as --data.id" in caplog.text
+    caplog.clear()
+    Vectors(str(folder / "a.parquet"), id="SKU no.").load()
+    assert "named by SKU no.;" in caplog.text and "--data.id" not in caplog.text
 
 
 def test_one_row_or_none(folder, x):

@@ -174,7 +174,7 @@ def test_it_says_how_far_it_is(pair):
 def test_too_few_rows_or_other_dimensions_are_one_line(pair):
     fitting, quantizer = pair
     for rows, what in (
-        (TensorRows(vectors(3)), "got 3: set codebook_size to less"),
+        (TensorRows(vectors(3)), "got 3: set codebook_size of the recipe to less"),
         (TensorRows(torch.zeros(500, DIM + 1)), f"got rows of {DIM + 1}"),
         (TensorRows(torch.full((500, DIM), torch.nan)), "finite rows"),
     ):

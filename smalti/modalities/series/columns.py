@@ -105,9 +105,11 @@ def choose_columns(table: Table, asked: SeriesColumns) -> ChosenColumns:
             _check_text(table, name, mostly=True)
     for name in named:
         _check_text(table, name, mostly=False)
+    if not channels and schema.types and all(map(pa.types.is_null, schema.types)):
+        raise InputError(f"{where} has names of columns and no values: give one with series.")
     if not channels:
         raise InputError(
-            f"{where} has no channel, {_of(schema)}: a channel is a column of numbers. Name them "
+            f"{where}, {_of(schema)}, has no channel: a channel is a column of numbers. Name them "
             f"with --data.columns.channels."
         )
     aside = tuple(

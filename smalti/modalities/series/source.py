@@ -127,7 +127,7 @@ class TimeSeries(Source):
         used = {split: cuts[split] for split in found.rows}
         for line in describe_series(found, columns, signal, kept, used, stride, blocks):
             found_logger.info(line)
-        for line in describe_oddities(kept, used, signal):
+        for line in describe_oddities(kept, used, signal, columns):
             found_logger.info(line)
         left_out = [(f"{n} {kind}", "passed over") for kind, n in found.passed.items()] + left_out
         parts = {split: rows[split].part(split, numbers[split]) for split in found.rows}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
@@ -22,6 +23,9 @@ from smalti.spelling import listed, readable
 __all__ = ["describe_series", "describe_oddities"]
 
 NAMED = 6
+EVEN = 0.05  # of the usual step, by which others may differ
+MOST = 0.99  # share of the steps that are as the usual one
+FEWEST = 16  # steps, of which that can be told
 
 
 def describe_series(  # noqa: PLR0913 - all that is said of them
@@ -54,7 +58,10 @@ def describe_series(  # noqa: PLR0913 - all that is said of them
     ids = "none" if columns.id is None else readable(columns.id)
     yield f"{counted(signal.channels, 'channel')} ({channels}); ids: {ids}; labels: {label}"
     if columns.aside:
-        yield f"columns left aside: {listed(columns.aside, 2 * NAMED)}"
+        unnamed = [name for name in ("id", "label") if getattr(columns, name) is None]
+        hint = " and ".join(f"--data.columns.{name}" for name in unnamed)
+        hint = f"; {hint} say which column that is" if unnamed else ""
+        yield f"columns left aside: {listed(columns.aside, 2 * NAMED)}{hint}"
     if found.passed:
         kinds = [f"{kind} ({n})" for kind, n in found.passed.most_common()]
         yield f"passed over: {', '.join(kinds)}"
@@ -68,7 +75,10 @@ def describe_series(  # noqa: PLR0913 - all that is said of them
 
 
 def describe_oddities(
-    recordings: dict[str, list[Recording]], cuts: dict[str, Windows], signal: Series
+    recordings: dict[str, list[Recording]],
+    cuts: dict[str, Windows],
+    signal: Series,
+    columns: ChosenColumns,
 ) -> Iterator[str]:
     """Yields one line for each oddity of the series, such as uneven times."""
     every = [one for part in recordings.values() for one in part]
@@ -106,6 +116,11 @@ def describe_oddities(
         yield f"infinite: {counted(infinite, 'value')}, taken for gaps"
     yield from _shared(recordings)
     yield from _of_channels(recordings["train"], signal)
+    if columns.time is None and len(clocks := _clocks(recordings["train"], signal)):
+        yield (
+            f"channels that rise evenly, as times do: {listed(clocks, NAMED)}; if one is the time, "
+            f"give it as --data.columns.time, else leave it out with --data.columns.channels"
+        )
     yield from _copies(every)
 
 
@@ -139,6 +154,18 @@ def _of_channels(train: Sequence[Recording], signal: Series) -> Iterator[str]:
             if n
         ]
         yield f"gaps: {int(np.sum(missing))} values ({listed(some, NAMED)}), which no loss counts"
+
+
+def _clocks(train: Sequence[Recording], signal: Series) -> list[str]:
+    """Returns the names of channels that rise by one amount at nearly every step."""
+    steps = np.concatenate([np.diff(one.values, axis=0) for one in train])
+    with np.errstate(all="ignore"), warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # where a channel has no two values
+        usual = np.nanmedian(steps, axis=0)
+        even = np.abs(steps - usual) <= EVEN * usual
+        share = even.sum(axis=0) / np.maximum(np.isfinite(steps).sum(axis=0), 1)
+    found = (usual > 0) & (share > MOST) & (np.isfinite(steps).sum(axis=0) >= FEWEST)
+    return [name for name, rises in zip(signal.labels, found.tolist(), strict=True) if rises]
 
 
 def _shared(recordings: dict[str, list[Recording]]) -> Iterator[str]:

@@ -22,6 +22,7 @@ from typing import NamedTuple
 
 import pyarrow as pa
 
+from smalti.data.tables import Table, is_number
 from smalti.errors import InputError
 from smalti.spelling import listed, readable
 
@@ -33,6 +34,7 @@ IDS = ("item_id", "id", "item", "ids", "key", "uuid", "__index_level_0__")
 TITLES = ("title", "name", "text", "caption", "description")
 LABEL = "label"
 NUMBERED = re.compile(r"(.*?)(\d+)")
+LIST_AS_TEXT = re.compile(r"\s*\[\s*[-+.\d]")
 
 
 class ChosenColumns(NamedTuple):
@@ -58,8 +60,7 @@ class ChosenColumns(NamedTuple):
 
 
 def choose_columns(  # noqa: PLR0913 - what a user may name
-    schema: pa.Schema,
-    where: str,
+    table: Table,
     embedding: str | Sequence[str] | None = None,
     id: str | None = None,
     label: str | None = None,
@@ -69,8 +70,7 @@ def choose_columns(  # noqa: PLR0913 - what a user may name
     """Chooses the columns of a table that hold vectors, names, labels and categories.
 
     Arguments:
-        schema: The schema of the table.
-        where: What messages call the table.
+        table: The table; its rows are read only to say what is wrong.
         embedding: Columns of the vectors; found if not given.
         id: Column of the names of items; found if not given.
         label: Column of the labels; if not given the one called "label", or none.
@@ -80,13 +80,14 @@ def choose_columns(  # noqa: PLR0913 - what a user may name
     Raises:
         InputError: If a column is missing or has another type, or the choice is ambiguous.
     """
+    schema, where = table.schema, table.name
     for name in (id, label, title, *(categories or ())):
         if name is not None and name not in schema.names:
             raise InputError(f"There is no column {name!r} in {where}, {_of(schema)}: name one.")
     taken = {name for name in (id, label, title, *(categories or ())) if name is not None}
-    vectors = _asked(schema, where, embedding) if embedding else _found(schema, where, taken)
+    vectors = _asked(schema, where, embedding) if embedding else _found(table, taken)
     in_lists = _is_list(schema.field(vectors[0]).type)
-    _check_numbers(schema, where, vectors)
+    _check_numbers(table, vectors)
     free = [name for name in schema.names if name not in vectors]
     if id is None:
         known = {name.lower(): name for name in reversed(free)}
@@ -157,8 +158,11 @@ def _asked(schema: pa.Schema, where: str, asked: str | Sequence[str]) -> list[st
     return found
 
 
-def _found(schema: pa.Schema, where: str, taken: set[str]) -> list[str]:
+def _found(table: Table, taken: set[str]) -> list[str]:
     """Finds the columns of the vectors, where there is one way."""
+    schema, where = table.schema, table.name
+    if len(schema) == 1 and _is_list(kind := schema.types[0]) and _is_number(kind.value_type):
+        return schema.names
     free = [field for field in schema if field.name not in taken]
     lists = [f.name for f in free if _is_list(f.type) and _floats(f.type.value_type)]
     if len(lists) > 1:
@@ -191,24 +195,55 @@ def _found(schema: pa.Schema, where: str, taken: set[str]) -> list[str]:
     floats = [field.name for field in free if _floats(field.type)]
     if len(floats) > 1:
         return floats
+    if schema.types and all(map(pa.types.is_null, schema.types)):
+        raise InputError(f"{where} has names of columns and no values: give one with vectors.")
+    for field in free:
+        if _words(field.type) and (first := _first_text(table, field.name)):
+            _check_not_written_as_text(table, field.name, first[0])
     raise InputError(
-        f"{where} has no embedding column, {_of(schema)}: an embedding is a column of lists of "
+        f"{where}, {_of(schema)}, has no embedding column: an embedding is a column of lists of "
         f"floating-point numbers, or many columns of numbers. Name it with --data.embedding."
     )
 
 
-def _check_numbers(schema: pa.Schema, where: str, vectors: Sequence[str]) -> None:
+def _check_numbers(table: Table, vectors: Sequence[str]) -> None:
     """Raises `InputError` where a column of the embedding holds something else than numbers."""
     for name in vectors:
-        kind = schema.field(name).type
+        kind = table.schema.field(name).type
         inner = kind.value_type if _is_list(kind) else kind
-        if not (_floats(inner) or pa.types.is_integer(inner) or pa.types.is_null(inner)):
-            text = _words(inner)
-            raise InputError(
-                f"The embedding column {readable(name)} of {where} holds "
-                f"{'text' if text else inner}: an embedding is numbers. Correct what stands there, "
-                f"or name other columns with --data.embedding ({_of(schema)})."
-            )
+        if _is_number(inner) or pa.types.is_null(inner):
+            continue
+        holds, text = str(inner), _words(inner)
+        if text:
+            word, row = ("", 0) if _is_list(kind) else _first_text(table, name) or ("", 0)
+            _check_not_written_as_text(table, name, word)
+            holds = f"text, {readable(word)[:40]!r} in row {row}" if word else "text"
+        raise InputError(
+            f"The embedding column {readable(name)} of {table.name} holds {holds}: an embedding is "
+            f"numbers. Correct what stands there, or name other columns with --data.embedding "
+            f"({_of(table.schema)})."
+        )
+
+
+def _first_text(table: Table, name: str) -> tuple[str, int] | None:
+    """Returns the first value of a column of text that is no number, and its row from 1 on."""
+    row = 0
+    for batch in table.batches([name]):
+        for value in batch.column(0).cast(pa.string()).to_pylist():
+            row += 1
+            if value is not None and not is_number(value):
+                return value, row
+    return None
+
+
+def _check_not_written_as_text(table: Table, name: str, value: str) -> None:
+    """Raises `InputError` where a value of a column is a list of numbers as text, "[0.1, 0.2]"."""
+    if LIST_AS_TEXT.match(value):
+        raise InputError(
+            f"The column {readable(name)} of {table.name} has its vectors written as text "
+            f"({readable(value)[:20]}…): write them as lists of numbers, in a .parquet, or each "
+            f"number in a column of its own."
+        )
 
 
 def _of(schema: pa.Schema) -> str:
@@ -230,6 +265,10 @@ def _word(kind: pa.DataType) -> str:
 def _is_list(kind: pa.DataType) -> bool:
     types = pa.types
     return types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind)
+
+
+def _is_number(kind: pa.DataType) -> bool:
+    return _floats(kind) or pa.types.is_integer(kind)
 
 
 def _floats(kind: pa.DataType) -> bool:

@@ -79,9 +79,9 @@ class NeighbourRecall(Measurement[Subject]):
             return (_scaled(part.float().cpu(), unit) for part in found)
 
         for q, groups in enumerate(depths, start=1):
-            theirs = torch.cat([*decoded(neighbours, q)])
+            decoded_neighbours = torch.cat([*decoded(neighbours, q)])
             among = Ranking(groups, queries, neighbours)
-            found = compute_recall(x, theirs, decoded(groups.first, q), among, within)
+            found = compute_recall(x, decoded_neighbours, decoded(groups.first, q), among, within)
             section.figures[str(q)] = {
                 f"recall_at_{r}": figure(
                     value, "share", f"{protocol}; R = {r}, {prefix_in_words(q)}"
@@ -179,7 +179,7 @@ def true_neighbours(x: Tensor, queries: np.ndarray, items: Iterable[Tensor]) -> 
 
 def compute_recall(
     x: Tensor,
-    theirs: Tensor,
+    decoded_neighbours: Tensor,
     decoded: Iterable[Tensor],
     ranking: Ranking,
     within: Sequence[int],
@@ -188,7 +188,7 @@ def compute_recall(
 
     Arguments:
         x: The queries (n, d).
-        theirs: The vectors (n, d) decoded from the codes of the true neighbours.
+        decoded_neighbours: The vectors (n, d) decoded from the codes of the true neighbours.
         decoded: The vectors (G, d) decoded from the codes of each group, in chunks.
         ranking: The queries, their true neighbours, and the groups of items.
         within: The values of R.
@@ -199,7 +199,7 @@ def compute_recall(
         torch.from_numpy(groups.group_of[r]) for r in (ranking.queries, ranking.neighbours)
     )
     centre = x.mean(0)
-    limit, around = (x - theirs).square().sum(1, keepdim=True), x - centre
+    limit, around = (x - decoded_neighbours).square().sum(1, keepdim=True), x - centre
     before, equal = torch.zeros(2, len(x), dtype=torch.float64)
     start = 0
     for part in decoded:

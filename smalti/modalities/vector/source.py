@@ -186,8 +186,7 @@ class Vectors(Source):
         found = find_tables(self.path, Vector, ARRAYS, self.splits == "names")
         first = found.tables["train"][0]
         columns = choose_columns(
-            first.schema,
-            first.name,
+            first,
             self.embedding,
             self.id,
             self.label,
@@ -250,6 +249,8 @@ def _line(columns: ChosenColumns, rows: VectorRows) -> str:
     else:
         where = readable(columns.embedding[0])
     named = "their rows" if columns.id is None else readable(columns.id)
+    if columns.id is None and columns.categories:
+        named += " (give the column of their names as --data.id, if there is one)"
     categories = listed([*rows.facts.categories], 12) or "none"
     dims = counted(rows.dim, "dimension")
     return f"vectors of {dims} from {where}, named by {named}; categories: {categories}"

@@ -95,9 +95,7 @@ def _rows(path: Path, source: Mapping[str, Any]) -> VectorRows:
     wanted = [embedding] if isinstance(embedding, str) else embedding or []
     if not set(wanted) <= there and not any("*" in str(name) for name in wanted):
         embedding = None
-    columns = choose_columns(
-        table.schema, table.name, embedding, id if id in there else None, None, ()
-    )
+    columns = choose_columns(table, embedding, id if id in there else None, None, ())
     return VectorRows([table], columns._replace(label=None))
 
 

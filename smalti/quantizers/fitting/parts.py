@@ -74,7 +74,7 @@ def check_sizes(parts: Sequence[VectorQuantizer], rows: int | None) -> None:
     if rows is not None and rows < largest:
         raise InputError(
             f"k-means takes at least a row for each of {largest} codewords, got {rows}: set "
-            f"codebook_size to less, or give more training rows."
+            f"codebook_size of the recipe to less, or give more training rows."
         )
 
 
