@@ -38,15 +38,7 @@ from smalti.recipes.schema import AutoencoderRecipe, Recipe, TokenizerRecipe
 from smalti.run_directory import Run
 from smalti.token_cache import cache_made_from, cached_tokenizer, read_cache, write_cache
 from smalti.tokens import TokenGrids
-from smalti.training import (
-    AutoencoderStage,
-    FeaturePretraining,
-    FeatureStage,
-    PriorStage,
-    Tokens,
-    fit_quantizer,
-    train,
-)
+from smalti.training import fit_quantizer
 from smalti.training.batch_order import evaluation_loader
 from smalti.training.mixing import mix_examples
 from smalti.training.processes import is_first, wait_for_all
@@ -79,6 +71,8 @@ def fit_features(run: Run, recipe: Recipe, splits: Splits, expected: ExpectedChe
     torch.manual_seed(recipe.seed)
     network = build_features(chosen, splits.signal, splits.normalization)
     if chosen.taught is not None:
+        from smalti.training import FeaturePretraining, FeatureStage, train
+
         x = splits.train.__getitems__([0]).x
         stage = FeatureStage(
             FeaturePretraining(network, copy.deepcopy(splits.normalization), x),
@@ -126,6 +120,8 @@ def fit_autoencoder(run: Run, recipe: Recipe, splits: Splits, expected: Expected
             save_model(model.cpu(), folder, made_from=current_checksums(accepted))
         wait_for_all()
         return
+    from smalti.training import AutoencoderStage, train
+
     model.train()
     features = None if recipe.features is None else load_model(run.features)
     stage = AutoencoderStage(
@@ -243,6 +239,8 @@ def fit_prior(
     run: Run, recipe: Recipe, splits: Splits, level: int, expected: ExpectedChecksums
 ) -> None:
     """Trains the prior of a level over the cached tokens, and saves it."""
+    from smalti.training import PriorStage, Tokens, train
+
     chosen = recipe.prior
     assert chosen is not None
     torch.manual_seed(recipe.seed)

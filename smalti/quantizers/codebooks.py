@@ -97,10 +97,11 @@ class Codebook(KeepsFloat32, ABC):
     @torch.no_grad()
     def digest(self) -> Tensor:
         """Returns a number (), int64 from 0 on, that is another one when the codewords are."""
-        total = self.sources()[0].new_zeros((), dtype=torch.int64)
-        for source in self.sources():
-            if source.is_meta:  # which has no numbers, and may be of any size
-                continue
+        sources = self.sources()
+        total = sources[0].new_zeros((), dtype=torch.int64)
+        if any(source.is_meta for source in sources):  # which have no numbers, and any size
+            return total
+        for source in sources:
             source = source.detach().contiguous()
             bits = source.view(_INTEGERS[source.element_size()]).reshape(-1)
             # In pieces, for each number takes 24 bytes while it is counted.
@@ -330,4 +331,6 @@ def _random_codewords(codebook_size: int, dim: int) -> Tensor:
             f"A codebook needs a codebook_size and a dim of at least 1, got {codebook_size} and "
             f"{dim}."
         )
+    if torch.get_default_device().type == "meta":  # a draw there takes all of torch's compiler
+        return torch.empty(codebook_size, dim)
     return torch.randn(codebook_size, dim) / math.sqrt(dim)

@@ -14,7 +14,8 @@ from smalti.data import Batch
 from smalti.quantizers import silence_reminders
 from smalti.training.adversary import Adversary
 from smalti.training.objectives import Objective
-from smalti.training.stage import Stage, Training
+from smalti.training.settings import Training
+from smalti.training.stage import Stage
 
 __all__ = ["AutoencoderStage"]
 

@@ -15,11 +15,11 @@ from tqdm import tqdm
 
 from smalti.counting import counted
 from smalti.training.divergence import DivergenceCheck
+from smalti.training.durations import HOUR, format_duration
 from smalti.training.stage import Stage
 
-__all__ = ["KeepBest", "Patience", "Progress", "SaveState", "Stopwatch", "format_duration"]
+__all__ = ["KeepBest", "Patience", "Progress", "SaveState", "Stopwatch"]
 
-HOUR = 3600.0
 FIRST = 20  # steps, after which the time left is known well enough to say that it is long
 
 
@@ -221,20 +221,3 @@ class Progress(Callback):
             file=sys.stderr,
             flush=True,
         )
-
-
-def format_duration(seconds: float) -> str:
-    """Formats a duration in the unit that suits its length, from seconds to years.
-
-    Example:
-        >>> [format_duration(seconds) for seconds in (95, 20_000, 3e6, 1e10)]
-        ['95 s', '5.6 hours', '35 days', '317 years']
-    """
-    for unit, length in ("years", 365.25 * 24 * HOUR), ("days", 24 * HOUR), ("hours", HOUR):
-        if seconds >= 2 * length:
-            return (
-                f"{seconds / length:.1f} {unit}"
-                if seconds < 10 * length
-                else (f"{seconds / length:.0f} {unit}")
-            )
-    return f"{seconds:.0f} s"

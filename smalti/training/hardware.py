@@ -1,25 +1,88 @@
-"""Checks the settings of `Hardware`, as far as no such machine is needed."""
+"""The devices of a training. Lightning is imported only for what it alone knows of them."""
 
 from __future__ import annotations
 
+import os
 import re
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.util import find_spec
 
-from lightning.pytorch.accelerators import AcceleratorRegistry
-from lightning.pytorch.strategies import StrategyRegistry
+import torch
 
 from smalti.errors import InputError
 from smalti.ranges import check_range, range_of
+from smalti.training.loggers import Logger
 
-if TYPE_CHECKING:
-    from smalti.training.trainer import Hardware
+__all__ = ["Hardware", "check_hardware_names"]
 
-__all__ = ["check_hardware_names"]
-
+ACCELERATORS = {"auto", "cpu", "cuda", "gpu", "mps"}  # Lightning knows more, and so of STRATEGIES
+STRATEGIES = {"auto", "ddp", "fsdp"}
 PRECISIONS = (
     *("auto", "32-true", "bf16-mixed", "16-mixed", "64-true", "bf16-true", "16-true"),
     *("32", "bf16", "16", "64", "transformer-engine", "transformer-engine-float16"),
 )
+
+
+OF_ONE_PROCESS = ("auto", "32-true", "bf16-mixed", "32")  # precisions that any CPU has
+LAUNCHED = ("LOCAL_RANK", "WORLD_SIZE", "TORCHELASTIC_RUN_ID")  # variables of several processes
+LAUNCHERS = ("SLURM_", "LSB_", "JSM_", "OMPI_", "PMI_", "PMIX_")
+OTHERS = ("torch_xla", "habana_frameworks")  # packages of other devices
+
+
+@dataclass(frozen=True)
+class Hardware:
+    """Devices, precision and processes of a training, in the words of Lightning's `Trainer`.
+
+    Arguments:
+        accelerator: "cpu", "gpu", ..., or "auto".
+        devices: The number of devices, or "auto".
+        num_nodes: Machines.
+        strategy: "auto", "ddp", "fsdp", ...
+        precision: "32-true", "bf16-mixed", "16-mixed", ..., or "auto": bf16-mixed on a device that
+            is faster in bfloat16, up to twice, 32-true on others.
+        workers: Processes that fetch the batches; 0 for none.
+        wait: Seconds that processes which train together wait for each other to start, at most.
+        threads: Threads of a training on the CPU. If not given, what OMP_NUM_THREADS says, or else
+            what is found to be fastest when the run begins.
+        loggers: Lightning loggers beside TensorBoard and CSV, made anew for each stage.
+    """
+
+    accelerator: str = "auto"
+    devices: int | str = "auto"
+    num_nodes: int = 1
+    strategy: str = "auto"
+    precision: str = "auto"
+    workers: int = 0
+    wait: int = 600
+    threads: int | None = None
+    loggers: list[Callable[[], Logger]] | None = None
+
+    def __post_init__(self) -> None:
+        check_hardware_names(self)
+
+    def device(self) -> torch.device:
+        """Returns the device for what one process does by itself: tokens and the report."""
+        if self.accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("cpu")
+
+    @property
+    def is_one_cpu(self) -> bool:
+        """Returns whether this is one process on the CPU, as can be seen without Lightning.
+
+        Where anything speaks of other devices or processes, it is not.
+        """
+        if self.devices not in ("auto", 1, "1") or self.num_nodes != 1 or self.strategy != "auto":
+            return False
+        if self.precision not in OF_ONE_PROCESS:
+            return False
+        if any(name in LAUNCHED or name.startswith(LAUNCHERS) for name in os.environ):
+            return False
+        if self.accelerator == "auto":
+            gpu = torch.cuda.is_available() or torch.backends.mps.is_available()
+            return not gpu and not any(map(find_spec, OTHERS))
+        return self.accelerator == "cpu"
 
 
 def check_hardware_names(hardware: Hardware) -> None:
@@ -28,9 +91,11 @@ def check_hardware_names(hardware: Hardware) -> None:
     Raises:
         InputError: If a name does not exist, or a number is out of range.
     """
-    _one_of("accelerator", hardware.accelerator, {"auto", "gpu", *_accelerators()})
+    if hardware.accelerator not in ACCELERATORS:
+        _one_of("accelerator", hardware.accelerator, {*ACCELERATORS, *_accelerators()})
     _one_of("precision", hardware.precision, PRECISIONS)
-    _one_of("strategy", hardware.strategy, {"auto", *StrategyRegistry.available_strategies()})
+    if hardware.strategy not in STRATEGIES:
+        _one_of("strategy", hardware.strategy, {"auto", *_strategies()})
     devices = hardware.devices
     fits = devices == -1 or devices > 0 if isinstance(devices, int) else _names_devices(devices)
     if not fits or isinstance(devices, bool):
@@ -55,7 +120,15 @@ def _names_devices(word: str) -> bool:
 
 
 def _accelerators() -> set[str]:
+    from lightning.pytorch.accelerators import AcceleratorRegistry
+
     return set(AcceleratorRegistry.available_accelerators())
+
+
+def _strategies() -> set[str]:
+    from lightning.pytorch.strategies import StrategyRegistry
+
+    return set(StrategyRegistry.available_strategies())
 
 
 def _one_of(name: str, word: str, known: set[str] | tuple[str, ...]) -> None:

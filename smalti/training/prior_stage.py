@@ -15,7 +15,8 @@ from torch.utils.data import Dataset
 
 from smalti.errors import InputError
 from smalti.priors import AutoregressivePrior, Prior
-from smalti.training.stage import Stage, Training
+from smalti.training.settings import Training
+from smalti.training.stage import Stage
 
 __all__ = ["PriorStage", "TokenBatch", "Tokens"]
 

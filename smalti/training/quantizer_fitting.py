@@ -14,21 +14,22 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import torch
-from lightning.pytorch.loggers import CSVLogger
 from torch import Tensor
 from tqdm import tqdm
 
 from smalti.autoencoders import DiscreteAutoencoder
 from smalti.checksums import check_made_from, current_checksums
 from smalti.data import Examples
+from smalti.files import write_text
 from smalti.model_folder import FORMAT
 from smalti.quantizers.fitting import Fitting, Rows
 from smalti.quantizers.fitting.rows import rows_at_once
-from smalti.training.callbacks import format_duration
-from smalti.training.checkpoints import AtomicCheckpointIO, read_verified
 from smalti.training.cpu import speed_up_cpu
+from smalti.training.durations import format_duration
+from smalti.training.hardware import Hardware
+from smalti.training.launching import run_in_all_processes
 from smalti.training.processes import is_first
-from smalti.training.trainer import Hardware, run_in_all_processes
+from smalti.training.saved_states import read_verified, write_sealed
 
 __all__ = ["EncodedRows", "fit_quantizer"]
 
@@ -106,15 +107,14 @@ def fit_quantizer(
     def fit(device: torch.device) -> None:
         stages = state.restore()
         model.to(device).eval()
-        progress, curves = _Lines(), CSVLogger(run / "logs", name=f"{name}/csv")
+        progress, log = _Lines(), _Log(run / "logs" / name / "csv")
         start = time.monotonic() - state.seconds
 
         def done(stages: int) -> None:
             state.seconds = time.monotonic() - start
             if is_first():
                 state.save(stages)
-                curves.log_metrics({"train/seconds": state.seconds}, step=stages - 1)
-                curves.save()
+                log.add(stages - 1, state.seconds)
 
         rows = EncodedRows(model, examples, device)
         fitting.fit(
@@ -161,7 +161,25 @@ class _State:
         state = {name: t.detach().cpu() for name, t in self.model.quantizer.state_dict().items()}
         content = {"state_dict": state, "stages": stages, "seconds": self.seconds}
         content |= {"format": FORMAT, "made_from": current_checksums(self.made_from)}
-        AtomicCheckpointIO().save_checkpoint(content, self.path)
+        write_sealed(content, self.path)
+
+
+class _Log:
+    """The seconds after each stage, in a file such as Lightning writes.
+
+    Arguments:
+        folder: Each start writes to a new version in it: what an earlier one wrote stays.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        there = (path.name.removeprefix("version_") for path in folder.glob("version_*"))
+        number = max((int(name) + 1 for name in there if name.isdecimal()), default=0)
+        self.path, self.lines = folder / f"version_{number}" / "metrics.csv", ["step,train/seconds"]
+
+    def add(self, step: int, seconds: float) -> None:
+        """Adds a line to the file."""
+        self.lines.append(f"{step},{seconds!r}")
+        write_text(self.path, "\n".join(self.lines) + "\n")
 
 
 class _Lines:

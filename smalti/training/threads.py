@@ -26,7 +26,7 @@ from smalti.files import write_text
 from smalti.training.processes import is_first
 
 if TYPE_CHECKING:
-    from smalti.training.trainer import Hardware
+    from smalti.training.hardware import Hardware
 
 __all__ = ["choose_threads"]
 

@@ -7,9 +7,8 @@ import signal
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from lightning import Trainer
@@ -32,50 +31,12 @@ from smalti.training.callbacks import (
 from smalti.training.checkpoints import AtomicCheckpointIO, read_state
 from smalti.training.cpu import speed_up_cpu
 from smalti.training.divergence import DivergenceCheck
-from smalti.training.hardware import check_hardware_names
+from smalti.training.hardware import Hardware
 from smalti.training.rendezvous import limit_startup_wait
 from smalti.training.stage import Stage
 from smalti.weights import first_not_finite
 
-__all__ = ["Hardware", "check_hardware", "run_in_all_processes", "train"]
-
-
-@dataclass(frozen=True)
-class Hardware:
-    """Devices, precision and processes of a training, in the words of Lightning's `Trainer`.
-
-    Arguments:
-        accelerator: "cpu", "gpu", ..., or "auto".
-        devices: The number of devices, or "auto".
-        num_nodes: Machines.
-        strategy: "auto", "ddp", "fsdp", ...
-        precision: "32-true", "bf16-mixed", "16-mixed", ..., or "auto": bf16-mixed on a device that
-            is faster in bfloat16, up to twice, 32-true on others.
-        workers: Processes that fetch the batches; 0 for none.
-        wait: Seconds that processes which train together wait for each other to start, at most.
-        threads: Threads of a training on the CPU. If not given, what OMP_NUM_THREADS says, or else
-            what is found to be fastest when the run begins.
-        loggers: Lightning loggers beside TensorBoard and CSV, made anew for each stage.
-    """
-
-    accelerator: str = "auto"
-    devices: int | str = "auto"
-    num_nodes: int = 1
-    strategy: str = "auto"
-    precision: str = "auto"
-    workers: int = 0
-    wait: int = 600
-    threads: int | None = None
-    loggers: list[Callable[[], Logger]] | None = None
-
-    def __post_init__(self) -> None:
-        check_hardware_names(self)
-
-    def device(self) -> torch.device:
-        """Returns the device for what one process does by itself: tokens and the report."""
-        if self.accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available():
-            return torch.device("cuda")
-        return torch.device("cpu")
+__all__ = ["check_devices", "launch", "train"]
 
 
 def train(stage: Stage, name: str, run: Path, hardware: Hardware) -> None:
@@ -124,29 +85,16 @@ def train(stage: Stage, name: str, run: Path, hardware: Hardware) -> None:
         raise watch.diverged("weights are not finite", trainer)
 
 
-def check_hardware(hardware: Hardware) -> None:
-    """Raises `InputError` if this machine does not have the hardware that is asked for.
-
-    Raises:
-        InputError: If it does not.
-    """
+def check_devices(hardware: Hardware) -> None:
+    """Raises `InputError` if this machine does not have the devices that are asked for."""
     _quieten()
     with _explained_hardware_errors():
         _bare_trainer(hardware)
-        for make in hardware.loggers or []:
-            make()
+        _loggers(hardware)
 
 
-def run_in_all_processes(work: Callable[[torch.device], None], hardware: Hardware) -> None:
-    """Starts the processes that `hardware` asks for, and calls a function in each of them.
-
-    Arguments:
-        work: The function; it is given the device of its process.
-        hardware: Devices and processes.
-
-    Raises:
-        InputError: If there is no such hardware, or not all processes start in time.
-    """
+def launch(work: Callable[[torch.device], None], hardware: Hardware) -> None:
+    """Starts the processes that `hardware` asks for: see `run_in_all_processes`."""
     _quieten()
     with _explained_hardware_errors():
         trainer = _bare_trainer(hardware)
@@ -211,7 +159,7 @@ def _trainer(
     trainer = Trainer(
         default_root_dir=state.parent / name,  # where a cluster that requeues leaves its states
         **_where(hardware),
-        logger=[*_curves(run, name), *(make() for make in hardware.loggers or [])],
+        logger=[*_curves(run, name), *_loggers(hardware)],
         callbacks=callbacks,
         plugins=[AtomicCheckpointIO()],
         max_steps=options.steps,
@@ -242,6 +190,10 @@ def _precision(hardware: Hardware) -> str:
     else:
         native = hardware.accelerator in ("auto", "cpu") and fast_in_bfloat16()
     return "bf16-mixed" if native else "32-true"
+
+
+def _loggers(hardware: Hardware) -> list[Logger]:
+    return [cast("Logger", make()) for make in hardware.loggers or []]
 
 
 def _curves(run: Path, name: str) -> list[Logger]:
