@@ -34,6 +34,7 @@ from smalti.training.saved_states import read_verified, write_sealed
 __all__ = ["EncodedRows", "fit_quantizer"]
 
 PARTS = {"state_dict", "stages", "seconds", "made_from"}
+PIECE = 8192  # vectors that are encoded at a time where some are asked for
 SECONDS = 15.0  # between two lines that say how far it is
 
 
@@ -65,8 +66,14 @@ class EncodedRows(Rows):
     def at(self, indices: Tensor) -> Tensor:
         """See `Rows.at`."""
         examples, rows = (indices // self.positions).unique(return_inverse=True)
-        encoded = self._encoded(examples.tolist()).unflatten(0, (-1, self.positions))
-        return encoded[rows, indices % self.positions]
+        places, many = indices % self.positions, max(PIECE // self.positions, 1)
+        found = torch.empty(len(indices), self.dim, device=self.device)
+        for start in range(0, len(examples), many):  # the whole is held once
+            part = self._encoded(examples[start : start + many].tolist())
+            mine = ((rows >= start) & (rows < start + many)).nonzero()[:, 0]
+            here = (rows[mine] - start) * self.positions + places[mine]
+            found[mine.to(self.device)] = part[here.to(self.device)]
+        return found
 
     @torch.no_grad()
     def _encoded(self, numbers: range | list[int]) -> Tensor:

@@ -141,9 +141,9 @@ def _warmed(
     return centroids
 
 
-def residuals_of(x: Tensor, index: Tensor, codewords: Tensor) -> Tensor:
-    """Computes residuals: x (n, D) minus the codewords of their indices (n,)."""
-    left = torch.empty_like(x)
+def residuals_of(x: Tensor, index: Tensor, codewords: Tensor, out: Tensor | None = None) -> Tensor:
+    """Computes residuals: x (n, D) minus the codewords of their indices (n,), in `out` if given."""
+    left = torch.empty_like(x) if out is None else out
     for start in range(0, len(x), BLOCK):
         span = slice(start, start + BLOCK)
         torch.sub(x[span], codewords[index[span]], out=left[span])
@@ -198,6 +198,7 @@ def _read(chunks: Iterable[Tensor], centroids: Tensor, limit: CapacityLimit | No
         for x, place in zip(chunk.split(block), index.split(block), strict=True):
             sums += torch.zeros_like(centroids).index_add_(0, place, x)
             error += (x - centroids[place]).flatten().square().sum()
+        del chunk, x  # before the next one is read
     return _Pass(counts, sums, error)
 
 
@@ -212,7 +213,8 @@ def draw_by_squared_distance(
     drawn = Reservoir(count, centroids)
     for chunk in chunks:
         left = residuals_of(chunk, nearest_or_zero(chunk, centroids), centroids)
-        drawn.add(chunk, left.square().sum(1), generator)
+        drawn.add(chunk, left.square_().sum(1), generator)
+        del chunk, left  # before the next one is read
     return drawn.gathered(together)
 
 

@@ -34,7 +34,7 @@ References:
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import accumulate
 from typing import NamedTuple
 
@@ -137,7 +137,7 @@ class Refinement(NamedTuple):
             past = number / rounds
             share = MIXED + (self.mixing - MIXED) * past
             mixed = _mixed(draw().to(books[0].device), share, refined, depth, own)
-            now = _sums(mixed, beam_search(mixed, refined, self.beam), refined)
+            now = _sums(mixed, refined, self.beam)
             kept = KEPT * past  # 0 in the first round
             products = (1 - kept) * now[0] + kept * products.to(now[0])
             moments = (1 - kept) * now[1] + kept * moments.to(now[1])
@@ -150,7 +150,7 @@ class Refinement(NamedTuple):
         lost = x.new_zeros((), dtype=torch.float64)
         for part in x.split(PIECE):
             left = part - _sum_of(books, beam_search(part, books, self.final_beam))
-            lost += left.square().sum(dtype=torch.float64)
+            lost += left.square_().sum(dtype=torch.float64)
         return lost
 
     def _revived(self, books: Sequence[Tensor], own: torch.Generator) -> list[Tensor]:
@@ -195,6 +195,7 @@ class Refinement(NamedTuple):
             pairs = zip(x.split(PIECE), codes.split(PIECE), strict=True)
             errors = [(part - _sum_of(books, of)).square().sum(1) for part, of in pairs]
             drawn.add(x, torch.cat(errors), own)
+            del x, pairs  # before the next one is read
         if process_count() > 1:
             for used in counts:
                 dist.all_reduce(used)
@@ -213,8 +214,11 @@ class Refinement(NamedTuple):
         """
         lost = before[0].new_zeros(2, dtype=torch.float64)
         for chunk in self._chunks(before[0].device):
-            x = chunk if depth else _mixed(chunk, self.mixing, before, depth, own)
-            lost += torch.stack([self._lost(x, after), self._lost(x, before)])
+            both = torch.zeros_like(lost)
+            for x in _mixed(chunk, 0.0 if depth else self.mixing, before, depth, own):
+                both += torch.stack([self._lost(x, after), self._lost(x, before)])
+            lost += both
+            del chunk, x  # before the next one is read
         if process_count() > 1:
             dist.all_reduce(lost)
         return bool(lost[0] < lost[1])
@@ -224,6 +228,7 @@ class Refinement(NamedTuple):
         for chunk in self.rows.chunks(first=process_index(), step=process_count()):
             check_finite(chunk)
             yield chunk.to(device)
+            del chunk  # before the next one is read
 
 
 class _Sample:
@@ -274,36 +279,52 @@ class _Sample:
 
 def _mixed(
     x: Tensor, share: float, books: Sequence[Tensor], depth: int, generator: torch.Generator
-) -> Tensor:
-    """Mixes each row (n, D) with a share of another."""
+) -> Iterator[Tensor]:
+    """Yields rows (n, D), each mixed with a share of another, in pieces."""
     if not share:
-        return x
+        yield from x.split(PIECE)
+        return
     partners = torch.randperm(len(x), generator=generator).to(x.device)
     if depth:
-        left = x - _sum_of(books[:depth], greedy_search(x, books[:depth]))
-        return left[partners].mul_(math.sqrt(share)).add_(x)
-    middle = x.mean(0)
-    x = x - middle
-    mixed = x[partners].mul_(math.sqrt(share)).add_(x, alpha=math.sqrt(1 - share))
-    return mixed.add_(middle)
+        known = books[:depth]
+        codes = torch.cat([greedy_search(part, known) for part in x.split(PIECE)])
+    else:
+        middle = x.mean(0)
+    for part, chosen in zip(x.split(PIECE), partners.split(PIECE), strict=True):
+        if depth:
+            left = x[chosen] - _sum_of(known, codes[chosen])
+            yield left.mul_(math.sqrt(share)).add_(part)
+        else:
+            other = (x[chosen] - middle).mul_(math.sqrt(share))
+            yield other.add_(part - middle, alpha=math.sqrt(1 - share)).add_(middle)
 
 
-def _sums(x: Tensor, codes: Tensor, books: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-    """Counts which codes go together, and adds up the rows of each: (ΣK, ΣK) and (ΣK, D)."""
+def _sums(pieces: Iterable[Tensor], books: Sequence[Tensor], beam: int) -> tuple[Tensor, Tensor]:
+    """Counts which codes of rows go together, and adds up the rows of each.
+
+    Arguments:
+        pieces: The rows (n, D), in pieces.
+        books: The codewords of each stage.
+        beam: The beam width of the search for codes.
+
+    Returns:
+        The counts (ΣK, ΣK) and the sums (ΣK, D), float64.
+    """
     sizes = [len(book) for book in books]
     starts = [0, *accumulate(sizes)]
     total = starts[-1]
-    products = torch.zeros(total, total, dtype=torch.float64, device=x.device)
-    moments = torch.zeros(total, x.shape[1], dtype=torch.float64, device=x.device)
-    rows = x.double()
-    for p, size in enumerate(sizes):
-        span = slice(starts[p], starts[p + 1])
-        moments[span].index_add_(0, codes[:, p], rows)
-        for q in range(p, len(sizes)):
-            pairs = codes[:, p] * sizes[q] + codes[:, q]
-            together = torch.bincount(pairs, minlength=size * sizes[q]).view(size, sizes[q])
-            other = slice(starts[q], starts[q + 1])
-            products[span, other], products[other, span] = together, together.T
+    products = torch.zeros(total, total, dtype=torch.float64, device=books[0].device)
+    moments = products.new_zeros(total, books[0].shape[1])
+    for x in pieces:
+        rows, codes = x.double(), beam_search(x, books, beam)
+        for p, size in enumerate(sizes):
+            span = slice(starts[p], starts[p + 1])
+            moments[span].index_add_(0, codes[:, p], rows)
+            for q in range(p, len(sizes)):
+                pairs = codes[:, p] * sizes[q] + codes[:, q]
+                together = torch.bincount(pairs, minlength=size * sizes[q]).view(size, sizes[q])
+                products[span, starts[q] : starts[q + 1]] += together
+    products = products.triu() + products.triu(1).T  # codes of one stage never go together
     if process_count() > 1:
         dist.all_reduce(products)
         dist.all_reduce(moments)

@@ -182,11 +182,15 @@ class _Residuals(VectorChunks):
     def chunks(self) -> Iterator[Tensor]:
         """See `VectorChunks.chunks`."""
         chunks = self.rows.chunks(first=process_index(), step=process_count())
-        for number, chunk in enumerate(chunks):
-            r = chunk.to(self.device)
-            for book, codes in zip(self.books, self.codes, strict=True):
-                r = residuals_of(r, codes[number].to(self.device, torch.int64), book)
+        number = 0
+        for r in chunks:
+            r = r.to(self.device)
+            for stage, (book, codes) in enumerate(zip(self.books, self.codes, strict=True)):
+                code = codes[number].to(self.device, torch.int64)
+                r = residuals_of(r, code, book, out=r if stage else None)  # the first is not ours
             yield r
+            number += 1
+            del r  # before the next one is read
 
     def sample(self, n: int, generator: torch.Generator) -> Tensor:
         """See `VectorChunks.sample`."""
