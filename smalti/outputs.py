@@ -19,10 +19,12 @@ import json
 import os
 import re
 import zipfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from importlib.metadata import version
+from itertools import chain
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from smalti.errors import InputError
@@ -37,16 +39,36 @@ __all__ = [
     "is_unmarked_png",
     "check_output",
     "write_file",
+    "write_rows",
     "written_by_smalti",
 ]
 
 LONGEST_TEXT = 1 << 16  # bytes
+ROWS = 1 << 16  # of a parquet file that are written at a time
 MARK = f"smalti {version('smalti')}"
 KEY = "smalti_version"
 LARGEST = 64 << 20  # bytes of a JSON or a page that is looked into: smalti's are smaller
 COLUMNS = re.compile(
     r"indices(_\d+)?|context|latents|file|item_id|embedding|id|codes|own|resolved|x|time|names"
 )
+
+
+def write_rows(
+    path: Path, n: int, table: Callable[[slice], pa.Table], compression: str = "snappy"
+) -> None:
+    """Writes a parquet file of n rows, of which few are in memory as they are written.
+
+    Arguments:
+        path: The file.
+        n: The number of rows.
+        table: Makes the table of some of the rows; all have the same columns and metadata.
+        compression: How pages are compressed.
+    """
+    parts = (table(slice(start, start + ROWS)) for start in range(0, max(n, 1), ROWS))
+    first = next(parts)
+    with pq.ParquetWriter(path, first.schema, compression=compression) as writer:
+        for part in chain([first], parts):
+            writer.write_table(part)
 
 
 def written_by_smalti(path: Path) -> bool:

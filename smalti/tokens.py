@@ -24,7 +24,7 @@ from smalti.errors import InputError
 from smalti.files import atomic_file, check_regular_file
 from smalti.name_array import NameArray
 from smalti.npz import DAMAGED, array_names, check_unpacked_size, list_names, read_npz, write_npz
-from smalti.outputs import KEY, MARK, check_file
+from smalti.outputs import KEY, MARK, check_file, write_rows
 
 __all__ = ["BROKEN", "TokenGrids", "read_tokens", "smallest_dtype", "write_tokens"]
 
@@ -69,7 +69,9 @@ def write_tokens(
             )
     check_file(path, overwrite)
     dtype = smallest_dtype(codebook_size)
-    levels = {_column(n): grid.numpy().astype(dtype) for n, grid in enumerate(tokens.levels)}
+    levels = {
+        _column(n): grid.numpy().astype(dtype, copy=False) for n, grid in enumerate(tokens.levels)
+    }
     context = {} if tokens.context is None else {"context": tokens.context.numpy()}
     if path.suffix == ".parquet":
         names = None if tokens.files is None else NameArray.joined([tokens.files])
@@ -168,30 +170,27 @@ def _write_parquet(
     names: NameArray | None,
 ) -> None:
     """Writes the indices of all levels, conditions and names, a row for each example."""
-    lists = {
-        name: pa.FixedSizeListArray.from_arrays(
-            pa.array(indices.ravel()), math.prod(indices.shape[1:])
-        )
-        for name, indices in levels.items()
-    }
     shapes = {name: list(indices.shape[1:]) for name, indices in levels.items()}
-    others = {
-        name: values
-        if values.ndim == 1
-        else pa.FixedSizeListArray.from_arrays(pa.array(values.ravel()), values.shape[1])
-        for name, values in context.items()
-    }
-    table = pa.table(
-        {**lists, **others, **({} if names is None else {"file": names.to_arrow()})},
-        metadata={
-            KEY: MARK,
-            **{
-                name.replace("indices", "grid"): json.dumps(shape) for name, shape in shapes.items()
-            },
-        },
-    )
+    facts = {name.replace("indices", "grid"): json.dumps(shape) for name, shape in shapes.items()}
+    text = pa.string() if names is None or names.array.nbytes < 2**31 else pa.large_string()
+
+    def table(rows: slice) -> pa.Table:
+        lists = {name: _as_lists(indices[rows]) for name, indices in levels.items()}
+        others = {
+            name: values[rows] if values.ndim == 1 else _as_lists(values[rows])
+            for name, values in context.items()
+        }
+        file = {} if names is None else {"file": names[rows].array.cast(text)}
+        return pa.table({**lists, **others, **file}, metadata={KEY: MARK, **facts})
+
+    n = len(next(iter(levels.values())))
     with atomic_file(path) as temporary:
-        pq.write_table(table, temporary)
+        write_rows(temporary, n, table)
+
+
+def _as_lists(values: np.ndarray) -> pa.Array:
+    """Returns (N, *grid) as lists of one length."""
+    return pa.FixedSizeListArray.from_arrays(pa.array(values.ravel()), math.prod(values.shape[1:]))
 
 
 def _names(path: Path) -> list[str]:

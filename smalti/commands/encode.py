@@ -84,12 +84,16 @@ def encode(  # noqa: PLR0913 - the options of the command
                 f"{readable(batch.names[0])} of different sizes: encode them one by one, or give "
                 f"--convert in place of --any_size."
             )
+        if model.layout is not None:
+            part = tuple(level.to(_small(model.layout.largest)) for level in part)
         parts.append(part)
         named.append(batch.names)
     names = NameArray.joined(named)
     if isinstance(modality_of(model.signal), ManyPerFile):
         _check_different(names, model.signal.noun)
+    named.clear()
     levels = tuple(torch.cat(level) for level in zip(*parts, strict=True))
+    parts.clear()
     shapes = ", ".join(str(tuple(grid.shape)) for grid in levels)
     if model.layout is None:
         write_latents(path, levels[0], overwrite, names)
@@ -97,6 +101,12 @@ def encode(  # noqa: PLR0913 - the options of the command
         return
     write_tokens(path, TokenGrids(levels, None, names), model.layout.largest, overwrite)
     print(f"{path}: indices {shapes}, each below {model.layout.largest}")
+
+
+def _small(codebook_size: int) -> torch.dtype:
+    """Returns the type in which indices are kept until they are written, -1 among them."""
+    types = (torch.int16, torch.int32)
+    return next((t for t in types if codebook_size <= torch.iinfo(t).max + 1), torch.int64)
 
 
 def _check_different(names: NameArray, noun: str) -> None:

@@ -65,6 +65,22 @@ class Items:
             give_back()
         return self._found[1]
 
+    def rows_of(self, manifest: Manifest, examples: Sequence[int]) -> list[int]:
+        """Returns which item each of a few examples of a manifest is; -1 for none of them.
+
+        All of them at once, as `rows` gives them, would take a table of all names.
+        """
+        if self._found is not None and self._found[0] is manifest:
+            return self._found[1][list(examples)].tolist()
+        wanted = pa.array([manifest.name(example) for example in examples], pa.large_string())
+        found = pc.index_in(_as_array(self._names), value_set=wanted)
+        places = np.asarray(pc.fill_null(found, -1))
+        items = np.flatnonzero(places >= 0)[::-1]  # of a name that comes twice the first counts
+        item_of = dict(zip(places[items].tolist(), items.tolist(), strict=True))
+        firsts: dict[str, int] = {}
+        names = wanted.to_pylist()
+        return [item_of.get(firsts.setdefault(n, place), -1) for place, n in enumerate(names)]
+
     def titles(self, rows: Sequence[int]) -> list[str]:
         """Returns what items with these indices are called in words."""
         if self._titles is None:

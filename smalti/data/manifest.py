@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from smalti.data.splitting import CHUNK, SIZE
 from smalti.errors import InputError, first_line
 from smalti.files import atomic_folder, sha256, write_text
 from smalti.name_array import NameArray
+from smalti.outputs import write_rows
 
 __all__ = ["SPLITS", "Manifest", "read_manifest", "write_manifest"]
 
@@ -122,7 +123,8 @@ def write_manifest(manifest: Manifest, folder: str | Path) -> None:
     }
     with atomic_folder(folder) as temporary:
         if len(manifest):
-            pq.write_table(_table(manifest), temporary / ROWS, compression="zstd")
+            table = _tables(manifest)
+            write_rows(temporary / ROWS, len(manifest), table, compression="zstd")
             facts["sha256"] = sha256(temporary / ROWS)
         facts = json.loads(json.dumps(facts))
         facts["whole"] = json_checksum(facts)
@@ -162,30 +164,30 @@ def read_manifest(folder: str | Path) -> Manifest | None:
     return manifest
 
 
-def _table(manifest: Manifest) -> pa.Table:
-    """Makes the table that is stored: name, fingerprint, split and label of each example."""
-    names, prints = manifest.names, manifest.fingerprints
+def _tables(manifest: Manifest) -> Callable[[slice], pa.Table]:
+    """Returns what makes the table of some examples: name, fingerprint, split and label."""
+    names = manifest.names
     if isinstance(names, NameArray):
         names = names.array
     elif not isinstance(names, pa.Array | pa.ChunkedArray):
         names = pa.array([_encodable(name) for name in names], pa.string())
-    labels = pa.array(manifest.labels, mask=manifest.labels < 0)
     words = pa.array(map(_encodable, manifest.label_names or ()), pa.string())
-    return pa.table(
-        {
-            "name": names,
-            "fingerprint": pa.chunked_array(
-                [
-                    pa.array([row.tobytes().hex() for row in prints[start : start + CHUNK]])
-                    for start in range(0, len(prints), CHUNK)
-                ],
-                pa.string(),
-            ),
-            "split": pa.array(SPLITS).take(pa.array(manifest.splits)),
-            "found_in": pa.array(SPLITS).take(pa.array(manifest.found_in)),
-            "label": words.take(labels) if len(words) else pa.nulls(len(labels), pa.string()),
-        }
-    )
+
+    def table(rows: slice) -> pa.Table:
+        numbers = manifest.labels[rows]
+        labels = pa.array(numbers, mask=numbers < 0)
+        prints = [row.tobytes().hex() for row in manifest.fingerprints[rows]]
+        return pa.table(
+            {
+                "name": names[rows],
+                "fingerprint": pa.array(prints, pa.string()),
+                "split": pa.array(SPLITS).take(pa.array(manifest.splits[rows])),
+                "found_in": pa.array(SPLITS).take(pa.array(manifest.found_in[rows])),
+                "label": words.take(labels) if len(words) else pa.nulls(len(labels), pa.string()),
+            }
+        )
+
+    return table
 
 
 def _columns(path: Path, label_names: tuple[str, ...] | None, n: int) -> dict[str, Any]:

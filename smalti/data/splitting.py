@@ -34,6 +34,7 @@ __all__ = [
     "FingerprintGroups",
     "SplitFractions",
     "SIZE",
+    "copy_sizes",
     "fingerprint",
     "held_out_mask",
     "share_of_hash",
@@ -138,6 +139,25 @@ class FingerprintGroups:
         """Returns the examples of a group."""
         order, ends = self._sorted
         return order[ends[group] - self.sizes[group] : ends[group]]
+
+
+def copy_sizes(fingerprints: np.ndarray) -> np.ndarray:
+    """Returns how many examples have each fingerprint that several have, (G,), in any order.
+
+    Arguments:
+        fingerprints: (N, 16), uint8.
+
+    Example:
+        >>> copy_sizes(np.repeat(np.eye(3, 16, dtype=np.uint8), [1, 3, 2], axis=0)).tolist()
+        [2, 3]
+    """
+    prints = np.ascontiguousarray(fingerprints)
+    half = np.sort(prints.view("<u8").reshape(-1, 2)[:, 0])
+    if (half[1:] != half[:-1]).all():  # which takes a fifth of the memory to see
+        return np.zeros(0, dtype=np.int64)
+    del half
+    sizes = FingerprintGroups(prints).sizes
+    return sizes[sizes > 1]
 
 
 def _unique(keys: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

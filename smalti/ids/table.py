@@ -39,7 +39,7 @@ from smalti.ids.resolving import GivenIds, check_collisions, resolve_collisions
 from smalti.ids.words import id_strings
 from smalti.memory import give_back
 from smalti.npz import DAMAGED, check_unpacked_size
-from smalti.outputs import KEY, MARK, check_file
+from smalti.outputs import KEY, MARK, check_file, write_rows
 from smalti.spelling import as_text, listed, readable
 
 __all__ = ["IdTable"]
@@ -237,13 +237,17 @@ class IdTable:
 
     def to_arrow(self) -> pa.Table:
         """Returns the table as it is written, without its metadata."""
+        return self._part(slice(0, len(self)))
+
+    def _part(self, rows: slice) -> pa.Table:
+        """Returns some rows of the table as it is written, without its metadata."""
         return pa.table(
             {
-                "item_id": self.item_ids,
-                "id": self.strings,
-                "codes": _lists(self.codes),
-                "own": _lists(self.own),
-                "resolved": pa.array(self.resolved),
+                "item_id": self.item_ids[rows],
+                "id": id_strings(self.codes[rows], self.codebook_sizes),
+                "codes": _lists(self.codes[rows]),
+                "own": _lists(self.own[rows]),
+                "resolved": pa.array(self.resolved[rows]),
             }
         )
 
@@ -268,9 +272,13 @@ class IdTable:
             **({"beams": list(self.beams)} if self.beams else {}),
             "rows": self._checksum(),
         }
-        table = self.to_arrow().replace_schema_metadata({KEY: MARK, FACTS: json.dumps(facts)})
+        metadata = {KEY: MARK, FACTS: json.dumps(facts)}
+
+        def part(rows: slice) -> pa.Table:
+            return self._part(rows).replace_schema_metadata(metadata)
+
         with atomic_file(path) as temporary:
-            pq.write_table(table, temporary, compression="zstd")
+            write_rows(temporary, len(self), part, compression="zstd")
 
     @classmethod
     def read(cls, path: str | Path) -> IdTable:

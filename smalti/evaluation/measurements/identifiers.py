@@ -21,7 +21,7 @@ from smalti.artifacts import checksum
 from smalti.autoencoders.inputs import device_of
 from smalti.checksums import check_made_from
 from smalti.counting import counted
-from smalti.data.splitting import FingerprintGroups
+from smalti.data.splitting import copy_sizes
 from smalti.errors import InputError
 from smalti.evaluation.evaluation_context import EvaluationContext
 from smalti.ids import IdTable, Occupancy, PrefixTree, occupancy, verdicts
@@ -119,8 +119,8 @@ def _copies(subject: EvaluationContext, table: IdTable) -> tuple[int, int]:
     manifest = subject.splits.manifest
     if manifest is None or not len(manifest):
         return 0, 0
-    kinds = FingerprintGroups(manifest.fingerprints).sizes.astype(np.int64)
-    return int(kinds[kinds > 1].sum()), int((kinds * (kinds - 1) // 2).sum())
+    kinds = copy_sizes(manifest.fingerprints).astype(np.int64)
+    return int(kinds.sum()), int((kinds * (kinds - 1) // 2).sum())
 
 
 def _figures(used: Occupancy, measured_on: str) -> dict[str, Figure]:

@@ -140,7 +140,7 @@ def _names(subject: Subject, rows: list[int]) -> dict[int, str]:
     items, manifest = subject.splits.items, subject.splits.manifest
     if items is None or manifest is None:
         return {row: f"item {row}" for row in rows}
-    own = items.rows(manifest)[rows].tolist()
+    own = items.rows_of(manifest, rows)
     titles = items.titles([max(0, row) for row in own])
     named = zip(rows, own, titles, strict=True)
     found = {row: title if place >= 0 else manifest.name(row) for row, place, title in named}

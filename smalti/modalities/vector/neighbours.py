@@ -42,6 +42,7 @@ QUERIES = 1000  # test vectors whose neighbours are looked for
 PAIRS = 250_000_000  # of queries and items at most, so that a million items take seconds
 WITHIN = (1, 10, 100)  # R
 ROUNDING = 4e-6  # of the squares that a distance is made of: what differs by less is equal
+AT_ONCE = 2**21  # of queries and items, whose distances take 8 MB
 LIKELY = 4  # of the items of a chunk, that are compared exactly
 
 
@@ -162,7 +163,7 @@ def true_neighbours(x: Tensor, queries: np.ndarray, items: Iterable[Tensor]) -> 
     best = torch.full((len(x),), torch.inf, dtype=torch.float64)
     which = torch.zeros(len(x), dtype=torch.int64)
     start = 0
-    for part in items:
+    for part in _pieces(items, len(x)):
         distances = squared_distances(x - centre, part - centre)
         inside = ((own >= start) & (own < start + len(part))).nonzero()[:, 0]
         distances[inside, own[inside] - start] = torch.inf
@@ -202,13 +203,14 @@ def compute_recall(
     limit, around = (x - decoded_neighbours).square().sum(1, keepdim=True), x - centre
     before, equal = torch.zeros(2, len(x), dtype=torch.float64)
     start = 0
-    for part in decoded:
+    for part in _pieces(decoded, len(x)):
         made, end = part - centre, start + len(part)
-        away = squared_distances(around, made) - limit
-        slack = ROUNDING * (around.square().sum(1, keepdim=True) + made.square().sum(1))
+        away = squared_distances(around, made).sub_(limit)
+        slack = around.square().sum(1, keepdim=True) + made.square().sum(1)
+        slack.mul_(ROUNDING)
         rows, columns = _inside(wanted, start, end)
         away[rows, columns] = 0.0  # those of the group that is looked for are equal in any case
-        nearer, near = away < -slack, away <= slack
+        near, nearer = away <= slack, away < slack.neg()
         counts, alone = sizes[start:end], _inside(mine, start, end)
         closer = nearer.float() @ counts  # exact: there are fewer than 2²⁴ items in a chunk
         within_slack = near.float() @ counts - closer
@@ -216,6 +218,12 @@ def compute_recall(
         within_slack[alone[0]] -= (near & ~nearer)[alone].float()
         before, equal, start = before + closer, equal + within_slack, end
     return [((r - before) / equal).clamp(0, 1).mean().item() for r in within]
+
+
+def _pieces(chunks: Iterable[Tensor], queries: int) -> Iterator[Tensor]:
+    """Yields the rows of chunks (m, d) in pieces, of which few are compared with all queries."""
+    for chunk in chunks:
+        yield from chunk.split(max(AT_ONCE // max(queries, 1), 1))
 
 
 def _inside(groups: Tensor, start: int, end: int) -> tuple[Tensor, Tensor]:
@@ -226,7 +234,8 @@ def _inside(groups: Tensor, start: int, end: int) -> tuple[Tensor, Tensor]:
 
 def squared_distances(x: Tensor, y: Tensor) -> Tensor:
     """Computes ‖x − y‖² of all pairs of x (n, d) and y (m, d): (n, m)."""
-    return x.square().sum(1, keepdim=True) - 2 * x @ y.T + y.square().sum(1)
+    distances = 2 * x @ y.T  # in place from here on
+    return distances.neg_().add_(x.square().sum(1, keepdim=True)).add_(y.square().sum(1))
 
 
 def _queries(test: int, n: int, seed: int) -> np.ndarray:

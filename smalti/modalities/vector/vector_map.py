@@ -55,7 +55,7 @@ class VectorMap(Measurement[Subject]):
         plots: dict[str, Block] = {"code": _plot(points, first, names, "first code")}
         titles = {"code": "First code"}
         items, manifest = subject.splits.items, subject.splits.manifest
-        if items is not None and manifest is not None:
+        if items is not None and manifest is not None and items.categories:
             own = items.rows(manifest)[rows]
             for place, (name, category) in enumerate([*items.categories.items()][:CATEGORIES]):
                 values = category.take(own).codes
