@@ -3,7 +3,8 @@
     python tests/mapped_run.py FOLDER ROWS …
 
 Prints, for each number of rows, the most memory of its own that the process held, in MB. Pieces of
-the file are small here, so that a whole copy of it would be seen.
+the file are small here, so that a whole copy of it would be seen. Then prints what was imported that
+takes much memory, and that such commands do without.
 """
 
 from __future__ import annotations
@@ -19,9 +20,10 @@ from smalti.cli import main
 from smalti.ids import IdTable, nearest_free
 from smalti.modalities.vector import conversion, neighbours, prefixes, source
 from smalti.quantizers.fitting import refinement, rows
-from test_fitted_runs import fitted_recipe
+from tiny import fitted_recipe
 
 DIM, PIECE = 1024, 256
+HEAVY = ("lightning", "torch._dynamo", "sympy", "scipy", "sklearn", "transformers", "datasets")
 
 
 def anonymous() -> float:
@@ -68,4 +70,5 @@ if __name__ == "__main__":
         module.CHUNK = PIECE
     rows.NUMBERS = refinement.NUMBERS = nearest_free.NUMBERS = PIECE * DIM
     neighbours.QUERIES = 50
-    print(*(fitted(Path(sys.argv[1]), int(n)) for n in sys.argv[2:]), file=sys.stderr)
+    most = [fitted(Path(sys.argv[1]), int(n)) for n in sys.argv[2:]]
+    print(*most, ",".join(name for name in HEAVY if name in sys.modules) or "-", file=sys.stderr)

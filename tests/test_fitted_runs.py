@@ -24,7 +24,7 @@ from smalti.errors import InputError
 from smalti.recipes import schema
 from smalti.training import quantizer_fitting
 from smalti.training.checkpoints import AtomicCheckpointIO
-from tiny import write_recipe
+from tiny import fitted_recipe, write_recipe
 
 DIM = 6
 
@@ -37,23 +37,6 @@ def table(path: Path, n: int = 300, dim: int = DIM) -> Path:
     names = [f"item-{number}" for number in range(n)]
     pq.write_table(pa.table({"item_id": names, "embedding": list(x)}), path)
     return path
-
-
-def fitted_recipe(data: Path) -> dict:
-    """Two codes of 8 for each item."""
-    codebook = {"class_path": "EMACodebook", "init_args": {"codebook_size": 8, "dim": "auto"}}
-    stage = {"class_path": "VectorQuantizer", "init_args": {"codebook": codebook}}
-    return {
-        "data": {"class_path": "Vectors", "init_args": {"path": str(data)}},
-        "tokenizer": {
-            "quantizer": {
-                "class_path": "ResidualQuantizer",
-                "init_args": {"stages": [stage, stage]},
-            },
-            "encoder": {"class_path": "IdentityEncoder"},
-            "fitting": {"class_path": "ResidualKMeans", "init_args": {"iterations": 3}},
-        },
-    }
 
 
 def product_recipe(data: Path, rotated: bool) -> dict:

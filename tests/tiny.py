@@ -6,7 +6,7 @@ from pathlib import Path
 
 import yaml
 
-__all__ = ["clocks_recipe", "vae_recipe", "write_recipe"]
+__all__ = ["clocks_recipe", "fitted_recipe", "vae_recipe", "write_recipe"]
 
 
 def clocks_recipe() -> dict:
@@ -41,6 +41,23 @@ def vae_recipe() -> dict:
     del recipe["prior"]
     kept = {name: tokenizer[name] for name in ("encoder", "training")}
     return {**recipe, "autoencoder": {**kept, "dim": 6, "beta_warmup": 5, "free_bits": 0.1}}
+
+
+def fitted_recipe(data: Path) -> dict:
+    """Two codes of 8 for each vector in a file, without training."""
+    codebook = {"class_path": "EMACodebook", "init_args": {"codebook_size": 8, "dim": "auto"}}
+    stage = {"class_path": "VectorQuantizer", "init_args": {"codebook": codebook}}
+    return {
+        "data": {"class_path": "Vectors", "init_args": {"path": str(data)}},
+        "tokenizer": {
+            "quantizer": {
+                "class_path": "ResidualQuantizer",
+                "init_args": {"stages": [stage, stage]},
+            },
+            "encoder": {"class_path": "IdentityEncoder"},
+            "fitting": {"class_path": "ResidualKMeans", "init_args": {"iterations": 3}},
+        },
+    }
 
 
 def write_recipe(path: Path, recipe: dict) -> Path:

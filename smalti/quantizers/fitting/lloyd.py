@@ -105,7 +105,7 @@ def chunked_kmeans(
         centroids = _warmed(_plus_plus(sample, size, generator), sample, generator, limit)
     centroids = broadcast(centroids)  # unlike devices could round differently
     if limit is not None:
-        limit.count = sum(len(chunk) for chunk in vectors.chunks())
+        limit.count = sum(map(len, vectors.chunks()))
     for iteration in range(iterations):
         centroids, error = _means(vectors.chunks(), centroids, generator, vectors, limit=limit)
         if progress is not None:

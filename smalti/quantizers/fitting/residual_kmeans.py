@@ -203,7 +203,11 @@ class _Residuals(VectorChunks):
         """Takes what a further stage stands for off the rows."""
         book = stage.codewords().detach()
         small = torch.int16 if len(book) <= 2**15 else torch.int32
-        codes = [nearest_or_zero(chunk, book).to("cpu", small) for chunk in self.chunks()]
+
+        def codes_of(chunk: Tensor) -> Tensor:
+            return nearest_or_zero(chunk, book).to("cpu", small)
+
+        codes = [*map(codes_of, self.chunks())]  # which holds no chunk while the next is read
         self.books.append(book)
         self.codes.append(codes)
 
