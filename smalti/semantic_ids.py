@@ -351,8 +351,8 @@ class _Normalized(Rows):
 
     @torch.no_grad()
     def chunks(self, size: int | None = None, first: int = 0, step: int = 1) -> Iterator[Tensor]:
-        for chunk in self.rows.chunks(size, first, step):
-            yield self.normalization(chunk)
+        # By map, which holds no chunk while the next one is read.
+        yield from map(self.normalization, self.rows.chunks(size, first, step))
 
     @torch.no_grad()
     def at(self, indices: Tensor) -> Tensor:

@@ -3,8 +3,8 @@
     python tests/mapped_run.py FOLDER ROWS …
 
 Prints, for each number of rows, the most memory of its own that the process held, in MB. Pieces of
-the file are small here, so that a whole copy of it would be seen. Then prints what was imported that
-takes much memory, and that such commands do without.
+the file are small here, so that a whole copy of it would be seen. What was imported and takes much
+memory, though such commands do without it, is printed last.
 """
 
 from __future__ import annotations

@@ -8,8 +8,14 @@ import numpy as np
 import pytest
 import torch
 
-from smalti.quantizers import EMACodebook, ResidualQuantizer, VectorQuantizer
-from smalti.quantizers.fitting import ResidualKMeans, Rows
+from smalti.quantizers import (
+    EMACodebook,
+    ProductQuantizer,
+    ResidualQuantizer,
+    RotatedQuantizer,
+    VectorQuantizer,
+)
+from smalti.quantizers.fitting import OptimizedProduct, ProductKMeans, ResidualKMeans, Rows
 
 
 class CountedRows(Rows):
@@ -48,4 +54,14 @@ def test_one_chunk_is_held_at_a_time(given):
     stages = [VectorQuantizer(EMACodebook(codebook_size=k, dim=4)) for k in (16, 64, 8)]
     quantizer = ResidualQuantizer(stages, beam=2)
     ResidualKMeans(**{"iterations": 3, "refine": 4, **given}).fit(quantizer, rows, seed=0)
+    assert rows.most == 1
+
+
+@pytest.mark.parametrize("rotated", [False, True])
+def test_one_chunk_is_held_at_a_time_of_a_product(rotated):
+    rows = CountedRows(3000, 4)
+    parts = [VectorQuantizer(EMACodebook(codebook_size=16, dim=2)) for _ in range(2)]
+    product = ProductQuantizer(parts)
+    fitting = OptimizedProduct(2) if rotated else ProductKMeans(2)
+    fitting.fit(RotatedQuantizer(product) if rotated else product, rows, seed=0)
     assert rows.most == 1

@@ -65,7 +65,7 @@ def test_a_recipe_names_loggers_of_lightning(tmp_path, name):
     assert config.hardware.loggers[0].class_path == "lightning.pytorch.loggers.CSVLogger"
     (make,) = schema.build(config).hardware.loggers
     assert isinstance(make(), CSVLogger)
-    assert not make() is make()  # anew for each stage
+    assert make() is not make()  # anew for each stage
 
 
 def test_a_recipe_is_read_and_built_without_lightning():

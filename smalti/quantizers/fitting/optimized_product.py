@@ -20,6 +20,7 @@ References:
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from operator import methodcaller
 from typing import NamedTuple
 
 import torch
@@ -143,7 +144,8 @@ def _start(rows: Rows, parts: Sequence[VectorQuantizer], generator: torch.Genera
     sample = draw_rows(rows, SAMPLE * max(sizes), generator).to(device)
     check_finite(sample)
     chunks = rows.chunks(first=process_index(), step=process_count())
-    covariance = _covariance((chunk.to(device) for chunk in chunks), sample.mean(0), len(rows))
+    placed = map(methodcaller("to", device), chunks)
+    covariance = _covariance(placed, sample.mean(0), len(rows))
     rotation = broadcast(_dealt(covariance, dims, sizes).float())
     few = TensorRows(sample)
     product = _Product(
@@ -175,6 +177,7 @@ def _covariance(chunks: Iterable[Tensor], origin: Tensor, n: int) -> Tensor:
         for x in (chunk - origin).split(BLOCK):
             total += x.sum(0)
             outer += x.T @ x
+        del chunk, x  # before the next one is read
     if process_count() > 1:
         dist.all_reduce(total)
         dist.all_reduce(outer)
@@ -215,7 +218,7 @@ def _improved(
     """
     device = product.rotation.device
     step = {"first": process_index(), "step": process_count()} if together else {}
-    sums = _read((chunk.to(device) for chunk in rows.chunks(**step)), product)
+    sums = _read(map(methodcaller("to", device), rows.chunks(**step)), product)
     if together and process_count() > 1:
         for part in (*sums.counts, *sums.rows, sums.error):
             dist.all_reduce(part)
@@ -249,6 +252,7 @@ def _read(chunks: Iterable[Tensor], product: _Product) -> _Sums:
             ):
                 sums[part] += chunk.new_zeros(len(book), dim).index_add_(0, place, of_all)
                 error += (of_part - book[place]).flatten().square().sum()
+        del chunk, of_all  # before the next one is read
     return _Sums(counts, sums, error)
 
 

@@ -104,9 +104,9 @@ class DimensionRange(VectorChunks):
         self.towards = None if rotation is None else rotation[span].to(device)  # (d, D)
 
     def chunks(self) -> Iterator[Tensor]:
-        """See `VectorChunks.chunks`."""
-        for chunk in self.rows.chunks(first=process_index(), step=process_count()):
-            yield self._of(chunk)
+        """See `Vectors.chunks`."""
+        # By map, which holds no chunk while the next one is read.
+        yield from map(self._of, self.rows.chunks(first=process_index(), step=process_count()))
 
     def sample(self, n: int, generator: torch.Generator) -> Tensor:
         """See `VectorChunks.sample`."""
