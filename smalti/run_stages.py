@@ -37,7 +37,7 @@ from smalti.provenance import ExpectedChecksums
 from smalti.recipes.schema import AutoencoderRecipe, Recipe, TokenizerRecipe
 from smalti.run_directory import Run
 from smalti.token_cache import cache_made_from, cached_tokenizer, read_cache, write_cache
-from smalti.tokens import TokenGrids
+from smalti.tokens import TokenGrids, kept_dtype
 from smalti.training import fit_quantizer
 from smalti.training.batch_order import evaluation_loader
 from smalti.training.mixing import mix_examples
@@ -227,11 +227,11 @@ def cache_tokens(run: Run, recipe: Recipe, splits: Splits, expected: ExpectedChe
 
 def encode_examples(tokenizer: Tokenizer, examples: Examples, augment: Any = None) -> TokenGrids:
     """Encodes all examples in order to their tokens, on the CPU, with their conditions."""
-    device = device_of(tokenizer)
+    device, kept = device_of(tokenizer), kept_dtype(tokenizer.layout.largest)
     tokens: list[Tensor] = []
     for batch in evaluation_loader(examples, 256):
         x = augment(batch.x) if augment else batch.x
-        tokens.append(tokenizer.encode_flat(x.to(device)).cpu())
+        tokens.append(tokenizer.encode_flat(x.to(device)).to("cpu", kept))
     return TokenGrids(tokenizer.layout.unpack(torch.cat(tokens)), examples.conditions)
 
 
@@ -255,7 +255,8 @@ def fit_prior(
         grids = cached.levels[level]
         if recipe.priors == 1:
             grids = tokenizer.layout.pack(cached.levels)
-        return Tokens(grids, None if prior.condition is None else context)
+        indices = grids.to(kept_dtype(tokenizer.layout.largest))
+        return Tokens(indices, None if prior.condition is None else context)
 
     this_level = level_config(chosen, level)
     decay = this_level.weight_decay

@@ -26,7 +26,7 @@ from smalti.name_array import NameArray
 from smalti.npz import DAMAGED, array_names, check_unpacked_size, list_names, read_npz, write_npz
 from smalti.outputs import KEY, MARK, check_file, write_rows
 
-__all__ = ["BROKEN", "TokenGrids", "read_tokens", "smallest_dtype", "write_tokens"]
+__all__ = ["BROKEN", "TokenGrids", "kept_dtype", "read_tokens", "smallest_dtype", "write_tokens"]
 
 BROKEN = (*DAMAGED, pa.ArrowException)  # what is raised at a file of another kind, or broken
 READ = re.compile(r"indices(_\d+)?|context|latents")
@@ -124,6 +124,17 @@ def smallest_dtype(codebook_size: int) -> type[np.integer]:
     """Returns the smallest integer type that holds all indices of a codebook."""
     types = (np.uint8, np.uint16, np.uint32, np.int64)
     return next(t for t in types if codebook_size <= np.iinfo(t).max + 1)
+
+
+def kept_dtype(codebook_size: int) -> torch.dtype:
+    """Returns the type in which many indices are kept in memory: a small one that has -1, too.
+
+    Example:
+        >>> kept_dtype(256), kept_dtype(65_536)
+        (torch.int16, torch.int32)
+    """
+    types = (torch.int16, torch.int32)
+    return next((t for t in types if codebook_size <= torch.iinfo(t).max + 1), torch.int64)
 
 
 def _column(level: int) -> str:

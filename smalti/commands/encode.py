@@ -17,7 +17,7 @@ from smalti.name_array import NameArray
 from smalti.outputs import check_output
 from smalti.quantizers.beam_width import beam_of, set_beam
 from smalti.spelling import readable
-from smalti.tokens import TokenGrids, write_tokens
+from smalti.tokens import TokenGrids, kept_dtype, write_tokens
 
 __all__ = ["run"]
 
@@ -85,7 +85,7 @@ def encode(  # noqa: PLR0913 - the options of the command
                 f"--convert in place of --any_size."
             )
         if model.layout is not None:
-            part = tuple(level.to(_small(model.layout.largest)) for level in part)
+            part = tuple(level.to(kept_dtype(model.layout.largest)) for level in part)
         parts.append(part)
         named.append(batch.names)
     names = NameArray.joined(named)
@@ -101,12 +101,6 @@ def encode(  # noqa: PLR0913 - the options of the command
         return
     write_tokens(path, TokenGrids(levels, None, names), model.layout.largest, overwrite)
     print(f"{path}: indices {shapes}, each below {model.layout.largest}")
-
-
-def _small(codebook_size: int) -> torch.dtype:
-    """Returns the type in which indices are kept until they are written, -1 among them."""
-    types = (torch.int16, torch.int32)
-    return next((t for t in types if codebook_size <= torch.iinfo(t).max + 1), torch.int64)
 
 
 def _check_different(names: NameArray, noun: str) -> None:
