@@ -17,9 +17,10 @@ import numpy as np
 import yaml
 
 from smalti.cli import main
+from smalti.evaluation.measurements import identifiers
 from smalti.ids import IdTable, nearest_free
 from smalti.modalities.vector import conversion, neighbours, prefixes, source
-from smalti.quantizers.fitting import refinement, rows
+from smalti.quantizers.fitting import lloyd, refinement, rows
 from tiny import fitted_recipe
 
 DIM, PIECE = 1024, 256
@@ -69,6 +70,6 @@ if __name__ == "__main__":
     for module in (conversion, prefixes, source):
         module.CHUNK = PIECE
     rows.NUMBERS = refinement.NUMBERS = nearest_free.NUMBERS = PIECE * DIM
-    neighbours.QUERIES = 50
+    neighbours.QUERIES, identifiers.COMPARED, lloyd.SAMPLE = 50, 500, 16
     most = [fitted(Path(sys.argv[1]), int(n)) for n in sys.argv[2:]]
     print(*most, ",".join(name for name in HEAVY if name in sys.modules) or "-", file=sys.stderr)

@@ -71,12 +71,14 @@ class VectorError(Metric):
         self.n += len(x)
         # Around a vector of the set, so that the variance of equal vectors is exactly 0.
         self.first = x[0] if self.first is None else self.first
-        around, values = x - self.first, x - self.first[0]
+        # One difference at a time, which is squared in its place: batches may be large.
+        values = x - self.first[0]
         self.sum_of_values += values.sum().item()
-        self.squares_of_values += values.square().sum().item()
+        self.squares_of_values += values.square_().sum().item()
+        around = torch.sub(x, self.first, out=values)
         self.sum = around.sum(0) + (0.0 if self.sum is None else self.sum)
-        self.sum_of_squares += around.square().sum().item()
-        self.squared_error += (x - x_hat).square().sum().item()
+        self.sum_of_squares += around.square_().sum().item()
+        self.squared_error += torch.sub(x, x_hat, out=around).square_().sum().item()
         self.cosine += F.cosine_similarity(x, x_hat, dim=1).sum().item()
 
     def figures(self, measured_on: str) -> dict[str, Figure]:

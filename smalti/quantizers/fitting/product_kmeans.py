@@ -104,7 +104,7 @@ class DimensionRange(VectorChunks):
         self.towards = None if rotation is None else rotation[span].to(device)  # (d, D)
 
     def chunks(self) -> Iterator[Tensor]:
-        """See `Vectors.chunks`."""
+        """See `VectorChunks.chunks`."""
         # By map, which holds no chunk while the next one is read.
         yield from map(self._of, self.rows.chunks(first=process_index(), step=process_count()))
 
