@@ -1,8 +1,8 @@
 """Program of a test: fits and encodes vectors that are mapped from a file, and tells its memory.
 
-    python tests/mapped_run.py FOLDER ROWS …
+    python tests/mapped_run.py FOLDER ROWS
 
-Prints, for each number of rows, the most memory of its own that the process held, in MB. Pieces of
+Prints the most memory of its own that the process held, in MB. Pieces of
 the file are small here, so that a whole copy of it would be seen. What was imported and takes much
 memory, though such commands do without it, is printed last.
 """
@@ -71,5 +71,5 @@ if __name__ == "__main__":
         module.CHUNK = PIECE
     rows.NUMBERS = refinement.NUMBERS = nearest_free.NUMBERS = PIECE * DIM
     neighbours.QUERIES, identifiers.COMPARED, lloyd.SAMPLE = 50, 500, 16
-    most = [fitted(Path(sys.argv[1]), int(n)) for n in sys.argv[2:]]
-    print(*most, ",".join(name for name in HEAVY if name in sys.modules) or "-", file=sys.stderr)
+    most = fitted(Path(sys.argv[1]), int(sys.argv[2]))
+    print(most, ",".join(name for name in HEAVY if name in sys.modules) or "-", file=sys.stderr)

@@ -111,12 +111,12 @@ def test_what_was_given_is_not_given_again_and_what_was_lost_is_given_anew(folde
 
 
 def test_a_fit_that_is_killed_while_ids_are_written_leaves_none(folder, copied, monkeypatch):
-    def killed(table, path, **options):
+    def killed(path, *_, **__):
         path.write_bytes(b"PAR1 half of it")
         raise KeyboardInterrupt
 
     copied.ids.unlink()
-    monkeypatch.setattr("smalti.ids.table.pq.write_table", killed)
+    monkeypatch.setattr("smalti.ids.table.write_rows", killed)
     with pytest.raises(KeyboardInterrupt):
         fitted(folder / "items.parquet", copied.folder)
     assert not copied.ids.exists()
