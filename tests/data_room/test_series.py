@@ -151,7 +151,7 @@ def test_a_channel_that_rises_beside_times_is_one(tmp_path, lines):
 def test_only_names_of_columns(tmp_path):
     path = tmp_path / "a.csv"
     path.write_text("a,b\n")
-    assert "has names of columns and no values" in told(TimeSeries(str(path)).load)
+    assert "has no values below the names of its columns" in told(TimeSeries(str(path)).load)
 
 
 def test_the_rate_is_that_of_the_times_and_jumps_cut(tmp_path, lines):

@@ -410,7 +410,7 @@ def test_integers_are_vectors_where_there_is_nothing_else(folder, x):
 
 def test_only_names_of_columns(folder):
     (folder / "a.csv").write_text("e0,e1,e2\n")
-    refused(folder / "a.csv", "has names of columns and no values")
+    refused(folder / "a.csv", "has no values below the names of its columns")
 
 
 def test_a_column_of_names_that_is_not_taken_is_told(folder, x, caplog):

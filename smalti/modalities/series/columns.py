@@ -106,7 +106,9 @@ def choose_columns(table: Table, asked: SeriesColumns) -> ChosenColumns:
     for name in named:
         _check_text(table, name, mostly=False)
     if not channels and schema.types and all(map(pa.types.is_null, schema.types)):
-        raise InputError(f"{where} has names of columns and no values: give one with series.")
+        raise InputError(
+            f"{where} has no values below the names of its columns: give one with series."
+        )
     if not channels:
         raise InputError(
             f"{where}, {_of(schema)}, has no channel: a channel is a column of numbers. Name them "

@@ -196,7 +196,9 @@ def _found(table: Table, taken: set[str]) -> list[str]:
     if len(floats) > 1:
         return floats
     if schema.types and all(map(pa.types.is_null, schema.types)):
-        raise InputError(f"{where} has names of columns and no values: give one with vectors.")
+        raise InputError(
+            f"{where} has no values below the names of its columns: give one with vectors."
+        )
     for field in free:
         if _words(field.type) and (first := _first_text(table, field.name)):
             _check_not_written_as_text(table, field.name, first[0])
