@@ -107,6 +107,8 @@ def models():
             Image(1, (16, 16)),
         )
     )
+    strong = make("ResNetDecoder", Features(1), 8, **small)
+    found.append(make("DiscreteAutoencoder", inner[0], vectors(), strong, IMAGE))
     flat = make("MLPEncoder", IMAGE, 8, hidden=8, layers=1, tokens=3)
     mirror = make("MLPDecoder", IMAGE, 8, hidden=8, layers=1, tokens=3)
     found.append(make("DiscreteAutoencoder", flat, vectors(), mirror, IMAGE))
@@ -129,6 +131,8 @@ def models():
         make("DepthPixelCNN", (16, 16), (3, 2, 2), hidden=8, layers=2),
         make("PixelSNAIL", 16, (3, 2), label, hidden=8, blocks=1, layers=1, heads=2),
         make("TransformerPrior", (16, 8), (3, 2), label, hidden=8, layers=1, heads=2),
+        make("MaskedPrior", 16, (3, 2), label, hidden=8, layers=1, heads=2),
+        make("AbsorbingDiffusion", 16, (3, 2), label, hidden=8, layers=1, heads=2),
         make("Histogram", 16, (3, 2), label),
         make("Uniform", 16, (3, 2)),
     ]
@@ -263,7 +267,12 @@ def numbers(cls):
 def standing():
     """The config of a model for each class, and where the class stands in it."""
     found = {}
-    for config in map(describe, [*models(), make("Layout", ((2, 2),), ((16,),))]):
+    parts = [
+        make("Layout", ((2, 2),), ((16,),)),
+        make("PatchDiscriminator", IMAGE, hidden=4, layers=2),
+        make("ConvFeatures", IMAGE, hidden=4, layers=2),
+    ]
+    for config in map(describe, [*models(), *parts]):
         for path in [(), *places(config)]:
             inner = reduce(getitem, path, config)
             if isinstance(inner, dict) and "class" in inner:

@@ -109,7 +109,7 @@ def test_with_a_likelihood_the_reconstruction_costs_nats(signal, likelihood):
     """Those of the decoder's output under the likelihood, a dimension; its mean is shown."""
     model = assemble(signal, likelihood=likelihood)
     x = torch.rand(2, signal.channels, *signal.size) * 2 - 1
-    x_hat, indices, losses, _ = model(x)
+    x_hat, indices, losses = model(x)[:3]
     assert x_hat.shape == x.shape
 
     z_q = model.quantizer.decode(indices).movedim(-1, 1)
