@@ -20,7 +20,9 @@ from smalti.cli import main
 from smalti.evaluation.measurements import identifiers
 from smalti.ids import IdTable, nearest_free
 from smalti.modalities.vector import conversion, neighbours, prefixes, source
+from smalti.networks import moments
 from smalti.quantizers.fitting import lloyd, refinement, rows
+from smalti.training import quantizer_fitting
 from tiny import fitted_recipe
 
 DIM, PIECE = 1024, 256
@@ -69,6 +71,7 @@ def fitted(folder: Path, n: int) -> float:
 if __name__ == "__main__":
     for module in (conversion, prefixes, source):
         module.CHUNK = PIECE
+    moments.PIECE = refinement.PIECE = quantizer_fitting.PIECE = PIECE
     rows.NUMBERS = refinement.NUMBERS = nearest_free.NUMBERS = PIECE * DIM
     neighbours.QUERIES, identifiers.COMPARED, lloyd.SAMPLE = 50, 500, 16
     most = fitted(Path(sys.argv[1]), int(sys.argv[2]))
