@@ -1,17 +1,29 @@
-"""`smalti decode`: token indices or latents to signals."""
+"""`smalti decode`: token indices, latents or IDs to signals."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 
+import torch
+from torch import Tensor
+
+from smalti.autoencoders import Tokenizer
 from smalti.commands.common import call_with_options
+from smalti.commands.ids import MEND, read_ids_of_run
 from smalti.commands.signal_output import SignalOutput
 from smalti.errors import InputError
-from smalti.generation import load
+from smalti.generation import Model, load
+from smalti.ids import IdTable, holds_ids
+from smalti.item_ids import why_no_items
 from smalti.latents import read_latents
+from smalti.name_array import NameArray
+from smalti.spelling import readable
 from smalti.tokens import read_tokens
 
 __all__ = ["run"]
+
+logger = logging.getLogger(__name__)
 
 
 def run(words: Sequence[str]) -> None:
@@ -28,12 +40,13 @@ def decode(
     any_size: bool = False,
     overwrite: bool = False,
 ) -> None:
-    """Turns token indices, or the latents of a continuous model, into signals.
+    """Turns token indices or IDs, or the latents of a continuous model, into signals.
 
     Arguments:
         folder: The run directory.
         tokens: A .npz or .parquet file with `indices` (N, *grid), or a .npz with `latents` (N, D).
-            Of a hierarchy with `indices_1` … of the finer levels, as many as are to be used.
+            Of a hierarchy with `indices_1` … of the finer levels, as many as are to be used. Or
+            an ids.parquet of the run: its items in order, in a table under their names.
         out: A .png for one picture of all (decoded.png if not given), or a folder for a file each.
         columns: Signals per row in the picture.
         any_size: Take grids of any size, as smalti encode --any_size gives them.
@@ -51,7 +64,7 @@ def decode(
         output = place(len(z))
         output.write(model.decode(z))
         return
-    levels = read_tokens(tokens).levels
+    levels, names = _grids(model, tokens)
     grids = tuple(tuple(grid.shape[1:]) for grid in levels)
     if not any_size and grids != model.layout.shapes[: len(grids)]:
         held, wanted = (", ".join(map(str, shapes)) for shapes in (grids, model.layout.shapes))
@@ -60,4 +73,43 @@ def decode(
             f"made with, or --any_size where signals had another size."
         )
     output = place(len(levels[0]))
-    output.write(model.decode(levels if model.layout.levels > 1 else levels[0]))
+    x = model.decode(levels if model.layout.levels > 1 else levels[0])
+    output.write(x, names=names)
+
+
+def _grids(model: Model, path: str) -> tuple[tuple[Tensor, ...], Sequence[str] | None]:
+    """Returns the indices (N, *grid) of each level in a file; of IDs the names of the items, too.
+
+    Raises:
+        InputError: If there are none, or they are IDs of another run, or the model is of no run.
+    """
+    if not holds_ids(path):
+        return read_tokens(path).levels, None
+    if model.run is None:
+        raise InputError(
+            f"IDs are decoded by the run that made them, got the IDs {readable(path)} and a model "
+            f"without a run: give the run."
+        )
+    table = read_ids_of_run(model.run, path)
+    return (_codes(model, table, path),), NameArray(table.item_ids)
+
+
+def _codes(model: Model, table: IdTable, path: str) -> Tensor:
+    """Returns the codes of IDs as the indices (N, *grid) that the model decodes.
+
+    Raises:
+        InputError: If they are not of the model's codebooks.
+    """
+    assert isinstance(model.autoencoder, Tokenizer)
+    layout, why = model.autoencoder.layout, why_no_items(model.autoencoder)
+    if why or table.own_sizes != layout.sizes:
+        held, wanted = ("×".join(map(str, sizes)) for sizes in (table.own_sizes, layout.sizes))
+        raise InputError(
+            f"{readable(path)} holds IDs of {held} codes, but "
+            f"{why or f'this run makes those of {wanted}'}: {MEND}"
+        )
+    if table.collisions == "index":
+        logger.info(
+            "The last code of each ID only numbers the items that share the others: it is left out."
+        )
+    return torch.from_numpy(table.decodable).reshape(len(table), *layout.shapes[0])

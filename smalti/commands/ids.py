@@ -22,9 +22,10 @@ from smalti.outputs import KEY, MARK, check_output, write_file
 from smalti.run_directory import Run
 from smalti.spelling import readable
 
-__all__ = ["run", "read_ids"]
+__all__ = ["read_ids", "read_ids_of_run", "run", "summarise_ids"]
 
 SHOWN = 20  # items that are printed
+MEND = "give the ids.parquet of this run, or the run that it is of."
 
 
 def run(words: Sequence[str]) -> None:
@@ -82,11 +83,26 @@ def read_ids(folder: str) -> IdTable:
             else "fit with ids: {collisions: index} in the recipe, to another --out"
         )
         raise InputError(f"{folder} has no {finished.ids.name}: {mend}.")
-    table = IdTable.read(finished.ids)
-    if finished.tokenizer.exists():
-        wanted = {"tokenizer": (checksum(finished.tokenizer),)}
-        mend = "copy the right one back, or delete it and fit again to give IDs anew."
-        check_made_from(str(finished.ids), table.made_from, wanted, mend)
+    if not finished.tokenizer.exists():
+        return IdTable.read(finished.ids)
+    mend = "copy the right one back, or delete it and fit again to give IDs anew."
+    return read_ids_of_run(finished, finished.ids, mend)
+
+
+def read_ids_of_run(run: Run, path: str | Path, mend: str = MEND) -> IdTable:
+    """Reads a table of IDs that the tokenizer of a run made.
+
+    Arguments:
+        run: A run with a tokenizer.
+        path: Path of the file of IDs.
+        mend: What the message advises if another tokenizer made them.
+
+    Raises:
+        InputError: If the file holds no IDs, or another tokenizer made them.
+    """
+    table = IdTable.read(path)
+    wanted = {"tokenizer": (checksum(run.tokenizer),)}
+    check_made_from(readable(path), table.made_from, wanted, mend)
     return table
 
 

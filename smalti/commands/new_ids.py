@@ -12,10 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from smalti.artifacts import checksum
 from smalti.autoencoders import DiscreteAutoencoder, Tokenizer
-from smalti.checksums import check_made_from
-from smalti.commands.ids import summarise_ids
+from smalti.commands.ids import read_ids_of_run, summarise_ids
 from smalti.counting import counted
 from smalti.errors import InputError
 from smalti.generation import Model
@@ -46,11 +44,7 @@ def read_earlier_ids(model: Model, against: str) -> IdTable:
             "IDs are made by the tokenizer of a run, got a model without one: leave --against out."
         )
     check_items(model.autoencoder)
-    table = IdTable.read(against)
-    mend = "give the ids.parquet of this run, or the run that it is of."
-    wanted = {"tokenizer": (checksum(model.run.tokenizer),)}
-    check_made_from(readable(against), table.made_from, wanted, mend)
-    return table
+    return read_ids_of_run(model.run, against)
 
 
 def other_beam(table: IdTable, own: int | None, beam: int | None, against: str) -> int | None:

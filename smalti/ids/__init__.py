@@ -13,7 +13,7 @@ from smalti.ids.resolving import (
     check_enough_ids,
     resolve_collisions,
 )
-from smalti.ids.table import IdTable
+from smalti.ids.table import IdTable, holds_ids
 from smalti.ids.verdicts import verdicts
 from smalti.ids.words import id_strings, level_letters, parse_prefix, special_tokens
 
@@ -26,6 +26,7 @@ __all__ = [
     "PrefixTree",
     "ResolvedIds",
     "check_enough_ids",
+    "holds_ids",
     "id_strings",
     "level_letters",
     "occupancy",

@@ -42,7 +42,7 @@ from smalti.npz import DAMAGED, check_unpacked_size
 from smalti.outputs import KEY, MARK, check_file, write_rows
 from smalti.spelling import as_text, listed, readable
 
-__all__ = ["IdTable"]
+__all__ = ["IdTable", "holds_ids"]
 
 FACTS = b"smalti_ids"
 FORMAT = 1
@@ -160,7 +160,7 @@ class IdTable:
         """
         names = _names(item_ids)
         _check_different(names)
-        sizes = self.codebook_sizes[:-1] if self.collisions == "index" else self.codebook_sizes
+        sizes = self.own_sizes
         own = check_codes(own, sizes)
         if len(names) != len(own):
             raise InputError(
@@ -189,6 +189,16 @@ class IdTable:
     def __len__(self) -> int:
         """Returns N."""
         return len(self.item_ids)
+
+    @property
+    def own_sizes(self) -> tuple[int, ...]:
+        """Returns K of each of the Q levels of the tokenizer: all levels but a further one."""
+        return self.codebook_sizes[:-1] if self.collisions == "index" else self.codebook_sizes
+
+    @property
+    def decodable(self) -> np.ndarray:
+        """Returns the codes of the IDs that a tokenizer decodes, (N, Q): all but a further one."""
+        return self.codes[:, : len(self.own_sizes)]
 
     @cached_property
     def resolved(self) -> np.ndarray:
@@ -321,6 +331,17 @@ class IdTable:
         for start in range(0, len(self), 1 << 16):
             digest.update("".join(self.item_ids[start : start + (1 << 16)].to_pylist()).encode())
         return digest.hexdigest()
+
+
+def holds_ids(path: str | Path) -> bool:
+    """Tells whether a file is a table of IDs, be it as it was written or not."""
+    path = Path(path)
+    try:
+        check_regular_file(path)
+        schema = pq.read_schema(path) if path.suffix == ".parquet" else pa.schema([])
+    except (*BROKEN, OSError, InputError):
+        return False
+    return FACTS in (schema.metadata or {}) or set(COLUMNS) <= set(schema.names)
 
 
 def _names(item_ids: Sequence[Any] | pa.Array) -> pa.Array:
