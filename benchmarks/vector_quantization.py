@@ -85,7 +85,7 @@ def residual_kmeans(beam: int, refine: int | None = 0) -> Method:
     return learn
 
 
-def implicit(steps: int) -> Method:
+def implicit() -> Method:
     """Returns implicit codebooks (QINCo), trained as in the recipe semantic-ids-qinco.
 
     Unlike there no vectors are set apart for validation: the weights are the averages at the end.
@@ -93,6 +93,7 @@ def implicit(steps: int) -> Method:
     chosen = packaged_tokenizer("semantic-ids-qinco")
     options = {**chosen["quantizer"]["init_args"], "stages": None}
     training, fitting = chosen["training"], chosen["fitting"].get("init_args", {})
+    steps = training["steps"]
 
     def learn(x: Tensor, seed: int) -> Coder:
         torch.manual_seed(seed)
@@ -203,7 +204,7 @@ METHODS: dict[str, Method] = {
     "residual k-means, beam 5": residual_kmeans(5),
     "residual k-means, refined, greedy": residual_kmeans(1, None),
     "residual k-means, refined, beam 5": residual_kmeans(5, None),
-    "QINCo": implicit(3000),
+    "QINCo": implicit(),
     "PQ": product(rotated=False),
     "OPQ": product(rotated=True),
 }
