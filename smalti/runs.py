@@ -26,7 +26,7 @@ from jsonargparse import Namespace
 from torch import nn
 from torch.optim import Optimizer
 
-from smalti import automatic, estimates, extension, item_ids
+from smalti import automatic, estimates, extension, item_ids, reuse
 from smalti.artifacts import checksum
 from smalti.autoencoders import (
     Tokenizer,
@@ -74,6 +74,7 @@ def fit(
     splits: Splits | None = None,
     changed_data: str = "refuse",
     extend: bool = False,
+    tokenizer_from: str | Path | None = None,
 ) -> tuple[Run, Splits]:
     """Fits a recipe: trains tokenizer and prior, or a continuous autoencoder, in a run directory.
 
@@ -87,13 +88,15 @@ def fit(
             `smalti.provenance`.
         extend: Whether to continue a run that took fewer steps than the recipe has, see
             `smalti.extension`.
+        tokenizer_from: A run of the same data, tokenizer and seed, whose tokenizer and tokens are
+            taken over, so that the prior alone is learned.
 
     Returns:
         The run directory and the data it was made from.
 
     Raises:
         InputError: If the data cannot be used or are others, the folder holds a run of another
-            recipe, or something in it is of another run.
+            recipe, something in it is of another run, or `tokenizer_from` has no such tokenizer.
     """
     speed_up_cpu()
     run = Run(folder)
@@ -117,6 +120,11 @@ def fit(
         if recipe.ids is not None:
             item_ids.check_ids(tokenizer, splits, recipe.ids.collisions)
     check_hardware(recipe.hardware)
+    taken = None if tokenizer_from is None else Run.existing(tokenizer_from)
+    if taken is not None and read_manifest(run.data) is None:
+        assert splits.manifest is not None
+        parts = stage_checksums(yaml.safe_load(schema.dump(config)))
+        splits = splits._replace(manifest=reuse.shared_manifest(taken, splits.manifest, parts))
     # Not before: a mistake claims no folder, and removes nothing.
     if more and is_first():
         extension.remove_outdated(run.folder, more)
@@ -125,6 +133,10 @@ def fit(
     write_text(run.config, described)
     splits, expected = _recorded(run, yaml.safe_load(described), splits, bool(more))
     choose_threads(recipe.hardware, run.folder / "state")
+    if taken is not None:
+        if is_first():
+            reuse.take_tokenizer(taken, run)
+        wait_for_all()
     give_back()
     fit_features(run, recipe, splits, expected)
     give_back()

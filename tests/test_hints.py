@@ -58,6 +58,7 @@ def _options() -> dict[str, set[str]]:
                 names |= {f"--{name}" for name in inspect.signature(function).parameters}
         found[command.name] = names
     found["fit"] |= {"--data", "--out", "--overwrite", "--config", "--extend"}
+    found["fit"] |= {"--tokenizer_from"}
     return found
 
 

@@ -19,7 +19,7 @@ __all__ = ["run"]
 
 USAGE = """\
 usage: smalti fit RECIPE_OR_YAML [--data PATH] [--out RUN] [--overwrite] [--changed_data HOW]
-                  [--extend] [--any.key value ...]
+                  [--extend] [--tokenizer_from RUN] [--any.key value ...]
 
 Learns a tokenizer and a prior from data, draws samples and writes the report. What was learned
 in RUN is not learned again; a fit that was interrupted goes on with the same command.
@@ -34,6 +34,8 @@ in RUN is not learned again; a fit that was interrupted goes on with the same co
   --extend         take more steps in a RUN that took fewer (tokenizer.training.steps, prior…): what
                    is learned goes on from its last saved state, and what follows from it is
                    learned anew
+  --tokenizer_from a run of the same data, tokenizer and seed: its tokenizer and tokens are copied,
+                   so that only the prior is learned, e.g. another one
 
 Any field of the recipe can be given as a dotted option:
 """
@@ -61,12 +63,15 @@ def run(words: Sequence[str]) -> int:
     rest = [word for word in rest if word not in ("--overwrite", "--extend")]
     out = _take(rest, "--out")
     data = _take(rest, "--data")
+    tokenizer_from = _take(rest, "--tokenizer_from")
     changed = _take(rest, "--changed_data") or "refuse"
     folder = check_output(f"runs/{recipes.find(recipe).stem}" if out is None else out, folder=True)
     check_report_output(folder, overwrite)
     config = schema.read(recipe, [*rest, *data_overrides(data)])
     with print_log(FOUND):
-        finished, splits = runs.fit(config, folder, changed_data=changed, extend=extend)
+        finished, splits = runs.fit(
+            config, folder, changed_data=changed, extend=extend, tokenizer_from=tokenizer_from
+        )
     if finished.ids.exists() and is_first():
         print(f"IDs: {finished.ids}: {summarise_ids(IdTable.read(finished.ids))}")
     return write_report(finished, splits, overwrite) if is_first() else 0
