@@ -20,11 +20,13 @@ from typing import Any
 from torch import Tensor, nn
 
 from smalti.extras import explain_import_error
+from smalti.nn.attention import attend
 from smalti.nn.dropout import Dropout
 
 __all__ = ["CausalDecoder", "KeyValueCache"]
 
 EPSILON = 1e-6
+ATTENTION = "smalti"  # the name of `attend` in transformers
 
 
 class CausalDecoder(nn.Module):
@@ -117,7 +119,7 @@ def _llama_layers(channels: int, layers: int, heads: int) -> nn.ModuleList:
     Those that write to h are as much smaller as there are more of them, so that their sum is not.
     """
     try:
-        from transformers import LlamaConfig
+        from transformers import AttentionInterface, LlamaConfig
         from transformers.models.llama.modeling_llama import LlamaDecoderLayer
     except ModuleNotFoundError as error:
         raise explain_import_error(error, "A transformer") from error
@@ -130,7 +132,8 @@ def _llama_layers(channels: int, layers: int, heads: int) -> nn.ModuleList:
         num_hidden_layers=layers,
         num_attention_heads=heads,
     )
-    config._attn_implementation = "sdpa"
+    AttentionInterface.register(ATTENTION, _attention)
+    config._attn_implementation = ATTENTION
     made = nn.ModuleList(LlamaDecoderLayer(config, layer) for layer in range(layers))
     for name, weight in made.named_parameters():
         if weight.ndim > 1:
@@ -138,3 +141,11 @@ def _llama_layers(channels: int, layers: int, heads: int) -> nn.ModuleList:
             std = (weight.shape[1] * (2 * layers if last else 1)) ** -0.5
             nn.init.normal_(weight, 0, std)
     return made
+
+
+def _attention(
+    module: nn.Module, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, **_: Any
+) -> tuple[Tensor, None]:
+    """Attends in the form that transformers asks for: (B, M, S, d) each, to (B, S, M, d)."""
+    x = attend(q, k, v, mask, causal=mask is None and q.shape[2] > 1)
+    return x.transpose(1, 2), None

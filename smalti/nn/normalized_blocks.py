@@ -12,8 +12,8 @@ import math
 
 from einops import rearrange
 from torch import Tensor, nn
-from torch.nn import functional as F
 
+from smalti.nn.attention import attend
 from smalti.nn.blocks import conv_layers
 
 __all__ = ["NormalizedResidualBlock", "SpatialAttention", "group_norm"]
@@ -83,5 +83,5 @@ class SpatialAttention(nn.Module):
             rearrange(part, "b c ... -> b (...) c")
             for part in self.project(self.norm(x)).chunk(3, dim=1)
         )
-        seen = F.scaled_dot_product_attention(q, k, v)
+        seen = attend(q, k, v)
         return x + self.out(rearrange(seen, "b n c -> b c n").unflatten(2, size))

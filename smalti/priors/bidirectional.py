@@ -21,11 +21,13 @@ from collections.abc import Sequence
 from typing import Literal, NamedTuple, NoReturn
 
 import torch
+from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from smalti.conditions import Condition
 from smalti.errors import InputError
+from smalti.nn.attention import attend
 from smalti.nn.dropout import Dropout
 from smalti.nn.gated_layers import check_dropout
 from smalti.nn.token_embedding import TokenEmbedding, TokenLogits
@@ -92,7 +94,7 @@ class BidirectionalPrior(TokenPrior):
         self.layout = layout
         self.context = TokenContext(layout, condition, hidden)
         self.embedding = TokenEmbedding(layout, hidden, specials=1)
-        self.layers = nn.ModuleList(_layer(hidden, heads, dropout) for _ in range(layers))
+        self.layers = nn.ModuleList(_Layer(hidden, heads, dropout) for _ in range(layers))
         self.norm = nn.LayerNorm(hidden)
         self.outputs = TokenLogits(layout, hidden)
 
@@ -219,11 +221,33 @@ def uniform_numbers(
     return torch.rand(tuple(shape), generator=generator, device=where).to(device)
 
 
-def _layer(hidden: int, heads: int, dropout: float) -> nn.TransformerEncoderLayer:
-    """Builds a layer that normalizes first; dropout is of its outputs, not of its attention."""
-    layer = nn.TransformerEncoderLayer(
-        hidden, heads, 4 * hidden, dropout, "gelu", batch_first=True, norm_first=True
-    )
-    layer.self_attn.dropout = 0.0  # with it, attention would be slow
-    layer.dropout, layer.dropout1, layer.dropout2 = (Dropout(dropout) for _ in range(3))
-    return layer
+class _Layer(nn.TransformerEncoderLayer):
+    """A layer that normalizes first; dropout is of its outputs, not of its attention."""
+
+    def __init__(self, hidden: int, heads: int, dropout: float) -> None:
+        super().__init__(
+            hidden, heads, 4 * hidden, dropout, "gelu", batch_first=True, norm_first=True
+        )
+        self.dropout, self.dropout1, self.dropout2 = (Dropout(dropout) for _ in range(3))
+
+    def _sa_block(
+        self,
+        x: Tensor,
+        attn_mask: Tensor | None,
+        key_padding_mask: Tensor | None,
+        is_causal: bool = False,
+    ) -> Tensor:
+        """Attends as torch's layer does, which asks for it in training, with `attend`.
+
+        Arguments:
+            x: (B, L, C).
+            attn_mask: Not used: all may attend to all.
+            key_padding_mask: (B, L), -inf at what none may attend to.
+            is_causal: Not used.
+        """
+        of = self.self_attn
+        qkv = F.linear(x, of.in_proj_weight, of.in_proj_bias)
+        q, k, v = rearrange(qkv, "b l (three m d) -> three b m l d", three=3, m=of.num_heads)
+        mask = None if key_padding_mask is None else key_padding_mask[:, None, None].to(q)
+        seen = rearrange(attend(q, k, v, mask), "b m l d -> b l (m d)")
+        return self.dropout1(of.out_proj(seen))
