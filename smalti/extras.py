@@ -35,7 +35,7 @@ PACKAGES = {  # the names that they are imported by
         "yaml",
     ),
     "ids": ("sklearn",),
-    "transformers": ("transformers",),
+    "transformers": ("tokenizers", "transformers"),
     "fid": ("torch_fidelity",),
     "bench": ("faiss", "pythae", "vector_quantize_pytorch"),
 }

@@ -14,7 +14,7 @@ from PIL import Image
 from pulse import Pulses
 from smalti.data import Examples, Source, Splits
 from smalti.modalities.base import import_modalities
-from smalti.modalities.image import Images
+from smalti.modalities.image import Columns, Images
 from smalti.modalities.series import TimeSeries
 from smalti.modalities.vector import Vectors
 from smalti.synthetic import Clocks, FactorGrid
@@ -26,6 +26,13 @@ def images(folder: Path) -> Source:
         for i in range(10):
             Image.new("RGB", (12, 9), (colour, 10 * i, 0)).save(folder / label / f"{i}.png")
     return Images(str(folder), 8)
+
+
+def captioned_images(folder: Path) -> Source:
+    for i in range(20):
+        Image.new("RGB", (8, 8), (12 * i, 0, 0)).save(folder / f"{i}.png")
+        (folder / f"{i}.txt").write_text(f"red number {i}\n")
+    return Images(str(folder), 8, columns=Columns(text="text"))
 
 
 def tables(folder: Path) -> Source:
@@ -75,6 +82,7 @@ SOURCES: dict[str, Callable[[Path], Source]] = {
     "endless clocks": lambda _: Clocks(16, length=None, validation=4, test=6),
     "shapes": lambda _: FactorGrid(),
     "folder of images": images,
+    "captioned images": captioned_images,
     "table of images": tables,
     "array of vectors": vectors,
     "table of vectors": table_of_vectors,

@@ -121,6 +121,11 @@ class Condition(nn.Module, ABC):
         """Returns whether the condition may be left out, at least in part; see `without`."""
 
     @property
+    def takes_any_text(self) -> bool:
+        """Returns whether any text is one of its values, as of captions."""
+        return False
+
+    @property
     @abstractmethod
     def help(self) -> str:
         """Returns one line on what to write, for the command line."""

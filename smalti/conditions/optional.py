@@ -72,10 +72,16 @@ class OptionalCondition(Condition):
         return True
 
     @property
+    def takes_any_text(self) -> bool:
+        return self.condition.takes_any_text
+
+    @property
     def help(self) -> str:
         return f"{self.condition.help}; or {NONE}"
 
     def parse(self, text: str) -> Any:
+        if self.condition.takes_any_text and text.strip() == NONE:
+            return self.null.tolist()
         try:
             return self.condition.parse(text)
         except InputError:

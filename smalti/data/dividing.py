@@ -72,6 +72,7 @@ def divide_in_splits(
     signal_class: type[Signal],
     *,
     by_order: bool = False,
+    by_label: bool = True,
 ) -> dict[str, SplitExamples]:
     """Divides a data set in three: a missing validation or test split is held out of "train".
 
@@ -80,6 +81,7 @@ def divide_in_splits(
         fractions: Shares of the training examples that are held out, and the seed.
         signal_class: The class of the signals.
         by_order: Hold out by position, not by content: for old runs without a manifest.
+        by_label: Whether every label keeps an example to train on; of captions it need not.
 
     Raises:
         InputError: If there are too few examples for the splits.
@@ -94,7 +96,7 @@ def divide_in_splits(
             if by_order:
                 held = _by_order(train, share, generator)
             else:
-                held = _by_content(train, split, share, fractions.seed)
+                held = _by_content(train, split, share, fractions.seed, by_label)
             parts["train"], parts[split] = train.take(~held), train.take(held)
     found_logger.info(_split_line(parts, given))
     return parts
@@ -111,9 +113,9 @@ def _check_enough(train: SplitExamples, splits: int, signal_class: type[Signal])
         )
 
 
-def _by_content(part: SplitExamples, split: str, share: float, seed: int) -> Tensor:
+def _by_content(part: SplitExamples, split: str, share: float, seed: int, by_label: bool) -> Tensor:
     """Returns which examples are held out (N,), bool: by their content."""
-    labels = part.examples.conditions
+    labels = part.examples.conditions if by_label else None
     numbers = None if labels is None else labels.numpy()
     return torch.from_numpy(held_out_mask(part.together, numbers, split, share, seed))
 
@@ -145,6 +147,7 @@ def make_manifest(
     condition: Label | None,
     left_out: Sequence[tuple[str, str]],
     signal_class: type[Signal],
+    captions: Sequence[str] | None = None,
 ) -> Manifest:
     """Makes the manifest of a divided data set; warns of test examples that are in "train" too.
 
@@ -153,6 +156,7 @@ def make_manifest(
         condition: Their labels, if any.
         left_out: Name and reason of each that is not used.
         signal_class: The class of the signals.
+        captions: The captions that the conditions are numbers of, in the place of labels.
     """
     chosen = [parts[split] for split in SPLITS]
     lengths = [len(part.names) for part in chosen]
@@ -173,7 +177,12 @@ def make_manifest(
             if all(isinstance(part.names, NameArray) for part in chosen)
             else [name for part in chosen for name in part.names],
         ),
-        label_names=None if condition is None else tuple(condition.names),
+        label_names=tuple(captions)
+        if captions is not None
+        else None
+        if condition is None
+        else tuple(condition.names),
+        captions=captions is not None,
         left_out=tuple(left_out),
     )
     _warn_of_copies(manifest, signal_class)

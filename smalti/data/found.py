@@ -51,11 +51,12 @@ class FoundExamples(NamedTuple):
     origins: Mapping[str, Sequence[str]]
     passed: Counter[str]
 
-    def lines(self, labels: Sequence[str] | None) -> list[str]:
+    def lines(self, labels: Sequence[str] | None, captions: int = 0) -> list[str]:
         """Describes in one line what was found, and in another what was passed over, if anything.
 
         Arguments:
             labels: The names of the labels; None where there are none.
+            captions: How many different captions there are.
         """
         splits = []
         for split in sorted(self.rows, key=ORDER.index):
@@ -68,6 +69,8 @@ class FoundExamples(NamedTuple):
             if labels is None
             else f"{counted(len(labels), 'label')} ({listed(labels, NAMED)})"
         )
+        if captions:
+            named = counted(captions, "different caption")
         found = counted(n, self.signal_class.noun, self.signal_class.plural)
         lines = [f"found {found} in {self.where}: {named}; {', '.join(splits)}"]
         if self.passed:

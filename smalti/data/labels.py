@@ -19,10 +19,26 @@ from smalti.errors import InputError
 from smalti.signals import Signal
 from smalti.spelling import label_name, listed
 
-__all__ = ["match_labels", "number_labels"]
+__all__ = ["match_captions", "match_labels", "number_labels"]
 
 MOST_CLASSES = 1000  # a column of more, most of which come only once, is not one of labels
 NAMED = 3  # folders or files that a line names
+
+
+def match_captions(found: FoundExamples) -> tuple[FoundExamples, dict[str, LabelColumn | None]]:
+    """Reads the captions, as `match_labels` does labels.
+
+    Raises:
+        InputError: If the training examples have none, or some have and others have not.
+    """
+    columns = {split: rows.captions() for split, rows in found.rows.items()}
+    these = found.signal_class.plural
+    if columns["train"] is None:
+        raise InputError(
+            f"The training {these} of {found.where} have no captions, got columns.text: name the "
+            f"column that has them, write a captions.csv or a .txt beside each, or leave it out."
+        )
+    return _match(found, columns, "captions")
 
 
 def match_labels(found: FoundExamples) -> tuple[FoundExamples, dict[str, LabelColumn | None]]:
@@ -52,12 +68,20 @@ def match_labels(found: FoundExamples) -> tuple[FoundExamples, dict[str, LabelCo
                 what = f"labels of the {split} {these}, as the training {these} have one alone"
                 passed[what] = len(column.values)
         return found._replace(passed=passed), columns
+    return _match(found, columns, "labels")
+
+
+def _match(
+    found: FoundExamples, columns: dict[str, LabelColumn | None], word: str
+) -> tuple[FoundExamples, dict[str, LabelColumn | None]]:
+    """Leaves out the splits that lack what the training examples have: labels or captions."""
+    these, passed = found.signal_class.plural, found.passed.copy()
     rows = dict(found.rows)
     for split, column in columns.items():
         if column is None:
             where = listed(found.origins.get(split, ()), NAMED)
             place = f" (of {where})" * bool(where)
-            passed[f"{split} {these}{place} without labels, which the training {these} have"] = len(
+            passed[f"{split} {these}{place} without {word}, which the training {these} have"] = len(
                 rows.pop(split)
             )
     found = found._replace(rows=rows, passed=passed)

@@ -48,7 +48,8 @@ class Manifest:
         names: The name of each example, for messages.
         found_in: (N,), int8: the split that the data set itself puts each example into; that of a
             held-out example is "train".
-        label_names: The names of the labels; None where there are none.
+        label_names: The names of the labels, or the captions; None where there are none.
+        captions: Whether they are captions.
         left_out: Name and reason of each example that is not used.
         source: The source in the recipe: class and arguments.
         recipe: Checksums of the parts of the run's recipe.
@@ -68,6 +69,7 @@ class Manifest:
     recipe: dict[str, str] = field(default_factory=dict)
     recipe_before: dict[str, tuple[str, ...]] = field(default_factory=dict)
     earlier: tuple[str, ...] = ()
+    captions: bool = False
 
     def __len__(self) -> int:
         return len(self.splits)
@@ -119,6 +121,7 @@ def write_manifest(manifest: Manifest, folder: str | Path) -> None:
         "recipe": manifest.recipe,
         "recipe_before": manifest.recipe_before,
         "earlier": manifest.earlier,
+        **({"captions": True} if manifest.captions else {}),
         "checksum": manifest.checksum,
     }
     with atomic_folder(folder) as temporary:
@@ -155,6 +158,7 @@ def read_manifest(folder: str | Path) -> Manifest | None:
             recipe=dict(facts["recipe"]),
             recipe_before={k: tuple(v) for k, v in facts.get("recipe_before", {}).items()},
             earlier=tuple(facts["earlier"]),
+            captions=bool(facts.get("captions", False)),
         )
     except (*BROKEN, InputError) as error:  # those of pyarrow are among them
         raise InputError(

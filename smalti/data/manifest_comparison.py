@@ -17,7 +17,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from smalti.conditions import Label
+from smalti.conditions import Caption, Label
+from smalti.data.captions import encode_captions
 from smalti.data.manifest import SPLITS, Manifest, manifest_columns, without_location
 from smalti.data.source import Batch, Examples, Splits
 from smalti.data.splitting import SIZE, fingerprint
@@ -130,7 +131,8 @@ class ManifestComparison:
         some = [f"{old} is now {new}" for (old, new), _ in changes.most_common(NAMED)]
         more = ", …" * (len(changes) > NAMED)
         n = len(self.relabelled)
-        return f"{n} {'has' if n == 1 else 'have'} another label ({', '.join(some)}{more})"
+        word = "caption" if self.there.captions else "label"
+        return f"{n} {'has' if n == 1 else 'have'} another {word} ({', '.join(some)}{more})"
 
 
 def select_examples(splits: Splits, comparison: ManifestComparison) -> Splits:
@@ -145,8 +147,14 @@ def select_examples(splits: Splits, comparison: ManifestComparison) -> Splits:
     if whole and (same == found).all() and (there.splits == here.splits).all():
         if there.label_names == here.label_names:
             return splits._replace(manifest=there)
-    labelled = there.label_names is not None or isinstance(splits.condition, Label)
+    condition, captions = splits.condition, there.captions and there.label_names is not None
+    labelled = there.label_names is not None or isinstance(condition, Label | Caption)
     labels = torch.from_numpy(there.labels[found].astype(np.int64)) if there.label_names else None
+    if captions:
+        assert labels is not None and there.label_names is not None
+        trained = there.labels[there.splits == 0].tolist()
+        condition, table = encode_captions(there.label_names, trained)
+        labels = table[labels]
     chosen: dict[str, Any] = {}
     for number, name in enumerate(SPLITS):
         mine = torch.from_numpy(np.flatnonzero(there.splits[found] == number))
@@ -156,8 +164,7 @@ def select_examples(splits: Splits, comparison: ManifestComparison) -> Splits:
             labels[mine] if labels is not None else None,
             labelled,
         )
-    condition = splits.condition
-    if labelled:
+    if labelled and not captions:
         condition = Label(list(there.label_names)) if there.label_names else None
     return splits._replace(**chosen, condition=condition, manifest=there)
 
@@ -166,7 +173,7 @@ def merge_manifests(comparison: ManifestComparison) -> Manifest:
     """Makes a manifest of the data as they are now, in which known examples keep their split.
 
     A new example goes where its copies are; else where the data set or its hash puts it, but to
-    training where its label has no example there.
+    training where its label has no example there. Captions need none there.
 
     Arguments:
         comparison: The run's manifest compared with that of the data as they are now.
@@ -184,6 +191,8 @@ def merge_manifests(comparison: ManifestComparison) -> Manifest:
     trained = np.unique(here.labels[splits == 0])
     _, alone = np.unique(here.labels[free], return_index=True)
     without = free[alone][~np.isin(here.labels[free[alone]], trained)]
+    if here.captions:  # of which nobody needs one of each to train on
+        without = without[:0]
     splits[np.isin(mine, mine[without]) & np.isin(np.arange(len(mine)), free)] = 0
 
     rank = np.arange(len(here)) + len(there)
@@ -249,7 +258,7 @@ class _Chosen(Examples):
     Arguments:
         parts: The sets.
         rows: (N,), int64: the number of each example in all sets laid end to end.
-        labels: (N,), int64, which take the place of the conditions.
+        labels: (N,), int64, or captions (N, L), which take the place of the conditions.
         labelled: Whether they do, also where they are None.
     """
 

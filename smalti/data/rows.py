@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
@@ -67,6 +67,14 @@ class Rows(ABC):
     def labels(self) -> LabelColumn | None:
         """Returns the label of every example; None where there are none."""
 
+    def captions(self) -> LabelColumn | None:
+        """Returns the caption of every example, as a text; None where there are none.
+
+        Raises:
+            InputError: If some have one and others have not.
+        """
+        return None
+
 
 class FileRows(Rows):
     """Rows of a folder: each file is one example.
@@ -75,10 +83,17 @@ class FileRows(Rows):
         folder: The folder that they lie in.
         files: Paths, each as a tuple of names.
         names: The label of each file; None without labels.
+        captions: The captions of those files that have one; None where they are not wanted.
     """
 
-    def __init__(self, folder: Path, files: list[Parts], names: list[str] | None) -> None:
-        self._folder, self._files, self._names = folder, files, names
+    def __init__(
+        self,
+        folder: Path,
+        files: list[Parts],
+        names: list[str] | None,
+        captions: Mapping[Parts, str] | None = None,
+    ) -> None:
+        self._folder, self._files, self._names, self._captions = folder, files, names, captions
 
     def __len__(self) -> int:
         return len(self._files)
@@ -90,6 +105,12 @@ class FileRows(Rows):
 
     def labels(self) -> LabelColumn | None:
         return None if self._names is None else LabelColumn(self._names, None)
+
+    def captions(self) -> LabelColumn | None:
+        if self._captions is None:
+            return None
+        names = [readable(self._folder.joinpath(*file)) for file in self._files]
+        return _caption_column([self._captions.get(file) for file in self._files], names)
 
 
 class Shard(NamedTuple):
@@ -116,16 +137,22 @@ class TableRows(Rows, ABC):
         shards: The tables.
         features: Their columns.
         label_column: Name of the column of labels; None to find it, or to do without.
+        text_column: Name of the column of captions; None to do without.
 
     Raises:
-        InputError: If there is no such column, or it does not hold labels.
+        InputError: If there is no such column, or it does not hold labels or captions.
     """
 
     def __init__(
-        self, shards: Sequence[Shard], features: Features, label_column: str | None
+        self,
+        shards: Sequence[Shard],
+        features: Features,
+        label_column: str | None,
+        text_column: str | None = None,
     ) -> None:
         self.shards, self.features = shards, features
         self.label_column = _label_column(features, label_column, shards[0].name)
+        self.text_column = _text_column(features, text_column, shards[0].name)
 
     def __len__(self) -> int:
         return sum(shard.length for shard in self.shards)
@@ -151,6 +178,49 @@ class TableRows(Rows, ABC):
             )
         names = getattr(self.features[self.label_column], "names", None)
         return LabelColumn(values, None if names is None else tuple(map(str, names)))
+
+    def captions(self) -> LabelColumn | None:
+        if self.text_column is None:
+            return None
+        values, names = [], []
+        for shard in self.shards:
+            values += shard.load([self.text_column])[self.text_column]
+            names += [f"row {row} of {shard.name}" for row in range(shard.length)]
+        return _caption_column(values, names)
+
+
+def _caption_column(values: Sequence[str | None], names: Sequence[str]) -> LabelColumn | None:
+    """Returns captions as a column; None if none is there.
+
+    Raises:
+        InputError: If some have one and others have not.
+    """
+    without = [place for place, text in enumerate(values) if text is None or not text.strip()]
+    if len(without) == len(values):
+        return None
+    if without:
+        raise InputError(
+            f"Each example has a caption or none has, got none for {names[without[0]]} and "
+            f"{len(without) - 1} others of {len(values)}: write them, or leave "
+            f"--data.columns.text out."
+        )
+    return LabelColumn([str(text) for text in values], None)
+
+
+def _text_column(features: Features, wanted: str | None, where: str) -> str | None:
+    """Returns the column of captions that is asked for; None if none is."""
+    from datasets import Value
+
+    if wanted is None:
+        return None
+    feature = features.get(wanted)
+    if not (isinstance(feature, Value) and feature.dtype.startswith(("string", "large_string"))):
+        state = "is not there" if feature is None else f"holds {feature}, no text,"
+        raise InputError(
+            f"The text column {wanted!r} {state} in {where}, whose columns are "
+            f"{list_columns(features)}: name one that holds texts."
+        )
+    return wanted
 
 
 def _label_column(features: Features, wanted: str | None, where: str) -> str | None:

@@ -125,7 +125,7 @@ class Examples(Dataset[Batch], ABC):
             return self.first(n)
         conditions, generator = self.conditions, torch.Generator().manual_seed(seed)
         order = torch.randperm(len(self), generator=generator)
-        if conditions is not None and conditions.dtype == torch.int64:
+        if conditions is not None and conditions.dtype == torch.int64 and conditions.ndim == 1:
             order = order[_evenly(conditions[order])]
         return _Drawn(self, order[:n].sort().values)
 

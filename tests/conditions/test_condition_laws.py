@@ -9,6 +9,7 @@ import torch
 
 from smalti.artifacts import build, describe, load_model, registered, save_model
 from smalti.conditions import (
+    Caption,
     CoarseTokens,
     Condition,
     Conditions,
@@ -41,6 +42,8 @@ CONDITIONS = {
         [OptionalCondition(Label(ANIMALS)), TimeOfDay()]
     ),
     "several with a grid": lambda: Conditions([CoarseTokens([3], [(2, 2)]), TimeOfDay()]),
+    "caption": lambda: Caption.learned(COLOURS * 2),  # a token each
+    "optional caption": lambda: OptionalCondition(Caption.learned(COLOURS * 2), 0.2),
     "words": lambda: ToyWords(COLOURS, 3),
     "optional words": lambda: OptionalCondition(ToyWords(COLOURS, 3), 0.2),
     "words and a label": lambda: Conditions([ToyWords(COLOURS, 3), Label(ANIMALS)]),
@@ -208,7 +211,7 @@ def test_priors_take_it(condition, tmp_path):
 
 
 @pytest.mark.parametrize("prior", [PixelCNN, PixelSNAIL, DepthPixelCNN])
-@pytest.mark.parametrize("name", [name for name in CONDITIONS if "words" in name])
+@pytest.mark.parametrize("name", [n for n in CONDITIONS if "words" in n or "caption" in n])
 def test_priors_that_take_no_sequence_refuse_it(prior, name):
     condition = CONDITIONS[name]()
     grid = (2, 3, 2) if prior is DepthPixelCNN else (2, 3)

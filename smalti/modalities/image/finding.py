@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from smalti.data.caption_files import folder_captions, may_caption
 from smalti.data.file_tree import Parts, list_files
 from smalti.data.found import FoundExamples, check_trainable, local_path, suffix_of, tables_by_split
 from smalti.data.hub import hub_rows
@@ -56,7 +57,11 @@ NAMED = 6  # labels and kinds that a line names
 
 
 def find_images(
-    path: str, image_column: str | None, label_column: str | None, splits: bool = True
+    path: str,
+    image_column: str | None,
+    label_column: str | None,
+    splits: bool = True,
+    text_column: str | None = None,
 ) -> FoundExamples:
     """Finds the images of a data set by split: "train", and "validation" and "test" if it has them.
 
@@ -65,6 +70,8 @@ def find_images(
         image_column: Column of a table that holds the images; None to find it.
         label_column: Column of a table that holds the labels; None to find it.
         splits: Whether folders and files that are named after splits are splits.
+        text_column: Column of a table, or of the captions.csv of a folder of image files, that
+            holds the captions; None to do without.
 
     Raises:
         InputError: If there is nothing of that name, there are no images in it, or none to train
@@ -72,13 +79,13 @@ def find_images(
     """
 
     def table(shards: Sequence[Shard], features: Features, folder: Path) -> TableRows:
-        return ImageTable(shards, features, image_column, label_column, folder)
+        return ImageTable(shards, features, image_column, label_column, folder, text_column)
 
     local = local_path(path)
     if local is None:
         found = hub_rows(path, table, Image)
     elif local.is_dir():
-        found = _in_folder(local, table, splits)
+        found = _in_folder(local, table, splits, text_column)
     else:
         rows = parquet_rows([_check_parquet(local)], table, Image)
         found = FoundExamples(Image, readable(path), {"train": rows}, {}, Counter())
@@ -101,7 +108,9 @@ def _check_parquet(file: Path) -> Path:
     )
 
 
-def _in_folder(folder: Path, table: RowsBuilder, splits: bool) -> FoundExamples:
+def _in_folder(
+    folder: Path, table: RowsBuilder, splits: bool, text_column: str | None
+) -> FoundExamples:
     """Finds the images of a folder: IDX files, parquet files, or pictures."""
     tree = list_files(folder)
     where, passed = readable(folder), tree.passed
@@ -127,10 +136,16 @@ def _in_folder(folder: Path, table: RowsBuilder, splits: bool) -> FoundExamples:
     images = [file for file in tree.files if suffix_of(file) in IMAGES]
     if not images:
         raise InputError(_without_images(folder, tree.files))
-    passed.update(_kinds(folder, [file for file in tree.files if suffix_of(file) not in IMAGES]))
+    captions = None
+    others = [file for file in tree.files if suffix_of(file) not in IMAGES]
+    if text_column is not None:
+        captions = folder_captions(folder, tree.files, images, text_column)
+        others = [file for file in others if not may_caption(file)]
+    passed.update(_kinds(folder, others))
     layout = read_layout(images, where, Image, splits)
     rows = {
-        split: FileRows(folder, part.files, part.labels) for split, part in layout.parts.items()
+        split: FileRows(folder, part.files, part.labels, captions)
+        for split, part in layout.parts.items()
     }
     origins = {split: [f"{name}/" for name in part.folders] for split, part in layout.parts.items()}
     return FoundExamples(Image, where, rows, origins, +(passed + layout.passed))

@@ -48,6 +48,7 @@ class ImageTable(TableRows):
         image_column: Name of the column of images; None to find it.
         label_column: Name of the column of labels; None to find it, or to do without.
         folder: The folder that paths in the tables are relative to.
+        text_column: Name of the column of captions; None to do without.
 
     Raises:
         InputError: If there is no such column, or it does not hold what it should.
@@ -60,10 +61,11 @@ class ImageTable(TableRows):
         image_column: str | None,
         label_column: str | None,
         folder: Path = Path(),
+        text_column: str | None = None,
     ) -> None:
         self._folder = folder
         self.image_column = _image_column(features, image_column, shards[0].name)
-        super().__init__(shards, features, label_column)
+        super().__init__(shards, features, label_column, text_column)
 
     def stored(self) -> Iterator[UndecodedExample]:
         for shard in self.shards:
@@ -75,7 +77,8 @@ class ImageTable(TableRows):
                 first += len(batch[self.image_column])
 
     def fits(self, features: Features) -> bool:
-        return holds_images(features.get(self.image_column))
+        texts = self.text_column is None or self.text_column in features
+        return texts and holds_images(features.get(self.image_column))
 
     def _image(self, stored: dict, name: str) -> UndecodedExample:
         content, path = stored.get("bytes"), stored.get("path")

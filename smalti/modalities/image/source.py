@@ -18,8 +18,11 @@ import torch
 from torch import Tensor
 
 from smalti import ranges
+from smalti.conditions import Label
+from smalti.data.captions import number_captions, with_captions
 from smalti.data.dividing import SplitExamples, divide_in_splits, make_manifest
-from smalti.data.labels import match_labels, number_labels
+from smalti.data.found import FoundExamples
+from smalti.data.labels import match_captions, match_labels, number_labels
 from smalti.data.rows import Rows
 from smalti.data.source import Examples, Source, SplitName, Splits
 from smalti.data.splitting import SplitFractions
@@ -47,10 +50,14 @@ class Columns:
         image: The column of images; found if not given.
         label: The column of labels; if not given, the column called label, or the only one of named
             classes, or none.
+        text: The column of captions, which then take the place of labels. Of a folder of image
+            files it is that of a captions.csv there, with the names of the files in file_name; and
+            where there is none, each file's caption is the .txt file beside it.
     """
 
     image: str | None = None
     label: str | None = None
+    text: str | None = None
 
 
 class Images(Source):
@@ -65,7 +72,7 @@ class Images(Source):
             shape, then resized; random: as center, and moved a little at random in training; none:
             the whole image, resized, even if that distorts it.
         flip: Whether images are mirrored at random in training.
-        columns: Columns of a table that hold the images and the labels.
+        columns: Columns of a table that hold the images and the labels or captions.
         class_names: The names of labels 0, 1, …, where the data only number their classes, as
             IDX files do.
         held_out: The shares that are held out of the training images.
@@ -104,6 +111,11 @@ class Images(Source):
             raise InputError(f"A crop is one of {', '.join(crops)}, got {crop!r}.")
         if splits not in ("names", "none"):
             raise InputError(f"splits is names or none, got {splits!r}: choose one of the two.")
+        if columns.text is not None and (columns.label is not None or class_names is not None):
+            raise InputError(
+                f"Images have captions or labels, got columns.text {columns.text!r} and labels: "
+                f"leave one of the two out."
+            )
         check_range(range)
         self.splits, self.range = splits, range
         self.path, self.size, self.channels = str(path), (height, width), channels
@@ -127,10 +139,11 @@ class Images(Source):
     def _load(self, by_order: bool, known: frozenset[str] | None = None) -> Splits:
         """Finds, decodes and labels the images, and divides them into splits."""
         by_name = self.splits == "names"
-        found = find_images(self.path, self.columns.image, self.columns.label, by_name)
-        found, columns = match_labels(found)
-        condition, labels = number_labels(columns, self.class_names, Image)
-        for line in found.lines(None if condition is None else condition.names):
+        wanted = self.columns
+        found = find_images(self.path, wanted.image, wanted.label, by_name, wanted.text)
+        found, condition, captions, labels = self._named(found)
+        names = None if condition is None else condition.names
+        for line in found.lines(names, len(captions or ())):
             found_logger.info(line)
         left_out = [(f"{n} {kind}", "passed over") for kind, n in found.passed.items()]
         statistics = ImageStatistics()
@@ -143,18 +156,30 @@ class Images(Source):
         statistics.check()
         if known is None:
             found_logger.info(statistics.line(self.range))
-        parts = divide_in_splits(parts, self.held_out, Image, by_order=by_order)
+        by_label = captions is None
+        parts = divide_in_splits(parts, self.held_out, Image, by_order=by_order, by_label=by_label)
         move = self.crop == "random"
-        return Splits(
+        splits = Splits(
             train=parts["train"].examples,
             validation=parts["validation"].examples,
             test=parts["test"].examples,
             signal=Image(self.channels, self.size),
             condition=condition,
             augment=Augmentation(self.flip, move) if self.flip or move else None,
-            manifest=make_manifest(parts, condition, left_out, Image),
+            manifest=make_manifest(parts, condition, left_out, Image, captions),
             shift=shift_randomly,
         )
+        return splits if captions is None else with_captions(splits, captions)
+
+    def _named(self, found: FoundExamples) -> _Named:
+        """Numbers the captions or labels of what was found."""
+        if self.columns.text is not None:
+            found, columns = match_captions(found)
+            captions, numbers = number_captions(columns)
+            return _Named(found, None, captions, dict(numbers))
+        found, columns = match_labels(found)
+        condition, labels = number_labels(columns, self.class_names, Image)
+        return _Named(found, condition, None, labels)
 
     def _decoded(self, stored: _Stored, left_out: list[tuple[str, str]]) -> SplitExamples:
         split, rows, labels, statistics = stored
@@ -179,6 +204,15 @@ class Images(Source):
         part = SplitExamples(split, images, log.fingerprints, names)
         faults = zip(names, log.faults, strict=True)
         return part.take(torch.tensor([f is None and name not in left_out for name, f in faults]))
+
+
+class _Named(NamedTuple):
+    """What was found, with the numbers of its captions or labels."""
+
+    found: FoundExamples
+    condition: Label | None
+    captions: tuple[str, ...] | None
+    numbers: dict[str, Tensor | None]
 
 
 class _Stored(NamedTuple):
