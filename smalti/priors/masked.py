@@ -11,7 +11,7 @@ that were to be filled in
     ⌊n cos(π s / 2S)⌋             stay masked after step s
 
 and are drawn anew in the next. So the first steps fill in little, where little is known. Which ones
-are kept is the order:
+are kept is the order; where it does not depend on what was drawn, only those are drawn:
 
     confidence    those of the largest log p(q_i) + τ (1 − s/S) g_i, g_i Gumbel noise, so that it is
                   not always the same ones that come first; τ is the choice temperature
@@ -138,15 +138,27 @@ class MaskedPrior(BidirectionalPrior):
             for step in range(1, steps + 1):
                 masked = drawn < 0
                 logits = self._guided_logits(drawn, context, config.guidance)
-                fresh = draw_at(logits, masked, config, generator)
-                scores = self._scores(logits, fresh, config, 1 - step / steps, generator)
                 left = (missing * math.cos(math.pi / 2 * step / steps)).floor().long()
                 left = left.minimum(masked.sum(1) - 1).clamp(min=0)  # one is filled in at least
-                later = ranks(scores.masked_fill(~masked, torch.inf)) < left[:, None]
-                drawn = torch.where(masked & ~later, fresh, drawn)
+                if (config.order or ORDER) == "confidence":
+                    fresh = draw_at(logits, masked, config, generator)
+                    scores = self._confidence(logits, fresh, config, 1 - step / steps, generator)
+                    kept = keep(scores, masked, left)
+                else:  # which are kept does not depend on what they are: no others are drawn
+                    kept = keep(self._scores(drawn, config, generator), masked, left)
+                    fresh = draw_at(logits, kept, config, generator)
+                drawn = torch.where(kept, fresh, drawn)
         return drawn.unflatten(1, self.grid)
 
     def _scores(
+        self, drawn: Tensor, config: SamplingConfig, generator: torch.Generator | None
+    ) -> Tensor:
+        """Returns which indices to keep first whatever they are, the largest scores, (B, L)."""
+        if config.order == "random":
+            return uniform_numbers(drawn.shape, drawn.device, generator)
+        return -halton_ranks(self.layout).to(drawn.device).expand_as(drawn).float()
+
+    def _confidence(
         self,
         logits: Tensor,
         fresh: Tensor,
@@ -154,12 +166,7 @@ class MaskedPrior(BidirectionalPrior):
         luck: float,
         generator: torch.Generator | None,
     ) -> Tensor:
-        """Returns which indices to keep first, the largest scores, (B, L)."""
-        order = config.order or ORDER
-        if order == "halton":
-            return -halton_ranks(self.layout).to(fresh).expand_as(fresh).float()
-        if order == "random":
-            return uniform_numbers(fresh.shape, fresh.device, generator)
+        """Returns which of fresh indices to keep first, the largest scores, (B, L)."""
         scores = logits.gather(-1, fresh.clamp(min=0)[..., None])[..., 0] - logits.logsumexp(-1)
         temperature = config.choice_temperature
         luck *= CHOICE_TEMPERATURE if temperature is None else temperature
@@ -167,3 +174,8 @@ class MaskedPrior(BidirectionalPrior):
             return scores
         u = uniform_numbers(fresh.shape, fresh.device, generator)
         return scores - luck * (-u.clamp(min=1e-12).log()).clamp(min=1e-12).log()
+
+
+def keep(scores: Tensor, masked: Tensor, left: Tensor) -> Tensor:
+    """Returns which masked indices (B, L) to keep: those of the largest scores, all but `left`."""
+    return masked & (ranks(scores.masked_fill(~masked, torch.inf)) >= left[:, None])
