@@ -1,7 +1,7 @@
 """The command line `smalti`.
 
     smalti fit RECIPE_OR_YAML [--data PATH] [--out RUN] [--any.key value]
-    smalti sample | reconstruct | encode | decode | interpolate | traverse | evaluate RUN ...
+    smalti sample | edit | reconstruct | encode | decode | interpolate | traverse | evaluate RUN ...
     smalti ids RUN item-42, smalti ids RUN 3,9,1
     smalti compare --data PATH --quantizers ema,nsvq,fsq --seeds 3 --budget 2000
     smalti recipes
@@ -62,6 +62,7 @@ class Command(NamedTuple):
 COMMANDS = (
     Command("fit", "learn a tokenizer and a prior, or an autoencoder, and write the report"),
     Command("sample", "make new signals, with or without a condition, or complete a given one"),
+    Command("edit", "draw a part of given signals anew, vary them, or swap a part of them"),
     Command("reconstruct", "show signals beside their reconstructions"),
     Command("encode", "turn files into token indices or latents"),
     Command("ids", "look up the ID of an item, or the items of an ID"),

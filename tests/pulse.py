@@ -75,13 +75,7 @@ class PulseModality(Modality):
     suffixes: ClassVar[tuple[str, ...]] = (".npy",)
     shown_as: ClassVar[str] = ".png"
 
-    def read(
-        self,
-        path: str | Path,
-        signal: Signal,
-        convert: bool = False,
-        source: Mapping[str, Any] | None = None,
-    ) -> Tensor:
+    def read(self, path: Any, signal: Signal, convert: bool = False, source: Any = None) -> Tensor:
         x, given = self._read(path)
         if not given.all():
             raise InputError(f"{path} has NaN, where a pulse is not given: use sample --complete.")
@@ -106,6 +100,11 @@ class PulseModality(Modality):
                 raise InputError(f"There is no part {keep!r}: keep begin or end.")
             given = ~begin if keep == "end" else begin
         return torch.where(given, x, -1.0), given
+
+    def read_mask(
+        self, path: Any, signal: Any, convert: bool = False, source: Any = None
+    ) -> Tensor:
+        return self._read(path)[0][0] > 0.5
 
     def write(self, x: Tensor, path: Any, overwrite: bool = False, signal: Any = None) -> None:
         check_finite(x, "A pulse")

@@ -168,6 +168,7 @@ def test_python_api(run):
         (["decode", "RUN", "small.npz"], "have the shape (B, 6), got (1, 2)"),
         (["decode", "RUN", "nowhere.npz"], "no file"),
         (["encode", "RUN", "a.png", "--out", "z.parquet"], "name it z.npz"),
+        (["edit", "RUN", "a.png", "--strength", "0.5"], "which a continuous model has none of"),
         (["interpolate", "RUN", "a.png"], "between two signals, got 1 signal:"),
         (["interpolate", "RUN", "3", "500"], "16 test images, numbered from 0, got 500"),
         (["interpolate", "RUN", "a.png", "16"], "16 test images, numbered from 0, got 16"),

@@ -110,7 +110,7 @@ def test_a_file_that_is_none_is_one_line(modality, signal, tmp_path):
     broken = tmp_path / f"broken{modality.suffixes[0]}"
     broken.write_bytes(b"\x00\x01\x02")
     for file in (broken, tmp_path / "missing.xyz"):
-        for read in (modality.read, modality.read_partial):
+        for read in (modality.read, modality.read_partial, modality.read_mask):
             with pytest.raises(InputError) as told:
                 read(file, signal)
             assert one_line(told)
@@ -134,6 +134,20 @@ def test_of_a_part_that_is_given_the_rest_is_smooth(modality, signal, x, tmp_pat
     with pytest.raises(InputError, match="nonsense") as told:
         modality.read_partial(file, signal, "nonsense")
     assert one_line(told)
+
+
+def test_a_mask_marks_what_is_high_in_a_file_of_the_same_size(modality, signal, x, tmp_path):
+    file = tmp_path / f"mask{modality.suffixes[0]}"
+    marked = torch.rand(signal.size, generator=torch.Generator().manual_seed(1)) < 0.3
+    highs = torch.where(marked, 1.0, -1.0).expand(signal.shape)
+    modality.write(highs, file, signal=signal)
+    if not signal.spatial_dims:
+        with pytest.raises(InputError, match="no parts") as told:
+            modality.read_mask(file, signal)
+        assert one_line(told)
+        return
+    mask = modality.read_mask(file, signal)
+    assert mask.dtype == torch.bool and torch.equal(mask, marked)
 
 
 def test_they_are_shown_as_blocks(modality, signal, x):

@@ -250,7 +250,7 @@ def test_an_input_is_not_overwritten_even_when_asked(tmp_path):
 
 
 def test_overwrite_is_an_option_of_every_command_that_writes(capsys):
-    pictures = ("sample", "encode", "decode", "reconstruct", "interpolate", "traverse")
+    pictures = ("sample", "edit", "encode", "decode", "reconstruct", "interpolate", "traverse")
     for command in (*pictures, "evaluate", "compare"):
         assert main([command, "--help"]) == 0
         assert "--overwrite" in capsys.readouterr().out

@@ -110,6 +110,31 @@ def test_what_is_missing_is_completed(run, tmp_path):
         assert len(made.read_text().splitlines()) == SIZE + 1
 
 
+def test_steps_that_a_file_marks_are_drawn_anew(run, tmp_path, capsys):
+    columns = {k: v for k, v in waves(SIZE).items() if k != "label"}
+    file = write(tmp_path / "a.csv", columns)
+    marks = {"time": columns["time"], "ankle": np.zeros(SIZE), "knee": np.zeros(SIZE)}
+    black = write(tmp_path / "none.csv", marks)
+    marks["knee"][5:7] = 1
+    mask = write(tmp_path / "mask.csv", marks)
+    words = ["edit", str(run), file, "--mask", mask, "--label", "true", "--paste_back"]
+    assert main([*words, "--blend", "1", "--n", "2", "--out", f"{tmp_path}/e/"]) == 0
+    made = [load_rows(path) for path in sorted((tmp_path / "e").iterdir())]
+    original = load_rows(tmp_path / "a.csv")
+    assert len(made) == 2
+    for rows in made:
+        differ = np.abs(rows - original).max(1) > 1e-4
+        assert differ[5:7].any() and not differ[:4].any() and not differ[8:].any()
+    assert main([*words[:3], "--strength", "0.5", "--out", f"{tmp_path}/v.png"]) == 0
+    long = write(tmp_path / "long.csv", {**marks, **waves(SIZE + 1)})
+    for wrong, line in ((black, "marks no step"), (long, "17 steps")):
+        assert line in fault([*words[:4], wrong], capsys)
+
+
+def load_rows(path: Path) -> np.ndarray:
+    return np.loadtxt(path, delimiter=",", skiprows=1)
+
+
 def test_ways_between_series_and_samples_of_a_label(run, tmp_path):
     words = ["interpolate", str(run), "0", "1", "--steps", "3", "--out", f"{tmp_path}/i.png"]
     assert main(words) == 0

@@ -194,6 +194,12 @@ def test_a_vector_has_no_parts_to_complete(run, tmp_path, capsys):
     np.save(tmp_path / "a.npy", items(1))
     assert main(["sample", str(run), "--complete", f"{tmp_path}/a.npy"]) == 2
     assert "A vector is given whole" in said(capsys)
+    words = ["edit", str(run), f"{tmp_path}/a.npy"]
+    assert main([*words, "--mask", f"{tmp_path}/a.npy"]) == 2
+    assert "A vector has no parts to mark" in said(capsys)
+    out = tmp_path / "varied.npy"
+    assert main([*words, "--strength", "0.3", "--prior", "uniform", "--out", str(out)]) == 0
+    assert np.load(out).shape == (1, items(1).shape[1])
 
 
 def no_embedding(folder: Path) -> Path:

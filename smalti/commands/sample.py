@@ -2,52 +2,31 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
-import torch
+from torch import Tensor
 
-from smalti.commands.common import call_with_options, expand_files, read_condition, read_signal
-from smalti.commands.signal_output import SignalOutput
-from smalti.conditions import Condition, conditions_by_name
+from smalti.commands.common import expand_files, read_signal
+from smalti.commands.edited_files import edit_files, edited_output
+from smalti.commands.run_options import call_with_conditions, drawing_options, positional_words
 from smalti.errors import InputError
 from smalti.generation import load
 from smalti.generation.checks import source_arguments
 from smalti.modalities.base import modality_of
 from smalti.priors import SamplingConfig
-from smalti.spelling import readable
 
 __all__ = ["run"]
 
 
 def run(words: Sequence[str]) -> None:
     """Parses the command line and calls `sample`; each condition of the run is an option."""
-    own = {
-        name: parameter
-        for name, parameter in inspect.signature(sample).parameters.items()
-        if parameter.kind is parameter.KEYWORD_ONLY
-    }
-    flags = [name for name, parameter in own.items() if parameter.annotation == "bool"]
-    positional = _positionals(words, ["help", *flags])
-    folder = positional[0] if positional else None
+    positional = positional_words(sample, words)
     if len(positional) > 1 and any(word.partition("=")[0] == "--complete" for word in words):
         raise InputError(
             f"The option --complete takes one file, folder or pattern, got {positional[1]} too: "
             f"put a pattern in quotes."
         )
-    named: Mapping[str, Condition] = {}
-    if folder is not None:
-        condition = read_condition(folder)
-        named = conditions_by_name(condition)
-        if taken := next((name for name in named if name in own), None):
-            raise InputError(
-                f"The condition {taken!r} has the name of an option of smalti sample, got both: "
-                f"sample in Python, model.sample(16, {{{taken!r}: …}})."
-            )
-        _check_options(words, [*own, *named, "help"], condition, folder)
-    more = {name: f"{name} to show: {each.help}" for name, each in named.items()}
-    call_with_options(sample, words, "folder", more=more)
+    call_with_conditions(sample, words, "folder")
 
 
 def sample(  # noqa: PLR0913 - the options of the command
@@ -106,53 +85,20 @@ def sample(  # noqa: PLR0913 - the options of the command
         )
     signal = read_signal(folder)
     files = [] if complete is None else expand_files(signal, [complete])
-    several = len(files) > 1
-    output = SignalOutput(
-        signal,
-        out,
-        n * max(len(files), 1),
-        default_name="samples",
-        columns=columns,
-        # In a folder those of several files are named by them.
-        inputs=[file for file in files for _ in range(n if several else 1)],
-        overwrite=overwrite,
+    output = edited_output(
+        signal, out, files, n, default_name="samples", columns=columns, overwrite=overwrite
     )
     model = load(folder)
     asked = {name: text for name, text in conditions.items() if text is not None} or None
     config = SamplingConfig(temperature, top_k, top_p, guidance, steps, order, choice_temperature)
-    options: dict[str, Any] = {"prior": prior, "seed": seed, "config": config}
+    options = drawing_options(prior, seed, config)
     if complete is None:
         output.write(model.sample(n, asked, **options))
         return
     modality, source = modality_of(model.signal), source_arguments(model.run)
-    made = []
-    for file in files:
+
+    def read(file: str) -> tuple[Tensor, Tensor]:
         x, given = modality.read_partial(file, model.signal, keep, convert, source)
-        made.append(model.edit(x, ~given, asked, n=n, **options))
-    output.write(torch.cat(made), columns=n if several and n > 1 else None)
+        return x, ~given
 
-
-def _positionals(words: Sequence[str], flags: Sequence[str]) -> list[str]:
-    """Returns the words that are neither options nor values of one."""
-    found, left = [], iter(words)
-    for word in left:
-        if not word.startswith("-"):
-            found.append(word)
-        elif word.startswith("--") and "=" not in word and word[2:] not in flags:
-            next(left, None)
-    return found
-
-
-def _check_options(
-    words: Sequence[str], known: Sequence[str], condition: Condition | None, folder: str
-) -> None:
-    """Raises `InputError` for an option that there is not, and says which conditions there are."""
-    for word in words:
-        name = word.removeprefix("--").partition("=")[0]
-        if word.startswith("--") and name not in known:
-            options = " and ".join(f"--{each}" for each in conditions_by_name(condition))
-            has = f"is conditioned on a {condition.name}, {options}" if condition else ""
-            raise InputError(
-                f"There is no option --{readable(name)[:60]}: this model "
-                f"{has or 'has no condition'}; smalti sample {readable(folder)} --help lists all."
-            )
+    edit_files(model, files, read, output, n, condition=asked, **options)

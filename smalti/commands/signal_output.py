@@ -37,6 +37,7 @@ class SignalOutput:
         columns: Signals per row of the picture; None for the modality's choice.
         inputs: Files that the signals are made from: one for each, or one for all. One for each
             gives its name to the file in the folder; equal names get a number in front.
+        also_read: Further files that the signals are made from, which give no names.
         overwrite: Whether files that smalti did not write may be replaced.
 
     Raises:
@@ -53,6 +54,7 @@ class SignalOutput:
         default_name: str,
         columns: int | None = None,
         inputs: Sequence[str] = (),
+        also_read: Sequence[str] = (),
         overwrite: bool = False,
     ) -> None:
         if columns is not None and columns < 1:
@@ -70,7 +72,7 @@ class SignalOutput:
         self.together = self.path.suffix.lower() in together and is_file
         self.columns, self.overwrite = columns, overwrite
         self._names = _names(inputs) if len(inputs) == count else None
-        sources = {Path(file).resolve() for file in inputs}
+        sources = {Path(file).resolve() for file in (*inputs, *also_read)}
         for file in self._there(count):
             if file.resolve() in sources:
                 raise InputError(

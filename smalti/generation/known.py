@@ -1,7 +1,15 @@
-"""The known tokens of a signal that is to be completed, with -1 where the prior fills in."""
+"""Which tokens of a signal are kept, and which are drawn anew, with -1 where the prior fills in.
+
+A token is kept if nothing of its patch is drawn anew. Its patch are the values of the signal that
+its position of the grid stands for. An encoder looks further, into what is drawn anew: there should
+be something smooth, so that nothing of what was there gets into the tokens that are kept
+(`smalti.generation.filling`).
+"""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -10,10 +18,19 @@ from torch.nn import functional as F
 
 from smalti.arguments import as_integers, as_tensor
 from smalti.autoencoders import Autoencoder
+from smalti.autoencoders.padding import pad
+from smalti.autoencoders.tokenizer import Tokenizer
 from smalti.errors import InputError
 from smalti.layout import Layout
 
-__all__ = ["pack_known_tokens", "keep_given", "known_tokens"]
+__all__ = [
+    "check_tokens",
+    "known_tokens",
+    "pack_known_tokens",
+    "place_layout",
+    "tokens_touched",
+    "touched",
+]
 
 
 def known_tokens(autoencoder: Autoencoder, x: Any, given: Any) -> Tensor:
@@ -29,19 +46,9 @@ def known_tokens(autoencoder: Autoencoder, x: Any, given: Any) -> Tensor:
 
     Raises:
         InputError: If x is no batch of the signal, `given` is not bool of its size, or the
-            latents are no tokens.
+            latents are no tokens, or no tokens with a place in the signal.
     """
-    layout = autoencoder.layout
-    if layout is None:
-        raise InputError(
-            "A part of a signal is kept as tokens, which a continuous model has none of: use a "
-            "run with a tokenizer."
-        )
-    if any(len(grid) != autoencoder.signal.spatial_dims for grid in layout.grids):
-        raise InputError(
-            f"No part of a signal is kept where each token sees the whole, as those of this "
-            f"{type(autoencoder).__name__} do: use a run with tokens on a grid."
-        )
+    place_layout(autoencoder)
     x, given = as_tensor(x, "The signals"), as_tensor(given, "given")
     autoencoder.signal.check(x)
     if given.dtype != torch.bool or given.shape != (len(x), *x.shape[2:]):
@@ -50,29 +57,79 @@ def known_tokens(autoencoder: Autoencoder, x: Any, given: Any) -> Tensor:
             f"the shape {tuple(given.shape)}: True marks what is given."
         )
     tokens = autoencoder.encode_flat(x)
-    coarsest = autoencoder.downsampling
-    padding = [side for length in reversed(x.shape[2:]) for side in (0, -length % coarsest)]
-    given = F.pad(given.to(tokens.device), padding, value=True)
-    return layout.pack([keep_given(grid, given) for grid in layout.unpack(tokens)])
+    return torch.where(tokens_touched(autoencoder, ~given).to(tokens.device), -1, tokens)
 
 
-def keep_given(indices: Tensor, given: Tensor) -> Tensor:
-    """Replaces indices by -1 where their patch of the signal is not wholly given.
+def check_tokens(autoencoder: Autoencoder) -> Layout:
+    """Returns the layout of an autoencoder's tokens; raises `InputError` if it has none."""
+    if autoencoder.layout is None:
+        raise InputError(
+            "A part of a signal is kept as tokens, which a continuous model has none of: use a "
+            "run with a tokenizer."
+        )
+    return autoencoder.layout
+
+
+def place_layout(autoencoder: Autoencoder) -> Layout:
+    """Returns a layout of an autoencoder's tokens in which each has a place in the signal.
+
+    It is the autoencoder's own, or that of a quantizer of several scales.
+
+    Raises:
+        InputError: If it has no tokens, or each of them sees the whole signal.
+    """
+    layouts = [check_tokens(autoencoder)]
+    if isinstance(autoencoder, Tokenizer) and len(autoencoder.levels) == 1:
+        scales = getattr(autoencoder.levels[0], "layout", None)
+        layouts += [scales] if isinstance(scales, Layout) else []
+    for layout in layouts:
+        if all(len(grid) == autoencoder.signal.spatial_dims > 0 for grid in layout.grids):
+            return layout
+    raise InputError(
+        f"No part of a signal is kept where each token sees the whole, as those of this "
+        f"{type(autoencoder).__name__} do: use a run with tokens on a grid."
+    )
+
+
+def tokens_touched(autoencoder: Autoencoder, mask: Tensor) -> Tensor:
+    """Returns which tokens have a marked value in their patch: bool, (B, *grid) or rows (B, L).
+
+    Of a hierarchy that is asked of each level by itself. Where the size of a signal is padded for
+    its encoder, the padding repeats what it mirrors, marks too.
 
     Arguments:
-        indices: (B, *grid), or (B, *grid, Q).
-        given: (B, *size), bool, of a size that the grid divides.
+        autoencoder: Its tokens have places in the signal.
+        mask: (B, *size), bool.
+    """
+    layout = place_layout(autoencoder)
+    padded = pad(mask[:, None].float(), autoencoder.downsampling)[:, 0] > 0
+    finest = touched(padded, max(layout.grids, key=math.prod))
+    marked = []
+    for grid, shape in zip(layout.grids, layout.shapes, strict=True):
+        depth = shape[len(grid) :]
+        there = touched(finest, grid)
+        marked.append(there.reshape(*there.shape, *[1] * len(depth)).expand(len(mask), *shape))
+    return layout.pack(marked)
+
+
+def touched(mask: Tensor, grid: Sequence[int]) -> Tensor:
+    """Returns which positions of a grid hold a marked value: (B, *grid), bool.
+
+    Position i of g stands for the values ⌊i n / g⌋ to ⌈(i + 1) n / g⌉ − 1 of n: where g does not
+    divide n, neighbours share some.
+
+    Arguments:
+        mask: (B, *size), bool, of one or two dimensions.
+        grid: The grid, no longer than the size.
 
     Example:
-        >>> keep_given(torch.tensor([[5, 6]]), torch.tensor([[True, True, True, False]]))
-        tensor([[ 5, -1]])
+        >>> touched(torch.tensor([[True, False, False, False, False]]), (2,))
+        tensor([[ True, False]])
+        >>> touched(torch.tensor([[False, False, True, False, False]]), (2,))
+        tensor([[True, True]])
     """
-    grid = indices.shape[1 : given.ndim]
-    patches = [n for g, length in zip(grid, given.shape[1:], strict=True) for n in (g, length // g)]
-    whole = given.reshape(len(given), *patches)
-    for dim in reversed(range(2, whole.ndim, 2)):
-        whole = whole.all(dim)
-    return torch.where(whole.reshape(*whole.shape, *[1] * (indices.ndim - whole.ndim)), indices, -1)
+    pool = F.adaptive_max_pool1d if len(grid) == 1 else F.adaptive_max_pool2d
+    return pool(mask[:, None].float(), tuple(grid))[:, 0] > 0
 
 
 def pack_known_tokens(known: Any, layout: Layout | None, n: int) -> Tensor:

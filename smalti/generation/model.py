@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Self
 import torch
 from torch import Tensor
 
-from smalti.arguments import as_tensor, as_whole_number
+from smalti.arguments import as_whole_number
 from smalti.autoencoders import Autoencoder, ContinuousAutoencoder
 from smalti.autoencoders.inputs import device_of, with_size
 from smalti.conditions import Condition
@@ -35,12 +35,16 @@ from smalti.generation.checks import (
     make_generator,
     signal_pieces,
 )
+from smalti.generation.editing import check_part, redraw
+from smalti.generation.editing import swap as swap_tokens
 from smalti.generation.known import known_tokens, pack_known_tokens
+from smalti.generation.named_prior import PRIORS, named_prior
+from smalti.generation.pasting import paste_back
 from smalti.generation.sampling_request import Words, condition_values, make_sampling_config
 from smalti.generation.saved import load_models, save_models
 from smalti.generation.traversal import as_continuous, latent_dimensions, traverse
 from smalti.layout import Layout
-from smalti.priors import GaussianPrior, Prior, SamplingConfig, uniform_prior
+from smalti.priors import GaussianPrior, Prior, SamplingConfig
 from smalti.quantizers.beam_width import with_beam
 from smalti.run_directory import Run
 from smalti.signals import Signal
@@ -49,8 +53,6 @@ if TYPE_CHECKING:
     from smalti.data import Splits
 
 __all__ = ["PRIORS", "Model"]
-
-PRIORS = ("learned", "histogram", "uniform")
 
 
 class Model:
@@ -303,37 +305,48 @@ class Model:
 
     def edit(
         self,
-        x: Tensor,
-        mask: Tensor,
+        x: Any,
+        mask: Any = None,
         condition: Words | Mapping[str, Words] | None = None,
         *,
         n: int = 1,
+        strength: float | None = None,
+        swap: Any = None,
+        blend: int | None = None,
         **options: Any,
     ) -> Tensor:
         """Draws a part of a signal anew, and keeps the tokens of the rest: (n, C, *size).
 
+        How is in `smalti.generation.editing`, which logs a line where a prior does not see all
+        that is kept.
+
         Arguments:
-            x: (C, *size); where it is drawn anew it should be something smooth.
-            mask: (*size), bool, True where it is drawn anew.
+            x: (C, *size) in the signal's range.
+            mask: (*size), bool, True where it is drawn anew. What x holds there is not looked at,
+                unless a strength is given.
             condition: What the whole is asked to show; see `sample`.
-            n: The number of signals to make.
+            n: The number of variants to make.
+            strength: In (0, 1], the share of tokens that are drawn anew, of those under the mask or
+                of all, in the place of all under the mask.
+            swap: Another signal (C, *size) whose tokens are taken under the mask: none are drawn.
+            blend: Paste x back outside of the mask, as it is but for a seam so many values wide, at
+                least 0. If not given, the outside is decoded as the rest.
             options: `prior`, `seed`, `config` and its options; see `sample`.
 
         Raises:
-            InputError: If x is not such a signal, nothing of it is kept, or the latents are no
+            InputError: If an argument does not fit, nothing is to be edited, or the latents are no
                 tokens.
         """
-        x, mask = as_tensor(x, "The signal"), as_tensor(mask, "The mask")
-        if mask.dtype != torch.bool:
-            raise InputError(
-                f"The mask must be bool, got {mask.dtype}: True marks what is made anew."
-            )
-        known = self.known_tokens(x[None], ~mask[None])
-        if bool((known < 0).all()):
-            raise InputError(
-                f"No token of the {self.signal.noun} is wholly given: give a larger part of it."
-            )
-        return self.sample(n, condition, known=known, **options)
+        x, mask = check_part(self, x, mask)
+        if blend is not None and mask is None:
+            raise InputError(f"Without a mask nothing is outside, got blend={blend}: leave it out.")
+        if swap is not None:
+            asked = {"condition": condition, "strength": strength, "n": None if n == 1 else n}
+            given = [name for name, value in asked.items() if value is not None]
+            made = swap_tokens(self, x, mask, swap, [*given, *options])
+        else:
+            made = redraw(self, x, mask, condition, n, strength, options)
+        return made if blend is None else paste_back(made, x, mask, blend)
 
     def prior_named(self, name: str) -> Prior:
         """Returns the prior that is called "learned", "histogram" or "uniform".
@@ -341,30 +354,7 @@ class Model:
         Raises:
             InputError: If there is no such prior, or what it needs is missing.
         """
-        if name not in PRIORS:
-            raise InputError(f"There is no prior {name!r}: choose one of {', '.join(PRIORS)}.")
-        if name == "learned":
-            if self.prior is not None:
-                return self.prior
-            if self.run is not None and self.run.prior.exists():
-                raise InputError(
-                    f"The priors in {self.run.prior} are not whole: give the same smalti fit "
-                    f"again to go on, or use the prior 'uniform'."
-                )
-            raise InputError(
-                "No prior was learned in this run: use the prior 'uniform', or fit one."
-            )
-        if self.layout is None:
-            raise InputError(f"A continuous model has one prior, got {name!r}: leave it out.")
-        if name == "uniform":
-            return uniform_prior(self.layout)
-        if self.run is None:
-            raise InputError(
-                "The prior 'histogram' draws from a run's tokens: load the model from its run."
-            )
-        from smalti.generation import measuring  # which the light install cannot import
-
-        return measuring.fit_histogram(self.run, self.layout, self.condition)
+        return named_prior(self, name)
 
     def evaluate(self, splits: Splits | None = None, **options: Any) -> Any:
         """Measures the model on its test set.

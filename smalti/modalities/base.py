@@ -187,6 +187,22 @@ class Modality(ABC):
         """
 
     @abstractmethod
+    def read_mask(
+        self,
+        path: str | Path,
+        signal: Signal,
+        convert: bool = False,
+        source: Mapping[str, Any] | None = None,
+    ) -> Tensor:
+        """Reads a file that marks a part of a signal, to be edited: (*size), bool, True there.
+
+        Arguments: those of `read`.
+
+        Raises:
+            InputError: See `read`; or if it marks nothing, or such signals have no parts.
+        """
+
+    @abstractmethod
     def write(
         self,
         x: Tensor,

@@ -10,6 +10,7 @@ from smalti import runs
 from smalti.autoencoders import Autoencoder
 from smalti.errors import InputError
 from smalti.generation import Model
+from smalti.generation.filling import fill_smoothly
 from smalti.priors import Cascade, GaussianPrior
 from smalti.recipes import schema
 from test_hierarchical_runs import hierarchical_recipe
@@ -76,12 +77,12 @@ def test_what_is_kept_of_an_edit_keeps_its_tokens(model):
         with pytest.raises(InputError, match="which a continuous model has none of"):
             model.edit(x, mask)
         return
-    known = model.known_tokens(x[None], ~mask[None])
+    known = model.known_tokens(fill_smoothly(x, mask)[None], ~mask[None])
     wanted = model.sample(3, known=known, seed=2)
     assert torch.equal(model.edit(x, mask, n=3, seed=2), wanted)
     assert model.edit(x, mask, "10:10").shape == (1, *model.signal.shape)
-    with pytest.raises(InputError, match="No token of the image is wholly given"):
-        model.edit(x, torch.ones_like(mask))
+    everywhere = model.edit(x, torch.ones_like(mask), n=3, seed=2)
+    assert torch.equal(everywhere, model.sample(3, seed=2))
     with pytest.raises(InputError, match="The mask must be bool"):
         model.edit(x, mask.float())
 

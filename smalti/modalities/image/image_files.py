@@ -7,7 +7,8 @@ of colour images in three equal channels. What loses something, colour or size, 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,7 @@ from smalti.modalities.image.pixel_range import Range
 from smalti.signals import Signal
 from smalti.spelling import readable
 
-__all__ = ["convert_image", "read_images", "read_partial_image"]
+__all__ = ["convert_image", "read_image_mask", "read_images", "read_partial_image"]
 
 GREY = ("1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "I;16N", "F")
 HALVES = ("top", "bottom", "left", "right")
@@ -119,6 +120,49 @@ def read_partial_image(
     return torch.where(given, x, mean), given
 
 
+def read_image_mask(path: str | Path, signal: Signal, convert: bool = False) -> Tensor:
+    """Reads an image that marks pixels by white: (H, W), bool, True where it does.
+
+    Arguments:
+        path: Path of the file. White is what is at least half as bright as can be (128 of 255);
+            what is transparent is none.
+        signal: The signal that the model takes.
+        convert: Whether a mask of another size is resized and cropped as an image would be; a
+            resized pixel is white if any of those it is made of is.
+
+    Raises:
+        InputError: If the file is missing or damaged, nothing in it is white, or, without
+            `convert`, it has another size.
+    """
+    path, name = Path(path), readable(path)
+    _check_file(path, name)
+    with _readable_image(path, name) as image:
+        white = _white(ImageOps.exif_transpose(image))
+    if signal.size and white.shape != tuple(signal.size):
+        height, width = signal.size
+        if not convert:
+            raise InputError(
+                f"The mask {name} has {white.shape[1]}×{white.shape[0]} pixels, and the model's "
+                f"images {width}×{height}: give one of the same size (--convert resizes both)."
+            )
+        grey = Image.fromarray(white.astype(np.uint8) * 255)
+        white = np.array(ImageOps.fit(grey, (width, height), Image.Resampling.BOX)) > 0
+    if not white.any():
+        raise InputError(
+            f"The mask {name} has no white pixel: paint white what is to be edited, the rest black."
+        )
+    return torch.from_numpy(white)
+
+
+def _white(image: Image.Image) -> np.ndarray:
+    """Returns (H, W), True where an image is at least half as bright as can be, and opaque."""
+    if image.mode[0] in "IF":  # of 16 bits, or of fractions
+        return np.array(image) >= (0.5 if image.mode == "F" else 1 << 15)
+    rgba = image.convert("RGBA")
+    on_black = Image.alpha_composite(Image.new("RGBA", rgba.size, "black"), rgba)
+    return np.array(on_black.convert("L")) >= 128
+
+
 def _half(keep: str, height: int, width: int) -> tuple[slice, slice]:
     rows = {"top": slice(height // 2), "bottom": slice(height // 2, None)}
     columns = {"left": slice(width // 2), "right": slice(width // 2, None)}
@@ -140,22 +184,36 @@ def _opaque(path: Path, size: tuple[int, int]) -> Tensor:
 def _check(path: Path, signal: Signal) -> None:
     """Raises `InputError` unless a file is an image with the colours and the size of the signal."""
     name = readable(path)
-    if not is_regular(path):
-        hint = "name the files in this folder" if path.is_dir() else "check the path"
-        raise InputError(f"There is no image file {name}: {hint}.")
+    _check_file(path, name)
     _check_content(path, name, signal)
 
 
-def _check_content(content: Path | Image.Image, name: str, signal: Signal) -> None:
-    """Raises `InputError` unless content is an image that fits the signal in colours and size."""
+def _check_file(path: Path, name: str) -> None:
+    """Raises `InputError` unless there is such a file."""
+    if not is_regular(path):
+        hint = "name the files in this folder" if path.is_dir() else "check the path"
+        raise InputError(f"There is no image file {name}: {hint}.")
+
+
+@contextlib.contextmanager
+def _readable_image(content: Path | Image.Image, name: str) -> Iterator[Image.Image]:
+    """Opens an image; whatever goes wrong in the `with` block is told as an `InputError`."""
     try:
         with open_image(content) as image:
-            turned = image.format != "TIFF" and image.getexif().get(ORIENTATION, 1) > 4
-            (width, height), mode = image.size[:: -1 if turned else 1], image.mode
+            yield image
+    except InputError:
+        raise
     except Exception as error:  # Pillow's readers raise nearly anything at a broken file
         raise InputError(
             f"{name} cannot be read as an image ({describe_read_error(error)}): replace it."
         ) from error
+
+
+def _check_content(content: Path | Image.Image, name: str, signal: Signal) -> None:
+    """Raises `InputError` unless content is an image that fits the signal in colours and size."""
+    with _readable_image(content, name) as image:
+        turned = image.format != "TIFF" and image.getexif().get(ORIENTATION, 1) > 4
+        (width, height), mode = image.size[:: -1 if turned else 1], image.mode
     if signal.channels == 1 and mode not in GREY:
         raise InputError(
             f"The model was trained on grey images, got the colour image {name}: convert it first "

@@ -16,7 +16,12 @@ from smalti.modalities.base import Metric, Modality
 from smalti.modalities.image import pictures
 from smalti.modalities.image.classifier import ImageClassifier
 from smalti.modalities.image.finding import IMAGES
-from smalti.modalities.image.image_files import convert_image, read_images, read_partial_image
+from smalti.modalities.image.image_files import (
+    convert_image,
+    read_image_mask,
+    read_images,
+    read_partial_image,
+)
 from smalti.modalities.image.inception_distance import InceptionDistance
 from smalti.modalities.image.metrics import ReconstructionQuality
 from smalti.modalities.image.pictures import grid, to_png
@@ -73,6 +78,16 @@ class ImageModality(Modality):
             source: See `read`.
         """
         return read_partial_image(path, signal, keep, convert, _range(source))
+
+    def read_mask(
+        self,
+        path: str | Path,
+        signal: Signal,
+        convert: bool = False,
+        source: Mapping[str, Any] | None = None,
+    ) -> Tensor:
+        """See `Modality.read_mask`: an image that is white where it marks; `read_image_mask`."""
+        return read_image_mask(path, signal, convert)
 
     def write(
         self,

@@ -86,6 +86,25 @@ class SeriesModality(Modality):
             )
         return _filled(x, given), given
 
+    def read_mask(
+        self,
+        path: str | Path,
+        signal: Signal,
+        convert: bool = False,
+        source: Mapping[str, Any] | None = None,
+    ) -> Tensor:
+        """See `Modality.read_mask`: a series of the same channels and steps, 1 where it marks.
+
+        A step is marked where any channel is above one half; a gap marks nothing.
+        """
+        marked = (read_series(path, signal, convert, source) > 0.5).any(0)
+        if not bool(marked.any()):
+            raise InputError(
+                f"The mask {readable(path)} marks no step: write 1 where the series is to be "
+                f"edited, and 0 elsewhere."
+            )
+        return marked
+
     def write(
         self,
         x: Tensor,

@@ -92,6 +92,23 @@ class VectorModality(ManyPerFile):
             f"{readable(path)} to complete: sample without --complete."
         )
 
+    def read_mask(
+        self,
+        path: str | Path,
+        signal: Signal,
+        convert: bool = False,
+        source: Mapping[str, Any] | None = None,
+    ) -> Tensor:
+        """See `Modality.read_mask`; a vector has no parts.
+
+        Raises:
+            InputError: In any case.
+        """
+        raise InputError(
+            f"A vector has no parts to mark, for all its codes depend on all of it, got the mask "
+            f"{readable(path)}: vary it by a strength."
+        )
+
     def write(
         self,
         x: Tensor,

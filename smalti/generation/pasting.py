@@ -1,0 +1,62 @@
+"""Pastes a signal back around the part of it that was drawn anew, with a smooth seam.
+
+    y = w x + (1 − w) x̂          w = 0 in the mask, t² (3 − 2 t) with t = d / (N + 1) at a distance
+                                 d ≤ N from it, 1 farther away
+
+x is the signal, x̂ what was made of it, and N how wide the seam is. Where w is 1, y is x bit for
+bit.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from smalti.arguments import as_whole_number
+
+__all__ = ["paste_back", "seam_weights"]
+
+
+def paste_back(made: Tensor, x: Tensor, mask: Tensor, blend: int) -> Tensor:
+    """Pastes x (C, *size) over signals made of it (n, C, *size), outside of a mask (*size).
+
+    Arguments:
+        made: The signals.
+        x: The original; within the seam, where it has gaps (NaN), what was made remains.
+        mask: bool, True where what was made stays.
+        blend: N, the width of the seam around the mask, at least 0.
+
+    Raises:
+        InputError: If the width is no such number.
+    """
+    x, weights = x.to(made), seam_weights(mask, blend).to(made)
+    mixed = torch.lerp(made, torch.where(x.isnan(), made, x), weights)
+    return torch.where(weights == 1, x, mixed)
+
+
+def seam_weights(mask: Tensor, blend: int) -> Tensor:
+    """Returns the weights (*size) of the original: 0 in the mask, 1 beyond the seam.
+
+    Example:
+        >>> seam_weights(torch.tensor([True, False, False, False]), 1)
+        tensor([0.0000, 0.5000, 1.0000, 1.0000])
+    """
+    blend = as_whole_number(blend, "blend", 0, max(mask.shape))
+    distance = _distance(mask, blend)
+    t = distance / (blend + 1)
+    return torch.where(distance <= blend, t * t * (3 - 2 * t), 1.0)
+
+
+def _distance(mask: Tensor, most: int) -> Tensor:
+    """Returns the distance of each place to the nearest marked one, where it is at most `most`;
+    elsewhere more than that.
+    """
+    squared = torch.where(mask, 0.0, torch.inf)
+    for dim, length in enumerate(mask.shape):  # one dimension after another: exact
+        before, squared = squared, squared.clone()
+        for step in range(1, min(most + 1, length)):
+            reached = length - step
+            for start, end in ((0, step), (step, 0)):
+                near = squared.narrow(dim, end, reached)
+                near.copy_(near.minimum(before.narrow(dim, start, reached) + step * step))
+    return squared.sqrt()
