@@ -132,6 +132,7 @@ def test_a_report_never_replaces_a_picture_of_the_user(tmp_path):
 
 COMMANDS = {
     "sample": ["sample", "RUN", "--n", "3"],
+    "edit": ["edit", "RUN", "a.png", "--strength", "0.5", "--n", "3"],
     "encode": ["encode", "RUN", "a.png"],
     "reconstruct": ["reconstruct", "RUN", "a.png"],
     "interpolate": ["interpolate", "RUN", "a.png", "b.png", "--steps", "3"],
@@ -145,15 +146,15 @@ def idle(monkeypatch, tmp_path):
     def load(folder):
         raise AssertionError("the model is loaded before --out is looked at")
 
-    for name in ("sample", "reconstruct", "interpolate"):
+    for name in ("sample", "edit", "reconstruct", "interpolate"):
         monkeypatch.setattr(f"smalti.commands.{name}.load", load)
         monkeypatch.setattr(f"smalti.commands.{name}.read_signal", lambda folder: GREY)
-    monkeypatch.setattr("smalti.commands.sample.read_condition", lambda folder: None)
+    monkeypatch.setattr("smalti.commands.run_options.read_condition", lambda folder: None)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
 
-@pytest.mark.parametrize("command", ["sample", "reconstruct", "interpolate"])
+@pytest.mark.parametrize("command", ["sample", "edit", "reconstruct", "interpolate"])
 def test_out_is_checked_before_any_work(idle, capsys, command):
     of_the_user(idle / "mine.png")
     (idle / "folder").mkdir()
@@ -175,7 +176,7 @@ def test_out_is_checked_before_any_work(idle, capsys, command):
         "--out=" + "x" * 300 + ".png": "File name too long",
     }.items():
         assert line in mistake(capsys, *COMMANDS[command], out)
-    if command in ("sample", "interpolate"):
+    if command in ("sample", "edit", "interpolate"):
         line = mistake(capsys, *COMMANDS[command], "--columns", "0")
         assert "at least 1 column" in line
     names = sorted(path.name for path in idle.iterdir())
