@@ -32,6 +32,7 @@ from smalti.layout import Layout
 from smalti.losses import MSE, ObservedValues
 from smalti.losses.likelihoods import Gaussian, Likelihood
 from smalti.networks import (
+    ContrastiveNetwork,
     ConvEncoder,
     ConvFeatures,
     Encoder,
@@ -49,6 +50,7 @@ from smalti.recipes.schema import (
     FeaturesRecipe,
     FinePrior,
     PriorRecipe,
+    RerankerRecipe,
     TokenizerRecipe,
 )
 from smalti.signals import Signal
@@ -59,6 +61,7 @@ __all__ = [
     "build_features",
     "build_objective",
     "build_prior",
+    "build_reranker",
     "build_tokenizer",
     "channels_seen",
     "level_config",
@@ -229,6 +232,26 @@ def build_features(
             f"folder features of a run."
         )
     return network
+
+
+def build_reranker(recipe: RerankerRecipe, splits: Splits) -> ContrastiveNetwork:
+    """Builds the network that compares samples with their captions.
+
+    Raises:
+        InputError: If the examples have no captions, or an argument is out of range.
+    """
+    if splits.condition is None or not splits.condition.sizes.sequence:
+        raise InputError(
+            "A reranker compares samples with their captions, and these data have none: give "
+            "--data.columns.text, or set --reranker null."
+        )
+    return ContrastiveNetwork(
+        splits.signal,
+        copy.deepcopy(splits.condition),
+        recipe.dim,
+        recipe.width,
+        copy.deepcopy(splits.normalization),
+    )
 
 
 def build_objective(

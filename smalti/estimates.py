@@ -24,6 +24,7 @@ from smalti.building import (
     build_features,
     build_objective,
     build_prior,
+    build_reranker,
     level_config,
 )
 from smalti.counting import counted
@@ -184,10 +185,27 @@ def dry_run(recipe: Recipe, splits: Splits) -> list[tuple[nn.Module, Training | 
     trained: list[tuple[nn.Module, Training | None]] = [(model, chosen.training)]
     if isinstance(model, Tokenizer) and recipe.prior is not None:
         trained += _tried_priors(recipe, model, splits, x)
+    if recipe.reranker is not None:
+        trained.append(_tried_reranker(recipe, splits))
     if features is not None and recipe.features is not None:
         trained.append((features, recipe.features.taught))
     model.train()
     return trained
+
+
+def _tried_reranker(recipe: Recipe, splits: Splits) -> tuple[nn.Module, Training]:
+    """Returns the reranker of a recipe and how it is trained, after the loss of one pair."""
+    chosen = recipe.reranker
+    assert chosen is not None
+    if splits.train.endless:
+        raise InputError(
+            "A reranker learns from a set of pairs, got endless data: set --reranker null."
+        )
+    check_model_memory(lambda: build_reranker(chosen, splits))
+    network, pair = build_reranker(chosen, splits).eval(), splits.train.__getitems__([0])
+    assert pair.condition is not None
+    check_step_memory(lambda: network(*pair), network, chosen.training, recipe, "reranker")
+    return network, chosen.training
 
 
 def _check_codebooks(model: Autoencoder, splits: Splits) -> None:

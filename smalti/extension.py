@@ -3,6 +3,7 @@
     tokenizer.training.steps     ▶ the tokenizer goes on; tokens, priors and report are made anew
     prior.training.steps         ▶ the prior of that level goes on; the report is made anew
     autoencoder.training.steps   ▶ the autoencoder goes on; the report is made anew
+    reranker.training.steps      ▶ the reranker goes on; the report is made anew
 
 A stage goes on from its last saved state, which holds weights and optimizer, up to `save_every`
 steps before its end, and takes the schedule of the longer training from there. Where no state was
@@ -31,6 +32,8 @@ __all__ = [
 ]
 
 logger = logging.getLogger(__name__)
+
+STAGES = ("tokenizer", "autoencoder", "prior", "reranker")
 
 Place = tuple[str | int, ...]
 
@@ -71,7 +74,7 @@ def remove_outdated(folder: Path, steps: dict[Place, int]) -> None:
     stages = {str(place[0]) for place in steps}
     if "tokenizer" in stages:
         _start_priors_over(folder)
-    for stage in ("tokenizer", "autoencoder", "prior"):
+    for stage in STAGES:
         if stage not in stages or not (folder / stage).exists():
             continue
         states = sorted((folder / "state").glob(f"{stage}*.ckpt"))
@@ -110,7 +113,7 @@ def _start_priors_over(folder: Path) -> None:
 
 def _trainings(config: dict[str, Any]) -> Iterator[Place]:
     """Yields the paths of the steps of each training."""
-    for stage in ("tokenizer", "autoencoder", "prior"):
+    for stage in STAGES:
         yield stage, "training", "steps"
     finer = value_at(config, ("prior", "fine_levels"))
     for level in range(len(finer) if isinstance(finer, list) else 0):

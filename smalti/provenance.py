@@ -58,6 +58,8 @@ def stage_checksums(config: Mapping[str, Any]) -> dict[str, str]:
     for part in filter(None, parts.values()):
         if part.get("features") or part.get("objective"):
             made["features"] = json_checksum([common, part.get("features")])
+    if reranker := config.get("reranker"):
+        made["reranker"] = json_checksum([common, reranker])
     if ids := config.get("ids"):
         made["ids"] = json_checksum([common, ids])
     if prior:
@@ -90,7 +92,9 @@ class ExpectedChecksums:
         return (self.manifest.checksum, *reversed(self.manifest.earlier))
 
     def model(self, name: str) -> AcceptedChecksums:
-        """Returns those of the stage `name`: "tokenizer", "autoencoder" or "features"."""
+        """Returns those of the stage `name`: "tokenizer", "autoencoder", "features" or
+        "reranker".
+        """
         return {"data": self.data, "recipe": self._recipe(name)}
 
     def tokens(self) -> dict[str, str]:

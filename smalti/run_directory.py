@@ -37,6 +37,7 @@ class Run:
         self.ids = self.folder / "ids.parquet"
         self.prior = self.folder / "prior"
         self.autoencoder = self.folder / "autoencoder"
+        self.reranker = self.folder / "reranker"
         self.samples = self.folder / "samples"
 
     @classmethod
@@ -129,5 +130,6 @@ class Run:
             priors = sorted(name for name in found if re.fullmatch(r"prior(-\d+)?", name))
             fitting = ["fitting"] if (logs / "fitting").is_dir() else []  # before the training
             stages = [*fitting, "tokenizer", *(priors or ["prior"])]
+            stages += ["reranker"] if (logs / "reranker").is_dir() else []
         stages = [*(["features"] if (logs / "features").is_dir() else []), *stages]
         return {stage: versions(stage) for stage in stages}

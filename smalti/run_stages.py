@@ -26,6 +26,7 @@ from smalti.building import (
     build_features,
     build_objective,
     build_prior,
+    build_reranker,
     level_config,
 )
 from smalti.checksums import check_made_from, current_checksums
@@ -49,6 +50,7 @@ __all__ = [
     "fit_autoencoder",
     "fit_features",
     "fit_prior",
+    "fit_reranker",
     "give_ids",
 ]
 
@@ -185,6 +187,33 @@ def give_ids(run: Run, recipe: Recipe, splits: Splits, expected: ExpectedChecksu
         tokenizer, splits, recipe.ids.collisions, current_checksums(accepted), given
     )
     table.write(run.ids)
+
+
+def fit_reranker(run: Run, recipe: Recipe, splits: Splits, expected: ExpectedChecksums) -> None:
+    """Trains and saves the network that compares samples with captions, unless it is there."""
+    chosen, folder, accepted = recipe.reranker, run.reranker, expected.model("reranker")
+    if chosen is None:
+        return
+    if folder.exists():
+        check_model(folder, accepted)
+        return
+    from smalti.training import ContrastiveStage, train
+
+    torch.manual_seed(recipe.seed)
+    stage = ContrastiveStage(
+        build_reranker(chosen, splits).train(),
+        chosen.training,
+        splits.train,
+        splits.validation,
+        seed=recipe.seed,
+        workers=recipe.hardware.workers,
+        shift=splits.shift,
+    )
+    stage.made_from = accepted
+    train(stage, "reranker", run.folder, recipe.hardware)
+    if is_first():
+        save_model(stage.model.cpu(), folder, made_from=current_checksums(accepted))
+    wait_for_all()
 
 
 def cache_tokens(run: Run, recipe: Recipe, splits: Splits, expected: ExpectedChecksums) -> None:

@@ -54,7 +54,14 @@ from smalti.recipes import schema
 from smalti.recipes.schema import Recipe
 from smalti.run_directory import Run
 from smalti.run_recipe import check_recipe, recipe_of
-from smalti.run_stages import cache_tokens, fit_autoencoder, fit_features, fit_prior, give_ids
+from smalti.run_stages import (
+    cache_tokens,
+    fit_autoencoder,
+    fit_features,
+    fit_prior,
+    fit_reranker,
+    give_ids,
+)
 from smalti.training import (
     Training,
     check_hardware,
@@ -158,6 +165,7 @@ def fit(
         for level, folder_of_prior in enumerate(folders):
             if not folder_of_prior.exists():
                 fit_prior(run, recipe, splits, level, expected)
+        fit_reranker(run, recipe, splits, expected)
     return run, splits
 
 
@@ -233,7 +241,14 @@ def part_checksums(run: Run) -> dict[str, str]:
     """Returns the checksums of the parts of a run by name: data, models and tokens."""
     manifest = read_manifest(run.data)
     found = {} if manifest is None else {"data": manifest.checksum}
-    models = [run.features, run.tokenizer, run.autoencoder, run.prior, *sorted(run.prior.glob("*"))]
+    models = [
+        run.features,
+        run.tokenizer,
+        run.autoencoder,
+        run.prior,
+        run.reranker,
+        *sorted(run.prior.glob("*")),
+    ]
     for folder in models:
         if (folder / "config.json").is_file():
             found[folder.relative_to(run.folder).as_posix()] = checksum(folder)

@@ -99,7 +99,9 @@ def write_report(run: Run, splits: Splits, overwrite: bool = False) -> int:
     recipe = recipe_of(run)
     model = load(run.folder).to(recipe.hardware.device())
     chosen = recipe.evaluation
-    limits = Limits(chosen.test, chosen.samples, chosen.classifier_steps)
+    limits = Limits(
+        chosen.test, chosen.samples, chosen.classifier_steps, judge_steps=chosen.judge_steps
+    )
     shared: dict[str, Any] = {
         "curves": run.curves(),
         "limits": limits,

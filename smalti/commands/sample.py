@@ -45,6 +45,7 @@ def sample(  # noqa: PLR0913 - the options of the command
     steps: int | None = None,
     order: str | None = None,
     choice_temperature: float | None = None,
+    candidates: int = 1,
     seed: int | None = None,
     columns: int | None = None,
     overwrite: bool = False,
@@ -74,6 +75,8 @@ def sample(  # noqa: PLR0913 - the options of the command
             MaskedPrior; more are slower and better.
         order: In which order it does so: confidence, halton or random.
         choice_temperature: How much luck there is at first in the order confidence.
+        candidates: How many are drawn for each that is kept, those that fit their text best; for
+            runs fitted with a reranker.
         seed: Makes the result repeatable.
         columns: Signals per row in the picture.
         overwrite: Replace what smalti did not write, too.
@@ -92,6 +95,8 @@ def sample(  # noqa: PLR0913 - the options of the command
     asked = {name: text for name, text in conditions.items() if text is not None} or None
     config = SamplingConfig(temperature, top_k, top_p, guidance, steps, order, choice_temperature)
     options = drawing_options(prior, seed, config)
+    if candidates != 1:
+        options["candidates"] = candidates
     if complete is None:
         output.write(model.sample(n, asked, **options))
         return

@@ -18,7 +18,7 @@ from smalti.errors import InputError
 from smalti.modalities.base import Classifier, modality_of
 from smalti.weights import first_not_finite
 
-__all__ = ["check_classes", "train_classifier"]
+__all__ = ["check_classes", "rise_and_fall", "train_classifier"]
 
 BATCH = 128
 
@@ -58,7 +58,7 @@ def train_classifier(
         classifier = network.to(device).train()
         optimizer = torch.optim.AdamW(classifier.parameters(), lr=3e-3, weight_decay=1e-2)
         schedule = torch.optim.lr_scheduler.LambdaLR(
-            optimizer, lambda step: _rise_and_fall(step, steps)
+            optimizer, lambda step: rise_and_fall(step, steps)
         )
         for _ in range(steps):
             x, labels = splits.train.__getitems__(
@@ -79,7 +79,7 @@ def train_classifier(
     return classifier.eval()
 
 
-def _rise_and_fall(step: int, steps: int) -> float:
+def rise_and_fall(step: int, steps: int) -> float:
     """Returns the factor of the learning rate: a fifth of the way up to 1, then a cosine to 0."""
     rise = max(1, steps // 5)
     if step < rise:

@@ -22,17 +22,19 @@ from smalti.autoencoders import (
     Tokenizer,
 )
 from smalti.autoencoders.inputs import device_of
-from smalti.conditions import Label
+from smalti.conditions import Caption, Label
 from smalti.data import Batch, Examples, Splits
 from smalti.errors import InputError
 from smalti.evaluation.batches import batches, choose_examples, split_in_pieces
 from smalti.evaluation.classifier import check_classes, train_classifier
 from smalti.evaluation.encoded_test_set import EncodedTestSet, encode_test_set
+from smalti.evaluation.judge import train_judge
 from smalti.evaluation.limits import Limits
 from smalti.evaluation.memo import Memo, measurement_mode
 from smalti.evaluation.sample_sets import priors_by_name, set_titles, set_words
 from smalti.item_ids import check_items, encode_items, why_no_items
 from smalti.modalities.base import Classifier, modality_of
+from smalti.networks import ContrastiveNetwork
 from smalti.priors import GaussianPrior, Prior, SamplingConfig, TokenPrior
 from smalti.reporting import Measurement, SampleComparison
 from smalti.reporting.figures import number
@@ -75,6 +77,7 @@ class EvaluationContext:
         words: What sentences call each set of signals, such as "samples of the prior".
         titles: What tables and pictures call each set of signals.
         run: The run directory that the model comes from, or `None`.
+        reranker: What chooses among candidates of a caption, or `None`.
     """
 
     def __init__(
@@ -91,6 +94,7 @@ class EvaluationContext:
         self.prior: Prior | None = model.prior if self.tokenizer else None
         self.splits, self.limits, self.seed = splits, limits, seed
         self.run = getattr(model, "run", None)
+        self.reranker: ContrastiveNetwork | None = getattr(model, "reranker", None)
         self.measurements = measurements
         self.modality = modality_of(splits.signal)
         self.device = device_of(self.autoencoder)
@@ -365,6 +369,24 @@ class EvaluationContext:
         logger.info("training a classifier for %d steps", steps)
         with torch.enable_grad():
             return train_classifier(self.splits, steps, self.seed, self.device)
+
+    @property
+    def without_captions(self) -> str | None:
+        """Returns why there are no samples of captions; `None` if there are."""
+        conditional = self.prior is not None and self.prior.condition is not None
+        if not conditional or not isinstance(self.splits.condition, Caption):
+            return "there is no prior that takes captions."
+        return None
+
+    @property
+    def judge(self) -> ContrastiveNetwork:
+        """Returns the judge of captions, trained when first asked for."""
+
+        def trained() -> ContrastiveNetwork:
+            with torch.enable_grad():
+                return train_judge(self.splits, self.limits.judge_steps, self.seed, self.device)
+
+        return self.kept("judge", trained)
 
     def features(self, name: str, batches: Callable[[], Iterator[Tensor]]) -> Tensor:
         """Returns the classifier's features of a set of signals, (N, F) on the CPU.

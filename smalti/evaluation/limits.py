@@ -22,6 +22,7 @@ class Limits:
             if these are there.
         bounded: Test examples for the importance-weighted likelihood bound of a VAE.
         importance: Importance draws for each of them.
+        judge_steps: Training steps of the judge of captions; 0 for none.
     """
 
     test: int | None = 10_000
@@ -32,3 +33,4 @@ class Limits:
     downloaded: bool = True
     bounded: int = 250
     importance: int = 100
+    judge_steps: int = 1000

@@ -28,6 +28,7 @@ from smalti.autoencoders import Autoencoder, ContinuousAutoencoder
 from smalti.autoencoders.inputs import device_of, with_size
 from smalti.conditions import Condition
 from smalti.errors import InputError
+from smalti.generation.candidates import best_of, check_candidates
 from smalti.generation.checks import (
     BATCH,
     check_batch_memory,
@@ -44,6 +45,7 @@ from smalti.generation.sampling_request import Words, condition_values, make_sam
 from smalti.generation.saved import load_models, save_models
 from smalti.generation.traversal import as_continuous, latent_dimensions, traverse
 from smalti.layout import Layout
+from smalti.networks import ContrastiveNetwork
 from smalti.priors import GaussianPrior, Prior, SamplingConfig
 from smalti.quantizers.beam_width import with_beam
 from smalti.run_directory import Run
@@ -62,6 +64,7 @@ class Model:
         autoencoder: The autoencoder.
         prior: The prior. That of a continuous autoencoder is its own Gaussian if not given.
         run: The run directory that both were loaded from, which also has the training tokens.
+        reranker: What says how well samples fit their captions, if there is such a network.
 
     Example:
         >>> model = Model.load("runs/clocks")  # doctest: +SKIP
@@ -70,11 +73,16 @@ class Model:
     """
 
     def __init__(
-        self, autoencoder: Autoencoder, prior: Prior | None = None, run: Run | None = None
+        self,
+        autoencoder: Autoencoder,
+        prior: Prior | None = None,
+        run: Run | None = None,
+        reranker: ContrastiveNetwork | None = None,
     ) -> None:
         if prior is None and isinstance(autoencoder, ContinuousAutoencoder):
             prior = GaussianPrior.of(*autoencoder.latent_distribution)
         self.autoencoder, self.prior, self.run = autoencoder, prior, run
+        self.reranker = reranker
 
     @classmethod
     def load(cls, folder: str | Path) -> Model:
@@ -92,11 +100,11 @@ class Model:
             InputError: If the folder is a run, or a model there would be replaced that smalti did
                 not write.
         """
-        save_models(self.autoencoder, self.prior, folder, overwrite)
+        save_models(self.autoencoder, self.prior, folder, overwrite, self.reranker)
 
     def to(self, device: str | torch.device) -> Self:
         """Moves autoencoder and prior to a device."""
-        for module in (self.autoencoder, self.prior):
+        for module in (self.autoencoder, self.prior, self.reranker):
             if module is not None:
                 module.to(device)
         return self
@@ -243,6 +251,7 @@ class Model:
         known: Tensor | None = None,
         seed: int | None = None,
         config: SamplingConfig | None = None,
+        candidates: int = 1,
         **options: Any,
     ) -> Tensor:
         """Draws latents from a prior and decodes them to n new signals (n, C, *size).
@@ -257,6 +266,8 @@ class Model:
                 `known_tokens`; of a hierarchy rows, or a tuple of all its grids.
             seed: Makes the result repeatable.
             config: Temperature, truncation and guidance of the draws.
+            candidates: How many are drawn for each that is kept: those that fit their captions
+                best, of one caption the best first. Of a model with a reranker.
             options: The fields of a `SamplingConfig`, in place of `config`: `temperature`,
                 `top_k`, `top_p`, `guidance`, `steps`, `order`, `choice_temperature`.
 
@@ -266,7 +277,14 @@ class Model:
         """
         return self.decode(
             self.sample_latents(
-                n, condition, prior=prior, known=known, seed=seed, config=config, **options
+                n,
+                condition,
+                prior=prior,
+                known=known,
+                seed=seed,
+                config=config,
+                candidates=candidates,
+                **options,
             )
         )
 
@@ -279,19 +297,24 @@ class Model:
         known: Tensor | None = None,
         seed: int | None = None,
         config: SamplingConfig | None = None,
+        candidates: int = 1,
         **options: Any,
     ) -> Any:
         """Draws n latents as `sample` does, without decoding them: as `encode` gives them."""
         generator = make_generator(n, seed)
         n = as_whole_number(n, "The number of samples")
+        candidates = check_candidates(candidates, self.reranker, prior)
         check_batch_memory(n, math.prod(self.signal.shape), "samples")
         chosen = self.prior_named(prior)
         config = make_sampling_config(config, options)
         context = condition_values(chosen.condition, condition, n, generator)
         known = None if known is None else pack_known_tokens(known, self.layout, n)
-        drawn = []
-        for start in range(0, n, BATCH):
-            part = slice(start, min(start + BATCH, n))
+        if candidates > 1:
+            context = None if context is None else context.repeat_interleave(candidates, 0)
+            known = None if known is None else known.repeat_interleave(candidates, 0)
+        drawn, scores = [], []
+        for start in range(0, n * candidates, BATCH):
+            part = slice(start, min(start + BATCH, n * candidates))
             drawn.append(
                 chosen.sample(
                     part.stop - start,
@@ -301,7 +324,23 @@ class Model:
                     generator=generator,
                 )
             )
-        return self.unpack(torch.cat(drawn))
+            if candidates > 1:
+                assert context is not None
+                scores.append(self._scores(drawn[-1], context[part]))
+        latents = torch.cat(drawn)
+        if candidates > 1:
+            assert context is not None
+            latents = latents[best_of(torch.cat(scores), context, candidates)]
+        return self.unpack(latents)
+
+    @torch.no_grad()
+    def _scores(self, latents: Tensor, values: Tensor) -> Tensor:
+        """Returns how well samples of latents (B, ...) fit their captions (B, L): (B,), on the
+        CPU.
+        """
+        assert self.reranker is not None
+        x = self.autoencoder.decode_flat(latents.to(self.device))
+        return self.reranker.eval().scores(x, values.to(self.device)).cpu()
 
     def edit(
         self,

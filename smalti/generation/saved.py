@@ -3,20 +3,39 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import NamedTuple
 
 from smalti.artifacts import checksum, load_model, save_model
 from smalti.autoencoders import Autoencoder, Tokenizer
+from smalti.conditions import OptionalCondition
 from smalti.errors import InputError
 from smalti.generation.token_priors import matches_layout
 from smalti.model_folder import AcceptedChecksums, check_model
+from smalti.networks import ContrastiveNetwork
 from smalti.priors import Cascade, Prior
 from smalti.run_directory import Run
 
 __all__ = ["load_models", "save_models"]
 
 
-def load_models(folder: str | Path) -> tuple[Autoencoder, Prior | None, Run | None]:
-    """Loads the autoencoder of a folder, its prior if it has one, and the run if it is a run's.
+class SavedModels(NamedTuple):
+    """What a folder holds.
+
+    Attributes:
+        autoencoder: The autoencoder.
+        prior: The prior over its latents, if it is there.
+        run: The run directory, if the folder is one.
+        reranker: What chooses among candidates, if it is there.
+    """
+
+    autoencoder: Autoencoder
+    prior: Prior | None
+    run: Run | None
+    reranker: ContrastiveNetwork | None
+
+
+def load_models(folder: str | Path) -> SavedModels:
+    """Loads the autoencoder of a folder, its prior and reranker if it has them.
 
     Raises:
         InputError: If there is no autoencoder yet, a model is damaged, or the prior was made for
@@ -38,13 +57,35 @@ def load_models(folder: str | Path) -> tuple[Autoencoder, Prior | None, Run | No
     ):
         raise InputError(f"The models in {folder} have changed places: copy the run again.")
     prior = _load_prior(run, autoencoder) if isinstance(autoencoder, Tokenizer) else None
-    return autoencoder, prior, run if run.config.is_file() else None
+    reranker = _load_reranker(run, prior) if run.reranker.exists() else None
+    return SavedModels(autoencoder, prior, run if run.config.is_file() else None, reranker)
+
+
+def _load_reranker(run: Run, prior: Prior | None) -> ContrastiveNetwork | None:
+    """Loads the reranker of a run; None where there is no prior whose samples it could rank."""
+    if prior is None or prior.condition is None:
+        return None
+    check_model(run.reranker, {})
+    reranker, condition = load_model(run.reranker), prior.condition
+    if isinstance(condition, OptionalCondition):
+        condition = condition.condition
+    if not isinstance(reranker, ContrastiveNetwork) or not reranker.condition.equals(condition):
+        raise InputError(
+            f"The reranker in {run.folder} is of other captions than its prior: copy the run "
+            f"again, or delete {run.reranker} and fit again."
+        )
+    return reranker
 
 
 def save_models(
-    autoencoder: Autoencoder, prior: Prior | None, folder: str | Path, overwrite: bool = False
+    autoencoder: Autoencoder,
+    prior: Prior | None,
+    folder: str | Path,
+    overwrite: bool = False,
+    reranker: ContrastiveNetwork | None = None,
 ) -> None:
-    """Saves an autoencoder, and the prior over its tokens, so that `load_models` finds them.
+    """Saves an autoencoder, the prior over its tokens and what ranks samples of it, so that
+    `load_models` finds them.
 
     Raises:
         InputError: If the folder is a run, or a model there would be replaced that smalti did not
@@ -62,6 +103,8 @@ def save_models(
     for level, place in zip(priors, run.priors(len(priors)), strict=True):
         if level is not None:
             save_model(level, place, overwrite=overwrite, made_from=made_from)
+    if reranker is not None:
+        save_model(reranker, run.reranker, overwrite=overwrite)
 
 
 def _load_prior(run: Run, tokenizer: Tokenizer) -> Prior | None:

@@ -1,5 +1,6 @@
 """Encoders, decoders, discriminators and networks of features, chosen by their class."""
 
+from smalti.networks.contrastive import ContrastiveNetwork, contrastive_loss
 from smalti.networks.convolutional import ConvDecoder, ConvEncoder
 from smalti.networks.discriminator import Discriminator, PatchDiscriminator, Verdict
 from smalti.networks.feature_network import ConvFeatures, FeatureNetwork
@@ -13,6 +14,7 @@ from smalti.networks.vectors import VectorDecoder, VectorEncoder
 
 __all__ = [
     "Affine",
+    "ContrastiveNetwork",
     "ConvDecoder",
     "ConvEncoder",
     "ConvFeatures",
@@ -33,5 +35,6 @@ __all__ = [
     "VectorEncoder",
     "Verdict",
     "Whitening",
+    "contrastive_loss",
     "grid_of",
 ]

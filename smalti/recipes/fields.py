@@ -33,6 +33,7 @@ __all__ = [
     "IdsRecipe",
     "PriorRecipe",
     "Recipe",
+    "RerankerRecipe",
     "TokenizerRecipe",
 ]
 
@@ -277,6 +278,31 @@ class IdsRecipe:
 
 
 @dataclass(frozen=True)
+class RerankerRecipe:
+    """The network that says how well a sample fits its caption, learned from the training pairs.
+
+    `smalti sample RUN --text … --candidates 8` keeps the samples that it finds to fit best.
+
+    Arguments:
+        training: Steps, batches, optimizer, schedule.
+        dim: Length of the vectors that signals and captions are mapped to.
+        width: Channels of the first convolution.
+    """
+
+    training: Training
+    dim: int = 128
+    width: int = 32
+
+    def __post_init__(self) -> None:
+        _check_no_adversary("A reranker", self.training)
+        if self.training.batch_size < 2:
+            raise InputError(
+                "The training of a reranker compares pairs with each other, got a batch_size of "
+                "1: set it to 2 at least."
+            )
+
+
+@dataclass(frozen=True)
 class Evaluation:
     """Sizes of the evaluation that makes the report.
 
@@ -285,11 +311,14 @@ class Evaluation:
         classifier_steps: Training steps of the classifier whose features it uses; 0 for none of
             this.
         test: Test examples at most, drawn at random where there are more.
+        judge_steps: Training steps of the network that judges whether samples show their captions;
+            0 for none of this.
     """
 
     samples: int = 2000
     classifier_steps: int = 1500
     test: int = 10_000
+    judge_steps: int = 1000
 
 
 @dataclass(frozen=True)
@@ -305,6 +334,7 @@ class Recipe:
         evaluation: Sizes of the evaluation that makes the report.
         ids: Semantic IDs of the examples of all splits, in ids.parquet; none if not given.
         seed: Seed of all random draws.
+        reranker: The network that chooses among candidates of a caption; none if not given.
     """
 
     data: Source
@@ -315,6 +345,7 @@ class Recipe:
     evaluation: Evaluation = field(default_factory=Evaluation)
     seed: int = 0
     ids: IdsRecipe | None = None
+    reranker: RerankerRecipe | None = None
 
     @property
     def stage(self) -> str:
@@ -365,6 +396,11 @@ class Recipe:
             raise InputError(
                 "IDs are made of tokens, got ids for a continuous autoencoder: leave them out, or "
                 "give a tokenizer."
+            )
+        if self.reranker is not None and (self.prior is None or not self.prior.conditional):
+            raise InputError(
+                "A reranker chooses among samples of a prior that takes captions, got no such "
+                "prior: give one, or set --reranker null."
             )
         if self.autoencoder is not None and self.prior is not None:
             raise InputError(

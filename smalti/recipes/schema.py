@@ -32,6 +32,7 @@ from smalti.recipes.fields import (
     IdsRecipe,
     PriorRecipe,
     Recipe,
+    RerankerRecipe,
     TokenizerRecipe,
 )
 from smalti.recipes.mistakes import explain_error
@@ -49,6 +50,7 @@ __all__ = [
     "IdsRecipe",
     "PriorRecipe",
     "Recipe",
+    "RerankerRecipe",
     "TokenizerRecipe",
     "build",
     "dump",

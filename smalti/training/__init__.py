@@ -24,6 +24,7 @@ from smalti.training.settings import Training
 
 if TYPE_CHECKING:
     from smalti.training.autoencoder_stage import AutoencoderStage
+    from smalti.training.contrastive_stage import ContrastiveStage
     from smalti.training.feature_stage import FeaturePretraining, FeatureStage
     from smalti.training.prior_stage import PriorStage, TokenBatch, Tokens
     from smalti.training.stage import Stage
@@ -34,6 +35,7 @@ __all__ = [
     "AutoencoderStage",
     "Constant",
     "ContinuousObjective",
+    "ContrastiveStage",
     "CosineDecay",
     "FeaturePretraining",
     "FeatureStage",
@@ -55,6 +57,7 @@ __all__ = [
 
 WITH_LIGHTNING = {
     "AutoencoderStage": "autoencoder_stage",
+    "ContrastiveStage": "contrastive_stage",
     "FeaturePretraining": "feature_stage",
     "FeatureStage": "feature_stage",
     "PriorStage": "prior_stage",

@@ -3,6 +3,8 @@
 from smalti.evaluation.measurements.accuracy import Accuracy
 from smalti.evaluation.measurements.bits import BitsPerDimension
 from smalti.evaluation.measurements.bounds import Bounds
+from smalti.evaluation.measurements.caption_retrieval import CaptionRetrieval
+from smalti.evaluation.measurements.captions import SamplesOfCaptions
 from smalti.evaluation.measurements.codebook_usage import CodebookUsage
 from smalti.evaluation.measurements.description import Description
 from smalti.evaluation.measurements.feature_distance import FeatureDistance
@@ -23,6 +25,7 @@ __all__ = [
     "Accuracy",
     "BitsPerDimension",
     "Bounds",
+    "CaptionRetrieval",
     "CodebookUsage",
     "Description",
     "FeatureDistance",
@@ -34,6 +37,7 @@ __all__ = [
     "Reconstructions",
     "Rejection",
     "Samples",
+    "SamplesOfCaptions",
     "SamplesOfLabels",
     "TrainingCurves",
 ]
@@ -44,6 +48,8 @@ MEASUREMENTS: tuple[Measurement, ...] = (
     Levels(),
     Samples(),
     SamplesOfLabels(),
+    SamplesOfCaptions(),
+    CaptionRetrieval(),
     FeatureDistances(),
     Accuracy(),
     Rejection(),

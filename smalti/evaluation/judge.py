@@ -1,0 +1,60 @@
+"""Trains the judge of captions: a contrastive network that took no part in making the samples.
+
+It is trained on the training pairs, as a reranker is, but apart from it: from another seed, on
+batches drawn with replacement, and moved and shortened otherwise. It sees no sample before it
+judges; how well it finds the captions of real signals is reported beside what it says.
+"""
+
+from __future__ import annotations
+
+import torch
+
+from smalti.data import Splits
+from smalti.errors import InputError
+from smalti.evaluation.classifier import rise_and_fall
+from smalti.networks import ContrastiveNetwork
+from smalti.training.contrastive import contrastive_step
+from smalti.weights import first_not_finite
+
+__all__ = ["train_judge"]
+
+BATCH = 128
+SEED = 7919  # added to that of the evaluation, which may be that of the run
+
+
+def train_judge(
+    splits: Splits, steps: int, seed: int, device: torch.device | str = "cpu"
+) -> ContrastiveNetwork:
+    """Trains a judge on the pairs of the training split.
+
+    AdamW with a rate that rises to 3e-3 and falls to 0, in batches of 128. The same seed on the
+    same machine gives the same judge; torch's global generators are left as they were.
+
+    Raises:
+        InputError: If such signals are not judged, or its weights do not stay finite.
+    """
+    assert splits.condition is not None
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed + SEED)  # all that is drawn is drawn on the CPU
+        made = ContrastiveNetwork(
+            splits.signal, splits.condition, normalization=splits.normalization
+        )
+        judge = made.to(device).train()
+        optimizer = torch.optim.AdamW(judge.parameters(), lr=3e-3, weight_decay=0.1)
+        schedule = torch.optim.lr_scheduler.LambdaLR(
+            optimizer, lambda step: rise_and_fall(step, steps)
+        )
+        for _ in range(steps):
+            rows = torch.randint(len(splits.train), (BATCH,)).tolist()
+            batch = splits.train.__getitems__(rows)
+            loss = contrastive_step(judge, batch, splits.shift, device)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+    if (bad := first_not_finite(judge.state_dict())) is not None:
+        raise InputError(
+            f"The judge of captions has diverged (its weights {bad} are not finite): are the "
+            f"{splits.signal.plural} finite? evaluation.judge_steps 0 does without it."
+        )
+    return judge.eval()

@@ -1,0 +1,68 @@
+"""Chooses the best of several candidates for each caption, by how well they fit it.
+
+References:
+    Zero-Shot Text-to-Image Generation, A. Ramesh et al., 2021, arXiv 2102.12092, section 2.6.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from smalti.arguments import as_whole_number
+from smalti.errors import InputError
+from smalti.networks import ContrastiveNetwork
+
+__all__ = ["best_of", "check_candidates"]
+
+
+def check_candidates(candidates: Any, reranker: ContrastiveNetwork | None, prior: str) -> int:
+    """Returns how many samples are drawn for each that is kept.
+
+    Raises:
+        InputError: If it is no number from 1 on, or nothing can choose among them.
+    """
+    count = as_whole_number(candidates, "The number of candidates")
+    if count < 1:
+        raise InputError(f"The number of candidates must be at least 1, got {count}: give 8, say.")
+    if count > 1 and reranker is None:
+        raise InputError(
+            f"This model has no reranker to choose among candidates, got candidates={count}: leave "
+            f"it out, or fit a recipe with captions and a reranker, such as emoji."
+        )
+    if count > 1 and prior == "uniform":
+        raise InputError(
+            f"Samples of the uniform prior have no captions to be chosen by, got "
+            f"candidates={count}: leave it out."
+        )
+    return count
+
+
+def best_of(scores: Tensor, values: Tensor, candidates: int) -> Tensor:
+    """Selects the samples with the highest scores of each caption, as rows (n,).
+
+    Arguments:
+        scores: (n · candidates,), how well each sample fits its caption.
+        values: (n · candidates, *shape), the captions: of n samples, each `candidates` times in
+            a row. Samples that share a caption share their candidates, too.
+        candidates: How many there are for each that is kept.
+
+    Returns:
+        In the order of the samples that were asked for, of one caption the best first.
+
+    Example:
+        >>> captions = torch.tensor([[1], [1], [2], [2], [1], [1]])
+        >>> best_of(torch.tensor([0.1, 0.5, 0.3, 0.2, 0.9, 0.0]), captions, 2)
+        tensor([4, 2, 1])
+    """
+    _, caption_of = values.flatten(1).unique(dim=0, return_inverse=True)
+    asked = caption_of[::candidates]
+    chosen = torch.empty(len(asked), dtype=torch.int64)
+    for caption in asked.unique():
+        own = (caption_of == caption).nonzero()[:, 0]
+        places = (asked == caption).nonzero()[:, 0]
+        best = scores[own].argsort(descending=True, stable=True)[: len(places)]
+        chosen[places] = own[best]
+    return chosen

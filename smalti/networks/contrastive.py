@@ -1,0 +1,173 @@
+"""A network that says how well a signal and its caption belong together, learned from pairs.
+
+    a = f(x) / |f(x)|,  b = g(t) / |g(t)|,  s(x, t) = a · b
+
+f is a small convolutional network and g a layer of a transformer over the tokens of a caption. Of N
+pairs, each signal is to find its caption among all N, and each caption its signal (InfoNCE):
+
+    loss = ½ · (cross entropy of τ s(x_i, t_j) over j + the same over i)
+
+with τ learned. Where several pairs have the same caption, each of them is right.
+
+References:
+    Learning Transferable Visual Models From Natural Language Supervision, A. Radford et al., 2021,
+    arXiv 2103.00020.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from smalti.conditions import Condition
+from smalti.errors import InputError
+from smalti.networks.normalization import Normalization
+from smalti.nn import conv_layers
+from smalti.registry import registered
+from smalti.signals import Signal
+
+__all__ = ["ContrastiveNetwork", "contrastive_loss"]
+
+SIDE = 32  # longest side that the convolutions see, where signals are larger
+FIRST, MOST = 1 / 0.07, 100.0  # τ at first, and at most
+HEADS = 4
+WIDENED = (1, 2, 4)  # channels of the halvings, in units of `width`
+
+
+@registered
+class ContrastiveNetwork(nn.Module):
+    """Maps signals and captions to vectors (B, D) of length 1, near where they belong together.
+
+    Arguments:
+        signal: The signal, with a grid of one or two dimensions.
+        condition: A condition whose context is a sequence, such as a `Caption`.
+        dim: D, a multiple of 8.
+        width: Channels of the first convolution.
+        normalization: Maps signals to what networks see; see `Splits.normalization`.
+
+    Raises:
+        InputError: If the condition gives no sequence, or the signal has no such grid.
+
+    Example:
+        >>> from smalti.conditions import Caption
+        >>> from smalti.networks import Features
+        >>> caption = Caption.learned(["red", "blue"])
+        >>> network = ContrastiveNetwork(Features(3, (16, 16)), caption, dim=16, width=4).eval()
+        >>> texts, _ = caption.encode(["red", "blue", "red"])
+        >>> network.scores(torch.zeros(3, 3, 16, 16), texts).shape
+        torch.Size([3])
+    """
+
+    def __init__(
+        self,
+        signal: Signal,
+        condition: Condition,
+        dim: int = 128,
+        width: int = 32,
+        normalization: Normalization | None = None,
+    ) -> None:
+        super().__init__()
+        if not condition.sizes.sequence or signal.spatial_dims not in (1, 2):
+            raise InputError(
+                f"Captions are compared with signals that have a grid, got the condition "
+                f"{condition.name} of {signal.plural}: leave the reranker out, or give "
+                f"--data.columns.text."
+            )
+        if dim < 2 * HEADS or dim % (2 * HEADS) or width < 1:
+            raise InputError(
+                f"dim is a multiple of {2 * HEADS} and width at least 1, got {dim} and {width}: "
+                f"128 and 32 are a good start."
+            )
+        self.signal, self.condition, self.normalization = signal, condition, normalization
+        channels = signal.channels
+        if normalization is not None:
+            channels = normalization.channels(channels)
+        self.body = _convolutions(channels, width, signal.spatial_dims)
+        self.of_signal = nn.Linear(width * WIDENED[-1], dim)
+        self.embedding = nn.Linear(condition.sizes.sequence, dim, bias=False)
+        nn.init.normal_(self.embedding.weight)
+        self.layer = nn.TransformerEncoderLayer(
+            dim, HEADS, 2 * dim, 0.1, batch_first=True, norm_first=True
+        )
+        self.of_text = nn.Linear(dim, dim)
+        self.log_scale = nn.Parameter(torch.tensor(math.log(FIRST)))
+
+    @property
+    def scale(self) -> Tensor:
+        """Returns τ."""
+        return self.log_scale.exp().clamp(max=MOST)
+
+    def of_signals(self, x: Tensor) -> Tensor:
+        """Maps signals (B, C, *size) to vectors (B, D) of length 1."""
+        x = x if self.normalization is None else self.normalization(x)
+        x = x.nan_to_num(nan=0.0)
+        longest = max(x.shape[2:])
+        if longest > SIDE:
+            x = F.interpolate(x, [max(1, n * SIDE // longest) for n in x.shape[2:]], mode="area")
+        return F.normalize(self.of_signal(self.body(x).flatten(2).mean(2)), dim=1)
+
+    def of_captions(self, values: Tensor) -> Tensor:
+        """Maps captions (B, *shape) to vectors (B, D) of length 1."""
+        context = self.condition(values)
+        assert context.sequence is not None
+        h = self.embedding(context.sequence.to(self.embedding.weight))
+        h = h + _waves(*h.shape[1:]).to(h)
+        there = torch.ones_like(h[..., 0], dtype=torch.bool)
+        if context.mask is not None:
+            there = context.mask.clone()
+            there[:, 0] = True  # of null there is nothing, and attention needs something
+        h = self.layer(h, src_key_padding_mask=~there)
+        weights = there[..., None].to(h)
+        return F.normalize(self.of_text((h * weights).sum(1) / weights.sum(1)), dim=1)
+
+    def scores(self, x: Tensor, values: Tensor) -> Tensor:
+        """Returns how well each signal (B, C, *size) fits its caption (B, *shape): (B,), in
+        [-1, 1].
+        """
+        return (self.of_signals(x) * self.of_captions(values)).sum(1)
+
+    def forward(self, x: Tensor, values: Tensor) -> Tensor:
+        """Returns logits τ s(x_i, t_j), (B, B), of signals and captions."""
+        return self.scale * self.of_signals(x) @ self.of_captions(values).T
+
+
+def contrastive_loss(logits: Tensor, values: Tensor) -> Tensor:
+    """Returns the loss of logits (B, B) of pairs with captions (B, *shape), in nats.
+
+    Example:
+        >>> pairs = torch.tensor([[1], [2], [2]])
+        >>> right = 99 * (pairs == pairs.T).float()
+        >>> contrastive_loss(right, pairs)  # half of log 2, log 2 and 0: either of the two is right
+        tensor(0.4621)
+    """
+    rows = values.flatten(1)
+    same = (rows[:, None] == rows[None]).all(2).to(logits)
+    wanted = same / same.sum(1, keepdim=True)
+    return (F.cross_entropy(logits, wanted) + F.cross_entropy(logits.T, wanted)) / 2
+
+
+def _convolutions(channels: int, width: int, spatial_dims: int) -> nn.Sequential:
+    """Makes convolutions of 3 that halve a signal three times, to 4 times the width."""
+    convolution = conv_layers(spatial_dims).convolution
+    norm = nn.BatchNorm1d if spatial_dims == 1 else nn.BatchNorm2d
+    layers: list[nn.Module] = []
+    for level, times in enumerate(WIDENED):
+        last = level == len(WIDENED) - 1
+        for stride in (2,) if last else (2, 1):
+            layers += [
+                convolution(channels, times * width, 3, stride, padding=1, bias=False),
+                norm(times * width),
+                nn.ReLU(),
+            ]
+            channels = times * width
+    return nn.Sequential(*layers)
+
+
+def _waves(length: int, channels: int) -> Tensor:
+    """Returns sines and cosines of the numbers of a sequence's elements, (T, C)."""
+    speeds = 10_000.0 ** -(torch.arange(0, channels, 2) / channels)
+    angles = torch.arange(length)[:, None] * speeds
+    return torch.cat([angles.sin(), angles.cos()], 1)
