@@ -86,6 +86,7 @@ def test_a_text_is_sampled_and_the_best_of_candidates_are_kept(run, tmp_path, ca
     words = ["sample", str(run), "--text", "a red box", "--n", "3", "--seed", "1", "--out", out]
     assert main([*words, "--candidates", "4", "--guidance", "2"]) == 0
     assert Path(out).exists()
+    assert "3 images of “a red box” in one picture" in capsys.readouterr().out
     model = smalti.load(run)
     assert isinstance(model.prior.condition.condition, Caption)
     best = model.sample(3, "a red box", candidates=4, seed=1)

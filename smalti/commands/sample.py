@@ -98,7 +98,7 @@ def sample(  # noqa: PLR0913 - the options of the command
     if candidates != 1:
         options["candidates"] = candidates
     if complete is None:
-        output.write(model.sample(n, asked, **options))
+        output.write(model.sample(n, asked, **options), title=_title(model.condition, asked))
         return
     modality, source = modality_of(model.signal), source_arguments(model.run)
 
@@ -107,3 +107,10 @@ def sample(  # noqa: PLR0913 - the options of the command
         return x, ~given
 
     edit_files(model, files, read, output, n, condition=asked, **options)
+
+
+def _title(condition: Condition | None, asked: Mapping[str, str] | None) -> str:
+    """Returns the captions among what is asked for, as the title of a picture."""
+    named = conditions_by_name(condition)
+    texts = [text for name, text in (asked or {}).items() if named[name].takes_any_text]
+    return ", ".join(f"“{readable(text)}”" for text in texts)

@@ -90,6 +90,7 @@ class SignalOutput:
         x: Tensor | Sequence[Tensor],
         columns: int | None = None,
         names: Sequence[str] | None = None,
+        title: str = "",
     ) -> None:
         """Writes signals (B, C, *size), or a list of them of any sizes, and says where.
 
@@ -97,6 +98,7 @@ class SignalOutput:
             x: As many as were announced, or another number where they go to one file.
             columns: Signals in a row, where the user has not chosen.
             names: What they are called in a file that holds all of them.
+            title: What a picture of them shows, such as the caption that was asked for.
         """
         counted_x = counted(len(x), self.signal.noun, self.signal.plural)
         if self.single or self.together:
@@ -106,8 +108,8 @@ class SignalOutput:
                 print(f"{self.path}: {counted_x}")
                 return
             shown = stacked if self._many is None else stacked[: self._many.shown]
-            block = self.modality.render(shown, "", self.columns or columns, self.signal)
-            self._draw(block, counted_x, shown)
+            block = self.modality.render(shown, title, self.columns or columns, self.signal)
+            self._draw(block, counted_x + f" of {title}" * bool(title), shown)
             return
         for number, one in enumerate(x):
             name = f"{number:05d}" if self._names is None else self._names[number]

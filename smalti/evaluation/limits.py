@@ -33,4 +33,4 @@ class Limits:
     downloaded: bool = True
     bounded: int = 250
     importance: int = 100
-    judge_steps: int = 1000
+    judge_steps: int = 600

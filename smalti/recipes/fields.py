@@ -318,7 +318,7 @@ class Evaluation:
     samples: int = 2000
     classifier_steps: int = 1500
     test: int = 10_000
-    judge_steps: int = 1000
+    judge_steps: int = 600
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ A new recipe is covered by lying there; only a new kind of data needs a fixture 
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,11 @@ def smaller(fields: Any, name: str = "") -> Any:
 
 
 def images(folder: Path, arguments: dict) -> Path:
+    if "columns" in arguments:  # each with its name as the caption
+        shutil.copytree(DATA / "emoji", folder / "icons")
+        for file in (folder / "icons").rglob("*.png"):
+            file.with_suffix(".txt").write_text(f"{file.parent.name}: {file.stem}")
+        return folder / "icons"
     return DATA / ("fashion-mnist" if arguments.get("channels") == 1 else "emoji")
 
 
@@ -67,7 +73,10 @@ def small_recipe(name: str, folder: Path) -> dict:
     if kind not in SYNTHETIC:
         arguments = recipe["data"].setdefault("init_args", {})
         arguments["path"] = str(FIXTURES[kind](folder, arguments))
-    return {**recipe, "evaluation": {"samples": 8, "classifier_steps": 2, "test": 32}}
+    return {
+        **recipe,
+        "evaluation": {"samples": 8, "classifier_steps": 2, "test": 32, "judge_steps": 2},
+    }
 
 
 @pytest.mark.parametrize("name", recipes.names())

@@ -24,7 +24,7 @@ class TrainingCurves(Measurement[Any]):
     key: ClassVar[str] = "curves"
     title: ClassVar[str] = "Training curves"
     chapter: ClassVar[str] = "Training curves"
-    file_names: ClassVar[str] = r"curves-(features|tokenizer|prior|autoencoder).*"
+    file_names: ClassVar[str] = r"curves-(features|tokenizer|prior|reranker|autoencoder).*"
 
     def __init__(self, logs: Mapping[str, Path | Sequence[Path]] | None = None) -> None:
         self.logs = logs or {}
