@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from torch import Tensor
 
 from smalti.commands.common import expand_files, read_signal
 from smalti.commands.edited_files import edit_files, edited_output
 from smalti.commands.run_options import call_with_conditions, drawing_options, positional_words
+from smalti.conditions import Condition, conditions_by_name
 from smalti.errors import InputError
 from smalti.generation import load
 from smalti.generation.checks import source_arguments
 from smalti.modalities.base import modality_of
 from smalti.priors import SamplingConfig
+from smalti.spelling import readable
 
 __all__ = ["run"]
 
