@@ -33,8 +33,7 @@ from smalti.errors import InputError, first_line
 from smalti.item_ids import why_no_items
 from smalti.memory import available_memory, check_disk, check_memory
 from smalti.networks import FeatureNetwork
-from smalti.priors import Prior, TokenPrior
-from smalti.priors.cascade import check_tractable
+from smalti.priors import Prior
 from smalti.quantizers import Codebook, MultiScaleQuantizer
 from smalti.quantizers.fitting import Fitting
 from smalti.quantizers.fitting.rows import CHUNK
@@ -342,8 +341,6 @@ def _tried_prior(
         )
     check_model_memory(lambda: build_prior(chosen, tokenizer, splits, level))
     prior = build_prior(chosen, tokenizer, splits, level)
-    if len(tokenizer.levels) > 1 and isinstance(prior, TokenPrior):
-        check_tractable(prior)
     training = level_config(chosen, level).training
     context = any_context(prior)
     check_step_memory(lambda: prior.loss(tokens, context), prior, training, recipe, "prior")

@@ -27,12 +27,12 @@ from torch import Tensor
 from smalti.arguments import as_floats, as_tensor, as_whole_number
 from smalti.autoencoders.tokenizer import Tokenizer
 from smalti.errors import InputError
-from smalti.generation.checks import make_generator
+from smalti.generation.checks import check_batch_memory, make_generator
 from smalti.generation.filling import fill_smoothly
 from smalti.generation.known import check_tokens, known_tokens, place_layout, tokens_touched
 from smalti.generation.strength import check_strength, choose_tokens
 from smalti.layout import Layout
-from smalti.priors import AutoregressivePrior, Cascade, Prior, TokenPrior, Uniform
+from smalti.priors import AutoregressivePrior, LevelPriors, Prior, TokenPrior, Uniform
 
 if TYPE_CHECKING:
     from smalti.generation.model import Model
@@ -87,6 +87,7 @@ def redraw(
             f"Nothing says what to edit of the {model.signal.noun}: give a mask, or a strength."
         )
     strength = 1.0 if strength is None else check_strength(strength)
+    check_batch_memory(n, math.prod(x.shape), "samples")
     known = _known(model, x, mask, strength, n, options)
     if bool((known < 0).all()):
         made = model.sample(n, condition, **options)
@@ -147,7 +148,7 @@ def unseen_by(prior: Prior, layout: Layout, known: Tensor) -> str | None:
     name = type(prior).__name__
     if isinstance(prior, Uniform):
         return f"A {name} prior sees nothing of what is kept: {drawn}, each by chance alone."
-    if isinstance(prior, Cascade):
+    if isinstance(prior, LevelPriors):
         if all(isinstance(level, Uniform) for level in prior.levels):
             return unseen_by(prior.levels[0], layout, known)
         return _unseen_by_levels(prior, known, drawn)
@@ -159,7 +160,7 @@ def unseen_by(prior: Prior, layout: Layout, known: Tensor) -> str | None:
     )
 
 
-def _unseen_by_levels(prior: Cascade, known: Tensor, drawn: str) -> str | None:
+def _unseen_by_levels(prior: LevelPriors, known: Tensor, drawn: str) -> str | None:
     """Says what the levels of a cascade do not see of known rows (n, L)."""
     grids = prior.layout.unpack(known)
     pairs = zip(prior.levels, grids, strict=True)

@@ -12,7 +12,7 @@ from smalti.errors import InputError
 from smalti.generation.token_priors import matches_layout
 from smalti.model_folder import AcceptedChecksums, check_model
 from smalti.networks import ContrastiveNetwork
-from smalti.priors import Cascade, Prior
+from smalti.priors import LevelPriors, Prior, cascade_of
 from smalti.run_directory import Run
 
 __all__ = ["load_models", "save_models"]
@@ -98,7 +98,7 @@ def save_models(
         save_model(autoencoder, run.autoencoder, overwrite=overwrite)
         return
     save_model(autoencoder, run.tokenizer, overwrite=overwrite)
-    priors = prior.levels if isinstance(prior, Cascade) else (prior,)
+    priors = prior.levels if isinstance(prior, LevelPriors) else (prior,)
     made_from = {"tokenizer": checksum(run.tokenizer)}
     for level, place in zip(priors, run.priors(len(priors)), strict=True):
         if level is not None:
@@ -123,7 +123,7 @@ def _load_prior(run: Run, tokenizer: Tokenizer) -> Prior | None:
         check_model(folder, accepted)
     priors = [load_model(folder) for folder in folders]
     try:
-        prior = priors[0] if len(priors) == 1 else Cascade(priors)
+        prior = priors[0] if len(priors) == 1 else cascade_of(priors)
     except (InputError, AttributeError) as error:  # of other levels, or no priors at all
         raise InputError(
             f"The priors in {run.prior} are not of its levels: copy the run again, or delete "

@@ -4,7 +4,15 @@ from smalti.priors.absorbing import AbsorbingDiffusion
 from smalti.priors.autoregressive import AutoregressivePrior, Stepper
 from smalti.priors.base import Prior
 from smalti.priors.bounded import BoundedPrior
-from smalti.priors.cascade import Cascade, uniform_prior, uniform_prior_like
+from smalti.priors.cascade import (
+    BoundedCascade,
+    Cascade,
+    CascadeWithoutLikelihood,
+    LevelPriors,
+    cascade_of,
+    uniform_prior,
+    uniform_prior_like,
+)
 from smalti.priors.depth import DepthPixelCNN
 from smalti.priors.empirical import Histogram, Uniform
 from smalti.priors.gaussian_prior import GaussianPrior
@@ -18,12 +26,15 @@ from smalti.priors.transformer import TransformerPrior
 __all__ = [
     "AbsorbingDiffusion",
     "AutoregressivePrior",
+    "BoundedCascade",
     "BoundedPrior",
     "Cascade",
+    "CascadeWithoutLikelihood",
     "SamplingConfig",
     "DepthPixelCNN",
     "GaussianPrior",
     "Histogram",
+    "LevelPriors",
     "MaskedPrior",
     "PixelCNN",
     "PixelSNAIL",
@@ -33,6 +44,7 @@ __all__ = [
     "TractablePrior",
     "TransformerPrior",
     "Uniform",
+    "cascade_of",
     "sample_from_logits",
     "uniform_prior",
     "uniform_prior_like",

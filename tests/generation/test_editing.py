@@ -28,6 +28,7 @@ from smalti.priors import (
     PixelCNN,
     TransformerPrior,
     Uniform,
+    cascade_of,
 )
 from smalti.quantizers import (
     EMACodebook,
@@ -277,6 +278,10 @@ def test_a_prior_that_cannot_look_ahead_says_so(caplog):
     (line,) = said(MODELS["levels"], caplog)
     assert line.startswith("Levels are drawn coarse to fine: 2 of 20 tokens were drawn anew")
     assert "finer levels" in line and "a PixelCNN cannot look ahead" in line
+    above = CoarseTokens([K], [(2, 2)])
+    both = [masked_like(MaskedPrior, (2, 2)), masked_like(AbsorbingDiffusion, (4, 4), above)]
+    (line,) = said(Model(MODELS["levels"].autoencoder, cascade_of(both)), caplog)
+    assert line.endswith("drawn anew without seeing what is kept of finer levels.")
     (line,) = said(MODELS["scales"], caplog)
     assert line.startswith("A TransformerPrior cannot look ahead")
     (line,) = said(MODELS["MaskedPrior"], caplog, prior="uniform")
@@ -341,6 +346,7 @@ def test_mistakes_are_one_line(model):
         (lambda: model.edit(x, mask, swap=x[:, :-1]), "of size"),
         (lambda: model.edit(x, mask, n=0), "at least 1"),
         (lambda: model.edit(x, mask, strength=0.5, n=0), "at least 1"),
+        (lambda: model.edit(x, strength=0.5, n=10**12), "make fewer at a time"),
         (lambda: model.edit(x, mask, warmth=2), "no option 'warmth'"),
         (lambda: model.edit(x, mask, guidance=2.0), "uidance"),
         (lambda: model.edit(x, mask, "bird"), "."),

@@ -11,7 +11,17 @@ import torch
 from smalti.artifacts import load_model, save_model
 from smalti.conditions import CoarseTokens, Label
 from smalti.errors import InputError
-from smalti.priors import Cascade, MaskedPrior, PixelCNN, uniform_prior_like
+from smalti.priors import (
+    AbsorbingDiffusion,
+    BoundedCascade,
+    Cascade,
+    CascadeWithoutLikelihood,
+    MaskedPrior,
+    PixelCNN,
+    SamplingConfig,
+    cascade_of,
+    uniform_prior_like,
+)
 
 LABEL = Label(["a", "b"])
 
@@ -92,3 +102,73 @@ def test_a_prior_of_other_levels_is_refused():
     masked = MaskedPrior(3, (2, 2), hidden=4, layers=1, heads=2)
     with pytest.raises(InputError, match="a MaskedPrior has none"):
         Cascade([top, masked])
+
+
+SMALL = {"hidden": 4, "layers": 1}
+
+
+def mixed(top=PixelCNN, bottom=AbsorbingDiffusion, condition=LABEL):
+    def make(kind, *given):
+        return kind(*given, **SMALL, **({} if kind is PixelCNN else {"heads": 2}))
+
+    torch.manual_seed(0)
+    above = CoarseTokens([2], [(1, 2)], condition)
+    return cascade_of([make(top, 2, (1, 2), condition), make(bottom, 3, (2, 2), above)]).eval()
+
+
+def test_what_a_cascade_knows_is_what_all_its_levels_know():
+    kinds = {
+        (PixelCNN, PixelCNN): Cascade,
+        (PixelCNN, AbsorbingDiffusion): BoundedCascade,
+        (AbsorbingDiffusion, PixelCNN): BoundedCascade,
+        (PixelCNN, MaskedPrior): CascadeWithoutLikelihood,
+        (AbsorbingDiffusion, MaskedPrior): CascadeWithoutLikelihood,
+    }
+    for levels, kind in kinds.items():
+        assert type(mixed(*levels)) is kind
+    for kind in (Cascade, BoundedCascade):
+        with pytest.raises(InputError, match="a MaskedPrior has none"):
+            kind(mixed(PixelCNN, MaskedPrior).levels)
+    with pytest.raises(InputError, match="that of MaskedPrior cannot be"):
+        mixed(PixelCNN, MaskedPrior).log_prob(rows())
+
+
+def test_the_bound_is_the_sum_of_those_of_the_levels():
+    prior, every = mixed(), rows()
+    context = torch.arange(len(every)) % 2
+    top, bottom = prior.levels
+    coarse, fine = prior.layout.unpack(every)
+
+    def seeded(bound, *given):
+        return bound(*given, draws=3, generator=torch.Generator().manual_seed(0))
+
+    of_levels = seeded(prior.bounds, every, context)
+    torch.testing.assert_close(of_levels.sum(1), seeded(prior.bound, every, context))
+    torch.testing.assert_close(of_levels[:, 0], -top.log_prob(coarse, context))
+    given = bottom.condition.pack([coarse], context)
+    torch.testing.assert_close(of_levels[:, 1], seeded(bottom.bound, fine, given))
+
+
+def test_the_loss_is_the_mean_of_the_levels_by_their_indices():
+    prior, every = mixed(MaskedPrior, AbsorbingDiffusion), rows()
+    context = torch.arange(len(every)) % 2
+    top, bottom = prior.levels
+    coarse, fine = prior.layout.unpack(every)
+    losses = top.loss(coarse, context), bottom.loss(fine, bottom.condition.pack([coarse], context))
+    torch.testing.assert_close(prior.loss(every, context), (2 * losses[0] + 4 * losses[1]) / 6)
+
+
+def test_options_are_of_the_levels_that_have_them():
+    prior = mixed(PixelCNN, MaskedPrior)
+    context = torch.zeros(5, dtype=torch.int64)
+
+    def draw(**options):
+        generator = torch.Generator().manual_seed(0)
+        return prior.sample(5, context, config=SamplingConfig(**options), generator=generator)
+
+    assert torch.equal(draw(steps=4)[:, :2], draw(steps=1, order="random")[:, :2])
+    assert draw(order="confidence", choice_temperature=2).shape == (5, 6)
+    with pytest.raises(InputError, match="draws in the order"):
+        draw(order="spiral")
+    with pytest.raises(InputError, match="samples without steps"):
+        mixed(PixelCNN, PixelCNN).sample(5, context, config=SamplingConfig(steps=2))

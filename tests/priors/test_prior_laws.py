@@ -26,6 +26,7 @@ from smalti.priors import (
     TractablePrior,
     TransformerPrior,
     Uniform,
+    cascade_of,
 )
 from walks import follows_the_full_pass
 
@@ -76,6 +77,12 @@ def cascade(condition=None):
     return Cascade([top, PixelCNN(K, (2,), CoarseTokens([K], [(1, 2)], condition), 6, 1)])
 
 
+def bidirectional_cascade(condition=None, family=MaskedPrior):
+    sizes = {"hidden": 6, "layers": 1, "heads": 2}
+    top = family(K, (1, 2), condition, **sizes)
+    return cascade_of([top, family(K, (2,), CoarseTokens([K], [(1, 2)], condition), **sizes)])
+
+
 def gaussian():
     mix = torch.tensor([[2.0, 0.0], [1.0, 0.5]])
     return GaussianPrior.of(torch.tensor([3.0, -1.0]), mix @ mix.T)
@@ -123,6 +130,9 @@ PRIORS = {
     "masked of several": lambda: masked((2, 2), SEVERAL),
     "masked diffusion": lambda: masked((2, 2), None, AbsorbingDiffusion, dropout=0.5),
     "masked diffusion of several": lambda: masked((4,), SEVERAL, AbsorbingDiffusion),
+    "masked cascade": lambda: sharp(bidirectional_cascade()),
+    "masked cascade of optional labels": lambda: sharp(bidirectional_cascade(OPTIONAL)),
+    "masked diffusion cascade": lambda: sharp(bidirectional_cascade(LABEL, AbsorbingDiffusion)),
     "cascade": lambda: sharp(cascade()),
     "cascade of labels": lambda: sharp(cascade(LABEL)),
     "cascade of optional labels": lambda: sharp(cascade(OPTIONAL)),

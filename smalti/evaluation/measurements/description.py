@@ -10,7 +10,7 @@ from smalti.conditions import Label
 from smalti.counting import counted
 from smalti.data import Splits
 from smalti.evaluation.evaluation_context import EvaluationContext
-from smalti.priors import Cascade
+from smalti.priors import LevelPriors
 from smalti.reporting import Measurement, Section
 from smalti.reporting.figures import number
 from smalti.signals import Bounded
@@ -49,7 +49,7 @@ class Description(Measurement[EvaluationContext]):
             section.facts["Autoencoder"] = f"{type(model).__name__}{given}, {_parameters(model)}"
         if (prior := subject.prior) is not None:
             given = f", conditional on the {prior.condition.name}" if prior.condition else ""
-            priors = prior.levels if isinstance(prior, Cascade) else (prior,)
+            priors = prior.levels if isinstance(prior, LevelPriors) else (prior,)
             kinds = ", then ".join(type(one_level).__name__ for one_level in priors)
             section.facts["Prior"] = f"{kinds}, {_parameters(prior)}{given}"
         section.facts["Seed of the evaluation"] = str(subject.seed)

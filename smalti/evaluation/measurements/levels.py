@@ -18,7 +18,8 @@ from smalti.autoencoders.inputs import device_of
 from smalti.counting import counted
 from smalti.evaluation.batches import split_in_pieces
 from smalti.evaluation.evaluation_context import EvaluationContext
-from smalti.priors import Cascade
+from smalti.evaluation.measurements.rate import DRAWS
+from smalti.priors import BoundedCascade, BoundedPrior, Cascade, LevelPriors
 from smalti.reporting import Figure, Measurement, Section, Table, Text, figure
 from smalti.reporting.figures import protocols
 
@@ -66,13 +67,17 @@ class Levels(Measurement[EvaluationContext]):
                 measured, titles = _quality(subject, level)
                 section.figures[str(level)] = measured
                 columns |= titles
-        if isinstance(subject.prior, Cascade) and section.figures:
+        prior = subject.prior
+        if isinstance(prior, Cascade | BoundedCascade) and section.figures:
             with section.attempt("Rates of the levels"):
-                rates = _rates(subject, subject.prior)
+                rates = _rates(subject, prior)
                 for name, rate in rates.items():
                     section.figures[name] |= rate
-                per_signal = f"bits per {subject.splits.signal.noun}"
-                columns |= {"nats_per_index": "nats per index", _bits(subject): per_signal}
+                most = ", at most" if isinstance(prior, BoundedCascade) else ""
+                per_signal = f"bits per {subject.splits.signal.noun}{most}"
+                columns |= {"nats_per_index": f"nats per index{most}", _bits(subject): per_signal}
+        elif isinstance(prior, LevelPriors):
+            section.leave_out("Rates of the levels", "not all priors have a likelihood.", "")
         if section.figures:
             section.blocks["table"] = _table(section, columns)
         return section
@@ -123,23 +128,37 @@ def _bits(subject: EvaluationContext) -> str:
     return f"bits_per_{subject.splits.signal.noun}"
 
 
-def _rates(subject: EvaluationContext, prior: Cascade) -> dict[str, dict[str, Figure]]:
-    """Returns the nats per index, and bits per signal, of each level."""
+def _rates(
+    subject: EvaluationContext, prior: Cascade | BoundedCascade
+) -> dict[str, dict[str, Figure]]:
+    """Returns the nats per index, and bits per signal, of each level, or bounds on them."""
     indices, context = subject.encoded.latents, subject.conditions
     context = None if prior.condition is None else context
     signal = subject.splits.signal
     nats = torch.zeros(len(prior.levels), dtype=torch.float64)
     for piece, condition in split_in_pieces(indices, context, size=subject.limits.batch_size):
         assert piece is not None
-        nats -= prior.log_probs(piece, condition).double().sum(0).cpu()
+        of_levels = (
+            prior.bounds(piece, condition, draws=DRAWS)
+            if isinstance(prior, BoundedCascade)
+            else -prior.log_probs(piece, condition)
+        )
+        nats += of_levels.double().sum(0).cpu()
     rates = {}
     for level, (one_level, own) in enumerate(zip(prior.levels, nats.tolist(), strict=True)):
         given = f", given its {prior.condition.name}" if prior.condition is not None else ""
+        bound = isinstance(one_level, BoundedPrior)
+        what = "what −log p is at most" if bound else "−log p"
+        kind = (
+            f"a bound, by {DRAWS} draws of masks for each: of a likelihood"
+            if bound
+            else "a likelihood"
+        )
         above = f"{given} and the levels above" if level else given
         protocol = (
             f"{subject.test_set}, {counted(one_level.positions, 'index', 'indices')} per "
-            f"{signal.noun}, K = {one_level.codebook_size}{above}; mean of −log p over "
-            f"{signal.plural}, a likelihood of tokens, not of {signal.plural}"
+            f"{signal.noun}, K = {one_level.codebook_size}{above}; mean of {what} over "
+            f"{signal.plural}, {kind} of tokens, not of {signal.plural}"
         )
         each = own / len(indices)
         rates[str(level)] = {

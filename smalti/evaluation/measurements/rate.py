@@ -30,7 +30,7 @@ from smalti.reporting import Card, Figure, Measurement, Section, Table, Text, di
 from smalti.reporting.figures import number, undefined_figure
 from smalti.signals import Signal
 
-__all__ = ["Rate", "mean_nats", "nats_under_prior", "rate_figures"]
+__all__ = ["DRAWS", "Rate", "mean_nats", "nats_under_prior", "rate_figures"]
 
 logger = logging.getLogger(__name__)
 
