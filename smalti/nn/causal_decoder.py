@@ -14,6 +14,7 @@ References:
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import Any
 
@@ -71,6 +72,7 @@ class CausalDecoder(nn.Module):
         """
         if not len(h):
             return h  # of no signals, which transformers does not take
+        _register_attention()
         cos, sin = rotation.to(h.dtype)[:, None]
         for layer in self.layers:
             a, _ = layer.self_attn(
@@ -119,7 +121,7 @@ def _llama_layers(channels: int, layers: int, heads: int) -> nn.ModuleList:
     Those that write to h are as much smaller as there are more of them, so that their sum is not.
     """
     try:
-        from transformers import AttentionInterface, LlamaConfig
+        from transformers import LlamaConfig
         from transformers.models.llama.modeling_llama import LlamaDecoderLayer
     except ModuleNotFoundError as error:
         raise explain_import_error(error, "A transformer") from error
@@ -132,7 +134,6 @@ def _llama_layers(channels: int, layers: int, heads: int) -> nn.ModuleList:
         num_hidden_layers=layers,
         num_attention_heads=heads,
     )
-    AttentionInterface.register(ATTENTION, _attention)
     config._attn_implementation = ATTENTION
     made = nn.ModuleList(LlamaDecoderLayer(config, layer) for layer in range(layers))
     for name, weight in made.named_parameters():
@@ -141,6 +142,14 @@ def _llama_layers(channels: int, layers: int, heads: int) -> nn.ModuleList:
             std = (weight.shape[1] * (2 * layers if last else 1)) ** -0.5
             nn.init.normal_(weight, 0, std)
     return made
+
+
+@functools.cache
+def _register_attention() -> None:
+    """Makes `attend` known to transformers, in each process: layers may come from another one."""
+    from transformers import AttentionInterface
+
+    AttentionInterface.register(ATTENTION, _attention)
 
 
 def _attention(

@@ -1,6 +1,7 @@
 """The transformer prior: what each pattern sees, its likelihood, prefixes, and what it learns."""
 
 import itertools
+import subprocess
 import sys
 
 import pytest
@@ -182,6 +183,21 @@ def test_a_seed_gives_the_same_weights_bit_for_bit():
     first, again = weights(3), weights(3)
     assert all(torch.equal(first[name], again[name]) for name in first)
     assert not torch.equal(first["head.layers.0.weight"], weights(4)["head.layers.0.weight"])
+
+
+def test_a_pickled_prior_draws_in_another_process(tmp_path):
+    torch.manual_seed(0)
+    prior = TransformerPrior(16, (2, 2), hidden=8, layers=1, heads=2).eval()
+    torch.save(prior, tmp_path / "prior.pt")
+    script = """
+import sys, torch
+prior = torch.load(sys.argv[1], weights_only=False)
+print(prior.sample(2, generator=torch.Generator().manual_seed(0)).tolist())
+"""
+    words = [sys.executable, "-c", script, str(tmp_path / "prior.pt")]
+    said = subprocess.run(words, capture_output=True, text=True, check=True).stdout
+    drawn = prior.sample(2, generator=torch.Generator().manual_seed(0))
+    assert said.strip() == str(drawn.tolist())
 
 
 def test_without_transformers_the_extra_is_named(monkeypatch):
