@@ -46,6 +46,7 @@ def edit(  # noqa: PLR0913 - the options of the command
     steps: int | None = None,
     order: str | None = None,
     choice_temperature: float | None = None,
+    candidates: int = 1,
     seed: int | None = None,
     columns: int | None = None,
     overwrite: bool = False,
@@ -79,6 +80,8 @@ def edit(  # noqa: PLR0913 - the options of the command
             MaskedPrior; more are slower and better.
         order: In which order it does so: confidence, halton or random.
         choice_temperature: How much luck there is at first in the order confidence.
+        candidates: How many are drawn for each that is kept, those that fit their text best; for
+            runs fitted with a reranker.
         seed: Makes the result repeatable.
         columns: Signals per row in the picture.
         overwrite: Replace what smalti did not write, too.
@@ -115,7 +118,7 @@ def edit(  # noqa: PLR0913 - the options of the command
         strength=strength,
         swap=other,
         blend=(SEAM if blend is None else blend) if paste_back else None,
-        **drawing_options(prior, seed, config),
+        **drawing_options(prior, seed, config, candidates),
     )
 
 

@@ -58,7 +58,9 @@ def positional_words(function: Callable[..., None], words: Sequence[str]) -> lis
     return found
 
 
-def drawing_options(prior: str, seed: int | None, config: SamplingConfig) -> dict[str, Any]:
+def drawing_options(
+    prior: str, seed: int | None, config: SamplingConfig, candidates: int
+) -> dict[str, Any]:
     """Returns the options of `Model.sample` and `Model.edit` that are not at their defaults."""
     options: dict[str, Any] = {}
     if prior != "learned":
@@ -67,6 +69,8 @@ def drawing_options(prior: str, seed: int | None, config: SamplingConfig) -> dic
         options["seed"] = seed
     if config.chosen():
         options["config"] = config
+    if candidates != 1:
+        options["candidates"] = candidates
     return options
 
 

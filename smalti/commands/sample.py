@@ -96,9 +96,7 @@ def sample(  # noqa: PLR0913 - the options of the command
     model = load(folder)
     asked = {name: text for name, text in conditions.items() if text is not None} or None
     config = SamplingConfig(temperature, top_k, top_p, guidance, steps, order, choice_temperature)
-    options = drawing_options(prior, seed, config)
-    if candidates != 1:
-        options["candidates"] = candidates
+    options = drawing_options(prior, seed, config, candidates)
     if complete is None:
         output.write(model.sample(n, asked, **options), title=_title(model.condition, asked))
         return

@@ -28,14 +28,14 @@ from smalti.autoencoders import Autoencoder, ContinuousAutoencoder
 from smalti.autoencoders.inputs import device_of, with_size
 from smalti.conditions import Condition
 from smalti.errors import InputError
-from smalti.generation.candidates import best_of, check_candidates
+from smalti.generation.candidates import check_candidates
 from smalti.generation.checks import (
-    BATCH,
     check_batch_memory,
     latent_pieces,
     make_generator,
     signal_pieces,
 )
+from smalti.generation.drawing import draw
 from smalti.generation.editing import check_part, redraw
 from smalti.generation.editing import swap as swap_tokens
 from smalti.generation.known import known_tokens, pack_known_tokens
@@ -309,38 +309,8 @@ class Model:
         config = make_sampling_config(config, options)
         context = condition_values(chosen.condition, condition, n, generator)
         known = None if known is None else pack_known_tokens(known, self.layout, n)
-        if candidates > 1:
-            context = None if context is None else context.repeat_interleave(candidates, 0)
-            known = None if known is None else known.repeat_interleave(candidates, 0)
-        drawn, scores = [], []
-        for start in range(0, n * candidates, BATCH):
-            part = slice(start, min(start + BATCH, n * candidates))
-            drawn.append(
-                chosen.sample(
-                    part.stop - start,
-                    None if context is None else context[part],
-                    known=None if known is None else known[part],
-                    config=config,
-                    generator=generator,
-                )
-            )
-            if candidates > 1:
-                assert context is not None
-                scores.append(self._scores(drawn[-1], context[part]))
-        latents = torch.cat(drawn)
-        if candidates > 1:
-            assert context is not None
-            latents = latents[best_of(torch.cat(scores), context, candidates)]
-        return self.unpack(latents)
-
-    @torch.no_grad()
-    def _scores(self, latents: Tensor, values: Tensor) -> Tensor:
-        """Returns how well samples of latents (B, ...) fit their captions (B, L): (B,), on the
-        CPU.
-        """
-        assert self.reranker is not None
-        x = self.autoencoder.decode_flat(latents.to(self.device))
-        return self.reranker.eval().scores(x, values.to(self.device)).cpu()
+        drawn = draw(self, chosen, context, known, config, generator, n=n, candidates=candidates)
+        return self.unpack(drawn)
 
     def edit(
         self,
@@ -370,7 +340,7 @@ class Model:
             swap: Another signal (C, *size) whose tokens are taken under the mask: none are drawn.
             blend: Paste x back outside of the mask, as it is but for a seam so many values wide, at
                 least 0. If not given, the outside is decoded as the rest.
-            options: `prior`, `seed`, `config` and its options; see `sample`.
+            options: `prior`, `seed`, `candidates`, `config` and its options; see `sample`.
 
         Raises:
             InputError: If an argument does not fit, nothing is to be edited, or the latents are no
