@@ -99,6 +99,23 @@ def test_a_text_is_sampled_and_the_best_of_candidates_are_kept(run, tmp_path, ca
     torch.testing.assert_close(kept, scores.sort(descending=True).values[:3])
 
 
+def test_a_part_is_drawn_to_a_text_and_the_best_of_candidates_is_kept(run, tmp_path):
+    model = smalti.load(run)
+    x = model.sample(1, seed=0)[0]
+    mask = torch.zeros(model.signal.size, dtype=torch.bool)
+    mask[5:7, 5:7] = True
+    best = model.edit(x, mask, "a red box", candidates=4, seed=1)
+    every = model.edit(x, mask, "a red box", n=4, seed=1)  # the same draws
+    with torch.no_grad():
+        value = torch.tensor([model.condition.parse("a red box")])
+        scores = model.reranker.scores(every, value.expand(4, -1))
+    torch.testing.assert_close(best[0], every[scores.argmax()])
+    file = str(tmp_path / "a.png")
+    assert main(["sample", str(run), "--n", "1", "--out", file]) == 0
+    words = ["edit", str(run), file, "--strength", "0.5", "--text", "a red box", "--convert"]
+    assert main([*words, "--candidates", "2", "--out", str(tmp_path / "b.png")]) == 0
+
+
 @pytest.mark.parametrize(
     "options, line",
     [

@@ -172,6 +172,8 @@ def test_all_masked_is_a_plain_sample_and_a_warning(run, files, tmp_path, caplog
         (["--mask", "MASK", "--out", "MASK"], "is an input and would be overwritten"),
         (["--mask", "MASK", "--steps", "3"], "samples without steps, got steps=3"),
         (["--mask", "MASK", "--keep", "top"], "no option --keep"),
+        (["--mask", "MASK", "--candidates", "2"], "has no reranker"),
+        (["--swap", "in/b.png", "--mask", "MASK", "--candidates", "2"], "draws none, got candid"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,
 )
