@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import warnings
 from collections.abc import Callable
+from functools import partial
 from itertools import pairwise
 from typing import TypeVar
 
@@ -310,6 +311,9 @@ def build_prior(recipe: PriorRecipe, tokenizer: Tokenizer, splits: Splits, level
         condition = CoarseTokens(sizes, layout.shapes[:level], condition)
     shape, model = layout.shapes[level], level_config(recipe, level).model
     try:
+        if _is_over_vectors(model):
+            _check_one_level(layout)
+            return model(copy.deepcopy(tokenizer.levels[level]), shape, condition)
         if layout.levels > 1 and not recipe.fine_levels:
             _check_across_levels(model, layout, condition)
             return model(layout.codebook_sizes, layout.grids, condition)
@@ -327,6 +331,24 @@ def _layout_for_priors(tokenizer: Tokenizer) -> Layout:
     if isinstance(quantizer, MultiScaleQuantizer) and len(tokenizer.levels) == 1:
         return quantizer.layout
     return tokenizer.layout
+
+
+def _is_over_vectors(model: MakePrior) -> bool:
+    """Returns whether a recipe's prior is made of a quantizer: its class says so.
+
+    A recipe gives a class with some of its arguments: a partial of what makes objects, and of it.
+    """
+    parts = (model.func, *model.args) if isinstance(model, partial) else (model,)
+    return any(getattr(part, "over_vectors", False) for part in parts)
+
+
+def _check_one_level(layout: Layout) -> None:
+    """Raises `InputError` unless a tokenizer has one level, as priors over vectors need."""
+    if layout.levels > 1:
+        raise InputError(
+            f"A prior over vectors takes a tokenizer of one level, got "
+            f"{counted(layout.levels, 'level')}: choose TransformerPrior."
+        )
 
 
 def _check_across_levels(model: MakePrior, layout: Layout, condition: Condition | None) -> None:

@@ -36,6 +36,7 @@ PACKAGES = {  # the names that they are imported by
     ),
     "ids": ("sklearn",),
     "transformers": ("tokenizers", "transformers"),
+    "diffusion": ("diffusers",),
     "fid": ("torch_fidelity",),
     "bench": ("faiss", "pythae", "vector_quantize_pytorch"),
 }

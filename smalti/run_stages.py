@@ -288,11 +288,12 @@ def fit_prior(
         return Tokens(indices, None if prior.condition is None else context)
 
     this_level = level_config(chosen, level)
-    decay = this_level.weight_decay
+    decay, train_tokens = this_level.weight_decay, tokens("train")
+    prior.prepare(train_tokens.indices)
     stage = PriorStage(
         prior,
         this_level.training,
-        tokens("train"),
+        train_tokens,
         tokens("validation"),
         seed=recipe.seed,
         workers=recipe.hardware.workers,

@@ -436,6 +436,19 @@ def test_codewords_are_their_own_quantization(case):
     assert torch.equal(quantizer(z_q).quantized, z_q)
 
 
+def test_codewords_are_found_again_from_what_they_decode_to(case):
+    quantizer = trained(case).eval()
+    indices = quantizer.encode(some_vectors(50))
+    decoded = quantizer.decode(indices)
+    again = quantizer.encode_decoded(decoded)
+    assert again.shape == indices.shape
+    assert (quantizer.encode_decoded(torch.full((3, quantizer.dim), torch.nan)) == -1).all()
+    others = (ResidualQuantizer, ImplicitResidualQuantizer, ProjectedQuantizer)
+    plain = not any(isinstance(part, others) for part in quantizer.modules())
+    needs(plain, "has several sums as near, or maps vectors of another space")
+    torch.testing.assert_close(quantizer.decode(again), decoded)
+
+
 def test_a_vector_is_quantized_alike_in_any_company(case):
     quantizer = trained(case).eval()
     z = some_vectors(3, 40)

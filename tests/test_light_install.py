@@ -34,6 +34,7 @@ KERNEL = "smalti.quantizers.triton_search"
 HEAVY = {
     "PIL",
     "datasets",
+    "diffusers",
     "docstring_parser",
     "jsonargparse",
     "lightning",
@@ -128,7 +129,7 @@ def test_every_module_is_imported_or_names_the_extra(python):
     said = json.loads(done.stdout)
     sentence = (
         r"MissingExtra: smalti[.\w]* needs the package \w+, got none: "
-        r"pip install 'smalti\[(train|ids|transformers)\]'\."
+        r"pip install 'smalti\[(train|ids|transformers|diffusion)\]'\."
     )
     if "No module named 'triton'" in said.get(KERNEL, ""):
         del said[KERNEL]  # which torch for CUDA brings

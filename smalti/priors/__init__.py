@@ -16,6 +16,7 @@ from smalti.priors.cascade import (
 from smalti.priors.depth import DepthPixelCNN
 from smalti.priors.empirical import Histogram, Uniform
 from smalti.priors.gaussian_prior import GaussianPrior
+from smalti.priors.latent_diffusion import LatentDiffusion
 from smalti.priors.masked import MaskedPrior
 from smalti.priors.pixelcnn import PixelCNN
 from smalti.priors.pixelsnail import PixelSNAIL
@@ -34,6 +35,7 @@ __all__ = [
     "DepthPixelCNN",
     "GaussianPrior",
     "Histogram",
+    "LatentDiffusion",
     "LevelPriors",
     "MaskedPrior",
     "PixelCNN",

@@ -4,7 +4,8 @@ A prior is learned from the latents of a training set, after the autoencoder is 
 tokenizer are grids of indices (`smalti.priors.token_prior`), those of a continuous autoencoder
 vectors. It sees numbers only, never an autoencoder.
 
-    loss      −log p(z | context) in nats per number, or a bound on it: what training makes small
+    loss      what training makes small: −log p(z | context) in nats per number, a bound on it, or
+              something else that the class says
     log_prob  log p(z | context), where it can be computed
     sample    z ~ p(z | context), or z ~ p(z | known, context)
 
@@ -65,7 +66,10 @@ class Prior(nn.Module, Pretrained, ABC):
     def loss(
         self, latents: Tensor, context: Tensor | None = None, mask: Tensor | None = None
     ) -> Tensor:
-        """Returns the mean loss in nats per number of the latents, a scalar.
+        """Returns the mean loss of the latents, a scalar.
+
+        It is in nats per number where the prior has a likelihood or a bound on it; else the class
+        says what it is.
 
         Arguments:
             latents: (B, ...), of the autoencoder.
@@ -75,6 +79,18 @@ class Prior(nn.Module, Pretrained, ABC):
 
         Raises:
             InputError: If one does not fit the prior, or it cannot leave any out.
+        """
+
+    def prepare(self, latents: Tensor) -> None:  # noqa: B027 - most have nothing to do
+        """Learns what training needs to know of all training latents beforehand.
+
+        A training calls it before its first step, and when it goes on. Most priors need nothing.
+
+        Arguments:
+            latents: (N, ...), of the training examples.
+
+        Raises:
+            InputError: If they do not fit the prior.
         """
 
     def sample(

@@ -19,7 +19,7 @@ from smalti.errors import InputError
 from smalti.layout import Layout
 from smalti.priors.context import map_of_sizes
 
-__all__ = ["Prefix", "TokenContext"]
+__all__ = ["Prefix", "TokenContext", "sequence_places"]
 
 
 class Prefix(NamedTuple):
@@ -120,10 +120,10 @@ class TokenContext(nn.Module):
             return Prefix()
         assert context.sequence is not None
         vectors = self.sequence(context.sequence.to(self.sequence.weight))
-        return Prefix(vectors + _waves(*vectors.shape[1:]).to(vectors), context.mask)
+        return Prefix(vectors + sequence_places(*vectors.shape[1:]).to(vectors), context.mask)
 
 
-def _waves(length: int, channels: int) -> Tensor:
+def sequence_places(length: int, channels: int) -> Tensor:
     """Returns sines and cosines of the numbers of a sequence's elements, (T, C)."""
     speeds = 10_000.0 ** -(torch.arange(0, channels, 2) / channels)
     angles = torch.arange(length)[:, None] * speeds

@@ -39,6 +39,7 @@ class TokenPrior(Prior):
         tabular: Whether it has weights for each of the K indices, such as an embedding.
         per_codebook: Whether it is made of the size of each codebook where there are several.
         across_levels: Whether it can be made of the grids and codebook sizes of several levels.
+        over_vectors: Whether it is made of the tokenizer's quantizer in place of codebook sizes.
 
     Raises:
         InputError: If the codebook is empty, or too large to be tabular, or the grid has no
@@ -48,6 +49,7 @@ class TokenPrior(Prior):
     tabular: bool = False
     per_codebook: bool = False
     across_levels: bool = False
+    over_vectors: bool = False
 
     def __init__(
         self,

@@ -196,6 +196,13 @@ class FiniteScalarQuantizer(Quantizer):
             n = self._nearest(self.bound(z.float(), self._num_values))
         return torch.where(finite_vectors(z), (n * self._strides).sum(-1), -1)
 
+    @torch.no_grad()
+    def encode_decoded(self, z_q: Tensor) -> Tensor:
+        """See `Quantizer.encode_decoded`; there is no bound, for z_q is bounded already."""
+        check_vectors(z_q, self.dim)
+        b = z_q.float() * self.bound.half_width(self._num_values)
+        return torch.where(finite_vectors(z_q), (self._nearest(b) * self._strides).sum(-1), -1)
+
     def decode(self, indices: Tensor) -> Tensor:
         (size,) = self.codebook_sizes
         check_indices(indices, size)

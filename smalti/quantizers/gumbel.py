@@ -43,6 +43,7 @@ from smalti.quantizers.quantizer import (
     make_output,
     prepare_input,
 )
+from smalti.quantizers.search import nearest
 from smalti.quantizers.unit_vectors import limit_length
 
 __all__ = ["Annealing", "GumbelQuantizer"]
@@ -154,6 +155,12 @@ class GumbelQuantizer(Quantizer):
         with torch.autocast(z.device.type, enabled=False):
             indices = self._logits(z.float()).argmax(dim=-1)
         return torch.where(finite_vectors(z), indices, -1)
+
+    @torch.no_grad()
+    def encode_decoded(self, z_q: Tensor) -> Tensor:
+        """See `Quantizer.encode_decoded`: the nearest codewords, for logits are of the input."""
+        z_q = prepare_input(z_q, self.dim)
+        return torch.where(finite_vectors(z_q), nearest(z_q, self.codebook.float()), -1)
 
     def decode(self, indices: Tensor) -> Tensor:
         """See `Quantizer.decode`."""

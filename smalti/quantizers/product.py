@@ -7,7 +7,7 @@ stages of a residual quantizer the parts know nothing of each other: they can be
 and their errors add up without interaction, ‖z_e − z_q‖² = Σ_p ‖z_p − q_p(z_p)‖².
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -80,9 +80,17 @@ class ProductQuantizer(ComposedQuantizer):
 
     @torch.no_grad()
     def encode(self, z: Tensor) -> Tensor:
+        return self._encoded(z, [part.encode for part in self._parts()])
+
+    def encode_decoded(self, z_q: Tensor) -> Tensor:
+        """See `Quantizer.encode_decoded`."""
+        return self._encoded(z_q, [part.encode_decoded for part in self._parts()])
+
+    def _encoded(self, z: Tensor, encode: list[Callable[[Tensor], Tensor]]) -> Tensor:
+        """Returns the indices of z (..., D), of which each part has its way to encode."""
         check_vectors(z, self.dim)
-        pieces = zip(self._parts(), z.split(self.dims, dim=-1), strict=True)
-        indices = [add_code_axis(part, part.encode(piece)) for part, piece in pieces]
+        pieces = zip(self._parts(), z.split(self.dims, dim=-1), encode, strict=True)
+        indices = [add_code_axis(part, own(piece)) for part, piece, own in pieces]
         return remove_code_axis(self, torch.cat(indices, dim=-1))
 
     def decode(self, indices: Tensor) -> Tensor:

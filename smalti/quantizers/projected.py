@@ -134,6 +134,11 @@ class ScaledQuantizer(ComposedQuantizer):
     def encode(self, z: Tensor) -> Tensor:
         return self.inner.encode(self._scaled(prepare_input(z, self.dim)))
 
+    @torch.no_grad()
+    def encode_decoded(self, z_q: Tensor) -> Tensor:
+        """See `Quantizer.encode_decoded`."""
+        return self.inner.encode_decoded(self._scaled(prepare_input(z_q, self.dim)))
+
     def decode(self, indices: Tensor) -> Tensor:
         """See `Quantizer.decode`."""
         return self.inner.decode(indices) * self.scale

@@ -120,6 +120,14 @@ class Quantizer(nn.Module, ABC):
             InputError: If an index is out of range.
         """
 
+    def encode_decoded(self, z_q: Tensor) -> Tensor:
+        """Returns the indices of vectors (..., D) in the space of what `decode` gives, near to it.
+
+        It differs from `encode` where codewords are not their own quantization. Of a sum it may be
+        other indices, of a sum that is as near.
+        """
+        return self.encode(z_q)
+
     @abstractmethod
     def update(self) -> None:
         """Learns from the forward passes since the last call.

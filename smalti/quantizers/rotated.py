@@ -96,6 +96,12 @@ class RotatedQuantizer(KeepsFloat32, ComposedQuantizer):
         with torch.autocast(z.device.type, enabled=False):
             return self.inner.encode(self._rotated(prepare_input(z, self.dim)))
 
+    @torch.no_grad()
+    def encode_decoded(self, z_q: Tensor) -> Tensor:
+        """See `Quantizer.encode_decoded`."""
+        with torch.autocast(z_q.device.type, enabled=False):
+            return self.inner.encode_decoded(self._rotated(prepare_input(z_q, self.dim)))
+
     def decode(self, indices: Tensor) -> Tensor:
         """See `Quantizer.decode`."""
         with torch.autocast(indices.device.type, enabled=False):
