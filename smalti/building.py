@@ -312,7 +312,8 @@ def build_prior(recipe: PriorRecipe, tokenizer: Tokenizer, splits: Splits, level
     shape, model = layout.shapes[level], level_config(recipe, level).model
     try:
         if _is_over_vectors(model):
-            _check_one_level(layout)
+            if not recipe.fine_levels:
+                _check_one_level(layout)
             return model(copy.deepcopy(tokenizer.levels[level]), shape, condition)
         if layout.levels > 1 and not recipe.fine_levels:
             _check_across_levels(model, layout, condition)
@@ -343,10 +344,10 @@ def _is_over_vectors(model: MakePrior) -> bool:
 
 
 def _check_one_level(layout: Layout) -> None:
-    """Raises `InputError` unless a tokenizer has one level, as priors over vectors need."""
+    """Raises `InputError` unless a tokenizer has one level, as one prior over vectors needs."""
     if layout.levels > 1:
         raise InputError(
-            f"A prior over vectors takes a tokenizer of one level, got "
+            f"One prior over vectors takes a tokenizer of one level, got "
             f"{counted(layout.levels, 'level')}: choose TransformerPrior."
         )
 

@@ -73,8 +73,8 @@ def sample(  # noqa: PLR0913 - the options of the command
         top_k: Draw from the k likeliest indices only.
         top_p: Draw from the likeliest indices that hold this share of the probability.
         guidance: Above 1 to show more of the condition; for runs fitted with a condition_dropout.
-        steps: Passes in which a prior that draws many indices at once fills in a grid, such as
-            MaskedPrior; more are slower and better.
+        steps: Passes in which a prior that draws many indices at once makes a grid, such as
+            MaskedPrior or LatentDiffusion; more are slower and better.
         order: In which order it does so: confidence, halton or random.
         choice_temperature: How much luck there is at first in the order confidence.
         candidates: How many are drawn for each that is kept, those that fit their text best; for

@@ -31,7 +31,7 @@ References:
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal, NoReturn
+from typing import Any, Literal, NoReturn, cast
 
 import torch
 from einops import rearrange
@@ -112,7 +112,7 @@ class LatentDiffusion(TokenPrior):
                 f"channels must be a multiple of 8 and blocks at least 1, got channels={channels} "
                 f"and blocks={blocks}: 48 and 2 are a good start."
             )
-        self.shape = (1, 1, *self.layout.grids[0])[-2:]
+        self.shape = cast("tuple[int, int]", (1, 1, *self.layout.grids[0])[-2:])
         self.space = LatentSpace(quantizer, dims)
         self.unet = LatentUNet(
             self.space.dims, self.shape, condition, channels, blocks, check_dropout(dropout)

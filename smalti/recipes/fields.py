@@ -214,8 +214,8 @@ class PriorRecipe:
     Arguments:
         model: A prior that is trained, such as PixelCNN or, with attention, PixelSNAIL; for several
             indices per position DepthPixelCNN or, also of codebooks that differ in size,
-            TransformerPrior. Codebook size, grid and condition come from the tokenizer and the
-            data.
+            TransformerPrior, MaskedPrior, AbsorbingDiffusion or LatentDiffusion. Codebook size,
+            grid and condition come from the tokenizer and the data.
         training: Steps, batches, optimizer, schedule.
         conditional: Whether it is conditioned on the label or time, where the data have one.
         examples: How many training examples become tokens; all if not given. Endless data need it.

@@ -1,7 +1,7 @@
 """The training stage of a prior over the tokens of a frozen tokenizer.
 
-The tokens were cached once, so a step sees integers only: loss = −log p(indices | context), in nats
-per index.
+The tokens were cached once, so a step sees integers only. The loss is the prior's: −log p(indices |
+context) in nats per index, or what its class says.
 """
 
 from __future__ import annotations
