@@ -94,6 +94,7 @@ RANGES: dict[str, Range] = {
     "layers": LAYERS,
     "tokens": LENGTH,
     "blocks": LAYERS,
+    "LatentDiffusion.dims": WIDTH,
     "convolutions": Range(0, 1000),
     "heads": Range(1, 4096),
     "kernel_size": Range(1, 255),

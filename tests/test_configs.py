@@ -133,6 +133,7 @@ def models():
         make("TransformerPrior", (16, 8), (3, 2), label, hidden=8, layers=1, heads=2),
         make("MaskedPrior", 16, (3, 2), label, hidden=8, layers=1, heads=2),
         make("AbsorbingDiffusion", 16, (3, 2), label, hidden=8, layers=1, heads=2),
+        make("LatentDiffusion", vectors(), (3, 2), label, channels=8, blocks=1),
         make("Histogram", 16, (3, 2), label),
         make("Uniform", 16, (3, 2)),
     ]

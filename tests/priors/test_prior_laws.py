@@ -138,16 +138,13 @@ PRIORS = {
     "masked of several": lambda: masked((2, 2), SEVERAL),
     "masked diffusion": lambda: masked((2, 2), None, AbsorbingDiffusion, dropout=0.5),
     "masked diffusion of several": lambda: masked((4,), SEVERAL, AbsorbingDiffusion),
-<<<<<<< HEAD
     "masked cascade": lambda: sharp(bidirectional_cascade()),
     "masked cascade of optional labels": lambda: sharp(bidirectional_cascade(OPTIONAL)),
     "masked diffusion cascade": lambda: sharp(bidirectional_cascade(LABEL, AbsorbingDiffusion)),
-=======
     "latent": lambda: latent((2, 2), dropout=0.5),
     "latent of labels": lambda: latent((4,), LABEL),
     "latent of grids above": lambda: latent((2, 1, 2), ABOVE, 2),
     "latent of several": lambda: latent((2, 2), SEVERAL),
->>>>>>> f62b24a (Latent diffusion: a prior over the tokenizer's vectors, with diffusers' U-Net and solver)
     "cascade": lambda: sharp(cascade()),
     "cascade of labels": lambda: sharp(cascade(LABEL)),
     "cascade of optional labels": lambda: sharp(cascade(OPTIONAL)),
