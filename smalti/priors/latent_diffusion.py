@@ -265,7 +265,7 @@ def _solver() -> Any:
         from diffusers import DPMSolverMultistepScheduler
     except ModuleNotFoundError as error:
         raise explain_import_error(error, "Latent diffusion") from error
-    solver = DPMSolverMultistepScheduler(
+    solver: Any = DPMSolverMultistepScheduler(
         TIMES,
         beta_schedule="squaredcos_cap_v2",
         prediction_type="v_prediction",

@@ -137,13 +137,16 @@ def _unet(dims: int, widths: tuple[int, ...], blocks: int, sizes: ContextSizes) 
         "class_embed_type": "identity" if sizes.vector else None,
     }
     head = math.gcd(32, widths[0])
+    network: Any  # whose type is known where diffusers is installed, and else not
     if not sizes.sequence:
-        return UNet2DModel(**options, attention_head_dim=head)
-    return UNet2DConditionModel(
-        **options,
-        cross_attention_dim=4 * widths[0],
-        attention_head_dim=tuple(width // head for width in widths),  # there it is their number
-    )
+        network = UNet2DModel(**options, attention_head_dim=head)
+    else:
+        network = UNet2DConditionModel(
+            **options,
+            cross_attention_dim=4 * widths[0],
+            attention_head_dim=tuple(width // head for width in widths),  # there it is their number
+        )
+    return network
 
 
 def _replace_dropout(module: nn.Module, dropout: float) -> None:
