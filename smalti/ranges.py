@@ -183,6 +183,7 @@ RANGES: dict[str, Range] = {
     "examples": Range(1, 2**40),
     "samples": Range(2, MOST_SAMPLES),
     "classifier_steps": WARMUP,
+    "feature_steps": WARMUP,
     "Evaluation.test": STEPS,
     "num_nodes": Range(1, 65_536),
     "threads": Range(1, 1024),

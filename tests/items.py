@@ -58,6 +58,6 @@ def items_recipe(
             "quantizer": {"class_path": "ResidualQuantizer", "init_args": {"stages": stages}},
             **copy.deepcopy(FITTED if fitted else TRAINED),
         },
-        "evaluation": {"samples": 16, "classifier_steps": 0},
+        "evaluation": {"samples": 16, "classifier_steps": 0, "feature_steps": 2},
         **({} if collisions is None else {"ids": {"collisions": collisions}}),
     }

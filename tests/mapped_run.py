@@ -45,7 +45,7 @@ def fitted(folder: Path, n: int) -> float:
     del x
     recipe = {**fitted_recipe(file), "ids": {"collisions": "nearest"}}
     recipe["data"]["init_args"]["normalize"] = "center"
-    recipe["evaluation"] = {"samples": 16, "classifier_steps": 0}
+    recipe["evaluation"] = {"samples": 16, "classifier_steps": 0, "feature_steps": 2}
     quantizer = recipe["tokenizer"]["quantizer"]["init_args"]
     stage = quantizer["stages"][0]
     stage["init_args"]["codebook"]["init_args"]["codebook_size"] = 64

@@ -129,7 +129,7 @@ def all_at_once(recipe: dict) -> dict:
     recipe["prior"]["model"] = {"class_path": "TransformerPrior", "init_args": {"hidden": 8}}
     for stage in ("tokenizer", "prior"):
         recipe[stage]["training"] |= {"steps": 4, "validate_every": 2, "save_every": 4}
-    recipe["evaluation"] = {"samples": 4, "classifier_steps": 0, "test": 8}
+    recipe["evaluation"] = {"samples": 4, "classifier_steps": 0, "feature_steps": 2, "test": 8}
     return recipe
 
 

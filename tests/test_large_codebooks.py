@@ -23,7 +23,7 @@ def recipe() -> dict:
         "loss_weights": {"sample_entropy": 0.01, "entropy_deficit": 0.01},
     }
     made["tokenizer"]["training"] |= {"steps": 4, "validate_every": 4, "save_every": 4}
-    made["evaluation"] = {"samples": 4, "classifier_steps": 0}
+    made["evaluation"] = {"samples": 4, "classifier_steps": 0, "feature_steps": 2}
     return made
 
 

@@ -43,7 +43,7 @@ def config_of(data: Path, **fields):
     recipe["data"] = {"class_path": "Images", "init_args": {"path": str(data), "size": SIZE}}
     for part in "tokenizer", "prior":
         recipe[part]["training"] |= {"steps": 4, "save_every": 2, "validate_every": 2}
-    recipe["evaluation"] = {"samples": 8, "classifier_steps": 0}
+    recipe["evaluation"] = {"samples": 8, "classifier_steps": 0, "feature_steps": 2}
     return schema.parsed({**recipe, **fields})
 
 

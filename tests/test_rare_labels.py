@@ -28,7 +28,7 @@ def test_labels_of_one_image_each_from_a_folder_to_a_report(tmp_path, capsys):
     recipe["prior"]["examples"] = 6
     for stage in ("tokenizer", "prior"):
         recipe[stage]["training"] |= {"steps": 4, "validate_every": 2, "save_every": 2}
-    recipe["evaluation"] = {"samples": 12, "classifier_steps": 2}
+    recipe["evaluation"] = {"samples": 12, "classifier_steps": 2, "feature_steps": 2}
     run = tmp_path / "run"
     words = ["fit", str(write_recipe(tmp_path / "rare.yaml", recipe))]
     assert main([*words, "--data", str(tmp_path / "data"), "--out", str(run)]) == 0

@@ -66,6 +66,6 @@ def test_its_prior_knows_them_by_name(made, capsys, tmp_path):
 
 def test_its_report_measures_it(made):
     run, splits = made
-    limits = Limits(samples=8, classifier_steps=5, test=16, batch_size=8)
+    limits = Limits(samples=8, classifier_steps=5, feature_steps=2, test=16, batch_size=8)
     report = evaluate(smalti.load(run.folder), splits, limits=limits)
     assert report.figures

@@ -57,7 +57,7 @@ def tiny_recipe(path: str) -> dict:
                 "optimizer": {"class_path": "torch.optim.Adam", "init_args": {"lr": 0.01}},
             },
         },
-        "evaluation": {"samples": 16, "classifier_steps": 5},
+        "evaluation": {"samples": 16, "classifier_steps": 5, "feature_steps": 2},
     }
 
 

@@ -30,7 +30,7 @@ def clocks_recipe() -> dict:
             "model": {"class_path": "PixelCNN", "init_args": {"hidden": 8, "layers": 2}},
             "training": dict(training),
         },
-        "evaluation": {"samples": 16, "classifier_steps": 5},
+        "evaluation": {"samples": 16, "classifier_steps": 5, "feature_steps": 2},
     }
 
 

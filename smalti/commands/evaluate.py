@@ -100,7 +100,11 @@ def write_report(run: Run, splits: Splits, overwrite: bool = False) -> int:
     model = load(run.folder).to(recipe.hardware.device())
     chosen = recipe.evaluation
     limits = Limits(
-        chosen.test, chosen.samples, chosen.classifier_steps, judge_steps=chosen.judge_steps
+        chosen.test,
+        chosen.samples,
+        chosen.classifier_steps,
+        chosen.feature_steps,
+        judge_steps=chosen.judge_steps,
     )
     shared: dict[str, Any] = {
         "curves": run.curves(),

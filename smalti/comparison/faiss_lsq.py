@@ -128,7 +128,7 @@ def measure_faiss(folder: Path, config: Namespace, splits: Splits) -> tuple[dict
             )
         return report, seconds
     model, seconds = _learned(config, splits)
-    limits = Limits(classifier_steps=0, downloaded=False)
+    limits = Limits(classifier_steps=0, feature_steps=0, downloaded=False)
     made: Report = evaluate(Model(model), splits, limits=limits, title=folder.name)
     made.save(folder)
     content = {"seconds": seconds, "made_from": wanted}

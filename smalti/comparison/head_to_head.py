@@ -192,7 +192,7 @@ def _measured(run: Run, config: Namespace, splits: Splits) -> dict[str, Any]:
     if not file.is_file() or not _is_of(run, file):
         runs.fit(config, run.folder, splits)
         model = Model.load(run.folder)
-        limits = Limits(classifier_steps=0, downloaded=False)
+        limits = Limits(classifier_steps=0, feature_steps=0, downloaded=False)
         made = evaluate(model, splits, curves=run.curves(), limits=limits, title=run.folder.name)
         made.made_from = runs.part_checksums(run)
         made.save(run.folder)

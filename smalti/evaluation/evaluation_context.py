@@ -28,6 +28,7 @@ from smalti.errors import InputError
 from smalti.evaluation.batches import batches, choose_examples, split_in_pieces
 from smalti.evaluation.classifier import check_classes, train_classifier
 from smalti.evaluation.encoded_test_set import EncodedTestSet, encode_test_set
+from smalti.evaluation.features import FeatureSpace, classifier_space, unlabelled_space
 from smalti.evaluation.judge import train_judge
 from smalti.evaluation.limits import Limits
 from smalti.evaluation.memo import Memo, measurement_mode
@@ -46,6 +47,8 @@ if TYPE_CHECKING:
 __all__ = ["EncodedTestSet", "EvaluationContext", "check_same_signal"]
 
 logger = logging.getLogger(__name__)
+
+IN_A_ROW = {0: 8, 1: 5}  # samples, by the dimensions of the grid; of others 10
 
 T = TypeVar("T")
 
@@ -288,6 +291,16 @@ class EvaluationContext:
         return ["prior"] if self.tokenizer is None else list(self.priors)
 
     @property
+    def in_a_row(self) -> int:
+        """Returns how many samples a row of a picture shows, so that each can be seen."""
+        return min(IN_A_ROW.get(self.splits.signal.spatial_dims, 10), self.limits.shown)
+
+    @property
+    def sampler(self) -> Prior:
+        """Returns the learned prior, or the distribution that vectors are drawn from."""
+        return self.gaussian if self.prior is None else self.prior
+
+    @property
     def conditional(self) -> list[str]:
         """Returns the kinds of samples that were asked to show the first of `contexts`."""
         return [name for name, prior in self.priors.items() if prior.condition]
@@ -307,18 +320,20 @@ class EvaluationContext:
         return self.kept(f"sampled/{kind}", draw)
 
     def drawn(
-        self, prior: Prior, n: int, context: Tensor | None, top_p: float | None = None
+        self,
+        prior: Prior,
+        n: int,
+        context: Tensor | None,
+        config: SamplingConfig | None = None,
     ) -> Tensor:
-        """Draws tokens of n samples from a prior, (n, *shape) on the CPU, at temperature 1.
+        """Draws latents of n samples from a prior, (n, *shape) on the CPU.
 
         Arguments:
             prior: The context is passed to it if it is conditional.
             n: The number of samples.
             context: (n,) or more, or `None`.
-            top_p: Tokens are drawn from the most probable ones that have this probability together;
-                from all if None.
+            config: Temperature, truncation and guidance; those of the learned prior if None.
         """
-        config = SamplingConfig(top_p=top_p)
         generator = torch.Generator().manual_seed(self.seed)
         context = None if context is None or prior.condition is None else context[:n]
         grids = []
@@ -360,9 +375,7 @@ class EvaluationContext:
         steps = self.limits.classifier_steps
         if not isinstance(self.splits.condition, Label):
             raise InputError("the data have no labels to train a classifier on.")
-        if self.compared < 2:
-            plural = self.splits.signal.plural
-            raise InputError(f"it takes at least two {plural} of each kind to compare.")
+        self._check_enough()
         if not steps:
             raise InputError("the classifier was switched off.")
         check_classes(self.splits)
@@ -388,15 +401,65 @@ class EvaluationContext:
 
         return self.kept("judge", trained)
 
+    def _check_enough(self) -> None:
+        """Raises `InputError` if the sets are too small to be compared."""
+        if self.compared < 2:
+            plural = self.splits.signal.plural
+            raise InputError(f"it takes at least two {plural} of each kind to compare.")
+
+    @property
+    def has_labels(self) -> bool:
+        """Returns whether examples have labels that tell them apart: two at least."""
+        return isinstance(self.splits.condition, Label) and self.splits.condition.dim > 1
+
+    @property
+    def feature_space(self) -> FeatureSpace:
+        """Returns the features that sets are compared in, learned when first asked for.
+
+        Those of the classifier where examples have labels; else see `smalti.evaluation.features`.
+
+        Raises:
+            InputError: If there are too few examples, or nothing is wanted that learns features.
+        """
+
+        def learned() -> FeatureSpace:
+            if self.has_labels:
+                return classifier_space(self.classifier)
+            self._check_enough()
+            own = None if self.run is None or not self.run.features.exists() else self.run
+            return unlabelled_space(
+                self.splits, own, self.limits.feature_steps, self.seed, self.device
+            )
+
+        return self.kept("feature space", learned)
+
+    @property
+    def can_compare(self) -> bool:
+        """Returns whether there are sets to compare, and features to compare them in."""
+        try:
+            return self.without_samples is None and self.feature_space is not None
+        except Exception:  # said where it is what is asked for
+            return False
+
     def features(self, name: str, batches: Callable[[], Iterator[Tensor]]) -> Tensor:
-        """Returns the classifier's features of a set of signals, (N, F) on the CPU.
+        """Returns the features of a set of signals, (N, F) on the CPU; see `feature_space`.
 
         Arguments:
             name: Name of the set, one of `sets` or "test".
             batches: Gives it.
         """
-        classifier = self.classifier
+        space = self.feature_space
         return self.kept(
             f"features/{name}",
-            lambda: torch.cat([classifier.features(batch).cpu() for batch in batches()]),
+            lambda: torch.cat([space.features(batch).cpu() for batch in batches()]),
         )
+
+    @property
+    def test_features(self) -> Tensor:
+        """Returns the features of the test examples that are measured, (N, F) on the CPU."""
+        return self.features("test", self.test_batches)
+
+    @property
+    def without_samples(self) -> str | None:
+        """Returns why no sets are compared: nothing is drawn, and no label is to be seen."""
+        return None if self.kinds or self.has_labels else "no prior was learned."

@@ -16,6 +16,8 @@ class Limits:
         samples: Samples of each prior for distances between sets.
         classifier_steps: Training steps of the classifier; 0 for no classifier and nothing that
             needs it.
+        feature_steps: Training steps of the network of features where there are no labels; 0 for
+            no such features and nothing that needs them.
         shown: Samples of each prior in the report.
         batch_size: Examples at a time.
         downloaded: Whether to take measurements that need downloaded weights, such as Inception's,
@@ -28,6 +30,7 @@ class Limits:
     test: int | None = 10_000
     samples: int = 2000
     classifier_steps: int = 1500
+    feature_steps: int = 100
     shown: int = 36
     batch_size: int = 250
     downloaded: bool = True

@@ -307,9 +307,12 @@ class Evaluation:
     """Sizes of the evaluation that makes the report.
 
     Arguments:
-        samples: Samples of each prior for the Fréchet distance.
-        classifier_steps: Training steps of the classifier whose features it uses; 0 for none of
-            this.
+        samples: Samples of each prior for the Fréchet distance, precision, recall, density and
+            coverage.
+        classifier_steps: Training steps of the classifier whose features these use where there are
+            labels; 0 for none of this.
+        feature_steps: Training steps of the network whose features they use where there are none;
+            0 for none of this.
         test: Test examples at most, drawn at random where there are more.
         judge_steps: Training steps of the network that judges whether samples show their captions;
             0 for none of this.
@@ -319,6 +322,7 @@ class Evaluation:
     classifier_steps: int = 1500
     test: int = 10_000
     judge_steps: int = 600
+    feature_steps: int = 100
 
 
 @dataclass(frozen=True)

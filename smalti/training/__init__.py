@@ -21,11 +21,12 @@ from smalti.training.objectives import (
 from smalti.training.quantizer_fitting import fit_quantizer
 from smalti.training.schedules import Constant, CosineDecay, Plateau, Schedule
 from smalti.training.settings import Training
+from smalti.training.vicreg import FeaturePretraining
 
 if TYPE_CHECKING:
     from smalti.training.autoencoder_stage import AutoencoderStage
     from smalti.training.contrastive_stage import ContrastiveStage
-    from smalti.training.feature_stage import FeaturePretraining, FeatureStage
+    from smalti.training.feature_stage import FeatureStage
     from smalti.training.prior_stage import PriorStage, TokenBatch, Tokens
     from smalti.training.stage import Stage
     from smalti.training.trainer import train
@@ -58,7 +59,6 @@ __all__ = [
 WITH_LIGHTNING = {
     "AutoencoderStage": "autoencoder_stage",
     "ContrastiveStage": "contrastive_stage",
-    "FeaturePretraining": "feature_stage",
     "FeatureStage": "feature_stage",
     "PriorStage": "prior_stage",
     "Stage": "stage",

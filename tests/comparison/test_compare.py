@@ -36,7 +36,7 @@ def tokenizer_alone() -> dict:
     """The fields of the same recipe without a prior, and little in the report."""
     fields = clocks_recipe()
     del fields["prior"]
-    return {**fields, "evaluation": {"samples": 8, "classifier_steps": 0}}
+    return {**fields, "evaluation": {"samples": 8, "classifier_steps": 0, "feature_steps": 0}}
 
 
 def compared(folder, methods, bits=(3,), seeds=1) -> Comparison:

@@ -102,7 +102,9 @@ def test_the_report_has_the_bits_of_every_prior(prior):
     splits = tiny_splits()
     model = tiny_model(prior=prior, likelihood=Categorical(16))
     histogram = tiny_histogram(model, splits) if prior else None
-    report = evaluate(model, splits, histogram, limits=Limits(classifier_steps=0, shown=4))
+    report = evaluate(
+        model, splits, histogram, limits=Limits(classifier_steps=0, feature_steps=0, shown=4)
+    )
     bits = report.figures["bits_per_dim"]
     assert set(bits) == {"uniform", "reconstruction", *(["histogram", "prior"] if prior else [])}
     of_tokens = bits["uniform"]["value"] - bits["reconstruction"]["value"]

@@ -17,7 +17,15 @@ from smalti.evaluation.measurements.bounds import bound_figures
 from smalti.evaluation.measurements.latent_dimensions import latent_figures
 from smalti.reporting.figures import is_figure
 
-LIMITS = Limits(samples=12, classifier_steps=3, shown=4, batch_size=10, bounded=8, importance=5)
+LIMITS = Limits(
+    samples=12,
+    classifier_steps=3,
+    feature_steps=2,
+    shown=4,
+    batch_size=10,
+    bounded=8,
+    importance=5,
+)
 
 
 class Given(Examples):

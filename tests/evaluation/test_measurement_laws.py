@@ -39,7 +39,15 @@ ALL = [
     *synthetic.MEASUREMENTS,
     TrainingCurves(),
 ]
-LIMITS = Limits(samples=24, classifier_steps=2, shown=2, batch_size=10, bounded=4, importance=2)
+LIMITS = Limits(
+    samples=24,
+    classifier_steps=2,
+    feature_steps=2,
+    shown=2,
+    batch_size=10,
+    bounded=4,
+    importance=2,
+)
 
 
 def tokens(condition=None, **options):

@@ -9,12 +9,11 @@ from types import SimpleNamespace
 import pytest
 import torch
 from test_report import Page
-from tiny_models import LABELS, Stripes, tiny_histogram, tiny_model, tiny_splits
+from tiny_models import LABELS, Given, Stripes, tiny_histogram, tiny_model, tiny_splits
 
 from small_autoencoders import assemble
 from smalti.autoencoders import DiscreteAutoencoder
 from smalti.conditions import Label, TimeOfDay
-from smalti.data import Batch
 from smalti.errors import InputError
 from smalti.evaluation import Limits, Report, evaluate
 from smalti.evaluation.measurements import codebook_usage
@@ -26,17 +25,9 @@ from smalti.quantizers import EMACodebook, LookupFreeQuantizer, VectorQuantizer
 from smalti.reporting.figures import is_figure
 from smalti.synthetic import MEASUREMENTS
 
-LIMITS = Limits(samples=12, classifier_steps=3, shown=4, batch_size=10, downloaded=False)
-
-
-class Given(Stripes):
-    """These images with these values."""
-
-    def __init__(self, x, values=None):
-        self.x, self.values = x, values
-
-    def __getitems__(self, indices):
-        return Batch(self.x[list(indices)], self.conditions_at(indices))
+LIMITS = Limits(
+    samples=12, classifier_steps=3, feature_steps=2, shown=4, batch_size=10, downloaded=False
+)
 
 
 def check(report):
@@ -184,7 +175,9 @@ def test_one_label_is_no_task_for_a_classifier():
     model = tiny_model(label)
     report = evaluate(model, splits, tiny_histogram(model, splits, label), limits=LIMITS)
     check(report)
-    assert "one label 'only'" in next(w for n, w in report.missing.items() if "classifier" in n)
+    assert "one label 'only'" in report.not_applicable["Accuracy of the classifier"]
+    assert "without labels" in report.facts["Sets are compared in"]
+    assert "prior" in report.figures["frechet"]
     assert "samples-histogram.png" in report.files()
 
 

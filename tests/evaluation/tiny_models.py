@@ -17,7 +17,7 @@ from smalti.networks import ConvDecoder, ConvEncoder, Features
 from smalti.priors import Histogram, PixelCNN
 from smalti.quantizers import EMACodebook, VectorQuantizer
 
-__all__ = ["LABELS", "K", "Stripes", "tiny_histogram", "tiny_model", "tiny_splits"]
+__all__ = ["LABELS", "Given", "K", "Stripes", "tiny_histogram", "tiny_model", "tiny_splits"]
 
 K = 8
 
@@ -42,6 +42,13 @@ class Stripes(Examples):
 
     def conditions_at(self, indices: Sequence[int]) -> Tensor | None:
         return None if self.values is None else self.values[list(indices)]
+
+
+class Given(Stripes):
+    """These images with these values."""
+
+    def __init__(self, x: Tensor, values: Tensor | None = None) -> None:
+        self.x, self.values = x, values
 
 
 def tiny_splits(condition: Condition | None = None, side: int = 16, test: int = 24) -> Splits:

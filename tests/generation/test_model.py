@@ -108,7 +108,7 @@ def test_dimensions_are_those_of_vectors(model):
 def test_it_measures_itself_on_the_data_of_its_run(model):
     from smalti.evaluation import Limits
 
-    report = model.evaluate(limits=Limits(test=8, samples=8, classifier_steps=0, shown=4))
+    report = model.evaluate(limits=Limits(test=8, samples=8, classifier_steps=0, feature_steps=2))
     assert report.failed == []
     assert "reconstruction" in report.figures
     if model.layout is not None:

@@ -17,7 +17,7 @@ from smalti.modalities.image import Image
 from smalti.networks import ConvEncoder, ConvFeatures
 from smalti.recipes import schema
 from smalti.training.callbacks import Progress
-from smalti.training.feature_stage import random_views, vicreg
+from smalti.training.vicreg import random_views, vicreg
 from tiny import clocks_recipe, write_recipe
 
 NETWORK = {"class_path": "ConvFeatures", "init_args": {"hidden": 4, "layers": 2}}

@@ -75,7 +75,13 @@ def small_recipe(name: str, folder: Path) -> dict:
         arguments["path"] = str(FIXTURES[kind](folder, arguments))
     return {
         **recipe,
-        "evaluation": {"samples": 8, "classifier_steps": 2, "test": 32, "judge_steps": 2},
+        "evaluation": {
+            "samples": 8,
+            "classifier_steps": 2,
+            "feature_steps": 2,
+            "test": 32,
+            "judge_steps": 2,
+        },
     }
 
 

@@ -54,6 +54,7 @@ NONSENSE = """
 --evaluation.test -1
 --evaluation.samples 0
 --evaluation.classifier_steps -1
+--evaluation.feature_steps -1
 --hardware.workers -1
 --hardware.devices x
 --hardware.devices 0

@@ -13,10 +13,13 @@ from smalti.evaluation.measurements.identifiers import Identifiers
 from smalti.evaluation.measurements.labels import SamplesOfLabels
 from smalti.evaluation.measurements.latent_dimensions import LatentDimensions
 from smalti.evaluation.measurements.levels import Levels
+from smalti.evaluation.measurements.nearest_examples import NearestExamples
+from smalti.evaluation.measurements.precision_recall import PrecisionRecall
 from smalti.evaluation.measurements.rate import Rate
 from smalti.evaluation.measurements.reconstruction import Reconstructions
 from smalti.evaluation.measurements.rejection import Rejection
 from smalti.evaluation.measurements.samples import Samples
+from smalti.evaluation.measurements.sampling_options import SamplingOptions
 from smalti.evaluation.measurements.training_curves import TrainingCurves
 from smalti.reporting import Measurement
 
@@ -33,12 +36,15 @@ __all__ = [
     "Identifiers",
     "LatentDimensions",
     "Levels",
+    "NearestExamples",
+    "PrecisionRecall",
     "Rate",
     "Reconstructions",
     "Rejection",
     "Samples",
     "SamplesOfCaptions",
     "SamplesOfLabels",
+    "SamplingOptions",
     "TrainingCurves",
 ]
 
@@ -50,7 +56,10 @@ MEASUREMENTS: tuple[Measurement, ...] = (
     SamplesOfLabels(),
     SamplesOfCaptions(),
     CaptionRetrieval(),
+    SamplingOptions(),
     FeatureDistances(),
+    PrecisionRecall(),
+    NearestExamples(),
     Accuracy(),
     Rejection(),
     Bounds(),

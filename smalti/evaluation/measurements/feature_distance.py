@@ -9,18 +9,17 @@ labels, so that figures of two data sets, or of two networks, cannot be compared
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from smalti.artifacts import load_model
 from smalti.evaluation.evaluation_context import EvaluationContext
+from smalti.evaluation.features import describe_network
 from smalti.losses import feature_distance
 from smalti.networks import FeatureNetwork
-from smalti.recipes.feature_fields import FEATURE_STEPS
 from smalti.reporting import Card, FigureTable, Measurement, Section, Text, display, figure
-from smalti.reporting.figures import number
 
 __all__ = ["FeatureDistance"]
 
@@ -44,7 +43,7 @@ class FeatureDistance(Measurement[EvaluationContext]):
         run = subject.run
         assert run is not None, "it applies"
         network = load_model(run.features).to(subject.device)
-        origin = _origin(network, run.read_config(), plural)
+        origin = describe_network(network, run.read_config(), plural)
         protocol = (
             f"{subject.test_set}; squared distance of the features of each position, of length 1, "
             f"mean over positions, layers and {plural}; {origin}"
@@ -87,18 +86,3 @@ def _distances(network: FeatureNetwork, subject: EvaluationContext) -> tuple[Ten
 def _seen(subject: EvaluationContext, batches: Iterator[Tensor]) -> Iterator[Tensor]:
     """Yields signals as the network was trained on them: normalized, 0 where a value is missing."""
     return (subject.autoencoder.normalize(x).nan_to_num(nan=0.0) for x in batches)
-
-
-def _origin(network: FeatureNetwork, config: dict[str, Any], plural: str) -> str:
-    """Says what network it is, and of what it was learned."""
-    chosen = (config.get("tokenizer") or config.get("autoencoder") or {}).get("features") or {}
-    name = type(network).__name__
-    if chosen.get("folder"):
-        return f"{name}, taken as it was saved in {chosen['folder']}"
-    if chosen.get("network") and not chosen.get("training"):
-        return f"{name}, with the weights that it brought along"
-    steps = (chosen.get("training") or {}).get("steps", FEATURE_STEPS)
-    return (
-        f"a small {name}, trained for {number(steps)} steps on the training {plural} of this run "
-        f"alone, without labels (VICReg)"
-    )

@@ -1,4 +1,4 @@
-"""The Fréchet distance of generated signals to real ones, in the features of a classifier.
+"""The Fréchet distance of generated signals to real ones, in features learned of the same data.
 
 Two sets of features with means μ and covariances Σ are compared as if both were Gaussian. The
 Fréchet distance of those is
@@ -6,11 +6,11 @@ Fréchet distance of those is
     d² = ‖μ_a − μ_b‖² + tr(Σ_a) + tr(Σ_b) − 2 tr (Σ_a^½ Σ_b Σ_a^½)^½
 
 It is 0 only if means and covariances agree. With Inception features it is called FID; here the
-features are those of a small classifier that was trained on the data's own labels, so the numbers
-of two data sets, or of two trainings of the classifier, cannot be compared. Those of one report
-can: the same classifier, the same reference set and the same N for each line. Few examples bias it
-upwards, for the covariance of few is too narrow in some directions; two references show by how
-much:
+features are those of a small classifier that was trained on the data's own labels, or without
+labels those of `smalti.evaluation.features`, so the numbers of two data sets, or of two trainings,
+cannot be compared. Those of one report can: the same features, the same reference set and the same
+N for each line. Few examples bias it upwards, for the covariance of few is too narrow in some
+directions; two references show by how much:
 
 * training against test examples: what a perfect generator would reach at this N;
 * reconstructions of test examples: what the tokenizer allows, however good the prior.
@@ -66,33 +66,30 @@ class FeatureDistances(SampleComparison[EvaluationContext]):
     """Measures how close training examples, reconstructions and samples are to test examples.
 
     It is the Fréchet distance of Gaussians fitted to features, as FID is, but those of a small
-    classifier that is trained on the labels of the same data.
+    network that is trained on the same data: see `EvaluationContext.feature_space`.
     """
 
     key: ClassVar[str] = "frechet"
-    title: ClassVar[str] = "Fréchet distance in the features of a classifier"
+    title: ClassVar[str] = "Fréchet distance"
     chapter: ClassVar[str] = "Samples"
 
     def applies(self, subject: EvaluationContext) -> str | None:
         """See `Measurement.applies`."""
-        return None
+        return subject.without_samples
 
     def compares(self, subject: EvaluationContext) -> bool:
         """See `SampleComparison.compares`."""
-        try:
-            return isinstance(subject.classifier, Classifier)
-        except Exception:  # said where it is what is asked for
-            return False
+        return subject.can_compare
 
     def run(self, subject: EvaluationContext) -> Section:
         """See `Measurement.run`."""
-        test = fit_gaussian(test_features(subject))
+        test = fit_gaussian(subject.test_features)
         plural = subject.splits.signal.plural
         logger.info("comparing samples with test %s", plural)
         protocol = (
             f"N = {number(subject.compared)} {plural} of each line against the {subject.test_set}; "
-            f"squared distance of Gaussians fitted to the {len(test.mean)} features of the "
-            f"classifier; {_range(subject)}a small N biases it upwards"
+            f"squared distance of Gaussians fitted to {subject.feature_space.words}; "
+            f"{_range(subject)}a small N biases it upwards"
         )
         section = self.section()
         for name, batches in subject.sets().items():
@@ -104,11 +101,12 @@ class FeatureDistances(SampleComparison[EvaluationContext]):
             hint = f"{display(found['train'])} for training {plural}" if "train" in found else ""
             section.cards.append(Card(found["prior"], "Fréchet distance of samples", hint))
         allow = "the latents allow" if subject.tokenizer is None else "the tokenizer allows"
+        section.facts["Sets are compared in"] = subject.feature_space.place
         section.blocks["introduction"] = Text(
-            f"How close samples are to test {plural}, in the feature space of a small classifier "
-            f"that was trained on the labels of these data. Smaller is closer. Training {plural} "
-            f"show what a perfect generator would reach, reconstructions what {allow}. It can be "
-            f"compared within this report only."
+            f"How close samples are to test {plural}, in "
+            f"{subject.feature_space.place}. Smaller is closer. Training {plural} show what a "
+            f"perfect generator would reach, reconstructions what {allow}. It can be compared "
+            f"within this report only."
         )
         section.blocks["table"] = Table(
             (plural.capitalize(), "Fréchet distance"),
@@ -117,11 +115,6 @@ class FeatureDistances(SampleComparison[EvaluationContext]):
             protocols(found),
         )
         return section
-
-
-def test_features(subject: EvaluationContext) -> Tensor:
-    """Returns the classifier's features of the test set, (N, F), which are computed once."""
-    return subject.features("test", subject.test_batches)
 
 
 @torch.no_grad()

@@ -30,7 +30,6 @@ from smalti.evaluation.measurements.frechet import (
     classifier_features,
     fit_gaussian,
     frechet_distance,
-    test_features,
 )
 from smalti.evaluation.plots import plot_rejection
 from smalti.reporting import Block, Measurement, Plot, Section, SideBySide, Table, Text, figure
@@ -150,7 +149,7 @@ def _figures(
     subject: EvaluationContext, kept: dict[float, tuple[Tensor, Tensor]], n: int
 ) -> dict[str, Any]:
     """Returns the accuracy and Fréchet distance for each share."""
-    test = fit_gaussian(test_features(subject))
+    test = fit_gaussian(subject.test_features)
     found: dict[str, Any] = {}
     for share, (features, labels) in kept.items():
         said = subject.classifier.head(features.to(subject.device)).argmax(1).cpu()

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from smalti.autoencoders import VariationalAutoencoder
 from smalti.evaluation.evaluation_context import EvaluationContext
+from smalti.priors import SamplingConfig
 from smalti.reporting import Block, Measurement, Section, SideBySide, Text
 
 __all__ = ["Samples"]
@@ -49,7 +50,9 @@ class Samples(Measurement[EvaluationContext]):
         section.blocks["samples"] = SideBySide(blocks, titles if len(blocks) > 1 else {})
         if subject.prior is not None:
             with section.attempt("Picture of likely samples"):
-                likely = subject.drawn(subject.prior, shown, subject.contexts, top_p=LIKELY)
+                likely = subject.drawn(
+                    subject.prior, shown, subject.contexts, SamplingConfig(top_p=LIKELY)
+                )
                 section.blocks["likely"] = _rendered(
                     subject,
                     likely,

@@ -1,0 +1,271 @@
+"""The features that sets of signals are compared in, and networks that learn them without labels.
+
+Distances between values say little of what is seen: of two images, moved by a pixel, nearly all
+values differ. So sets are compared in features:
+
+    of a classifier       where the data have labels (`smalti.evaluation.classifier`)
+    of the run's network  without labels, where the run has one: its folder `features`
+    of a small network    without labels: trained here on the training examples alone, so that two
+                          views of an example are alike, and examples differ (VICReg)
+    vectors               each value standardised: vectors have no views
+
+Of a network without labels the features are the means of each of its layers over the halves of the
+grid (quarters of an image), so that what is where counts, whitened on training examples: at most 64
+principal directions of equal variance, so that the many channels that say the same count once. They
+tell such signals apart, and know nothing of what people see in them. Figures in the features of two
+networks, and so of two reports, cannot be compared.
+"""
+
+from __future__ import annotations
+
+import copy
+import logging
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from smalti.artifacts import load_model
+from smalti.data import Splits
+from smalti.errors import InputError
+from smalti.evaluation.batches import batches, choose_examples
+from smalti.evaluation.classifier import rise_and_fall
+from smalti.modalities.base import Classifier
+from smalti.networks import Affine, ConvFeatures, FeatureNetwork, Features, Normalization, Whitening
+from smalti.recipes.feature_fields import FEATURE_STEPS
+from smalti.reporting.figures import number
+from smalti.run_directory import Run
+from smalti.training.vicreg import FeaturePretraining, random_views, vicreg
+from smalti.weights import first_not_finite
+
+__all__ = [
+    "FeatureSpace",
+    "PooledFeatures",
+    "classifier_space",
+    "describe_network",
+    "halved",
+    "train_features",
+    "unlabelled_space",
+]
+
+logger = logging.getLogger(__name__)
+
+BATCH = 64
+POSITIONS = 1024  # longer grids are halved until they have no more: 32 × 32
+EXAMPLES, VALUES = 4096, 2**24  # that the network is trained on at most; 64 MB of values
+WHITENED = 2048  # examples at most that features are whitened by
+PARTS = 2  # along each dimension of the grid
+PER_DIRECTION = 8  # examples at least, so that the directions are those of others, too
+DIRECTIONS, SMALLEST = 64, 0.01  # whitened at most; of the largest deviation
+HIDDEN, LAYERS = 16, 4
+RATE = 1e-3
+
+
+@dataclass(frozen=True)
+class FeatureSpace:
+    """A space of features.
+
+    Attributes:
+        features: Maps signals (B, C, *size) to features (B, F), on their device.
+        words: What protocols call them: "features of the classifier".
+        place: What sentences call them, with what they were learned of: "the features of …".
+    """
+
+    features: Callable[[Tensor], Tensor]
+    words: str
+    place: str
+
+
+class PooledFeatures(nn.Module):
+    """The means over halves of the grid of all layers of a network of features: signals → (B, F).
+
+    Arguments:
+        network: The network.
+        normalization: Maps signals to what it sees; see `Splits.normalization`.
+        positions: The largest number of positions that it is given; longer grids are halved until
+            they have no more. None to give it all.
+    """
+
+    def __init__(
+        self,
+        network: FeatureNetwork,
+        normalization: Normalization | None,
+        positions: int | None = None,
+    ) -> None:
+        super().__init__()
+        self.network, self.normalization, self.positions = network, normalization, positions
+        self.whitening: Whitening | None = None
+
+    def seen(self, x: Tensor) -> Tensor:
+        """Returns what the network sees of signals, 0 where a value is missing."""
+        y = (x if self.normalization is None else self.normalization(x)).nan_to_num(nan=0.0)
+        return y if self.positions is None else halved(y, self.positions)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Maps signals (B, C, *size) to features (B, F)."""
+        y = self.seen(x)
+        pool = F.adaptive_avg_pool1d if y.ndim == 3 else F.adaptive_avg_pool2d
+        f = torch.cat([pool(maps, PARTS).flatten(1) for maps in self.network(y)], 1)
+        return f if self.whitening is None else self.whitening(f)
+
+    @torch.no_grad()
+    def whiten(self, parts: Iterator[Tensor]) -> None:
+        """Learns the principal directions of its features of signals, which come in parts.
+
+        Raises:
+            InputError: If all signals have the same features.
+        """
+        self.whitening = None
+        features = torch.cat([self(x).cpu() for x in parts])
+        whole = Whitening.learned([features])
+        large = int((whole.scale >= SMALLEST * whole.scale[0]).sum())
+        kept = slice(min(large, DIRECTIONS, max(1, len(features) // PER_DIRECTION)))
+        found = Whitening.of(whole.mean, whole.rotation[kept], whole.scale[kept])
+        self.whitening = found.to(next(self.network.parameters()).device)
+
+    @property
+    def words(self) -> str:
+        """Returns how the features are made, as a part of a protocol."""
+        assert self.whitening is not None
+        return (
+            f"means of each layer over {PARTS} parts along each dimension, "
+            f"{len(self.whitening.scale)} whitened directions"
+        )
+
+
+def halved(x: Tensor, positions: int) -> Tensor:
+    """Halves the grid of signals (B, C, *size) until it has at most so many positions.
+
+    Example:
+        >>> halved(torch.zeros(1, 3, 128, 96), 1024).shape
+        torch.Size([1, 3, 32, 24])
+    """
+    pool = F.avg_pool1d if x.ndim == 3 else F.avg_pool2d
+    while x[0, 0].numel() > positions:
+        x = pool(x, 2, ceil_mode=True)
+    return x
+
+
+def classifier_space(classifier: Classifier) -> FeatureSpace:
+    """Returns the features of a classifier of the labels."""
+    return FeatureSpace(
+        classifier.features,
+        f"the {classifier.head.in_features} features of the classifier",
+        "the features of a small classifier that was trained on the labels of these data",
+    )
+
+
+def unlabelled_space(
+    splits: Splits, run: Run | None, steps: int, seed: int, device: torch.device
+) -> FeatureSpace:
+    """Returns features that were learned without labels, of training examples alone.
+
+    Arguments:
+        splits: The data.
+        run: The run, if it has a network of features.
+        steps: Steps to train one for, where there is none; 0 for no such features.
+        seed: Seed of every draw.
+        device: The device to compute on.
+
+    Raises:
+        InputError: If none are wanted, or the network diverges.
+    """
+    plural = splits.signal.plural
+    if not steps:
+        raise InputError("features without labels were switched off.")
+    if not splits.signal.spatial_dims:
+        standardised = Affine.learned([x.cpu() for x in _training(splits, EXAMPLES, seed, device)])
+        words = f"values of {plural}, each standardised by training {plural}"
+        return FeatureSpace(standardised.to(device), words, f"the {words}")
+    if run is None:
+        logger.info("training a network of features for %d steps", steps)
+        return train_features(splits, steps, seed, device)
+    network = load_model(run.features)
+    pooled = PooledFeatures(network, splits.normalization).to(device).eval()
+    pooled.whiten(_training(splits, WHITENED, seed, device))
+    return FeatureSpace(
+        pooled,
+        f"features of the run's own network ({pooled.words})",
+        f"the features of the network that this run's training compares {plural} in, too: "
+        f"{describe_network(network, run.read_config(), plural)}",
+    )
+
+
+def train_features(splits: Splits, steps: int, seed: int, device: torch.device) -> FeatureSpace:
+    """Trains a small network of features on training examples, without their labels (VICReg).
+
+    Adam with a rate that rises to 1e-3 and falls to 0, in batches of 64 drawn with replacement from
+    at most 4,096 examples, halved to at most 1,024 positions. The same seed on the same machine
+    gives the same network; torch's global generators are left as they were.
+
+    Raises:
+        InputError: If its weights do not stay finite.
+    """
+    signal, plural = splits.signal, splits.signal.plural
+    normalization = copy.deepcopy(splits.normalization)
+    with torch.random.fork_rng(devices=[]), torch.enable_grad():
+        torch.default_generator.manual_seed(seed)  # all that is drawn is drawn on the CPU
+        channels = signal.channels
+        channels = channels if normalization is None else normalization.channels(channels)
+        network = ConvFeatures(
+            Features(channels, (), signal.spatial_dims), hidden=HIDDEN, layers=LAYERS
+        )
+        pooled = PooledFeatures(network, normalization, POSITIONS)
+        few = max(2, min(EXAMPLES, VALUES // (channels * POSITIONS)))
+        with torch.no_grad():
+            x = torch.cat([pooled.seen(x) for x in _training(splits, few, seed, "cpu")])
+        learner = FeaturePretraining(network, None, x[:2]).to(device).train()
+        optimizer = torch.optim.Adam(learner.parameters(), lr=RATE)
+        schedule = torch.optim.lr_scheduler.LambdaLR(
+            optimizer, lambda step: rise_and_fall(step, steps)
+        )
+        for _ in range(steps):
+            batch = x[torch.randint(len(x), (BATCH,))]
+            a, b = (learner(random_views(batch).to(device)) for _ in range(2))
+            optimizer.zero_grad()
+            vicreg(a, b)["loss"].backward()
+            optimizer.step()
+            schedule.step()
+    if (bad := first_not_finite(network.state_dict())) is not None:
+        raise InputError(
+            f"The network of features of the evaluation has diverged (its weights {bad} are not "
+            f"finite): are the {plural} finite? evaluation.feature_steps 0 does without it."
+        )
+    pooled = pooled.to(device).eval()
+    pooled.whiten(_training(splits, WHITENED, seed, device))
+    return FeatureSpace(
+        pooled,
+        f"features of a small network, learned without labels ({pooled.words})",
+        f"the features of a small ConvFeatures, trained for {number(steps)} steps on "
+        f"{number(len(x))} training {plural} of this run alone, without labels (VICReg)",
+    )
+
+
+def describe_network(network: FeatureNetwork, config: dict[str, Any], plural: str) -> str:
+    """Says what a run's network of features is, and of what it was learned.
+
+    Arguments:
+        network: The network.
+        config: The config of the run.
+        plural: What its signals are called.
+    """
+    chosen = (config.get("tokenizer") or config.get("autoencoder") or {}).get("features") or {}
+    name = type(network).__name__
+    if chosen.get("folder"):
+        return f"{name}, taken as it was saved in {chosen['folder']}"
+    if chosen.get("network") and not chosen.get("training"):
+        return f"{name}, with the weights that it brought along"
+    steps = (chosen.get("training") or {}).get("steps", FEATURE_STEPS)
+    return (
+        f"a small {name}, trained for {number(steps)} steps on the training {plural} of this run "
+        f"alone, without labels (VICReg)"
+    )
+
+
+def _training(splits: Splits, most: int, seed: int, device: torch.device | str) -> Iterator[Tensor]:
+    """Yields training signals, drawn at random where there are more, in batches."""
+    chosen = choose_examples(splits.train, most, seed)
+    return (batch.x for batch in batches(splits.train, chosen, 250, device))
