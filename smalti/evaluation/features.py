@@ -1,6 +1,6 @@
 """The features that sets of signals are compared in, and networks that learn them without labels.
 
-Distances between values say little of what is seen: of two images, moved by a pixel, nearly all
+Distances between values say little of what is seen: of two signals, one moved a little, nearly all
 values differ. So sets are compared in features:
 
     of a classifier       where the data have labels (`smalti.evaluation.classifier`)
@@ -10,7 +10,7 @@ values differ. So sets are compared in features:
     vectors               each value standardised: vectors have no views
 
 Of a network without labels the features are the means of each of its layers over the halves of the
-grid (quarters of an image), so that what is where counts, whitened on training examples: at most 64
+grid (its quarters, of two dimensions), so that what is where counts, whitened on training examples: at most 64
 principal directions of equal variance, so that the many channels that say the same count once. They
 tell such signals apart, and know nothing of what people see in them. Figures in the features of two
 networks, and so of two reports, cannot be compared.

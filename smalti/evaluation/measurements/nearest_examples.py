@@ -2,7 +2,7 @@
 
 Nearest is meant in the features that sets are compared in. Two things are measured beside it.
 Samples that are much nearer to training examples than test examples are were remembered. And a
-sample whose tokens are those of a training example is the reconstruction of it, pixel for pixel;
+sample whose tokens are those of a training example is the reconstruction of it, value for value;
 of a model whose latents are vectors, a sample is compared with the reconstruction of the nearest.
 """
 
@@ -86,7 +86,7 @@ def _remembered(subject: EvaluationContext) -> Figure:
     protocol = (
         f"N = {number(len(tokens))} samples, whose tokens are compared with those of "
         f"{number(len(histogram.grids))} training {plural}: equal tokens are the reconstruction "
-        f"of that {subject.splits.signal.noun}, pixel for pixel"
+        f"of that {subject.splits.signal.noun}, value for value"
     )
     return figure(seen.double().mean().item(), "share", protocol)
 

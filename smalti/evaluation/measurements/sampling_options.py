@@ -100,7 +100,7 @@ class SamplingOptions(SampleComparison[EvaluationContext]):
 def _measured(subject: EvaluationContext) -> int:
     """Returns how many samples of each option are measured; 0 for none.
 
-    It depends on no clock, so that a report can be made again.
+    It depends on sizes alone and not on time, so that a report can be made again.
     """
     if not subject.can_compare:
         return 0
