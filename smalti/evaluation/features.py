@@ -10,10 +10,10 @@ values differ. So sets are compared in features:
     vectors               each value standardised: vectors have no views
 
 Of a network without labels the features are the means of each of its layers over the halves of the
-grid (its quarters, of two dimensions), so that what is where counts, whitened on training examples: at most 64
-principal directions of equal variance, so that the many channels that say the same count once. They
-tell such signals apart, and know nothing of what people see in them. Figures in the features of two
-networks, and so of two reports, cannot be compared.
+grid (its quarters, of two dimensions), so that what is where counts, whitened on training examples:
+at most 64 principal directions of equal variance, so that the many channels that say the same count
+once. They tell such signals apart, and know nothing of what people see in them. Figures in the
+features of two networks, and so of two reports, cannot be compared.
 """
 
 from __future__ import annotations

@@ -70,10 +70,10 @@ class PrecisionRecall(SampleComparison[EvaluationContext]):
             f"real ones do and more is a crowd. Coverage is the share of balls with any of them in "
             f"it; recall the share of test {plural} in the balls around those of the line. So "
             f"precision and density say whether samples are like real {plural}, coverage and "
-            f"recall whether every kind of them is there. Training {plural} show what a "
-            f"generator that draws just like them would reach; reconstructions are of these same test {plural}, each near "
-            f"its own. What is a mean of many kinds lies in many balls, too: read all four. They "
-            f"can be compared within this report only."
+            f"recall whether every kind of them is there. Training {plural} show what a generator "
+            f"that draws just like them would reach; reconstructions are of these same test "
+            f"{plural}, each near its own. What is a mean of many kinds lies in many balls, too: "
+            f"read all four. They can be compared within this report only."
         )
         section.blocks["table"] = Table(
             (plural.capitalize(), "Precision", "Recall", "Density", "Coverage"),
