@@ -184,6 +184,7 @@ RANGES: dict[str, Range] = {
     "samples": Range(2, MOST_SAMPLES),
     "classifier_steps": WARMUP,
     "feature_steps": WARMUP,
+    "judge_steps": WARMUP,
     "Evaluation.test": STEPS,
     "num_nodes": Range(1, 65_536),
     "threads": Range(1, 1024),
