@@ -37,6 +37,7 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
+from smalti.arguments import as_tensor
 from smalti.artifacts import registered
 from smalti.conditions import Condition
 from smalti.errors import InputError
@@ -44,7 +45,7 @@ from smalti.extras import explain_import_error
 from smalti.layout import Layout
 from smalti.nn.gated_layers import check_dropout
 from smalti.priors.bidirectional import uniform_numbers
-from smalti.priors.latent_space import LatentSpace, check_positions
+from smalti.priors.latent_space import SAMPLED, LatentSpace, check_positions
 from smalti.priors.latent_unet import LatentUNet
 from smalti.priors.sampling import SamplingConfig
 from smalti.priors.token_prior import TokenPrior
@@ -53,7 +54,7 @@ from smalti.quantizers import Quantizer
 __all__ = ["LatentDiffusion"]
 
 TIMES = 1000  # T
-STEPS = 25
+STEPS = 12
 GIVEN = 1 / 4  # share of the training examples of which a part is given
 
 
@@ -124,8 +125,16 @@ class LatentDiffusion(TokenPrior):
         self.register_buffer("sigmas", (1 - kept).sqrt().float().to(device), persistent=False)
 
     def prepare(self, latents: Tensor) -> None:
-        """Takes the axes of the vectors from training indices (N, *grid)."""
+        """Takes the axes of the vectors from training indices (N, *grid); of very many, of some."""
+        latents = as_tensor(latents, "indices")
+        if latents.ndim:  # no copy of all of them is made
+            latents = latents[:: max(latents.numel() // SAMPLED, 1)]
         indices = self._check_indices(latents)
+        if not len(indices):
+            raise InputError(
+                f"A {type(self).__name__} takes the axes of its vectors from training indices, got "
+                f"none: give at least one grid."
+            )
         self.space.fit(indices.flatten(0, len(self.layout.grids[0])))
 
     def log_prob(self, indices: Tensor, context: Tensor | None = None) -> NoReturn:

@@ -24,11 +24,11 @@ from smalti.errors import InputError
 from smalti.nn.precision import KeepsFloat32
 from smalti.quantizers import ProjectedQuantizer, Quantizer
 
-__all__ = ["LatentSpace", "check_positions"]
+__all__ = ["SAMPLED", "LatentSpace", "check_positions"]
 
 SHARE = 0.99  # of the variance that is kept
 AT_ONCE = 1 << 16  # vectors that are decoded at a time
-SAMPLED = 1 << 18  # vectors that mean and covariance are computed from, at most
+SAMPLED = 1 << 18  # indices that mean and covariance are computed from, about, of very many
 
 
 class LatentSpace(KeepsFloat32):
@@ -78,12 +78,8 @@ class LatentSpace(KeepsFloat32):
 
     @torch.no_grad()
     def fit(self, indices: Tensor) -> None:
-        """Takes mean and axes from the vectors of training indices (N,) or (N, Q).
-
-        Of very many, some are taken, the same whenever they are the same.
-        """
-        chosen = indices[:: -(-len(indices) // SAMPLED)]
-        parts = [self._decoded(part).cpu().double() for part in chosen.split(AT_ONCE)]
+        """Takes mean and axes from the vectors of training indices (N,) or (N, Q)."""
+        parts = [self._decoded(part).cpu().double() for part in indices.split(AT_ONCE)]
         z = torch.cat(parts)
         mean = z.mean(0)
         covariance = (z - mean).T @ (z - mean) / len(z)

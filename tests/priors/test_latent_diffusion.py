@@ -278,6 +278,22 @@ def test_what_does_not_fit_is_refused_in_one_line(arguments, says):
     assert "\n" not in str(raised.value)
 
 
+@pytest.mark.parametrize(
+    ("latents", "says"),
+    [
+        (torch.zeros(0, 3, 3).long(), "got none"),
+        (torch.zeros(4, 2, 3).long(), "must have the shape"),
+        (torch.tensor(0), "must have the shape"),
+        (torch.full((4, 3, 3), 5), "from 0 to 4"),
+    ],
+    ids=str,
+)
+def test_training_indices_that_do_not_fit_are_refused_in_one_line(latents, says):
+    with pytest.raises(InputError, match=says) as raised:
+        made().prepare(latents)
+    assert "\n" not in str(raised.value)
+
+
 def test_it_has_no_likelihood_and_knows_no_order():
     prior = made()
     with pytest.raises(InputError, match="has no likelihood"):
