@@ -173,7 +173,7 @@ def test_python_api(run):
         (["interpolate", "RUN", "3", "500"], "16 test images, numbered from 0, got 500"),
         (["interpolate", "RUN", "a.png", "16"], "16 test images, numbered from 0, got 16"),
         (["interpolate", "RUN", "a.png", "c.png"], "no image file c.png: check the path"),
-        (["interpolate", "RUN", "a.png", "RUN"], "between two signals, got 9 signals"),
+        (["interpolate", "RUN", "a.png", "RUN"], "between two signals, got 14 signals"),
         (["interpolate", "RUN", "1", "2", "--steps", "1"], "steps=1"),
         (["traverse", "RUN", "1", "--reach", "-1"], "reach of a traversal is above 0, got -1"),
         (["traverse", "RUN", "1", "--reach", "0"], "reach of a traversal is above 0, got 0"),
