@@ -87,6 +87,8 @@ RANGES: dict[str, Range] = {
     "dim": WIDTH,
     "Whitening.dims": WIDTH,
     "hidden": WIDTH,
+    "width": WIDTH,
+    "Caption.length": Range(1, 2**16),
     "ConvEncoder.hidden": Range(2, 2**20),
     "ConvDecoder.hidden": Range(2, 2**20),
     "residual_hidden": WIDTH,
