@@ -93,7 +93,7 @@ def compare_neighbourhoods(
     Example:
         >>> x, y = torch.tensor([[0.0], [1.0], [3.0]]), torch.tensor([[0.5], [0.6], [9.0]])
         >>> [round(value, 3) for value in compare_neighbourhoods(x, y, k=1)]
-        [0.667, 0.333, 1.333, 0.667]
+        [0.667, 0.667, 1.333, 0.667]
     """
     for name, points in (("reference", reference), ("sample", samples)):
         if not bool(points.isfinite().all()):
