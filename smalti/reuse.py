@@ -1,8 +1,8 @@
-"""Takes the tokenizer of a run over into another, which learns another prior over the same tokens.
+"""Reuses the tokenizer of a run in another run, which learns another prior over the same tokens.
 
-What is taken over is what the new run would make itself, from the same data, recipe and seed: the
-manifest of the data, the features, the tokenizer with its curves, and the tokens. All of it keeps
-the checksums of what it was made from, and is checked like what a run has made.
+The new run gets what it would make itself from the same data, recipe and seed: the manifest of the
+data, the features, the tokenizer with its curves, and the tokens. All of it keeps the checksums of
+what it was made from, and is checked like what a run has made.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ STAGES = ("features", "tokenizer", "tokens")
 
 
 def shared_manifest(source: Run, manifest: Manifest, recipe: Mapping[str, str]) -> Manifest:
-    """Returns the manifest of a run that takes over the tokenizer of another one.
+    """Returns the manifest of a new run that reuses the tokenizer of another run.
 
     Arguments:
         source: The run that has the tokenizer.
@@ -36,7 +36,7 @@ def shared_manifest(source: Run, manifest: Manifest, recipe: Mapping[str, str]) 
         recipe: Checksums of the parts of the new run's recipe.
 
     Raises:
-        InputError: If that run has no finished tokenizer, or data, seed or tokenizer differ.
+        InputError: If the source has no finished tokenizer, or data, seed or tokenizer differ.
     """
     there = read_manifest(source.data)
     if there is None or not source.tokenizer.exists():
@@ -61,10 +61,10 @@ def shared_manifest(source: Run, manifest: Manifest, recipe: Mapping[str, str]) 
 
 
 def take_tokenizer(source: Run, run: Run) -> None:
-    """Copies features, tokenizer and tokens of a run, and their curves, where they are missing.
+    """Copies features, tokenizer, tokens and their curves to a run, where it lacks them.
 
-    Each is there as a whole or not at all, so that a copy which was interrupted goes on. Tokens
-    that the recipe of the new run makes otherwise are made anew by its fit.
+    Each is copied as a whole or not at all, so that an interrupted copy can go on. If the recipe
+    of the new run makes other tokens, its fit makes them anew.
     """
     for name in STAGES:
         _copy(source.folder / name, run.folder / name)

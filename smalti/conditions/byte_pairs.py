@@ -1,8 +1,8 @@
-"""Byte-level byte-pair encoding of texts, by `tokenizers`.
+"""Byte-level byte-pair encoding (BPE) of texts, by `tokenizers`.
 
-Every text is a row of bytes, and the 256 bytes are the first tokens; so any text in any script can
-be written, and is read back as it was. Each further token joins two others that often stand side by
-side in the texts that it was learned from: the merges, in order, are the whole encoding.
+The first tokens are the 256 bytes, so that any text in any script can be encoded and decodes to
+itself. Each further token merges two tokens that are often side by side in the training texts. The
+merges, in order, are the whole encoding.
 
 References:
     Neural Machine Translation of Rare Words with Subword Units, R. Sennrich, B. Haddow and A.
@@ -26,17 +26,17 @@ if TYPE_CHECKING:
 __all__ = ["BytePairs", "learn_merges"]
 
 BYTES = 256
-LEAST = 2  # times that two tokens stand side by side before they are joined
+LEAST = 2  # times that two tokens must be side by side to be merged
 
 
 class BytePairs:
     """Encodes texts to tokens, integers in [0, K), and decodes them.
 
     Arguments:
-        merges: The M pairs of tokens that are joined, in order, each as "left right".
+        merges: The M pairs of tokens that are merged, in order, each as "left right".
 
     Raises:
-        InputError: If a merge is no pair of tokens that there are before it.
+        InputError: If a merge is not a pair of earlier tokens.
 
     Example:
         >>> pairs = BytePairs(learn_merges(["red heart", "red hat", "a red cat"], 300))
@@ -59,7 +59,7 @@ class BytePairs:
             self._pairs.append((left, right))
 
     def __len__(self) -> int:
-        """Returns K, how many tokens there are: 256 and one for each merge."""
+        """Returns K, the vocabulary size: 256, and one for each merge that makes a new token."""
         return len(self._numbers)
 
     def encode(self, text: str) -> list[int]:
@@ -71,7 +71,7 @@ class BytePairs:
         return self._tokenizer.encode(_checked(text)).ids
 
     def decode(self, tokens: Sequence[int]) -> str:
-        """Decodes tokens to the text that they are of; bytes that are no text become �."""
+        """Decodes tokens to a text; bytes that are not UTF-8 become �."""
         return self._tokenizer.decode(list(tokens))
 
     @cached_property
@@ -92,9 +92,9 @@ class BytePairs:
 
 
 def learn_merges(texts: Iterable[str], size: int) -> list[str]:
-    """Learns the merges of an encoding with at most `size` tokens from texts.
+    """Learns the merges of an encoding from texts: at most `size` − 256, each as "left right".
 
-    The result depends on the texts and how often each comes, not on their order.
+    The result depends on which texts there are and how often, not on their order.
 
     Raises:
         InputError: If a text has characters that UTF-8 cannot write.

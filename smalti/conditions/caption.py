@@ -1,4 +1,4 @@
-"""A caption: words on an example in any language, as a row of byte-level tokens."""
+"""A caption: a text about an example, in any language, as a row of byte-level BPE tokens."""
 
 from __future__ import annotations
 
@@ -27,19 +27,20 @@ SUGGESTED = 1000  # captions that are kept, to draw from
 class Caption(Condition):
     """A text, encoded to at most L byte-level tokens: a row (L,) of their numbers from 1 on.
 
-    0 follows after the last token, and a row of nothing but 0 is null. The context is a sequence of
-    one-hot vectors, so that a network's first linear layer is the embedding of tokens; and as a
-    vector their sum over √n, of n tokens: which there are, in any order. Order is learned from many
-    captions, and from that vector a few thousand suffice to learn what their words mean.
+    A row is padded with 0 after the last token; a row of zeros is the null context. The context
+    has the tokens twice. The sequence holds one-hot vectors, so that a network's first linear
+    layer is the token embedding. The vector is a bag of words: their sum over √n, of n tokens,
+    without their order. Word order takes many captions to learn; what words mean is learned from
+    this vector with a few thousand.
 
     Arguments:
-        length: L, how many tokens fit.
-        merges: What the encoding joins, in order; see `BytePairs`.
-        suggestions: Captions that `draw` draws from: some of those that were learned from.
+        length: L, the largest number of tokens.
+        merges: The merges of the encoding, in order; see `BytePairs`.
+        suggestions: Captions that `draw` draws from: some of the training captions.
         name: The name of the condition, where examples have several.
 
     Raises:
-        InputError: If the length is below 1, a merge is none, or `name` cannot be an option.
+        InputError: If the length is below 1, a merge is invalid, or `name` cannot be an option.
 
     Example:
         >>> caption = Caption.learned(["red heart", "red hat", "a red cat"])
@@ -69,12 +70,12 @@ class Caption(Condition):
     def learned(
         cls, texts: Sequence[str], tokens: int = TOKENS, longest: int = LONGEST, name: str = "text"
     ) -> Caption:
-        """Learns the encoding of captions from texts; the longest one of them says L.
+        """Learns the encoding from captions; the longest caption sets L.
 
         Arguments:
             texts: The captions of the training examples.
-            tokens: How many different tokens there are at most, 256 at least.
-            longest: L at most: where a caption is longer, only its beginning fits.
+            tokens: The largest vocabulary size, at least 256.
+            longest: The largest L; of longer captions only the beginning is used.
             name: The name of the condition.
         """
         merges = learn_merges(texts, tokens)
@@ -128,7 +129,7 @@ class Caption(Condition):
         return self._row(tokens)
 
     def encode(self, texts: Sequence[str]) -> tuple[Tensor, int]:
-        """Encodes captions of examples to rows (N, L), and says how many were cut to fit."""
+        """Encodes captions to rows (N, L), int64; returns them and how many were cut to fit."""
         found = {text: self.pairs.encode(text) for text in dict.fromkeys(texts)}
         rows = {text: self._row(tokens[: self.length]) for text, tokens in found.items()}
         cut = sum(len(found[text]) > self.length for text in texts)

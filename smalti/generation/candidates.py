@@ -1,4 +1,4 @@
-"""Chooses the best of several candidates for each caption, by how well they fit it.
+"""Reranks candidates: of several samples for each caption, keeps those that fit it best.
 
 References:
     Zero-Shot Text-to-Image Generation, A. Ramesh et al., 2021, arXiv 2102.12092, section 2.6.
@@ -19,10 +19,10 @@ __all__ = ["best_of", "check_candidates"]
 
 
 def check_candidates(candidates: Any, reranker: ContrastiveNetwork | None, prior: str) -> int:
-    """Returns how many samples are drawn for each that is kept.
+    """Returns the number of candidates for each sample that is kept, as an int.
 
     Raises:
-        InputError: If it is no number from 1 on, or nothing can choose among them.
+        InputError: If it is not a whole number from 1 on, or there is no reranker to choose by.
     """
     count = as_whole_number(candidates, "The number of candidates")
     if count < 1:
@@ -41,16 +41,16 @@ def check_candidates(candidates: Any, reranker: ContrastiveNetwork | None, prior
 
 
 def best_of(scores: Tensor, values: Tensor, candidates: int) -> Tensor:
-    """Selects the samples with the highest scores of each caption, as rows (n,).
+    """Selects the samples with the highest scores for each caption: their row numbers, (n,).
 
     Arguments:
         scores: (n · candidates,), how well each sample fits its caption.
-        values: (n · candidates, *shape), the captions: of n samples, each `candidates` times in
-            a row. Samples that share a caption share their candidates, too.
-        candidates: How many there are for each that is kept.
+        values: (n · candidates, *shape), the captions of n samples, each repeated `candidates`
+            times in a row. Samples with the same caption share their candidates.
+        candidates: How many candidates there are for each sample that is kept.
 
     Returns:
-        In the order of the samples that were asked for, of one caption the best first.
+        int64, in the order of the samples that were asked for; of one caption the best first.
 
     Example:
         >>> captions = torch.tensor([[1], [1], [2], [2], [1], [1]])

@@ -1,4 +1,4 @@
-"""Draws latents from a model's prior, a batch at a time, and chooses among candidates."""
+"""Draws latents from a model's prior in batches, and reranks candidates where there are several."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ def draw(
     n: int,
     candidates: int,
 ) -> Tensor:
-    """Draws n latents as a prior sees them: (n, ...).
+    """Draws n latents from a prior: (n, *shape), int64 indices or, of a Gaussian, float vectors.
 
     Arguments:
         model: The model, which scores candidates.
         prior: The prior.
         context: (n, *shape) values of its condition, or None.
-        known: (n, *shape), the tokens to keep, -1 where to fill in; None for none.
-        config: How to draw.
+        known: (n, *shape), the tokens to keep, -1 where the prior fills in; None to draw all.
+        config: Temperature, truncation, guidance and so on.
         generator: Source of randomness.
         n: The number of latents.
-        candidates: How many are drawn for each that is kept.
+        candidates: How many candidates are drawn for each latent that is kept.
     """
     if candidates > 1:
         context = None if context is None else context.repeat_interleave(candidates, 0)

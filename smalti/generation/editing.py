@@ -1,17 +1,18 @@
-"""Draws a part of a signal's tokens anew, or takes them from another signal, and keeps the rest.
+"""Edits a signal through its tokens: inpainting, variations, and swaps with another signal.
 
-What is edited is said by a mask over the signal, by a strength, or by both:
+Some tokens are drawn anew or taken from another signal; all others are kept. A mask over the
+signal, a strength, or both say which:
 
-    mask             every token whose patch holds a marked value is drawn anew. The marked part is
-                     filled with something smooth before the signal is encoded, so that nothing of
-                     what was there is left in the tokens that are kept
-    strength S       a share S of the tokens is drawn anew, of all or of those under the mask. Then
-                     the signal is encoded as it is: it is to be varied, not to be removed
-    another signal   tokens under the mask are those of the other, the rest those of the signal with
-                     that part of the other in it
+    mask             inpainting: every token whose patch holds a marked value is drawn anew. The
+                     marked part is filled smoothly before the signal is encoded, so that the kept
+                     tokens hold nothing of what was there
+    strength S       variation: a share S of all tokens, or of those under the mask, is drawn anew.
+                     The signal is encoded as it is, because it is to be varied, not removed
+    another signal   swap: the tokens under the mask come from the other signal, the rest from the
+                     signal with that part of the other in it
 
-Decoders look further than one patch: what is next to an edit changes a little, too. Whoever wants
-it untouched pastes the signal back (`smalti.generation.pasting`).
+A decoder sees more than one patch, so values next to an edit change a little, too. To keep them
+as they were, paste the signal back (`smalti.generation.pasting`).
 """
 
 from __future__ import annotations
@@ -43,10 +44,11 @@ logger = logging.getLogger(__name__)
 
 
 def check_part(model: Model, x: Any, mask: Any) -> tuple[Tensor, Tensor | None]:
-    """Returns a signal (C, *size), and a mask (*size) if there is one, on the CPU.
+    """Returns a signal (C, *size), and a mask (*size) if there is one, on the signal's device.
 
     Raises:
-        InputError: If x is no such signal, or the mask is not bool, of another size or False alone.
+        InputError: If x is no such signal, or the mask is not bool, has another size, or marks
+            nothing.
     """
     x = as_floats(x, "The signal")
     model.signal.check(x[None])
@@ -78,8 +80,8 @@ def redraw(
 ) -> Tensor:
     """Draws tokens of a signal anew, and decodes them with the rest: (n, C, *size).
 
-    Says in a line if every token is drawn anew, or what a prior does not see of those that are
-    kept. For the arguments see `Model.edit`; those of `check_part` are checked.
+    Logs one line if every token is drawn anew, or if the prior does not see all kept tokens. For
+    the arguments see `Model.edit`; x and mask are those that `check_part` returns.
     """
     layout, n = check_tokens(model.autoencoder), as_whole_number(n, "The number of samples")
     if mask is None and strength is None:
@@ -114,10 +116,10 @@ def swap(model: Model, x: Tensor, mask: Tensor | None, other: Any, given: list[s
         x: (C, *size); see `check_part`.
         mask: (*size), bool.
         other: The other signal, (C, *size).
-        given: Names of further arguments that say what to draw, of which there should be none.
+        given: Names of further arguments that the user gave. A swap draws nothing and takes none.
 
     Raises:
-        InputError: If there is no mask, the other is no such signal, or something is to be drawn.
+        InputError: If there is no mask, `other` is no such signal, or `given` is not empty.
     """
     if mask is None:
         raise InputError("A swap has a mask that says which part of the other is taken: give one.")
@@ -135,12 +137,12 @@ def swap(model: Model, x: Tensor, mask: Tensor | None, other: Any, given: list[s
 
 
 def unseen_by(prior: Prior, layout: Layout, known: Tensor) -> str | None:
-    """Says what a prior does not see of known tokens as it draws; None if it sees all of them.
+    """Returns a line that says which kept tokens a prior does not see; None if it sees them all.
 
     Arguments:
         prior: The prior.
         layout: The layout of the tokens.
-        known: (n, *shape), -1 where they are drawn, of which some are and some are not.
+        known: (n, *shape), the kept tokens, and -1 where a token is drawn; both occur.
     """
     counts = (known < 0).flatten(1).sum(1)
     count = int(counts.max())
@@ -161,7 +163,7 @@ def unseen_by(prior: Prior, layout: Layout, known: Tensor) -> str | None:
 
 
 def _unseen_by_levels(prior: LevelPriors, known: Tensor, drawn: str) -> str | None:
-    """Says what the levels of a cascade do not see of known rows (n, L)."""
+    """Returns the line of `unseen_by` for the levels of a cascade, of known rows (n, L)."""
     grids = prior.layout.unpack(known)
     pairs = zip(prior.levels, grids, strict=True)
     behind = sorted({type(level).__name__ for level, grid in pairs if _behind(level, grid)})
@@ -179,7 +181,7 @@ def _unseen_by_levels(prior: LevelPriors, known: Tensor, drawn: str) -> str | No
 
 
 def _behind(prior: TokenPrior | Prior, known: Tensor) -> bool:
-    """Returns whether a token is kept that comes, in a prior's order, after one that is drawn."""
+    """Returns whether any kept token comes after a drawn one in the order of a prior."""
     if not isinstance(prior, AutoregressivePrior):
         return False
     missing = (known.flatten(1) < 0)[:, prior.order.to(known.device)]
@@ -212,8 +214,10 @@ def _known(
 
 
 def _layout_of_codes(model: Model) -> Layout:
-    """Returns the layout of a model's tokens; of one position, its codes are chosen one by one, and
-    those that refine others first.
+    """Returns the layout in which tokens are chosen.
+
+    Where there is one position only, its codes are chosen one by one. Codes that refine others
+    count as finer levels and come first.
     """
     try:
         return place_layout(model.autoencoder)

@@ -1,8 +1,8 @@
-"""Fills a part of a signal with something smooth, made of the rest alone.
+"""Fills a masked part of a signal smoothly from the rest, by the pull-push algorithm.
 
-Means over ever larger blocks of what is given are taken until each block has some (pull), and from
-the largest on they are interpolated into the smaller ones where those have none (push). So near the
-rim the filling goes on as the signal ends there, and further inside it tends to the mean.
+Pull: means of the given values are taken over ever larger blocks, until each block has one. Push:
+from the largest blocks on, means are interpolated into the smaller blocks that have none. So the
+filling continues the signal near the rim, and tends to its mean further inside.
 
 References:
     The Lumigraph, S. J. Gortler, R. Grzeszczuk, R. Szeliski and M. F. Cohen, 1996, section 3.4.
@@ -20,10 +20,10 @@ __all__ = ["fill_smoothly"]
 
 
 def fill_smoothly(x: Tensor, mask: Tensor) -> Tensor:
-    """Replaces x (C, *size) where a mask (*size) is True; of what was there nothing is left.
+    """Fills x (C, *size) where a mask (*size) is True, from the values outside of the mask alone.
 
-    Missing values (NaN) outside of the mask stay, and count for nothing. A channel that has no
-    value outside of it becomes 0 there.
+    Missing values (NaN) outside of the mask stay missing and are not used. A channel without any
+    value outside of the mask becomes 0 in it.
 
     Example:
         >>> x = torch.tensor([[1.0, 9.0, 9.0, 3.0]])
@@ -36,7 +36,7 @@ def fill_smoothly(x: Tensor, mask: Tensor) -> Tensor:
 
 
 def _pulled(sums: Tensor, weights: Tensor) -> Tensor:
-    """Returns means (1, C, *size) of sums and weights, coarser ones where a weight is 0."""
+    """Returns means (1, C, *size) of sums and weights, of a coarser grid where a weight is 0."""
     there = weights > 0
     means = torch.where(there, sums / weights.where(there, 1.0), 0.0)
     size = sums.shape[2:]

@@ -1,9 +1,9 @@
 """Which tokens of a signal are kept, and which are drawn anew, with -1 where the prior fills in.
 
-A token is kept if nothing of its patch is drawn anew. Its patch are the values of the signal that
-its position of the grid stands for. An encoder looks further, into what is drawn anew: there should
-be something smooth, so that nothing of what was there gets into the tokens that are kept
-(`smalti.generation.filling`).
+A token is kept if nothing of its patch is drawn anew. Its patch is the part of the signal that its
+position in the grid stands for. An encoder sees more than one patch, and so the part that is drawn
+anew: fill it smoothly first (`smalti.generation.filling`), so that the kept tokens hold nothing of
+what was there.
 """
 
 from __future__ import annotations
@@ -71,12 +71,12 @@ def check_tokens(autoencoder: Autoencoder) -> Layout:
 
 
 def place_layout(autoencoder: Autoencoder) -> Layout:
-    """Returns a layout of an autoencoder's tokens in which each has a place in the signal.
+    """Returns the layout of an autoencoder's tokens on grids over the signal.
 
-    It is the autoencoder's own, or that of a quantizer of several scales.
+    It is the autoencoder's own layout, or that of its multi-scale quantizer.
 
     Raises:
-        InputError: If it has no tokens, or each of them sees the whole signal.
+        InputError: If the autoencoder has no tokens, or its tokens have no place in the signal.
     """
     layouts = [check_tokens(autoencoder)]
     if isinstance(autoencoder, Tokenizer) and len(autoencoder.levels) == 1:
@@ -92,14 +92,17 @@ def place_layout(autoencoder: Autoencoder) -> Layout:
 
 
 def tokens_touched(autoencoder: Autoencoder, mask: Tensor) -> Tensor:
-    """Returns which tokens have a marked value in their patch: bool, (B, *grid) or rows (B, L).
+    """Returns the mask of tokens for a mask of signals: bool, (B, *grid) or rows (B, L).
 
-    Of a hierarchy that is asked of each level by itself. Where the size of a signal is padded for
-    its encoder, the padding repeats what it mirrors, marks too.
+    A token is masked if its patch holds a marked value. Each level of a hierarchy is masked by
+    itself. Where a signal is padded by reflection for its encoder, so is the mask.
 
     Arguments:
-        autoencoder: Its tokens have places in the signal.
+        autoencoder: An autoencoder whose tokens lie on grids over the signal.
         mask: (B, *size), bool.
+
+    Raises:
+        InputError: If the tokens have no place in the signal.
     """
     layout = place_layout(autoencoder)
     padded = pad(mask[:, None].float(), autoencoder.downsampling)[:, 0] > 0

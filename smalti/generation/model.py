@@ -324,22 +324,22 @@ class Model:
         blend: int | None = None,
         **options: Any,
     ) -> Tensor:
-        """Draws a part of a signal anew, and keeps the tokens of the rest: (n, C, *size).
+        """Edits a signal: inpaints a part of it, varies it, or swaps a part: (n, C, *size).
 
-        How is in `smalti.generation.editing`, which logs a line where a prior does not see all
-        that is kept.
+        The tokens of the rest are kept. `smalti.generation.editing` says how, and logs a line if
+        the prior does not see all kept tokens.
 
         Arguments:
             x: (C, *size) in the signal's range.
-            mask: (*size), bool, True where it is drawn anew. What x holds there is not looked at,
-                unless a strength is given.
-            condition: What the whole is asked to show; see `sample`.
+            mask: (*size), bool, True where the signal is drawn anew. The values of x there are
+                not used, unless a strength is given.
+            condition: What the edited signal is asked to show; see `sample`.
             n: The number of variants to make.
-            strength: In (0, 1], the share of tokens that are drawn anew, of those under the mask or
-                of all, in the place of all under the mask.
-            swap: Another signal (C, *size) whose tokens are taken under the mask: none are drawn.
-            blend: Paste x back outside of the mask, as it is but for a seam so many values wide, at
-                least 0. If not given, the outside is decoded as the rest.
+            strength: Vary: draw this share of the tokens anew, in (0, 1], of those under the mask,
+                or of all tokens if there is no mask.
+            swap: Another signal (C, *size). Its tokens are taken under the mask; none are drawn.
+            blend: Paste x back outside of the mask, with a seam so many values wide, at least 0.
+                If not given, the outside is what the decoder makes of the kept tokens.
             options: `prior`, `seed`, `candidates`, `config` and its options; see `sample`.
 
         Raises:

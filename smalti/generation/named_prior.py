@@ -1,4 +1,4 @@
-"""The prior of a model by its name: the learned one, or one of the two baselines over tokens."""
+"""Finds a prior of a model by its name: the learned one, or one of two baselines over tokens."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PRIORS = ("learned", "histogram", "uniform")
 
 
 def named_prior(model: Model, name: str) -> Prior:
-    """Returns the prior that is called "learned", "histogram" or "uniform".
+    """Returns the prior of a model called "learned", "histogram" or "uniform".
 
     Raises:
         InputError: If there is no such prior, or what it needs is missing.

@@ -1,10 +1,10 @@
-"""Pastes a signal back around the part of it that was drawn anew, with a smooth seam.
+"""Pastes the original back around the part that was drawn anew, with a smooth seam.
 
     y = w x + (1 − w) x̂          w = 0 in the mask, t² (3 − 2 t) with t = d / (N + 1) at a distance
                                  d ≤ N from it, 1 farther away
 
-x is the signal, x̂ what was made of it, and N how wide the seam is. Where w is 1, y is x bit for
-bit.
+This is alpha compositing with a smoothstep as alpha: x is the original, x̂ the edited signal, and
+N the width of the seam. Where w is 1, y equals x bit for bit.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ __all__ = ["paste_back", "seam_weights"]
 
 
 def paste_back(made: Tensor, x: Tensor, mask: Tensor, blend: int) -> Tensor:
-    """Pastes x (C, *size) over signals made of it (n, C, *size), outside of a mask (*size).
+    """Pastes the original over edited signals outside of a mask: (n, C, *size).
 
     Arguments:
-        made: The signals.
-        x: The original; within the seam, where it has gaps (NaN), what was made remains.
-        mask: bool, True where what was made stays.
-        blend: N, the width of the seam around the mask, at least 0.
+        made: The edited signals, (n, C, *size).
+        x: The original, (C, *size). Where it has gaps (NaN) in the seam, the edited signal stays.
+        mask: (*size), bool, True where the edited signal stays.
+        blend: N, the width of the seam in values, from 0 to the longest side of the mask.
 
     Raises:
         InputError: If the width is no such number.
@@ -48,8 +48,9 @@ def seam_weights(mask: Tensor, blend: int) -> Tensor:
 
 
 def _distance(mask: Tensor, most: int) -> Tensor:
-    """Returns the distance of each place to the nearest marked one, where it is at most `most`;
-    elsewhere more than that.
+    """Returns the Euclidean distance of each place to the nearest marked one.
+
+    It is exact up to `most`, and some larger number beyond.
     """
     squared = torch.where(mask, 0.0, torch.inf)
     for dim, length in enumerate(mask.shape):  # one dimension after another: exact

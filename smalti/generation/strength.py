@@ -1,8 +1,8 @@
-"""Chooses a share of a signal's tokens to draw anew, for variations of it.
+"""Chooses which share of a signal's tokens is drawn anew, to make variations of the signal.
 
-Those of the finest level come first, and of a level those that lie far from each other, in the
-order of `smalti.priors.orders`, begun at a place that is drawn. The indices of one position go
-together.
+Tokens of the finest level are chosen first. Within a level, tokens far from each other are chosen:
+they follow the Halton order (`smalti.priors.orders`) from a random start. All indices of one
+position are chosen together.
 """
 
 from __future__ import annotations
@@ -36,10 +36,16 @@ def choose_tokens(
 
     Arguments:
         layout: The layout of the tokens.
-        allowed: (L,), bool, of which to choose; at least one.
-        strength: The share of these positions, in (0, 1]; one at least is chosen.
-        n: The number of variants, each of which gets tokens of its own.
+        allowed: (L,), bool, the tokens to choose from; at least one.
+        strength: The share of their positions to choose, in (0, 1]; at least one is chosen.
+        n: The number of variants; each gets its own choice.
         generator: Source of randomness, on the CPU.
+
+    Example:
+        >>> layout = Layout(((2, 2),), ((8,),))
+        >>> allowed, generator = torch.ones(4, dtype=torch.bool), torch.Generator()
+        >>> choose_tokens(layout, allowed, 0.5, 3, generator).sum(1)
+        tensor([2, 2, 2])
     """
     levels = list(zip(layout.grids, layout.codebook_sizes, strict=True))
     counts = [math.prod(grid or (len(sizes),)) for grid, sizes in levels]

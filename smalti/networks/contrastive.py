@@ -1,13 +1,15 @@
-"""A network that says how well a signal and its caption belong together, learned from pairs.
+"""A contrastive network (CLIP) that scores how well a signal fits a caption, learned from pairs.
 
     a = f(x) / |f(x)|,  b = g(t) / |g(t)|,  s(x, t) = a · b
 
-f is a small convolutional network and g a layer of a transformer over the tokens of a caption. Of N
-pairs, each signal is to find its caption among all N, and each caption its signal (InfoNCE):
+f is a small convolutional network, and g one layer of a transformer over the tokens of a caption.
+The score s is their cosine similarity. In a batch of B pairs each signal is to find its caption
+among all B, and each caption its signal (InfoNCE):
 
     loss = ½ · (cross entropy of τ s(x_i, t_j) over j + the same over i)
 
-with τ learned. Where several pairs have the same caption, each of them is right.
+with a learned scale τ of the logits, the inverse of a temperature. Where several pairs have the
+same caption, all of them count as right.
 
 References:
     Learning Transferable Visual Models From Natural Language Supervision, A. Radford et al., 2021,
@@ -31,15 +33,15 @@ from smalti.signals import Signal
 
 __all__ = ["ContrastiveNetwork", "contrastive_loss"]
 
-SIDE = 32  # longest side that the convolutions see, where signals are larger
-FIRST, MOST = 1 / 0.07, 100.0  # τ at first, and at most
+SIDE = 32  # longest side that the convolutions see; larger signals are resized
+FIRST, MOST = 1 / 0.07, 100.0  # τ: its initial and its largest value
 HEADS = 4
 WIDENED = (1, 2, 4)  # channels of the halvings, in units of `width`
 
 
 @registered
 class ContrastiveNetwork(nn.Module):
-    """Maps signals and captions to vectors (B, D) of length 1, near where they belong together.
+    """Maps signals and captions to vectors (B, D) of length 1 that are close where the two match.
 
     Arguments:
         signal: The signal, with a grid of one or two dimensions.
@@ -97,7 +99,7 @@ class ContrastiveNetwork(nn.Module):
 
     @property
     def scale(self) -> Tensor:
-        """Returns τ."""
+        """Returns τ, the scale of the logits, at most 100."""
         return self.log_scale.exp().clamp(max=MOST)
 
     def of_signals(self, x: Tensor) -> Tensor:
@@ -124,9 +126,7 @@ class ContrastiveNetwork(nn.Module):
         return F.normalize(self.of_text((h * weights).sum(1) / weights.sum(1)), dim=1)
 
     def scores(self, x: Tensor, values: Tensor) -> Tensor:
-        """Returns how well each signal (B, C, *size) fits its caption (B, *shape): (B,), in
-        [-1, 1].
-        """
+        """Returns the cosine similarity of signals (B, C, *size) and captions (B, *shape), (B,)."""
         return (self.of_signals(x) * self.of_captions(values)).sum(1)
 
     def forward(self, x: Tensor, values: Tensor) -> Tensor:
@@ -135,7 +135,11 @@ class ContrastiveNetwork(nn.Module):
 
 
 def contrastive_loss(logits: Tensor, values: Tensor) -> Tensor:
-    """Returns the loss of logits (B, B) of pairs with captions (B, *shape), in nats.
+    """Computes the symmetric InfoNCE loss of logits (B, B) of pairs, a scalar in nats.
+
+    Arguments:
+        logits: (B, B), signals along the rows, captions along the columns.
+        values: (B, *shape), the captions, which say which pairs have the same one.
 
     Example:
         >>> pairs = torch.tensor([[1], [2], [2]])

@@ -1,10 +1,10 @@
-"""Attention of queries to keys and values, by whichever way the processor is fast in.
+"""Scaled dot-product attention, by the faster of two ways to compute it.
 
     x_i = Σ_j softmax_j(q_i · k_j / √d) v_j
 
-torch's fused kernel needs no memory for the softmax. On a CPU its gradient is slow in half
-precision where there are few positions, so that there the products are taken one by one: for 49
-positions in a sixth of the time. The softmax is in float32 both ways.
+torch's fused kernel needs no memory for the weights. On a CPU its gradient is slow in half
+precision where there are few positions. There the two matrix products are taken by themselves: 49
+positions take a sixth of the time. The softmax is in float32 both ways.
 
 References:
     Attention Is All You Need, A. Vaswani et al., 2017, arXiv 1706.03762.
@@ -27,15 +27,15 @@ FEW = 512  # positions; of 1,024 the fused kernel is as fast
 def attend(
     q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None, causal: bool = False
 ) -> Tensor:
-    """Attends from queries to keys and values: (..., N, d).
+    """Computes the attention of queries to keys and values: (..., N, d).
 
     Arguments:
         q: Queries, (..., N, d).
         k: Keys, (..., M, d).
         v: Values, (..., M, d).
-        mask: What broadcasts to (..., N, M): bool, True where a query may attend, or numbers that
-            are added to the products.
-        causal: Whether query i attends to keys up to i only; then there is no mask, and N is M.
+        mask: Broadcasts to (..., N, M): bool, True where a query may attend, or numbers that are
+            added to the logits. None for no mask.
+        causal: Whether query i attends only to keys up to i; then mask is None, and N equals M.
 
     Example:
         >>> q, k, v = torch.randn(3, 2, 4, 8).unbind()
@@ -55,6 +55,6 @@ def attend(
 
 
 def _is_half(q: Tensor) -> bool:
-    """Returns whether products of a tensor on the CPU are in half precision."""
+    """Returns whether matrix products with a tensor on the CPU are in half precision."""
     autocast = torch.is_autocast_enabled("cpu")
     return (torch.get_autocast_dtype("cpu") if autocast else q.dtype) in HALF

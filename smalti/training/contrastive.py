@@ -1,8 +1,8 @@
-"""The loss of a step of a contrastive network, of pairs that are changed at random.
+"""The training loss of a contrastive network, with augmentation of signals and captions.
 
-Signals are moved, by up to a share of their size where their source can (`Splits.shift`), and of
-each caption a share of the tokens is left out: there are few pairs, and neither the place of a
-thing nor one word of its name alone is to tell it.
+Signals are shifted by up to a share of their size, where their source can (`Splits.shift`), and a
+share of the tokens of each caption is dropped. There are few pairs, so that without it the network
+would recognise an example by its position, or by one word.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from smalti.networks import ContrastiveNetwork, contrastive_loss
 
 __all__ = ["contrastive_step", "leave_out"]
 
-REACH = 0.1  # of a signal's size, which it is moved by at most
-LEFT_OUT = 0.15  # of the tokens of a caption
+REACH = 0.1  # largest shift, as a share of a signal's size
+LEFT_OUT = 0.15  # share of the tokens of a caption that are dropped
 
 Shift = Callable[[Tensor, float], Tensor]
 
@@ -29,13 +29,13 @@ def contrastive_step(
     shift: Shift | None,
     device: torch.device | str | None = None,
 ) -> Tensor:
-    """Returns the loss of a batch of pairs, of which signals are moved and words are left out.
+    """Computes the loss of a batch of pairs after augmentation, a scalar in nats.
 
     Arguments:
         model: The network.
         batch: Signals (B, C, *size) and captions (B, L).
-        shift: Moves each signal of a batch by at most a share of its size; none for no moves.
-        device: Where to; that of the batch if not given.
+        shift: Shifts each signal of a batch by at most a share of its size; None for no shift.
+        device: The device to compute on; that of the batch if not given.
     """
     assert batch.condition is not None
     x = batch.x if shift is None else shift(batch.x, REACH)
@@ -46,9 +46,9 @@ def contrastive_step(
 
 
 def leave_out(values: Tensor, share: float = LEFT_OUT) -> Tensor:
-    """Leaves out a share of the tokens of captions (B, L) at random, but not all of one.
+    """Drops a share of the tokens of captions (B, L) at random, but never all tokens of one.
 
-    What remains moves together, before the zeros.
+    The remaining tokens keep their order, with zeros after the last.
 
     Example:
         >>> captions = torch.tensor([[5, 6, 7, 0], [8, 0, 0, 0]])

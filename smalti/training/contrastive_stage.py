@@ -20,7 +20,7 @@ class ContrastiveStage(Stage):
     """Trains a `ContrastiveNetwork` on pairs of a signal and its caption.
 
     Arguments:
-        shift: Moves each signal of a batch by at most a share of its size; none for no moves.
+        shift: Shifts each signal of a batch by at most a share of its size; None for no shift.
         Others: see `Stage`.
     """
 

@@ -1,16 +1,16 @@
-"""The loss that trains a network of features without labels: VICReg.
+"""VICReg, the self-supervised loss that trains a network of features without labels.
 
-Of each signal two random views are made: a part of at least half of its length along each
-dimension, stretched to the whole, with values scaled, moved and made noisy a little. With z and z'
-(B, E) what an expander makes of the features of both,
+Each signal gives two random views: a random crop of at least half the length along each dimension,
+resized to the whole, with a small random gain, offset and noise. An expander maps the features of
+both views to embeddings z and z' (B, E), and
 
     loss = 25 · mean (z − z')² + 25 · V(z) + 25 · V(z') + C(z) + C(z')
-    V(z) = mean_e max(0, 1 − std_e)         no dimension becomes constant
-    C(z) = Σ_{i≠j} cov_ij² / E              no two dimensions say the same
+    V(z) = mean_e max(0, 1 − std_e)         keeps each dimension from becoming constant
+    C(z) = Σ_{i≠j} cov_ij² / E              keeps dimensions from repeating each other
 
-The expander sees the mean over the positions of every layer, so that each layer learns. What comes
-of it are features of a small network and of these data alone: they tell such signals apart, and
-know nothing of what people see in them.
+The expander sees the mean over the positions of every layer, so that each layer learns. The
+features come from a small network and these data alone: they tell such signals apart, and know
+nothing of what people see in them.
 
 References:
     VICReg: Variance-Invariance-Covariance Regularization for Self-Supervised Learning, A. Bardes,
