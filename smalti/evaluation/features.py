@@ -1,19 +1,19 @@
-"""The features that sets of signals are compared in, and networks that learn them without labels.
+"""The feature spaces in which sets of signals are compared, with labels or without.
 
-Distances between values say little of what is seen: of two signals, one moved a little, nearly all
-values differ. So sets are compared in features:
+Distances between raw values say little about what is seen: if a signal moves a little, nearly all
+of its values change. So sets are compared in features:
 
     of a classifier       where the data have labels (`smalti.evaluation.classifier`)
     of the run's network  without labels, where the run has one: its folder `features`
-    of a small network    without labels: trained here on the training examples alone, so that two
-                          views of an example are alike, and examples differ (VICReg)
-    vectors               each value standardised: vectors have no views
+    of a small network    without labels: trained here, self-supervised, on the training examples
+                          alone (VICReg)
+    vectors               each value standardised: a vector has no views to learn from
 
-Of a network without labels the features are the means of each of its layers over the halves of the
-grid (its quarters, of two dimensions), so that what is where counts, whitened on training examples:
-at most 64 principal directions of equal variance, so that the many channels that say the same count
-once. They tell such signals apart, and know nothing of what people see in them. Figures in the
-features of two networks, and so of two reports, cannot be compared.
+A network without labels gives the means of each of its layers over the halves of the grid (its
+quarters, in two dimensions), so that it counts what is where. They are whitened on training
+examples: at most 64 principal directions of equal variance, so that channels that repeat each
+other count once. They tell such signals apart, and know nothing of what people see in them.
+Figures in the features of two networks, and so of two reports, cannot be compared.
 """
 
 from __future__ import annotations
@@ -55,23 +55,23 @@ logger = logging.getLogger(__name__)
 
 BATCH = 64
 POSITIONS = 1024  # longer grids are halved until they have no more: 32 × 32
-EXAMPLES, VALUES = 4096, 2**24  # that the network is trained on at most; 64 MB of values
-WHITENED = 2048  # examples at most that features are whitened by
+EXAMPLES, VALUES = 4096, 2**24  # at most, that the network is trained on; 64 MB of values
+WHITENED = 2048  # at most, examples that the whitening is learned from
 PARTS = 2  # along each dimension of the grid
-PER_DIRECTION = 8  # examples at least, so that the directions are those of others, too
-DIRECTIONS, SMALLEST = 64, 0.01  # whitened at most; of the largest deviation
+PER_DIRECTION = 8  # examples at least for each direction, so that it holds for others, too
+DIRECTIONS, SMALLEST = 64, 0.01  # most directions; smallest deviation, of the largest
 HIDDEN, LAYERS = 16, 4
 RATE = 1e-3
 
 
 @dataclass(frozen=True)
 class FeatureSpace:
-    """A space of features.
+    """A space of features in which sets of signals are compared.
 
     Attributes:
         features: Maps signals (B, C, *size) to features (B, F), on their device.
-        words: What protocols call them: "features of the classifier".
-        place: What sentences call them, with what they were learned of: "the features of …".
+        words: Their name in protocols: "features of the classifier".
+        place: Their name in sentences, with what they were learned from: "the features of …".
     """
 
     features: Callable[[Tensor], Tensor]
@@ -80,13 +80,13 @@ class FeatureSpace:
 
 
 class PooledFeatures(nn.Module):
-    """The means over halves of the grid of all layers of a network of features: signals → (B, F).
+    """Pools all layers of a network over halves of the grid: signals (B, C, *size) → (B, F).
 
     Arguments:
         network: The network.
-        normalization: Maps signals to what it sees; see `Splits.normalization`.
-        positions: The largest number of positions that it is given; longer grids are halved until
-            they have no more. None to give it all.
+        normalization: Maps signals to what the network sees; see `Splits.normalization`.
+        positions: The largest number of positions; longer grids are halved until they have no
+            more. None for no limit.
     """
 
     def __init__(
@@ -113,7 +113,7 @@ class PooledFeatures(nn.Module):
 
     @torch.no_grad()
     def whiten(self, parts: Iterator[Tensor]) -> None:
-        """Learns the principal directions of its features of signals, which come in parts.
+        """Learns to whiten features, from batches of signals: their principal directions.
 
         Raises:
             InputError: If all signals have the same features.
@@ -161,12 +161,12 @@ def classifier_space(classifier: Classifier) -> FeatureSpace:
 def unlabelled_space(
     splits: Splits, run: Run | None, steps: int, seed: int, device: torch.device
 ) -> FeatureSpace:
-    """Returns features that were learned without labels, of training examples alone.
+    """Returns a feature space that is learned without labels, from training examples alone.
 
     Arguments:
         splits: The data.
-        run: The run, if it has a network of features.
-        steps: Steps to train one for, where there is none; 0 for no such features.
+        run: The run, if it has a network of features; it is then used.
+        steps: Steps to train a small network for, if the run has none; 0 for no features.
         seed: Seed of every draw.
         device: The device to compute on.
 
@@ -245,7 +245,7 @@ def train_features(splits: Splits, steps: int, seed: int, device: torch.device) 
 
 
 def describe_network(network: FeatureNetwork, config: dict[str, Any], plural: str) -> str:
-    """Says what a run's network of features is, and of what it was learned.
+    """Describes a run's network of features, and what it was learned from.
 
     Arguments:
         network: The network.
@@ -266,6 +266,6 @@ def describe_network(network: FeatureNetwork, config: dict[str, Any], plural: st
 
 
 def _training(splits: Splits, most: int, seed: int, device: torch.device | str) -> Iterator[Tensor]:
-    """Yields training signals, drawn at random where there are more, in batches."""
+    """Returns batches of at most `most` training signals, drawn at random if there are more."""
     chosen = choose_examples(splits.train, most, seed)
     return (batch.x for batch in batches(splits.train, chosen, 250, device))

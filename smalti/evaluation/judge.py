@@ -1,8 +1,8 @@
 """Trains the judge of captions: a contrastive network that took no part in making the samples.
 
-It is trained on the training pairs, as a reranker is, but apart from it: from another seed, on
-batches drawn with replacement, and moved and shortened otherwise. It sees no sample before it
-judges; how well it finds the captions of real signals is reported beside what it says.
+It is trained on the training pairs, as a reranker is, but independently: from another seed, on
+batches drawn with replacement, with other augmentation. It sees no sample before it judges. A
+report also says how well it finds the captions of real signals.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def train_judge(
     same machine gives the same judge; torch's global generators are left as they were.
 
     Raises:
-        InputError: If such signals are not judged, or its weights do not stay finite.
+        InputError: If signals have no grid, or the weights do not stay finite.
     """
     assert splits.condition is not None
     with torch.random.fork_rng(devices=[]):

@@ -1,18 +1,18 @@
-"""Compares two sets of features by the neighbourhoods of their points.
+"""Precision, recall, density and coverage of samples, by k nearest neighbours in features.
 
 Around each point x of a set lies the ball whose radius r_k(x) is the distance to the k-th nearest
 of the other points of that set. With N reference points X_i and M samples Y_j,
 
     precision  share of Y_j that lie in the ball of any X_i           are samples like real ones?
     recall     share of X_i that lie in the ball of any Y_j           is every kind of them there?
-    density    Σ_j Σ_i [Y_j in the ball of X_i] / (k M)               as precision, less moved by
-                                                                      an outlier among the X_i
-    coverage   share of balls of X_i with any Y_j in them             as recall, less moved by an
-                                                                      outlier among the Y_j
+    density    Σ_j Σ_i [Y_j in the ball of X_i] / (k M)               precision that is robust to
+                                                                      outliers among the X_i
+    coverage   share of balls of X_i with any Y_j in them             recall that is robust to
+                                                                      outliers among the Y_j
 
-Balls are closed. Of two sets of one distribution, density is 1 on average, and it is above 1 where
-samples crowd among real examples; the other three are shares. All depend on k, N and M: they are
-compared where these are equal.
+Balls are closed. Density is 1 on average for two sets of one distribution, and above 1 where
+samples crowd among real examples; the other three are shares. All depend on k, N and M: compare
+only figures for which these are equal.
 
 References:
     Improved Precision and Recall Metric for Assessing Generative Models, T. Kynkäänniemi, T.
@@ -34,12 +34,12 @@ from smalti.errors import InputError
 
 __all__ = ["Neighbourhoods", "compare_neighbourhoods", "find_nearest", "neighbour_radii"]
 
-PAIRS = 2**22  # whose distances are held at a time: 32 MB
-EXACTLY = "donot_use_mm_for_euclid_dist"  # equal points have the distance 0, whatever the order
+PAIRS = 2**22  # distances held at a time: 32 MB
+EXACTLY = "donot_use_mm_for_euclid_dist"  # so that equal points have the distance 0
 
 
 class Neighbourhoods(NamedTuple):
-    """How a set of samples lies among reference points; see the module.
+    """Precision, recall, density and coverage of samples; see the module.
 
     Attributes:
         precision: In [0, 1].
@@ -55,7 +55,7 @@ class Neighbourhoods(NamedTuple):
 
 
 def neighbour_radii(points: Tensor, k: int) -> Tensor:
-    """Returns the distance of each point (N, F) to the k-th nearest other one: (N,), float64.
+    """Returns the distance of each point (N, F) to its k-th nearest neighbour: (N,), float64.
 
     Raises:
         InputError: If k is below 1, or there are no k other points.
@@ -85,7 +85,7 @@ def compare_neighbourhoods(
         reference: X (N, F).
         samples: Y (M, F).
         k: The number of neighbours, below N and M.
-        radii: (N,), those of the reference, where they are known already.
+        radii: (N,), the `neighbour_radii` of the reference; computed if None.
 
     Raises:
         InputError: If features are not finite, or there are too few points.
@@ -121,15 +121,15 @@ def compare_neighbourhoods(
 
 
 def find_nearest(points: Tensor, others: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
-    """Finds the nearest of others to each of the points (n, F), and holds one part at a time.
+    """Finds the nearest neighbour of each point among others, holding one part of them at a time.
 
     Arguments:
         points: (n, F).
-        others: In parts (m, F), in order.
+        others: Parts (m, F), one after another.
 
     Returns:
-        The number of the nearest one, the first of equals, (n,), and its distance (n,), float64;
-        -1 and infinity where there are none.
+        The number of the nearest neighbour, the first of equals, (n,), int64, and its distance,
+        (n,), float64; -1 and infinity if there are no others.
 
     Example:
         >>> number, distance = find_nearest(torch.tensor([[2.0]]), [torch.tensor([[9.0], [3.0]])])

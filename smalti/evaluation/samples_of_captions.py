@@ -1,4 +1,4 @@
-"""Draws samples of captions for measurements, the best of several candidates where asked for."""
+"""Draws samples conditioned on captions for measurements, reranked if there are candidates."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ __all__ = ["draw_of_captions"]
 def draw_of_captions(
     subject: EvaluationContext, values: Tensor, guidance: float = 1.0, candidates: int = 1
 ) -> Tensor:
-    """Draws the tokens of a sample of each caption, (n, *shape) on the CPU.
+    """Draws the tokens of one sample for each caption, (n, *shape) on the CPU.
 
     Arguments:
-        subject: What is measured.
+        subject: The model and data under evaluation.
         values: (n, L), the captions.
-        guidance: That of the samples.
-        candidates: How many are drawn for each that is kept by the reranker.
+        guidance: The scale of classifier-free guidance; 1 for none.
+        candidates: How many are drawn for each sample that the reranker keeps.
     """
     assert subject.prior is not None
     config = SamplingConfig(guidance=guidance)

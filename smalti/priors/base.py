@@ -82,9 +82,9 @@ class Prior(nn.Module, Pretrained, ABC):
         """
 
     def prepare(self, latents: Tensor) -> None:  # noqa: B027 - most have nothing to do
-        """Learns what training needs to know of all training latents beforehand.
+        """Fits what depends on all training latents, before training starts or resumes.
 
-        A training calls it before its first step, and when it goes on. Most priors need nothing.
+        Most priors have nothing to fit.
 
         Arguments:
             latents: (N, ...), of the training examples.

@@ -172,7 +172,7 @@ class BidirectionalPrior(TokenPrior):
         return logits.new_zeros(masked.shape).masked_scatter(masked, nats)
 
     def _guided_logits(self, rows: Tensor, context: Tensor | None, guidance: float) -> Tensor:
-        """Returns logits (B, L, K) in one pass: ℓ_null + g (ℓ_context − ℓ_null)."""
+        """Returns guided logits (B, L, K), classifier-free: ℓ_null + g (ℓ_context − ℓ_null)."""
         if context is None or guidance == 1:
             return self._logits(rows, context)
         assert self.condition is not None
@@ -222,7 +222,7 @@ def uniform_numbers(
 
 
 class _Layer(nn.TransformerEncoderLayer):
-    """A layer that normalizes first; dropout is of its outputs, not of its attention."""
+    """A pre-norm transformer layer, with dropout on its outputs but not on its attention."""
 
     def __init__(self, hidden: int, heads: int, dropout: float) -> None:
         super().__init__(

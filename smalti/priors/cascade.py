@@ -4,11 +4,11 @@
 
 Each prior is learned by itself: the coarsest is conditioned on c, if on anything, and every finer
 one on all the grids above it (`CoarseTokens`). Together they are one prior over rows that hold the
-indices of all levels side by side, (B, L), coarse to fine. What it knows is what all of them know:
+indices of all levels side by side, (B, L), coarse to fine. The class says which likelihood it has:
 
-    Cascade                     all have a likelihood: log p is the sum of theirs
-    BoundedCascade              some have but a bound on it: so has the sum
-    CascadeWithoutLikelihood    some have neither, such as a MaskedPrior: it samples
+    Cascade                     exact: every level has a likelihood, and log p is their sum
+    BoundedCascade              a bound: some levels only have a bound on −log p
+    CascadeWithoutLikelihood    none: some levels have neither, such as a MaskedPrior
 
 References:
     Generating Diverse High-Fidelity Images with VQ-VAE-2, A. Razavi, A. van den Oord and O.
@@ -44,14 +44,14 @@ __all__ = [
     "uniform_prior_like",
 ]
 
-OF_SOME = ("steps", "order", "choice_temperature")  # options that levels without them pass over
+OF_SOME = ("steps", "order", "choice_temperature")  # ignored by levels that do not take them
 
 
 class LevelPriors(TokenPrior, ABC):
     """Abstract: the priors of all levels of a hierarchy as one prior over rows of indices (B, L).
 
-    Its `codebook_size` is the largest of the levels', and `layout` says how their indices lie.
-    An option of sampling is followed by the levels that have it, at least one.
+    `codebook_size` is the largest of all levels, and `layout` says where the indices of a level
+    are. An option of sampling applies to the levels that take it; at least one must.
 
     Arguments:
         priors: Coarse to fine. Those of the finer levels are conditioned on `CoarseTokens` of all
@@ -76,7 +76,7 @@ class LevelPriors(TokenPrior, ABC):
 
     @property
     def takes(self) -> frozenset[str]:  # type: ignore[override]
-        """Returns the options that the levels can follow."""
+        """Returns the options of sampling that at least one level takes."""
         always = {"temperature", "top_k", "top_p", "guidance"}
         return frozenset(always).union(*(prior.takes for prior in self.levels))
 
@@ -88,14 +88,14 @@ class LevelPriors(TokenPrior, ABC):
     def given(
         self, indices: Tensor, context: Tensor | None
     ) -> Iterator[tuple[TokenPrior, Tensor, Tensor | None]]:
-        """Yields the prior of each level, its grid of checked rows, and what that is given."""
+        """Yields the prior of each level, its grid from checked rows, and its context."""
         grids = self.layout.unpack(indices)
         for level, prior in enumerate(self.levels):
             given = _given(prior, grids[:level], context)
             yield prior, grids[level], prior._check_context(given, len(indices))
 
     def _no_likelihood(self) -> InputError:
-        """Returns the error of whoever asks for a likelihood that there is not."""
+        """Makes the error that says which levels have no likelihood."""
         kinds = [type(p).__name__ for p in self.levels if not isinstance(p, TractablePrior)]
         return InputError(
             f"A {type(self).__name__} has no likelihood that could be computed, for that of "
@@ -104,7 +104,7 @@ class LevelPriors(TokenPrior, ABC):
         )
 
     def _mean_loss(self, latents: Tensor, context: Tensor | None, mask: Tensor | None) -> Tensor:
-        """Returns the mean over all indices that count of the losses of their levels."""
+        """Returns the mean of the losses of all levels per index that counts, a scalar."""
         latents, mask = self._check_mask(latents, mask)
         indices = self._check_indices(latents)
         context = self._check_context(context, len(indices))
@@ -147,9 +147,10 @@ class LevelPriors(TokenPrior, ABC):
 
 @registered
 class Cascade(LevelPriors, TractablePrior):
-    """Combines the priors of all levels of a hierarchy to one prior over rows of indices (B, L).
+    """Combines priors of levels, each with a likelihood, to one prior over rows of indices (B, L).
 
-    Its `codebook_size` is the largest of the levels', and `layout` says how their indices lie.
+    `codebook_size` is the largest of all levels, and `layout` says where the indices of a level
+    are.
 
     Arguments:
         priors: Coarse to fine, each with a likelihood. Those of the finer levels are conditioned on
@@ -204,9 +205,9 @@ class Cascade(LevelPriors, TractablePrior):
 
 @registered
 class BoundedCascade(LevelPriors, BoundedPrior):
-    """Combines priors of levels, of some of which −log p is bounded, to one with the sum as bound.
+    """Combines priors of levels, some with only a bound on −log p, to one whose bound is the sum.
 
-    The loss is the mean of those of the levels, in nats per index, which is that bound.
+    The loss is the mean loss of the levels in nats per index, an estimate of that bound.
 
     Arguments:
         priors: Coarse to fine, each with a likelihood or a bound on it, such as a PixelCNN or an
@@ -234,7 +235,7 @@ class BoundedCascade(LevelPriors, BoundedPrior):
         super().__init__(priors)
 
     def log_prob(self, indices: Tensor, context: Tensor | None = None) -> NoReturn:
-        """Raises `InputError`: a level has no likelihood. So whoever asks is told why."""
+        """Raises `InputError`, whose message says which levels have no likelihood."""
         raise self._no_likelihood()
 
     def loss(
@@ -283,9 +284,9 @@ class BoundedCascade(LevelPriors, BoundedPrior):
 
 @registered
 class CascadeWithoutLikelihood(LevelPriors):
-    """Combines priors of levels to one that samples, and has no likelihood, for one has none.
+    """Combines priors of levels, some without any likelihood, to one that can only be sampled.
 
-    The loss is the mean of those of the levels per index, and no bound on anything.
+    The loss is the mean loss of the levels per index. It bounds nothing.
 
     Arguments:
         priors: Coarse to fine, of any kinds; see `Cascade`.
@@ -303,7 +304,7 @@ class CascadeWithoutLikelihood(LevelPriors):
     """
 
     def log_prob(self, indices: Tensor, context: Tensor | None = None) -> NoReturn:
-        """Raises `InputError`: a level has no likelihood. So whoever asks is told why."""
+        """Raises `InputError`, whose message says which levels have no likelihood."""
         raise self._no_likelihood()
 
     def loss(
@@ -314,7 +315,10 @@ class CascadeWithoutLikelihood(LevelPriors):
 
 
 def cascade_of(priors: Sequence[TokenPrior]) -> LevelPriors:
-    """Combines the priors of all levels, coarse to fine, by what they know of their likelihood.
+    """Combines the priors of all levels, coarse to fine, in the class with the best likelihood.
+
+    That is `Cascade` if all priors have a likelihood, `BoundedCascade` if all have at least a
+    bound on it, and `CascadeWithoutLikelihood` otherwise.
 
     Raises:
         InputError: See `LevelPriors`.
@@ -341,7 +345,7 @@ def uniform_prior_like(prior: TokenPrior) -> TractablePrior:
 
 
 def _config_of(prior: TokenPrior, config: SamplingConfig) -> SamplingConfig:
-    """Returns the options that the prior of a level follows."""
+    """Returns the options of sampling without those that the prior of a level does not take."""
     passed_over: dict[str, Any] = {
         field.name: field.default
         for field in fields(config)
@@ -350,7 +354,7 @@ def _config_of(prior: TokenPrior, config: SamplingConfig) -> SamplingConfig:
     config = replace(config, **passed_over)
     if prior.condition is not None and prior.condition.optional:
         return config
-    return replace(config, guidance=1)  # which is of what the context says, not of grids above
+    return replace(config, guidance=1)  # guidance is of the condition, not of coarser grids
 
 
 def _given(prior: TokenPrior, above: Sequence[Tensor], context: Tensor | None) -> Tensor | None:

@@ -1,19 +1,20 @@
-"""Latent diffusion: Gaussian noise on the tokenizer's vectors, taken off by a U-Net.
+"""Latent diffusion: a U-Net denoises the tokenizer's vectors, in v-prediction.
 
-A grid of indices is a grid of vectors, the codewords, which `LatentSpace` turns to y. Forwards,
-from time 0 to T, y goes over into noise; the network learns v, from which both follow:
+A grid of indices is a grid of codewords, which `LatentSpace` maps to standardised vectors y. The
+forward process turns y into noise from time 0 to T. The network predicts v, from which y and the
+noise follow:
 
     y_t = α_t y + σ_t ε,   ε ~ N(0, I),   α_t² + σ_t² = 1             v = α_t ε − σ_t y
     loss = mean of (v̂(y_t, t, c) − v)²
 
-over all numbers of the vectors. α_t² falls as a squared cosine. Backwards a sample begins with
-noise y_T, and a solver of the probability flow's differential equation leads it to y in few steps.
-The quantizer of the tokenizer then gives it indices, as it does for what an encoder gives, so that
-they are decoded like any others.
+over all dimensions of the vectors. α_t² follows the squared cosine schedule. A sample starts as
+noise y_T, and DPM-Solver++, which solves the probability flow ODE, takes it to y in few steps. The
+quantizer of the tokenizer then maps y to indices, which are decoded like any others.
 
-Any part of a grid may be given: its vectors stand in the place of noisy ones from the first step to
-the last, and the network is told which they are. It learns that from a share of the examples, of
-which a part is left without noise, here and there or all but a rectangle, and does not count.
+Any part of a grid may be given (inpainting): its vectors stand without noise in the network's input
+at every step, and a mask tells the network which they are. It is trained for that on a share of the
+examples: part of the grid, random positions or all but a rectangle, has no noise, and does not
+count in the loss.
 
 References:
     High-Resolution Image Synthesis with Latent Diffusion Models, R. Rombach et al., 2021, arXiv
@@ -60,21 +61,21 @@ GIVEN = 1 / 4  # share of the training examples of which a part is given
 
 @registered
 class LatentDiffusion(TokenPrior):
-    """Draws grids of vectors by diffusion backwards from noise, and quantizes them.
+    """Draws grids of vectors by reverse diffusion from noise, and quantizes them to indices.
 
-    It has no likelihood of indices. Its loss is a mean squared error of standardised vectors, no
-    number of nats, and cannot be compared with that of other priors. The temperature scales the
-    noise that it begins with: below 1 samples are nearer to the mean of all.
+    It has no likelihood of indices. Its loss is the mean squared error of v, not in nats, and
+    cannot be compared with the loss of other priors. The temperature scales the initial noise:
+    below 1, samples are nearer to the mean of all.
 
-    Where only some of the Q indices of a position are known, its vector is drawn as if none were.
+    If only some of the Q indices of a position are known, its vector is drawn as if none were.
 
     Arguments:
-        quantizer: The quantizer of the tokenizer, of which it keeps a copy that is frozen.
+        quantizer: The quantizer of the tokenizer; the prior keeps a frozen copy.
         grid: (H, W) or (T,), or () of a tokenizer without a grid; with Q > 1 codebooks Q follows.
         condition: The condition, such as a label; None for an unconditional prior.
         channels: Channels of the U-Net at full resolution, a multiple of 8; twice as many below.
         blocks: Residual blocks of each of its resolutions.
-        dims: How many dimensions of the vectors it draws, at most: those that vary most.
+        dims: The largest number of principal axes of the vectors that it draws.
         dropout: Probability that a number in a residual block is dropped in training; in recipes
             also "auto".
 
@@ -125,9 +126,9 @@ class LatentDiffusion(TokenPrior):
         self.register_buffer("sigmas", (1 - kept).sqrt().float().to(device), persistent=False)
 
     def prepare(self, latents: Tensor) -> None:
-        """Takes the axes of the vectors from training indices (N, *grid); of very many, of some."""
+        """Fits the axes of the vectors to training indices (N, *grid); see `Prior.prepare`."""
         latents = as_tensor(latents, "indices")
-        if latents.ndim:  # no copy of all of them is made
+        if latents.ndim:  # of very many some suffice, and no copy of all is made
             latents = latents[:: max(latents.numel() // SAMPLED, 1)]
         indices = self._check_indices(latents)
         if not len(indices):
@@ -138,10 +139,7 @@ class LatentDiffusion(TokenPrior):
         self.space.fit(indices.flatten(0, len(self.layout.grids[0])))
 
     def log_prob(self, indices: Tensor, context: Tensor | None = None) -> NoReturn:
-        """Raises `InputError`: of vectors there is a density, of the indices nothing.
-
-        It is here so that whoever asks is told why.
-        """
+        """Raises `InputError`: there is no likelihood of indices; the message says why."""
         raise InputError(
             f"A {type(self).__name__} has no likelihood of indices that could be computed, got "
             f"log_prob: choose an autoregressive prior, such as PixelCNN, to have one."
@@ -167,7 +165,7 @@ class LatentDiffusion(TokenPrior):
         if not len(y):
             return next(self.unet.parameters()).sum() * 0
         generator = None if self.training else torch.Generator().manual_seed(0)
-        # One in each part of the times: the batches differ less than with any.
+        # Stratified times, one from each part of [0, T): batches differ less.
         u = torch.arange(len(y), device=y.device) + uniform_numbers((len(y),), y.device, generator)
         t = (u / len(y) * TIMES).long().clamp(max=TIMES - 1)
         alpha, sigma = (part.to(y)[t, None, None, None] for part in (self.alphas, self.sigmas))
@@ -209,7 +207,7 @@ class LatentDiffusion(TokenPrior):
     def _guided(
         self, y: Tensor, known: Tensor, t: Tensor, context: Tensor | None, guidance: float
     ) -> Tensor:
-        """Returns v̂ at time t in one pass: v̂_null + g (v̂_context − v̂_null)."""
+        """Returns v̂ at time t with classifier-free guidance: v̂_null + g (v̂_context − v̂_null)."""
         if context is not None and guidance == 0:
             assert self.condition is not None
             context = self.condition.without(context)
@@ -222,7 +220,7 @@ class LatentDiffusion(TokenPrior):
         return null + guidance * (given - null)
 
     def _noise(self, like: Tensor, generator: torch.Generator | None) -> Tensor:
-        """Draws N(0, I) of the shape of y on the generator's device, 0 of axes left out."""
+        """Draws N(0, I) of the shape of y on the generator's device, 0 on unused axes."""
         where = like.device if generator is None else generator.device
         noise = torch.randn(like.shape, generator=generator, device=where, dtype=torch.float32)
         return noise.to(like) * self.space.used.to(like)[:, None, None]
@@ -238,7 +236,7 @@ class LatentDiffusion(TokenPrior):
         return self.space.indices(y).reshape(len(y), *self.grid)
 
     def _places(self, mask: Tensor) -> Tensor:
-        """Returns at which positions all indices of a mask (B, *grid) are true, (B, 1, H, W)."""
+        """Returns the positions at which a mask (B, *grid) holds for all indices, (B, 1, H, W)."""
         return mask.reshape(len(mask), *self.shape, -1).all(-1)[:, None]
 
 
@@ -286,9 +284,9 @@ def _solver() -> Any:
 
 
 def _draw_known(n: int, shape: tuple[int, int]) -> Tensor:
-    """Draws what is given of n grids (H, W) in training, (n, 1, H, W), bool; of most nothing.
+    """Draws which positions of n grids (H, W) are given in training: (n, 1, H, W), bool.
 
-    Of half of the others it is any positions, of the other half all but a rectangle.
+    Most grids have none. Half of the others have random positions, half all but a rectangle.
     """
     share, scattered, anywhere = torch.rand(3, n, 1, 1, 1)
     known = torch.rand(n, 1, *shape) < anywhere

@@ -1,17 +1,16 @@
-"""The space of a tokenizer's latents in which diffusion takes place, and the way there and back.
+"""The space in which latent diffusion takes place: principal axes of the tokenizer's vectors.
 
-The vectors of a tokenizer have many dimensions and vary along few: of 64, ten hold all but a
-hundredth of the variance, and the largest alone more than half. So they are turned to the axes V
-along which they vary, of which those are kept that hold 99 % of the variance, d at most:
+The vectors of a tokenizer have many dimensions and vary along few: of 64, ten hold 99 % of the
+variance, and the largest alone more than half. So they are rotated to their principal axes V. The
+axes that hold 99 % of the variance are kept, at most d:
 
     y = Vᵀ (z − mean) / s                 z = mean + V s y                 s_i = c λ_i^¼
 
-with λ the variances along the axes, and c such that the mean variance of y is 1. Noise hides what
-varies less first, so that a sample gets its large features before its small ones; were the axes
-all of one variance (s_i = λ_i^½), it would get them at once, and were they as they are, the
-largest would drown the others. What varies along the axes that are left out has its mean; there y
-is 0. Mean, V and λ are those of the training latents. Back in the space of the tokenizer the
-quantizer finds the indices of the nearest codewords.
+with λ the variances along the axes, and c such that the mean variance of y is 1. Noise hides axes
+of small variance first, so that a sample gets its large features before its small ones. Axes of
+equal variance (s_i = λ_i^½) would give all features at once; without any scale (s_i = c) the
+largest axis would drown the others. Along unused axes z has its mean, and y is 0. Mean, V and λ
+are those of the training latents. On the way back the quantizer finds the nearest codewords.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ __all__ = ["SAMPLED", "LatentSpace", "check_positions"]
 
 SHARE = 0.99  # of the variance that is kept
 AT_ONCE = 1 << 16  # vectors that are decoded at a time
-SAMPLED = 1 << 18  # indices that mean and covariance are computed from, about, of very many
+SAMPLED = 1 << 18  # about how many indices mean and covariance are computed from, at most
 
 
 class LatentSpace(KeepsFloat32):
@@ -37,8 +36,8 @@ class LatentSpace(KeepsFloat32):
     Of a quantizer that projects, the vectors are those of the space in which it searches.
 
     Arguments:
-        quantizer: The tokenizer's, which is frozen.
-        dims: d, at most; the vectors may have fewer.
+        quantizer: The quantizer of the tokenizer; it is frozen.
+        dims: The largest d. It is less where the codewords have fewer dimensions.
 
     Raises:
         InputError: If the quantizer takes whole grids, or dims is below 1.
@@ -55,7 +54,7 @@ class LatentSpace(KeepsFloat32):
     mean: Tensor  # (D,)
     axes: Tensor  # V (D, d)
     scale: Tensor  # s (d,)
-    used: Tensor  # (d,): 1, or 0 of an axis that is left out
+    used: Tensor  # (d,): 1, or 0 for an axis that is left out
 
     def __init__(self, quantizer: Quantizer, dims: int) -> None:
         super().__init__()
@@ -71,14 +70,14 @@ class LatentSpace(KeepsFloat32):
         self.register_buffer("used", torch.ones(self.dims))
 
     def train(self, mode: bool = True) -> LatentSpace:
-        """Sets the mode, but that of the quantizer, which learns nothing."""
+        """Sets the mode; the frozen quantizer stays in evaluation mode."""
         super().train(mode)
         self.quantizer.eval()
         return self
 
     @torch.no_grad()
     def fit(self, indices: Tensor) -> None:
-        """Takes mean and axes from the vectors of training indices (N,) or (N, Q)."""
+        """Fits mean, axes and scale to the vectors of training indices (N,) or (N, Q)."""
         parts = [self._decoded(part).cpu().double() for part in indices.split(AT_ONCE)]
         z = torch.cat(parts)
         mean = z.mean(0)

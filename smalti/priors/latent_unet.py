@@ -1,15 +1,15 @@
-"""The U-Net of latent diffusion: that of `diffusers`, with new weights, and what it is given.
+"""The U-Net of latent diffusion, from `diffusers` with new weights, and its inputs.
 
     v = unet([y_t, k, m(c)], t, W c_vector, c_sequence)
 
-k is 1 where y_t has no noise, because it is known, and 0 elsewhere. m(c) is a map of the context at
-each position (`smalti.priors.context`), without a condition a learned sense of place. Its vector is
-added to the embedding of the time as well, and its sequence, such as the words of a caption, is
-seen by cross-attention. A grid whose sides do not divide by what the U-Net halves is padded with
-zeros on the far side.
+The mask k is 1 where y_t is known and has no noise, and 0 elsewhere. m(c) is a map of the context
+at each position (`smalti.priors.context`); without a condition it is a learned position embedding.
+The vector of the context is also added to the time embedding, and its sequence, such as the tokens
+of a caption, is seen by cross-attention. If the sides of a grid cannot be halved so often, it is
+padded with zeros at the end.
 
-It halves the grid as long as the shorter side has six positions or more, and attends to all of them
-where they are fewest.
+The grid is halved while its shorter side has six positions or more. Self-attention is used at the
+lowest resolution.
 
 References:
     Denoising Diffusion Probabilistic Models, J. Ho, A. Jain and P. Abbeel, 2020, arXiv 2006.11239
@@ -73,13 +73,13 @@ class LatentUNet(nn.Module):
         _replace_dropout(self.unet, dropout)
 
     def forward(self, y: Tensor, known: Tensor, t: Tensor, context: Context) -> Tensor:
-        """Maps y to v, both (B, d, H, W).
+        """Predicts v from y_t, both (B, d, H, W).
 
         Arguments:
-            y: (B, d, H, W), noisy but where it is known.
+            y: y_t, (B, d, H, W), without noise where it is known.
             known: (B, 1, H, W), bool.
-            t: The times (B,), int64.
-            context: That of each.
+            t: The times (B,), int64, in [0, T).
+            context: The context of each example.
         """
         places = self.places(context).to(y.dtype).expand(len(y), -1, -1, -1)
         x = torch.cat([y, known.to(y.dtype), places], 1)
@@ -115,7 +115,7 @@ def _unet(dims: int, widths: tuple[int, ...], blocks: int, sizes: ContextSizes) 
     """Makes a U-Net of `diffusers` with new weights; with cross-attention if there is a sequence.
 
     Arguments:
-        dims: Channels of what it takes, without the map, and of what it gives.
+        dims: Channels of the output, and of the input without mask and map.
         widths: Channels of each resolution, fine to coarse.
         blocks: Residual blocks of each.
         sizes: The sizes of the context.

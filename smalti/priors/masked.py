@@ -1,25 +1,25 @@
-"""Masked prior (MaskGIT): all indices at once at first, and again what it was not sure of.
+"""Masked prior (MaskGIT): draws many indices in parallel in each of a few steps.
 
 In training a share γ of a grid is masked, and predicted from the rest:
 
     γ = cos(π r / 2), r uniform in [0, 1)           loss = mean of −log p(q_i | not masked, c)
 
-It draws a grid in S steps, few where a prior that reads takes as many as there are indices. In each
-step every masked index is drawn, from its distribution given all that is there already; of the n
-that were to be filled in
+It draws a grid in S steps, where an autoregressive prior takes one step per index. In each step
+every masked index is drawn, from its distribution given all indices that are there already. Of the
+n that were to be filled in
 
     ⌊n cos(π s / 2S)⌋             stay masked after step s
 
-and are drawn anew in the next. So the first steps fill in little, where little is known. Which ones
-are kept is the order; where it does not depend on what was drawn, only those are drawn:
+and are drawn anew in the next. So the first steps, when little is known, fill in few. The order
+says which are kept; where it does not depend on what was drawn, only those are drawn:
 
     confidence    those of the largest log p(q_i) + τ (1 − s/S) g_i, g_i Gumbel noise, so that it is
                   not always the same ones that come first; τ is the choice temperature
-    halton        what is far from each other, see `smalti.priors.orders`
-    random        any
+    halton        positions far from each other, see `smalti.priors.orders`
+    random        any, at random
 
-Indices that are drawn in one step do not know of each other: fewer steps are faster, and worse.
-Any part of a grid may be given, before or behind: it sees what is known in all directions.
+Indices that are drawn in one step are independent of each other: fewer steps are faster and worse.
+Any part of a grid may be given (inpainting): the network sees known indices in all directions.
 
 References:
     MaskGIT: Masked Generative Image Transformer, H. Chang et al., 2022, arXiv 2202.04200.
@@ -61,7 +61,7 @@ class MaskedPrior(BidirectionalPrior):
     """Draws grids of indices in few steps, each of which fills in many; any part may be given.
 
     It has no likelihood, and no bound on one: the order of its draws depends on what it draws. The
-    loss is the mean of −log p over masked indices, of grids of which more or less is masked.
+    loss is the mean of −log p over masked indices in nats, with a random share of each grid masked.
 
     Arguments:
         codebook_size: K; or that of each of the Q codebooks of a position, which may differ.
@@ -100,7 +100,7 @@ class MaskedPrior(BidirectionalPrior):
 
     def _loss(self, rows: Rows, generator: torch.Generator | None) -> Tensor:
         batch, device = len(rows.indices), rows.indices.device
-        # One r in each part of [0, 1): the batches differ less than with any.
+        # Stratified r, one from each part of [0, 1): batches differ less.
         r = torch.arange(batch, device=device) + uniform_numbers((batch,), device, generator)
         share = (math.pi / 2 * r / batch).cos()
         masked = draw_masks((share * rows.counts.sum(1)).ceil().long(), rows.counts, generator)

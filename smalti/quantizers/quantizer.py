@@ -121,10 +121,10 @@ class Quantizer(nn.Module, ABC):
         """
 
     def encode_decoded(self, z_q: Tensor) -> Tensor:
-        """Returns the indices of vectors (..., D) in the space of what `decode` gives, near to it.
+        """Returns the indices whose `decode` is near to vectors (..., D) in its output space.
 
-        It differs from `encode` where codewords are not their own quantization. Of a sum it may be
-        other indices, of a sum that is as near.
+        It differs from `encode` where `encode(decode(indices))` is not `indices`, as for FSQ. Of
+        codewords that are summed it may find other indices, whose sum is as near.
         """
         return self.encode(z_q)
 

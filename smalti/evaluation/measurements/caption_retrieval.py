@@ -1,19 +1,21 @@
-"""Caption retrieval: whether signals lead back to their captions.
+"""Caption retrieval: can the caption of a signal be told from the signal?
 
 A judge, which took no part in making the samples, compares a signal with 100 captions of the test
-set: its own, and 99 others drawn at random. r is the rank of its own caption, 1 the best;
+set: its own, and 99 others drawn at random (R-precision). With r the rank of its own caption,
 
     top 1 = share of signals with r = 1        chance: 1 / 100
 
-Samples are drawn of captions of the test set, which no training example has where the data hold out
-whole concepts. What real signals reach is what the judge can see; what their reconstructions reach,
-what the tokens keep of it. Equal scores count against a signal.
+Samples are conditioned on captions of the test set; no training example has these if the data hold
+out whole concepts. Real signals show what the judge can see, and reconstructions how much of that
+the tokens keep. Equal scores count against a signal.
 
 References:
     Learning Transferable Visual Models From Natural Language Supervision, A. Radford et al., 2021,
     arXiv 2103.00020.
     Zero-Shot Text-to-Image Generation, A. Ramesh et al., 2021, arXiv 2102.12092, section 2.6 on
-    candidates that a contrastive network ranks.
+    candidates that a contrastive network reranks.
+    AttnGAN: Fine-Grained Text to Image Generation with Attentional Generative Adversarial Networks,
+    T. Xu et al., 2018, arXiv 1711.10485 (R-precision).
 """
 
 from __future__ import annotations
@@ -34,7 +36,7 @@ __all__ = ["CaptionRetrieval", "draw_distractors", "rank_of_own"]
 
 logger = logging.getLogger(__name__)
 
-RETRIEVED = 300  # signals of each set at most
+RETRIEVED = 300  # most signals of each set
 AMONG = 100  # captions, one of which is right
 CANDIDATES = 8
 GUIDANCE = 2.0

@@ -1,9 +1,9 @@
-"""Shows beside samples the training examples nearest to them: are they new, or remembered?
+"""Shows the training examples nearest to samples: is the prior generating, or memorising?
 
-Nearest is meant in the features that sets are compared in. Two things are measured beside it.
-Samples that are much nearer to training examples than test examples are were remembered. And a
-sample whose tokens are those of a training example is the reconstruction of it, value for value;
-of a model whose latents are vectors, a sample is compared with the reconstruction of the nearest.
+Distances are Euclidean, in the features that sets are compared in. Two figures tell memorisation.
+Memorised samples are much nearer to training examples than test examples are. And a sample with
+the tokens of a training example is its reconstruction, value for value; where latents are vectors,
+a sample is compared with the reconstruction of its nearest example.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ __all__ = ["NearestExamples"]
 
 logger = logging.getLogger(__name__)
 
-SEARCHED, PER_SAMPLE = 60_000, 40  # training examples at most, in all and for each sample
-EQUAL = 1e-4  # of the range of values
+SEARCHED, PER_SAMPLE = 60_000, 40  # most training examples, in all and for each sample
+EQUAL = 1e-4  # largest difference of equal values, of their range
 ROWS = {"samples": "Samples", "training": "Nearest"}
 
 

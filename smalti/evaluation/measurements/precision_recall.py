@@ -1,9 +1,8 @@
-"""Precision, recall, density and coverage of samples: are they good, and is everything there?
+"""Measures fidelity and diversity of samples: precision, recall, density and coverage.
 
-One distance says how far samples are from real examples, not how: a few kinds drawn perfectly, or
-all kinds drawn badly. These four tell the two apart, see `smalti.evaluation.neighbourhoods`. As
-many reference examples are taken as samples, so that they can be compared with what training
-examples reach, which are what a perfect generator would draw.
+A single distance does not tell a few kinds drawn perfectly from all kinds drawn badly. These four
+do, see `smalti.evaluation.neighbourhoods`. There are as many reference examples as samples, so that
+the figures can be compared with those of training examples, which a perfect generator would reach.
 """
 
 from __future__ import annotations

@@ -1,9 +1,8 @@
-"""Samples at several temperatures, truncations and guidances: quality against variety.
+"""Samples at several temperatures, top-p and guidance scales: fidelity against diversity.
 
-A prior is drawn from at temperature 1, as it was learned. Below 1, and from the likeliest indices
-alone (top-p), samples are clearer and vary less; so are those with guidance above 1, which show
-more of what they were asked for. Which is best depends on the prior, so all are shown, and measured
-on fewer samples.
+Temperature 1 draws from the prior as it was learned. Below 1, or with top-p, samples are clearer
+and vary less; so do samples with classifier-free guidance above 1, which follow the condition more
+closely. Which is best depends on the prior, so all are shown, and measured on fewer samples.
 """
 
 from __future__ import annotations
@@ -44,7 +43,7 @@ LEFT_OUT = {
     "guidance": "Samples with guidance",
 }
 SHARE, LEAST, MEASURED = 4, 100, 250  # a quarter of the samples of a prior, in these bounds
-INDICES = 2**15  # that are drawn for each option at most, where signals have many
+INDICES = 2**15  # most indices that are drawn for each option, where signals have many
 
 
 class SamplingOptions(SampleComparison[EvaluationContext]):
@@ -111,14 +110,14 @@ def _measured(subject: EvaluationContext) -> int:
 
 
 def _drawn(subject: EvaluationContext, config: SamplingConfig, n: int) -> Tensor:
-    """Returns latents of n samples; those of the other measurements where nothing is chosen."""
+    """Returns latents of n samples; with default options those of the other measurements."""
     if not config.chosen():
         return subject.sampled("prior")[:n]
     return subject.drawn(subject.sampler, n, subject.contexts, config)
 
 
 def _figures(subject: EvaluationContext, latents: Tensor) -> dict[str, Figure]:
-    """Measures samples against test examples: all for the distance, else as many as there are."""
+    """Measures samples: the distance against all test examples, the rest against as many."""
     space, n = subject.feature_space, len(latents)
     features = torch.cat([space.features(x).cpu() for x in subject.decoded(latents)])
     against = f"N = {number(n)} samples of each line, against"
