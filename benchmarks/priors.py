@@ -1,21 +1,21 @@
-"""Every prior over the tokens of one run, after the same processor time each.
+"""Benchmark of priors over the tokens of one run, each after the same processor time.
 
     python benchmarks/priors.py RUN --seconds 400 --seeds 0 1 2 --out priors.json
 
-RUN is a run directory whose tokenizer and tokens are there, with labels to judge by. Each prior is
-trained on its tokens from new weights for as many steps as its time allows, which the first steps
-tell, with the same batches, optimizer and schedule; what differs are its rate and its size, which
-were chosen on validation images. Then test images are measured:
+RUN is a run directory with a tokenizer and its tokens, and with labels, which train the classifier.
+Each prior is trained on the tokens from new weights for as many steps as its time allows; the first
+steps are timed. Optimizer and schedule are the same for all; learning rate, batch size and width
+were chosen on validation images. Then the priors are measured on test images:
 
     nats per index         of test grids; of AbsorbingDiffusion a bound; MaskedPrior and
                            LatentDiffusion have none
     Fréchet distance       of N samples, in the features of the classifier of the report
     density, coverage      of the same samples, with 5 neighbours
-    samples a second       in batches of 256, one after another with the training over
-    the same, narrower     the distance with the temperature, or guidance, that was best on
-                           validation images, of those in `NARROWER`
+    samples a second       in batches of 256, after training
+    narrower               distance and coverage with the temperature or guidance in `NARROWER`
+                           that has the best distance to validation images
 
-Reconstructions and training images show what could be reached.
+Reconstructions and training images show the best that could be reached.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ CANDIDATES = {
 
 
 class Judge:
-    """What samples of a run are compared with.
+    """Measures samples: a classifier's features of test images, and the model that decodes.
 
     Arguments:
         model: The model of the run.
@@ -209,7 +209,7 @@ def fit(candidate: Candidate, judge: Judge, options: argparse.Namespace, seed: i
             train(stage, "prior", Path(folder), Hardware())
         return stage.model, time.process_time() - began
 
-    trained(4)  # what is paid once
+    trained(4)  # warms up: the first steps are slow
     few, more = trained(4)[1], trained(4 + FIRST)[1]
     steps = int(options.seconds * FIRST / (more - few))
     prior, took = trained(steps, 4)
@@ -272,7 +272,7 @@ def measure(name: str, judge: Judge, options: argparse.Namespace, seed: int) -> 
 
 
 def narrowed(prior: Prior, config: SamplingConfig) -> Iterator[SamplingConfig]:
-    """Yields the ways of `NARROWER` that a prior has, beside its own."""
+    """Yields the options of `NARROWER` that a prior takes, added to its own."""
     for way in NARROWER:
         if way.guidance == 1 or (prior.condition is not None and prior.condition.optional):
             yield SamplingConfig(**{**config.chosen(), **way.chosen()})

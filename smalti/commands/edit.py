@@ -1,4 +1,4 @@
-"""`smalti edit`: draws a part of given signals anew, varies them, or swaps a part of them."""
+"""`smalti edit`: inpaints a part of given signals, varies them, or swaps a part of them."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def edit(  # noqa: PLR0913 - the options of the command
     overwrite: bool = False,
     **conditions: str | None,
 ) -> None:
-    """Draws a part of given signals anew and keeps the rest, varies them, or swaps a part.
+    """Inpaints a part of given signals and keeps the rest, varies them, or swaps a part.
 
     A run has an option for each of its conditions: smalti edit RUN --help lists them. What is not
     given of them is drawn.
@@ -60,14 +60,14 @@ def edit(  # noqa: PLR0913 - the options of the command
     Arguments:
         folder: The run directory.
         files: Files, folders of such, or patterns in quotes.
-        mask: A file of the same size that marks what is edited: white of one that is painted, 1 of
-            one of numbers. Every token that holds some of it is drawn anew.
+        mask: A file of the same size that marks what is edited, white in an image or 1 in a file
+            of numbers. Every token that holds some of it is drawn anew.
         strength: Vary: draw this share of the tokens anew, above 0 and up to 1, of those that the
             mask marks, or of all without one.
         swap: Take what the mask marks from this file; nothing is drawn.
-        paste_back: Put back what the mask does not mark, as it was.
-        blend: How wide the seam is in which what was put back goes over into what was made, with
-            paste_back (4 if not given).
+        paste_back: Paste the original back outside of the mask.
+        blend: Width of the seam between the original and the edit, with paste_back (4 if not
+            given).
         out: A .png for one picture of all (edited.png if not given), or a folder for a file each.
         n: The number of signals to make of each file.
         convert: Make files and mask fit the model, though they lose by it (their size, say).
