@@ -272,6 +272,7 @@ def standing():
         make("Layout", ((2, 2),), ((16,),)),
         make("PatchDiscriminator", IMAGE, hidden=4, layers=2),
         make("ConvFeatures", IMAGE, hidden=4, layers=2),
+        make("ContrastiveNetwork", IMAGE, make("Caption", 4), dim=8, width=4),
     ]
     for config in map(describe, [*models(), *parts]):
         for path in [(), *places(config)]:
