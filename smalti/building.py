@@ -43,6 +43,7 @@ from smalti.networks import (
     VectorDecoder,
     VectorEncoder,
 )
+from smalti.networks.normalization import normalized_channels
 from smalti.priors import Prior, TokenPrior
 from smalti.quantizers import MultiScaleQuantizer
 from smalti.recipes.fields import MakeEncoder, MakePrior
@@ -181,7 +182,7 @@ def _seen(signal: Signal, normalization: Normalization | None) -> Signal:
     """Returns what networks take: the signal, or features where the normalization leaves fewer
     channels.
     """
-    channels = signal.channels if normalization is None else normalization.channels(signal.channels)
+    channels = normalized_channels(signal.channels, normalization)
     if channels == signal.channels:
         return signal
     return Features(channels, signal.size, signal.spatial_dims)

@@ -10,14 +10,14 @@ from smalti.artifacts import load_model, save_model
 from smalti.conditions import Caption, Label
 from smalti.data import Batch, TensorExamples
 from smalti.errors import InputError
-from smalti.evaluation.measurements.caption_retrieval import draw_distractors, rank_of_own
+from smalti.evaluation.measurements.caption_retrieval import draw_distractors, own_caption_ranks
 from smalti.generation.candidates import best_of
 from smalti.modalities.image import Image
 from smalti.modalities.image.augmentation import shift_randomly
 from smalti.modalities.vector import Vector
 from smalti.networks import ContrastiveNetwork, Features, contrastive_loss
 from smalti.training import ContrastiveStage, Hardware, Training, train
-from smalti.training.contrastive import contrastive_step, leave_out
+from smalti.training.contrastive import augmented_contrastive_loss, drop_tokens
 
 COLOURS = {"red": (1.0, -1.0, -1.0), "green": (-1.0, 1.0, -1.0), "blue": (-1.0, -1.0, 1.0)}
 SIZES = {"small": 4, "large": 10}
@@ -48,7 +48,7 @@ def test_it_learns_which_caption_belongs_to_which_picture():
     model = network()
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
     for step in range(80):
-        loss = contrastive_step(model, squares(48, seed=step), None)
+        loss = augmented_contrastive_loss(model, squares(48, seed=step), None)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -56,7 +56,7 @@ def test_it_learns_which_caption_belongs_to_which_picture():
     x, values = squares(60, seed=999)
     every, _ = CAPTION.encode(TEXTS)
     with torch.no_grad():
-        found = (model.of_signals(x) @ model.of_captions(every).T).argmax(1)
+        found = (model.encode_signals(x) @ model.encode_captions(every).T).argmax(1)
     right = (every[found] == values).all(1).double().mean()
     assert right > 0.9  # by chance 1 / 6
 
@@ -64,14 +64,14 @@ def test_it_learns_which_caption_belongs_to_which_picture():
 def test_vectors_have_length_one_and_do_not_depend_on_the_rest_of_a_batch(tmp_path):
     model = network().eval()
     x, values = squares(7)
-    a, b = model.of_signals(x), model.of_captions(values)
+    a, b = model.encode_signals(x), model.encode_captions(values)
     assert a.shape == b.shape == (7, 16)
     for vectors in (a, b):
         torch.testing.assert_close(vectors.norm(dim=1), torch.ones(7))
-    torch.testing.assert_close(model.of_signals(x[2:3]), a[2:3])
-    torch.testing.assert_close(model.of_captions(values[2:3]), b[2:3])
+    torch.testing.assert_close(model.encode_signals(x[2:3]), a[2:3])
+    torch.testing.assert_close(model.encode_captions(values[2:3]), b[2:3])
     torch.testing.assert_close(model(x, values).diagonal(), model.scale * model.scores(x, values))
-    nothing = model.of_captions(CAPTION.null[None])
+    nothing = model.encode_captions(CAPTION.null[None])
     assert nothing.isfinite().all()
     save_model(model, tmp_path / "model")
     assert torch.equal(load_model(tmp_path / "model").scores(x, values), model.scores(x, values))
@@ -84,7 +84,7 @@ def test_every_weight_learns_and_large_signals_are_seen_small():
     contrastive_loss(model(torch.randn(5, 2, 100), values), values).backward()
     assert all(weight.grad is not None for weight in model.parameters())
     gaps = torch.full((2, 2, 100), torch.nan)
-    assert model.of_signals(gaps).isfinite().all()
+    assert model.encode_signals(gaps).isfinite().all()
 
 
 def test_the_loss_is_that_of_pairs_and_each_of_equal_captions_is_right():
@@ -120,14 +120,14 @@ def test_a_training_that_was_interrupted_ends_with_the_same_weights(tmp_path):
 def test_some_tokens_are_left_out_but_never_all():
     _, values = squares(200)
     torch.manual_seed(0)
-    fewer = leave_out(values, 0.5)
+    fewer = drop_tokens(values, 0.5)
     CAPTION.check(fewer)  # no gaps
     kept = (fewer > 0).sum() / (values > 0).sum()
     assert 0.4 < kept < 0.65
     for row, whole in zip(fewer.tolist(), values.tolist(), strict=True):
         left = iter(whole)
         assert all(token in left for token in row if token)  # in their order
-    assert torch.equal(leave_out(values, 0.0), values)
+    assert torch.equal(drop_tokens(values, 0.0), values)
 
 
 @pytest.mark.parametrize(
@@ -167,8 +167,8 @@ def test_by_chance_the_own_caption_is_first_once_in_a_hundred():
     generator = torch.Generator().manual_seed(0)
     vectors, texts = (torch.randn(4000, 8, generator=generator) for _ in range(2))
     among = draw_distractors(torch.arange(4000), 4000, seed=1)
-    ranks = rank_of_own(vectors, texts, among)
+    ranks = own_caption_ranks(vectors, texts, among)
     assert abs((ranks == 1).double().mean() - 0.01) < 0.006
     assert abs(ranks.double().mean() - 50.5) < 1.5
-    alike = rank_of_own(torch.zeros(3, 8), texts, among[:3])  # equal scores count against it
+    alike = own_caption_ranks(torch.zeros(3, 8), texts, among[:3])  # equal scores count against it
     assert alike.tolist() == [100] * 3

@@ -7,18 +7,17 @@ judges; how well it sees is reported beside what it says.
 
 from __future__ import annotations
 
-import math
-
 import torch
+from torch import Tensor
 from torch.nn import functional as F
 
 from smalti.conditions import Label
 from smalti.data import Splits
 from smalti.errors import InputError
+from smalti.evaluation.short_training import check_weights, minimize
 from smalti.modalities.base import Classifier, modality_of
-from smalti.weights import first_not_finite
 
-__all__ = ["check_classes", "rise_and_fall", "train_classifier"]
+__all__ = ["check_classes", "train_classifier"]
 
 BATCH = 128
 
@@ -57,31 +56,20 @@ def train_classifier(
             raise InputError(f"there is no classifier of such {splits.signal.plural}.")
         classifier = network.to(device).train()
         optimizer = torch.optim.AdamW(classifier.parameters(), lr=3e-3, weight_decay=1e-2)
-        schedule = torch.optim.lr_scheduler.LambdaLR(
-            optimizer, lambda step: rise_and_fall(step, steps)
-        )
-        for _ in range(steps):
+
+        def loss() -> Tensor:
             x, labels = splits.train.__getitems__(
                 torch.randint(len(splits.train), (BATCH,)).tolist()
             )
             assert labels is not None
             x = splits.augment(x) if splits.augment is not None else x
-            loss = F.cross_entropy(classifier(x.to(device)), labels.to(device))
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            schedule.step()
-    if (bad := first_not_finite(classifier.state_dict())) is not None:
-        raise InputError(
-            f"The classifier of the evaluation has diverged (its weights {bad} are not finite): "
-            f"are the {splits.signal.plural} finite? evaluation.classifier_steps 0 does without it."
-        )
+            return F.cross_entropy(classifier(x.to(device)), labels.to(device))
+
+        minimize(loss, optimizer, steps)
+    check_weights(
+        classifier,
+        "The classifier of the evaluation",
+        splits.signal.plural,
+        "evaluation.classifier_steps",
+    )
     return classifier.eval()
-
-
-def rise_and_fall(step: int, steps: int) -> float:
-    """Returns the factor of the learning rate: a fifth of the way up to 1, then a cosine to 0."""
-    rise = max(1, steps // 5)
-    if step < rise:
-        return (step + 1) / rise
-    return 0.5 * (1 + math.cos(math.pi * (step - rise) / max(1, steps - rise)))

@@ -32,21 +32,21 @@ from smalti.artifacts import load_model
 from smalti.data import Splits
 from smalti.errors import InputError
 from smalti.evaluation.batches import batches, choose_examples
-from smalti.evaluation.classifier import rise_and_fall
+from smalti.evaluation.short_training import check_weights, minimize
 from smalti.modalities.base import Classifier
 from smalti.networks import Affine, ConvFeatures, FeatureNetwork, Features, Normalization, Whitening
+from smalti.networks.normalization import network_input, normalized_channels
 from smalti.recipes.feature_fields import FEATURE_STEPS
 from smalti.reporting.figures import number
 from smalti.run_directory import Run
 from smalti.training.vicreg import FeaturePretraining, random_views, vicreg
-from smalti.weights import first_not_finite
 
 __all__ = [
     "FeatureSpace",
     "PooledFeatures",
     "classifier_space",
     "describe_network",
-    "halved",
+    "halve_grid",
     "train_features",
     "unlabelled_space",
 ]
@@ -99,14 +99,14 @@ class PooledFeatures(nn.Module):
         self.network, self.normalization, self.positions = network, normalization, positions
         self.whitening: Whitening | None = None
 
-    def seen(self, x: Tensor) -> Tensor:
+    def normalize(self, x: Tensor) -> Tensor:
         """Returns what the network sees of signals, 0 where a value is missing."""
-        y = (x if self.normalization is None else self.normalization(x)).nan_to_num(nan=0.0)
-        return y if self.positions is None else halved(y, self.positions)
+        y = network_input(x, self.normalization)
+        return y if self.positions is None else halve_grid(y, self.positions)
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps signals (B, C, *size) to features (B, F)."""
-        y = self.seen(x)
+        y = self.normalize(x)
         pool = F.adaptive_avg_pool1d if y.ndim == 3 else F.adaptive_avg_pool2d
         f = torch.cat([pool(maps, PARTS).flatten(1) for maps in self.network(y)], 1)
         return f if self.whitening is None else self.whitening(f)
@@ -136,11 +136,11 @@ class PooledFeatures(nn.Module):
         )
 
 
-def halved(x: Tensor, positions: int) -> Tensor:
+def halve_grid(x: Tensor, positions: int) -> Tensor:
     """Halves the grid of signals (B, C, *size) until it has at most so many positions.
 
     Example:
-        >>> halved(torch.zeros(1, 3, 128, 96), 1024).shape
+        >>> halve_grid(torch.zeros(1, 3, 128, 96), 1024).shape
         torch.Size([1, 3, 32, 24])
     """
     pool = F.avg_pool1d if x.ndim == 3 else F.avg_pool2d
@@ -208,32 +208,26 @@ def train_features(splits: Splits, steps: int, seed: int, device: torch.device) 
     normalization = copy.deepcopy(splits.normalization)
     with torch.random.fork_rng(devices=[]), torch.enable_grad():
         torch.default_generator.manual_seed(seed)  # all that is drawn is drawn on the CPU
-        channels = signal.channels
-        channels = channels if normalization is None else normalization.channels(channels)
+        channels = normalized_channels(signal.channels, normalization)
         network = ConvFeatures(
             Features(channels, (), signal.spatial_dims), hidden=HIDDEN, layers=LAYERS
         )
         pooled = PooledFeatures(network, normalization, POSITIONS)
         few = max(2, min(EXAMPLES, VALUES // (channels * POSITIONS)))
         with torch.no_grad():
-            x = torch.cat([pooled.seen(x) for x in _training(splits, few, seed, "cpu")])
+            x = torch.cat([pooled.normalize(x) for x in _training(splits, few, seed, "cpu")])
         learner = FeaturePretraining(network, None, x[:2]).to(device).train()
         optimizer = torch.optim.Adam(learner.parameters(), lr=RATE)
-        schedule = torch.optim.lr_scheduler.LambdaLR(
-            optimizer, lambda step: rise_and_fall(step, steps)
-        )
-        for _ in range(steps):
+
+        def loss() -> Tensor:
             batch = x[torch.randint(len(x), (BATCH,))]
             a, b = (learner(random_views(batch).to(device)) for _ in range(2))
-            optimizer.zero_grad()
-            vicreg(a, b)["loss"].backward()
-            optimizer.step()
-            schedule.step()
-    if (bad := first_not_finite(network.state_dict())) is not None:
-        raise InputError(
-            f"The network of features of the evaluation has diverged (its weights {bad} are not "
-            f"finite): are the {plural} finite? evaluation.feature_steps 0 does without it."
-        )
+            return vicreg(a, b)["loss"]
+
+        minimize(loss, optimizer, steps)
+    check_weights(
+        network, "The network of features of the evaluation", plural, "evaluation.feature_steps"
+    )
     pooled = pooled.to(device).eval()
     pooled.whiten(_training(splits, WHITENED, seed, device))
     return FeatureSpace(

@@ -8,13 +8,12 @@ report also says how well it finds the captions of real signals.
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 
 from smalti.data import Splits
-from smalti.errors import InputError
-from smalti.evaluation.classifier import rise_and_fall
+from smalti.evaluation.short_training import check_weights, minimize
 from smalti.networks import ContrastiveNetwork
-from smalti.training.contrastive import contrastive_step
-from smalti.weights import first_not_finite
+from smalti.training.contrastive import augmented_contrastive_loss
 
 __all__ = ["train_judge"]
 
@@ -41,20 +40,12 @@ def train_judge(
         )
         judge = made.to(device).train()
         optimizer = torch.optim.AdamW(judge.parameters(), lr=3e-3, weight_decay=0.1)
-        schedule = torch.optim.lr_scheduler.LambdaLR(
-            optimizer, lambda step: rise_and_fall(step, steps)
-        )
-        for _ in range(steps):
+
+        def loss() -> Tensor:
             rows = torch.randint(len(splits.train), (BATCH,)).tolist()
             batch = splits.train.__getitems__(rows)
-            loss = contrastive_step(judge, batch, splits.shift, device)
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            schedule.step()
-    if (bad := first_not_finite(judge.state_dict())) is not None:
-        raise InputError(
-            f"The judge of captions has diverged (its weights {bad} are not finite): are the "
-            f"{splits.signal.plural} finite? evaluation.judge_steps 0 does without it."
-        )
+            return augmented_contrastive_loss(judge, batch, splits.shift, device)
+
+        minimize(loss, optimizer, steps)
+    check_weights(judge, "The judge of captions", splits.signal.plural, "evaluation.judge_steps")
     return judge.eval()

@@ -30,7 +30,7 @@ from smalti.autoencoders.tokenizer import Tokenizer
 from smalti.errors import InputError
 from smalti.generation.checks import check_batch_memory, make_generator
 from smalti.generation.filling import fill_smoothly
-from smalti.generation.known import check_tokens, known_tokens, place_layout, tokens_touched
+from smalti.generation.known import known_tokens, spatial_layout, token_layout, token_mask
 from smalti.generation.strength import check_strength, choose_tokens
 from smalti.layout import Layout
 from smalti.priors import AutoregressivePrior, LevelPriors, Prior, TokenPrior, Uniform
@@ -38,7 +38,7 @@ from smalti.priors import AutoregressivePrior, LevelPriors, Prior, TokenPrior, U
 if TYPE_CHECKING:
     from smalti.generation.model import Model
 
-__all__ = ["check_part", "redraw", "swap", "unseen_by"]
+__all__ = ["check_part", "redraw", "swap", "explain_unseen"]
 
 logger = logging.getLogger(__name__)
 
@@ -83,7 +83,7 @@ def redraw(
     Logs one line if every token is drawn anew, or if the prior does not see all kept tokens. For
     the arguments see `Model.edit`; x and mask are those that `check_part` returns.
     """
-    layout, n = check_tokens(model.autoencoder), as_whole_number(n, "The number of samples")
+    layout, n = token_layout(model.autoencoder), as_whole_number(n, "The number of samples")
     if mask is None and strength is None:
         raise InputError(
             f"Nothing says what to edit of the {model.signal.noun}: give a mask, or a strength."
@@ -102,7 +102,7 @@ def redraw(
     made = model.sample(n, condition, known=known, **options)
     name = options.get("prior", "learned")
     # A histogram draws whole grids that agree with all that is kept.
-    said = None if name == "histogram" else unseen_by(model.prior_named(name), layout, known)
+    said = None if name == "histogram" else explain_unseen(model.prior_named(name), layout, known)
     if said is not None:
         logger.info(said)
     return made
@@ -128,15 +128,15 @@ def swap(model: Model, x: Tensor, mask: Tensor | None, other: Any, given: list[s
             f"A swap takes tokens of another {model.signal.noun} and draws none, got "
             f"{' and '.join(given)}: leave that out."
         )
-    place_layout(model.autoencoder)
+    spatial_layout(model.autoencoder)
     other = as_floats(other, "The other signal").to(x)
     model.signal.check(other[None])
-    taken = tokens_touched(model.autoencoder, mask[None])
+    taken = token_mask(model.autoencoder, mask[None])
     mixed, others = model.encode_flat(torch.stack([torch.where(mask, other, x), other]))
     return model.decode(model.unpack(torch.where(taken.to(mixed.device), others, mixed)))
 
 
-def unseen_by(prior: Prior, layout: Layout, known: Tensor) -> str | None:
+def explain_unseen(prior: Prior, layout: Layout, known: Tensor) -> str | None:
     """Returns a line that says which kept tokens a prior does not see; None if it sees them all.
 
     Arguments:
@@ -152,7 +152,7 @@ def unseen_by(prior: Prior, layout: Layout, known: Tensor) -> str | None:
         return f"A {name} prior sees nothing of what is kept: {drawn}, each by chance alone."
     if isinstance(prior, LevelPriors):
         if all(isinstance(level, Uniform) for level in prior.levels):
-            return unseen_by(prior.levels[0], layout, known)
+            return explain_unseen(prior.levels[0], layout, known)
         return _unseen_by_levels(prior, known, drawn)
     if not _behind(prior, known):
         return None
@@ -163,7 +163,7 @@ def unseen_by(prior: Prior, layout: Layout, known: Tensor) -> str | None:
 
 
 def _unseen_by_levels(prior: LevelPriors, known: Tensor, drawn: str) -> str | None:
-    """Returns the line of `unseen_by` for the levels of a cascade, of known rows (n, L)."""
+    """Returns the line of `explain_unseen` for the levels of a cascade, of known rows (n, L)."""
     grids = prior.layout.unpack(known)
     pairs = zip(prior.levels, grids, strict=True)
     behind = sorted({type(level).__name__ for level, grid in pairs if _behind(level, grid)})
@@ -206,8 +206,8 @@ def _known(
     if mask is None:
         layout, allowed = _layout_of_codes(model), torch.ones(tokens[0].numel(), dtype=torch.bool)
     else:
-        layout = place_layout(model.autoencoder)
-        allowed = tokens_touched(model.autoencoder, mask[None])[0].flatten().cpu()
+        layout = spatial_layout(model.autoencoder)
+        allowed = token_mask(model.autoencoder, mask[None])[0].flatten().cpu()
     generator = make_generator(n, options.get("seed"))
     chosen = choose_tokens(layout, allowed, strength, n, generator)
     return torch.where(chosen.view(n, *tokens.shape[1:]).to(tokens.device), -1, tokens)
@@ -220,9 +220,9 @@ def _layout_of_codes(model: Model) -> Layout:
     count as finer levels and come first.
     """
     try:
-        return place_layout(model.autoencoder)
+        return spatial_layout(model.autoencoder)
     except InputError:
-        layout = check_tokens(model.autoencoder)
+        layout = token_layout(model.autoencoder)
     assert isinstance(model.autoencoder, Tokenizer)
     if layout.levels > 1 or math.prod(layout.grids[0]) > 1:
         return layout

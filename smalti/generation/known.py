@@ -24,12 +24,12 @@ from smalti.errors import InputError
 from smalti.layout import Layout
 
 __all__ = [
-    "check_tokens",
+    "token_layout",
     "known_tokens",
     "pack_known_tokens",
-    "place_layout",
-    "tokens_touched",
-    "touched",
+    "spatial_layout",
+    "token_mask",
+    "downsample_mask",
 ]
 
 
@@ -48,7 +48,7 @@ def known_tokens(autoencoder: Autoencoder, x: Any, given: Any) -> Tensor:
         InputError: If x is no batch of the signal, `given` is not bool of its size, or the
             latents are no tokens, or no tokens with a place in the signal.
     """
-    place_layout(autoencoder)
+    spatial_layout(autoencoder)
     x, given = as_tensor(x, "The signals"), as_tensor(given, "given")
     autoencoder.signal.check(x)
     if given.dtype != torch.bool or given.shape != (len(x), *x.shape[2:]):
@@ -57,10 +57,10 @@ def known_tokens(autoencoder: Autoencoder, x: Any, given: Any) -> Tensor:
             f"the shape {tuple(given.shape)}: True marks what is given."
         )
     tokens = autoencoder.encode_flat(x)
-    return torch.where(tokens_touched(autoencoder, ~given).to(tokens.device), -1, tokens)
+    return torch.where(token_mask(autoencoder, ~given).to(tokens.device), -1, tokens)
 
 
-def check_tokens(autoencoder: Autoencoder) -> Layout:
+def token_layout(autoencoder: Autoencoder) -> Layout:
     """Returns the layout of an autoencoder's tokens; raises `InputError` if it has none."""
     if autoencoder.layout is None:
         raise InputError(
@@ -70,7 +70,7 @@ def check_tokens(autoencoder: Autoencoder) -> Layout:
     return autoencoder.layout
 
 
-def place_layout(autoencoder: Autoencoder) -> Layout:
+def spatial_layout(autoencoder: Autoencoder) -> Layout:
     """Returns the layout of an autoencoder's tokens on grids over the signal.
 
     It is the autoencoder's own layout, or that of its multi-scale quantizer.
@@ -78,7 +78,7 @@ def place_layout(autoencoder: Autoencoder) -> Layout:
     Raises:
         InputError: If the autoencoder has no tokens, or its tokens have no place in the signal.
     """
-    layouts = [check_tokens(autoencoder)]
+    layouts = [token_layout(autoencoder)]
     if isinstance(autoencoder, Tokenizer) and len(autoencoder.levels) == 1:
         scales = getattr(autoencoder.levels[0], "layout", None)
         layouts += [scales] if isinstance(scales, Layout) else []
@@ -91,7 +91,7 @@ def place_layout(autoencoder: Autoencoder) -> Layout:
     )
 
 
-def tokens_touched(autoencoder: Autoencoder, mask: Tensor) -> Tensor:
+def token_mask(autoencoder: Autoencoder, mask: Tensor) -> Tensor:
     """Returns the mask of tokens for a mask of signals: bool, (B, *grid) or rows (B, L).
 
     A token is masked if its patch holds a marked value. Each level of a hierarchy is masked by
@@ -104,18 +104,18 @@ def tokens_touched(autoencoder: Autoencoder, mask: Tensor) -> Tensor:
     Raises:
         InputError: If the tokens have no place in the signal.
     """
-    layout = place_layout(autoencoder)
+    layout = spatial_layout(autoencoder)
     padded = pad(mask[:, None].float(), autoencoder.downsampling)[:, 0] > 0
-    finest = touched(padded, max(layout.grids, key=math.prod))
+    finest = downsample_mask(padded, max(layout.grids, key=math.prod))
     marked = []
     for grid, shape in zip(layout.grids, layout.shapes, strict=True):
         depth = shape[len(grid) :]
-        there = touched(finest, grid)
+        there = downsample_mask(finest, grid)
         marked.append(there.reshape(*there.shape, *[1] * len(depth)).expand(len(mask), *shape))
     return layout.pack(marked)
 
 
-def touched(mask: Tensor, grid: Sequence[int]) -> Tensor:
+def downsample_mask(mask: Tensor, grid: Sequence[int]) -> Tensor:
     """Returns which positions of a grid hold a marked value: (B, *grid), bool.
 
     Position i of g stands for the values ⌊i n / g⌋ to ⌈(i + 1) n / g⌉ − 1 of n: where g does not
@@ -126,9 +126,9 @@ def touched(mask: Tensor, grid: Sequence[int]) -> Tensor:
         grid: The grid, no longer than the size.
 
     Example:
-        >>> touched(torch.tensor([[True, False, False, False, False]]), (2,))
+        >>> downsample_mask(torch.tensor([[True, False, False, False, False]]), (2,))
         tensor([[ True, False]])
-        >>> touched(torch.tensor([[False, False, True, False, False]]), (2,))
+        >>> downsample_mask(torch.tensor([[False, False, True, False, False]]), (2,))
         tensor([[True, True]])
     """
     pool = F.adaptive_max_pool1d if len(grid) == 1 else F.adaptive_max_pool2d

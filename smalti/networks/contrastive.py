@@ -26,8 +26,13 @@ from torch.nn import functional as F
 
 from smalti.conditions import Condition
 from smalti.errors import InputError
-from smalti.networks.normalization import Normalization
+from smalti.networks.normalization import (
+    Normalization,
+    network_input,
+    normalized_channels,
+)
 from smalti.nn import conv_layers
+from smalti.nn.sinusoids import sinusoidal_positions
 from smalti.registry import registered
 from smalti.signals import Signal
 
@@ -84,9 +89,7 @@ class ContrastiveNetwork(nn.Module):
                 f"128 and 32 are a good start."
             )
         self.signal, self.condition, self.normalization = signal, condition, normalization
-        channels = signal.channels
-        if normalization is not None:
-            channels = normalization.channels(channels)
+        channels = normalized_channels(signal.channels, normalization)
         self.body = _convolutions(channels, width, signal.spatial_dims)
         self.of_signal = nn.Linear(width * WIDENED[-1], dim)
         self.embedding = nn.Linear(condition.sizes.sequence, dim, bias=False)
@@ -102,21 +105,20 @@ class ContrastiveNetwork(nn.Module):
         """Returns τ, the scale of the logits, at most 100."""
         return self.log_scale.exp().clamp(max=MOST)
 
-    def of_signals(self, x: Tensor) -> Tensor:
+    def encode_signals(self, x: Tensor) -> Tensor:
         """Maps signals (B, C, *size) to vectors (B, D) of length 1."""
-        x = x if self.normalization is None else self.normalization(x)
-        x = x.nan_to_num(nan=0.0)
+        x = network_input(x, self.normalization)
         longest = max(x.shape[2:])
         if longest > SIDE:
             x = F.interpolate(x, [max(1, n * SIDE // longest) for n in x.shape[2:]], mode="area")
         return F.normalize(self.of_signal(self.body(x).flatten(2).mean(2)), dim=1)
 
-    def of_captions(self, values: Tensor) -> Tensor:
+    def encode_captions(self, values: Tensor) -> Tensor:
         """Maps captions (B, *shape) to vectors (B, D) of length 1."""
         context = self.condition(values)
         assert context.sequence is not None
         h = self.embedding(context.sequence.to(self.embedding.weight))
-        h = h + _waves(*h.shape[1:]).to(h)
+        h = h + sinusoidal_positions(*h.shape[1:]).to(h)
         there = torch.ones_like(h[..., 0], dtype=torch.bool)
         if context.mask is not None:
             there = context.mask.clone()
@@ -127,11 +129,11 @@ class ContrastiveNetwork(nn.Module):
 
     def scores(self, x: Tensor, values: Tensor) -> Tensor:
         """Returns the cosine similarity of signals (B, C, *size) and captions (B, *shape), (B,)."""
-        return (self.of_signals(x) * self.of_captions(values)).sum(1)
+        return (self.encode_signals(x) * self.encode_captions(values)).sum(1)
 
     def forward(self, x: Tensor, values: Tensor) -> Tensor:
         """Returns logits τ s(x_i, t_j), (B, B), of signals and captions."""
-        return self.scale * self.of_signals(x) @ self.of_captions(values).T
+        return self.scale * self.encode_signals(x) @ self.encode_captions(values).T
 
 
 def contrastive_loss(logits: Tensor, values: Tensor) -> Tensor:
@@ -168,10 +170,3 @@ def _convolutions(channels: int, width: int, spatial_dims: int) -> nn.Sequential
             ]
             channels = times * width
     return nn.Sequential(*layers)
-
-
-def _waves(length: int, channels: int) -> Tensor:
-    """Returns sines and cosines of the numbers of a sequence's elements, (T, C)."""
-    speeds = 10_000.0 ** -(torch.arange(0, channels, 2) / channels)
-    angles = torch.arange(length)[:, None] * speeds
-    return torch.cat([angles.sin(), angles.cos()], 1)

@@ -32,7 +32,14 @@ from smalti.networks.moments import Moments
 from smalti.nn.precision import KeepsFloat32
 from smalti.registry import registered
 
-__all__ = ["Affine", "Normalization", "UnitLength", "Whitening"]
+__all__ = [
+    "Affine",
+    "Normalization",
+    "UnitLength",
+    "Whitening",
+    "network_input",
+    "normalized_channels",
+]
 
 
 class Normalization(KeepsFloat32, ABC):
@@ -328,3 +335,13 @@ def _check_finite(mean: Tensor, scale: Tensor, *others: Tensor) -> None:
             "The scale of a normalization is above 0, got one that is not: take 1 for a channel "
             "that is constant."
         )
+
+
+def network_input(x: Tensor, normalization: Normalization | None) -> Tensor:
+    """Normalizes signals (B, C, *size), if there is a normalization; missing values become 0."""
+    return (x if normalization is None else normalization(x)).nan_to_num(nan=0.0)
+
+
+def normalized_channels(channels: int, normalization: Normalization | None) -> int:
+    """Returns the channels of signals after normalization, if there is one."""
+    return channels if normalization is None else normalization.channels(channels)

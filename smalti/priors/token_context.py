@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from smalti.conditions import Condition, Context, ContextSizes
 from smalti.errors import InputError
 from smalti.layout import Layout
+from smalti.nn.sinusoids import sinusoidal_positions
 from smalti.priors.context import map_of_sizes
 
 __all__ = ["Prefix", "TokenContext", "sequence_places"]
@@ -124,7 +125,5 @@ class TokenContext(nn.Module):
 
 
 def sequence_places(length: int, channels: int) -> Tensor:
-    """Returns sines and cosines of the numbers of a sequence's elements, (T, C)."""
-    speeds = 10_000.0 ** -(torch.arange(0, channels, 2) / channels)
-    angles = torch.arange(length)[:, None] * speeds
-    return torch.cat([angles.sin(), angles.cos()], 1)[:, :channels] * math.sqrt(0.5)
+    """Returns sinusoidal position embeddings of a mean square of 1 / 4, (T, C)."""
+    return sinusoidal_positions(length, channels) * math.sqrt(0.5)

@@ -15,7 +15,7 @@ from torch import Tensor
 from smalti.data import Batch
 from smalti.networks import ContrastiveNetwork, contrastive_loss
 
-__all__ = ["contrastive_step", "leave_out"]
+__all__ = ["augmented_contrastive_loss", "drop_tokens"]
 
 REACH = 0.1  # largest shift, as a share of a signal's size
 LEFT_OUT = 0.15  # share of the tokens of a caption that are dropped
@@ -23,7 +23,7 @@ LEFT_OUT = 0.15  # share of the tokens of a caption that are dropped
 Shift = Callable[[Tensor, float], Tensor]
 
 
-def contrastive_step(
+def augmented_contrastive_loss(
     model: ContrastiveNetwork,
     batch: Batch,
     shift: Shift | None,
@@ -39,20 +39,20 @@ def contrastive_step(
     """
     assert batch.condition is not None
     x = batch.x if shift is None else shift(batch.x, REACH)
-    values, fewer = batch.condition, leave_out(batch.condition)
+    values, fewer = batch.condition, drop_tokens(batch.condition)
     if device is not None:
         x, values, fewer = x.to(device), values.to(device), fewer.to(device)
     return contrastive_loss(model(x, fewer), values)
 
 
-def leave_out(values: Tensor, share: float = LEFT_OUT) -> Tensor:
+def drop_tokens(values: Tensor, share: float = LEFT_OUT) -> Tensor:
     """Drops a share of the tokens of captions (B, L) at random, but never all tokens of one.
 
     The remaining tokens keep their order, with zeros after the last.
 
     Example:
         >>> captions = torch.tensor([[5, 6, 7, 0], [8, 0, 0, 0]])
-        >>> (leave_out(captions, 0.5) > 0).sum(1).ge(1).all()
+        >>> (drop_tokens(captions, 0.5) > 0).sum(1).ge(1).all()
         tensor(True)
     """
     there = values > 0

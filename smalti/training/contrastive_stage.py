@@ -9,7 +9,7 @@ from torch.utils.data import Dataset
 
 from smalti.data import Batch
 from smalti.networks import ContrastiveNetwork, contrastive_loss
-from smalti.training.contrastive import Shift, contrastive_step
+from smalti.training.contrastive import Shift, augmented_contrastive_loss
 from smalti.training.settings import Training
 from smalti.training.stage import Stage
 
@@ -45,7 +45,7 @@ class ContrastiveStage(Stage):
         assert batch.condition is not None
         if not self.training:
             return {"loss": contrastive_loss(self.model(*batch), batch.condition)}
-        return {"loss": contrastive_step(self.model, batch, self.shift)}
+        return {"loss": augmented_contrastive_loss(self.model, batch, self.shift)}
 
     def transfer_batch_to_device(self, batch: Any, device: Any, dataloader_idx: int) -> Any:
         """Moves signals and captions to the device."""

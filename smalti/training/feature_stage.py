@@ -20,7 +20,7 @@ class FeatureStage(Stage):
 
     def objective(self, batch: Batch) -> dict[str, Tensor]:
         """See `Stage.objective`."""
-        x = self.model.seen(batch.x)
+        x = self.model.normalize(batch.x)
         return vicreg(self.model(random_views(x)), self.model(random_views(x)))
 
     def transfer_batch_to_device(self, batch: Any, device: Any, dataloader_idx: int) -> Any:

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from smalti.networks import FeatureNetwork, Normalization
+from smalti.networks.normalization import network_input
 
 __all__ = ["FeaturePretraining", "random_views", "vicreg"]
 
@@ -49,7 +50,7 @@ class FeaturePretraining(nn.Module):
         super().__init__()
         self.network, self.normalization = network, normalization
         with torch.no_grad():
-            channels = sum(maps.shape[1] for maps in network(self.seen(x)))
+            channels = sum(maps.shape[1] for maps in network(self.normalize(x)))
         self.expander = nn.Sequential(
             nn.BatchNorm1d(channels),  # means over positions differ little from signal to signal
             nn.Linear(channels, EMBEDDED),
@@ -58,9 +59,9 @@ class FeaturePretraining(nn.Module):
             nn.Linear(EMBEDDED, EMBEDDED),
         )
 
-    def seen(self, x: Tensor) -> Tensor:
+    def normalize(self, x: Tensor) -> Tensor:
         """Returns what the network sees of signals, 0 where a value is missing."""
-        return (x if self.normalization is None else self.normalization(x)).nan_to_num(nan=0.0)
+        return network_input(x, self.normalization)
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps views (B, C, *size) to embeddings (B, E)."""

@@ -15,7 +15,7 @@ from smalti.conditions import Label
 from smalti.data import Splits, TensorExamples
 from smalti.errors import InputError
 from smalti.evaluation import EvaluationContext, Limits, evaluate
-from smalti.evaluation.features import halved, train_features
+from smalti.evaluation.features import halve_grid, train_features
 from smalti.modalities.series import Series
 from smalti.modalities.vector import Vector
 from smalti.networks import ConvFeatures
@@ -159,7 +159,7 @@ def test_features_can_be_switched_off():
 
 def test_long_grids_are_halved_and_short_ones_left():
     x = torch.rand(2, 3, 64, 100)
-    assert halved(x, 1024).shape == (2, 3, 16, 25)
-    assert halved(x, 1024).mean().item() == pytest.approx(x.mean().item(), abs=1e-6)
-    assert halved(x, 6400) is x
-    assert halved(torch.rand(1, 2, 4097), 1024).shape == (1, 2, 513)
+    assert halve_grid(x, 1024).shape == (2, 3, 16, 25)
+    assert halve_grid(x, 1024).mean().item() == pytest.approx(x.mean().item(), abs=1e-6)
+    assert halve_grid(x, 6400) is x
+    assert halve_grid(torch.rand(1, 2, 4097), 1024).shape == (1, 2, 513)

@@ -12,7 +12,7 @@ from smalti.conditions import CoarseTokens, Label
 from smalti.errors import InputError
 from smalti.generation import Model
 from smalti.generation.filling import fill_smoothly
-from smalti.generation.known import tokens_touched
+from smalti.generation.known import token_mask
 from smalti.generation.pasting import paste_back, seam_weights
 from smalti.generation.strength import choose_tokens
 from smalti.layout import Layout
@@ -143,28 +143,28 @@ def test_every_token_whose_patch_holds_a_marked_value_is_drawn(size):
     for place in torch.randint(int(torch.Size(size).numel()), (12,)).tolist():
         mask = torch.zeros(size, dtype=torch.bool)
         mask.view(-1)[place] = True
-        drawn = tokens_touched(model, mask[None])[0]
+        drawn = token_mask(model, mask[None])[0]
         at = tuple(int(i) // 4 for i in mask.nonzero()[0])
         assert bool(drawn[at])
         # The rest are drawn only where the padding mirrors the value.
         assert int(drawn.sum()) <= 2 ** len(size)
         if all(n % 4 == 0 for n in size):
             assert int(drawn.sum()) == 1
-    assert not tokens_touched(model, torch.zeros(1, *size, dtype=torch.bool)).any()
+    assert not token_mask(model, torch.zeros(1, *size, dtype=torch.bool)).any()
 
 
 def test_all_levels_and_scales_follow_the_same_mask():
     mask = torch.zeros(1, 16, 16, dtype=torch.bool)
     mask[0, 5, 11] = True
-    top, bottom = MODELS["levels"].layout.unpack(tokens_touched(MODELS["levels"].autoencoder, mask))
+    top, bottom = MODELS["levels"].layout.unpack(token_mask(MODELS["levels"].autoencoder, mask))
     assert top[0].nonzero().tolist() == [[0, 1]]
     assert bottom[0].nonzero().tolist() == [[1, 2]]
-    rows = tokens_touched(MODELS["scales"].autoencoder, mask)
+    rows = token_mask(MODELS["scales"].autoencoder, mask)
     one, three, four = rows.split([1, 9, 16], 1)
     assert one.all()
     assert three.view(3, 3).nonzero().tolist() == [[0, 1], [0, 2], [1, 1], [1, 2]]
     assert four.view(4, 4).nonzero().tolist() == [[1, 2]]
-    both = tokens_touched(MODELS["depth"].autoencoder, mask)[0]
+    both = token_mask(MODELS["depth"].autoencoder, mask)[0]
     assert both.nonzero().tolist() == [[1, 2, 0], [1, 2, 1]]
 
 

@@ -27,12 +27,12 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from smalti.evaluation.caption_samples import sample_from_captions
 from smalti.evaluation.evaluation_context import EvaluationContext
-from smalti.evaluation.samples_of_captions import draw_of_captions
 from smalti.reporting import Card, Measurement, Section, Table, Text, display, figure
 from smalti.reporting.figures import number, protocols
 
-__all__ = ["CaptionRetrieval", "draw_distractors", "rank_of_own"]
+__all__ = ["CaptionRetrieval", "draw_distractors", "own_caption_ranks"]
 
 logger = logging.getLogger(__name__)
 
@@ -70,11 +70,11 @@ class CaptionRetrieval(Measurement[EvaluationContext]):
         with torch.no_grad():
             judge = subject.judge
             parts = captions.to(subject.device).split(subject.limits.batch_size)
-            texts = torch.cat([judge.of_captions(part) for part in parts])
+            texts = torch.cat([judge.encode_captions(part) for part in parts])
         for name, (title, signals) in sets.items():
             with section.attempt(f"Caption retrieval of {title}", name), torch.no_grad():
-                vectors = torch.cat([judge.of_signals(x) for x in signals(chosen)])
-                ranks = rank_of_own(vectors, texts, among)
+                vectors = torch.cat([judge.encode_signals(x) for x in signals(chosen)])
+                ranks = own_caption_ranks(vectors, texts, among)
                 section.figures[name] = _figures(ranks, among.shape[1], self._protocol(subject))
         _show(section, {name: title for name, (title, _) in sets.items()}, among.shape[1])
         return section
@@ -88,7 +88,7 @@ class CaptionRetrieval(Measurement[EvaluationContext]):
 
         def drawn(guidance: float, candidates: int) -> Any:
             def signals(chosen: Tensor) -> Iterable[Tensor]:
-                tokens = draw_of_captions(subject, values[chosen], guidance, candidates)
+                tokens = sample_from_captions(subject, values[chosen], guidance, candidates)
                 return subject.decoded(tokens)
 
             return signals
@@ -140,7 +140,7 @@ def draw_distractors(own: Tensor, captions: int, seed: int, among: int = AMONG) 
     return torch.stack(rows)
 
 
-def rank_of_own(vectors: Tensor, texts: Tensor, among: Tensor) -> Tensor:
+def own_caption_ranks(vectors: Tensor, texts: Tensor, among: Tensor) -> Tensor:
     """Returns the rank of the own caption of each signal, (N,), from 1.
 
     Arguments:
@@ -150,7 +150,7 @@ def rank_of_own(vectors: Tensor, texts: Tensor, among: Tensor) -> Tensor:
 
     Example:
         >>> x = torch.eye(3)
-        >>> rank_of_own(x, x, torch.tensor([[0, 1, 2], [1, 0, 2], [0, 1, 2]]))
+        >>> own_caption_ranks(x, x, torch.tensor([[0, 1, 2], [1, 0, 2], [0, 1, 2]]))
         tensor([1, 1, 3])
     """
     scores = (vectors[:, None] * texts[among.to(texts.device)]).sum(2).cpu()  # (N, M)

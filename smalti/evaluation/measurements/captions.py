@@ -7,8 +7,8 @@ from typing import ClassVar
 import torch
 
 from smalti.conditions import Caption
+from smalti.evaluation.caption_samples import sample_from_captions
 from smalti.evaluation.evaluation_context import EvaluationContext
-from smalti.evaluation.samples_of_captions import draw_of_captions
 from smalti.reporting import Block, Listing, Measurement, Section, Text
 from smalti.spelling import readable
 
@@ -42,7 +42,7 @@ class SamplesOfCaptions(Measurement[EvaluationContext]):
                 chosen.append(row)
         asked = values[chosen].repeat_interleave(OF_EACH, 0)
         candidates = 1 if subject.reranker is None else CANDIDATES
-        tokens = draw_of_captions(subject, asked, candidates=candidates)
+        tokens = sample_from_captions(subject, asked, candidates=candidates)
         samples = torch.cat(list(subject.decoded(tokens))).split(OF_EACH)
         real = subject.test_examples(torch.tensor(chosen))
         names = {str(n): readable(condition.format(values[row])) for n, row in enumerate(chosen)}

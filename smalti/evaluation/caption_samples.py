@@ -10,10 +10,10 @@ from smalti.evaluation.evaluation_context import EvaluationContext
 from smalti.generation.candidates import best_of
 from smalti.priors import SamplingConfig
 
-__all__ = ["draw_of_captions"]
+__all__ = ["sample_from_captions"]
 
 
-def draw_of_captions(
+def sample_from_captions(
     subject: EvaluationContext, values: Tensor, guidance: float = 1.0, candidates: int = 1
 ) -> Tensor:
     """Draws the tokens of one sample for each caption, (n, *shape) on the CPU.
