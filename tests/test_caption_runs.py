@@ -6,6 +6,8 @@ import json
 import re
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,6 +21,7 @@ from smalti.artifacts import save_model
 from smalti.cli import main
 from smalti.conditions import Caption
 from smalti.errors import InputError
+from smalti.evaluation.measurements.caption_retrieval import CaptionRetrieval
 from smalti.networks import ContrastiveNetwork
 from smalti.recipes import schema
 from tiny import clocks_recipe, write_recipe
@@ -177,3 +180,33 @@ def test_more_steps_of_a_reranker_go_on_where_it_ended(run, tmp_path):
     assert not torch.equal(old, new)
     kept = zip(before.prior.parameters(), after.prior.parameters(), strict=True)
     assert all(torch.equal(*pair) for pair in kept)
+
+
+def test_without_a_caption_nothing_chooses_among_candidates(run, capsys):
+    words = ["sample", str(run), "--text", "none", "--n", "2"]
+    assert main([*words, "--candidates", "2"]) == 2
+    said = capsys.readouterr().err.strip()
+    assert re.search("Candidates are chosen by their text, got none and candidates=2", said)
+    with pytest.raises(InputError, match="make fewer at a time"):
+        smalti.load(run).sample(1, "a red box", candidates=10**15)
+
+
+def test_what_was_saved_before_is_no_part_of_another_model(run, tmp_path):
+    folder, model = tmp_path / "saved", smalti.load(run)
+    model.save(folder)
+    model.reranker = None
+    model.save(folder)
+    assert smalti.load(folder).reranker is None
+    model.prior = None
+    model.save(folder)
+    assert smalti.load(folder).prior is None
+    assert [path.name for path in folder.iterdir()] == ["tokenizer"]
+
+
+def test_one_caption_alone_is_not_to_be_found_among_others():
+    limits, test = SimpleNamespace(judge_steps=4), SimpleNamespace(test=range(5))
+    subject: Any = SimpleNamespace(without_captions=None, limits=limits, splits=test)
+    subject.conditions = torch.ones(5, 3)
+    assert "two captions" in str(CaptionRetrieval().applies(subject))
+    subject.conditions[0] = 2
+    assert CaptionRetrieval().applies(subject) is None

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 import smalti
 from mistakes import mistake
 from smalti.cli import main
+from smalti.modalities.image.image_files import read_image_mask, read_partial_image
 from tiny import clocks_recipe, write_recipe
 
 
@@ -189,3 +191,19 @@ def test_mistakes(run, files, tmp_path, monkeypatch, capsys, words, line):
 def test_without_a_file_the_parser_says_what_is_missing(run, capsys):
     assert "files" in mistake(capsys, "edit", str(run))
     assert "folder" in mistake(capsys, "edit")
+
+
+def test_one_white_or_clear_pixel_of_a_large_file_counts(run, tmp_path):
+    dot = np.zeros((512, 512), dtype=np.uint8)
+    dot[70, 200] = 255
+    signal = smalti.load(run).signal
+    marked = read_image_mask(save(tmp_path / "dot.png", dot), signal, convert=True)
+    assert marked.nonzero().tolist() == [[70 // 32, 200 // 32]]
+    picture = np.dstack([dot, dot, dot, 255 - dot])
+    _, given = read_partial_image(save(tmp_path / "clear.png", picture), signal, convert=True)
+    assert torch.equal(~given, marked)
+
+
+def test_more_than_there_is_room_for_is_refused_at_once(run, files, capsys):
+    words = ["edit", str(run), *files[:2], "--strength", "0.5", "--n", str(10**15)]
+    assert "make fewer at a time" in mistake(capsys, *words)

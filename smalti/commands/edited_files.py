@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from smalti.commands.signal_output import SignalOutput
 from smalti.generation import Model
+from smalti.generation.checks import check_batch_memory
 from smalti.signals import Signal
 
 __all__ = ["edit_files", "edited_output"]
@@ -33,6 +35,7 @@ def edited_output(
     For the arguments see `SignalOutput`.
     """
     several = len(files) > 1
+    check_batch_memory(n * max(len(files), 1), math.prod(signal.shape), "samples")
     inputs = [file for file in files for _ in range(n if several else 1)]
     return SignalOutput(
         signal,

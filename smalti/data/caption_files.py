@@ -7,6 +7,7 @@ cat.txt beside cat.png        the caption of that file alone, where no table nam
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Sequence
 from pathlib import Path, PurePath
 
@@ -59,7 +60,8 @@ def may_caption(file: Parts) -> bool:
 def _table(folder: Path, table: Parts, column: str) -> dict[Parts, str]:
     """Reads a table of captions to those of each file."""
     path = folder.joinpath(*table)
-    rows = csv.DictReader(_text(path, LARGEST).splitlines(keepends=True))
+    # Not by lines of Python, which end at characters that a caption may hold, such as U+2028.
+    rows = csv.DictReader(io.StringIO(_text(path, LARGEST), newline=""))
     try:
         names = list(rows.fieldnames or ())
         file = next((name for name in FILES if name in names), None)

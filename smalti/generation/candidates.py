@@ -12,10 +12,11 @@ import torch
 from torch import Tensor
 
 from smalti.arguments import as_whole_number
+from smalti.conditions import Condition, OptionalCondition
 from smalti.errors import InputError
 from smalti.networks import ContrastiveNetwork
 
-__all__ = ["best_of", "check_candidates"]
+__all__ = ["best_of", "check_candidates", "check_captions"]
 
 
 def check_candidates(candidates: Any, reranker: ContrastiveNetwork | None, prior: str) -> int:
@@ -38,6 +39,17 @@ def check_candidates(candidates: Any, reranker: ContrastiveNetwork | None, prior
             f"candidates={count}: leave it out."
         )
     return count
+
+
+def check_captions(candidates: int, values: Tensor | None, condition: Condition | None) -> None:
+    """Raises `InputError` if one of the captions (n, L) that candidates are to fit is none."""
+    if candidates == 1 or values is None or not isinstance(condition, OptionalCondition):
+        return
+    if bool(condition.is_null(values).any()):
+        raise InputError(
+            f"Candidates are chosen by their {condition.name}, got none and "
+            f"candidates={candidates}: write what to show, or leave candidates out."
+        )
 
 
 def best_of(scores: Tensor, values: Tensor, candidates: int) -> Tensor:

@@ -28,7 +28,7 @@ from smalti.autoencoders import Autoencoder, ContinuousAutoencoder
 from smalti.autoencoders.inputs import device_of, with_size
 from smalti.conditions import Condition
 from smalti.errors import InputError
-from smalti.generation.candidates import check_candidates
+from smalti.generation.candidates import check_candidates, check_captions
 from smalti.generation.checks import (
     check_batch_memory,
     latent_pieces,
@@ -305,9 +305,12 @@ class Model:
         n = as_whole_number(n, "The number of samples")
         candidates = check_candidates(candidates, self.reranker, prior)
         check_batch_memory(n, math.prod(self.signal.shape), "samples")
+        if self.layout is not None:  # all of their tokens are kept until they are chosen among
+            check_batch_memory(n * candidates, 2 * self.layout.positions, "candidates")
         chosen = self.prior_named(prior)
         config = make_sampling_config(config, options)
         context = condition_values(chosen.condition, condition, n, generator)
+        check_captions(candidates, context, chosen.condition)
         known = None if known is None else pack_known_tokens(known, self.layout, n)
         drawn = draw(self, chosen, context, known, config, generator, n=n, candidates=candidates)
         return self.unpack(drawn)
@@ -346,6 +349,11 @@ class Model:
             InputError: If an argument does not fit, nothing is to be edited, or the latents are no
                 tokens.
         """
+        if "known" in options:
+            raise InputError(
+                "An edit keeps the tokens that its mask leaves, got known ones: leave them out, or "
+                "give them to sample."
+            )
         x, mask = check_part(self, x, mask)
         if blend is not None and mask is None:
             raise InputError(f"Without a mask nothing is outside, got blend={blend}: leave it out.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,7 +11,13 @@ from smalti.autoencoders import Autoencoder, Tokenizer
 from smalti.conditions import OptionalCondition
 from smalti.errors import InputError
 from smalti.generation.token_priors import matches_layout
-from smalti.model_folder import AcceptedChecksums, check_model
+from smalti.model_folder import (
+    CONFIG,
+    WEIGHTS,
+    AcceptedChecksums,
+    check_model,
+    is_smalti_config,
+)
 from smalti.networks import ContrastiveNetwork
 from smalti.priors import LevelPriors, Prior, cascade_of
 from smalti.run_directory import Run
@@ -96,15 +103,32 @@ def save_models(
         raise InputError(f"{folder} is a run, which has its models: choose another folder.")
     if autoencoder.layout is None:
         save_model(autoencoder, run.autoencoder, overwrite=overwrite)
+        _remove_others(run, [run.autoencoder])
         return
     save_model(autoencoder, run.tokenizer, overwrite=overwrite)
     priors = prior.levels if isinstance(prior, LevelPriors) else (prior,)
-    made_from = {"tokenizer": checksum(run.tokenizer)}
+    made_from, saved = {"tokenizer": checksum(run.tokenizer)}, [run.tokenizer]
     for level, place in zip(priors, run.priors(len(priors)), strict=True):
         if level is not None:
             save_model(level, place, overwrite=overwrite, made_from=made_from)
+            saved.append(place)
     if reranker is not None:
         save_model(reranker, run.reranker, overwrite=overwrite)
+        saved.append(run.reranker)
+    _remove_others(run, saved)
+
+
+def _remove_others(run: Run, saved: Sequence[Path]) -> None:
+    """Removes the models of an earlier save that are not among the saved ones."""
+    models = [run.tokenizer, run.autoencoder, *sorted(run.prior.glob("*")), run.prior, run.reranker]
+    for folder in models:
+        if folder in saved or not folder.is_dir():
+            continue
+        if is_smalti_config(folder / CONFIG):
+            for name in (CONFIG, WEIGHTS):
+                (folder / name).unlink(missing_ok=True)
+        if not any(folder.iterdir()):
+            folder.rmdir()
 
 
 def _load_prior(run: Run, tokenizer: Tokenizer) -> Prior | None:

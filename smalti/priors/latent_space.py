@@ -15,6 +15,8 @@ are those of the training latents. On the way back the quantizer finds the neare
 
 from __future__ import annotations
 
+import copy
+
 import torch
 from torch import Tensor
 
@@ -36,7 +38,7 @@ class LatentSpace(KeepsFloat32):
     Of a quantizer that projects, the vectors are those of the space in which it searches.
 
     Arguments:
-        quantizer: The quantizer of the tokenizer; it is frozen.
+        quantizer: The quantizer of the tokenizer; a copy of it is kept and frozen.
         dims: The largest d. It is less where the codewords have fewer dimensions.
 
     Raises:
@@ -61,7 +63,7 @@ class LatentSpace(KeepsFloat32):
         if dims < 1:
             raise InputError(f"dims must be at least 1, got {dims}: 16 are a good start.")
         check_positions(quantizer)
-        self.quantizer = quantizer.requires_grad_(False).eval()
+        self.quantizer = copy.deepcopy(quantizer).requires_grad_(False).eval()
         size = _inner(quantizer).dim
         self.dims = min(dims, size)
         self.register_buffer("mean", torch.zeros(size))

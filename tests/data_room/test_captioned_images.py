@@ -106,6 +106,16 @@ def test_without_being_asked_for_a_text_is_no_caption(tmp_path):
     assert Images(str(of_parquet(tmp_path / "table")), 8).load().condition is None
 
 
+@pytest.mark.parametrize("mark", ["\u2028", "\x85", "\x0c", "\x1c"])
+def test_a_caption_may_hold_any_sign_but_the_end_of_a_line(mark, tmp_path):
+    folder = of_table(tmp_path / "data")
+    rows = (folder / "captions.csv").read_text(encoding="utf-8").replace('"', "")
+    rows = rows.replace(", dark", f"{mark}dark").replace(", light", f"{mark}light")
+    (folder / "captions.csv").write_text(rows, encoding="utf-8")
+    found = pairs(Images(str(folder), 8, columns=TEXT).load())
+    assert found == {n: caption(n).replace(", ", mark) for n in range(30)}
+
+
 @pytest.mark.parametrize(
     "break_it, line",
     [

@@ -347,6 +347,7 @@ def test_mistakes_are_one_line(model):
         (lambda: model.edit(x, mask, n=0), "at least 1"),
         (lambda: model.edit(x, mask, strength=0.5, n=0), "at least 1"),
         (lambda: model.edit(x, strength=0.5, n=10**12), "make fewer at a time"),
+        (lambda: model.edit(x, mask, known=x), "got known ones"),
         (lambda: model.edit(x, mask, warmth=2), "no option 'warmth'"),
         (lambda: model.edit(x, mask, guidance=2.0), "uidance"),
         (lambda: model.edit(x, mask, "bird"), "."),

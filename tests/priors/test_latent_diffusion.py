@@ -201,6 +201,8 @@ def test_it_learns_what_belongs_together_and_completes_it():
 def test_the_quantizer_is_kept_as_it_is():
     quantizer = vq()
     prior = LatentDiffusion(quantizer, (3, 3), **SIZES).train()
+    assert quantizer.training and all(weight.requires_grad for weight in quantizer.parameters())
+    quantizer = prior.space.quantizer
     before = {name: value.clone() for name, value in quantizer.state_dict().items()}
     indices = any_indices(quantizer, 8, 3, 3)
     prior.prepare(indices)

@@ -55,7 +55,7 @@ class CaptionRetrieval(Measurement[EvaluationContext]):
             return why
         if not subject.limits.judge_steps:
             return "the judge of captions was switched off."
-        if len(subject.splits.test) < 2:
+        if subject.conditions is None or len(subject.conditions.unique(dim=0)) < 2:
             return "it takes at least two captions to tell apart."
         return None
 

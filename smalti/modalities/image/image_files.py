@@ -145,8 +145,7 @@ def read_image_mask(path: str | Path, signal: Signal, convert: bool = False) -> 
                 f"The mask {name} has {white.shape[1]}×{white.shape[0]} pixels, and the model's "
                 f"images {width}×{height}: give one of the same size (--convert resizes both)."
             )
-        grey = Image.fromarray(white.astype(np.uint8) * 255)
-        white = np.array(ImageOps.fit(grey, (width, height), Image.Resampling.BOX)) > 0
+        white = _any_of(white, (height, width))
     if not white.any():
         raise InputError(
             f"The mask {name} has no white pixel: paint white what is to be edited, the rest black."
@@ -163,6 +162,15 @@ def _white(image: Image.Image) -> np.ndarray:
     return np.array(on_black.convert("L")) >= 128
 
 
+def _any_of(marked: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Returns (H, W), True where any pixel is marked of those that it is resized and cropped from.
+
+    In fractions: of bytes, one pixel of many would be rounded away.
+    """
+    shares = Image.fromarray(marked.astype(np.float32))
+    return np.array(ImageOps.fit(shares, (size[1], size[0]), Image.Resampling.BOX)) > 0
+
+
 def _half(keep: str, height: int, width: int) -> tuple[slice, slice]:
     rows = {"top": slice(height // 2), "bottom": slice(height // 2, None)}
     columns = {"left": slice(width // 2), "right": slice(width // 2, None)}
@@ -176,8 +184,7 @@ def _opaque(path: Path, size: tuple[int, int]) -> Tensor:
             return torch.ones(size, dtype=torch.bool)
         alpha = ImageOps.exif_transpose(image).convert("RGBA").getchannel("A")
     if alpha.size != (size[1], size[0]):
-        alpha = ImageOps.fit(alpha, (size[1], size[0]), Image.Resampling.BOX)
-        return torch.from_numpy(np.array(alpha)) > 254
+        return torch.from_numpy(~_any_of(np.array(alpha) < 255, size))
     return torch.from_numpy(np.array(alpha)) > 127
 
 
