@@ -60,8 +60,8 @@ def edit(  # noqa: PLR0913 - the options of the command
     Arguments:
         folder: The run directory.
         files: Files, folders of such, or patterns in quotes.
-        mask: A file of the same size that marks what is edited, white in an image or 1 in a file
-            of numbers. Every token that holds some of it is drawn anew.
+        mask: A file of the same size that marks by white, or by 1, what is edited. Every token that
+            holds some of it is drawn anew.
         strength: Vary: draw this share of the tokens anew, above 0 and up to 1, of those that the
             mask marks, or of all without one.
         swap: Take what the mask marks from this file; nothing is drawn.
