@@ -38,6 +38,9 @@ PACKAGES = {  # the names that they are imported by
     "transformers": ("tokenizers", "transformers"),
     "diffusion": ("diffusers",),
     "fid": ("torch_fidelity",),
+    "audio": ("pystoi", "soundfile", "soxr"),
+    "speech": ("pesq",),
+    "codec": ("constriction",),
     "bench": ("faiss", "pythae", "vector_quantize_pytorch"),
 }
 EXTRA_OF = {package: extra for extra, packages in PACKAGES.items() for package in packages}
