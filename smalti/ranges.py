@@ -146,6 +146,7 @@ RANGES: dict[str, Range] = {
     "Signal.size": LENGTH,
     "Signal.low": VALUE,
     "Series.rate": POSITIVE,
+    "Sound.rate": Range(1, 10**6),
     "Signal.high": VALUE,
     "seed": Range(0, LARGEST_INTEGER),
     # of training

@@ -11,6 +11,7 @@ import torch
 
 from smalti.artifacts import build, describe
 from smalti.errors import InputError
+from smalti.modalities.audio import Sound
 from smalti.modalities.image import Image
 from smalti.modalities.series import Series
 from smalti.modalities.vector import Vector
@@ -18,7 +19,7 @@ from smalti.signals import Bounded
 from wave_signal import Wave
 
 SIGNALS = [Image(3, (4, 6)), Image(1, (4, 6), low=0.0, high=255.0), Wave(2, (7,)), Vector(5)]
-SIGNALS += [Series(2, (7,), 64.0, ("left", "right"))]
+SIGNALS += [Series(2, (7,), 64.0, ("left", "right")), Sound(2, 8000, (7,))]
 laws = pytest.mark.parametrize("signal", SIGNALS, ids=str)
 
 
