@@ -11,6 +11,7 @@ from smalti.losses.adversarial import (
 )
 from smalti.losses.perceptual import feature_distance
 from smalti.losses.reconstruction import L1, MSE, ObservedValues, ReconstructionLoss
+from smalti.losses.spectral import MelDistance, MultiResolutionSTFT
 
 __all__ = [
     "L1",
@@ -20,6 +21,8 @@ __all__ = [
     "DiscriminatorPenalty",
     "Hinge",
     "LeCam",
+    "MelDistance",
+    "MultiResolutionSTFT",
     "NonSaturating",
     "ObservedValues",
     "ReconstructionLoss",

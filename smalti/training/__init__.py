@@ -16,6 +16,7 @@ from smalti.training.objectives import (
     ContinuousObjective,
     Objective,
     PerceptualObjective,
+    SpectralObjective,
     TokenizerObjective,
 )
 from smalti.training.quantizer_fitting import fit_quantizer
@@ -46,6 +47,7 @@ __all__ = [
     "Plateau",
     "PriorStage",
     "Schedule",
+    "SpectralObjective",
     "Stage",
     "TokenBatch",
     "TokenizerObjective",

@@ -4,6 +4,7 @@ from smalti.training.objectives.adversarial_objective import AdversarialObjectiv
 from smalti.training.objectives.continuous_objective import ContinuousObjective
 from smalti.training.objectives.objective import Objective
 from smalti.training.objectives.perceptual_objective import PerceptualObjective
+from smalti.training.objectives.spectral_objective import SpectralObjective
 from smalti.training.objectives.tokenizer_objective import TokenizerObjective
 
 __all__ = [
@@ -11,5 +12,6 @@ __all__ = [
     "ContinuousObjective",
     "Objective",
     "PerceptualObjective",
+    "SpectralObjective",
     "TokenizerObjective",
 ]
