@@ -33,10 +33,18 @@ from smalti.evaluation.judge import train_judge
 from smalti.evaluation.limits import Limits
 from smalti.evaluation.memo import Memo, measurement_mode
 from smalti.evaluation.sample_sets import priors_by_name, set_titles, set_words
+from smalti.evaluation.token_nats import mean_nats
 from smalti.item_ids import check_items, encode_items, why_no_items
 from smalti.modalities.base import Classifier, modality_of
 from smalti.networks import ContrastiveNetwork
-from smalti.priors import GaussianPrior, Prior, SamplingConfig, TokenPrior
+from smalti.priors import (
+    BoundedPrior,
+    GaussianPrior,
+    Prior,
+    SamplingConfig,
+    TokenPrior,
+    TractablePrior,
+)
 from smalti.reporting import Measurement, SampleComparison
 from smalti.reporting.figures import number
 from smalti.signals import Signal
@@ -227,6 +235,17 @@ class EvaluationContext:
             )
 
         return self.kept("encoded", encoded)
+
+    def mean_nats(self, name: str) -> float | None:
+        """Returns the mean nats per signal of the test set's tokens under the prior of a name.
+
+        Of a prior with a bound it is that; `None` for one without a likelihood.
+        """
+        prior, size = self.priors[name], self.limits.batch_size
+        if not isinstance(prior, TractablePrior | BoundedPrior):
+            return None
+        tokens = (self.encoded.latents, self.encoded.conditions)
+        return self.kept(f"nats/{name}", lambda: mean_nats(prior, *tokens, size))
 
     def encode(self, x: Tensor) -> Tensor:
         """Encodes signals (B, C, *size) to latents, as they stand in `encoded`."""

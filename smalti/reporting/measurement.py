@@ -25,7 +25,9 @@ class Subject(Protocol):
     Attributes:
         splits: The data, `smalti.data.Splits`.
         modality: The modality of the data, `smalti.modalities.Modality`.
+        tokenizer: The autoencoder if its latents are tokens, else `None`.
         prior: The learned prior, or `None`.
+        priors: All priors over tokens, by name; empty without a learned one.
         seed: Seed of every draw.
         device: The device of the model.
         limits: The numbers of examples, samples and steps.
@@ -35,7 +37,9 @@ class Subject(Protocol):
 
     splits: Any
     modality: Any
+    tokenizer: Any
     prior: Any
+    priors: Mapping[str, Any]
     seed: int
     device: torch.device
     limits: Any
@@ -81,6 +85,22 @@ class Subject(Protocol):
 
     def reconstructed(self, chosen: Tensor) -> Iterator[Tensor]:
         """Yields reconstructions of the test examples with these indices (n,), batch by batch."""
+
+    @property
+    def encoded(self) -> Any:
+        """Returns the encoded test set, `smalti.evaluation.EncodedTestSet`: `latents` (N, …)."""
+
+    def encode(self, x: Tensor) -> Tensor:
+        """Encodes signals (B, C, *size) to latents."""
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """Decodes the latents of a batch to signals (B, C, *size)."""
+
+    def mean_nats(self, name: str) -> float | None:
+        """Returns the mean nats per test signal under the prior of a name, if it has a likelihood.
+
+        Of a prior with a bound it is that.
+        """
 
     def decoded(self, latents: Tensor) -> Iterator[Tensor]:
         """Yields the signals of latents, batch by batch."""

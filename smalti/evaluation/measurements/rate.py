@@ -19,12 +19,11 @@ import logging
 import math
 from typing import ClassVar
 
-import torch
 from torch import Tensor
 
 from smalti.counting import counted
-from smalti.evaluation.batches import split_in_pieces
 from smalti.evaluation.evaluation_context import EvaluationContext
+from smalti.evaluation.token_nats import DRAWS, mean_nats
 from smalti.priors import BoundedPrior, Histogram, TokenPrior, TractablePrior
 from smalti.reporting import Card, Figure, Measurement, Section, Table, Text, display, figure
 from smalti.reporting.figures import number, undefined_figure
@@ -34,7 +33,6 @@ __all__ = ["DRAWS", "Rate", "mean_nats", "nats_under_prior", "rate_figures"]
 
 logger = logging.getLogger(__name__)
 
-DRAWS = 4  # of the masks of each grid, by which a bound is estimated
 WORDS = {"uniform": "uniform prior", "histogram": "histogram", "prior": "learned prior"}
 
 
@@ -107,37 +105,8 @@ def nats_under_prior(subject: EvaluationContext, name: str) -> dict[str, float]:
 
     Returns {name: nats}, of a prior with a bound that; empty for one without a likelihood.
     """
-    prior, encoded, size = subject.priors[name], subject.encoded, subject.limits.batch_size
-    if not isinstance(prior, TractablePrior | BoundedPrior):
-        return {}
-    tokens = (encoded.latents, encoded.conditions)
-    return {name: subject.kept(f"nats/{name}", lambda: mean_nats(prior, *tokens, size))}
-
-
-@torch.no_grad()
-def mean_nats(
-    prior: TractablePrior | BoundedPrior,
-    indices: Tensor,
-    context: Tensor | None = None,
-    batch_size: int = 256,
-) -> float:
-    """Computes the mean of −ln p(grid) over grids of tokens, or of a bound on it.
-
-    Arguments:
-        prior: The prior; the context is ignored if it is unconditional.
-        indices: (N, *grid).
-        context: (N,), the condition of each signal.
-        batch_size: Grids at a time.
-    """
-    context = context if prior.condition is not None else None
-    total = 0.0
-    for piece, condition in split_in_pieces(indices, context, size=batch_size):
-        assert piece is not None
-        if isinstance(prior, BoundedPrior):
-            total += prior.bound(piece, condition, draws=DRAWS).double().sum().item()
-        else:
-            total -= prior.log_prob(piece, condition).double().sum().item()
-    return total / len(indices)
+    nats = subject.mean_nats(name)
+    return {} if nats is None else {name: nats}
 
 
 def rate_figures(
