@@ -4,8 +4,10 @@
 
 RUN is a run directory with a tokenizer and its tokens, and with labels, which train the classifier.
 Each prior is trained on the tokens from new weights for as many steps as its time allows; the first
-steps are timed. Optimizer and schedule are the same for all; learning rate, batch size and width
-were chosen on validation images. Then the priors are measured on test images:
+steps are timed. With `--steps` it takes so many instead, such as what that time allows on another
+machine, and `--device cuda` trains and measures on a GPU. Optimizer and schedule are the same for
+all; learning rate, batch size and width were chosen on validation images. Then the priors are
+measured on test images:
 
     nats per index         of test grids; of AbsorbingDiffusion a bound; MaskedPrior and
                            LatentDiffusion have none
@@ -111,14 +113,16 @@ class Judge:
     Arguments:
         model: The model of the run.
         n: How many samples are compared, at most.
+        device: The device to compute on.
     """
 
-    def __init__(self, model: Model, n: int) -> None:
+    def __init__(self, model: Model, n: int, device: str) -> None:
         splits = load_run_data(model.run) if model.run is not None else None
         assert splits is not None and model.run is not None
         assert isinstance(model.autoencoder, DiscreteAutoencoder)
-        self.model, self.quantizer = model, model.autoencoder.quantizer
-        self.classifier: Classifier = train_classifier(splits, CLASSIFIER_STEPS, 0)
+        self.quantizer = copy.deepcopy(model.autoencoder.quantizer)
+        self.model, self.device = model.to(device), device
+        self.classifier: Classifier = train_classifier(splits, CLASSIFIER_STEPS, 0, device)
         self.tokens = {
             split: read_cache(model.run.tokens, split) for split in ("train", "validation", "test")
         }
@@ -141,14 +145,19 @@ class Judge:
         grids = []
         for part in order.split(DRAWN):
             given = None if prior.condition is None or context is None else context[part]
-            grids.append(prior.sample(len(part), given, config=config, generator=generator))
+            given = None if given is None else given.to(self.device)
+            drawn = prior.sample(len(part), given, config=config, generator=generator)
+            grids.append(drawn.cpu())
         return torch.cat(grids)
 
     @torch.inference_mode()
     def features_of(self, grids: Tensor) -> Tensor:
         """Returns the features of what grids decode to."""
-        parts = (self.classifier.features(self.model.decode(part)) for part in grids.split(DRAWN))
-        return torch.cat(list(parts)).float()
+        parts = (
+            self.classifier.features(self.model.decode(part).to(self.device))
+            for part in grids.split(DRAWN)
+        )
+        return torch.cat(list(parts)).float().cpu()
 
     def distance(self, features: Tensor, split: str) -> float:
         """Returns the Fréchet distance of features to a split."""
@@ -166,12 +175,16 @@ class Judge:
     @torch.inference_mode()
     def _features(self, examples: Examples, n: int | None = None) -> Tensor:
         chosen = torch.randperm(len(examples), generator=torch.Generator().manual_seed(0))[:n]
-        return torch.cat(
-            [
-                self.classifier.features(examples.__getitems__(part.tolist()).x)
-                for part in chosen.split(DRAWN)
-            ]
-        ).float()
+        return (
+            torch.cat(
+                [
+                    self.classifier.features(examples.__getitems__(part.tolist()).x.to(self.device))
+                    for part in chosen.split(DRAWN)
+                ]
+            )
+            .float()
+            .cpu()
+        )
 
 
 def fit(candidate: Candidate, judge: Judge, options: argparse.Namespace, seed: int) -> dict:
@@ -206,14 +219,15 @@ def fit(candidate: Candidate, judge: Judge, options: argparse.Namespace, seed: i
         )
         began = time.process_time()
         with tempfile.TemporaryDirectory() as folder:
-            train(stage, "prior", Path(folder), Hardware())
+            train(stage, "prior", Path(folder), Hardware(accelerator=options.device))
         return stage.model, time.process_time() - began
 
-    trained(4)  # warms up: the first steps are slow
-    few, more = trained(4)[1], trained(4 + FIRST)[1]
-    steps = int(options.seconds * FIRST / (more - few))
+    if not (steps := options.steps.get(candidate.make.func.__name__, 0)):
+        trained(4)  # warms up: the first steps are slow
+        few, more = trained(4)[1], trained(4 + FIRST)[1]
+        steps = int(options.seconds * FIRST / (more - few))
     prior, took = trained(steps, 4)
-    return {"prior": prior, "steps": steps, "seconds": took}
+    return {"prior": prior.to(judge.device), "steps": steps, "seconds": took}
 
 
 def optional(condition: Condition | None) -> Condition | None:
@@ -233,11 +247,13 @@ def nats(prior: Prior, judge: Judge) -> float | None:
         for start in range(0, len(grids), DRAWN):
             part = slice(start, start + DRAWN)
             given = None if prior.condition is None or context is None else context[part]
+            given = None if given is None else given.to(judge.device)
+            part_grids = grids[part].to(judge.device)
             if isinstance(prior, TractablePrior):
-                total -= prior.log_prob(grids[part], given).sum().item()
+                total -= prior.log_prob(part_grids, given).sum().item()
             else:
                 generator = torch.Generator().manual_seed(start)
-                total += prior.bound(grids[part], given, generator=generator).sum().item()
+                total += prior.bound(part_grids, given, generator=generator).sum().item()
     return total / grids.numel()
 
 
@@ -276,6 +292,12 @@ def narrowed(prior: Prior, config: SamplingConfig) -> Iterator[SamplingConfig]:
     for way in NARROWER:
         if way.guidance == 1 or (prior.condition is not None and prior.condition.optional):
             yield SamplingConfig(**{**config.chosen(), **way.chosen()})
+
+
+def named_number(word: str) -> tuple[str, int]:
+    """Splits NAME=N."""
+    name, _, number = word.partition("=")
+    return name, int(number)
 
 
 def table(rows: Sequence[dict[str, Any]]) -> str:
@@ -321,6 +343,10 @@ def main() -> None:
     parser.add_argument("run", type=Path)
     parser.add_argument("--priors", nargs="+", choices=CANDIDATES, default=list(CANDIDATES))
     parser.add_argument("--seconds", type=float, default=400.0, help="of processor time each")
+    parser.add_argument(
+        "--steps", nargs="*", type=named_number, default=[], help="PRIOR=N: so many, untimed"
+    )
+    parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--samples", type=int, default=2000)
     parser.add_argument("--dropout", type=float, default=0.0)
@@ -329,10 +355,11 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--out", type=Path, default=Path("priors.json"))
     options = parser.parse_args()
+    options.steps = dict(options.steps)
     torch.set_num_threads(options.threads)
     speed_up_cpu()
     model = smalti.load(options.run)
-    judge = Judge(model, options.samples)
+    judge = Judge(model, options.samples, options.device)
     test, _ = judge.grids("test")
     limits = {
         "reconstructions": judge.compare(judge.features_of(test[: judge.n])),
