@@ -73,6 +73,7 @@ WIDTH = Range(1, 2**20)
 LENGTH = Range(1, 2**32)  # of a signal, or of a grid of indices
 LAYERS = Range(1, 1000)  # beyond, building them alone is endless
 VALUE = Range(-(2**32), 2**32)  # of a sample, 16 or 32 bits of an integer among them
+MILLISECONDS = Range(0, 10_000, above=True)
 STEPS = Range(1, LONG)
 WARMUP = Range(0, LONG)
 
@@ -171,10 +172,13 @@ RANGES: dict[str, Range] = {
     "cap": POSITIVE,
     "gamma": NOT_NEGATIVE,
     "weight": NOT_NEGATIVE,
+    "feature_matching": NOT_NEGATIVE,
     "mel_weight": NOT_NEGATIVE,
     "stft_weight": NOT_NEGATIVE,
     "SpectralLoss.rate": POSITIVE,
-    "SpectralLoss.windows": Range(0, 10_000, above=True),
+    "SpectralLoss.windows": MILLISECONDS,
+    "MultiScaleSTFTDiscriminator.windows": MILLISECONDS,
+    "periods": Range(1, 2**16),
     "SpectralLoss.bands": Range(1, 1024),
     "loss_weights": NOT_NEGATIVE,
     "weights": NOT_NEGATIVE,

@@ -19,6 +19,7 @@ import torch
 from smalti import configs
 from smalti.artifacts import describe, load_model, registered, registry, save_model
 from smalti.errors import InputError
+from smalti.modalities.audio import Sound
 from smalti.modalities.image import Image
 from smalti.model_folder import checksum_of
 from smalti.networks import Features
@@ -27,6 +28,7 @@ from smalti.ranges import Range, check_range, range_of
 from smalti.registry import import_own_classes
 
 IMAGE = Image(1, (12, 8))
+SOUND = Sound(1, 8000)
 HOSTILE = [
     *(-1, 0, 2**31, 10**12, 2**62, 2**80, 1e308, -0.5, 1.5, 1e-300, True, "x", None, [], {}),
     *([10**12] * 2, [-1, 0], [[[]]], {"class": []}, {"class": "os.system"}, {"same": 0}),
@@ -271,6 +273,8 @@ def standing():
     parts = [
         make("Layout", ((2, 2),), ((16,),)),
         make("PatchDiscriminator", IMAGE, hidden=4, layers=2),
+        make("MultiPeriodDiscriminator", SOUND, hidden=4, layers=2, periods=[2]),
+        make("MultiScaleSTFTDiscriminator", SOUND, hidden=4, windows=[8.0]),
         make("ConvFeatures", IMAGE, hidden=4, layers=2),
         make("ContrastiveNetwork", IMAGE, make("Caption", 4), dim=8, width=4),
     ]

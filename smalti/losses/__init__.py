@@ -7,6 +7,7 @@ from smalti.losses.adversarial import (
     Hinge,
     LeCam,
     NonSaturating,
+    feature_matching,
     mean_score,
 )
 from smalti.losses.perceptual import feature_distance
@@ -27,5 +28,6 @@ __all__ = [
     "ObservedValues",
     "ReconstructionLoss",
     "feature_distance",
+    "feature_matching",
     "mean_score",
 ]

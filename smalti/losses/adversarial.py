@@ -9,6 +9,9 @@ Penalties keep D from becoming so sure that nothing can be learned from it any m
     R1      γ/2 · E ‖∇_x D(x)‖², with D(x) the mean over the places of one example
     LeCam   λ · (E (D(x) − α_x̂)² + E (D(x̂) − α_x)²), with running means α of E D(x) and E D(x̂)
 
+Who made x̂ may also be asked to match the features of D's layers (`feature_matching`): whatever D
+looks at, it is to be as in the signal.
+
 References:
     Geometric GAN, J. H. Lim and J. C. Ye, 2017, arXiv 1705.02894.
     Generative Adversarial Networks, I. J. Goodfellow et al., 2014, arXiv 1406.2661.
@@ -16,6 +19,8 @@ References:
     2018, arXiv 1801.04406, equation 9.
     Regularizing Generative Adversarial Networks under Limited Data, H.-Y. Tseng et al., 2021, arXiv
     2104.03310, equation 4.
+    High Fidelity Neural Audio Compression, A. Défossez, J. Copet, G. Synnaeve and Y. Adi, 2022,
+    arXiv 2210.13438, equation 3, on features relative to their mean.
 """
 
 from __future__ import annotations
@@ -27,6 +32,7 @@ import torch
 from torch import Tensor, distributed, nn
 from torch.nn import functional as F
 
+from smalti.errors import InputError
 from smalti.networks import Discriminator, Verdict
 from smalti.nn.precision import KeepsFloat32
 
@@ -37,13 +43,42 @@ __all__ = [
     "Hinge",
     "LeCam",
     "NonSaturating",
+    "feature_matching",
     "mean_score",
 ]
+
+EPSILON = 1e-7  # of features that are 0 everywhere
 
 
 def mean_over_scales(scores: Sequence[Tensor], of: Callable[[Tensor], Tensor]) -> Tensor:
     """Returns the mean over scales of the mean of a function of the scores, in float32."""
     return torch.stack([of(each.float()).mean() for each in scores]).mean()
+
+
+def feature_matching(real: Sequence[Tensor], made: Sequence[Tensor]) -> Tensor:
+    """Returns the mean absolute difference of features, relative to their mean, over all layers.
+
+    Arguments:
+        real: The features of D's layers, of signals.
+        made: Those of their reconstructions.
+
+    Raises:
+        InputError: If there are none.
+
+    Example:
+        >>> feature_matching([torch.tensor([2.0, -2.0])], [torch.tensor([2.0, 0.0])])
+        tensor(0.5000)
+    """
+    if not real:
+        raise InputError(
+            "feature_matching compares inner features of a discriminator, got one that gives none: "
+            "leave it at 0, or choose another discriminator."
+        )
+    layers = [
+        (of_real.float() - of_made.float()).abs().mean() / (of_real.float().abs().mean() + EPSILON)
+        for of_real, of_made in zip(real, made, strict=True)
+    ]
+    return torch.stack(layers).mean()
 
 
 def mean_score(scores: Sequence[Tensor]) -> Tensor:

@@ -38,51 +38,15 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from smalti.errors import InputError
 from smalti.losses.reconstruction import ReconstructionLoss
 from smalti.nn.precision import KeepsFloat32
+from smalti.nn.spectra import Spectra, window_lengths
 
 __all__ = ["MelDistance", "MultiResolutionSTFT", "mel_filters"]
 
 FLOOR = 1e-5  # added to magnitudes before their logarithm
 QUIET = 1e-3  # the least root mean square of S that differences are divided by
 TINY = 1e-12  # under roots, whose gradient at 0 is infinite
-
-
-class Spectra(KeepsFloat32):
-    """The magnitudes of waveforms with one window.
-
-    Arguments:
-        window: Length of the window in samples.
-        size: Length of the transform in samples, from `window` on.
-        hop: Samples between two frames.
-    """
-
-    in_float32 = ("window",)
-    window: Tensor
-
-    def __init__(self, window: int, size: int, hop: int) -> None:
-        super().__init__()
-        hann = torch.hann_window(window, dtype=torch.float64)
-        hann = (hann / hann.square().sum().sqrt()).float()
-        self.size, self.hop = size, hop
-        self.register_buffer("window", hann, persistent=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Maps x (B, C, T) to magnitudes (B, C, size/2 + 1, frames), float32."""
-        flat = x.float().flatten(0, 1)
-        # The padding of torch.stft itself needs a waveform that is longer than half a window.
-        padded = nn.functional.pad(flat, (self.size // 2, self.size // 2))
-        spectrum = torch.stft(
-            padded,
-            self.size,
-            self.hop,
-            len(self.window),
-            self.window,
-            center=False,
-            return_complex=True,
-        )
-        return spectrum.abs().unflatten(0, x.shape[:2])
 
 
 class SpectralLoss(KeepsFloat32, ReconstructionLoss):
@@ -100,7 +64,7 @@ class SpectralLoss(KeepsFloat32, ReconstructionLoss):
         """Returns the scalar loss between x_hat and x, both (B, C, T)."""
         with torch.autocast(x.device.type, enabled=False):
             distances = [
-                self.distance(number, spectra(x_hat), spectra(x))
+                self.distance(number, spectra(x_hat).abs(), spectra(x).abs())
                 for number, spectra in enumerate(self.spectra)
             ]
             return torch.stack(distances).mean()
@@ -131,7 +95,7 @@ class MultiResolutionSTFT(SpectralLoss):
     """
 
     def __init__(self, rate: float, *, windows: Sequence[float] = (10.0, 25.0, 50.0)) -> None:
-        lengths = [_samples(window, rate) for window in windows]
+        lengths = window_lengths(windows, rate)
         super().__init__(
             [Spectra(n, 1 << (n - 1).bit_length(), max(1, round(n / 5))) for n in lengths]
         )
@@ -172,7 +136,7 @@ class MelDistance(SpectralLoss):
         windows: Sequence[float] = (4.0, 8.0, 16.0, 32.0, 64.0),
         bands: int = 80,
     ) -> None:
-        lengths = [1 << round(math.log2(_samples(window, rate))) for window in windows]
+        lengths = [1 << round(math.log2(n)) for n in window_lengths(windows, rate)]
         super().__init__([Spectra(n, n, n // 4) for n in lengths])
         self.in_float32 = tuple(f"filters_{number}" for number in range(len(lengths)))
         for name, n in zip(self.in_float32, lengths, strict=True):
@@ -215,15 +179,3 @@ def mel_filters(rate: float, size: int, bands: int) -> Tensor:
     falling = (centre - frequencies) / (above - centre).clamp_min(bin_width) + 1
     filters = torch.minimum(rising, falling).clamp_min(0)
     return (filters / filters.sum(1, keepdim=True)).float()
-
-
-def _samples(window: float, rate: float) -> int:
-    """Returns the length in samples of a window given in milliseconds."""
-    if not 0 < rate < math.inf:
-        raise InputError(f"The rate is above 0 samples per second, got {rate}: give that of x.")
-    samples = round(window * rate / 1000)
-    if samples < 4:
-        raise InputError(
-            f"A window has at least 4 samples, got {window:g} ms at {rate:g} Hz: give longer ones."
-        )
-    return samples

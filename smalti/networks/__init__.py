@@ -2,7 +2,12 @@
 
 from smalti.networks.contrastive import ContrastiveNetwork, contrastive_loss
 from smalti.networks.convolutional import ConvDecoder, ConvEncoder
-from smalti.networks.discriminator import Discriminator, PatchDiscriminator, Verdict
+from smalti.networks.discriminator import (
+    Discriminator,
+    Discriminators,
+    PatchDiscriminator,
+    Verdict,
+)
 from smalti.networks.feature_network import ConvFeatures, FeatureNetwork
 from smalti.networks.features import Features
 from smalti.networks.fully_connected import MLPDecoder, MLPEncoder
@@ -11,6 +16,10 @@ from smalti.networks.network import Decoder, Encoder, grid_of
 from smalti.networks.normalization import Affine, Normalization, UnitLength, Whitening
 from smalti.networks.resnet_decoder import ResNetDecoder
 from smalti.networks.vectors import VectorDecoder, VectorEncoder
+from smalti.networks.waveform_discriminators import (
+    MultiPeriodDiscriminator,
+    MultiScaleSTFTDiscriminator,
+)
 
 __all__ = [
     "Affine",
@@ -20,6 +29,7 @@ __all__ = [
     "ConvFeatures",
     "Decoder",
     "Discriminator",
+    "Discriminators",
     "Encoder",
     "FeatureNetwork",
     "Features",
@@ -27,6 +37,8 @@ __all__ = [
     "IdentityEncoder",
     "MLPDecoder",
     "MLPEncoder",
+    "MultiPeriodDiscriminator",
+    "MultiScaleSTFTDiscriminator",
     "Normalization",
     "PatchDiscriminator",
     "ResNetDecoder",

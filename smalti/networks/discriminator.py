@@ -13,6 +13,8 @@ References:
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Sequence
+from itertools import chain
 from typing import NamedTuple
 
 from torch import Tensor, nn
@@ -22,7 +24,7 @@ from smalti.nn import conv_layers, group_norm
 from smalti.registry import registered
 from smalti.signals import Signal
 
-__all__ = ["Discriminator", "PatchDiscriminator", "Verdict"]
+__all__ = ["Discriminator", "Discriminators", "PatchDiscriminator", "Verdict"]
 
 
 class Verdict(NamedTuple):
@@ -35,6 +37,12 @@ class Verdict(NamedTuple):
 
     scores: tuple[Tensor, ...]
     features: tuple[Tensor, ...]
+
+    @classmethod
+    def joined(cls, verdicts: Iterable[Verdict]) -> Verdict:
+        """Joins the scales of several verdicts to one."""
+        scores, features = zip(*verdicts, strict=True)
+        return cls(tuple(chain(*scores)), tuple(chain(*features)))
 
 
 class Discriminator(nn.Module, ABC):
@@ -99,3 +107,35 @@ class PatchDiscriminator(Discriminator):
             x = block(x)
             features.append(x)
         return Verdict((self.score(x),), tuple(features))
+
+
+class Discriminators(Discriminator):
+    """Several discriminators as one, whose scales are those of all.
+
+    Arguments:
+        signal: What they judge.
+        members: Makes each of them.
+
+    Raises:
+        InputError: If there are none.
+
+    Example:
+        >>> import torch
+        >>> from smalti.networks import Features, MultiPeriodDiscriminator
+        >>> signal = Features(1, spatial_dims=1)
+        >>> both = Discriminators(signal, [PatchDiscriminator, MultiPeriodDiscriminator])
+        >>> len(both(torch.zeros(1, 1, 64)).scores)
+        6
+    """
+
+    def __init__(
+        self, signal: Signal, members: Sequence[Callable[[Signal], Discriminator]]
+    ) -> None:
+        super().__init__()
+        if not members:
+            raise InputError("Discriminators join at least one, got none: name the members.")
+        self.members = nn.ModuleList(make(signal) for make in members)
+
+    def forward(self, x: Tensor) -> Verdict:
+        """Returns the scores and the inner features of all."""
+        return Verdict.joined(member(x) for member in self.members)

@@ -207,3 +207,33 @@ def test_a_decoder_names_the_weight_of_its_last_layer():
     for decoder in (ConvDecoder, ResNetDecoder):
         last = tokenizer(decoder)(Noise().x[:2]).last_weight
         assert last is not None and 1 in (last.shape[0], last.shape[1])
+
+
+def test_features_of_the_discriminator_are_matched_within_the_adaptive_weight():
+    model, matching = tokenizer(), adversarial(perceptual=0, feature_matching=2.0)
+    plain = adversarial(perceptual=0)
+    x = Noise().x[:4]
+    output = model(x)
+    terms, without = matching(x, output, 0), plain(x, output, 0)
+    assert "features" not in without
+    real, made = (matching.discriminator(y).features for y in (x, output.x_hat))
+    wanted = sum((a - b).abs().mean() / a.abs().mean() for a, b in zip(real, made, strict=True))
+    wanted = wanted / len(real)
+    assert terms["features"].item() == pytest.approx(wanted.item(), rel=1e-4)
+    near, whole = (
+        torch.autograd.grad(of, output.last_weight, retain_graph=True)[0].norm()
+        for of in (
+            (output.x_hat - x).square().mean(),
+            -matching.discriminator(output.x_hat).scores[0].mean() + 2 * wanted,
+        )
+    )
+    weight = 0.8 * near / (whole + 1e-4)
+    assert terms["adversarial_weight"].item() == pytest.approx(weight.item(), rel=1e-4)
+    added = terms["adversarial_weight"] * (terms["adversarial"] + 2 * terms["features"])
+    base = matching.objective(x, output, 0)["loss"]
+    assert terms["loss"].item() == pytest.approx((base + added).item(), rel=1e-5)
+    perfect = Reconstruction(x.clone(), None, output.losses, last_weight=None)
+    with pytest.raises(InputError, match="last layer"):
+        matching(x, perfect, 0)
+    with pytest.raises(InputError, match="feature_matching are at least 0"):
+        adversarial(feature_matching=-1.0)

@@ -2,29 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import ClassVar
-
 import pytest
 import torch
 
 from smalti.autoencoders import Reconstruction
 from smalti.errors import InputError
 from smalti.losses import L1, MelDistance, MultiResolutionSTFT, ObservedValues
+from smalti.modalities.audio import Sound
 from smalti.modalities.image import Image
 from smalti.modalities.series import Series
-from smalti.signals import Bounded
 from smalti.training import SpectralObjective, TokenizerObjective
 
 RATE = 8000
-
-
-@dataclass(frozen=True)
-class Wave(Bounded):
-    noun: ClassVar[str] = "wave"
-    plural: ClassVar[str] = "waves"
-    spatial_dims: ClassVar[int] = 1
-    rate: int = RATE
 
 
 def noise(seed: int = 0) -> torch.Tensor:
@@ -37,7 +26,7 @@ def of(x_hat: torch.Tensor) -> Reconstruction:
 
 def objective(**options) -> SpectralObjective:
     made = SpectralObjective(TokenizerObjective(ObservedValues(L1()), 0.25), **options)
-    made.prepare(Wave(1), None)
+    made.prepare(Sound(1, RATE), None)
     return made
 
 

@@ -1,13 +1,20 @@
 """Adds a discriminator to an objective: reconstructions are to look like signals (VQGAN).
 
-    loss = L + share(step) · weight · w · L_G(D(x̂))
+    loss = L + share(step) · weight · w · L_A        L_A = L_G(D(x̂)) + feature_matching · L_F
 
-    w = min(‖∇L‖ / (‖∇L_G‖ + δ), cap)        gradients at the weight of the decoder's last layer
+    w = min(‖∇L‖ / (‖∇L_A‖ + δ), cap)        gradients at the weight of the decoder's last layer
 
 L is the loss of the objective that is added to, such as reconstruction + distance of features +
 commitment. Only terms of x̂ have a gradient at the last layer of the decoder, so that ∇L is that of
 reconstruction and distance of features. w keeps the discriminator from outweighing them, however
 sure it is.
+
+L_F compares the features f_l of D's layers, each relative to its own size:
+
+    L_F = mean_l  mean |f_l(x) − f_l(x̂)| / mean |f_l(x)|
+
+It is counted into what w weighs: the whole of what D brings has the share of the gradient that
+`weight` says, and `feature_matching` divides it between the two.
 
 Before the step `start` nothing of this is computed, so that the training is that of L to the bit.
 From there on D learns, and the share of its losses rises linearly to 1 over the steps of the ramp:
@@ -17,6 +24,8 @@ states of D say cannot be compared.
 References:
     Taming Transformers for High-Resolution Image Synthesis, P. Esser, R. Rombach and B. Ommer,
     2021, arXiv 2012.09841, equations 6 and 7.
+    High Fidelity Neural Audio Compression, A. Défossez, J. Copet, G. Synnaeve and Y. Adi, 2022,
+    arXiv 2210.13438, section 3.4, on L_F.
 """
 
 from __future__ import annotations
@@ -28,7 +37,13 @@ from torch import Tensor
 
 from smalti.autoencoders import Reconstruction
 from smalti.errors import InputError
-from smalti.losses import AdversarialLoss, DiscriminatorPenalty, Hinge, mean_score
+from smalti.losses import (
+    AdversarialLoss,
+    DiscriminatorPenalty,
+    Hinge,
+    feature_matching,
+    mean_score,
+)
 from smalti.networks import Discriminator, FeatureNetwork, PatchDiscriminator, Verdict
 from smalti.signals import Signal
 from smalti.training.objectives.objective import Objective
@@ -43,8 +58,9 @@ SCALE = 2.0**14  # of losses in both gradients, which in float16 would be 0; els
 class AdversarialObjective(Objective):
     """The loss of another objective, and of a discriminator that learns beside.
 
-    It logs "adversarial" (L_G) and "adversarial_weight" (share · weight · w), and of the
-    discriminator its loss, the mean scores "real" and "made", and "penalty".
+    It logs "adversarial" (L_G), with feature matching "features" (L_F), "adversarial_weight"
+    (share · weight · w), and of the discriminator its loss, the mean scores "real" and "made", and
+    "penalty".
 
     Arguments:
         objective: The objective that it adds to.
@@ -56,6 +72,7 @@ class AdversarialObjective(Objective):
         cap: Largest w.
         penalty: R1 or LeCam; none if not given.
         loss: Hinge or NonSaturating; Hinge if not given.
+        feature_matching: Weight of L_F beside L_G; 0 leaves it out.
 
     Raises:
         InputError: If a number is out of range, or the objective has an adversary already.
@@ -63,7 +80,7 @@ class AdversarialObjective(Objective):
 
     discriminator: Discriminator | None
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the fields of a recipe
         self,
         objective: Objective,
         discriminator: Callable[[Signal], Discriminator] | None = None,
@@ -74,6 +91,7 @@ class AdversarialObjective(Objective):
         cap: float = 1e4,
         penalty: DiscriminatorPenalty | None = None,
         loss: AdversarialLoss | None = None,
+        feature_matching: float = 0.0,
     ) -> None:
         super().__init__()
         if objective.has_adversary:
@@ -81,14 +99,15 @@ class AdversarialObjective(Objective):
                 f"An AdversarialObjective adds the one adversary there is, got "
                 f"{type(objective).__name__}, which has one: give an objective without."
             )
-        if min(weight, start, ramp) < 0 or cap <= 0:
+        if min(weight, start, ramp, feature_matching) < 0 or cap <= 0:
             raise InputError(
-                f"weight, start and ramp are at least 0, and cap above, got {weight}, {start}, "
-                f"{ramp} and {cap}."
+                f"weight, start, ramp and feature_matching are at least 0, and cap above, got "
+                f"{weight}, {start}, {ramp}, {feature_matching} and {cap}."
             )
         self.objective, self.make = objective, discriminator or PatchDiscriminator
         self.weight, self.start, self.ramp, self.cap = weight, start, ramp, cap
         self.penalty, self.loss = penalty, loss or Hinge()
+        self.feature_matching = feature_matching
         self.discriminator = None
 
     @property
@@ -125,19 +144,29 @@ class AdversarialObjective(Objective):
         share = self.share(step)
         if not share:
             return {**terms, "adversarial_weight": torch.zeros_like(terms["loss"])}
-        adversarial = self.loss.generator(self._verdict(output.x_hat).scores)
-        w = self.adaptive_weight(terms["loss"], adversarial, output.last_weight)
+        made = self._verdict(output.x_hat)
+        added = {"adversarial": self.loss.generator(made.scores)}
+        whole = added["adversarial"]
+        if self.feature_matching:
+            added["features"] = self._feature_matching(x, output.x_hat, made)
+            whole = whole + self.feature_matching * added["features"]
+        w = self.adaptive_weight(terms["loss"], whole, output.last_weight)
         weight = share * self.weight * w
-        loss = terms["loss"] + weight * adversarial
-        added = {"loss": loss, "adversarial": adversarial, "adversarial_weight": weight}
-        return {**terms, **added}
+        loss = terms["loss"] + weight * whole
+        return {**terms, **added, "loss": loss, "adversarial_weight": weight}
+
+    def _feature_matching(self, x: Tensor, x_hat: Tensor, made: Verdict) -> Tensor:
+        """Returns L_F of signals and what D says of their reconstructions."""
+        with torch.no_grad():
+            real = self._verdict(fill_gaps(x, x_hat))
+        return feature_matching(real.features, made.features)
 
     def adaptive_weight(self, loss: Tensor, adversarial: Tensor, last: Tensor | None) -> Tensor:
         """Returns w, without gradient.
 
         Arguments:
             loss: L.
-            adversarial: L_G.
+            adversarial: L_A.
             last: The weight of the decoder's last layer.
 
         Raises:
