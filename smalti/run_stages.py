@@ -32,6 +32,7 @@ from smalti.building import (
 from smalti.checksums import check_made_from, current_checksums
 from smalti.conditions import CoarseTokens
 from smalti.data import Examples, Splits
+from smalti.data.source import Version
 from smalti.ids import IdTable
 from smalti.model_folder import check_model
 from smalti.provenance import ExpectedChecksums
@@ -238,8 +239,10 @@ def cache_tokens(run: Run, recipe: Recipe, splits: Splits, expected: ExpectedChe
     def grids() -> Iterator[tuple[str, TokenGrids]]:
         torch.manual_seed(recipe.seed)
         views = [encode_examples(tokenizer, train_set)]
-        for _ in range(int(prior.views) - 1):
-            views.append(encode_examples(tokenizer, train_set, augment))
+        for number in range(1, int(prior.views)):
+            version = Version(train_set, recipe.seed * 1_000_003 + number)
+            seen = version if train_set.varies else train_set
+            views.append(encode_examples(tokenizer, seen, augment))
         contexts = [view.context for view in views if view.context is not None]
         yield (
             "train",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import pickle
 import re
+from dataclasses import replace
 
 import pytest
 import torch
@@ -75,7 +76,6 @@ def test_what_is_no_such_batch_is_one_line(signal):
 
 @laws
 def test_what_no_signal_is_cannot_be_made(signal):
-    kind = type(signal)
     for wrong in (
         {"channels": 0},
         {"channels": True},
@@ -84,7 +84,7 @@ def test_what_no_signal_is_cannot_be_made(signal):
         {"size": (0,) * max(1, signal.spatial_dims)},
     ):
         with pytest.raises(InputError):
-            kind(**{"channels": 1, **wrong})
+            replace(signal, **wrong)
 
 
 @pytest.mark.parametrize("signal", [s for s in SIGNALS if isinstance(s, Bounded)], ids=str)
@@ -99,7 +99,7 @@ def test_the_values_of_a_bounded_one_lie_between_its_ends(signal):
         signal.check(torch.zeros(1, *signal.shape, dtype=torch.uint8))
     for ends in ((1.0, 1.0), (0.0, float("inf")), (float("nan"), 0.0), (2.0, -2.0)):
         with pytest.raises(InputError, match="two finite numbers"):
-            type(signal)(1, low=ends[0], high=ends[1])
+            replace(signal, low=ends[0], high=ends[1])
 
 
 def test_bytes_scaled_as_the_line_says_are_of_the_signal():

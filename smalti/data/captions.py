@@ -34,12 +34,19 @@ class CaptionedExamples(Examples):
 
     def __init__(self, examples: Examples, table: Tensor) -> None:
         self.examples, self.table = examples, table
+        self.varies = examples.varies
 
     def __len__(self) -> int:
         return len(self.examples)
 
     def __getitems__(self, indices: Sequence[int]) -> Batch:
-        x, numbers = self.examples.__getitems__(indices)
+        return self._captioned(self.examples.__getitems__(indices))
+
+    def varied(self, indices: Sequence[int], versions: Sequence[int]) -> Batch:
+        return self._captioned(self.examples.varied(indices, versions))
+
+    def _captioned(self, batch: Batch) -> Batch:
+        x, numbers = batch
         return Batch(x, None if numbers is None else self.table[numbers])
 
     def conditions_at(self, indices: Sequence[int]) -> Tensor | None:

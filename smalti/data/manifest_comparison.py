@@ -266,6 +266,7 @@ class _Chosen(Examples):
         self, parts: Sequence[Examples], rows: Tensor, labels: Tensor | None, labelled: bool
     ) -> None:
         self.parts, self.labels, self.labelled = parts, labels, labelled
+        self.varies = any(part.varies for part in parts)
         self.starts = torch.tensor([0, *map(len, parts)]).cumsum(0)
         self.part = torch.searchsorted(self.starts, rows, right=True) - 1
         self.row = rows - self.starts[self.part]
@@ -275,9 +276,20 @@ class _Chosen(Examples):
 
     def __getitems__(self, indices: Sequence[int]) -> Batch:
         chosen = torch.as_tensor(indices, dtype=torch.int64)
-        batches = [(where, part.__getitems__(rows)) for part, where, rows in self._at(chosen)]
-        x = torch.cat([batch.x for _, batch in batches])
-        order = torch.cat([where for where, _ in batches]).argsort()
+        found = [(where, part.__getitems__(rows).x) for part, where, rows in self._at(chosen)]
+        return self._joined(indices, found)
+
+    def varied(self, indices: Sequence[int], versions: Sequence[int]) -> Batch:
+        chosen, found = torch.as_tensor(indices, dtype=torch.int64), []
+        for part, where, rows in self._at(chosen):
+            numbers = [versions[place] for place in where.tolist()]
+            found.append((where, part.varied(rows, numbers).x))
+        return self._joined(indices, found)
+
+    def _joined(self, indices: Sequence[int], found: Sequence[tuple[Tensor, Tensor]]) -> Batch:
+        """Returns the signals of several parts in the order of a batch."""
+        x = torch.cat([x for _, x in found])
+        order = torch.cat([where for where, _ in found]).argsort()
         return Batch(x[order], self.conditions_at(indices))
 
     def conditions_at(self, indices: Sequence[int]) -> Tensor | None:

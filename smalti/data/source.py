@@ -42,6 +42,7 @@ __all__ = [
     "SplitName",
     "Splits",
     "StoredExamples",
+    "Version",
 ]
 
 
@@ -68,9 +69,12 @@ class Examples(Dataset[Batch], ABC):
     Attributes:
         endless: Whether examples are generated without end, each when it is asked for. Such
             examples are taken in order, from 0 on; where a whole set is needed, take the `first` n.
+        varies: Whether a training sees another version of an example each time, such as another
+            excerpt of a recording; see `varied`.
     """
 
     endless: bool = False
+    varies: bool = False
 
     def __deepcopy__(self, memo: dict) -> Self:
         """Returns itself: examples are only read, so copies can share them."""
@@ -89,6 +93,15 @@ class Examples(Dataset[Batch], ABC):
         """Returns the conditions (B,) of the examples with these indices, without reading the
         signals.
         """
+
+    def varied(self, indices: Sequence[int], versions: Sequence[int]) -> Batch:
+        """Returns examples as a training sees them, each in one of many versions.
+
+        Arguments:
+            indices: The examples.
+            versions: A whole number for each; the same example and number give the same.
+        """
+        return self.__getitems__(indices)
 
     @property
     def conditions(self) -> Tensor | None:
@@ -238,11 +251,36 @@ def _evenly(labels: Tensor) -> Tensor:
     return torch.where(number == 0, -1.0, share).argsort(stable=True)
 
 
+class Version(Examples):
+    """One version of all examples of a set that varies.
+
+    Arguments:
+        examples: The set.
+        number: Which version of each.
+    """
+
+    def __init__(self, examples: Examples, number: int) -> None:
+        self.examples, self.number = examples, number
+
+    def __len__(self) -> int:
+        return len(self.examples)
+
+    def __getitems__(self, indices: Sequence[int]) -> Batch:
+        return self.examples.varied(indices, [self.number] * len(indices))
+
+    def conditions_at(self, indices: Sequence[int]) -> Tensor | None:
+        return self.examples.conditions_at(indices)
+
+
 class _Drawn(Examples):
     """The examples with these indices (N,), int64."""
 
     def __init__(self, examples: Examples, rows: Tensor) -> None:
         self.examples, self.rows = examples, rows
+        self.varies = examples.varies
+
+    def varied(self, indices: Sequence[int], versions: Sequence[int]) -> Batch:
+        return self.examples.varied(self._chosen(indices), versions)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -264,9 +302,13 @@ class _First(Examples):
         if n < 1:
             raise InputError(f"The number of examples to take is at least 1, got {n}.")
         self.examples, self.n = examples, n
+        self.varies = examples.varies
 
     def __len__(self) -> int:
         return self.n
+
+    def varied(self, indices: Sequence[int], versions: Sequence[int]) -> Batch:
+        return self.examples.varied(self._checked(indices), versions)
 
     def __getitems__(self, indices: Sequence[int]) -> Batch:
         return self.examples.__getitems__(self._checked(indices))

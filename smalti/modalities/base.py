@@ -47,7 +47,7 @@ __all__ = [
 ]
 
 GROUP = "smalti.modalities"  # of entry points
-BUILT_IN = ("smalti.modalities.image", "smalti.modalities.series", "smalti.modalities.vector")
+BUILT_IN = tuple(f"smalti.modalities.{name}" for name in ("audio", "image", "series", "vector"))
 
 
 class Metric(ABC):

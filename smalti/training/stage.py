@@ -138,6 +138,7 @@ class Stage(LightningModule):
             start=self.trainer.global_step * options.accumulate,
             rank=self.global_rank,
             world=self.trainer.world_size,
+            versions=getattr(self.train_set, "varies", False),
         )
         return training_loader(self.train_set, sampler, self.workers)
 
