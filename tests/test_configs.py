@@ -122,6 +122,9 @@ def models():
     ends = make("ConvEncoder", flat, 8, **small), make("ConvDecoder", flat, 8, **small)
     series, each = make("Series", 2, (12,)), make("Affine", 2)
     found.append(make("DiscreteAutoencoder", ends[0], vectors(), ends[1], series, None, each))
+    small = {"hidden": 4, "strides": [2, 3], "activation": "snake"}
+    ends = make("SEANetEncoder", flat, 8, **small), make("SEANetDecoder", flat, 8, **small)
+    found.append(make("DiscreteAutoencoder", ends[0], vectors(), ends[1], series))
     label = make("Label", ["a", "b"])
     above = make("CoarseTokens", (16,), ((2, 2),))
     coarse = make("PixelCNN", 16, (2, 2), hidden=8, layers=2)

@@ -22,6 +22,7 @@ from smalti.networks import (
     MLPEncoder,
     PatchDiscriminator,
     ResNetDecoder,
+    SEANetEncoder,
     VectorDecoder,
     VectorEncoder,
     grid_of,
@@ -44,6 +45,9 @@ def encoders(signal):
         yield IdentityEncoder(signal, signal.channels)
     if signal.spatial_dims:
         yield ConvEncoder(signal, 6, hidden=8, residual_blocks=1, downsampling=8)
+    if signal.spatial_dims == 1:
+        yield SEANetEncoder(signal, 6, hidden=4, strides=[2, 5], dilations=[1, 2])
+        yield SEANetEncoder(signal, 6, hidden=4, strides=[4], activation="snake", causal=True)
 
 
 @pytest.mark.parametrize("signal", SIGNALS, ids=str)

@@ -15,6 +15,7 @@ from smalti.networks.identity import IdentityDecoder, IdentityEncoder
 from smalti.networks.network import Decoder, Encoder, grid_of
 from smalti.networks.normalization import Affine, Normalization, UnitLength, Whitening
 from smalti.networks.resnet_decoder import ResNetDecoder
+from smalti.networks.seanet import SEANetDecoder, SEANetEncoder
 from smalti.networks.vectors import VectorDecoder, VectorEncoder
 from smalti.networks.waveform_discriminators import (
     MultiPeriodDiscriminator,
@@ -42,6 +43,8 @@ __all__ = [
     "Normalization",
     "PatchDiscriminator",
     "ResNetDecoder",
+    "SEANetDecoder",
+    "SEANetEncoder",
     "UnitLength",
     "VectorDecoder",
     "VectorEncoder",

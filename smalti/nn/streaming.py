@@ -1,0 +1,105 @@
+"""Networks run chunk by chunk, with the result of the whole.
+
+A causal network looks at earlier positions alone. So it needs, of all that came before a chunk, the
+last few inputs of each of its layers: its state. It has a size that does not grow, and with it
+
+    stream(x_1), stream(x_2), …   side by side   =   forward([x_1, x_2, …])
+
+up to the rounding of sums. A chunk has any number of positions that the strides divide.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from smalti.nn.padded_convolutions import PaddedConv1d, PaddedConvTranspose1d
+from smalti.nn.snake import Snake
+
+__all__ = ["Chain", "Residual", "State", "stream"]
+
+State = Any  # of one layer a tensor, of several a list; None before the first chunk
+EACH_ALONE = (nn.ELU, Snake)  # an output depends on the input at its place
+
+
+def stream(layer: nn.Module, x: Tensor, state: State) -> tuple[Tensor, State]:
+    """Runs a layer on the next chunk x (B, C, 1, T) of its input.
+
+    Arguments:
+        layer: A causal layer.
+        x: The chunk.
+        state: What the call for the chunk before returned; `None` for the first.
+
+    Returns:
+        The next chunk of the output, and the state.
+
+    Raises:
+        TypeError: If it is of a class that is not run so.
+    """
+    if isinstance(layer, Chain):
+        states = [None] * len(layer) if state is None else list(state)
+        for number, part in enumerate(layer):
+            x, states[number] = stream(part, x, states[number])
+        return x, states
+    if isinstance(layer, Residual):
+        branch, state = stream(layer.branch, x, state)
+        return x + branch, state
+    if isinstance(layer, PaddedConv1d):
+        return _convolved(layer, x, state)
+    if isinstance(layer, PaddedConvTranspose1d):
+        return _transposed(layer, x, state)
+    if isinstance(layer, EACH_ALONE):
+        return layer(x), None
+    raise TypeError(f"A {type(layer).__name__} cannot be run chunk by chunk.")
+
+
+class Chain(nn.Sequential):
+    """Layers one after another, of which it is known what an output depends on."""
+
+    def needs(self, first: int, last: int) -> tuple[int, int]:
+        """Returns the first and the last input that the outputs `first` … `last` depend on."""
+        for layer in reversed(self):
+            if hasattr(layer, "needs"):
+                first, last = layer.needs(first, last)  # type: ignore[operator]
+            elif not isinstance(layer, EACH_ALONE):
+                raise TypeError(f"What a {type(layer).__name__} depends on is not known.")
+        return first, last
+
+
+class Residual(nn.Module):
+    """Adds what layers make of x: x + branch(x), (B, C, 1, T) → (B, C, 1, T)."""
+
+    def __init__(self, *layers: nn.Module) -> None:
+        super().__init__()
+        self.branch = Chain(*layers)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Maps (B, C, 1, T) to the same shape."""
+        return x + self.branch(x)
+
+    def needs(self, first: int, last: int) -> tuple[int, int]:
+        """Returns the first and the last input that the outputs `first` … `last` depend on."""
+        low, high = self.branch.needs(first, last)
+        return min(first, low), max(last, high)
+
+
+def _convolved(layer: PaddedConv1d, x: Tensor, before: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Runs a causal convolution on a chunk; its state is the inputs that it looks back on."""
+    if before is None:
+        before = x.new_zeros(*x.shape[:-1], layer.before)
+    seen = torch.cat([before, x], -1)
+    return layer.convolved(seen), seen[..., seen.shape[-1] - layer.before :]
+
+
+def _transposed(
+    layer: PaddedConvTranspose1d, x: Tensor, before: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """Runs a causal transposed convolution on a chunk; its state is the last input."""
+    stride = layer.stride[0]
+    if before is None:
+        before = x.new_zeros(*x.shape[:-1], 1)
+    seen = torch.cat([before, x], -1)
+    y = layer.convolved(seen)[..., stride : stride * seen.shape[-1]]
+    return y, seen[..., -1:]
