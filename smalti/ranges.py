@@ -103,6 +103,7 @@ RANGES: dict[str, Range] = {
     "kernel_size": Range(1, 255),
     "kernel_sizes": Range(1, 255),
     "strides": Range(1, 2**16),
+    "n_fft": Range(2, 2**20),
     "dilations": Range(1, 2**16),
     "downsampling": Range(1, 2**16),
     "components": LAYERS,

@@ -125,6 +125,8 @@ def models():
     small = {"hidden": 4, "strides": [2, 3], "activation": "snake"}
     ends = make("SEANetEncoder", flat, 8, **small), make("SEANetDecoder", flat, 8, **small)
     found.append(make("DiscreteAutoencoder", ends[0], vectors(), ends[1], series))
+    frames = make("VocosDecoder", flat, 8, hidden=8, layers=1, downsampling=6, n_fft=24)
+    found.append(make("DiscreteAutoencoder", ends[0], vectors(), frames, series))
     label = make("Label", ["a", "b"])
     above = make("CoarseTokens", (16,), ((2, 2),))
     coarse = make("PixelCNN", 16, (2, 2), hidden=8, layers=2)

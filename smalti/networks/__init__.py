@@ -17,6 +17,7 @@ from smalti.networks.normalization import Affine, Normalization, UnitLength, Whi
 from smalti.networks.resnet_decoder import ResNetDecoder
 from smalti.networks.seanet import SEANetDecoder, SEANetEncoder
 from smalti.networks.vectors import VectorDecoder, VectorEncoder
+from smalti.networks.vocos import VocosDecoder
 from smalti.networks.waveform_discriminators import (
     MultiPeriodDiscriminator,
     MultiScaleSTFTDiscriminator,
@@ -49,6 +50,7 @@ __all__ = [
     "VectorDecoder",
     "VectorEncoder",
     "Verdict",
+    "VocosDecoder",
     "Whitening",
     "contrastive_loss",
     "grid_of",

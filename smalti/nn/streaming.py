@@ -15,13 +15,24 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from smalti.nn.inverse_stft import InverseSTFT
 from smalti.nn.padded_convolutions import PaddedConv1d, PaddedConvTranspose1d
 from smalti.nn.snake import Snake
 
-__all__ = ["Chain", "Residual", "State", "stream"]
+__all__ = ["Chain", "EachPlace", "Residual", "State", "stream"]
 
 State = Any  # of one layer a tensor, of several a list; None before the first chunk
-EACH_ALONE = (nn.ELU, Snake)  # an output depends on the input at its place
+
+
+class EachPlace(nn.Sequential):
+    """Layers of vectors (..., C) → (..., D) at each place alone: (B, C, 1, T) → (B, D, 1, T)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Maps (B, C, 1, T) to (B, D, 1, T)."""
+        return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+
+EACH_ALONE = (nn.ELU, Snake, EachPlace)  # an output depends on the input at its place
 
 
 def stream(layer: nn.Module, x: Tensor, state: State) -> tuple[Tensor, State]:
@@ -50,6 +61,8 @@ def stream(layer: nn.Module, x: Tensor, state: State) -> tuple[Tensor, State]:
         return _convolved(layer, x, state)
     if isinstance(layer, PaddedConvTranspose1d):
         return _transposed(layer, x, state)
+    if isinstance(layer, InverseSTFT):
+        return layer.stream(x, state)
     if isinstance(layer, EACH_ALONE):
         return layer(x), None
     raise TypeError(f"A {type(layer).__name__} cannot be run chunk by chunk.")
