@@ -8,6 +8,7 @@ A file carries a mark of smalti's in a place that its format has for it:
     .json      the key "smalti_version"
     .html, .md  a tag, or a comment, that names the generator
     .csv       a last line that ends in CR and LF, where all others end in LF alone
+    .wav, .flac  the program that wrote it, among the texts before or after the samples
 
 A file without the mark is replaced only with `overwrite`.
 """
@@ -81,6 +82,8 @@ def written_by_smalti(path: Path) -> bool:
         ".csv": _is_csv,
         ".html": _is_page,
         ".md": _is_page,
+        ".wav": _is_wav,
+        ".flac": _is_flac,
     }.get(path.suffix.lower())
     if recognise is None or not path.is_file():
         return False
@@ -241,6 +244,39 @@ def _png_chunks(path: Path) -> Iterator[tuple[bytes, bytes]]:
             length, kind = int.from_bytes(header[:4], "big"), header[4:]
             yield kind, file.read(length) if length <= LONGEST_TEXT else b""
             file.seek(4 + (length if length > LONGEST_TEXT else 0), os.SEEK_CUR)
+
+
+def _is_wav(path: Path) -> bool:
+    """Returns whether the text ISFT of a list of a RIFF file names smalti."""
+    with path.open("rb") as file:
+        head = file.read(12)
+        if head[:4] != b"RIFF":
+            return False
+        while len(header := file.read(8)) == 8:
+            length = int.from_bytes(header[4:], "little")
+            if header[:4] == b"LIST" and length <= LONGEST_TEXT:
+                if b"ISFT" in (text := file.read(length)) and b"smalti " in text:
+                    return True
+                length = length % 2
+            else:
+                length += length % 2
+            file.seek(length, os.SEEK_CUR)
+    return False
+
+
+def _is_flac(path: Path) -> bool:
+    """Returns whether the comments of a FLAC file name smalti."""
+    with path.open("rb") as file:
+        if file.read(4) != b"fLaC":
+            return False
+        last = False
+        while not last and len(header := file.read(4)) == 4:
+            last, kind = bool(header[0] & 0x80), header[0] & 0x7F
+            length = int.from_bytes(header[1:], "big")
+            if kind == 4 and length <= LONGEST_TEXT:
+                return b"software=smalti " in file.read(length).lower()
+            file.seek(length, os.SEEK_CUR)
+    return False
 
 
 def _is_npz(path: Path) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import ModuleType
 
 import pytest
@@ -11,13 +12,14 @@ import pulse
 from smalti.artifacts import build, describe
 from smalti.data import Source
 from smalti.errors import InputError
-from smalti.modalities import image, series, vector
-from smalti.modalities.base import Classifier, ManyPerFile, Metric, Modality
+from smalti.modalities import audio, image, series, vector
+from smalti.modalities.base import Classifier, JoinedInFile, ManyPerFile, Metric, Modality
 from smalti.reporting import Block, Measurement
 from smalti.reporting.figures import is_figure
 from smalti.signals import Signal
 
 ROOMS: dict[str, tuple[ModuleType, Signal]] = {
+    "audio": (audio, audio.Sound(2, 8000, (500,))),
     "image": (image, image.Image(3, (24, 20))),
     "pulse": (pulse, pulse.Pulse(1, (16,))),
     "series": (series, series.Series(2, (20,), 8.0, ("left", "right, foot"))),
@@ -85,6 +87,22 @@ def test_many_in_a_file_come_back_in_order_with_their_names(modality, signal, x,
         with pytest.raises(InputError):
             modality.write_all(torch.full_like(x, torch.nan), tmp_path / f"bad{suffix}")
         assert not (tmp_path / f"bad{suffix}").exists()
+
+
+def test_several_stand_one_after_another_in_a_file(modality, signal, x, tmp_path):
+    if not isinstance(modality, JoinedInFile):
+        return
+    for suffix in modality.written_joined:
+        file = tmp_path / f"all{suffix}"
+        modality.write_joined([x[0], x[1]], file, signal=signal)
+        whole = modality.read(file, replace(signal, size=()))
+        length = signal.size[0]
+        assert whole.shape[1] > 2 * length
+        for part, one in ((whole[:, :length], x[0]), (whole[:, -length:], x[1])):
+            assert (part - one).abs().max() <= STEP
+        assert not whole[:, length:-length].any()
+        modality.write_joined([x[0]], file, signal=signal)
+        assert (modality.read(file, signal) - x[0]).abs().max() <= STEP
 
 
 def test_a_file_of_the_user_is_replaced_when_asked_only(modality, x, tmp_path):

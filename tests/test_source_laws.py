@@ -8,11 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 from PIL import Image
 
 from pulse import Pulses
 from smalti.data import Examples, Source, Splits
+from smalti.modalities.audio import SoundColumns, Sounds
 from smalti.modalities.base import import_modalities
 from smalti.modalities.image import Columns, Images
 from smalti.modalities.series import TimeSeries
@@ -77,6 +79,31 @@ def array_of_series(folder: Path) -> Source:
     return TimeSeries(str(folder / "a.npz"))
 
 
+def sounds(folder: Path) -> Source:
+    draw = np.random.default_rng(0)
+    for label in ("low", "high"):
+        (folder / label).mkdir()
+        for i in range(10):
+            samples = draw.normal(size=int(draw.integers(200, 900))) * 0.1
+            soundfile.write(folder / label / f"{i}.wav", samples, 8000)
+    return Sounds(str(folder), seconds=0.05)
+
+
+def table_of_sounds(folder: Path) -> Source:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    draw = np.random.default_rng(0)
+    columns = {
+        "audio": [draw.normal(size=400).clip(-1, 1).tolist() for _ in range(24)],
+        "sampling_rate": [8000] * 24,
+        "label": [0, 1, 2, 3] * 6,
+        "speaker": ["anna", "ben"] * 12,
+    }
+    pq.write_table(pa.table(columns), folder / "train.parquet")
+    return Sounds(str(folder), columns=SoundColumns(speaker="speaker"))
+
+
 SOURCES: dict[str, Callable[[Path], Source]] = {
     "clocks": lambda _: Clocks(16, length=12, validation=4, test=6),
     "endless clocks": lambda _: Clocks(16, length=None, validation=4, test=6),
@@ -88,6 +115,8 @@ SOURCES: dict[str, Callable[[Path], Source]] = {
     "table of vectors": table_of_vectors,
     "long series": series,
     "array of series": array_of_series,
+    "folder of sounds": sounds,
+    "table of sounds": table_of_sounds,
     "pulses": lambda _: Pulses(n=12),
 }
 SPLITS = ("train", "validation", "test")
@@ -137,6 +166,21 @@ def test_the_ith_example_is_always_the_same(source, splits, split):
         assert alike(examples[index].x[0], batch.x[place])
 
 
+def test_a_version_of_an_example_is_always_the_same(source, splits):
+    examples, again = splits.train, source.load().train
+    indices = some(examples)
+    batch = examples.varied(indices, [7] * len(indices))
+    splits.signal.check(batch.x)
+    plain = examples.__getitems__(indices)
+    assert (batch.condition is None) == (plain.condition is None)
+    assert batch.condition is None or torch.equal(batch.condition, plain.condition)
+    for place, index in enumerate(indices):
+        assert alike(again.varied([index], [7]).x[0], batch.x[place])
+    assert examples.varies or alike(batch.x, plain.x)
+    if not examples.endless:
+        assert examples.drawn(2, seed=0).varies == examples.varies == examples.first(2).varies
+
+
 @pytest.mark.parametrize("split", SPLITS)
 def test_conditions_are_those_of_the_examples(splits, split):
     examples = getattr(splits, split)
@@ -173,5 +217,5 @@ def test_a_manifest_has_a_row_for_each_example(splits):
 
 
 def test_every_source_of_a_kind_of_data_is_here():
-    made = {"Clocks", "Images", "Pulses", "FactorGrid", "TimeSeries", "Vectors"}
+    made = {"Clocks", "Images", "Pulses", "FactorGrid", "Sounds", "TimeSeries", "Vectors"}
     assert {s.__name__ for room in import_modalities() for s in room.sources()} <= made

@@ -47,7 +47,8 @@ def decode(
         tokens: A .npz or .parquet file with `indices` (N, *grid), or a .npz with `latents` (N, D).
             Of a hierarchy with `indices_1` … of the finer levels, as many as are to be used. Or
             an ids.parquet of the run: its items in order, in a table under their names.
-        out: A .png for one picture of all (decoded.png if not given), or a folder for a file each.
+        out: A .png for one picture of all (decoded.png if not given), or a folder for a file each;
+            of sounds also a .wav or .flac of all, one after another.
         columns: Signals per row in the picture.
         any_size: Take grids of any size, as smalti encode --any_size gives them.
         overwrite: Replace what smalti did not write, too.

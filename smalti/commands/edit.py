@@ -60,15 +60,16 @@ def edit(  # noqa: PLR0913 - the options of the command
     Arguments:
         folder: The run directory.
         files: Files, folders of such, or patterns in quotes.
-        mask: A file of the same size that marks by white, or by 1, what is edited. Every token that
-            holds some of it is drawn anew.
+        mask: A file of the same size that marks by white, or by 1, what is edited; of sounds also
+            stretches of seconds, such as 0.5-1.2. Every token that holds some of it is drawn anew.
         strength: Vary: draw this share of the tokens anew, above 0 and up to 1, of those that the
             mask marks, or of all without one.
         swap: Take what the mask marks from this file; nothing is drawn.
         paste_back: Paste the original back outside of the mask.
         blend: Width of the seam between the original and the edit, with paste_back (4 if not
             given).
-        out: A .png for one picture of all (edited.png if not given), or a folder for a file each.
+        out: A .png for one picture of all (edited.png if not given), or a folder for a file each;
+            of sounds also a .wav or .flac of all, one after another.
         n: The number of signals to make of each file.
         convert: Make files and mask fit the model, though they lose by it (their size, say).
         prior: learned, histogram (token grids seen in training) or uniform.

@@ -39,7 +39,7 @@ def interpolate(  # noqa: PLR0913 - the options of the command
             data.
         steps: The number of signals, both ends included.
         out: A .png for one picture of all (interpolation.png if not given), or a folder for a file
-            each.
+            each; of sounds also a .wav or .flac of all, one after another.
         columns: Signals per row in the picture; all in one row if not given.
         data: Where the run's data lie now, if they were moved.
         convert: Make files fit the model, though they lose by it (its size, say).

@@ -46,7 +46,8 @@ def reconstruct(  # noqa: PLR0913 - the options of the command
         folder: The run directory.
         files: Files of the kind that the run was learned from, folders of them, or patterns.
         out: A .png for one picture, originals above reconstructions (reconstructions.png if not
-            given), or a folder for a file each; of tables also one file of all reconstructions.
+            given), or a folder for a file each; of tables and sounds also one file of all
+            reconstructions.
         convert: Make files fit the model, though they lose by it (its size, say).
         any_size: Take files at their own size, as convolutional tokenizers can.
         levels: How many levels of a hierarchy are decoded, from the coarsest; all if not given.

@@ -60,13 +60,14 @@ def sample(  # noqa: PLR0913 - the options of the command
 
     Arguments:
         folder: The run directory.
-        out: A .png for one picture of all (samples.png if not given), or a folder for a file each.
+        out: A .png for one picture of all (samples.png if not given), or a folder for a file each;
+            of sounds also a .wav or .flac of all, one after another.
         n: The number of signals.
         complete: A file of which a part is given: what it marks as missing is filled in, or, where
             it marks nothing, what `keep` does not name. Or a folder of such files, or a pattern
             in quotes: then n signals are made of each.
         keep: Part that is given of a file that marks nothing as missing; which there
-            are depends on the kind of data, e.g. top.
+            are depends on the kind of data, e.g. top, or 'begin 0.5' (seconds of a sound).
         convert: Make the file to complete fit the model, though it loses by it (its size, say).
         prior: learned, histogram (token grids seen in training) or uniform.
         temperature: Below 1 for likelier, above 1 for more varied samples.

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from smalti.counting import counted
 from smalti.errors import InputError
-from smalti.modalities.base import ManyPerFile, modality_of
+from smalti.modalities.base import JoinedInFile, ManyPerFile, modality_of
 from smalti.outputs import check_file, check_output, write_file
 from smalti.reporting.blocks import Block
 from smalti.signals import Signal
@@ -31,7 +31,8 @@ class SignalOutput:
     Arguments:
         signal: The kind of signals that are written.
         out: One of three: a picture of all (.png); a folder, for one file per signal; or, for kinds
-            of data with many signals per file, one file of all, such as a table.
+            of data with many signals per file, or whose signals can stand one after another in it,
+            one file of all, such as a table.
         count: The number of signals that will be written.
         default_name: Name, without its suffix, of the picture that is written if `out` is None.
         columns: Signals per row of the picture; None for the modality's choice.
@@ -66,6 +67,8 @@ class SignalOutput:
         out = f"{default_name}{sheet}" if out is None else out
         # Inputs come first: they are never overwritten, also where that is asked for.
         together = () if self._many is None else self._many.written_together
+        if isinstance(self.modality, JoinedInFile):
+            together = self.modality.written_joined
         self.path = check_output(out, (sheet, *together), folder=True, overwrite=True)
         is_file = not self.path.is_dir() and out[-1] != "/"
         self.single = self.path.suffix.lower() == sheet and is_file
@@ -101,6 +104,10 @@ class SignalOutput:
             title: What a picture of them shows, such as the caption that was asked for.
         """
         counted_x = counted(len(x), self.signal.noun, self.signal.plural)
+        if self.together and isinstance(self.modality, JoinedInFile):
+            self.modality.write_joined(list(x), self.path, self.overwrite, self.signal)
+            print(f"{self.path}: {counted_x}" + ", one after another" * (len(x) > 1))
+            return
         if self.single or self.together:
             stacked = x if isinstance(x, Tensor) else torch.stack(list(x))
             if self.together and self._many is not None:

@@ -38,7 +38,7 @@ def traverse(  # noqa: PLR0913 - the options of the command
         steps: The number of values of each dimension.
         reach: How far to each side, in standard deviations of the prior.
         out: A .png for one picture of all (traversals.png if not given), or a folder for a file
-            each.
+            each; of sounds also a .wav or .flac of all, one after another.
         data: Where the run's data lie now, if they were moved.
         convert: Make the file fit the model, though it loses by it (its size, say).
         overwrite: Replace what smalti did not write, too.

@@ -25,11 +25,11 @@ logger = logging.getLogger(FOUND)
 
 
 class CaptionedExamples(Examples):
-    """Examples whose conditions are captions.
+    """Examples whose conditions are captions, or rows of several labels.
 
     Arguments:
         examples: N examples, whose conditions are numbers of captions.
-        table: (K, L), int64: the tokens of each caption.
+        table: (K, L): the tokens of each caption, int64, or the values of each row, float64.
     """
 
     def __init__(self, examples: Examples, table: Tensor) -> None:

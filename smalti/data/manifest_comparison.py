@@ -17,9 +17,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from smalti.conditions import Caption, Label
+from smalti.conditions import Caption, Conditions, Label
 from smalti.data.captions import encode_captions
 from smalti.data.manifest import SPLITS, Manifest, manifest_columns, without_location
+from smalti.data.several_labels import rows_of
 from smalti.data.source import Batch, Examples, Splits
 from smalti.data.splitting import SIZE, fingerprint
 from smalti.name_array import NameArray
@@ -155,6 +156,8 @@ def select_examples(splits: Splits, comparison: ManifestComparison) -> Splits:
         trained = there.labels[there.splits == 0].tolist()
         condition, table = encode_captions(there.label_names, trained)
         labels = table[labels]
+    elif isinstance(condition, Conditions) and labels is not None:
+        labels = rows_of(condition, there.label_names or ())[labels]
     chosen: dict[str, Any] = {}
     for number, name in enumerate(SPLITS):
         mine = torch.from_numpy(np.flatnonzero(there.splits[found] == number))
@@ -164,8 +167,9 @@ def select_examples(splits: Splits, comparison: ManifestComparison) -> Splits:
             labels[mine] if labels is not None else None,
             labelled,
         )
-    if labelled and not captions:
-        condition = Label(list(there.label_names)) if there.label_names else None
+    if labelled and not captions and not isinstance(condition, Conditions):
+        name = condition.name if isinstance(condition, Label) else "label"
+        condition = Label(list(there.label_names), name) if there.label_names else None
     return splits._replace(**chosen, condition=condition, manifest=there)
 
 

@@ -38,6 +38,7 @@ from smalti.signals import Signal
 
 __all__ = [
     "Classifier",
+    "JoinedInFile",
     "ManyPerFile",
     "Metric",
     "Modality",
@@ -345,6 +346,33 @@ class ManyPerFile(Modality, ABC):
 
         Raises:
             InputError: If the reconstructions show that they were not.
+        """
+
+
+class JoinedInFile(Modality, ABC):
+    """Abstract: a modality whose signals can stand one after another in a file, such as sounds.
+
+    Attributes:
+        written_joined: Suffixes of the files that `write_joined` writes.
+    """
+
+    written_joined: ClassVar[tuple[str, ...]]
+
+    @abstractmethod
+    def write_joined(
+        self,
+        signals: Sequence[Tensor],
+        path: str | Path,
+        overwrite: bool = False,
+        signal: Signal | None = None,
+    ) -> None:
+        """Writes signals (C, *size), of any sizes, one after another to a file; one as it is.
+
+        Arguments:
+            signals: At least one, in the signal's range.
+            path: Path of the file, with one of the suffixes `written_joined`.
+            overwrite: See `write`.
+            signal: See `write`.
         """
 
 

@@ -8,31 +8,37 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from smalti.errors import InputError
 from smalti.modalities.audio.classifier import SoundClassifier
 from smalti.modalities.audio.decoding import READ
-from smalti.modalities.audio.drawing import draw_pairs, draw_sounds
+from smalti.modalities.audio.drawing import MOST, PAIRS, draw_pairs, draw_sounds
+from smalti.modalities.audio.sheet import make_sheet, pairs
 from smalti.modalities.audio.signal import Sound
-from smalti.modalities.audio.sound_files import WRITTEN, read_sound, write_sound
-from smalti.modalities.base import Metric, Modality
+from smalti.modalities.audio.sound_files import (
+    USUAL_RATE,
+    WRITTEN,
+    joined,
+    read_marked,
+    read_part,
+    read_sound,
+    write_sound,
+)
+from smalti.modalities.base import JoinedInFile, Metric
 from smalti.modalities.squared_error import SquaredError
-from smalti.reporting.blocks import Block, Picture
+from smalti.reporting.blocks import Block
 from smalti.reporting.figures import number
 from smalti.reporting.measurement import Measurement
 from smalti.signals import Signal
-from smalti.spelling import readable
 
 __all__ = ["AudioModality"]
 
-USUAL_RATE = 16_000
 
-
-class AudioModality(Modality):
+class AudioModality(JoinedInFile):
     """The modality of sounds (B, C, T) in [-1, 1]."""
 
     signal: ClassVar[type[Signal]] = Sound
     suffixes: ClassVar[tuple[str, ...]] = (*WRITTEN, *(s for s in READ if s not in WRITTEN))
     shown_as: ClassVar[str] = ".png"
+    written_joined: ClassVar[tuple[str, ...]] = WRITTEN
     paired: ClassVar[str] = "the spectrogram of the original above that of its reconstruction"
 
     def read(
@@ -59,8 +65,17 @@ class AudioModality(Modality):
         convert: bool = False,
         source: Mapping[str, Any] | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """See `Modality.read_partial`: the begin or the end of a sound is given."""
-        raise InputError(f"{readable(path)} cannot be completed.")
+        """See `Modality.read_partial`: the begin or the end of a sound; see `read_part`.
+
+        Arguments:
+            path: Path of the file.
+            signal: What the model takes.
+            keep: "begin" or "end", alone or with seconds: "begin 0.5". If not given, the whole of
+                a file that is shorter than the model's sounds, else its first half.
+            convert: Has no effect.
+            source: See `read`.
+        """
+        return read_part(path, signal, keep, source)
 
     def read_mask(
         self,
@@ -69,8 +84,8 @@ class AudioModality(Modality):
         convert: bool = False,
         source: Mapping[str, Any] | None = None,
     ) -> Tensor:
-        """See `Modality.read_mask`."""
-        raise InputError(f"{readable(path)} is no mask.")
+        """See `Modality.read_mask`: stretches of seconds, or a sound; see `read_marked`."""
+        return read_marked(path, signal, source)
 
     def write(
         self,
@@ -81,6 +96,18 @@ class AudioModality(Modality):
     ) -> None:
         """See `Modality.write`: a .wav or a .flac of 16 bits."""
         write_sound(x, path, overwrite, _known(signal))
+
+    def write_joined(
+        self,
+        signals: Sequence[Tensor],
+        path: str | Path,
+        overwrite: bool = False,
+        signal: Signal | None = None,
+    ) -> None:
+        """See `JoinedInFile.write_joined`: a quarter of a second of silence is between them."""
+        known = _known(signal)
+        rate = USUAL_RATE if known is None else known.rate
+        write_sound(joined(signals, rate), path, overwrite, known)
 
     def describe(self, signal: Signal) -> str:
         """See `Modality.describe`.
@@ -104,18 +131,19 @@ class AudioModality(Modality):
         columns: int | None = None,
         signal: Signal | None = None,
     ) -> Block:
-        """See `Modality.render`: the waveform and the spectrogram of each."""
-        return Picture(
-            draw_sounds(x, _known(signal) or Sound(x.shape[1], USUAL_RATE), columns), caption
-        )
+        """See `Modality.render`: waveform, spectrogram and player of each."""
+        known = _known(signal) or Sound(x.shape[1], USUAL_RATE)
+        shown = x[:MOST]
+        named = [(str(number), one) for number, one in enumerate(shown, start=1)]
+        return make_sheet(draw_sounds(shown, known, columns), caption, named, known.rate)
 
     def compare(
         self, x: Tensor, x_hat: Tensor, caption: str, signal: Signal | None = None
     ) -> Block:
         """See `Modality.compare`: the spectrogram of each above that of its reconstruction."""
-        return Picture(
-            draw_pairs(x, x_hat, _known(signal) or Sound(x.shape[1], USUAL_RATE)), caption
-        )
+        known = _known(signal) or Sound(x.shape[1], USUAL_RATE)
+        x, x_hat = x[:PAIRS], x_hat[:PAIRS]
+        return make_sheet(draw_pairs(x, x_hat, known), caption, pairs(x, x_hat), known.rate)
 
     def metrics(self, signal: Signal) -> Sequence[Metric]:
         """See `Modality.metrics`."""

@@ -13,6 +13,8 @@ from __future__ import annotations
 
 import contextlib
 import io
+import re
+import struct
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -31,6 +33,7 @@ __all__ = [
     "SoundFault",
     "SoundStatistics",
     "blocks_of",
+    "check_heard",
     "decode_sound",
     "describe_read_error",
     "read_header",
@@ -48,6 +51,19 @@ LARGEST_FILE = 4 << 30  # bytes
 MOST_VALUES = 1 << 30  # of one sound, decoded
 RATES = (1, 1_000_000)  # samples per second
 MOST_CHANNELS = 64
+MEANINGS = {  # of what libsndfile says, where that is about itself
+    "ormat not recogni": "not a sound",
+    "not a regular file": "not a sound",
+    "unimplemented format": "not a sound, or cut off",
+    "SF_INFO": "its header makes no sense",
+    "channels specified": "its header makes no sense",
+    "psf_fseek": "it is damaged",
+    "nspecified internal error": "it is damaged",
+    "lost sync": "it is cut off or damaged",
+    "chunk marker": "it is cut off or damaged",
+}
+CUT_OFF = re.compile(r"^data : (\d+) \(should be (\d+)\)", re.M)  # of a WAV file's log
+STREAMED = 0x7FFF0000  # bytes from which on a WAV header says that it does not know
 FULL = 0.9997  # of full scale, from which on a sample counts as clipped: 32758 of 32768
 SHORTEST = 16  # samples: below, there is nothing to hear
 
@@ -107,8 +123,7 @@ def decode_sound(content: Content, rate: int, channels: int) -> tuple[np.ndarray
         channels: 1 or 2.
 
     Raises:
-        SoundFault: If it cannot be read, or has no sound: nothing but silence, a value that is not
-            finite, less than 16 samples.
+        SoundFault: If it cannot be read, has no samples, or values that are not finite.
     """
     parts, peak, squares, clipped, values = [], 0.0, 0.0, 0, 0
     with _opened(content) as file:
@@ -124,15 +139,21 @@ def decode_sound(content: Content, rate: int, channels: int) -> tuple[np.ndarray
                 raise SoundFault(f"it has more than {MOST_VALUES} values: cut it in parts")
         parts.append(_to_int16(resample(np.zeros((0, channels), np.float32), True)))
     samples = np.concatenate(parts)
-    if values < SHORTEST * header.channels or len(samples) < 1:
-        raise SoundFault(f"it has {values // header.channels} samples")
+    if not len(samples):
+        raise SoundFault("it has no samples")
     for start in range(0, len(samples), BLOCK):
         part = samples[start : start + BLOCK].astype(np.float32) / 32768
         peak, squares = max(peak, float(np.abs(part).max())), squares + float((part**2).sum())
-    if peak == 0.0:
-        raise SoundFault("it is silent: all its samples are 0")
     rms = float(np.sqrt(squares / samples.size))
     return samples, SoundStatistics(*header, len(samples), peak, rms, clipped / values)
+
+
+def check_heard(known: SoundStatistics) -> None:
+    """Raises `SoundFault` if there is nothing to learn: all samples are 0, or they are below 16."""
+    if known.samples < SHORTEST:
+        raise SoundFault(f"it has {known.samples} samples")
+    if known.peak == 0.0:
+        raise SoundFault("it is silent: all its samples are 0")
 
 
 def mix(block: np.ndarray, channels: int) -> np.ndarray:
@@ -160,7 +181,7 @@ def blocks_of(file: soundfile.SoundFile) -> Iterator[np.ndarray]:
             break
         read += len(block)
         yield block
-    if read < min(file.frames, UNKNOWN) * (1 - SPARE):
+    if file.frames < UNKNOWN and read < file.frames * (1 - SPARE):
         raise SoundFault(f"it is cut off: {read} of {file.frames} samples are there")
 
 
@@ -169,14 +190,26 @@ SPARE = 0.01  # of the frames that may be missing: what an mp3 announces is an e
 
 
 def wav_bytes(values: np.ndarray, rate: int) -> bytes:
-    """Returns the content of a WAV file with values (T,) or (T, C), integers or floats."""
-    content = io.BytesIO()
-    if values.dtype.kind in "iu" and values.dtype not in (np.int16, np.int32):
-        values = values.astype(np.int32 if values.dtype.itemsize > 2 else np.int16)
-    subtype = {np.dtype(np.int16): "PCM_16", np.dtype(np.int32): "PCM_32"}.get(values.dtype)
-    values = values if subtype else values.astype(np.float32)
-    soundfile.write(content, values, rate, format="WAV", subtype=subtype or "FLOAT")
-    return content.getvalue()
+    """Returns the content of a WAV file with values (T,) or (T, C), integers or floats.
+
+    It follows from the values and the rate alone; that of a library may have the time in it.
+    """
+    if values.dtype == np.uint8:
+        values = (values.astype("<i2") - 128) * 256
+    elif values.dtype.kind in "iu":
+        # Tables keep 16-bit samples as integers of any width.
+        wide = values.size > 0 and (values.max() > 32767 or values.min() < -32768)
+        values = values.astype("<i4" if wide else "<i2")
+    else:
+        values = values.astype("<f4")
+    channels, width = values.shape[1] if values.ndim > 1 else 1, values.dtype.itemsize
+    kind = 3 if values.dtype.kind == "f" else 1
+    content = np.ascontiguousarray(values).tobytes()
+    form = struct.pack(
+        "<HHIIHH", kind, channels, rate, rate * channels * width, channels * width, 8 * width
+    )
+    head = struct.pack("<4sI4s4sI", b"RIFF", 36 + len(content), b"WAVE", b"fmt ", len(form))
+    return head + form + struct.pack("<4sI", b"data", len(content)) + content
 
 
 def describe_read_error(error: Exception) -> str:
@@ -184,7 +217,8 @@ def describe_read_error(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     words = first_line(error).rpartition(": ")[2].rstrip(". ")
-    return "not a sound" if "ormat not recogni" in words else words or type(error).__name__
+    known = (told for part, told in MEANINGS.items() if part in words)
+    return next(known, words or type(error).__name__)
 
 
 @contextlib.contextmanager
@@ -207,6 +241,10 @@ def _opened(content: Content) -> Iterator[soundfile.SoundFile]:
                 raise SoundFault(f"its header says {file.samplerate} samples per second")
             if not 1 <= file.channels <= MOST_CHANNELS:
                 raise SoundFault(f"its header says {file.channels} channels")
+            if (found := CUT_OFF.search(file.extra_info)) is not None:
+                said, there = map(int, found.groups())
+                if said < STREAMED and there < said * (1 - SPARE):
+                    raise SoundFault(f"it is cut off: {there} of {said} bytes are there")
             yield file
     except SoundFault:
         raise

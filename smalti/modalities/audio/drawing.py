@@ -18,7 +18,7 @@ from smalti.errors import InputError
 from smalti.modalities.audio.signal import Sound
 from smalti.modalities.plots import BLUE, GREY, ORANGE, to_png
 
-__all__ = ["MOST", "draw_pairs", "draw_sounds", "spectrogram"]
+__all__ = ["MOST", "PAIRS", "draw_pairs", "draw_sounds", "spectrogram"]
 
 MOST = 32  # sounds in a picture
 PAIRS = 8

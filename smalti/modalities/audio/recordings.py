@@ -30,6 +30,7 @@ from smalti.modalities.audio.decoding import (
     Header,
     SoundFault,
     SoundStatistics,
+    check_heard,
     decode_sound,
     describe_read_error,
     read_header,
@@ -141,6 +142,7 @@ def _decode(
         try:
             assert isinstance(one.content, Content)
             samples, known = decode_sound(one.content, rate, channels)
+            check_heard(known)
             return samples, known, None
         except (SoundFault, OSError, MemoryError) as error:
             return None, None, describe_read_error(error)

@@ -7,7 +7,9 @@ One that is longer is told of, or cut where the user asks for that.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +28,26 @@ from smalti.outputs import MARK, check_file
 from smalti.signals import Signal
 from smalti.spelling import readable
 
-__all__ = ["WRITTEN", "encode_sound", "read_sound", "write_sound"]
+__all__ = [
+    "WRITTEN",
+    "encode_sound",
+    "joined",
+    "read_marked",
+    "read_part",
+    "read_sound",
+    "read_whole",
+    "write_sound",
+]
 
 WRITTEN = (".wav", ".flac")
 FORMATS = {".wav": "WAV", ".flac": "FLAC"}
 FLAC_CHANNELS = 8
 USUAL_RATE = 16_000
+GAP = 0.25  # s
+SECONDS = r"\d{1,9}(?:\.\d{1,9})?"
+PART = re.compile(rf"(begin|end)(?:\s+({SECONDS})\s*s?)?")
+STRETCH = rf"(?:{SECONDS}-(?:{SECONDS})?|-{SECONDS})"
+STRETCHES = re.compile(rf"{STRETCH}(?:,{STRETCH})*")
 
 
 def read_sound(
@@ -52,6 +68,25 @@ def read_sound(
         InputError: If it is missing, cannot be read, or is longer than the model takes.
     """
     assert isinstance(signal, Sound)
+    x = read_whole(path, signal, source)
+    if signal.size and x.shape[1] > signal.size[0]:
+        if not convert:
+            raise InputError(
+                f"The model was trained on sounds of {signal.lasts(signal.size[0])}, got "
+                f"{signal.lasts(x.shape[1])} in {readable(path)}: take it as long as it is with "
+                f"--any_size, or --convert to cut it there."
+            )
+        x = x[:, : signal.size[0]]
+    return F.pad(x, (0, signal.size[0] - x.shape[1])) if signal.size else x
+
+
+def read_whole(path: str | Path, signal: Signal, source: Mapping[str, Any] | None = None) -> Tensor:
+    """Reads a sound file at the rate and with the channels of a signal, as long as it is: (C, T).
+
+    Raises:
+        InputError: If it is missing, or cannot be read.
+    """
+    assert isinstance(signal, Sound)
     path, name = Path(path), readable(path)
     if path.is_dir() or not path.exists():
         hint = "name the files in this folder" if path.is_dir() else "check the path"
@@ -60,17 +95,110 @@ def read_sound(
         samples, known = decode_sound(path, signal.rate, signal.channels)
     except (SoundFault, OSError) as error:
         raise InputError(f"{name} cannot be read as a sound ({error}): replace it.") from error
-    if signal.size and len(samples) > signal.size[0]:
-        if not convert:
+    x = torch.empty(signal.channels, len(samples))
+    x.copy_(torch.from_numpy(samples).T)
+    return x.mul_(gain_to(_loudness(source), known) / 32768)
+
+
+def read_part(
+    path: str | Path,
+    signal: Signal,
+    keep: str | None = None,
+    source: Mapping[str, Any] | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Reads the begin or the end of a sound, to be completed; silence is where nothing is given.
+
+    Of a file that is shorter than the model's sounds all is given, and what follows it is made. Of
+    any other it is the half, or so many seconds as `keep` says.
+
+    Arguments:
+        path: Path of the file.
+        signal: The signal that the model takes.
+        keep: "begin" or "end", alone or with seconds: "begin 0.5".
+        source: See `read_sound`.
+
+    Returns:
+        x (C, T) and `given` (T,), bool.
+
+    Raises:
+        InputError: If it cannot be read, there is no such part, or nothing is left to be made.
+    """
+    assert isinstance(signal, Sound)
+    words = PART.fullmatch((keep or "begin").strip())
+    if words is None:
+        raise InputError(
+            f"There is no part {keep!r}: keep begin or end, or so many seconds of it, as in "
+            f"'begin 0.5'."
+        )
+    x = read_whole(path, signal, source)
+    there = x.shape[1]
+    size = signal.size[0] if signal.size else there
+    known = there if keep is None and there < size else max(1, size // 2)
+    if words[2] is not None:
+        known = round(min(float(words[2]), 1e9) * signal.rate)
+    known = min(known, there)
+    if not 0 < known < size:
+        raise InputError(
+            f"A part of {readable(path)} is given and the rest of {signal.lasts(size)} is made, "
+            f"got {signal.lasts(known)} that are given: keep more than nothing and less than all."
+        )
+    made, given = x.new_zeros(len(x), size), torch.zeros(size, dtype=torch.bool)
+    if words[1] == "end":
+        made[:, size - known :], given[size - known :] = x[:, there - known :], True
+    else:
+        made[:, :known], given[:known] = x[:, :known], True
+    return made, given
+
+
+def read_marked(
+    path: str | Path, signal: Signal, source: Mapping[str, Any] | None = None
+) -> Tensor:
+    """Reads which samples are to be edited: (T,), bool.
+
+    Arguments:
+        path: Stretches of seconds, such as "0.5-1.2" or "0-0.25,0.9-", which goes to the end; or
+            the path of a sound of the model's rate and length, above half of full scale there.
+        signal: The signal that the model takes.
+        source: See `read_sound`.
+
+    Raises:
+        InputError: If it is neither, or marks nothing.
+    """
+    assert isinstance(signal, Sound)
+    text = str(path).replace(" ", "")
+    if STRETCHES.fullmatch(text) and not Path(path).exists():
+        if not signal.size:
             raise InputError(
-                f"The model was trained on sounds of {signal.lasts(signal.size[0])}, got "
-                f"{signal.lasts(len(samples))} in {name}: take it as long as it is with "
-                f"--any_size, or --convert to cut it there."
+                f"Stretches of seconds are of sounds of one length, got {path}: give a sound that "
+                f"marks them."
             )
-        samples = samples[: signal.size[0]]
-    x = torch.from_numpy(np.ascontiguousarray(samples.T)).float()
-    x *= gain_to(_loudness(source), known) / 32768
-    return F.pad(x, (0, signal.size[0] - x.shape[1])) if signal.size else x
+        marked = torch.zeros(signal.size, dtype=torch.bool)
+        for stretch in text.split(","):
+            begin, end = (float(word) if word else None for word in stretch.split("-"))
+            last = signal.size[0] if end is None else round(end * signal.rate)
+            marked[round((begin or 0.0) * signal.rate) : last] = True
+    else:
+        x = read_whole(path, replace(signal, channels=1))
+        marked = x[0] > 0.5
+        if signal.size and len(marked) != signal.size[0]:
+            raise InputError(
+                f"The mask {readable(path)} lasts {signal.lasts(len(marked))}, and the model's "
+                f"sounds {signal.lasts(signal.size[0])}: give one of the same length, or stretches "
+                f"of seconds such as 0.5-1.2."
+            )
+    if not bool(marked.any()):
+        raise InputError(
+            f"The mask {readable(path)} marks nothing: give stretches of seconds such as 0.5-1.2, "
+            f"or a sound above half of full scale where something is edited."
+        )
+    return marked
+
+
+def joined(sounds: Sequence[Tensor], rate: int) -> Tensor:
+    """Joins sounds (C, T), one after another, with a quarter of a second of silence between."""
+    gap = sounds[0].new_zeros(len(sounds[0]), round(GAP * rate))
+    parts = [part for one in sounds for part in (one, gap)]
+    return torch.cat(parts[:-1], dim=1)
 
 
 def write_sound(

@@ -23,12 +23,14 @@ import torch
 from torch import Tensor
 
 from smalti import ranges
-from smalti.conditions import Label
+from smalti.conditions import Condition, Conditions, Label
+from smalti.counting import counted
 from smalti.data.captions import number_captions, with_captions
 from smalti.data.dividing import SplitExamples, divide_in_splits, make_manifest
 from smalti.data.found import FoundExamples
 from smalti.data.labels import match_captions, match_labels, number_labels
 from smalti.data.left_out import report_left_out
+from smalti.data.several_labels import combine_labels, with_several_labels
 from smalti.data.source import FOUND, Examples, Source, SplitName, Splits
 from smalti.data.splitting import SIZE, SplitFractions, fingerprint
 from smalti.errors import InputError
@@ -117,9 +119,7 @@ class Sounds(Source):
 
         by_name = self.splits == "names"
         found, named = self._named(find_sounds(self.path, self.columns, by_name, self.rate))
-        for line in found.lines(
-            None if named.condition is None else named.condition.names, len(named.captions or ())
-        ):
+        for line in named.lines(found):
             found_logger.info(line)
         left_out = [(f"{n} {kind}", "passed over") for kind, n in found.passed.items()]
         seen = {
@@ -145,7 +145,7 @@ class Sounds(Source):
             decoded, seen, {k: len(v.names) for k, v in parts.items()}, signal
         ):
             found_logger.info(line)
-        parts = divide_in_splits(parts, self.held_out, Sound, by_label=named.captions is None)
+        parts = divide_in_splits(parts, self.held_out, Sound, by_label=named.by_label)
         splits = Splits(
             train=parts["train"].examples,
             validation=parts["validation"].examples,
@@ -156,6 +156,8 @@ class Sounds(Source):
             manifest=make_manifest(parts, named.condition, left_out, Sound, named.captions),
             shift=shift_randomly,
         )
+        if named.together is not None and named.condition is not None:
+            return with_several_labels(splits, named.together, named.condition.names)
         return splits if named.captions is None else with_captions(splits, named.captions)
 
     def examples(self, split: SplitName) -> Examples:
@@ -164,14 +166,30 @@ class Sounds(Source):
         return examples
 
     def _named(self, found: FoundExamples) -> tuple[FoundExamples, _Named]:
-        """Numbers the captions or labels of what was found."""
+        """Numbers the captions, or labels and speakers, of what was found."""
+        from smalti.modalities.audio.finding import speakers_of
+
         if self.columns.text is not None:
             found, columns = match_captions(found)
-            captions, numbers = number_captions(columns)
-            return found, _Named(None, captions, dict(numbers))
+            captions, texts = number_captions(columns)
+            return found, _Named(None, captions, dict(texts))
         found, columns = match_labels(found)
-        condition, labels = number_labels(columns, None, Sound)
-        return found, _Named(condition, None, labels)
+        condition, numbers = number_labels(columns, None, Sound)
+        if self.columns.speaker is None:
+            return found, _Named(condition, None, numbers)
+        asked = {s: speakers_of(rows, str(self.columns.speaker)) for s, rows in found.rows.items()}
+        speaker, who = number_labels({**asked}, None, Sound)
+        if speaker is None:
+            raise InputError(
+                f"Speakers are a condition where there are two or more, got one in the column "
+                f"{self.columns.speaker!r}: leave --data.columns.speaker out."
+            )
+        speaker = Label(speaker.names, name="speaker")
+        if condition is None:
+            return found, _Named(speaker, None, who)
+        both = [{s: n for s, n in part.items() if n is not None} for part in (numbers, who)]
+        together, names, combined = combine_labels([condition, speaker], both)
+        return found, _Named(Label(names), None, dict(combined), together)
 
     def _check_readable(self, split: str, sounds: FoundSounds) -> None:
         """Refuses a split without one sound that can be read."""
@@ -247,6 +265,29 @@ class _Named(NamedTuple):
     condition: Label | None
     captions: tuple[str, ...] | None
     numbers: dict[str, Tensor | None]
+    together: Conditions | None = None  # of several labels, whose combinations are numbered
+
+    @property
+    def by_label(self) -> bool:
+        """Returns whether each label keeps an example to train on; of many rare ones none does."""
+        train, label = self.numbers["train"], self.condition
+        if self.together is None or train is None or label is None:
+            return self.captions is None
+        return 4 * len(label.names) <= len(train)
+
+    def lines(self, found: FoundExamples) -> list[str]:
+        """Describes what was found, and who speaks."""
+        label: Condition | None = self.condition
+        speakers: Condition | None = None
+        if self.together is not None:
+            label, speakers = self.together.named["label"], self.together.named["speaker"]
+        elif label is not None and label.name == "speaker":
+            label, speakers = None, label
+        assert label is None or isinstance(label, Label)
+        lines = found.lines(None if label is None else label.names, len(self.captions or ()))
+        if isinstance(speakers, Label):
+            lines.append(f"{counted(len(speakers.names), 'speaker')}: {listed(speakers.names, 6)}")
+        return lines
 
 
 def _commonest_rate(seen: Mapping[str, FoundSounds]) -> int:
