@@ -32,6 +32,7 @@ from smalti.priors import Cascade, PixelCNN
 from smalti.quantizers import EMACodebook, ResidualQuantizer, VectorQuantizer
 from smalti.reporting import SampleComparison, Section
 from smalti.reporting.figures import is_figure
+from voices import tiny_codec
 
 ALL = [
     *MEASUREMENTS,
@@ -39,6 +40,7 @@ ALL = [
     *synthetic.MEASUREMENTS,
     TrainingCurves(),
 ]
+OF_A_CLOCK = {"coding_speed"}  # whose figures are times
 LIMITS = Limits(
     samples=24,
     classifier_steps=2,
@@ -113,6 +115,10 @@ def table():
     return model, splits, None
 
 
+def codec():
+    return *tiny_codec(length=400), None
+
+
 SUBJECTS = {
     "labels": lambda: tokens(LABELS),
     "times": lambda: tokens(TimeOfDay()),
@@ -123,6 +129,7 @@ SUBJECTS = {
     "table of items": table,
     "variational": lambda: vectors(variational=True),
     "plain": lambda: vectors(variational=False),
+    "codec of sounds": codec,
 }
 
 
@@ -168,7 +175,7 @@ def test_a_measurement_alone_says_what_it_says_among_all(parts, measurement):
     Page(report.to_html())
     json.loads(report.to_json(), parse_constant=pytest.fail)
     for said in whole.sections:
-        if said.key == section.key:
+        if said.key == section.key and section.key not in OF_A_CLOCK:
             assert said.figures == section.figures
             assert said.files() == section.files()
 

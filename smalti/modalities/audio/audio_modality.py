@@ -8,9 +8,11 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
+from smalti.modalities.audio.bit_rate import BitRate, CodingSpeed
 from smalti.modalities.audio.classifier import SoundClassifier
 from smalti.modalities.audio.decoding import READ
 from smalti.modalities.audio.drawing import MOST, PAIRS, draw_pairs, draw_sounds
+from smalti.modalities.audio.metrics import SoundQuality
 from smalti.modalities.audio.sheet import make_sheet, pairs
 from smalti.modalities.audio.signal import Sound
 from smalti.modalities.audio.sound_files import (
@@ -148,7 +150,7 @@ class AudioModality(JoinedInFile):
     def metrics(self, signal: Signal) -> Sequence[Metric]:
         """See `Modality.metrics`."""
         assert isinstance(signal, Sound)
-        return [SquaredError(signal)]
+        return [SoundQuality(signal), SquaredError(signal)]
 
     def classifier(self, signal: Signal, classes: int) -> SoundClassifier:
         """See `Modality.classifier`."""
@@ -157,7 +159,7 @@ class AudioModality(JoinedInFile):
 
     def measurements(self) -> Sequence[Measurement]:
         """See `Modality.measurements`."""
-        return []
+        return [BitRate(), CodingSpeed()]
 
 
 def _known(signal: Signal | None) -> Sound | None:
