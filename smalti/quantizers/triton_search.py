@@ -135,7 +135,8 @@ def _fused_nearest(z: Tensor, codebook: Tensor, precision: str) -> tuple[Tensor,
     # Of equal maxima the first, which is of the span with the lower indices.
     best, which = score.max(0)
     found = index.gather(0, which[None])[0]
-    second = torch.cat([score, rival]).topk(2, dim=0).values[1]
+    others = score.scatter(0, which[None], -torch.inf).amax(0)
+    second = torch.maximum(rival.amax(0), others)
     length = torch.linalg.vector_norm(placed, dim=1)
     error = (1.01 * (dim + 8) * tiles.ulp) * (length + radius) * radius + (
         1e-30 if tiles.ulp else 0
