@@ -36,17 +36,17 @@ from smalti.networks import (
     ContrastiveNetwork,
     ConvEncoder,
     ConvFeatures,
-    Encoder,
     FeatureNetwork,
     Features,
     Normalization,
     VectorDecoder,
     VectorEncoder,
 )
+from smalti.networks.levels import arguments_of_levels
 from smalti.networks.normalization import normalized_channels
 from smalti.priors import Prior, TokenPrior
 from smalti.quantizers import MultiScaleQuantizer
-from smalti.recipes.fields import MakeEncoder, MakePrior
+from smalti.recipes.fields import MakePrior
 from smalti.recipes.schema import (
     AutoencoderRecipe,
     FeaturesRecipe,
@@ -122,14 +122,16 @@ def _hierarchy(
                 f"{', '.join(map(str, factors))}: give e.g. 8 (of the encoder), then 4."
             )
     features = Features(outline.width, spatial_dims=signal.spatial_dims)
+    steps, back = arguments_of_levels(outline, factors), recipe.decoder
+    if back is not None:
+        steps_back = arguments_of_levels(_outline(back, seen), factors)
     encoders, decoders = [], []
-    for level, (quantizer, factor) in enumerate(zip(quantizers, factors, strict=True)):
+    for level, quantizer in enumerate(quantizers):
         finest = level == len(fine)
-        ratio = factor if finest else factor // factors[level + 1]
         taken = seen if finest else features
         given = _output(seen, recipe.likelihood) if finest else features
         try:
-            encoder = make(taken, features.channels if level else quantizer.dim, downsampling=ratio)  # type: ignore[call-arg]
+            encoder = make(taken, features.channels if level else quantizer.dim, **steps[level])
         except TypeError as error:
             raise InputError(
                 f"The encoder of a hierarchy takes a downsampling, {type(outline).__name__} does "
@@ -137,10 +139,10 @@ def _hierarchy(
             ) from error
         encoders.append(encoder)
         dim = quantizer.dim + (features.channels if level else 0)
-        if recipe.decoder is None:
+        if back is None:
             decoders.append(encoder.mirror(given, dim))
         else:
-            decoders.append(recipe.decoder(given, dim, downsampling=ratio))  # type: ignore[call-arg]
+            decoders.append(back(given, dim, **steps_back[level]))
     return HierarchicalAutoencoder(
         encoders,
         quantizers,
@@ -194,8 +196,8 @@ def _output(signal: Signal, likelihood: Likelihood | None) -> Features:
     return Features(channels, signal.size, signal.spatial_dims)
 
 
-def _outline(make: MakeEncoder, signal: Signal) -> Encoder:
-    """Makes an encoder without numbers, which draws nothing, for what it says of itself."""
+def _outline(make: Callable[[Signal, int], Made], signal: Signal) -> Made:
+    """Makes a network without numbers, which draws nothing, for what it says of itself."""
     return _without_numbers(lambda: make(signal, 1))
 
 

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 import torch
 
 from smalti.artifacts import load_model, save_model
 from smalti.autoencoders import DiscreteAutoencoder
+from smalti.building import build_tokenizer
 from smalti.errors import InputError
 from smalti.losses import MSE
 from smalti.modalities.image import Image
-from smalti.networks import Features, PatchDiscriminator, SEANetDecoder, SEANetEncoder
+from smalti.networks import Features, PatchDiscriminator, SEANetDecoder, SEANetEncoder, VocosDecoder
 from smalti.nn.padded_convolutions import as_rows, from_rows
 from smalti.nn.snake import Snake
 from smalti.nn.streaming import Chain, stream
 from smalti.quantizers import EMACodebook, VectorQuantizer
+from smalti.recipes.fields import FineLevel, TokenizerRecipe, Training
 from smalti.training import AdversarialObjective, TokenizerObjective
 from wave_signal import Wave
 
@@ -106,6 +110,35 @@ def test_an_adversary_compares_gradients_at_the_last_layer(weight_norm):
     assert 0 < losses["adversarial_weight"] < torch.inf
     losses["loss"].backward()
     assert all(weight.grad is not None for weight in decoder.parameters())
+
+
+def hierarchy(fine: int, decoder=None):
+    def quantizer():
+        return VectorQuantizer(EMACodebook(codebook_size=16, dim=6))
+
+    recipe = TokenizerRecipe(
+        quantizer(),
+        Training(steps=1),
+        encoder=partial(SEANetEncoder, hidden=4, strides=[2, 3, 5]),
+        decoder=decoder,
+        fine_levels=[FineLevel(quantizer(), fine)],
+    )
+    return build_tokenizer(recipe, Wave(1, (90,))).eval()
+
+
+def test_levels_of_a_hierarchy_share_the_strides():
+    model = hierarchy(6)
+    assert [encoder.strides for encoder in model.encoders] == [(5,), (2, 3)]
+    assert [decoder.strides for decoder in model.decoders] == [(5,), (2, 3)]
+    x = torch.rand(2, 1, 90) * 2 - 1
+    top, bottom = model.encode(x)
+    assert (top.shape, bottom.shape) == ((2, 3), (2, 15))
+    assert model.decode((top, bottom)).shape == model.decode((top,)).shape == x.shape
+    frames = hierarchy(2, partial(VocosDecoder, hidden=8, layers=1, downsampling=30))
+    assert [decoder.downsampling for decoder in frames.decoders] == [15, 2]
+    assert frames.decode(frames.encode(x)).shape == x.shape
+    with pytest.raises(InputError, match="got the downsamplings 30, 10: choose of .* 2, 6, 30"):
+        hierarchy(10)
 
 
 def test_snake_rises_and_has_the_waves_of_its_frequency():

@@ -17,9 +17,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-__all__ = ["CORE", "SpatialAxes", "is_large", "apply_in_tiles"]
+__all__ = ["CORE", "SpatialAxes", "apply_in_tiles", "core_of", "is_large"]
 
 CORE = 512  # signal positions along each side of a tile, without its surroundings
+MARGINS = 8  # the least that a tile of one dimension is long, in margins: else it is mostly those
 
 
 class SpatialAxes(NamedTuple):
@@ -80,6 +81,21 @@ def apply_in_tiles(
         for output, part, grid in zip(outputs, parts, output_axes, strict=True):
             output[_part(grid, tile)] = part[_part(grid, inner)]
     return outputs
+
+
+def core_of(unit: int, margin: int, dims: int) -> int:
+    """Returns the units along each side of a tile without its margin.
+
+    Arguments:
+        unit: Signal positions per unit.
+        margin: Units around a tile that are computed with it, and dropped.
+        dims: Spatial dimensions. Signals of one have few positions, so that tiles may be longer.
+
+    Example:
+        >>> core_of(8, 4, dims=2), core_of(320, 10, dims=1)
+        (64, 80)
+    """
+    return max(CORE // unit, 1, MARGINS * margin if dims == 1 else 0)
 
 
 def is_large(size: Sequence[int]) -> bool:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from smalti.autoencoders.base import Autoencoder
 from smalti.autoencoders.padding import crop, pad
-from smalti.autoencoders.tiles import CORE, SpatialAxes, apply_in_tiles, is_large
+from smalti.autoencoders.tiles import SpatialAxes, apply_in_tiles, core_of, is_large
 from smalti.layout import Layout
 from smalti.quantizers import Quantizer
 
@@ -68,7 +68,7 @@ class Tokenizer(Autoencoder):
         unit = self.downsampling
         output_axes = [SpatialAxes(1, up) for up in self.upsamplings]
         size = [length // unit for length in x.shape[2:]]
-        tile = margins[0], max(CORE // unit, 1)
+        tile = margins[0], core_of(unit, margins[0], len(size))
         return tuple(
             apply_in_tiles(self.quantized, [x], [SpatialAxes(2, unit)], output_axes, size, *tile)
         )
@@ -86,7 +86,7 @@ class Tokenizer(Autoencoder):
         if margins is None or not is_large([length * unit for length in units]):
             return self.reconstructed(grids, size)
         input_axes = [SpatialAxes(1, up) for up in self.upsamplings[: len(grids)]]
-        tile = margins[1], max(CORE // unit, 1)
+        tile = margins[1], core_of(unit, margins[1], len(units))
 
         def apply(*parts: Tensor) -> list[Tensor]:
             return [self.reconstructed(parts, None)]

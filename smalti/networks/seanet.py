@@ -89,14 +89,14 @@ class SEANetEncoder(Encoder):
         super().__init__()
         make = _Layers(kernel_sizes, tuple(dilations), activation, causal, weight_norm)
         self.downsampling, self.strides = _downsampling(signal, strides), tuple(strides)
-        self.dim, self.narrow, self.width = dim, hidden, hidden << len(strides)
-        self.arguments = make
+        self.dim, self.narrow, self.width = dim, hidden, hidden
+        self.arguments, widest = make, hidden << len(strides)
         layers: list[nn.Module] = [make.outer(signal.channels, hidden)]
         for level, stride in enumerate(strides):
             width = hidden << level
             layers += [*make.units(width), make.active(width)]
             layers += [make.convolution(width, 2 * width, 2 * stride, stride=stride)]
-        layers += [make.active(self.width), make.outer(self.width, dim)]
+        layers += [make.active(widest), make.outer(widest, dim)]
         self.layers = Chain(*layers)
         first, last = self.layers.needs(0, 0)
         self.margin = -(min(first, self.downsampling - 1 - last) // self.downsampling)
@@ -140,7 +140,7 @@ class SEANetDecoder(Decoder):
     ) -> None:
         super().__init__()
         make = _Layers(kernel_sizes, tuple(dilations), activation, causal, weight_norm)
-        self.downsampling = _downsampling(signal, strides)
+        self.downsampling, self.strides = _downsampling(signal, strides), tuple(strides)
         self.dim, self.channels = dim, signal.channels
         width = hidden << len(strides)
         layers: list[nn.Module] = [make.outer(dim, width)]

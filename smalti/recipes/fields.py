@@ -62,8 +62,9 @@ class FineLevel:
 
     Arguments:
         quantizer: Any quantizer.
-        downsampling: Signal positions per token of this level, along each dimension; a power of
-            two, less than that of the coarser level.
+        downsampling: Signal positions per token of this level, along each dimension; less than
+            that of the coarser level, of which it is a part, as the encoder has it: a power of two,
+            or the product of its first strides.
     """
 
     quantizer: Quantizer

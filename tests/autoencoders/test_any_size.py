@@ -10,7 +10,7 @@ from smalti.autoencoders import DiscreteAutoencoder, HierarchicalAutoencoder, ti
 from smalti.errors import InputError
 from smalti.losses.likelihoods import Categorical, PixelCNNLikelihood
 from smalti.modalities.image import Image
-from smalti.networks import ConvEncoder, Features, MLPEncoder
+from smalti.networks import ConvEncoder, Features, MLPEncoder, SEANetEncoder, VocosDecoder
 from smalti.quantizers import (
     EMACodebook,
     MultiScaleQuantizer,
@@ -54,6 +54,28 @@ def levels() -> HierarchicalAutoencoder:
     return HierarchicalAutoencoder(encoders, quantizers, decoders, signal).eval()
 
 
+def strided(causal: bool, n_fft: int | None = None) -> DiscreteAutoencoder:
+    torch.manual_seed(0)
+    signal = Wave(2, (90,))
+    encoder = SEANetEncoder(signal, 6, hidden=4, strides=[3, 5], dilations=[1, 3], causal=causal)
+    decoder = encoder.mirror(signal, 6)
+    if n_fft:
+        sizes = {"hidden": 8, "layers": 2, "downsampling": 15}
+        decoder = VocosDecoder(signal, 6, n_fft=n_fft, causal=causal, **sizes)
+    return DiscreteAutoencoder(encoder, vectors(), decoder, signal).eval()
+
+
+def strided_levels() -> HierarchicalAutoencoder:
+    torch.manual_seed(0)
+    signal, between = Wave(1, (90,)), Features(8, spatial_dims=1)
+    encoders = [
+        SEANetEncoder(between, 6, hidden=4, strides=[5]),
+        SEANetEncoder(signal, 8, hidden=4, strides=[2, 3]),
+    ]
+    decoders = [encoders[0].mirror(between, 6), encoders[1].mirror(signal, 8 + 6)]
+    return HierarchicalAutoencoder(encoders, [vectors(), vectors()], decoders, signal).eval()
+
+
 MODELS = {
     "one level": flat,
     "a downsampling of 8": lambda: flat(downsampling=8),
@@ -61,6 +83,10 @@ MODELS = {
     "a likelihood": lambda: flat(likelihood=Categorical(num_values=4)),
     "a hierarchy": levels,
     "waves": lambda: flat(Wave(2, (32,))),
+    "waves by strides": lambda: strided(False),
+    "causal waves by strides": lambda: strided(True),
+    "waves by an inverse transform": lambda: strided(False, n_fft=60),
+    "a hierarchy of waves": lambda: strided_levels(),
 }
 
 
@@ -87,12 +113,11 @@ def test_a_signal_of_another_size_comes_back_at_its_size(name):
 @pytest.mark.parametrize("name", MODELS)
 def test_tiles_give_what_the_whole_gives(name, monkeypatch):
     model = MODELS[name]()
-    size = (197, 150)[: model.signal.spatial_dims]
+    size = (11_997,) if model.signal.spatial_dims == 1 else (197, 150)
     x = torch.rand(1, model.signal.channels, *size) * 2 - 1
     whole = model.encode(x, any_size=True)
     x_hat = model.decode(whole, size=size)
     monkeypatch.setattr(tiles, "CORE", 24)
-    monkeypatch.setattr("smalti.autoencoders.tokenizer.CORE", 24)
     seen = []
     quantized = type(model).quantized
     monkeypatch.setattr(
@@ -107,6 +132,16 @@ def test_tiles_give_what_the_whole_gives(name, monkeypatch):
     assert difference < 2e-6, f"seams of {difference}"
 
 
+@pytest.mark.parametrize("length", [1, 2, 14, 16, 46])
+@pytest.mark.parametrize("name", [name for name in MODELS if "waves" in name])
+def test_signals_of_one_dimension_may_be_shorter_than_a_position_of_the_grid(name, length):
+    model = MODELS[name]()
+    x = torch.rand(2, model.signal.channels, length) * 2 - 1
+    latents = model.encode(x, any_size=True)
+    assert grids_of(latents)[0].shape[1] == -(-length // model.downsampling)
+    assert model.decode(latents, size=(length,)).shape == x.shape
+
+
 @pytest.mark.parametrize("name", ["one level", "a hierarchy"])
 def test_a_smaller_margin_would_leave_seams(name, monkeypatch):
     model = MODELS[name]()
@@ -114,7 +149,6 @@ def test_a_smaller_margin_would_leave_seams(name, monkeypatch):
     whole = model.encode(x, any_size=True)
     x_hat = model.decode(whole, size=(197, 150))
     monkeypatch.setattr(tiles, "CORE", 24)
-    monkeypatch.setattr("smalti.autoencoders.tokenizer.CORE", 24)
     monkeypatch.setattr(type(model), "margins", (0, 0))
     seams = (model.decode(whole, size=(197, 150)) - x_hat).abs().max()
     assert seams > 1e-3
@@ -123,7 +157,6 @@ def test_a_smaller_margin_would_leave_seams(name, monkeypatch):
 def test_memory_is_that_of_a_tile(monkeypatch):
     model = flat()
     monkeypatch.setattr(tiles, "CORE", 32)
-    monkeypatch.setattr("smalti.autoencoders.tokenizer.CORE", 32)
     largest = []
     model.encoder.register_forward_pre_hook(lambda _, given: largest.append(given[0].shape[2:]))
     for side in (200, 400):
@@ -151,7 +184,6 @@ def test_a_likelihood_that_draws_is_decoded_as_a_whole(monkeypatch):
     likelihood = PixelCNNLikelihood(1, num_values=4, hidden=4, layers=1)
     model = flat(likelihood=likelihood)
     monkeypatch.setattr(tiles, "CORE", 8)
-    monkeypatch.setattr("smalti.autoencoders.tokenizer.CORE", 8)
     sizes = []
     model.decoder.register_forward_pre_hook(lambda _, given: sizes.append(given[0].shape[2:]))
     indices = model.encode(torch.zeros(1, 1, 24, 24), any_size=True)
