@@ -57,7 +57,7 @@ def correlate(x: Any, x_hat: Any, most: int) -> Tensor:
     """
     x, x_hat = as_pair(x, x_hat, same_length=False)
     most = as_whole_number(most, "The largest lag", 0)
-    length = x.shape[-1] + x_hat.shape[-1] + most
+    length = -(-(x.shape[-1] + x_hat.shape[-1] + most) // 256) * 256  # of small factors mostly
     spectrum = torch.fft.rfft(x, length).conj() * torch.fft.rfft(x_hat, length)
     product = torch.fft.irfft(spectrum, length).sum(1)  # at lag l mod length
     lags = torch.arange(-most, most + 1, device=x.device) % length

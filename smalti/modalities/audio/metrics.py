@@ -42,6 +42,7 @@ from smalti.reporting.figures import Figure, figure, number
 __all__ = ["MOST_LAG", "SoundQuality"]
 
 MOST_LAG = 0.02  # seconds
+AT_ONCE = 1 << 20  # samples, whose spectra take 100 MB
 
 
 class SoundQuality(Metric):
@@ -89,7 +90,13 @@ class SoundQuality(Metric):
     @torch.no_grad()
     def update(self, x: Tensor, x_hat: Tensor) -> None:
         """Adds a batch of x and x_hat, both (B, C, T)."""
-        x_hat = self.signal.finish(x_hat)
+        at_once = max(1, AT_ONCE // x[0].numel())
+        pieces = zip(x.split(at_once), self.signal.finish(x_hat).split(at_once), strict=True)
+        for piece, piece_hat in pieces:
+            self._measure(piece, piece_hat)
+
+    def _measure(self, x: Tensor, x_hat: Tensor) -> None:
+        """Adds the measures of a piece of a batch, and perhaps the sounds to the sample."""
         x, x_hat, lag = align(x, x_hat, math.ceil(MOST_LAG * self.signal.rate))
         self.lags += lag.tolist()
         self._add("si_sdr", si_sdr(x, x_hat))
