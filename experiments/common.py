@@ -65,6 +65,7 @@ def options(
     *,
     budget: int,
     data: str = FASHION_MNIST,
+    needs: str | None = None,
 ) -> Options:
     """Reads the command line, and makes the process ready for training on a CPU.
 
@@ -73,11 +74,14 @@ def options(
         arguments: Of the command line; those of the process if None.
         budget: Optimizer steps of each training by default.
         data: The folder of the data set by default; empty, and no option, if no file is read.
+        needs: What `--data` is, in words, where it has no default and must be given.
     """
     parser = argparse.ArgumentParser(description=(doc or "").partition("\n")[0])
     parser.set_defaults(data=data)
     if data:
         parser.add_argument("--data", help="folder of the four IDX files")
+    elif needs is not None:
+        parser.add_argument("--data", required=True, help=needs)
     parser.add_argument("--out", default=str(OUT), help="folder of the results")
     parser.add_argument("--overwrite", action="store_true", help="replace files of others, too")
     parser.add_argument("--seeds", type=int, default=3)

@@ -116,7 +116,7 @@ class AudioModality(JoinedInFile):
 
         Example:
             >>> AudioModality().describe(Sound(1, 8000, (8000,)))
-            'Sounds of 1 s at 8,000 Hz, mono, 16 bits a sample, 128,000 bits each'
+            'Sounds of 1 s at 8\\u202f000 Hz, mono, 16 bits a sample, 128\\u202f000 bits each'
         """
         assert isinstance(signal, Sound)
         samples = signal.size[0] if signal.size else signal.rate
