@@ -3,6 +3,7 @@
     smalti fit RECIPE_OR_YAML [--data PATH] [--out RUN] [--any.key value]
     smalti sample | edit | reconstruct | encode | decode | interpolate | traverse | evaluate RUN ...
     smalti ids RUN item-42, smalti ids RUN 3,9,1
+    smalti compress RUN FILES --out out.smt, smalti decompress RUN out.smt --out FILE_OR_FOLDER
     smalti compare --data PATH --quantizers ema,nsvq,fsq --seeds 3 --budget 2000
     smalti recipes
 
@@ -67,6 +68,8 @@ COMMANDS = (
     Command("encode", "turn files into token indices or latents"),
     Command("ids", "look up the ID of an item, or the items of an ID"),
     Command("decode", "turn token indices or latents into signals"),
+    Command("compress", "code files to one small file under the run's prior"),
+    Command("decompress", "decode such a file"),
     Command("interpolate", "show the way from one signal to another"),
     Command("traverse", "show what each latent dimension of a continuous model changes"),
     Command("evaluate", "measure a run and write its report"),

@@ -7,6 +7,7 @@ A file carries a mark of smalti's in a place that its format has for it:
     .parquet   a key of the schema's metadata, and no other columns than smalti writes
     .json      the key "smalti_version"
     .html, .md  a tag, or a comment, that names the generator
+    .smt       its beginning, and the checksum at its end
     .csv       a last line that ends in CR and LF, where all others end in LF alone
     .wav, .flac  the program that wrote it, among the texts before or after the samples
 
@@ -20,6 +21,7 @@ import json
 import os
 import re
 import zipfile
+import zlib
 from collections.abc import Callable, Iterable, Iterator
 from importlib.metadata import version
 from itertools import chain
@@ -84,6 +86,7 @@ def written_by_smalti(path: Path) -> bool:
         ".md": _is_page,
         ".wav": _is_wav,
         ".flac": _is_flac,
+        ".smt": _is_coded,
     }.get(path.suffix.lower())
     if recognise is None or not path.is_file():
         return False
@@ -299,6 +302,13 @@ def _is_json(path: Path) -> bool:
 def _is_csv(path: Path) -> bool:
     content = read_bytes(path, LARGEST)
     return content.endswith(b"\r\n") and content.count(b"\r") == 1 and content.count(b"\n") > 1
+
+
+def _is_coded(path: Path) -> bool:
+    content = read_bytes(path)
+    return content[:4] == b"\x9aSMT" and zlib.crc32(content[:-4]) == int.from_bytes(
+        content[-4:], "little"
+    )
 
 
 def _is_page(path: Path) -> bool:

@@ -21,12 +21,13 @@ __all__ = ["rotary_tables"]
 BASE = 100.0
 
 
-def rotary_tables(places: Tensor, head_dim: int) -> Tensor:
-    """Returns cosine and sine of each pair's angle, (2, S, head_dim), float32; pairs are d/2 apart.
+def rotary_tables(places: Tensor, head_dim: int, dtype: torch.dtype = torch.float32) -> Tensor:
+    """Returns cosine and sine of each pair's angle, (2, S, head_dim); pairs are d/2 apart.
 
     Arguments:
         places: The coordinates of S places along A axes, (S, A), any numbers; A may be 0.
         head_dim: d, even.
+        dtype: What they are computed in.
 
     Example:
         >>> rotary_tables(torch.tensor([[0.0, 0.0], [1.0, 0.0]]), 4)[0]
@@ -35,11 +36,11 @@ def rotary_tables(places: Tensor, head_dim: int) -> Tensor:
     """
     pairs, axes = head_dim // 2, places.shape[1]
     if not axes:
-        angles = torch.zeros(len(places), pairs)
+        angles = torch.zeros(len(places), pairs, dtype=dtype)
     else:
         shares = [pairs // axes + (axis < pairs % axes) for axis in range(axes)]
-        speeds = [BASE ** -(torch.arange(share) / max(share, 1)) for share in shares]
-        columns = zip(places.float().unbind(1), speeds, strict=True)
+        speeds = [BASE ** -(torch.arange(share, dtype=dtype) / max(share, 1)) for share in shares]
+        columns = zip(places.to(dtype).unbind(1), speeds, strict=True)
         angles = torch.cat([column[:, None] * speed for column, speed in columns], 1)
     angles = torch.cat([angles, angles], 1)
     return torch.stack([angles.cos(), angles.sin()])

@@ -12,7 +12,7 @@ from torch import Tensor
 __all__ = ["sinusoidal_positions"]
 
 
-def sinusoidal_positions(length: int, channels: int) -> Tensor:
+def sinusoidal_positions(length: int, channels: int, dtype: torch.dtype = torch.float32) -> Tensor:
     """Returns sines and cosines of the positions 0 to T − 1, (T, C): sines first.
 
     Example:
@@ -20,6 +20,6 @@ def sinusoidal_positions(length: int, channels: int) -> Tensor:
         tensor([[0.0000, 1.0000],
                 [0.8415, 0.5403]])
     """
-    frequencies = 10_000.0 ** -(torch.arange(0, channels, 2) / channels)
+    frequencies = 10_000.0 ** -(torch.arange(0, channels, 2, dtype=dtype) / channels)
     angles = torch.arange(length)[:, None] * frequencies
     return torch.cat([angles.sin(), angles.cos()], 1)[:, :channels]

@@ -94,6 +94,18 @@ class LevelPriors(TokenPrior, ABC):
             given = _given(prior, grids[:level], context)
             yield prior, grids[level], prior._check_context(given, len(indices))
 
+    def context_of_level(
+        self, level: int, indices: Tensor, context: Tensor | None
+    ) -> Tensor | None:
+        """Returns the context of a level's prior, of the coarser levels in rows (B, L) alone.
+
+        Arguments:
+            level: From 0, the coarsest.
+            indices: (B, L); those of this level and of finer ones may be anything.
+            context: (B, *shape) values of the condition, or None for an unconditional cascade.
+        """
+        return _given(self.levels[level], self.layout.unpack(indices)[:level], context)
+
     def _no_likelihood(self) -> InputError:
         """Makes the error that says which levels have no likelihood."""
         kinds = [type(p).__name__ for p in self.levels if not isinstance(p, TractablePrior)]

@@ -34,6 +34,7 @@ from smalti.conditions import Condition, Context, ContextSizes
 from smalti.errors import InputError
 from smalti.nn.blocks import ResidualStack
 from smalti.nn.embeddings import DepthEmbedding
+from smalti.nn.precision import ComputesTables
 
 __all__ = ["ContextMap", "GridMap", "GridsContextMap", "context_map", "map_of_sizes"]
 
@@ -87,7 +88,7 @@ def map_of_sizes(
     return ContextMap(shape, sizes.vector, channels)
 
 
-class ContextMap(nn.Module):
+class ContextMap(ComputesTables, nn.Module):
     """Maps a context vector c and the coordinates to features m(c, ij) of each position.
 
     Arguments:
@@ -100,6 +101,7 @@ class ContextMap(nn.Module):
 
     def __init__(self, shape: tuple[int, int], features: int, channels: int) -> None:
         super().__init__()
+        self.shape = shape
         self.register_buffer("coordinates", _coordinates(shape), persistent=False)
         width = 2 * channels
         parts = 2 if features else 1
@@ -108,6 +110,10 @@ class ContextMap(nn.Module):
         self.mlp = nn.Sequential(
             nn.SiLU(), nn.Linear(width, width), nn.SiLU(), nn.Linear(width, channels)
         )
+
+    def compute_tables(self, dtype: torch.dtype) -> None:
+        """See `ComputesTables.compute_tables`."""
+        self.coordinates = _coordinates(self.shape, dtype).to(self.coordinates.device)
 
     def forward(self, context: Context) -> Tensor:
         """Maps a context with a vector (B, V) to (B, C, H, W), without one to (1, C, H, W)."""
@@ -182,15 +188,16 @@ class GridMap(nn.Module):
         )
 
 
-def _coordinates(shape: tuple[int, int]) -> Tensor:
+def _coordinates(shape: tuple[int, int], dtype: torch.dtype = torch.float32) -> Tensor:
     """Returns (H, W, P): features of the row beside features of the column."""
-    rows, columns = (_axis(length) for length in shape)
+    rows, columns = (_axis(length, dtype) for length in shape)
     grid = (*shape, -1)
     return torch.cat([rows[:, None].expand(grid), columns[None].expand(grid)], -1)
 
 
-def _axis(length: int, harmonics: int = 16) -> Tensor:
+def _axis(length: int, dtype: torch.dtype, harmonics: int = 16) -> Tensor:
     """Returns (length, P): 2x − 1 and cos πmx, m = 1 …, of places x in (0, 1)."""
-    x = (torch.arange(length)[:, None] + 0.5) / length
-    m = torch.arange(1, min(length - 1, harmonics) + 1)  # a whole basis up to 17 positions
+    x = (torch.arange(length, dtype=dtype)[:, None] + 0.5) / length
+    # A whole basis up to 17 positions.
+    m = torch.arange(1, min(length - 1, harmonics) + 1, dtype=dtype)
     return torch.cat([2 * x - 1, torch.cos(math.pi * m * x)], 1)

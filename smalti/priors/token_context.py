@@ -121,9 +121,15 @@ class TokenContext(nn.Module):
             return Prefix()
         assert context.sequence is not None
         vectors = self.sequence(context.sequence.to(self.sequence.weight))
-        return Prefix(vectors + sequence_places(*vectors.shape[1:]).to(vectors), context.mask)
+        places = sequence_places(vectors.shape[1], vectors.shape[2], _wide(vectors))
+        return Prefix(vectors + places.to(vectors), context.mask)
 
 
-def sequence_places(length: int, channels: int) -> Tensor:
+def sequence_places(length: int, channels: int, dtype: torch.dtype = torch.float32) -> Tensor:
     """Returns sinusoidal position embeddings of a mean square of 1 / 4, (T, C)."""
-    return sinusoidal_positions(length, channels) * math.sqrt(0.5)
+    return sinusoidal_positions(length, channels, dtype) * math.sqrt(0.5)
+
+
+def _wide(x: Tensor) -> torch.dtype:
+    """Returns what tables for x are computed in: float64 for float64, else float32."""
+    return torch.float64 if x.dtype == torch.float64 else torch.float32

@@ -34,6 +34,7 @@ from smalti.errors import InputError
 from smalti.layout import Layout
 from smalti.nn.causal_decoder import CausalDecoder, KeyValueCache
 from smalti.nn.gated_layers import check_dropout
+from smalti.nn.precision import ComputesTables
 from smalti.nn.rotary import rotary_tables
 from smalti.nn.token_embedding import TokenEmbedding, TokenLogits
 from smalti.priors.autoregressive import AutoregressivePrior, Stepper
@@ -46,7 +47,7 @@ __all__ = ["TransformerPrior", "TransformerStepper"]
 
 
 @registered
-class TransformerPrior(AutoregressivePrior):
+class TransformerPrior(ComputesTables, AutoregressivePrior):
     """A decoder of a transformer over the tokens of any layout, conditional or not.
 
     Its layers are those of Llama in `transformers`, with new weights. Every token can see all of
@@ -106,7 +107,7 @@ class TransformerPrior(AutoregressivePrior):
         layout = _layout(codebook_size, grid)
         super().__init__(layout.largest, layout.shape, condition)
         dropout = _check_arguments(hidden, layers, heads, dropout, positions)
-        self.layout = layout
+        self.layout, self.rotary = layout, positions
         self.embedding = TokenEmbedding(layout, hidden)
         self.first = nn.Parameter(torch.randn(hidden) * math.sqrt(0.5))  # start
         self.context = TokenContext(layout, condition, hidden)
@@ -115,12 +116,15 @@ class TransformerPrior(AutoregressivePrior):
         with torch.device("cpu"):  # numbers, also of a model that has none
             steps = steps_of(layout, pattern)  # (L,)
             members = members_of_steps(steps)  # (S, M)
-            # Where the last token of the step before lies; before the first step, the first token.
-            last = [0, *members.masked_fill(members == len(steps), -1).amax(1).tolist()][:-1]
-            places = _places(layout)[:, : None if positions == "rotary" else 0]
-            rotation = rotary_tables(places[last], hidden // heads)  # (2, S, d)
+            rotation = _rotation(layout, members, positions, hidden // heads)  # (2, S, d)
         for name, buffer in (("steps", steps), ("members", members), ("rotation", rotation)):
             self.register_buffer(name, buffer.to(self.first.device), persistent=False)
+
+    def compute_tables(self, dtype: torch.dtype) -> None:
+        """See `ComputesTables.compute_tables`."""
+        width, heads = self.first.shape[0], self.decoder.heads
+        made = _rotation(self.layout, self.members.cpu(), self.rotary, width // heads, dtype)
+        self.rotation = made.to(self.rotation.device)
 
     @property
     def order(self) -> Tensor:
@@ -206,6 +210,22 @@ def gather_tokens(e: Tensor, members: Tensor) -> Tensor:
     if members.shape[1] == 1:  # all of them, in reading order
         return e[:, : len(members), None]
     return F.pad(e, (0, 0, 0, 1))[:, members]
+
+
+def _rotation(
+    layout: Layout,
+    members: Tensor,
+    positions: str,
+    head_dim: int,
+    dtype: torch.dtype = torch.float32,
+) -> Tensor:
+    """Returns the rotary tables of the steps, (2, S, d).
+
+    A step lies where the last token of the step before does, the first where the first token does.
+    """
+    last = [0, *members.masked_fill(members == layout.positions, -1).amax(1).tolist()][:-1]
+    places = _places(layout)[:, : None if positions == "rotary" else 0]
+    return rotary_tables(places[last], head_dim, dtype)
 
 
 def _places(layout: Layout) -> Tensor:
