@@ -200,8 +200,8 @@ def _symbols(model: Model, prior: str) -> SymbolModel:
         )
     if not model.run.tokens.is_dir():
         raise InputError(
-            f"The unigram is counted in a run's training tokens, and {model.run.folder} keeps none: "
-            f"code with prior 'uniform', or fit a prior."
+            f"The unigram is counted in a run's training tokens, and {model.run.folder} keeps "
+            f"none: code with prior 'uniform', or fit a prior."
         )
     from smalti.generation import measuring
 
