@@ -11,8 +11,9 @@ through every codec; what comes out is resampled to 16 kHz, aligned, and compare
     RUN       a run directory of `smalti fit`, by each number of its stages
 
 Rates are of real bytes over seconds of sound: `payload` without headers and pages of a container,
-`file` with them. A run's file is what `smalti compress` writes; where only some of its stages are
-used, its payload is that of its tokens as numbers (nominal).
+`file` with them. A run's file is what `smalti compress` writes, under its prior, or by how often an
+index comes in training where it has none. Where only some of its stages are used, the payload is
+nominal: each token as a number.
 
 A codec has one lag for all sounds: the joint peak of their cross-correlations. Where waveforms do
 not correlate, because a codec such as Codec2 keeps none, it is the time around the joint peak of
@@ -33,24 +34,27 @@ import struct
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from statistics import mean, stdev
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow.parquet as parquet
 import soundfile
 import soxr
 import torch
+from matplotlib.figure import Figure
 from torch import Tensor
 
 import smalti
 from smalti.autoencoders import Tokenizer
+from smalti.codec.container import read as open_bytes
 from smalti.generation import Model
 from smalti.modalities.audio.alignment import correlate, envelope, shift
 from smalti.modalities.audio.bit_rate import depths, first_stages
 from smalti.modalities.audio.quality import mel_distance, pesq, si_sdr, stoi
+from smalti.outputs import MARK
 
 RATE = 16000
 OPUS = {  # name → options of opusenc; 6 kbit/s is the lowest that it takes
@@ -75,6 +79,7 @@ FRAME, QUIET = 320, 45  # samples; dB below the loudest frame
 HOP = 16  # samples between two values of an envelope
 AROUND = (-8, -4, 0, 4, 8)  # milliseconds
 TRIED = 6  # sounds, by which a lag is chosen
+DRAWN = ("STOI", "PESQ nb", "PESQ wb", "mel, no pauses")
 
 
 class Coded(NamedTuple):
@@ -92,6 +97,8 @@ class Coded(NamedTuple):
 
 
 Codec = Callable[[np.ndarray], Coded]
+Row = dict[str, Any]
+"""Of a codec, numbers and lists of one number a sound, by the titles of the columns."""
 
 
 def opus(chosen: Sequence[str], folder: Path) -> Codec:
@@ -152,30 +159,30 @@ def run(*command: str) -> None:
 
 
 def learned(model: Model, stages: int) -> Codec:
-    """Returns a run by its first stages; by all of them with the bytes that it writes."""
+    """Returns a run by its first stages; by all of them through the bytes that it writes."""
     tokenizer = model.autoencoder
     assert isinstance(tokenizer, Tokenizer)
-    rate, size = tokenizer.signal.rate, tokenizer.signal.size  # type: ignore[attr-defined]
+    rate = tokenizer.signal.rate  # type: ignore[attr-defined]
     sizes = tokenizer.layout.codebook_sizes[0]
     bits_each = sum(math.log2(k) for k in sizes[:stages])
+    prior = "unigram" if model.prior is None else "learned"
 
     def code(x: np.ndarray) -> Coded:
-        own = torch.from_numpy(soxr.resample(x, RATE, rate)).float()[None]
-        parts = in_windows(own, size[0]) if size else own[None]
-        indices = tokenizer.encode(parts)
-        kept = first_stages(indices, stages) if stages < len(sizes) else indices
-        sound = tokenizer.decode(kept).transpose(0, 1).flatten(1)[0, : own.shape[-1]]
-        back = soxr.resample(sound.clamp(-1, 1).numpy(), rate, RATE)
-        frames = indices.numel() // len(sizes) * own.shape[-1] / parts[:, 0].numel()
-        return Coded(back, frames * bits_each, None)
+        own = torch.from_numpy(soxr.resample(x, RATE, rate)).float()[None, None].clamp(-1, 1)
+        if stages == len(sizes):
+            content = model.compress(own, prior=prior, any_size=True)
+            sound = model.decompress(content)
+            streams = (
+                block.content for entry in open_bytes(content).entries for block in entry.blocks
+            )
+            payload, file = 8 * sum(map(len, streams)), 8 * len(content)
+        else:
+            indices = tokenizer.encode(own, any_size=True)
+            sound = tokenizer.decode(first_stages(indices, stages), size=own.shape[2:])
+            payload, file = indices[..., 0].numel() * bits_each, None
+        return Coded(soxr.resample(sound[0, 0].cpu().numpy(), rate, RATE), payload, file)
 
     return code
-
-
-def in_windows(x: Tensor, size: int) -> Tensor:
-    """Cuts a sound (1, T) into windows (n, 1, size), the last filled with zeros."""
-    whole = torch.nn.functional.pad(x, (0, -x.shape[-1] % size))
-    return whole.view(-1, 1, size)
 
 
 def read(folder: Path, clips: int, seconds: float) -> list[np.ndarray]:
@@ -253,7 +260,7 @@ def without_pauses(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     return frames[0][loud].flatten(), frames[1][loud].flatten()
 
 
-def tried(codec: Codec, sounds: Sequence[np.ndarray]) -> dict[str, float | None | list[float]]:
+def tried(codec: Codec, sounds: Sequence[np.ndarray]) -> Row:
     """Returns the rates and measures of a codec: numbers, and lists of one a sound."""
     begun = time.perf_counter()
     coded = [codec(x) for x in sounds]
@@ -303,6 +310,40 @@ def codecs(runs: Sequence[str], folder: Path) -> Iterator[tuple[str, Codec]]:
             yield name, learned(model, stages)
 
 
+def draw(record: Mapping[str, Mapping[str, Row]]) -> Figure:
+    """Draws the measures over the rate of the payload: a row of panels for each set."""
+    figure = Figure(figsize=(11, 3.6 * len(record)), layout="constrained")
+    panels = figure.subplots(len(record), len(DRAWN), squeeze=False)
+    for (data, rows), row in zip(record.items(), panels, strict=True):
+        for axes, measure in zip(row, DRAWN, strict=True):
+            for colour, family in enumerate(dict.fromkeys(family_of(name) for name in rows)):
+                points = sorted(
+                    (float(np.mean(found["payload, kbit/s"])), float(np.nanmean(found[measure])))
+                    for name, found in rows.items()
+                    if family_of(name) == family
+                )
+                axes.plot(*zip(*points, strict=True), "o-", color=f"C{colour}", label=family)
+            axes.set_xscale("log")
+            axes.set_xticks([0.7, 1.5, 3, 6, 12], ["0.7", "1.5", "3", "6", "12"])
+            axes.minorticks_off()
+            axes.set_xlabel("kbit/s")
+            axes.set_ylabel(measure)
+            axes.grid(alpha=0.2)
+            axes.spines[["top", "right"]].set_visible(False)
+        row[0].set_title(data, loc="left")
+        row[0].legend(frameon=False, fontsize=9)
+    return figure
+
+
+def family_of(name: str) -> str:
+    """Returns what the points of a line have in common."""
+    if name.startswith("Codec2"):
+        return "Codec2"
+    if name.startswith("Opus"):
+        return "Opus, VBR" if "VBR" in name else "Opus, CBR"
+    return name.partition(",")[0]
+
+
 def main() -> None:
     """Prints a table for each set."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -312,10 +353,11 @@ def main() -> None:
     parser.add_argument("--clips", type=int, default=12, help="of each set, at most")
     parser.add_argument("--seconds", type=float, default=10.0, help="of each sound, at most")
     parser.add_argument("--json", type=Path, help="where all figures are written, sound by sound")
+    parser.add_argument("--plot", type=Path, help="where a picture of them is written (.png)")
     parser.add_argument("--threads", type=int, default=1)
     asked = parser.parse_args()
     torch.set_num_threads(asked.threads)
-    record: dict[str, dict[str, object]] = {}
+    record: dict[str, dict[str, Row]] = {}
     for data in asked.data:
         sounds = read(data, asked.clips, asked.seconds)
         length = sum(map(len, sounds)) / RATE
@@ -332,6 +374,8 @@ def main() -> None:
                 print(f"| {name} | {' | '.join(map(cell, row.values()))} |", flush=True)
     if asked.json:
         asked.json.write_text(json.dumps(record, indent=1) + "\n")
+    if asked.plot:
+        draw(record).savefig(asked.plot, format="png", dpi=110, metadata={"Software": MARK})
 
 
 if __name__ == "__main__":

@@ -38,7 +38,7 @@ def test_figures_are_means_of_aligned_sounds(pairs):
     assert found["si_sdr"]["unit"] == "dB"
     for measured in found.values():
         assert "test set, N = 3, 16\u202f000 Hz, aligned by at most 20 ms" in measured["protocol"]
-        assert "lags -8 to -8, median -8" in measured["protocol"]
+        assert "(found 8 samples early)" in measured["protocol"]
     assert "wide band" in found["pesq"]["protocol"]
 
 
@@ -87,3 +87,17 @@ def test_low_rates_missing_packages_and_no_judgement_are_reasons(pairs, monkeypa
     without.update(*pairs)
     assert "pip install 'smalti[speech]'" in without.missing()["pesq"]
     assert "stoi" in without.figures("test set")
+
+
+def test_the_lag_is_one_for_all_and_none_by_chance(pairs):
+    x, x_hat = pairs
+    quality = SoundQuality(Sound(1, 16000))
+    quality.update(x, noise(*x.shape, seed=9) / 100)
+    assert quality.lag is None
+    quality.update(x, x_hat)
+    quality.update(x, x_hat.roll(3, 2))
+    assert quality.lag == -8
+    assert "(found 8 samples early)" in quality.figures("x")["stoi"]["protocol"]
+    chance = SoundQuality(Sound(1, 16000), judged=0)
+    chance.update(x, noise(*x.shape, seed=9) / 100)
+    assert "(found in time)" in chance.figures("x")["si_sdr"]["protocol"]

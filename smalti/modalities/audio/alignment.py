@@ -7,7 +7,8 @@ the lag l of the reconstruction x̂ is found first, the maximum of the cross-cor
     l = argmax over |l| ≤ most of Σ_t x(t) x̂(t + l)        summed over channels
 
 and both are cut to the samples that they share: x(t) beside x̂(t + l). The lag is a whole number,
-and the search is bounded, because the correlation of a voice has a peak at every period.
+and the search is bounded, because the correlation of a voice has a peak at every period. The delay
+of a model is the same for all sounds: `find_joint_lag` has it from the mean of their correlations.
 
 A codec of parameters alone, such as Codec2, keeps no waveform to correlate: its lag is one number
 for all sounds, found through `envelope`, the energy over time.
@@ -25,7 +26,9 @@ from smalti.arguments import as_whole_number
 from smalti.errors import InputError
 from smalti.modalities.audio.pairs import as_pair
 
-__all__ = ["Aligned", "align", "correlate", "envelope", "find_lag", "shift"]
+__all__ = ["Aligned", "align", "correlate", "envelope", "find_joint_lag", "find_lag", "shift"]
+
+ALIKE = 0.1  # the mean correlation from which on a peak is no chance
 
 
 class Aligned(NamedTuple):
@@ -84,6 +87,31 @@ def find_lag(x: Any, x_hat: Any, most: int) -> Tensor:
     order = torch.arange(-most, most + 1).abs().argsort(stable=True)
     best = found[:, order.to(found.device)].argmax(1).cpu()
     return (order - most)[best]
+
+
+def find_joint_lag(x: Any, x_hat: Any, most: int) -> int | None:
+    """Finds the one lag by which all of several reconstructions came late, negative if early.
+
+    Arguments:
+        x: (B, C, T), or (T,).
+        x_hat: Likewise; it may be longer or shorter.
+        most: The largest lag that is tried, in samples; none is tried above a third of the sounds.
+
+    Returns:
+        The lag; `None` where the sounds do not correlate, so that a lag would be one by chance.
+
+    Raises:
+        InputError: See `correlate`.
+
+    Example:
+        >>> x = torch.randn(3, 1, 4000, generator=torch.Generator().manual_seed(0))
+        >>> find_joint_lag(x, x.roll(-8, 2), most=20), find_joint_lag(x, x.flip(2), most=20)
+        (-8, None)
+    """
+    shortest = min(sound.shape[-1] for sound in as_pair(x, x_hat, same_length=False))
+    most = min(as_whole_number(most, "The largest lag", 0), shortest // 3)
+    mean = correlate(x, x_hat, most).mean(0)
+    return int(mean.argmax()) - most if float(mean.max()) >= ALIKE else None
 
 
 def shift(x: Tensor, x_hat: Tensor, lag: Tensor) -> Aligned:

@@ -1,8 +1,9 @@
 """Metrics of reconstructed sounds: SI-SDR, mel and STFT distance, PESQ and STOI.
 
-Each reconstruction is aligned with its original first, by a whole number of samples within
+Reconstructions are aligned with their originals first, by a whole number of samples within
 `MOST_LAG` seconds: else a model that returns sounds eight samples early would lose 13 dB that
-nobody hears (`alignment`). `quality` has the definitions.
+nobody hears (`alignment`). It is one number for all, the delay of the model, found from the first
+sounds that correlate with their reconstructions. `quality` has the definitions.
 
 SI-SDR and the distances are of all sounds. PESQ and STOI take about 0.05 s of a processor for ten
 seconds of speech, so they are taken of a sample of bounded size, drawn by a seed: each sound has
@@ -23,8 +24,9 @@ import torch
 from torch import Tensor
 
 from smalti.arguments import as_seed, as_whole_number
+from smalti.counting import counted
 from smalti.extras import MissingExtra
-from smalti.modalities.audio.alignment import align
+from smalti.modalities.audio.alignment import find_joint_lag, shift
 from smalti.modalities.audio.quality import (
     LONGEST,
     PESQ_RATES,
@@ -84,7 +86,7 @@ class SoundQuality(Metric):
         self.sample: list[tuple[Tensor, Tensor]] = []
         self.values: dict[str, list[float]] = {name: [] for name in self.names}
         self.reasons: dict[str, Counter[str]] = {name: Counter() for name in self.names}
-        self.lags: list[int] = []
+        self.lag: int | None = None  # in samples; unknown as long as nothing correlates
         self._judged_at = -1  # the number of sounds seen when PESQ and STOI were taken last
 
     @torch.no_grad()
@@ -97,8 +99,9 @@ class SoundQuality(Metric):
 
     def _measure(self, x: Tensor, x_hat: Tensor) -> None:
         """Adds the measures of a piece of a batch, and perhaps the sounds to the sample."""
-        x, x_hat, lag = align(x, x_hat, math.ceil(MOST_LAG * self.signal.rate))
-        self.lags += lag.tolist()
+        if self.lag is None:
+            self.lag = find_joint_lag(x, x_hat, math.ceil(MOST_LAG * self.signal.rate))
+        x, x_hat, _ = shift(x, x_hat, torch.full((len(x),), self.lag or 0))
         self._add("si_sdr", si_sdr(x, x_hat))
         self.values["mel_distance"] += mel_distance(x, x_hat, self.signal.rate).tolist()
         self.values["stft_distance"] += stft_distance(x, x_hat).tolist()
@@ -113,11 +116,9 @@ class SoundQuality(Metric):
         """
         self._judge()
         rate = f"{number(self.signal.rate)} Hz"
-        lags = torch.tensor(self.lags)
-        middle, least, most = (int(v) for v in (lags.median(), lags.min(), lags.max()))
-        moved = "none of them is moved" if least == most == 0 else f"lags {least} to {most}"
-        moved += "" if least == most == 0 else f", median {middle}"
-        aligned = f"{rate}, aligned by at most {MOST_LAG * 1000:g} ms ({moved}, in samples)"
+        late = "late" if (self.lag or 0) > 0 else "early"
+        moved = f"found {counted(abs(self.lag), 'sample')} {late}" if self.lag else "found in time"
+        aligned = f"{rate}, aligned by at most {MOST_LAG * 1000:g} ms ({moved})"
         of = {
             "si_sdr": "mean over sounds",
             "mel_distance": "log10 of squared magnitudes beside magnitudes, in 150 mel bands at "
