@@ -2,6 +2,7 @@
 
     smalti fit RECIPE_OR_YAML [--data PATH] [--out RUN] [--any.key value]
     smalti sample | edit | reconstruct | encode | decode | interpolate | traverse | evaluate RUN ...
+    smalti stream RUN FILE
     smalti ids RUN item-42, smalti ids RUN 3,9,1
     smalti compress RUN FILES --out out.smt, smalti decompress RUN out.smt --out FILE_OR_FOLDER
     smalti compare --data PATH --quantizers ema,nsvq,fsq --seeds 3 --budget 2000
@@ -66,6 +67,7 @@ COMMANDS = (
     Command("edit", "draw a part of given signals anew, vary them, or swap a part of them"),
     Command("reconstruct", "show signals beside their reconstructions"),
     Command("encode", "turn files into token indices or latents"),
+    Command("stream", "encode and decode a file as it arrives, and measure the latency"),
     Command("ids", "look up the ID of an item, or the items of an ID"),
     Command("decode", "turn token indices or latents into signals"),
     Command("compress", "code files to one small file under the run's prior"),

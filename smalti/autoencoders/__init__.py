@@ -5,6 +5,7 @@ from smalti.autoencoders.continuous import ContinuousAutoencoder
 from smalti.autoencoders.discrete import DiscreteAutoencoder
 from smalti.autoencoders.hierarchical import HierarchicalAutoencoder
 from smalti.autoencoders.plain import PlainAutoencoder
+from smalti.autoencoders.streams import StreamDecoder, StreamEncoder
 from smalti.autoencoders.tokenizer import Tokenizer
 from smalti.autoencoders.variational import Posterior, VariationalAutoencoder
 
@@ -16,6 +17,8 @@ __all__ = [
     "PlainAutoencoder",
     "Posterior",
     "Reconstruction",
+    "StreamDecoder",
+    "StreamEncoder",
     "Tokenizer",
     "VariationalAutoencoder",
 ]

@@ -26,6 +26,7 @@ from torch import Tensor
 from smalti.arguments import as_whole_number
 from smalti.autoencoders import Autoencoder, ContinuousAutoencoder
 from smalti.autoencoders.inputs import device_of, with_size
+from smalti.autoencoders.streams import StreamDecoder, StreamEncoder
 from smalti.conditions import Condition
 from smalti.errors import InputError
 from smalti.generation.candidates import check_candidates, check_captions
@@ -191,6 +192,22 @@ class Model:
                 raise InputError(f"This model has {has}, got --levels {levels}: {mend}.")
             latents = latents[:levels]
         return self.decode(latents, tuple(x.shape[2:]) if any_size else None)
+
+    def stream_encoder(self) -> StreamEncoder:
+        """Returns what encodes a signal chunk by chunk, to the indices that `encode` gives.
+
+        Raises:
+            InputError: If the model looks at later positions, or at signals as a whole.
+        """
+        return StreamEncoder(self.autoencoder)
+
+    def stream_decoder(self) -> StreamDecoder:
+        """Returns what decodes indices chunk by chunk, to the signals that `decode` gives.
+
+        Raises:
+            InputError: See `stream_encoder`.
+        """
+        return StreamDecoder(self.autoencoder)
 
     def encode_flat(self, x: Any) -> Tensor:
         """Encodes signals (B, C, *size) to latents as a prior sees them: one tensor (B, …)."""

@@ -37,7 +37,7 @@ from smalti.nn.padded_convolutions import (
     from_rows,
 )
 from smalti.nn.snake import Snake
-from smalti.nn.streaming import Chain, Residual
+from smalti.nn.streaming import Chain, Residual, State, stream_rows
 from smalti.signals import Signal
 
 __all__ = ["Activation", "SEANetDecoder", "SEANetEncoder"]
@@ -99,11 +99,16 @@ class SEANetEncoder(Encoder):
         layers += [make.active(widest), make.outer(widest, dim)]
         self.layers = Chain(*layers)
         first, last = self.layers.needs(0, 0)
-        self.margin = -(min(first, self.downsampling - 1 - last) // self.downsampling)
+        self.ahead = last - (self.downsampling - 1)
+        self.margin = -(min(first, -self.ahead) // self.downsampling)
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps x (B, C, T) to z_e (B, D, T / downsampling); `downsampling` must divide T."""
         return from_rows(self.layers(as_rows(x)))
+
+    def stream(self, x: Tensor, state: State) -> tuple[Tensor, State]:
+        """See `smalti.nn.streaming.Streamed`."""
+        return stream_rows(self.layers, x, state)
 
     def grid(self, size: tuple[int, ...]) -> tuple[int, ...]:
         """See `Encoder.grid`."""
@@ -150,8 +155,8 @@ class SEANetDecoder(Decoder):
             layers += make.units(width)
         layers += [make.active(width), make.outer(width, signal.channels)]
         self.layers = Chain(*layers)
-        first, last = self.layers.needs(0, self.downsampling - 1)
-        self.margin = max(-first, last)
+        first, self.ahead = self.layers.needs(0, self.downsampling - 1)
+        self.margin = max(-first, self.ahead)
 
     @property
     def last_weight(self) -> Tensor:
@@ -161,6 +166,10 @@ class SEANetDecoder(Decoder):
     def forward(self, z: Tensor) -> Tensor:
         """Maps z_q (B, D, L) to x_hat (B, C, L · downsampling)."""
         return from_rows(self.layers(as_rows(z)))
+
+    def stream(self, x: Tensor, state: State) -> tuple[Tensor, State]:
+        """See `smalti.nn.streaming.Streamed`."""
+        return stream_rows(self.layers, x, state)
 
 
 class _Layers(NamedTuple):

@@ -21,7 +21,7 @@ from smalti.networks.network import Decoder
 from smalti.nn.convnext import KERNEL, convnext_block
 from smalti.nn.inverse_stft import InverseSTFT
 from smalti.nn.padded_convolutions import PaddedConv1d, as_rows, from_rows
-from smalti.nn.streaming import Chain, EachPlace
+from smalti.nn.streaming import Chain, EachPlace, State, stream_rows
 from smalti.signals import Signal
 
 __all__ = ["VocosDecoder"]
@@ -81,8 +81,8 @@ class VocosDecoder(Decoder):
             EachPlace(nn.LayerNorm(hidden, eps=1e-6), nn.Linear(hidden, transform.inputs)),
             transform,
         )
-        first, last = self.layers.needs(0, downsampling - 1)
-        self.margin = max(-first, last)
+        first, self.ahead = self.layers.needs(0, downsampling - 1)
+        self.margin = max(-first, self.ahead)
 
     @property
     def last_weight(self) -> Tensor:
@@ -92,3 +92,8 @@ class VocosDecoder(Decoder):
     def forward(self, z: Tensor) -> Tensor:
         """Maps z_q (B, D, L) to x_hat (B, C, L · downsampling)."""
         return from_rows(self.layers(as_rows(z))).to(z.dtype)
+
+    def stream(self, x: Tensor, state: State) -> tuple[Tensor, State]:
+        """See `smalti.nn.streaming.Streamed`."""
+        y, state = stream_rows(self.layers, x, state)
+        return y.to(x.dtype), state

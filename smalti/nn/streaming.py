@@ -6,20 +6,39 @@ last few inputs of each of its layers: its state. It has a size that does not gr
     stream(x_1), stream(x_2), …   side by side   =   forward([x_1, x_2, …])
 
 up to the rounding of sums. A chunk has any number of positions that the strides divide.
+
+`stream` runs layers so, and networks made of them are `Streamed`. `Running` keeps the state of one
+of these, so that it stands in the place of the network in whatever is made of it.
 """
 
 from __future__ import annotations
 
-from typing import Any
+import copy
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
 from smalti.nn.inverse_stft import InverseSTFT
-from smalti.nn.padded_convolutions import PaddedConv1d, PaddedConvTranspose1d
+from smalti.nn.padded_convolutions import (
+    PaddedConv1d,
+    PaddedConvTranspose1d,
+    as_rows,
+    from_rows,
+)
 from smalti.nn.snake import Snake
 
-__all__ = ["Chain", "EachPlace", "Residual", "State", "stream"]
+__all__ = [
+    "Chain",
+    "EachPlace",
+    "Residual",
+    "Running",
+    "State",
+    "Streamed",
+    "stream",
+    "stream_rows",
+]
 
 State = Any  # of one layer a tensor, of several a list; None before the first chunk
 
@@ -96,6 +115,66 @@ class Residual(nn.Module):
         """Returns the first and the last input that the outputs `first` … `last` depend on."""
         low, high = self.branch.needs(first, last)
         return min(first, low), max(last, high)
+
+
+@runtime_checkable
+class Streamed(Protocol):
+    """A network that, where it is causal, can be run chunk by chunk.
+
+    Attributes:
+        ahead: How many inputs an output depends on after those of its own time; 0 if it is causal.
+    """
+
+    ahead: int
+
+    def stream(self, x: Tensor, state: State) -> tuple[Tensor, State]:
+        """Maps the next chunk of the input, (B, C, T), and the state that the call before returned
+        (`None` for the first), to the next chunk of the output and the state.
+        """
+
+
+class Running(nn.Module):
+    """A copy of a causal network that keeps its state: each call takes the next chunk.
+
+    Weights that are made of others, by weight norm, are made once.
+
+    Arguments:
+        network: The network.
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        assert isinstance(network, Streamed) and network.ahead == 0
+        self.network, self.state = copy.deepcopy(network).eval().requires_grad_(False), None
+        for part in list(self.network.modules()):
+            _make_weights(part)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Maps the next chunk (B, C, T) of the input to that of the output."""
+        y, self.state = self.network.stream(x, self.state)
+        return y
+
+
+def _make_weights(part: nn.Module) -> None:
+    """Puts the weights that a layer makes of others in their place, once and for all.
+
+    torch's own `remove_parametrizations` would take them from the layer that this is a copy of, for
+    both have one class.
+    """
+    if not parametrize.is_parametrized(part):
+        return
+    names = list(part.parametrizations)  # type: ignore[arg-type]
+    made = {name: getattr(part, name).detach().clone() for name in names}
+    part.__class__ = parametrize.type_before_parametrizations(part)
+    del part.parametrizations
+    for name, value in made.items():
+        part.register_parameter(name, nn.Parameter(value, requires_grad=False))
+
+
+def stream_rows(layers: Chain, x: Tensor, state: State) -> tuple[Tensor, State]:
+    """Runs layers on the next chunk of their input as `stream` does, of (B, C, T) to (B, D, L)."""
+    y, state = stream(layers, as_rows(x), state)
+    return from_rows(y), state
 
 
 def _convolved(layer: PaddedConv1d, x: Tensor, before: Tensor | None) -> tuple[Tensor, Tensor]:
