@@ -30,6 +30,7 @@ import argparse
 import io
 import json
 import math
+import shutil
 import struct
 import subprocess
 import tempfile
@@ -153,6 +154,11 @@ def codec2(mode: str, folder: Path) -> Codec:
 
 def run(*command: str) -> None:
     """Runs a program; what it says is in the error if it fails."""
+    if shutil.which(command[0]) is None:
+        raise SystemExit(
+            f"There is no {command[0]}: install opus-tools and codec2 (Debian has both), or name "
+            f"others with --only."
+        )
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         raise SystemExit(f"{command[0]} failed: {done.stderr.strip() or done.stdout.strip()}")
