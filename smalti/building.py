@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from itertools import pairwise
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 
@@ -36,6 +36,8 @@ from smalti.networks import (
     ContrastiveNetwork,
     ConvEncoder,
     ConvFeatures,
+    Decoder,
+    Encoder,
     FeatureNetwork,
     Features,
     Normalization,
@@ -45,8 +47,8 @@ from smalti.networks import (
 from smalti.networks.levels import arguments_of_levels
 from smalti.networks.normalization import normalized_channels
 from smalti.priors import Prior, TokenPrior
-from smalti.quantizers import MultiScaleQuantizer
-from smalti.recipes.fields import MakePrior
+from smalti.quantizers import MultiScaleQuantizer, Quantizer
+from smalti.recipes.fields import MakeDecoder, MakeEncoder, MakePrior
 from smalti.recipes.schema import (
     AutoencoderRecipe,
     FeaturesRecipe,
@@ -121,28 +123,7 @@ def _hierarchy(
                 f"Each level must be finer than the one before it, got downsamplings of "
                 f"{', '.join(map(str, factors))}: give e.g. 8 (of the encoder), then 4."
             )
-    features = Features(outline.width, spatial_dims=signal.spatial_dims)
-    steps, back = arguments_of_levels(outline, factors), recipe.decoder
-    if back is not None:
-        steps_back = arguments_of_levels(_outline(back, seen), factors)
-    encoders, decoders = [], []
-    for level, quantizer in enumerate(quantizers):
-        finest = level == len(fine)
-        taken = seen if finest else features
-        given = _output(seen, recipe.likelihood) if finest else features
-        try:
-            encoder = make(taken, features.channels if level else quantizer.dim, **steps[level])
-        except TypeError as error:
-            raise InputError(
-                f"The encoder of a hierarchy takes a downsampling, {type(outline).__name__} does "
-                f"not ({error}): choose e.g. ConvEncoder, or leave fine_levels out."
-            ) from error
-        encoders.append(encoder)
-        dim = quantizer.dim + (features.channels if level else 0)
-        if back is None:
-            decoders.append(encoder.mirror(given, dim))
-        else:
-            decoders.append(back(given, dim, **steps_back[level]))
+    encoders, decoders = _networks_of_levels(recipe, seen, factors, quantizers)
     return HierarchicalAutoencoder(
         encoders,
         quantizers,
@@ -152,6 +133,56 @@ def _hierarchy(
         recipe.likelihood,
         normalization,
     )
+
+
+def _networks_of_levels(
+    recipe: TokenizerRecipe, seen: Signal, factors: Sequence[int], quantizers: Sequence[Quantizer]
+) -> tuple[list[Encoder], list[Decoder]]:
+    """Builds encoders and decoders of a hierarchy, coarse to fine.
+
+    Arguments:
+        recipe: The recipe of the tokenizer.
+        seen: What the finest encoder takes.
+        factors: The downsampling of each level.
+        quantizers: The quantizer of each level.
+    """
+    make, back = recipe.encoder or ConvEncoder, recipe.decoder
+    steps = arguments_of_levels(_outline(make, seen), factors)
+    steps_back = [] if back is None else arguments_of_levels(_outline(back, seen), factors)
+    encoders: list[Encoder] = []
+    decoders: list[Decoder] = []
+    try:
+        signals = _between_levels(make, seen, steps)
+        for level, quantizer in enumerate(quantizers):
+            finest, taken = level == len(steps) - 1, signals[level]
+            given = _output(seen, recipe.likelihood) if finest else taken
+            dim = signals[level - 1].channels if level else quantizer.dim
+            encoders.append(make(taken, dim, **steps[level]))
+            dim = quantizer.dim + (decoders[-1].channels if level else 0)
+            if back is not None and (finest or _says(back, "gives_features", True)):
+                decoders.append(back(given, dim, **steps_back[level]))
+            else:
+                decoders.append(encoders[-1].mirror(given, dim))
+    except TypeError as error:
+        raise InputError(
+            f"The encoder of a hierarchy takes a downsampling, this one does not ({error}): "
+            f"choose e.g. ConvEncoder or SEANetEncoder, or leave fine_levels out."
+        ) from error
+    return encoders, decoders
+
+
+def _between_levels(
+    make: MakeEncoder, seen: Signal, steps: Sequence[Mapping[str, Any]]
+) -> list[Signal]:
+    """Returns what the encoder of each level takes, coarse to fine.
+
+    Between the levels there are features, as many as the encoder of the finer one is wide.
+    """
+    taken = [seen]
+    for step in steps[:0:-1]:
+        width = _outline(partial(make, **step), taken[0]).width
+        taken.insert(0, Features(width, spatial_dims=seen.spatial_dims))
+    return taken
 
 
 def _continuous(
@@ -314,7 +345,7 @@ def build_prior(recipe: PriorRecipe, tokenizer: Tokenizer, splits: Splits, level
         condition = CoarseTokens(sizes, layout.shapes[:level], condition)
     shape, model = layout.shapes[level], level_config(recipe, level).model
     try:
-        if _is_over_vectors(model):
+        if _says(model, "over_vectors", False):
             if not recipe.fine_levels:
                 _check_one_level(layout)
             return model(copy.deepcopy(tokenizer.levels[level]), shape, condition)
@@ -337,13 +368,19 @@ def _layout_for_priors(tokenizer: Tokenizer) -> Layout:
     return tokenizer.layout
 
 
-def _is_over_vectors(model: MakePrior) -> bool:
-    """Returns whether a recipe's prior is made of a quantizer: its class says so.
+def _says(make: MakePrior | MakeDecoder, name: str, usual: bool) -> bool:
+    """Returns what the class of a recipe's object says of itself.
 
     A recipe gives a class with some of its arguments: a partial of what makes objects, and of it.
+
+    Arguments:
+        make: Makes the object.
+        name: The attribute.
+        usual: What holds where no class says it.
     """
-    parts = (model.func, *model.args) if isinstance(model, partial) else (model,)
-    return any(getattr(part, "over_vectors", False) for part in parts)
+    parts = (make.func, *make.args) if isinstance(make, partial) else (make,)
+    said: list[bool] = [getattr(part, name) for part in parts if hasattr(part, name)]
+    return said[0] if said else usual
 
 
 def _check_one_level(layout: Layout) -> None:

@@ -130,11 +130,14 @@ def test_levels_of_a_hierarchy_share_the_strides():
     model = hierarchy(6)
     assert [encoder.strides for encoder in model.encoders] == [(5,), (2, 3)]
     assert [decoder.strides for decoder in model.decoders] == [(5,), (2, 3)]
+    assert [encoder.width // encoder.narrow for encoder in model.encoders] == [2, 4]
+    assert model.encoders[0].narrow == model.encoders[1].width, "channels go on doubling"
     x = torch.rand(2, 1, 90) * 2 - 1
     top, bottom = model.encode(x)
     assert (top.shape, bottom.shape) == ((2, 3), (2, 15))
     assert model.decode((top, bottom)).shape == model.decode((top,)).shape == x.shape
     frames = hierarchy(2, partial(VocosDecoder, hidden=8, layers=1, downsampling=30))
+    assert [type(decoder) for decoder in frames.decoders] == [SEANetDecoder, VocosDecoder]
     assert [decoder.downsampling for decoder in frames.decoders] == [15, 2]
     assert frames.decode(frames.encode(x)).shape == x.shape
     with pytest.raises(InputError, match="got the downsamplings 30, 10: choose of .* 2, 6, 30"):

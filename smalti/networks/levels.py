@@ -2,7 +2,7 @@
 
 A hierarchy takes the downsampling of its coarsest level in steps, one for each level. Networks say
 theirs by a number, `downsampling`, or by `strides`, fine to coarse, of which each level takes its
-part of the whole.
+part of the whole. Channels that double with each stride go on doubling in coarser levels.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def arguments_of_levels(network: nn.Module, factors: Sequence[int]) -> list[dict
         >>> arguments_of_levels(ConvEncoder(signal, 4, hidden=4, downsampling=8), [8, 2])
         [{'downsampling': 4}, {'downsampling': 2}]
         >>> arguments_of_levels(SEANetEncoder(signal, 4, hidden=4, strides=[2, 3, 5]), [30, 6])
-        [{'strides': (5,)}, {'strides': (2, 3)}]
+        [{'strides': (5,), 'hidden': 16}, {'strides': (2, 3), 'hidden': 4}]
     """
     ratios = [factor // finer for factor, finer in zip(factors, (*factors[1:], 1), strict=True)]
     strides = getattr(network, "strides", None)
@@ -51,4 +51,8 @@ def arguments_of_levels(network: nn.Module, factors: Sequence[int]) -> list[dict
         )
     ends = [reached.index(factor) + 1 for factor in factors]
     starts = [*ends[1:], 0]
-    return [{"strides": tuple(strides[a:b])} for a, b in zip(starts, ends, strict=True)]
+    narrow: int = network.narrow  # type: ignore[assignment]
+    return [
+        {"strides": tuple(strides[a:b]), "hidden": narrow << a}
+        for a, b in zip(starts, ends, strict=True)
+    ]

@@ -11,6 +11,7 @@ a recipe gives. One that is only ever used from Python may be any module with th
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from typing import ClassVar
 
 from torch import Tensor, nn
 
@@ -27,8 +28,11 @@ class Decoder(nn.Module, ABC):
         channels: Channels of its output.
         margin: The radius of its receptive field, in positions of the grid; `None` if a value
             depends on the whole grid.
+        gives_features: Whether it may stand between the levels of a hierarchy; of one that does
+            not, only the finest level has it, and coarser ones have their encoders' mirrors.
     """
 
+    gives_features: ClassVar[bool] = True
     margin: int | None
     dim: int
     channels: int

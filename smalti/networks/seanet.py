@@ -89,14 +89,14 @@ class SEANetEncoder(Encoder):
         super().__init__()
         make = _Layers(kernel_sizes, tuple(dilations), activation, causal, weight_norm)
         self.downsampling, self.strides = _downsampling(signal, strides), tuple(strides)
-        self.dim, self.narrow, self.width = dim, hidden, hidden
-        self.arguments, widest = make, hidden << len(strides)
+        self.dim, self.narrow, self.width = dim, hidden, hidden << len(strides)
+        self.arguments = make
         layers: list[nn.Module] = [make.outer(signal.channels, hidden)]
         for level, stride in enumerate(strides):
             width = hidden << level
             layers += [*make.units(width), make.active(width)]
             layers += [make.convolution(width, 2 * width, 2 * stride, stride=stride)]
-        layers += [make.active(widest), make.outer(widest, dim)]
+        layers += [make.active(self.width), make.outer(self.width, dim)]
         self.layers = Chain(*layers)
         first, last = self.layers.needs(0, 0)
         self.ahead = last - (self.downsampling - 1)
@@ -146,7 +146,7 @@ class SEANetDecoder(Decoder):
         super().__init__()
         make = _Layers(kernel_sizes, tuple(dilations), activation, causal, weight_norm)
         self.downsampling, self.strides = _downsampling(signal, strides), tuple(strides)
-        self.dim, self.channels = dim, signal.channels
+        self.dim, self.channels, self.narrow = dim, signal.channels, hidden
         width = hidden << len(strides)
         layers: list[nn.Module] = [make.outer(dim, width)]
         for stride in reversed(strides):

@@ -36,7 +36,8 @@ class VocosDecoder(Decoder):
         dim: D, channels of its input.
         hidden: Channels inside.
         layers: ConvNeXt blocks.
-        downsampling: Signal positions per grid position, as of the encoder: the hop.
+        downsampling: Signal positions per grid position, as of the encoder: the hop; in a hierarchy
+            that of the finest level, whatever is given.
         n_fft: Positions of a frame of the inverse STFT. `None` is 4 · downsampling, and of a causal
             one 5/4 · downsampling, where at most 2 · downsampling goes.
         causal: Whether a value depends on no later position of the grid.
@@ -52,6 +53,8 @@ class VocosDecoder(Decoder):
         >>> decoder(torch.zeros(3, 8, 7)).shape
         torch.Size([3, 2, 210])
     """
+
+    gives_features = False  # an inverse STFT gives waveforms
 
     def __init__(
         self,
