@@ -58,9 +58,11 @@ def train_classifier(
         optimizer = torch.optim.AdamW(classifier.parameters(), lr=3e-3, weight_decay=1e-2)
 
         def loss() -> Tensor:
-            x, labels = splits.train.__getitems__(
-                torch.randint(len(splits.train), (BATCH,)).tolist()
-            )
+            rows = torch.randint(len(splits.train), (BATCH,)).tolist()
+            if splits.train.varies:
+                x, labels = splits.train.varied(rows, torch.randint(2**62, (BATCH,)).tolist())
+            else:
+                x, labels = splits.train.__getitems__(rows)
             assert labels is not None
             x = splits.augment(x) if splits.augment is not None else x
             return F.cross_entropy(classifier(x.to(device)), labels.to(device))

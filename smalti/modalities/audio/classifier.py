@@ -1,7 +1,7 @@
 """A small classifier of sounds, on the logarithm of their mel spectrograms.
 
 x (B, C, T) ─▶ mean of channels, STFT, 40 mel bands, logarithm, each band standardised
-            ─▶ three 2-D convolutions of 3×3, 32 to 64 channels, each halving bands and frames
+            ─▶ three 2-D convolutions of 3×3, 24 to 48 channels, each halving bands and frames
             ─▶ mean and maximum over frames ─▶ linear, ReLU: 64 features ─▶ linear: logits
 """
 
@@ -34,7 +34,7 @@ class SoundClassifier(Classifier):
     window: Tensor
     filters: Tensor
 
-    def __init__(self, rate: int, classes: int, features: int = 64, width: int = 32) -> None:
+    def __init__(self, rate: int, classes: int, features: int = 64, width: int = 24) -> None:
         super().__init__()
         self.length = 1 << max(5, round(math.log2(WINDOW * rate)))
         self.hop = self.length // 2
