@@ -24,6 +24,8 @@ from smalti.signals import Bounded
 
 __all__ = ["SquaredError"]
 
+AT_ONCE = 1 << 24  # values
+
 
 class SquaredError(Metric):
     """Measures MSE and MSE/variance of reconstructions, batch by batch.
@@ -55,14 +57,16 @@ class SquaredError(Metric):
     @torch.no_grad()
     def update(self, x: Tensor, x_hat: Tensor) -> None:
         """Adds a batch of x and x_hat, both (B, C, *size)."""
-        x_hat = self.signal.finish(x_hat)
         self.values += x.numel()
         # Around a value of the set, so that the variance of equal values is exactly 0.
         self.first = x.flatten()[0].item() if self.first is None else self.first
-        around = x.double() - self.first
-        self.sum += around.sum().item()
-        self.sum_of_squares += around.square().sum().item()
-        self.squared_error += (x.double() - x_hat.double()).square().sum().item()
+        pieces = zip(x.flatten().split(AT_ONCE), x_hat.flatten().split(AT_ONCE), strict=True)
+        for part, part_hat in pieces:
+            around = part.double() - self.first
+            self.sum += around.sum().item()
+            self.sum_of_squares += around.square().sum().item()
+            error = part.double() - self.signal.finish(part_hat).double()
+            self.squared_error += error.square().sum().item()
 
     def figures(self, measured_on: str) -> dict[str, Figure]:
         """Returns MSE and MSE/variance.

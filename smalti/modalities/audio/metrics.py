@@ -44,6 +44,7 @@ from smalti.reporting.figures import Figure, figure, number
 __all__ = ["MOST_LAG", "SoundQuality"]
 
 MOST_LAG = 0.02  # seconds
+WHOLE = 60  # seconds of a sound that are measured together
 AT_ONCE = 1 << 20  # samples, whose spectra take 100 MB
 
 
@@ -91,9 +92,18 @@ class SoundQuality(Metric):
 
     @torch.no_grad()
     def update(self, x: Tensor, x_hat: Tensor) -> None:
-        """Adds a batch of x and x_hat, both (B, C, T)."""
+        """Adds a batch of x and x_hat, both (B, C, T); of more than a minute in equal parts."""
+        x_hat = self.signal.finish(x_hat)
+        parts = -(-x.shape[2] // (WHOLE * self.signal.rate))
+        for part, part_hat in zip(
+            x.tensor_split(parts, dim=2), x_hat.tensor_split(parts, dim=2), strict=True
+        ):
+            self._take(part, part_hat)
+
+    def _take(self, x: Tensor, x_hat: Tensor) -> None:
+        """Adds a batch of x and x_hat, both (B, C, T), a piece of it after another."""
         at_once = max(1, AT_ONCE // x[0].numel())
-        pieces = zip(x.split(at_once), self.signal.finish(x_hat).split(at_once), strict=True)
+        pieces = zip(x.split(at_once), x_hat.split(at_once), strict=True)
         for piece, piece_hat in pieces:
             self._measure(piece, piece_hat)
 
