@@ -214,6 +214,8 @@ def wav_bytes(values: np.ndarray, rate: int) -> bytes:
 
 def describe_read_error(error: Exception) -> str:
     """Describes in few words why a sound cannot be read."""
+    if isinstance(error, SoundFault):
+        return str(error)
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     words = first_line(error).rpartition(": ")[2].rstrip(". ")

@@ -13,10 +13,13 @@ from smalti.reporting.blocks import Block, Picture, Player, SideBySide
 
 __all__ = ["SoundSheet", "make_sheet", "pairs", "players"]
 
+PLAYED = 16  # sounds of a block that have a player, for a page holds them all
+
 
 @dataclass(frozen=True)
 class SoundSheet(Block):
-    """A picture of several sounds, players below it, and a file with all of them.
+    """A picture of several sounds, players of the first 16 below, and a file
+    with all of them.
 
     Arguments:
         picture: Their spectrograms.
@@ -50,7 +53,7 @@ def make_sheet(
     """
     content = io.BytesIO()
     encode_sound(joined([x for _, x in sounds], rate), content, rate, "WAV")
-    return SoundSheet(Picture(png, caption), players(sounds, rate), content.getvalue())
+    return SoundSheet(Picture(png, caption), players(sounds[:PLAYED], rate), content.getvalue())
 
 
 def players(sounds: Iterable[tuple[str, Tensor]], rate: int) -> SideBySide:
