@@ -35,7 +35,19 @@ from typing import NamedTuple
 from smalti.codec.range_coder import Damaged
 from smalti.errors import InputError
 
-__all__ = ["MAGIC", "Block", "Container", "Entry", "Reader", "Writer", "is_name", "read", "write"]
+__all__ = [
+    "MAGIC",
+    "Block",
+    "Container",
+    "Entry",
+    "Reader",
+    "Writer",
+    "is_name",
+    "packed",
+    "read",
+    "write",
+    "write_row",
+]
 
 MAGIC = b"\x9aSMT"
 VERSION = 1
@@ -160,7 +172,7 @@ class Reader:
             if shift > 56:
                 raise Damaged("a number is too long")
         if n > most:
-            raise Damaged(f"a number is {n}, and at most {most} there")
+            raise Damaged("a number is too large")
         return n
 
     def numbers(self, most: int, lowest: int = 1) -> tuple[int, ...]:
@@ -203,7 +215,7 @@ def read(content: bytes) -> Container:
     if content[:4] != MAGIC:
         raise Damaged("it does not begin as one")
     if content[4:5] != bytes([VERSION]):
-        raise Damaged(f"it is of the version {content[4:5].hex() or '?'}, and 01 is known")
+        raise Damaged("it is of another version of the format")
     if len(content) < 27 or struct.pack("<I", zlib.crc32(content[:-4])) != content[-4:]:
         raise Damaged("its checksum differs: it was truncated or altered")
     source = Reader(content[5:-4])
@@ -241,14 +253,14 @@ def _write_entry(out: Writer, entry: Entry) -> None:
     if entry.context is not None:
         rows = Writer()
         for row in entry.context:
-            _write_row(rows, row)
+            write_row(rows, row)
         out.number(len(entry.context))
-        out.content += _packed(rows)
+        out.content += packed(rows)
     if entry.names is not None:
         names = Writer()
         for name in entry.names:
             names.text(name.encode())
-        out.content += _packed(names)
+        out.content += packed(names)
     out.number(len(entry.blocks))
     for block in entry.blocks:
         out.number(len(block.content))
@@ -305,7 +317,7 @@ def _lengths(runs: Sequence[int]) -> tuple[int, ...]:
     return tuple(size for n, size in zip(runs[::2], runs[1::2], strict=True) for _ in range(n))
 
 
-def _write_row(out: Writer, row: Sequence[float]) -> None:
+def write_row(out: Writer, row: Sequence[float]) -> None:
     """Writes the values of a condition: small ones where all are whole, else float64."""
     whole = all(float(x).is_integer() and abs(x) < 2**52 for x in row)
     out.number(2 * len(row) + whole)
@@ -345,7 +357,7 @@ def _read_names(source: Reader, count: int) -> list[str]:
     return found
 
 
-def _packed(rows: Writer) -> bytes:
+def packed(rows: Writer) -> bytes:
     """Returns what was written, deflated where that is shorter, and which of both it is."""
     content = bytes(rows.content)
     if len(content) > LARGEST_TABLE:
@@ -362,7 +374,7 @@ def _packed(rows: Writer) -> bytes:
 
 
 def _unpacked(source: Reader) -> Reader:
-    """Takes off what `_packed` made."""
+    """Takes off what `packed` made."""
     kind, content = source.take(1), source.text(source.left)
     if kind == b"\1":
         unpacking = zlib.decompressobj()
