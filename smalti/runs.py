@@ -96,7 +96,8 @@ def fit(
         extend: Whether to continue a run that took fewer steps than the recipe has, see
             `smalti.extension`.
         tokenizer_from: A run of the same data, tokenizer and seed, whose tokenizer and tokens are
-            taken over, so that the prior alone is learned.
+            taken over, so that the prior alone is learned. Its residual quantizer may have more
+            stages than the recipe lists.
 
     Returns:
         The run directory and the data it was made from.
@@ -130,8 +131,8 @@ def fit(
     taken = None if tokenizer_from is None else Run.existing(tokenizer_from)
     if taken is not None and read_manifest(run.data) is None:
         assert splits.manifest is not None
-        parts = stage_checksums(yaml.safe_load(schema.dump(config)))
-        splits = splits._replace(manifest=reuse.shared_manifest(taken, splits.manifest, parts))
+        shared = reuse.shared_manifest(taken, splits.manifest, yaml.safe_load(schema.dump(config)))
+        splits = splits._replace(manifest=shared)
     # Not before: a mistake claims no folder, and removes nothing.
     if more and is_first():
         extension.remove_outdated(run.folder, more)
@@ -142,7 +143,7 @@ def fit(
     choose_threads(recipe.hardware, run.folder / "state")
     if taken is not None:
         if is_first():
-            reuse.take_tokenizer(taken, run)
+            reuse.take_tokenizer(taken, run, yaml.safe_load(described), expected)
         wait_for_all()
     give_back()
     fit_features(run, recipe, splits, expected)

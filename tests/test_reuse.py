@@ -5,9 +5,10 @@ from __future__ import annotations
 import shutil
 
 import pytest
+import torch
 
 from smalti import runs
-from smalti.artifacts import checksum
+from smalti.artifacts import checksum, load_model
 from smalti.cli import main
 from smalti.data.manifest import read_manifest
 from smalti.recipes import schema
@@ -85,3 +86,44 @@ def test_another_tokenizer_data_or_seed_are_refused_in_one_line(finished, tmp_pa
         last = capsys.readouterr().err.strip().splitlines()[-1]
         assert said in last and "Traceback" not in last, last
         assert not (tmp_path / "run").exists()
+
+
+def residual_recipe(stages=3):
+    """The recipe of clocks with a residual quantizer, and a prior of its depth."""
+    recipe = clocks_recipe()
+    dim = recipe["tokenizer"]["encoder"]["init_args"].get("dim", 4)
+    codebook = {"class_path": "EMACodebook", "init_args": {"codebook_size": 8, "dim": dim}}
+    stage = {"class_path": "VectorQuantizer", "init_args": {"codebook": codebook}}
+    recipe["tokenizer"]["quantizer"] = {
+        "class_path": "ResidualQuantizer",
+        "init_args": {"stages": [stage] * stages, "dropout": 0.5},
+    }
+    recipe["prior"] |= {"model": {"class_path": "DepthPixelCNN", "init_args": {"hidden": 8}}}
+    return recipe
+
+
+def test_the_first_stages_of_a_tokenizer_have_a_prior_of_their_own(tmp_path, capsys):
+    whole = fitted(tmp_path / "whole", residual_recipe())
+    words = ["fit", str(write_recipe(tmp_path / "recipe.yaml", residual_recipe()))]
+    words += ["--tokenizer_from", str(whole.folder), "--out", str(tmp_path / "two")]
+    assert main([*words, "--stages", "2"]) == 0
+    two, three = load_model(tmp_path / "two" / "tokenizer"), load_model(whole.tokenizer)
+    x = torch.rand(4, 3, 16, 16) * 2 - 1
+    assert two.quantizer.codebook_sizes == (8, 8)
+    codes = three.encode(x)
+    assert torch.equal(two.encode(x), codes[..., :2])
+    assert torch.equal(two.decode(codes[..., :2]), three.decode(codes[..., :2]))
+    before = checksum(tmp_path / "two" / "prior")
+    fitted(tmp_path / "two", residual_recipe(2))  # and goes on as any other run
+    assert checksum(tmp_path / "two" / "prior") == before
+    for stages, said in ("4", "has 3 stages, got 4"), ("none", "number of stages, got none"):
+        assert main([*words[:-1], str(tmp_path / "new"), "--stages", stages]) == 2
+        assert said in capsys.readouterr().err.strip().splitlines()[-1]
+    assert not (tmp_path / "new").exists()
+
+
+def test_stages_are_of_a_residual_quantizer(tmp_path, capsys):
+    words = ["fit", str(write_recipe(tmp_path / "recipe.yaml", other_prior())), "--stages", "2"]
+    assert main([*words, "--out", str(tmp_path / "run")]) == 2
+    last = capsys.readouterr().err.strip().splitlines()[-1]
+    assert "got 2 of a recipe without" in last

@@ -225,6 +225,11 @@ class DiscreteAutoencoder(Tokenizer):
         return self.decode(self.quantizer.encode(linear_path(z_a, z_b, steps)))
 
     @torch.no_grad()
+    def with_quantizer(self, quantizer: Quantizer) -> DiscreteAutoencoder:
+        """Returns the same autoencoder with another quantizer; all else is shared."""
+        arguments: dict[str, Any] = self._arguments  # type: ignore[assignment]
+        return type(self)(**{**arguments, "quantizer": quantizer}).train(self.training)
+
     def nll(self, x: Tensor, latents: Tensor | None = None) -> Tensor:
         self.needed_likelihood()
         x = self.as_batch(x)

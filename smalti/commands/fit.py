@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import yaml
+from jsonargparse import Namespace
+
 from smalti import recipes, runs
 from smalti.commands.common import data_overrides, print_log
 from smalti.commands.evaluate import check_report_output, write_report
@@ -13,13 +16,14 @@ from smalti.errors import InputError
 from smalti.ids import IdTable
 from smalti.outputs import check_output
 from smalti.recipes import schema
+from smalti.recipes.first_stages import keep_first_stages
 from smalti.training.processes import is_first
 
 __all__ = ["run"]
 
 USAGE = """\
 usage: smalti fit RECIPE_OR_YAML [--data PATH] [--out RUN] [--overwrite] [--changed_data HOW]
-                  [--extend] [--tokenizer_from RUN] [--any.key value ...]
+                  [--extend] [--tokenizer_from RUN] [--stages Q] [--any.key value ...]
 
 Learns a tokenizer and a prior from data, draws samples and writes the report. What was learned
 in RUN is not learned again; a fit that was interrupted goes on with the same command.
@@ -36,6 +40,8 @@ in RUN is not learned again; a fit that was interrupted goes on with the same co
                    learned anew
   --tokenizer_from a run of the same data, tokenizer and seed: its tokenizer and tokens are copied,
                    so that only the prior is learned, e.g. another one
+  --stages Q       keep the first Q stages of the recipe's residual quantizer, for a lower bit rate;
+                   with --tokenizer_from those of a tokenizer that has more
 
 Any field of the recipe can be given as a dotted option:
 """
@@ -64,10 +70,13 @@ def run(words: Sequence[str]) -> int:
     out = _take(rest, "--out")
     data = _take(rest, "--data")
     tokenizer_from = _take(rest, "--tokenizer_from")
+    stages = _take(rest, "--stages")
     changed = _take(rest, "--changed_data") or "refuse"
     folder = check_output(f"runs/{recipes.find(recipe).stem}" if out is None else out, folder=True)
     check_report_output(folder, overwrite)
     config = schema.read(recipe, [*rest, *data_overrides(data)])
+    if stages is not None:
+        config = _with_stages(config, stages)
     with print_log(FOUND):
         finished, splits = runs.fit(
             config, folder, changed_data=changed, extend=extend, tokenizer_from=tokenizer_from
@@ -75,6 +84,13 @@ def run(words: Sequence[str]) -> int:
     if finished.ids.exists() and is_first():
         print(f"IDs: {finished.ids}: {summarise_ids(IdTable.read(finished.ids))}")
     return write_report(finished, splits, overwrite) if is_first() else 0
+
+
+def _with_stages(config: Namespace, stages: str) -> Namespace:
+    """Keeps the first stages of the quantizer of a recipe."""
+    if not stages.isdecimal():
+        raise InputError(f"--stages is a number of stages, got {stages}: give e.g. 4.")
+    return schema.parsed(keep_first_stages(yaml.safe_load(schema.dump(config)), int(stages)))
 
 
 def _take(words: list[str], option: str) -> str | None:

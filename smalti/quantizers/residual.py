@@ -28,6 +28,8 @@ in no codebook and no loss of theirs, and its indices are -1.
 In evaluation the codes of all stages may be searched together: `smalti.quantizers.beam`.
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 
 import torch
@@ -157,6 +159,23 @@ class ResidualQuantizer(StagedQuantizer):
             z_q = z_q + stage.decode(remove_code_axis(stage, part))
         assert isinstance(z_q, Tensor)
         return z_q
+
+    def first_stages(self, stages: int) -> ResidualQuantizer:
+        """Returns a quantizer of the first stages alone, which it shares with this one.
+
+        Its codes are the first of those of this one, if both are searched greedily.
+
+        Raises:
+            InputError: If there are no so many stages.
+        """
+        if not 1 <= stages <= len(self.order):
+            raise InputError(
+                f"This quantizer has {len(self.order)} stages, got the first {stages}: give a "
+                f"number from 1 to {len(self.order)}."
+            )
+        return ResidualQuantizer(
+            self._stages()[:stages], self.estimator, dropout=self.dropout, beam=self.beam
+        )
 
     def extra_repr(self) -> str:
         return f"order={self.order}, dropout={self.dropout}, beam={self.beam}"
