@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import soundfile
 
 import smalti
 from items import write_items
@@ -62,7 +63,18 @@ def series(folder: Path, arguments: dict) -> Path:
     return folder / "gait.csv"
 
 
-FIXTURES = {"Images": images, "Vectors": vectors, "TimeSeries": series}
+def sounds(folder: Path, arguments: dict) -> Path:
+    rate = arguments.get("rate", 8000)
+    for place in range(40):
+        x = np.sin(np.arange(rate // 5) * (place + 1) / 20) / 2
+        path = folder / "tones" / "low high".split()[place // 20] / f"{place}.wav"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        soundfile.write(path, x, rate)
+    arguments["seconds"] = 0.1
+    return folder / "tones"
+
+
+FIXTURES = {"Images": images, "Vectors": vectors, "TimeSeries": series, "Sounds": sounds}
 SYNTHETIC = ("Clocks",)
 
 
