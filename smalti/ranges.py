@@ -118,6 +118,7 @@ RANGES: dict[str, Range] = {
     "Features.spatial_dims": Range(0, 3),
     "dropout": DROPOUT,
     "ResidualQuantizer.dropout": Range(0, 1),  # of stages
+    "ProductQuantizer.dropout": Range(0, 1),  # of parts
     "beam": Range(1, 2**16),
     "training_beam": Range(1, 2**16),
     "candidates": Range(1, 2**20),

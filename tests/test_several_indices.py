@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 
 import smalti
+from mistakes import mistake
 from smalti.cli import main
 from tiny import clocks_recipe, write_recipe
 
@@ -95,6 +96,40 @@ def test_the_commands_take_such_tokens(run, tmp_path):
     assert main(["decode", str(folder), str(tokens), "--out", str(out)]) == 0
     assert len(list(out.iterdir())) == 1
     assert main(["sample", str(folder), "--time", "10:10", "--out", str(tmp_path / "s.png")]) == 0
+
+
+def test_the_first_codebooks_are_a_lower_rate(run, tmp_path, capsys):
+    folder, depth = run
+    picture, tokens = str(tmp_path / "a.png"), tmp_path / "tokens.npz"
+    noise = np.random.default_rng(0).integers(0, 256, (16, 16, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(picture)
+    words = ["encode", str(folder), picture, "--out", str(tokens), "--codebooks"]
+    model = smalti.load(folder)
+    x = torch.from_numpy(noise).permute(2, 0, 1)[None].float() * 2 / 255 - 1
+    if depth == 2:  # a product, whose parts say nothing of the whole
+        assert "each say something of their own, got 1" in mistake(capsys, *words, "1")
+        line = mistake(capsys, "reconstruct", str(folder), picture, "--codebooks", "1")
+        assert "ProductQuantizer with dropout" in line
+        np.savez(tokens, indices=model.encode(x)[..., :1].numpy())
+        line = mistake(capsys, "decode", str(folder), str(tokens))
+        assert "each say something of their own" in line
+        return
+    assert main([*words, "2"]) == 0
+    assert np.load(tokens)["indices"].shape == (1, 4, 4, 2)
+    out = tmp_path / "out"
+    assert main(["decode", str(folder), str(tokens), "--out", str(out)]) == 0
+    assert len(list(out.iterdir())) == 1
+    words = ["reconstruct", str(folder), picture, "--codebooks", "1", "--out", f"{tmp_path}/r.png"]
+    assert main(words) == 0
+    whole = model.encode(x)
+    for codebooks in (1, 2, 3):
+        assert torch.equal(model.encode(x, codebooks=codebooks), whole[..., :codebooks])
+        again = model.reconstruct(x, codebooks=codebooks)
+        assert torch.equal(again, model.decode(whole[..., :codebooks]))
+    for wrong in ("0", "4"):
+        assert "from 1 to 3" in mistake(capsys, *words[:4], wrong)
+    np.savez(tokens, indices=whole[:, :2].numpy())
+    assert "this model's are (4, 4, 3)" in mistake(capsys, "decode", str(folder), str(tokens))
 
 
 def unequal_product() -> dict:

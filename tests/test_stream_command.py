@@ -14,13 +14,14 @@ from mistakes import mistake
 from small_autoencoders import assemble
 from smalti.autoencoders import DiscreteAutoencoder
 from smalti.cli import main
+from smalti.errors import InputError
 from smalti.generation import Model
 from smalti.generation.live import stream_live
 from smalti.modalities.audio import Sound
 from smalti.modalities.image import Image
 from smalti.modalities.series import Series
 from smalti.networks import SEANetEncoder
-from smalti.quantizers import EMACodebook, VectorQuantizer
+from smalti.quantizers import EMACodebook, FiniteScalarQuantizer, ResidualQuantizer, VectorQuantizer
 
 RATE = 8000
 
@@ -91,12 +92,24 @@ def test_delays_count_from_arrival_and_seconds_are_told():
     told = []
     autoencoder = model(Sound(1, 100)).autoencoder
     live = stream_live(
-        autoencoder, torch.zeros(1, 250), 10, 100, False, lambda at, delays: told.append(at)
+        autoencoder, torch.zeros(1, 250), 10, 100, None, False, lambda at, delays: told.append(at)
     )
     assert told == [1.0, 2.0]
     assert len(live.delays.seconds) == len(live.encoding.seconds) == 26  # and the end
     assert live.lasts == 2.5 and live.x_hat.shape == (1, 250)
     assert live.load == (live.encoding.total + live.decoding.total) / 2.5
+
+
+def test_fewer_codebooks_are_streamed_as_they_are_decoded():
+    autoencoder = model(Sound(1, 100)).autoencoder
+    with pytest.raises(InputError, match="got 1 of a model with one codebook: leave it out"):
+        stream_live(autoencoder, torch.zeros(1, 100), 10, 100, 1, False)
+    stages = [autoencoder.quantizer, FiniteScalarQuantizer([5] * 6)]
+    autoencoder.quantizer = ResidualQuantizer(stages)
+    x = torch.rand(1, 100) - 0.5
+    live = stream_live(autoencoder, x, 30, 100, 1, False)
+    x_hat = Model(autoencoder).reconstruct(x[None], any_size=True, codebooks=1)[0]
+    assert torch.allclose(live.x_hat, x_hat, atol=1e-5)
 
 
 def test_mistakes_are_one_line(folder, file, tmp_path, capsys):

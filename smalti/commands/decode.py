@@ -18,6 +18,7 @@ from smalti.ids import IdTable, holds_ids
 from smalti.item_ids import why_no_items
 from smalti.latents import read_latents
 from smalti.name_array import NameArray
+from smalti.quantizers.first_codebooks import check_codebooks
 from smalti.spelling import readable
 from smalti.tokens import read_tokens
 
@@ -45,8 +46,9 @@ def decode(
     Arguments:
         folder: The run directory.
         tokens: A .npz or .parquet file with `indices` (N, *grid), or a .npz with `latents` (N, D).
-            Of a hierarchy with `indices_1` … of the finer levels, as many as are to be used. Or
-            an ids.parquet of the run: its items in order, in a table under their names.
+            Of a hierarchy with `indices_1` … of the finer levels, as many as are to be used; of
+            several codebooks the first ones are enough. Or an ids.parquet of the run: its items in
+            order, in a table under their names.
         out: A .png for one picture of all (decoded.png if not given), or a folder for a file each;
             of sounds also a .wav or .flac of all, one after another.
         columns: Signals per row in the picture.
@@ -67,7 +69,7 @@ def decode(
         return
     levels, names = _grids(model, tokens)
     grids = tuple(tuple(grid.shape[1:]) for grid in levels)
-    if not any_size and grids != model.layout.shapes[: len(grids)]:
+    if not any_size and grids != model.layout.shapes[: len(grids)] and not _fewer(model, grids):
         held, wanted = (", ".join(map(str, shapes)) for shapes in (grids, model.layout.shapes))
         raise InputError(
             f"{tokens} holds grids {held}, this model's are {wanted}: use the run that they were "
@@ -93,6 +95,22 @@ def _grids(model: Model, path: str) -> tuple[tuple[Tensor, ...], Sequence[str] |
         )
     table = read_ids_of_run(model.run, path)
     return (_codes(model, table, path),), NameArray(table.item_ids)
+
+
+def _fewer(model: Model, grids: tuple[tuple[int, ...], ...]) -> bool:
+    """Returns whether grids are those of the model with the first of its codebooks alone.
+
+    Raises:
+        InputError: If they are, and its codebooks do not refine each other.
+    """
+    assert isinstance(model.autoencoder, Tokenizer) and model.layout is not None
+    wanted, sizes = model.layout.shapes[0], model.layout.codebook_sizes[0]
+    if len(grids) > 1 or len(sizes) == 1 or len(grids[0]) != len(wanted):
+        return False
+    if grids[0][:-1] != wanted[:-1] or not 1 <= grids[0][-1] < len(sizes):
+        return False
+    check_codebooks(model.autoencoder.levels, grids[0][-1])
+    return True
 
 
 def _codes(model: Model, table: IdTable, path: str) -> Tensor:

@@ -36,6 +36,7 @@ def encode(  # noqa: PLR0913 - the options of the command
     out: str | None = None,
     against: str | None = None,
     beam: int | None = None,
+    codebooks: int | None = None,
     convert: bool = False,
     any_size: bool = False,
     overwrite: bool = False,
@@ -56,6 +57,8 @@ def encode(  # noqa: PLR0913 - the options of the command
         beam: How many sums of codewords are kept while codes are searched: more take longer and
             come closer. By default what the tokenizer was saved with, mostly 1. The codes are of
             the same codebooks and decode as ever.
+        codebooks: How many of several codebooks are used, from the first on, for fewer bits; all
+            if not given.
         convert: Make files fit the model, though they lose by it (its size, say).
         any_size: Take files at their own size, as convolutional tokenizers can.
         overwrite: Replace what smalti did not write, too.
@@ -66,6 +69,10 @@ def encode(  # noqa: PLR0913 - the options of the command
         set_beam(model.autoencoder, beam)
     suffixes = (".npz",) if model.layout is None else (".npz", ".parquet")
     if against is not None:
+        if codebooks is not None:
+            raise InputError(
+                f"IDs are of all codebooks, got --codebooks {codebooks}: leave it or --against out."
+            )
         path = check_output(out or "new-ids.parquet", (".parquet",), overwrite=overwrite)
         table = read_earlier_ids(model, against)
         other = other_beam(table, own, beam, against)
@@ -76,7 +83,7 @@ def encode(  # noqa: PLR0913 - the options of the command
     files = expand_files(model.signal, files)
     named: list[Sequence[str]] = []
     parts: list[tuple[torch.Tensor, ...]] = []
-    for batch, latents in _encoded(model, files, convert, any_size):
+    for batch, latents in _encoded(model, files, convert, any_size, codebooks):
         part = latents if isinstance(latents, tuple) else (latents,)
         if parts and [each.shape[1:] for each in part] != [each.shape[1:] for each in parts[0]]:
             raise InputError(
@@ -113,12 +120,16 @@ def _check_different(names: NameArray, noun: str) -> None:
 
 
 def _encoded(
-    model: Model, files: Sequence[str], convert: bool, any_size: bool
+    model: Model,
+    files: Sequence[str],
+    convert: bool,
+    any_size: bool,
+    codebooks: int | None = None,
 ) -> Iterator[tuple[NamedSignals, Any]]:
     """Yields the signals of files, batch by batch, and what the model makes of them."""
     for number, batch in enumerate(read_batches(model, files, convert, any_size)):
-        latents = model.encode(batch.x, any_size)
-        if not number and not convert:
+        latents = model.encode(batch.x, any_size, codebooks=codebooks)
+        if not number and not convert and codebooks is None:
             _check_alike(model, batch.x, latents, files[0])
         yield batch, latents
 

@@ -38,6 +38,7 @@ def reconstruct(  # noqa: PLR0913 - the options of the command
     convert: bool = False,
     any_size: bool = False,
     levels: int | None = None,
+    codebooks: int | None = None,
     overwrite: bool = False,
 ) -> None:
     """Encodes and decodes signals, writes them with their originals, and prints the error.
@@ -51,12 +52,14 @@ def reconstruct(  # noqa: PLR0913 - the options of the command
         convert: Make files fit the model, though they lose by it (its size, say).
         any_size: Take files at their own size, as convolutional tokenizers can.
         levels: How many levels of a hierarchy are decoded, from the coarsest; all if not given.
+        codebooks: How many of several codebooks are used, from the first on, for fewer bits; all
+            if not given.
         overwrite: Replace what smalti did not write, too.
     """
     signal = read_signal(folder)
     files = expand_files(signal, files)
     if isinstance(modality_of(signal), ManyPerFile):
-        _reconstruct_tables(signal, folder, files, out, convert, levels, overwrite)
+        _reconstruct_tables(signal, folder, files, out, convert, levels, codebooks, overwrite)
         return
     output = SignalOutput(
         signal,
@@ -70,7 +73,7 @@ def reconstruct(  # noqa: PLR0913 - the options of the command
     model = load(folder)
     if not any_size:
         x: Any = read_files(model, files, convert)
-        x_hat: Any = model.reconstruct(x, levels)
+        x_hat: Any = model.reconstruct(x, levels, codebooks=codebooks)
     else:  # one at a time: only those of one size can be stacked
         x = [read_files(model, [file], convert, any_size)[0] for file in files]
         if output.single and len({one.shape for one in x}) > 1:
@@ -78,7 +81,9 @@ def reconstruct(  # noqa: PLR0913 - the options of the command
                 f"{output.path} shows {model.signal.plural} of one size, got different ones: give "
                 f"--out FOLDER for a file each, or --convert in place of --any_size."
             )
-        x_hat = [model.reconstruct(one[None], levels, any_size)[0] for one in x]
+        x_hat = [
+            model.reconstruct(one[None], levels, any_size, codebooks=codebooks)[0] for one in x
+        ]
     for file, original, reconstruction in zip(files, x, x_hat, strict=True):
         print(f"{file}: {_closeness(model.signal, original[None], reconstruction[None])}")
     output.write(torch.stack([*x, *x_hat]) if output.single else x_hat)
@@ -91,6 +96,7 @@ def _reconstruct_tables(  # noqa: PLR0913 - the options of the command
     out: str | None,
     convert: bool,
     levels: int | None,
+    codebooks: int | None,
     overwrite: bool,
 ) -> None:
     """Reconstructs all signals of files that hold many; says of each file how close they are."""
@@ -100,7 +106,7 @@ def _reconstruct_tables(  # noqa: PLR0913 - the options of the command
     model = load(folder)
     batches = [list(read_batches(model, [file], convert)) for file in files]
     originals = [torch.cat([batch.x for batch in parts]) for parts in batches]
-    made = [model.reconstruct(x, levels) for x in originals]
+    made = [model.reconstruct(x, levels, codebooks=codebooks) for x in originals]
     for file, x, x_hat in zip(files, originals, made, strict=True):
         print(f"{file}: {_closeness(model.signal, x, x_hat)}")
     if output.single:

@@ -41,6 +41,7 @@ def stream(  # noqa: PLR0913 - the options of the command
     out: str | None = None,
     chunk: float = 20.0,
     rate: float | None = None,
+    codebooks: int | None = None,
     fast: bool = False,
     threads: int = 1,
     convert: bool = False,
@@ -54,6 +55,8 @@ def stream(  # noqa: PLR0913 - the options of the command
         out: The file that the reconstruction is written to; none if not given.
         chunk: Milliseconds of the signal that arrive at once.
         rate: Values per second, of a signal that has no rate of its own.
+        codebooks: How many of several codebooks are used, from the first on, for fewer bits; all
+            if not given.
         fast: Go on as fast as possible, without waiting for what would arrive later.
         threads: Threads of the processor.
         convert: Make the file fit the model, though it loses by it.
@@ -75,7 +78,7 @@ def stream(  # noqa: PLR0913 - the options of the command
     )
     with _threads(threads):
         tell = _say_nothing if fast else _say
-        live = stream_live(model.autoencoder, x, positions, per_second, not fast, tell)
+        live = stream_live(model.autoencoder, x, positions, per_second, codebooks, not fast, tell)
     print(_latency(live, latency, positions, per_second))
     for line in _speeds(live, positions / per_second, fast):
         print(line)

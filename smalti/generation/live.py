@@ -15,8 +15,9 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from smalti.autoencoders import Autoencoder
+from smalti.autoencoders import Autoencoder, Tokenizer
 from smalti.autoencoders.streams import StreamDecoder, StreamEncoder
+from smalti.quantizers.first_codebooks import check_codebooks, first_codebooks
 
 __all__ = ["Live", "Times", "stream_live"]
 
@@ -73,6 +74,7 @@ def stream_live(
     x: Tensor,
     chunk: int,
     rate: float,
+    codebooks: int | None = None,
     paced: bool = True,
     tell: Callable[[float, Sequence[float]], None] = lambda at, delays: None,
 ) -> Live:
@@ -83,13 +85,17 @@ def stream_live(
         x: The signal, (C, T), in its range.
         chunk: Positions of a chunk.
         rate: Positions per second.
+        codebooks: How many of several codebooks are used, from the first on; all if not given.
         paced: Whether each chunk is waited for until it would have arrived.
         tell: Called once for each second of the signal with the time in the signal, and with the
             delays of the chunks since the last call.
 
     Raises:
-        InputError: If the tokenizer has no causal networks, or x is no such signal.
+        InputError: If the tokenizer has no causal networks, or not so many codebooks, or x is no
+            such signal.
     """
+    levels = autoencoder.levels if isinstance(autoencoder, Tokenizer) else ()
+    kept = None if codebooks is None else check_codebooks(levels, codebooks)
     encoder, decoder = StreamEncoder(autoencoder), StreamDecoder(autoencoder)
     _warm_up(autoencoder, x[:, :chunk])
     live, parts, told = Live(x.shape[1] / rate, x[:, :0]), list[Tensor](), 0
@@ -102,7 +108,7 @@ def stream_live(
         start = time.perf_counter()
         indices = encoder.finish() if part is None else encoder.push(part[None])
         encoded = time.perf_counter()
-        parts.append(decoder.push(indices)[0])
+        parts.append(decoder.push(first_codebooks(indices, kept))[0])
         end = time.perf_counter()
         live.encoding.seconds.append(encoded - start)
         live.decoding.seconds.append(end - encoded)

@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 
 from smalti.arguments import as_whole_number
-from smalti.autoencoders import Autoencoder, ContinuousAutoencoder
+from smalti.autoencoders import Autoencoder, ContinuousAutoencoder, Tokenizer
 from smalti.autoencoders.inputs import device_of, with_size
 from smalti.autoencoders.streams import StreamDecoder, StreamEncoder
 from smalti.conditions import Condition
@@ -48,7 +48,9 @@ from smalti.generation.traversal import as_continuous, latent_dimensions, traver
 from smalti.layout import Layout
 from smalti.networks import ContrastiveNetwork
 from smalti.priors import GaussianPrior, Prior, SamplingConfig
+from smalti.quantizers import Quantizer
 from smalti.quantizers.beam_width import with_beam
+from smalti.quantizers.first_codebooks import check_codebooks, first_codebooks
 from smalti.run_directory import Run
 from smalti.signals import Signal
 
@@ -130,7 +132,14 @@ class Model:
         """Returns the condition that the prior takes; `None` if it takes none."""
         return None if self.prior is None else self.prior.condition
 
-    def encode(self, x: Any, any_size: bool = False, *, beam: int | None = None) -> Any:
+    def encode(
+        self,
+        x: Any,
+        any_size: bool = False,
+        *,
+        beam: int | None = None,
+        codebooks: int | None = None,
+    ) -> Any:
         """Encodes signals (B, C, *size): indices (B, *grid), of a hierarchy a tuple; or (B, D).
 
         Arguments:
@@ -141,18 +150,21 @@ class Model:
                 convolutional tokenizer takes. Large ones are taken in tiles.
             beam: B > 0, how many sums of codewords are kept while codes are searched, for this
                 call; more come closer to x and take longer. If not given, the model's own.
+            codebooks: How many of Q codebooks to use, from the first on: indices (B, *grid, q), at
+                a lower rate, which decode as well. All if not given.
 
         Raises:
             InputError: If x is no batch of the signal, the model gives what is not finite, or it
-                has no beam.
+                has no beam, or not so many codebooks that refine each other.
         """
+        kept = None if codebooks is None else check_codebooks(self._quantizers, codebooks)
         signal = with_size(self.signal, ()) if any_size else self.signal
         given = signal_pieces(x, signal, self.run)
         with with_beam(self.autoencoder, beam):
             parts = [self.autoencoder.encode(part, any_size) for part in given]
         if isinstance(parts[0], tuple):
             return tuple(torch.cat(level) for level in zip(*parts, strict=True))
-        return torch.cat(parts)
+        return first_codebooks(torch.cat(parts), kept)
 
     def decode(
         self, latents: Tensor | Sequence[Tensor], size: tuple[int, ...] | None = None
@@ -170,20 +182,29 @@ class Model:
         parts = latent_pieces(latents, self.layout)
         return torch.cat([self.autoencoder.decode(part, size) for part in parts])
 
-    def reconstruct(self, x: Any, levels: int | None = None, any_size: bool = False) -> Tensor:
+    def reconstruct(
+        self,
+        x: Any,
+        levels: int | None = None,
+        any_size: bool = False,
+        *,
+        codebooks: int | None = None,
+    ) -> Tensor:
         """Encodes signals and decodes them again: (B, C, *size), of the size of x.
 
         Arguments:
             x: A batch of signals, as `encode` takes them.
             levels: How many levels of a hierarchy to decode, from the coarsest; all if not given.
             any_size: Whether signals may be of another size than the model was trained on.
+            codebooks: How many of several codebooks to use, as of `encode`.
 
         Raises:
-            InputError: If x is no batch of the signal, or there are not so many levels.
+            InputError: If x is no batch of the signal, or there are not so many levels or
+                codebooks.
         """
         if any_size:
             x = torch.cat(list(signal_pieces(x, with_size(self.signal, ()), self.run)))
-        latents = self.encode(x, any_size)
+        latents = self.encode(x, any_size, codebooks=codebooks)
         if levels is not None:
             most = len(latents) if isinstance(latents, tuple) else 1
             if most == 1 or not 1 <= levels <= most:
@@ -220,6 +241,11 @@ class Model:
             return latents
         grids = self.layout.unpack(latents)
         return grids if len(grids) > 1 else grids[0]
+
+    @property
+    def _quantizers(self) -> tuple[Quantizer, ...]:
+        """Returns the quantizer of each level; none of a model of vectors."""
+        return self.autoencoder.levels if isinstance(self.autoencoder, Tokenizer) else ()
 
     def interpolate(self, x_a: Tensor, x_b: Tensor, steps: int = 8) -> Tensor:
         """Decodes steps between the latents of two signals (C, *size): (steps, C, *size)."""

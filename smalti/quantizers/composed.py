@@ -164,6 +164,38 @@ def unique_quantizers(quantizers: Iterable[Quantizer]) -> tuple[nn.ModuleList, t
     return nn.ModuleList(objects), tuple(order)
 
 
+def check_dropout(dropout: float) -> float:
+    """Returns a probability; raises `InputError` if it is none."""
+    if not 0 <= dropout <= 1:
+        raise InputError(f"dropout must lie in [0, 1], got {dropout}: 0 is none.")
+    return dropout
+
+
+def draw_depths(z: Tensor, most: int, dropout: float) -> Tensor | None:
+    """Draws how many quantizers each example keeps, from the first on, (B,) or (); `None` for all.
+
+    Arguments:
+        z: (..., D), whose first axis, if there is one beside D, has the examples.
+        most: Q, the number of quantizers.
+        dropout: The probability that an example keeps 1 … Q of them, evenly drawn.
+    """
+    if dropout == 0:
+        return None
+    examples = z.shape[:-1][:1]
+    depth = torch.randint(1, most + 1, examples, device=z.device)
+    chosen = torch.rand(examples, device=z.device) < dropout
+    return torch.where(chosen, depth, most)
+
+
+def kept_at(depth: Tensor | None, number: int, mask: Tensor | None, z: Tensor) -> Tensor | None:
+    """Returns the vectors that quantizer `number` sees: (...) bool, or None for all."""
+    if depth is None:
+        return mask
+    batch = z.shape[:-1]
+    kept = (depth > number).view(*batch[:1], *(1 for _ in batch[1:])).expand(batch)
+    return kept if mask is None else kept & mask
+
+
 def sum_losses(weighted: Iterable[tuple[float, Losses]]) -> Losses:
     """Sums each loss over several quantizers, weighted; a missing loss counts as 0."""
     total: Losses = {}

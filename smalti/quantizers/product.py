@@ -5,6 +5,10 @@
 P codebooks of K codewords reach K^P points with P·K stored, each of D/P dimensions. Unlike the
 stages of a residual quantizer the parts know nothing of each other: they can be searched at once,
 and their errors add up without interaction, ‖z_e − z_q‖² = Σ_p ‖z_p − q_p(z_p)‖².
+
+Dropout of depth, in training: with probability p an example keeps the first n parts only, n uniform
+on 1 … P, and the others are 0. So the encoder puts first what matters most, and one model serves
+many rates, as that of a residual quantizer does (nested dropout).
 """
 
 from collections.abc import Callable, Sequence
@@ -16,7 +20,10 @@ from smalti.artifacts import registered
 from smalti.quantizers.composed import (
     ComposedQuantizer,
     add_code_axis,
+    check_dropout,
     check_per_vector,
+    draw_depths,
+    kept_at,
     pad_codes,
     remove_code_axis,
     sum_losses,
@@ -37,10 +44,14 @@ class ProductQuantizer(ComposedQuantizer):
     Arguments:
         parts: The quantizers of the parts, whose dims add up to D; the same object may occur
             several times.
+        dropout: p in [0, 1], the probability that an example is quantized by its first parts alone
+            in training. Without it the first parts say nothing of the whole.
 
     References:
         Product Quantization for Nearest Neighbor Search, H. Jégou, M. Douze and C. Schmid, 2011,
         IEEE TPAMI 33(1), doi 10.1109/TPAMI.2010.57.
+        Learning Ordered Representations with Nested Dropout, O. Rippel, M. A. Gelbart and R. P.
+        Adams, 2014, arXiv 1402.0915.
 
     Example:
         >>> from smalti.quantizers import EMACodebook, VectorQuantizer
@@ -51,22 +62,27 @@ class ProductQuantizer(ComposedQuantizer):
         (8, torch.Size([3, 7, 2]))
     """
 
-    def __init__(self, parts: Sequence[Quantizer]) -> None:
+    def __init__(self, parts: Sequence[Quantizer], *, dropout: float = 0.0) -> None:
         super().__init__()
         check_per_vector(parts, "parts")
+        self.dropout = check_dropout(dropout)
         self.parts, self.order = unique_quantizers(parts)
         self.dims = [part.dim for part in parts]
         self.codebook_sizes = tuple(size for part in parts for size in part.codebook_sizes)
         self.dim = sum(self.dims)
-        self.codes_refine = len(self.order) == 1 and parts[0].codes_refine
+        alone = len(self.order) == 1
+        self.codes_refine = parts[0].codes_refine if alone else dropout > 0
         self._count_for_parts()
 
     def forward(self, z: Tensor, mask: Tensor | None = None) -> Quantized:
         check_vectors(z, self.dim)
         check_mask(mask, z)
         parts = self._parts()
+        depth = draw_depths(z, len(parts), self.dropout if self.training else 0)
+        pieces = z.split(self.dims, dim=-1)
         outputs = [
-            part(piece, mask) for part, piece in zip(parts, z.split(self.dims, dim=-1), strict=True)
+            part(piece, kept_at(depth, number, mask, z))
+            for number, (part, piece) in enumerate(zip(parts, pieces, strict=True))
         ]
         self._remind()
         quantized = torch.cat([output.quantized for output in outputs], dim=-1)
@@ -114,4 +130,4 @@ class ProductQuantizer(ComposedQuantizer):
         return [self.parts[place] for place in self.order]  # type: ignore[misc]
 
     def extra_repr(self) -> str:
-        return f"order={self.order}"
+        return f"order={self.order}, dropout={self.dropout}"

@@ -41,6 +41,9 @@ from smalti.quantizers.beam import beam_search
 from smalti.quantizers.composed import (
     Losses,
     add_code_axis,
+    check_dropout,
+    draw_depths,
+    kept_at,
     learns_from_output,
     pad_codes,
     remove_code_axis,
@@ -103,20 +106,18 @@ class ResidualQuantizer(StagedQuantizer):
         beam: int = 1,
     ) -> None:
         super().__init__(stages, estimator, beam)
-        if not 0 <= dropout <= 1:
-            raise InputError(f"dropout must lie in [0, 1], got {dropout}: 0 is none.")
-        self.dropout = dropout
+        self.dropout = check_dropout(dropout)
 
     def forward(self, z: Tensor, mask: Tensor | None = None) -> Quantized:
         if self.beam > 1 and not self.training:
             return self._searched(z, mask)
         with torch.autocast(z.device.type, enabled=False):
             z_e = prepare_input(z, self.dim, mask)
-            depth = self._depth(z_e)
+            depth = draw_depths(z_e, len(self.order), self.dropout if self.training else 0)
             r, z_q = z_e, torch.zeros_like(z_e)
             indices, losses = [], []
             for number, stage in enumerate(self._stages()):
-                kept = _kept(depth, number, mask, z_e)
+                kept = kept_at(depth, number, mask, z_e)
                 output = self._quantize(stage, r, kept)
                 e = output.quantized
                 if self._reaches(stage):
@@ -211,15 +212,6 @@ class ResidualQuantizer(StagedQuantizer):
         mean = sum_losses((1 / len(self.order), terms) for terms in losses)
         return Quantized(finish_output(z, mask, y), self._joined(indices), mean)
 
-    def _depth(self, z: Tensor) -> Tensor | None:
-        """Returns how many stages each example keeps, (B,) or (); None for all."""
-        if not self.training or self.dropout == 0:
-            return None
-        examples, stages = z.shape[:-1][:1], len(self.order)
-        depth = torch.randint(1, stages + 1, examples, device=z.device)
-        chosen = torch.rand(examples, device=z.device) < self.dropout
-        return torch.where(chosen, depth, stages)
-
     def _losses(self, stage: Quantizer, losses: Losses, r: Tensor, kept: Tensor | None) -> Losses:
         """Returns the losses of a stage, with those that the estimator of the sum needs."""
         if self.estimator.needs_commitment:
@@ -233,12 +225,3 @@ class ResidualQuantizer(StagedQuantizer):
         return {
             name: loss for name, loss in losses.items() if name not in ("commitment", "codebook")
         }
-
-
-def _kept(depth: Tensor | None, number: int, mask: Tensor | None, z: Tensor) -> Tensor | None:
-    """Returns the vectors that stage `number` sees: (...) bool, or None for all."""
-    if depth is None:
-        return mask
-    batch = z.shape[:-1]
-    kept = (depth > number).view(*batch[:1], *(1 for _ in batch[1:])).expand(batch)
-    return kept if mask is None else kept & mask

@@ -429,6 +429,43 @@ def test_dropped_vectors_count_in_no_loss():
     torch.testing.assert_close(output.losses["commitment"], expected)
 
 
+def test_a_product_drops_its_last_parts_and_learns_to_put_first_what_matters_most():
+    quantizer = ProductQuantizer([vq(1, codebook=EMACodebook) for _ in range(DIM)], dropout=1.0)
+    z = torch.randn(400, 3, DIM)
+    output = quantizer(z)
+    depth = (output.indices >= 0).sum(-1)
+    assert (depth == depth[:, :1]).all() and depth.min() == 1 and depth.max() == DIM
+    dropped = output.indices == -1
+    assert torch.equal(dropped, dropped.cummax(-1).values)
+    assert torch.equal(output.quantized, quantizer.decode(output.indices))
+    assert bool((output.quantized[dropped] == 0).all())
+    for i, part in enumerate(quantizer.parts):
+        assert part._statistics.counts.sum() == (depth > i).sum()
+    assert (quantizer.eval()(z).indices >= 0).all()
+    assert quantizer.codes_refine and not ProductQuantizer([vq(1), vq(1)]).codes_refine
+
+
+def left_by_the_first_part(dropout):
+    """The share of the variance that the first of two parts leaves, behind a map that learns."""
+    torch.manual_seed(0)
+    turn, back = (torch.nn.Linear(2, 2, bias=False) for _ in range(2))
+    for linear in (turn, back):
+        torch.nn.init.eye_(linear.weight)
+    quantizer = ProductQuantizer([FiniteScalarQuantizer([15])] * 2, dropout=dropout)
+    optimizer = torch.optim.Adam([*turn.parameters(), *back.parameters()], lr=0.03)
+    x = torch.randn(256, 1) + torch.randn(256, 2) / 10  # two values that are nearly one
+    for _ in range(150):
+        optimizer.zero_grad()
+        (x - back(quantizer(turn(x)).quantized)).square().mean().backward()
+        optimizer.step()
+    first = quantizer.eval().encode(turn(x))[:, :1]
+    return (x - back(quantizer.decode(first))).square().mean() / x.square().mean()
+
+
+def test_dropout_of_parts_puts_first_what_matters_most():
+    assert left_by_the_first_part(1.0) < 0.1 < 0.25 < left_by_the_first_part(0.0)
+
+
 # Product, projection, scale
 
 
