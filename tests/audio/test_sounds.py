@@ -184,7 +184,11 @@ def test_speakers_are_a_condition_beside_the_label_where_asked_for(tmp_path, cap
         label=[i % 2 for i in range(24)],
         speaker=who,
     )
-    assert isinstance(Sounds(str(tmp_path)).load().condition, Label)
+    splits = Sounds(str(tmp_path)).load()
+    assert isinstance(splits.condition, Label)  # speakers are then a fact that reports measure
+    speakers = splits.items.categories["speaker"].take(splits.items.rows(splits.manifest))
+    for row, code in enumerate(speakers.codes.tolist()):
+        assert speakers.names[code] == who[int(splits.manifest.name(row).split()[1])]
     splits, told = loaded(caplog, tmp_path, columns=SoundColumns(speaker="speaker"))
     condition = splits.condition
     assert isinstance(condition, Conditions) and list(condition.named) == ["label", "speaker"]

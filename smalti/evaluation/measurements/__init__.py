@@ -5,6 +5,7 @@ from smalti.evaluation.measurements.bits import BitsPerDimension
 from smalti.evaluation.measurements.bounds import Bounds
 from smalti.evaluation.measurements.caption_retrieval import CaptionRetrieval
 from smalti.evaluation.measurements.captions import SamplesOfCaptions
+from smalti.evaluation.measurements.code_probes import CodeProbes
 from smalti.evaluation.measurements.codebook_usage import CodebookUsage
 from smalti.evaluation.measurements.description import Description
 from smalti.evaluation.measurements.feature_distance import FeatureDistance
@@ -29,6 +30,7 @@ __all__ = [
     "BitsPerDimension",
     "Bounds",
     "CaptionRetrieval",
+    "CodeProbes",
     "CodebookUsage",
     "Description",
     "FeatureDistance",
@@ -67,6 +69,7 @@ MEASUREMENTS: tuple[Measurement, ...] = (
     Rate(),
     BitsPerDimension(),
     CodebookUsage(),
+    CodeProbes(),
     Identifiers(),
 )
 """Of every model, in this order; `FeatureDistance` and `TrainingCurves` are of some runs."""

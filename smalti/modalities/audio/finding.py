@@ -35,7 +35,7 @@ from smalti.spelling import readable
 if TYPE_CHECKING:
     from datasets import Features
 
-__all__ = ["SoundFiles", "find_sounds", "logger", "speakers_of"]
+__all__ = ["SoundFiles", "find_sounds", "logger", "speaker_column", "speakers_of"]
 
 logger = logging.getLogger(FOUND)
 
@@ -70,6 +70,13 @@ class SoundFiles(FileRows):
     def words(self) -> LabelColumn:
         """Returns the speaker of each file; raises `InputError` if one has none."""
         return LabelColumn(_all_of(self._speakers or {}, self._files, "speaker"), None)
+
+
+def speaker_column(rows: Rows, wanted: str | None) -> str | None:
+    """Returns the column of speakers that is asked for, or is called so in a table; else None."""
+    if wanted is not None or not isinstance(rows, SoundTable):
+        return wanted
+    return rows.speaker_column
 
 
 def speakers_of(rows: Rows, column: str) -> LabelColumn:

@@ -90,6 +90,18 @@ class SoundTable(TableRows):
         there = all(name is None or name in features for name in needed)
         return there and holds_sounds(features.get(self.audio_column))
 
+    @property
+    def speaker_column(self) -> str | None:
+        """Returns the column that is called after speakers and holds words or numbers, if any."""
+        from datasets import ClassLabel, Value
+
+        for name in SPEAKERS:
+            feature = self.features.get(name)
+            plain = isinstance(feature, Value) and feature.dtype.startswith(("string", "int"))
+            if isinstance(feature, ClassLabel) or plain:
+                return name
+        return None
+
     def words(self, column: str) -> LabelColumn:
         """Reads a column of words or numbers, such as of speakers.
 

@@ -28,6 +28,7 @@ from smalti.counting import counted
 from smalti.data.captions import number_captions, with_captions
 from smalti.data.dividing import SplitExamples, divide_in_splits, make_manifest
 from smalti.data.found import FoundExamples
+from smalti.data.items import Category, Items
 from smalti.data.labels import match_captions, match_labels, number_labels
 from smalti.data.left_out import report_left_out
 from smalti.data.several_labels import combine_labels, with_several_labels
@@ -141,6 +142,7 @@ class Sounds(Source):
             split: self._part(split, seen[split], part, size, named.numbers[split])
             for split, part in decoded.items()
         }
+        items = self._items(found, parts)
         for line in describe_sounds(
             decoded, seen, {k: len(v.names) for k, v in parts.items()}, signal
         ):
@@ -155,6 +157,7 @@ class Sounds(Source):
             augment=None,
             manifest=make_manifest(parts, named.condition, left_out, Sound, named.captions),
             shift=shift_randomly,
+            items=items,
         )
         if named.together is not None and named.condition is not None:
             return with_several_labels(splits, named.together, named.condition.names)
@@ -190,6 +193,32 @@ class Sounds(Source):
         both = [{s: n for s, n in part.items() if n is not None} for part in (numbers, who)]
         together, names, combined = combine_labels([condition, speaker], both)
         return found, _Named(Label(names), None, dict(combined), together)
+
+    def _items(self, found: FoundExamples, parts: Mapping[str, SplitExamples]) -> Items | None:
+        """Returns who speaks in each excerpt, where a column says it: reports measure with it."""
+        from smalti.modalities.audio.finding import speaker_column, speakers_of
+
+        column = speaker_column(found.rows["train"], self.columns.speaker)
+        if column is None:
+            return None
+        numbers: dict[str, int] = {}
+        names: list[str] = []
+        codes: list[int] = []
+        for split, part in parts.items():
+            try:
+                words = speakers_of(found.rows[split], column).values
+            except InputError as error:
+                found_logger.info(f"no speakers are measured ({error})")
+                return None
+            examples = part.examples
+            assert isinstance(examples, StoredExcerpts)
+            codes += [
+                numbers.setdefault(str(words[number]), len(numbers))
+                for number in examples.cuts.recordings.tolist()
+            ]
+            names += part.names
+        who = Category(np.array(codes, dtype=np.int32), tuple(numbers))
+        return Items(names, {"speaker": who})
 
     def _check_readable(self, split: str, sounds: FoundSounds) -> None:
         """Refuses a split without one sound that can be read."""
