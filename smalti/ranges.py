@@ -185,6 +185,8 @@ RANGES: dict[str, Range] = {
     "MultiScaleSTFTDiscriminator.windows": MILLISECONDS,
     "periods": Range(1, 2**16),
     "SpectralLoss.bands": Range(1, 1024),
+    "SpectralLoss.floor": Range(0, 1, above=True),
+    "gain": POSITIVE,
     "loss_weights": NOT_NEGATIVE,
     "weights": NOT_NEGATIVE,
     "beta": NOT_NEGATIVE,

@@ -161,3 +161,16 @@ def test_what_makes_no_network_is_one_line():
     with pytest.raises(InputError, match="a grid of one dimension, got images with 2"):
         SEANetDecoder(Image(1), 4)
     assert SEANetEncoder(Features(3, spatial_dims=1), 4, hidden=2, strides=[1]).downsampling == 1
+
+
+@pytest.mark.parametrize("weight_norm", [False, True])
+def test_a_gain_is_a_factor_on_the_first_weights_alone(weight_norm):
+    x = torch.randn(2, 2, 60)
+    plain, _ = pair(False, "elu", weight_norm=weight_norm)
+    torch.manual_seed(0)
+    sizes = {"hidden": 4, "strides": [2, 3, 5], "dilations": [1, 3]}
+    loud = SEANetEncoder(Wave(2), 6, weight_norm=weight_norm, gain=20.0, **sizes)
+    assert torch.allclose(loud(x / 20), plain(x), atol=1e-5)
+    assert not torch.allclose(loud(x), plain(x), atol=1e-2)
+    with pytest.raises(InputError, match="above 0, got 0"):
+        SEANetEncoder(Wave(2), 6, gain=0.0)

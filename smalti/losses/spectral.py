@@ -13,8 +13,9 @@ white noise of deviation σ has S ≈ σ whatever the window:
 
 The matrix A averages the frequencies in bands that are equally wide on the mel scale of HTK,
 m = 2595 log₁₀(1 + f / 700), from 0 to half the rate. Its triangles sum to 1, and none is narrower
-than the resolution, so that no band is empty. Logarithms are those of S + 10⁻⁵, a hundred decibels
-below full scale: silence is a value like any other, and its gradient is finite. Around a waveform
+than the resolution, so that no band is empty. Logarithms are those of S + floor: silence is a value
+like any other, and its gradient is finite. The default floor, 10⁻⁵, is at the noise of 16 bits, a
+hundred decibels below full scale; what is much below the floor is not compared. Around a waveform
 there is silence, so that any length goes.
 
 All is computed in float32, also under autocast.
@@ -38,13 +39,14 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from smalti.errors import InputError
 from smalti.losses.reconstruction import ReconstructionLoss
 from smalti.nn.precision import KeepsFloat32
 from smalti.nn.spectra import Spectra, window_lengths
 
 __all__ = ["MelDistance", "MultiResolutionSTFT", "mel_filters"]
 
-FLOOR = 1e-5  # added to magnitudes before their logarithm
+FLOOR = 1e-5
 QUIET = 1e-3  # the least root mean square of S that differences are divided by
 TINY = 1e-12  # under roots, whose gradient at 0 is infinite
 
@@ -54,11 +56,17 @@ class SpectralLoss(KeepsFloat32, ReconstructionLoss):
 
     Arguments:
         spectra: The magnitudes at each resolution.
+        floor: What is added to magnitudes before their logarithm.
+
+    Raises:
+        InputError: If the floor is not above 0.
     """
 
-    def __init__(self, spectra: Sequence[Spectra]) -> None:
+    def __init__(self, spectra: Sequence[Spectra], floor: float) -> None:
         super().__init__()
-        self.spectra = nn.ModuleList(spectra)
+        if not 0 < floor < math.inf:
+            raise InputError(f"The floor of magnitudes is above 0, got {floor}: e.g. 1e-5.")
+        self.spectra, self.floor = nn.ModuleList(spectra), floor
 
     def forward(self, x_hat: Tensor, x: Tensor) -> Tensor:
         """Returns the scalar loss between x_hat and x, both (B, C, T)."""
@@ -83,9 +91,10 @@ class MultiResolutionSTFT(SpectralLoss):
     Arguments:
         rate: Samples per second.
         windows: Lengths of the windows in milliseconds.
+        floor: What is added to magnitudes before their logarithm.
 
     Raises:
-        InputError: If the rate is not above 0, or a window is shorter than 4 samples.
+        InputError: If a number is out of range, or a window is shorter than 4 samples.
 
     Example:
         >>> x = torch.sin(torch.arange(4000) / 3)[None, None]
@@ -94,17 +103,23 @@ class MultiResolutionSTFT(SpectralLoss):
         (tensor(0.), tensor(0.), tensor(True))
     """
 
-    def __init__(self, rate: float, *, windows: Sequence[float] = (10.0, 25.0, 50.0)) -> None:
+    def __init__(
+        self,
+        rate: float,
+        *,
+        windows: Sequence[float] = (10.0, 25.0, 50.0),
+        floor: float = FLOOR,
+    ) -> None:
         lengths = window_lengths(windows, rate)
         super().__init__(
-            [Spectra(n, 1 << (n - 1).bit_length(), max(1, round(n / 5))) for n in lengths]
+            [Spectra(n, 1 << (n - 1).bit_length(), max(1, round(n / 5))) for n in lengths], floor
         )
 
     def distance(self, number: int, made: Tensor, wanted: Tensor) -> Tensor:
         """See `SpectralLoss.distance`."""
         error = ((made - wanted).square().mean() + TINY).sqrt() - math.sqrt(TINY)
         convergence = error / wanted.square().mean().sqrt().clamp_min(QUIET)
-        logs = ((made + FLOOR).log() - (wanted + FLOOR).log()).abs().mean()
+        logs = ((made + self.floor).log() - (wanted + self.floor).log()).abs().mean()
         return convergence + logs
 
 
@@ -118,9 +133,10 @@ class MelDistance(SpectralLoss):
         rate: Samples per second.
         windows: Lengths of the windows in milliseconds.
         bands: Most bands of a spectrogram.
+        floor: What is added to magnitudes before their logarithm.
 
     Raises:
-        InputError: If the rate is not above 0, or a window is shorter than 4 samples.
+        InputError: If a number is out of range, or a window is shorter than 4 samples.
 
     Example:
         >>> x = torch.sin(torch.arange(4000) / 3)[None, None]
@@ -135,9 +151,10 @@ class MelDistance(SpectralLoss):
         *,
         windows: Sequence[float] = (4.0, 8.0, 16.0, 32.0, 64.0),
         bands: int = 80,
+        floor: float = FLOOR,
     ) -> None:
         lengths = [1 << round(math.log2(n)) for n in window_lengths(windows, rate)]
-        super().__init__([Spectra(n, n, n // 4) for n in lengths])
+        super().__init__([Spectra(n, n, n // 4) for n in lengths], floor)
         self.in_float32 = tuple(f"filters_{number}" for number in range(len(lengths)))
         for name, n in zip(self.in_float32, lengths, strict=True):
             filters = mel_filters(rate, n, max(1, min(bands, 5 * n // 32)))
@@ -146,7 +163,8 @@ class MelDistance(SpectralLoss):
     def distance(self, number: int, made: Tensor, wanted: Tensor) -> Tensor:
         """See `SpectralLoss.distance`."""
         filters: Tensor = getattr(self, f"filters_{number}")
-        difference = (filters @ made + FLOOR).log10() - (filters @ wanted + FLOOR).log10()
+        logs = [(filters @ magnitudes + self.floor).log10() for magnitudes in (made, wanted)]
+        difference = logs[0] - logs[1]
         rms = (difference.square().mean(-2) + TINY).sqrt() - math.sqrt(TINY)
         return difference.abs().mean() + rms.mean()
 

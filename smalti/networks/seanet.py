@@ -35,6 +35,7 @@ from smalti.nn.padded_convolutions import (
     as_rows,
     direction,
     from_rows,
+    multiplied,
 )
 from smalti.nn.snake import Snake
 from smalti.nn.streaming import Chain, Residual, State, stream_rows
@@ -60,10 +61,13 @@ class SEANetEncoder(Encoder):
         activation: "elu", or "snake", which learns frequencies.
         causal: Whether it looks at earlier positions alone.
         weight_norm: Whether length and direction of all weights are learned apart.
+        gain: What the first weights are multiplied by at the start. Of signals far below 1 the
+            activations are linear, and a linear network does not see how loud they are: it takes
+            long to find out. With 1/gain about their root mean square it need not.
 
     Raises:
         InputError: If signals have no grid of one dimension, there are no strides, or their product
-            is above 65536.
+            is above 65536, or the gain is not above 0.
 
     Example:
         >>> import torch
@@ -85,13 +89,16 @@ class SEANetEncoder(Encoder):
         activation: Activation = "elu",
         causal: bool = False,
         weight_norm: bool = True,
+        gain: float = 1.0,
     ) -> None:
         super().__init__()
+        if not 0 < gain < math.inf:
+            raise InputError(f"The gain of a SEANet is above 0, got {gain}: 1 changes nothing.")
         make = _Layers(kernel_sizes, tuple(dilations), activation, causal, weight_norm)
         self.downsampling, self.strides = _downsampling(signal, strides), tuple(strides)
         self.dim, self.narrow, self.width = dim, hidden, hidden << len(strides)
         self.arguments = make
-        layers: list[nn.Module] = [make.outer(signal.channels, hidden)]
+        layers: list[nn.Module] = [multiplied(make.outer(signal.channels, hidden), gain)]
         for level, stride in enumerate(strides):
             width = hidden << level
             layers += [*make.units(width), make.active(width)]

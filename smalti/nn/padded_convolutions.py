@@ -22,7 +22,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.parametrizations import weight_norm as normed
 
-__all__ = ["PaddedConv1d", "PaddedConvTranspose1d", "as_rows", "direction", "from_rows"]
+__all__ = [
+    "PaddedConv1d",
+    "PaddedConvTranspose1d",
+    "as_rows",
+    "direction",
+    "from_rows",
+    "multiplied",
+]
 
 
 def as_rows(x: Tensor) -> Tensor:
@@ -156,3 +163,13 @@ def direction(layer: nn.Module) -> Tensor:
     if "parametrizations" in dict(layer.named_children()):
         return layer.parametrizations.weight.original1  # type: ignore[union-attr, return-value]
     return layer.weight  # type: ignore[return-value]
+
+
+def multiplied(layer: nn.Module, gain: float) -> nn.Module:
+    """Multiplies the weight of a layer, or where it is learned apart its length, and returns it."""
+    if gain != 1:
+        apart = "parametrizations" in dict(layer.named_children())
+        length = layer.parametrizations.weight.original0 if apart else layer.weight  # type: ignore[union-attr]
+        with torch.no_grad():
+            length.mul_(gain)  # type: ignore[operator]
+    return layer

@@ -126,3 +126,12 @@ def test_a_rate_or_a_window_that_is_none_is_refused(make):
         make(0)
     with pytest.raises(InputError, match="at least 4 samples, got 0.1 ms at 8000 Hz"):
         make(8000, windows=[0.1])
+
+
+@pytest.mark.parametrize("make", [MelDistance, MultiResolutionSTFT])
+def test_what_lies_below_the_floor_counts_little(make):
+    quiet, silent = noise(1, 1, 800) * 1e-3, torch.zeros(1, 1, 800)
+    near, far = (make(RATE, floor=floor)(quiet, silent) for floor in (1e-5, 1e-2))
+    assert near > 1 and far < near / 10
+    with pytest.raises(InputError, match="above 0, got 0"):
+        make(RATE, floor=0.0)
