@@ -132,6 +132,7 @@ def test_levels_of_a_hierarchy_share_the_strides():
     assert [decoder.strides for decoder in model.decoders] == [(5,), (2, 3)]
     assert [encoder.width // encoder.narrow for encoder in model.encoders] == [2, 4]
     assert model.encoders[0].narrow == model.encoders[1].width, "channels go on doubling"
+    assert [encoder.gain for encoder in hierarchy(6, gain=20.0).encoders] == [1.0, 20.0]
     x = torch.rand(2, 1, 90) * 2 - 1
     top, bottom = model.encode(x)
     assert (top.shape, bottom.shape) == ((2, 3), (2, 15))

@@ -36,7 +36,7 @@ def arguments_of_levels(network: nn.Module, factors: Sequence[int]) -> list[dict
         >>> arguments_of_levels(ConvEncoder(signal, 4, hidden=4, downsampling=8), [8, 2])
         [{'downsampling': 4}, {'downsampling': 2}]
         >>> arguments_of_levels(SEANetEncoder(signal, 4, hidden=4, strides=[2, 3, 5]), [30, 6])
-        [{'strides': (5,), 'hidden': 16}, {'strides': (2, 3), 'hidden': 4}]
+        [{'strides': (5,), 'hidden': 16, 'gain': 1.0}, {'strides': (2, 3), 'hidden': 4}]
     """
     ratios = [factor // finer for factor, finer in zip(factors, (*factors[1:], 1), strict=True)]
     strides = getattr(network, "strides", None)
@@ -52,7 +52,10 @@ def arguments_of_levels(network: nn.Module, factors: Sequence[int]) -> list[dict
     ends = [reached.index(factor) + 1 for factor in factors]
     starts = [*ends[1:], 0]
     narrow: int = network.narrow  # type: ignore[assignment]
-    return [
+    levels: list[dict[str, Any]] = [
         {"strides": tuple(strides[a:b]), "hidden": narrow << a}
         for a, b in zip(starts, ends, strict=True)
     ]
+    if hasattr(network, "gain"):  # which is for the signal, not for features
+        levels[:-1] = [{**level, "gain": 1.0} for level in levels[:-1]]
+    return levels

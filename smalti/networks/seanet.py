@@ -97,6 +97,7 @@ class SEANetEncoder(Encoder):
         make = _Layers(kernel_sizes, tuple(dilations), activation, causal, weight_norm)
         self.downsampling, self.strides = _downsampling(signal, strides), tuple(strides)
         self.dim, self.narrow, self.width = dim, hidden, hidden << len(strides)
+        self.gain = gain
         self.arguments = make
         layers: list[nn.Module] = [multiplied(make.outer(signal.channels, hidden), gain)]
         for level, stride in enumerate(strides):
