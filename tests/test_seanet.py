@@ -112,14 +112,14 @@ def test_an_adversary_compares_gradients_at_the_last_layer(weight_norm):
     assert all(weight.grad is not None for weight in decoder.parameters())
 
 
-def hierarchy(fine: int, decoder=None):
+def hierarchy(fine: int, decoder=None, **more):
     def quantizer():
         return VectorQuantizer(EMACodebook(codebook_size=16, dim=6))
 
     recipe = TokenizerRecipe(
         quantizer(),
         Training(steps=1),
-        encoder=partial(SEANetEncoder, hidden=4, strides=[2, 3, 5]),
+        encoder=partial(SEANetEncoder, hidden=4, strides=[2, 3, 5], **more),
         decoder=decoder,
         fine_levels=[FineLevel(quantizer(), fine)],
     )
