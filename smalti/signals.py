@@ -44,6 +44,8 @@ class Signal(ABC):
         spatial_dims: The number of dimensions of the grid: 0, 1 or 2.
         forms: Words for numbers of channels: {1: "mono"}.
         words: Words for such data in names of folders, which are no labels: "photos".
+        any_length: Whether commands that write files take them as long as they are, where the model
+            can, without being asked to.
         gaps: Whether values may be missing (NaN). Networks see 0 there, and losses leave them out.
         channels: The number of values at each place of the grid.
         size: The lengths of the grid; an empty tuple if any size fits, or there is no grid.
@@ -55,6 +57,7 @@ class Signal(ABC):
     forms: ClassVar[Mapping[int, str]] = {}
     words: ClassVar[frozenset[str]] = frozenset()
     gaps: ClassVar[bool] = False
+    any_length: ClassVar[bool] = False
 
     channels: int
     size: tuple[int, ...]

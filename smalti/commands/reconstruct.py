@@ -50,7 +50,8 @@ def reconstruct(  # noqa: PLR0913 - the options of the command
             given), or a folder for a file each; of tables and sounds also one file of all
             reconstructions.
         convert: Make files fit the model, though they lose by it (its size, say).
-        any_size: Take files at their own size, as convolutional tokenizers can.
+        any_size: Take files at their own size, as convolutional tokenizers can; sounds that are not
+            shown in a picture always are, unless they are converted.
         levels: How many levels of a hierarchy are decoded, from the coarsest; all if not given.
         codebooks: How many of several codebooks are used, from the first on, for fewer bits; all
             if not given.
@@ -71,6 +72,8 @@ def reconstruct(  # noqa: PLR0913 - the options of the command
         overwrite=overwrite,
     )
     model = load(folder)
+    if signal.any_length and not output.single and not convert:
+        any_size = any_size or model.autoencoder.one_size is None
     if not any_size:
         x: Any = read_files(model, files, convert)
         x_hat: Any = model.reconstruct(x, levels, codebooks=codebooks)

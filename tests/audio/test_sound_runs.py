@@ -90,10 +90,14 @@ def test_a_beginning_is_continued_and_a_stretch_edited(run, folder, tmp_path):
 def test_a_file_of_any_length_is_reconstructed_at_its_length(run, tmp_path):
     soundfile.write(tmp_path / "long.wav", 0.3 * np.sin(np.arange(20_011) / 3), 2 * RATE)
     words = ["reconstruct", str(run), f"{tmp_path}/long.wav", "--out", f"{tmp_path}/made.wav"]
-    assert main(words) == 2  # longer than the excerpts
-    assert main([*words, "--any_size"]) == 0
-    info = soundfile.info(tmp_path / "made.wav")
-    assert (info.samplerate, info.frames) == (RATE, 10_006)
+    for more, frames in (([], 10_006), (["--any_size"], 10_006), (["--convert"], SIZE)):
+        assert main([*words, *more]) == 0
+        info = soundfile.info(tmp_path / "made.wav")
+        assert (info.samplerate, info.frames) == (RATE, frames)
+    # In a picture all are as long as the excerpts of the model, or as they are where asked for.
+    shown = ["reconstruct", str(run), f"{tmp_path}/long.wav", "--out", f"{tmp_path}/made.png"]
+    assert main(shown) == 2
+    assert main([*shown, "--any_size"]) == 0
 
 
 def test_a_model_keeps_the_rate_and_its_tokens_decode(run):

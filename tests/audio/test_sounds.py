@@ -17,7 +17,7 @@ import torch
 from smalti.conditions import Conditions, Label
 from smalti.errors import InputError
 from smalti.modalities.audio import Sound, SoundColumns, Sounds
-from smalti.modalities.audio.decoding import decode_sound, wav_bytes
+from smalti.modalities.audio.decoding import SoundFault, decode_sound, wav_bytes
 from smalti.modalities.audio.excerpts import StoredExcerpts, cut_excerpts
 
 RATE = 8000
@@ -295,6 +295,15 @@ def test_a_header_that_claims_more_is_not_trusted(claim):
     told = claim.to_bytes(4, "little")
     samples, _ = decode_sound(whole[:4] + told + whole[8:40] + told + whole[44:], RATE, 1)
     assert len(samples) == 800
+
+
+def test_a_sound_that_would_grow_beyond_bounds_is_refused(monkeypatch):
+    whole = wav_bytes((tone(1) * 32767).astype(np.int16), 100)
+    monkeypatch.setattr("smalti.modalities.audio.decoding.MOST_VALUES", 100_000)
+    with pytest.raises(SoundFault, match="more than 100000 values"):
+        decode_sound(whole, RATE, 1)  # 80 s
+    with pytest.raises(SoundFault, match="50 samples per second"):
+        decode_sound(wav_bytes(np.ones(99, np.int16), 50), RATE, 1)
 
 
 def test_what_is_wrong_with_arguments_is_one_line(tmp_path):

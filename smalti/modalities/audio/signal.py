@@ -33,6 +33,7 @@ class Sound(Bounded):
     noun: ClassVar[str] = "sound"
     plural: ClassVar[str] = "sounds"
     spatial_dims: ClassVar[int] = 1
+    any_length: ClassVar[bool] = True
     forms: ClassVar[Mapping[int, str]] = {1: "mono", 2: "stereo"}
     words: ClassVar[frozenset[str]] = frozenset(
         "sound sounds audio audios wav wavs wave waves flac flacs mp3 mp3s ogg oggs clip clips"
