@@ -270,12 +270,13 @@ def read_signal(folder: str) -> Signal:
 
 
 def read_condition(folder: str) -> Condition | None:
-    """Reads the condition of a run's prior from its config, without loading the prior.
+    """Reads the condition of a run's prior, or of a saved model's, without loading the prior.
 
     Raises:
         InputError: If there is no run, or its prior is damaged.
     """
-    prior = Run.existing(folder).prior
+    run = Run.named(folder)
+    prior = (run if run.tokenizer.is_dir() else Run.existing(folder)).prior
     saved = next((path for path in (prior, prior / "0") if (path / "config.json").is_file()), None)
     condition = None if saved is None else load_argument(saved, "condition")
     return condition if isinstance(condition, Condition) else None

@@ -13,7 +13,7 @@ from smalti.commands.common import expand_files, read_batches
 from smalti.commands.run_options import call_with_conditions
 from smalti.counting import counted
 from smalti.generation import Model, load
-from smalti.generation.compression import codec_of, conditioned
+from smalti.generation.compression import codec_of, conditioned, tokens_of
 from smalti.modalities.base import ManyPerFile, modality_of
 from smalti.outputs import check_output, write_file
 from smalti.spelling import as_text
@@ -32,6 +32,7 @@ def compress(  # noqa: PLR0913 - the options of the command
     *,
     out: str = "compressed.smt",
     prior: str = "learned",
+    codebooks: int | None = None,
     convert: bool = False,
     any_size: bool = False,
     overwrite: bool = False,
@@ -49,16 +50,18 @@ def compress(  # noqa: PLR0913 - the options of the command
         files: Files of the kind that the run was learned from, folders of them, or patterns.
         out: The .smt file that is written.
         prior: learned; unigram, how often each index comes in training; or uniform.
+        codebooks: How many of several codebooks are used, from the first on, for fewer bits; all
+            if not given. A learned prior is over all.
         convert: Make files fit the model, though they lose by it (its size, say).
         any_size: Take files at their own size, as convolutional tokenizers can.
         overwrite: Replace what smalti did not write, too.
     """
     path = check_output(out, (".smt",), overwrite=overwrite)
     model = load(folder)
-    codec = codec_of(model, prior)
+    codec = codec_of(model, prior, codebooks)
     asked = {name: text for name, text in conditions.items() if text is not None} or None
     files = expand_files(model.signal, files)
-    coded = list(_coded(model, codec, files, asked, convert, any_size))
+    coded = list(_coded(model, codec, files, asked, convert, any_size, codebooks))
     content = codec.encode_all(coded)
     write_file(content, path, overwrite)
     print(f"{path}: {_summary(model, codec, coded, len(content))}")
@@ -71,13 +74,14 @@ def _coded(  # noqa: PLR0913 - the options of the command
     asked: Mapping[str, str] | None,
     convert: bool,
     any_size: bool,
+    codebooks: int | None,
 ) -> Iterator[Coded]:
     """Yields the tokens of each file, and what they are coded under."""
     names = _names(files)
     if isinstance(modality_of(model.signal), ManyPerFile):
         for name, file in zip(names, files, strict=True):
             batches = list(read_batches(model, [file], convert))
-            parts = [_levels(model, batch.x, any_size) for batch in batches]
+            parts = [tokens_of(model, batch.x, any_size, codebooks) for batch in batches]
             levels = tuple(torch.cat(level) for level in zip(*parts, strict=True))
             known = [each for batch in batches for each in batch.names]
             numbered = all(batch.numbered for batch in batches)
@@ -88,7 +92,8 @@ def _coded(  # noqa: PLR0913 - the options of the command
     for batch in read_batches(model, files, convert, any_size):
         size = tuple(batch.x.shape[2:])
         other = None if size == tuple(model.signal.size) else size
-        whole = conditioned(codec, Coded(_levels(model, batch.x, any_size), size=other), asked)
+        levels = tokens_of(model, batch.x, any_size, codebooks)
+        whole = conditioned(codec, Coded(levels, size=other), asked)
         for n in range(len(batch.x)):
             context = whole.context
             yield whole._replace(
@@ -96,11 +101,6 @@ def _coded(  # noqa: PLR0913 - the options of the command
                 name=next(left),
                 context=context if context is None or len(context) == 1 else context[n : n + 1],
             )
-
-
-def _levels(model: Model, x: torch.Tensor, any_size: bool) -> tuple[torch.Tensor, ...]:
-    latents = model.encode(x, any_size)
-    return latents if isinstance(latents, tuple) else (latents,)
 
 
 def _names(files: Sequence[str]) -> list[str]:

@@ -14,7 +14,7 @@ from smalti.counting import counted
 from smalti.errors import InputError
 from smalti.files import read_bytes
 from smalti.generation import Model, load
-from smalti.generation.compression import codec_of, coder_of, signals_of
+from smalti.generation.compression import codec_for, signals_of
 from smalti.modalities.base import ManyPerFile, Modality, modality_of
 from smalti.outputs import check_file, check_output
 from smalti.spelling import readable
@@ -50,7 +50,7 @@ def decompress(
     modality = modality_of(model.signal)
     path = check_output(out, _suffixes(modality), folder=True, overwrite=overwrite)
     content = _read(file)
-    codec = codec_of(model, coder_of(content))
+    codec = codec_for(model, content)
     names = None if only is None else [only]
     found = codec.decode_all(content, names, _range(blocks))
     is_file = path.suffix.lower() in _suffixes(modality) and not path.is_dir() and out[-1] != "/"

@@ -18,31 +18,44 @@ from torch import Tensor
 from smalti.autoencoders import Tokenizer
 from smalti.autoencoders.inputs import with_size
 from smalti.codec import Codec, Coded, LearnedModel, SymbolModel, UniformModel, UnigramModel
+from smalti.codec.container import read
 from smalti.codec.digest import digest
+from smalti.codec.range_coder import Damaged
 from smalti.conditions import Condition, Label, conditions_by_name
 from smalti.errors import InputError
 from smalti.generation.checks import signal_pieces
 from smalti.generation.sampling_request import Words, condition_values
 from smalti.layout import Layout
+from smalti.quantizers.first_codebooks import check_codebooks
 
 if TYPE_CHECKING:
     from smalti.generation.model import Model
 
-__all__ = ["CODERS", "codec_of", "coder_of", "conditioned", "signals_of", "tokens_of"]
+__all__ = [
+    "CODERS",
+    "codec_for",
+    "codec_of",
+    "compress",
+    "conditioned",
+    "decompress",
+    "signals_of",
+    "tokens_of",
+]
 
 CODERS = ("learned", "unigram", "uniform")
 LONGEST = 64  # places along an axis of a piece, where a model has no grid of its own
 
 
-def codec_of(model: Model, prior: str = "learned") -> Codec:
+def codec_of(model: Model, prior: str = "learned", codebooks: int | None = None) -> Codec:
     """Makes the codec of a model.
 
     Arguments:
         model: The model, of tokens.
         prior: What tokens are coded under: "learned", "unigram" or "uniform".
+        codebooks: How many of Q codebooks are coded, from the first on; all if not given.
 
     Raises:
-        InputError: If there is no such prior, or it cannot code.
+        InputError: If there is no such prior, it cannot code, or there are not so many codebooks.
     """
     tokenizer = model.autoencoder
     if not isinstance(tokenizer, Tokenizer):
@@ -50,17 +63,34 @@ def codec_of(model: Model, prior: str = "learned") -> Codec:
             f"Bytes are made of tokens, and a {type(tokenizer).__name__} has none: compress with a "
             f"run that has a tokenizer."
         )
-    rate = getattr(model.signal, "rate", None)
-    return Codec(_symbols(model, prior), tokenizer.layout, digest(tokenizer), rate)
+    layout, rate = tokenizer.layout, getattr(model.signal, "rate", None)
+    if codebooks is not None:
+        kept = check_codebooks(tokenizer.levels, codebooks)
+        if prior == "learned" and kept < len(layout.sizes):
+            raise InputError(
+                f"The prior is over all {len(layout.sizes)} codebooks, got --codebooks {kept}: "
+                f"code with --prior unigram, or fit a prior over the first ones (--stages)."
+            )
+        layout = Layout(layout.grids, (layout.codebook_sizes[0][:kept],))
+    return Codec(_symbols(model, prior, layout), layout, digest(tokenizer), rate)
 
 
-def coder_of(content: bytes) -> str:
-    """Returns what a file was coded under, "learned", "unigram" or "uniform".
+def codec_for(model: Model, content: bytes) -> Codec:
+    """Makes the codec by which a file was coded; any for what is none, which says what is wrong.
 
-    It is the third of these for what is no such file, of which a codec says what is wrong.
+    Raises:
+        InputError: See `codec_of`.
     """
-    number = content[5] if len(content) > 5 else 0
-    return {model.code: model.name for model in (UnigramModel, LearnedModel)}.get(number, "uniform")
+    try:
+        found = read(content)
+    except Damaged:
+        return codec_of(model, "uniform")
+    prior = {each.code: each.name for each in (UnigramModel, LearnedModel)}.get(found.coder)
+    own = () if model.layout is None else model.layout.codebook_sizes
+    kept = len(found.codebook_sizes[0]) if len(own) == len(found.codebook_sizes) == 1 else 0
+    fewer = 0 < kept < len(own[0]) and found.codebook_sizes[0] == own[0][:kept] if own else False
+    first = kept if fewer and prior != "learned" else None
+    return codec_of(model, prior or "uniform", first)
 
 
 def conditioned(codec: Codec, file: Coded, words: Words | Mapping[str, Words] | None) -> Coded:
@@ -124,15 +154,13 @@ def _parsed(condition: Condition, words: Words | Mapping[str, Words], n: int) ->
 
 
 def tokens_of(
-    model: Model, x: Any, any_size: bool = False
-) -> tuple[tuple[Tensor, ...], tuple[int, ...] | None]:
-    """Encodes signals: the indices of each level, and their size, None for that of the model."""
-    size = None
-    if any_size:
-        x = torch.cat(list(signal_pieces(x, with_size(model.signal, ()), model.run)))
-        size = None if x.shape[2:] == tuple(model.signal.size) else tuple(x.shape[2:])
-    latents = model.encode(x, any_size)
-    return latents if isinstance(latents, tuple) else (latents,), size
+    model: Model, x: Any, any_size: bool = False, codebooks: int | None = None
+) -> tuple[Tensor, ...]:
+    """Encodes signals to the indices of each level, as a codec of so many codebooks takes them."""
+    latents = model.encode(x, any_size, codebooks=codebooks)
+    if isinstance(latents, tuple):
+        return latents
+    return (latents[..., 0] if codebooks == 1 else latents,)
 
 
 def signals_of(model: Model, file: Coded) -> Tensor:
@@ -141,7 +169,11 @@ def signals_of(model: Model, file: Coded) -> Tensor:
     Raises:
         InputError: If its size is not that of its tokens.
     """
-    levels = file.levels if len(file.levels) > 1 else file.levels[0]
+    levels: Any = file.levels if len(file.levels) > 1 else file.levels[0]
+    assert model.layout is not None
+    depth = len(model.layout.codebook_sizes[0]) > 1
+    if isinstance(levels, Tensor) and depth and levels.ndim == 1 + len(model.layout.grids[0]):
+        levels = levels[..., None]  # of the first codebook alone
     if file.size is None:
         return model.decode(levels)
     step = model.autoencoder.downsampling
@@ -149,17 +181,21 @@ def signals_of(model: Model, file: Coded) -> Tensor:
     return model.decode(levels, (length, *file.size[1:]))
 
 
-def compress(
+def compress(  # noqa: PLR0913 - what `Model.compress` takes
     model: Model,
     x: Any,
     condition: Words | Mapping[str, Words] | None,
     prior: str,
     any_size: bool,
+    codebooks: int | None,
 ) -> bytes:
     """Compresses signals to bytes; see `Model.compress`."""
-    codec = codec_of(model, prior)
-    levels, size = tokens_of(model, x, any_size)
-    return codec.encode_all([conditioned(codec, Coded(levels, size=size), condition)])
+    codec, size = codec_of(model, prior, codebooks), None
+    if any_size:
+        x = torch.cat(list(signal_pieces(x, with_size(model.signal, ()), model.run)))
+        size = None if x.shape[2:] == tuple(model.signal.size) else tuple(x.shape[2:])
+    file = Coded(tokens_of(model, x, any_size, codebooks), size=size)
+    return codec.encode_all([conditioned(codec, file, condition)])
 
 
 def decompress(model: Model, content: bytes, name: str | None) -> Tensor:
@@ -169,25 +205,22 @@ def decompress(model: Model, content: bytes, name: str | None) -> Tensor:
             f"What is decompressed are bytes, got a {type(content).__name__}: give what compress "
             f"gave."
         )
-    content = bytes(content)
-    codec = codec_of(model, coder_of(content))
-    names = [entry.name for entry in codec.open(content).entries]
+    codec = codec_for(model, bytes(content))
+    names = [entry.name for entry in codec.open(bytes(content)).entries]
     if name is None and len(names) != 1:
         raise InputError(
             f"This archive holds {len(names)} files ({', '.join(names[:8])}): give the name of one."
         )
-    (file,) = codec.decode_all(content, None if name is None else [name])
+    (file,) = codec.decode_all(bytes(content), None if name is None else [name])
     return signals_of(model, file)
 
 
-def _symbols(model: Model, prior: str) -> SymbolModel:
+def _symbols(model: Model, prior: str, layout: Layout) -> SymbolModel:
     if prior not in CODERS:
         raise InputError(
             f"Tokens are coded under {', '.join(CODERS[:-1])} or {CODERS[-1]}, got {prior!r}: "
             f"choose one of them."
         )
-    layout = model.layout
-    assert layout is not None
     if prior == "learned":
         return LearnedModel(model.prior_named("learned"))
     layout = _of_pieces(layout, model.signal.spatial_dims)
@@ -205,7 +238,11 @@ def _symbols(model: Model, prior: str) -> SymbolModel:
         )
     from smalti.generation import measuring
 
-    return UnigramModel(layout, _counts(measuring.training_tokens(model.run), layout))
+    levels = measuring.training_tokens(model.run)
+    assert model.layout is not None
+    deep = zip(levels, model.layout.codebook_sizes, strict=True)
+    rows = [level.reshape(-1, len(sizes)) for level, sizes in deep]
+    return UnigramModel(layout, _counts(rows, layout))
 
 
 def _of_pieces(layout: Layout, axes: int) -> Layout:
@@ -217,11 +254,11 @@ def _of_pieces(layout: Layout, axes: int) -> Layout:
 
 
 def _counts(levels: Iterable[Tensor], layout: Layout) -> list[np.ndarray]:
-    """Counts each index of each codebook in the training tokens (N, *shape) of all levels."""
+    """Counts each index of each codebook in the training tokens (N, Q) of all levels."""
     counts = []
     for level, sizes in zip(levels, layout.codebook_sizes, strict=True):
-        flat = level.reshape(-1, len(sizes)).long()
         counts += [
-            torch.bincount(flat[:, n], minlength=size).numpy() for n, size in enumerate(sizes)
+            torch.bincount(level[:, n].long(), minlength=size).numpy()
+            for n, size in enumerate(sizes)
         ]
     return counts

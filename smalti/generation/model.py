@@ -36,6 +36,7 @@ from smalti.generation.checks import (
     make_generator,
     signal_pieces,
 )
+from smalti.generation.compressing import Compressing
 from smalti.generation.drawing import draw
 from smalti.generation.editing import check_part, redraw
 from smalti.generation.editing import swap as swap_tokens
@@ -60,7 +61,7 @@ if TYPE_CHECKING:
 __all__ = ["PRIORS", "Model"]
 
 
-class Model:
+class Model(Compressing):
     """An autoencoder, and a prior over its latents if there is one.
 
     Arguments:
@@ -415,43 +416,6 @@ class Model:
             InputError: If there is no such prior, or what it needs is missing.
         """
         return named_prior(self, name)
-
-    def compress(
-        self,
-        x: Any,
-        condition: Words | Mapping[str, Words] | None = None,
-        *,
-        prior: str = "learned",
-        any_size: bool = False,
-    ) -> bytes:
-        """Encodes signals and codes their tokens to bytes, about as many as −log p says.
-
-        Arguments:
-            x: Signals (B, C, *size) or files, as `encode` takes them.
-            condition: What they show, one for all or one each; left out where it may be.
-            prior: "learned", "unigram" (how often an index comes in training) or "uniform".
-            any_size: Whether signals may be of another size than the model was trained on.
-
-        Raises:
-            InputError: If x or the condition does not fit, or the prior cannot code.
-        """
-        from smalti.generation import compression  # which needs the extra codec
-
-        return compression.compress(self, x, condition, prior, any_size)
-
-    def decompress(self, content: bytes, name: str | None = None) -> Tensor:
-        """Decodes what `compress` gave to signals (B, C, *size).
-
-        Arguments:
-            content: The bytes; also of a file that smalti compress wrote.
-            name: Which of the files in it; needed where there are several.
-
-        Raises:
-            InputError: If they are no such bytes, damaged, or of another model.
-        """
-        from smalti.generation import compression  # which needs the extra codec
-
-        return compression.decompress(self, content, name)
 
     def evaluate(self, splits: Splits | None = None, **options: Any) -> Any:
         """Measures the model on its test set.
