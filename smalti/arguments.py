@@ -8,6 +8,7 @@ floating-point number is taken for an index.
 
 from __future__ import annotations
 
+import itertools
 import operator
 from typing import Any
 
@@ -206,7 +207,7 @@ def to_weights(x: Tensor, module: torch.nn.Module) -> Tensor:
 
     If the module has no parameters, those of its buffers are taken.
     """
-    for parameter in (*module.parameters(), *module.buffers()):
+    for parameter in itertools.chain(module.parameters(), module.buffers()):
         if parameter.is_floating_point():
             return x.to(parameter.device, parameter.dtype)
     return x

@@ -160,10 +160,13 @@ def _speeds(live: Live, chunk: float, fast: bool) -> Iterator[str]:
     yield f"encoding: {live.encoding} a chunk, {_speed(live.encoding.total, live.lasts)}"
     yield f"decoding: {live.decoding} a chunk, {_speed(live.decoding.total, live.lasts)}"
     late = sum(delay > chunk for delay in live.delays.seconds)
+    own = live.processor / live.lasts
     if live.load > 1:
+        busy = own < live.load / 2
+        mend = "free the processor" if busy else "use longer chunks, more --threads"
         yield (
-            f"It does not keep up: a second takes {live.load:.3g} s, so that the delay grows; use "
-            f"longer chunks, more --threads, or smaller networks."
+            f"It does not keep up: a second takes {live.load:.3g} s, {own:.3g} s of the processor, "
+            f"so that the delay grows; {mend}, or smaller networks."
         )
     elif late and not fast:
         yield (
@@ -171,7 +174,7 @@ def _speeds(live: Live, chunk: float, fast: bool) -> Iterator[str]:
             f"decoded after the next one had arrived."
         )
     else:
-        yield f"It keeps up: a second takes {_ms(live.load)}."
+        yield f"It keeps up: a second takes {_ms(live.load)}, {_ms(own)} of the processor."
 
 
 def _speed(seconds: float, lasts: float) -> str:
@@ -179,4 +182,4 @@ def _speed(seconds: float, lasts: float) -> str:
 
 
 def _ms(seconds: float) -> str:
-    return f"{1e3 * seconds:.3g} ms"
+    return f"{1e3 * seconds:.3g} ms" if seconds < 0.9995 else f"{seconds:.3g} s"

@@ -55,10 +55,13 @@ class Live:
         delays: Seconds from the arrival of each chunk until what it made known was decoded. Without
             a pace, those of computing alone.
         x_hat: The reconstruction, (C, T).
+        processor: Seconds that the process computed. With one thread they are those of encoding and
+            decoding, unless other programs take the processor meanwhile.
     """
 
     lasts: float
     x_hat: Tensor
+    processor: float = 0.0
     encoding: Times = field(default_factory=Times)
     decoding: Times = field(default_factory=Times)
     delays: Times = field(default_factory=Times)
@@ -105,11 +108,12 @@ def stream_live(
         if paced:
             arrived = began + min((number + 1) * chunk, x.shape[1]) / rate
             time.sleep(max(arrived - time.perf_counter(), 0))
-        start = time.perf_counter()
+        computed, start = time.process_time(), time.perf_counter()
         indices = encoder.finish() if part is None else encoder.push(part[None])
         encoded = time.perf_counter()
         parts.append(decoder.push(first_codebooks(indices, kept))[0])
         end = time.perf_counter()
+        live.processor += time.process_time() - computed
         live.encoding.seconds.append(encoded - start)
         live.decoding.seconds.append(end - encoded)
         live.delays.seconds.append(end - arrived)

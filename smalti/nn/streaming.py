@@ -188,10 +188,17 @@ def _convolved(layer: PaddedConv1d, x: Tensor, before: Tensor | None) -> tuple[T
 def _transposed(
     layer: PaddedConvTranspose1d, x: Tensor, before: Tensor | None
 ) -> tuple[Tensor, Tensor]:
-    """Runs a causal transposed convolution on a chunk; its state is the last input."""
+    """Runs a causal transposed convolution on a chunk; its state is what the last input adds to
+    later outputs.
+
+    As a product of matrices: of few positions it is several times as fast as torch's convolution,
+    which puts the weights in another order first.
+    """
     stride = layer.stride[0]
+    h = (x[:, :, 0].transpose(1, 2) @ layer.weight.flatten(1)).unflatten(-1, (-1, 2, stride))
+    now, later = h.unbind(-2)  # (B, L, D, stride) each
     if before is None:
-        before = x.new_zeros(*x.shape[:-1], 1)
-    seen = torch.cat([before, x], -1)
-    y = layer.convolved(seen)[..., stride : stride * seen.shape[-1]]
-    return y, seen[..., -1:]
+        before = torch.zeros_like(later[:, :1])
+    y = (now + torch.cat([before, later[:, :-1]], 1)).transpose(2, 3).flatten(1, 2)  # (B, T, D)
+    assert layer.bias is not None
+    return (y + layer.bias).transpose(1, 2)[:, :, None], later[:, -1:]
