@@ -165,6 +165,19 @@ def test_memory_is_that_of_a_tile(monkeypatch):
         assert max(max(size) for size in largest) <= 32 + around
 
 
+def test_memory_does_not_grow_with_the_length_of_a_wave():
+    model, seen = strided(False), []
+    margin, unit = max(model.margins), model.downsampling
+    model.encoder.register_forward_pre_hook(lambda _, given: seen.append(given[0].shape[2]))
+    model.decoder.register_forward_pre_hook(lambda _, given: seen.append(given[0].shape[2] * unit))
+    most = (tiles.core_of(unit, margin, 1) + 2 * margin) * unit
+    for length in (5_000, 20_000):
+        x = torch.zeros(1, 2, length)
+        assert model.decode(model.encode(x, any_size=True), size=(length,)).shape == x.shape
+        assert max(seen) <= most < 5_000
+    assert len(seen) > 20
+
+
 def test_what_takes_one_size_says_so():
     signal = Image(1, (16, 16))
     x = torch.zeros(1, 1, 20, 20)
