@@ -115,13 +115,24 @@ def decode_once(
     cache = open_cache(way, (2 * BLOCK * channels,))
     if cache is not None and (entry := cache.find(found.fingerprints)) is not None:
         return _unpacked(entry, channels)
-    with tempfile.TemporaryFile() as spool:
+    with tempfile.TemporaryFile(dir=_scratch(cache)) as spool:
         decoded = _decode(stored(), found, rate, channels, spool)
         if cache is not None and _keep(cache, decoded, found):
             entry = cache.find(found.fingerprints)
             if entry is not None:
                 return _unpacked(entry, channels)
         return decoded  # the file is gone from its folder, and stays as long as it is mapped
+
+
+def _scratch(cache: DecodedCache | None) -> Path | None:
+    """Returns where there is room for a file of all sounds; None for the usual place."""
+    if cache is None:
+        return None
+    try:
+        cache.folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return None
+    return cache.folder if os.access(cache.folder, os.W_OK) else None
 
 
 def _decode(
