@@ -7,13 +7,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import safetensors.torch
 import soundfile
 import torch
 
-from smalti import load
+from smalti import load, runs
 from smalti.cli import main
 from smalti.modalities.audio import Sound, Sounds
+from smalti.recipes import schema
 from smalti.training.batch_order import StepSampler, training_loader
+from smalti.training.callbacks import Progress
 from tiny import clocks_recipe, write_recipe
 
 RATE, SIZE = 4000, 400
@@ -121,3 +124,25 @@ def test_a_training_that_goes_on_sees_the_excerpts_that_it_would_have_seen(folde
     first = {tuple(row[0, :4].tolist()) for batch in whole[:5] for row in batch}
     again = {tuple(row[0, :4].tolist()) for batch in whole[6:11] for row in batch}
     assert len(first - again) > 8  # another excerpt in the next pass
+
+
+def test_a_killed_tokenizer_ends_with_the_same_weights(folder, tmp_path, monkeypatch):
+    fields = clocks_recipe()
+    fields["data"] = {"class_path": "Sounds", "init_args": {"path": str(folder), "seconds": 0.1}}
+    fields["tokenizer"]["encoder"]["init_args"]["downsampling"] = 8
+    fields["prior"] = None
+
+    def fit(name: str) -> dict[str, torch.Tensor]:
+        run, _ = runs.fit(schema.parsed(fields), tmp_path / name)
+        return safetensors.torch.load_file(run.tokenizer / "model.safetensors")
+
+    def stop(self, trainer, *rest):
+        if trainer.global_step == 7:
+            raise RuntimeError("the machine went down")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Progress, "on_train_batch_end", stop)
+        with pytest.raises(RuntimeError, match="went down"):
+            fit("killed")
+    whole, killed = fit("whole"), fit("killed")
+    assert all(torch.equal(whole[name], killed[name]) for name in whole)
