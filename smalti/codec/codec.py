@@ -28,7 +28,7 @@ from smalti.memory import check_memory
 
 __all__ = ["Codec", "Coded"]
 
-BLOCK = 1 << 15  # bits of a block if all indices were equally likely
+BLOCK = 1 << 16  # bits of a block if all indices were equally likely
 CODERS = {0: "uniform", 1: "unigram", 2: "learned"}
 
 

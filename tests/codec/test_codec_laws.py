@@ -123,12 +123,12 @@ def test_blocks_are_read_alone():
     torch.manual_seed(0)
     prior = large(transformer([8] * 2, (6, 2), pattern="delayed"), 0.5)
     codec = Codec(LearnedModel(prior))
-    tokens = torch.randint(8, (1, 6000, 2))
-    content = codec.encode(tokens, size=(59_995,))
+    tokens = torch.randint(8, (1, 30_000, 2))
+    content = codec.encode(tokens, size=(299_995,))
     (entry,) = codec.open(content).entries
     assert len(entry.blocks) > 1
     (part,) = codec.decode_all(content, blocks=(1, 2))
-    assert part.start > 0 and part.size == (59_995,)
+    assert part.start > 0 and part.size == (299_995,)
     length = part.levels[0].shape[1]
     assert torch.equal(part.levels[0], tokens[:, part.start : part.start + length])
     with pytest.raises(InputError, match="has the blocks 0 to"):
@@ -137,11 +137,11 @@ def test_blocks_are_read_alone():
 
 def test_signals_of_a_table_are_read_alone():
     codec = Codec(UniformModel(Layout(((),), ((256,) * 8,))))
-    tokens = torch.randint(256, (2000, 8))
-    names = [f"wörd {n}" for n in range(2000)]
+    tokens = torch.randint(256, (4000, 8))
+    names = [f"wörd {n}" for n in range(4000)]
     content = codec.encode_all([Coded((tokens,), "table", names=names)])
     (part,) = codec.decode_all(content, blocks=(1, 3))
-    assert torch.equal(part.levels[0], tokens[512:1536]) and part.names == names[512:1536]
+    assert torch.equal(part.levels[0], tokens[1024:3072]) and part.names == names[1024:3072]
 
 
 def test_files_of_an_archive_are_read_alone():
