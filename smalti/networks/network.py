@@ -6,6 +6,9 @@
 Both are made of a signal and a dim, `Callable[[Signal, int], Encoder]`; all else are arguments that
 a recipe gives. One that is only ever used from Python may be any module with the attributes that
 `smalti.autoencoders` names; what a recipe chooses is an `Encoder` and a `Decoder`.
+
+One of signals of one dimension that can be run chunk by chunk, where it is causal, is
+`smalti.nn.streaming.Streamed`, too: it has `ahead` and `stream`.
 """
 
 from __future__ import annotations
