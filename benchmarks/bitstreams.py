@@ -2,7 +2,8 @@
 
 python benchmarks/bitstreams.py sizes RUN --examples 1000
 python benchmarks/bitstreams.py speed --seconds 20
-python benchmarks/bitstreams.py fuzz RUN --mutations 100000
+python benchmarks/bitstreams.py fuzz --mutations 100000
+python benchmarks/bitstreams.py fuzz RUN --mutations 10000
 python benchmarks/bitstreams.py logits RUN
 
 sizes     the test examples of a run in one file, and in an archive of one file each: bytes under
@@ -10,8 +11,9 @@ sizes     the test examples of a run in one file, and in an archive of one file 
 speed     tokens of a speech codec, 50 positions a second of 1 to 12 codebooks of 1,024, under a
           TransformerPrior with new weights (delayed, 4 layers of 128 channels): seconds of sound
           for a second of one thread, without the tokenizer
-fuzz      files and archives with bits, bytes, lengths and parts changed at random, half of them
-          with the checksum at the end mended: each must give one line, or what was written
+fuzz      files and archives (of a run, or of small priors with new weights: several sizes,
+          conditions, names, levels) with bits, bytes, lengths and parts changed at random, half of
+          them with the checksum at the end mended: each must give one line, or what was written
 logits    how far the logits of a full pass and of a stepper, in steps of 1/64 nat, lie apart in
           float64, beside the tolerance; and how many values are listed
 """
@@ -26,19 +28,22 @@ import time
 import zlib
 from collections import Counter
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 import smalti
-from smalti.codec import Codec, Coded, LearnedModel, UniformModel
+from smalti.codec import Codec, Coded, LearnedModel, UniformModel, UnigramModel
 from smalti.codec.container import Writer, packed, write_row
 from smalti.codec.frequencies import STEPS, TOLERANCE, to_steps
+from smalti.conditions import TimeOfDay
 from smalti.errors import InputError
 from smalti.generation import Model
 from smalti.generation.compression import CODERS, codec_of, conditioned
-from smalti.priors import AutoregressivePrior, TransformerPrior
+from smalti.layout import Layout
+from smalti.priors import AutoregressivePrior, Cascade, PixelCNN, TransformerPrior
 from smalti.runs import load_run_data
 
 RATE, SIZE, BOOKS = 50, 1024, (1, 2, 4, 8, 12)
@@ -58,6 +63,9 @@ def main() -> None:
     torch.set_num_threads(1)
     if given.what == "speed":
         measure_speed(given.seconds)
+        return
+    if given.what == "fuzz" and given.run is None:
+        report_fuzz(small_files(), given.mutations, given.seed)
         return
     model = smalti.load(given.run)
     if given.what == "sizes":
@@ -138,9 +146,8 @@ def measure_speed(seconds: int) -> None:
 def fuzz_run(model: Model, mutations: int, seed: int) -> None:
     """Decodes damaged files of a run under all priors, and prints what became of them."""
     levels, words = test_tokens(model, 12)
-    found: Counter[str] = Counter()
-    slowest = 0.0
-    for part, prior in enumerate(CODERS):
+    files: list[tuple[Codec, bytes]] = []
+    for prior in CODERS:
         codec = codec_of(model, prior)
         coded = conditioned(codec, Coded(levels, "all"), words if prior == "learned" else None)
         archive = [
@@ -151,10 +158,43 @@ def fuzz_run(model: Model, mutations: int, seed: int) -> None:
             )
             for m in range(4)
         ]
-        for content in (codec.encode_all([coded]), codec.encode_all(archive)):
-            told, worst = fuzz(content, codec, mutations // 6, seed + part)
-            found += told
-            slowest = max(slowest, worst)
+        files += [(codec, codec.encode_all([coded])), (codec, codec.encode_all(archive))]
+    report_fuzz(files, mutations, seed)
+
+
+def small_files() -> list[tuple[Codec, bytes]]:
+    """Makes files of all that the format knows, and their codecs."""
+    torch.manual_seed(0)
+    sizes: dict[str, Any] = {"hidden": 8, "layers": 1, "heads": 2}
+    delayed = TransformerPrior([7, 5], (4, 2), TimeOfDay(), pattern="delayed", **sizes)
+    learned = Codec(LearnedModel(delayed), rate=16_000)
+    parts = [
+        Coded((torch.randint(5, (1, n, 2)),), f"{n}.wav", torch.tensor([10.0]), (3 * n,))
+        for n in (4, 9, 3)
+    ]
+    named = Coded((torch.randint(5, (5, 4, 2)),), "x", torch.arange(5.0) + 0.5, names=list("abcde"))
+    levels = [PixelCNN(9, (2, 2), None, 8, 1), PixelCNN(5, (4, 4), None, 8, 1)]
+    cascade = Codec(LearnedModel(Cascade(levels)))
+    grids = (torch.randint(9, (2, 3, 5)), torch.randint(5, (2, 6, 10)))
+    uniform = Codec(UniformModel(Layout(((2,), (4,)), ((3,), (300, 2)))))
+    rows = (torch.randint(3, (1, 5)), torch.randint(2, (1, 10, 2)))
+    unigram = Codec(UnigramModel(Layout(((4, 4),), ((64,),)), [np.arange(64)]))
+    return [
+        (learned, learned.encode_all([*parts, named])),
+        (cascade, cascade.encode(grids, size=(12, 20))),
+        (uniform, uniform.encode(rows, size=(40,))),
+        (unigram, unigram.encode(torch.randint(64, (30, 4, 4)))),
+    ]
+
+
+def report_fuzz(files: list[tuple[Codec, bytes]], mutations: int, seed: int) -> None:
+    """Decodes so many mutations, a share of each file, and prints what became of them."""
+    found: Counter[str] = Counter()
+    slowest = 0.0
+    for part, (codec, content) in enumerate(files):
+        told, worst = fuzz(content, codec, -(-mutations // len(files)), seed + part)
+        found += told
+        slowest = max(slowest, worst)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(f"{sum(found.values())} mutations, slowest {slowest:.2f} s, peak memory {peak:.0f} MiB")
     for line, times in found.most_common():
