@@ -25,8 +25,8 @@ def test_a_fit_with_ids_and_report_holds_no_copy_of_a_mapped_file(tmp_path):
     few, many = (used(tmp_path, rows) for rows in (3000, 36000))
     more = (file_size(tmp_path, 36000) - file_size(tmp_path, 3000)) / 2**20
     assert more > 125
-    # Names, codes and IDs of the items take some; one copy of the vectors would take it all.
-    assert many - few < 0.75 * more, (few, many)
+    # Names, codes and IDs of the items take 80 to 97 MB; one copy of the vectors would add 129.
+    assert many - few < more, (few, many)
 
 
 def used(folder: Path, rows: int) -> float:

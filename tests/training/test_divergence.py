@@ -165,7 +165,11 @@ def test_the_classifier_of_the_evaluation_says_so(monkeypatch):
     train = type(
         "Bad",
         (),
-        {"__len__": lambda _: 48, "__getitems__": lambda _, at: (labels[1], labels[0][at])},
+        {
+            "__len__": lambda _: 48,
+            "__getitems__": lambda _, at: (labels[1], labels[0][at]),
+            "varies": False,
+        },
     )()
     with pytest.raises(InputError, match="classifier of the evaluation has diverged"):
         train_classifier(splits._replace(train=train, condition=condition), 2, 0)
