@@ -53,9 +53,10 @@ from smalti.autoencoders import Tokenizer
 from smalti.codec.container import read as open_bytes
 from smalti.generation import Model
 from smalti.modalities.audio.alignment import correlate, envelope, shift
-from smalti.modalities.audio.bit_rate import depths, first_stages
+from smalti.modalities.audio.bit_rate import depths
 from smalti.modalities.audio.quality import mel_distance, pesq, si_sdr, stoi
 from smalti.outputs import MARK
+from smalti.quantizers.first_codebooks import first_codebooks
 
 RATE = 16000
 OPUS = {  # name → options of opusenc; 6 kbit/s is the lowest that it takes
@@ -184,7 +185,7 @@ def learned(model: Model, stages: int) -> Codec:
             payload, file = 8 * sum(map(len, streams)), 8 * len(content)
         else:
             indices = tokenizer.encode(own, any_size=True)
-            sound = tokenizer.decode(first_stages(indices, stages), size=own.shape[2:])
+            sound = tokenizer.decode(first_codebooks(indices, stages), size=own.shape[2:])
             payload, file = indices[..., 0].numel() * bits_each, None
         return Coded(soxr.resample(sound[0, 0].cpu().numpy(), rate, RATE), payload, file)
 

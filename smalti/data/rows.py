@@ -11,6 +11,7 @@ import numpy as np
 
 from smalti.data.file_tree import Parts
 from smalti.errors import InputError
+from smalti.signals import Signal
 from smalti.spelling import readable
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ __all__ = [
     "Shard",
     "UndecodedExample",
     "TableRows",
+    "find_media_column",
     "list_columns",
 ]
 
@@ -254,6 +256,49 @@ class RowsBuilder(Protocol):
 
     def __call__(self, shards: Sequence[Shard], features: Features, folder: Path) -> TableRows:
         """Makes rows of tables with these columns, where paths start from a folder."""
+
+
+def find_media_column(
+    features: Features,
+    wanted: str | None,
+    where: str,
+    *,
+    signal: type[Signal],
+    holds: Callable[[object], bool],
+    usual: Sequence[str],
+    stored: str,
+) -> str:
+    """Returns the column of a table that is wanted, or else the first that holds signals.
+
+    Arguments:
+        features: The columns of the table.
+        wanted: The column that is asked for; None to find it.
+        where: What messages call the table.
+        signal: The class of the signals.
+        holds: Says whether the type of a column is that of such signals.
+        usual: Names of such columns, which come before others.
+        stored: How such signals are stored, in words.
+
+    Raises:
+        InputError: If there is none.
+    """
+    plural = signal.plural
+    if wanted is not None:
+        if wanted not in features or not holds(features[wanted]):
+            state = f"does not hold {plural}" if wanted in features else "is not there"
+            raise InputError(
+                f"The {signal.noun} column {wanted!r} {state} in {where}, whose columns are "
+                f"{list_columns(features)}: name one that holds {plural}."
+            )
+        return wanted
+    found = [name for name, feature in features.items() if holds(feature)]
+    for name in (*usual, *found):
+        if name in found:
+            return name
+    raise InputError(
+        f"No column of {where} holds {plural}: its columns are {list_columns(features)}. "
+        f"{plural.capitalize()} are stored as {stored}."
+    )
 
 
 def list_columns(features: Features) -> str:

@@ -7,8 +7,9 @@ import torch
 
 from smalti.evaluation import EvaluationContext, Limits, evaluate
 from smalti.generation import Model
-from smalti.modalities.audio.bit_rate import BitRate, CodingSpeed, first_stages
+from smalti.modalities.audio.bit_rate import BitRate, CodingSpeed
 from smalti.priors import Uniform
+from smalti.quantizers.first_codebooks import first_codebooks
 from voices import LENGTH, RATE, STAGES, K, tiny_codec
 
 LIMITS = Limits(samples=0, classifier_steps=0, feature_steps=0, shown=2, batch_size=4)
@@ -56,7 +57,7 @@ def test_a_uniform_prior_costs_the_nominal_rate():
 def test_each_number_of_stages_has_its_rate_and_what_is_left_out_is_not_decoded(subject):
     with torch.no_grad():
         stages = BitRate().run(subject).figures["stages"]
-        one = subject.decode(first_stages(subject.encoded.latents, 1))
+        one = subject.decode(first_codebooks(subject.encoded.latents, 1))
         first = subject.tokenizer.quantizer.stages[0].decode(subject.encoded.latents[..., 0])
         alone = subject.tokenizer.decoder(first.movedim(-1, 1))
     assert list(stages) == ["1", "2", "3"]

@@ -27,12 +27,13 @@ from torch import Tensor
 
 from smalti.modalities.audio.metrics import SoundQuality
 from smalti.modalities.audio.signal import Sound
+from smalti.quantizers.first_codebooks import first_codebooks
 from smalti.reporting.blocks import Table, Text
 from smalti.reporting.figures import Figure, display, figure, number, protocols
 from smalti.reporting.measurement import Measurement, Subject
 from smalti.reporting.section import Card, Section
 
-__all__ = ["BitRate", "CodingSpeed", "depths", "first_stages"]
+__all__ = ["BitRate", "CodingSpeed", "depths"]
 
 MEASURED = 32  # test sounds at each number of stages
 TIMED = 5  # test sounds
@@ -54,13 +55,6 @@ def depths(stages: int) -> list[int]:
         ([1], [1, 2, 4, 8], [1, 2, 4, 8, 12])
     """
     return [*(1 << n for n in range(stages.bit_length()) if 1 << n < stages), stages]
-
-
-def first_stages(indices: Tensor, stages: int) -> Tensor:
-    """Returns indices (…, Q) of which all but those of the first stages are -1: left out."""
-    kept = indices.clone()
-    kept[..., stages:] = -1
-    return kept
 
 
 class BitRate(Measurement[Subject]):
@@ -229,7 +223,7 @@ def _by_stages(subject: Subject, bits: float) -> dict[str, dict[str, Figure]]:
     for stages in depths(len(sizes)):
         quality = SoundQuality(subject.splits.signal, judged=MEASURED, seed=subject.seed)
         for piece in chosen.split(subject.limits.batch_size):
-            tokens = first_stages(subject.encoded.latents[piece], stages)
+            tokens = first_codebooks(subject.encoded.latents[piece], stages)
             x_hat = subject.decode(tokens.to(subject.device))
             quality.update(subject.test_examples(piece), x_hat)
         on = f"N = {len(chosen)} of the test set, first {stages} of {len(sizes)} stages decoded"

@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from smalti.data.caption_files import folder_captions, may_caption
+from smalti.data.file_kinds import FileKinds, check_parquet, find_parquet
 from smalti.data.file_tree import Parts, list_files
-from smalti.data.found import FoundExamples, check_trainable, local_path, suffix_of, tables_by_split
+from smalti.data.found import FoundExamples, check_trainable, local_path, suffix_of
 from smalti.data.hub import hub_rows
 from smalti.data.layout import read_layout
 from smalti.data.names import NameParser
@@ -39,13 +40,21 @@ __all__ = ["SoundFiles", "find_sounds", "logger", "speaker_column", "speakers_of
 
 logger = logging.getLogger(FOUND)
 
-UNREAD = {  # sounds that are not read
-    *(".m4a", ".aac", ".wma", ".mp4", ".webm", ".amr", ".ape", ".wv", ".mka", ".ra", ".mid"),
-    *(".midi", ".ac3", ".dts", ".mpc", ".tta", ".alac", ".m4b", ".3gp", ".mov", ".raw", ".pcm"),
-}
-ARCHIVES = {".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".zst", ".7z", ".rar"}
-MAGIC = re.compile(rb"RIFF....WAVE|fLaC|OggS|ID3|FORM....AIF[FC]|\.snd|caff", re.S)
-LOOKED_INTO = 200  # files of unknown kinds, whose first bytes are read
+SOUNDS = FileKinds(
+    signal=Sound,
+    word="sound",
+    read=frozenset(READ),
+    unread=frozenset(
+        {
+            *(".m4a", ".aac", ".wma", ".mp4", ".webm", ".amr", ".ape", ".wv", ".mka", ".ra"),
+            *(".mid", ".midi", ".ac3", ".dts", ".mpc", ".tta", ".alac", ".m4b", ".3gp", ".mov"),
+            *(".raw", ".pcm"),
+        }
+    ),
+    magic=re.compile(rb"RIFF....WAVE|fLaC|OggS|ID3|FORM....AIF[FC]|\.snd|caff", re.S),
+    endings=".wav, .flac, .ogg or .mp3",
+    usual=(".wav", ".flac"),
+)
 NAMES = NameParser(Sound.words)
 
 
@@ -117,15 +126,9 @@ def find_sounds(
         found = hub_rows(path, table, Sound)
     elif local.is_dir():
         found = _in_folder(local, table, splits, columns)
-    elif local.suffix.lower() == ".parquet":
-        rows = parquet_rows([local], table, Sound)
-        found = FoundExamples(Sound, readable(path), {"train": rows}, {}, Counter())
     else:
-        archive = local.suffix.lower() in ARCHIVES
-        raise InputError(
-            f"{readable(local)} is one file, but not a parquet file: "
-            f"{'unpack it, and ' if archive else ''}give the path of a folder."
-        )
+        rows = parquet_rows([check_parquet(local)], table, Sound)
+        found = FoundExamples(Sound, readable(path), {"train": rows}, {}, Counter())
     check_trainable(path, found.rows)
     return found
 
@@ -136,20 +139,12 @@ def _in_folder(
     """Finds the sounds of a folder: parquet files, or sound files."""
     tree = list_files(folder)
     where, passed = readable(folder), tree.passed
-    tables = [file for file in tree.files if suffix_of(file) == ".parquet"]
-    if tables:
-        others = [file for file in tree.files if suffix_of(file) != ".parquet"]
-        passed.update(_kinds(folder, others))
-        parts = tables_by_split(tables, NAMES if splits else None, passed)
-        rows: dict[str, Rows] = {
-            split: parquet_rows([folder.joinpath(*file) for file in files], table, Sound)
-            for split, files in parts.items()
-        }
-        names = {split: ["/".join(file) for file in files] for split, files in parts.items()}
-        return FoundExamples(Sound, where, rows, names, +passed)
-    sounds = [file for file in tree.files if suffix_of(file) in READ]
+    found = find_parquet(folder, tree, SOUNDS, table, NAMES if splits else None)
+    if found is not None:
+        return found
+    sounds = [file for file in tree.files if suffix_of(file) in SOUNDS.read]
     if not sounds:
-        raise InputError(_without_sounds(folder, tree.files))
+        raise InputError(SOUNDS.describe_missing(folder, tree.files))
     read = {  # a .txt beside a sound is its caption, and says nothing else
         what: None if column is None else folder_captions(folder, tree.files, files, column)
         for what, column, files in (
@@ -158,13 +153,13 @@ def _in_folder(
             ("speaker", columns.speaker, ()),
         )
     }
-    others = [file for file in tree.files if suffix_of(file) not in READ]
+    others = [file for file in tree.files if suffix_of(file) not in SOUNDS.read]
     if any(found is not None for found in read.values()):
         others = [file for file in others if not may_caption(file)]
-    passed.update(_kinds(folder, others))
+    passed.update(SOUNDS.count_others(folder, others))
     layout = read_layout(sounds, where, Sound, splits)
     labelled = read["label"]
-    rows = {
+    rows: dict[str, Rows] = {
         split: SoundFiles(
             folder,
             part.files,
@@ -188,46 +183,3 @@ def _all_of(found: Mapping[Parts, str], files: Sequence[Parts], what: str) -> li
             f"write them into metadata.csv, or leave --data.columns.{what} out."
         )
     return [found[file].strip() for file in files]
-
-
-def _without_sounds(folder: Path, files: list[Parts]) -> str:
-    """Says that a folder has no sounds, what it has, and what to do."""
-    some = sorted({readable(suffix_of(file) or file[-1]) for file in files})
-    has = f"only {', '.join(some[:5])}" if some else "it is empty"
-    remedy = "put files that end in .wav, .flac, .ogg or .mp3 there, or in subfolders"
-    if any(suffix_of(file) in ARCHIVES for file in files):
-        remedy = f"unpack what is packed, or {remedy}"
-    elif any(suffix_of(file) in UNREAD for file in files):
-        remedy = "convert them to .wav or .flac first"
-    elif any(_is_sound(folder.joinpath(*file)) for file in files[:LOOKED_INTO]):
-        remedy = "some are sounds by their content, so have their names end in .wav, .flac …"
-    return f"The folder {readable(folder)} has no sounds, {has}: {remedy}."
-
-
-def _kinds(folder: Path, files: list[Parts]) -> Counter[str]:
-    """Counts the files that are not read, by kind."""
-    kinds: Counter[str] = Counter()
-    looked = 0
-    for file in files:
-        suffix = suffix_of(file)
-        if suffix in UNREAD:
-            kinds[f"{suffix} files, a kind of sound that is not read"] += 1
-            continue
-        if suffix in ARCHIVES:
-            kinds[f"{suffix} files, which are not unpacked"] += 1
-            continue
-        looked += 1
-        if looked <= LOOKED_INTO and _is_sound(folder.joinpath(*file)):
-            shown = readable(suffix) or "none"
-            kinds[f"sounds by their content, but with the ending {shown}"] += 1
-        else:
-            kinds["other files"] += 1
-    return kinds
-
-
-def _is_sound(path: Path) -> bool:
-    try:
-        with path.open("rb") as file:
-            return MAGIC.match(file.read(16)) is not None
-    except OSError:
-        return False

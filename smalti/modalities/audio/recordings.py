@@ -11,11 +11,9 @@ import hashlib
 import logging
 import os
 import tempfile
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import IO, NamedTuple, TypeVar
+from typing import IO, NamedTuple
 
 import numpy as np
 import soundfile
@@ -25,6 +23,7 @@ from smalti.data.decoded_cache import CacheEntry, DecodedCache, open_cache
 from smalti.data.progress import progress
 from smalti.data.rows import UndecodedExample
 from smalti.data.splitting import SIZE
+from smalti.data.threads import map_in_threads
 from smalti.modalities.audio.decoding import (
     Content,
     Header,
@@ -44,9 +43,6 @@ DECODER = 1  # a higher number where the same file is decoded to other samples
 BLOCK = 1024  # samples, of which each recording takes a whole number
 PART = 1 << 22  # bytes
 ROW = np.dtype([("recording", "<i4")])
-
-T = TypeVar("T")
-R = TypeVar("R")
 
 
 class FoundSounds(NamedTuple):
@@ -92,7 +88,7 @@ def look_at_sounds(stored: Iterable[UndecodedExample], n: int) -> FoundSounds:
         except (SoundFault, OSError) as error:
             return one.name, bytes(SIZE), None, describe_read_error(error)
 
-    seen = list(progress(_in_threads(look, stored), n, "looking at sounds"))
+    seen = list(progress(map_in_threads(look, stored), n, "looking at sounds"))
     prints = np.frombuffer(b"".join(one[1] for one in seen), dtype=np.uint8).reshape(-1, SIZE)
     return FoundSounds(
         [one[0] for one in seen], prints, [one[2] for one in seen], [one[3] for one in seen]
@@ -163,7 +159,7 @@ def _decode(
     faults: list[str | None] = []
     place, n = 0, len(found.names)
     pairs = zip(stored, found.faults, strict=True)
-    for samples, known, fault in progress(_in_threads(decode, pairs), n, "decoding sounds"):
+    for samples, known, fault in progress(map_in_threads(decode, pairs), n, "decoding sounds"):
         starts.append(place)
         statistics.append(known)
         faults.append(fault)
@@ -227,16 +223,3 @@ def _hash(content: Content) -> bytes:
     else:
         digest.update(content)
     return digest.digest()
-
-
-def _in_threads(work: Callable[[T], R], tasks: Iterable[T]) -> Iterator[R]:
-    """Applies a function to tasks in threads, and yields the results in order, few ahead."""
-    workers = os.cpu_count() or 1
-    waiting: deque[Future[R]] = deque()
-    with ThreadPoolExecutor(workers) as pool:
-        for task in tasks:
-            waiting.append(pool.submit(work, task))
-            if len(waiting) > 2 * workers:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()

@@ -14,9 +14,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from smalti.data.rows import LabelColumn, Shard, TableRows, UndecodedExample, list_columns
+from smalti.data.rows import (
+    LabelColumn,
+    Shard,
+    TableRows,
+    UndecodedExample,
+    find_media_column,
+    list_columns,
+)
 from smalti.errors import InputError
 from smalti.modalities.audio.decoding import wav_bytes
+from smalti.modalities.audio.signal import Sound
 from smalti.spelling import readable
 
 if TYPE_CHECKING:
@@ -60,7 +68,15 @@ class SoundTable(TableRows):
         rate: int | None = None,
     ) -> None:
         self._folder, self._rate = folder, rate
-        self.audio_column = _audio_column(features, audio_column, shards[0].name)
+        self.audio_column = find_media_column(
+            features,
+            audio_column,
+            shards[0].name,
+            signal=Sound,
+            holds=holds_sounds,
+            usual=("audio", "sound", "speech"),
+            stored="bytes, as bytes and path, or as lists of values with a rate",
+        )
         self.rate_column = None
         if _is_list(features[self.audio_column]):
             self.rate_column = next((name for name in RATE_COLUMNS if name in features), None)
@@ -158,26 +174,6 @@ def _as_wav(value: Any, rate: Any) -> bytes:
     else:
         array = values.to_numpy(zero_copy_only=False)
     return wav_bytes(array, round(rate))
-
-
-def _audio_column(features: Features, wanted: str | None, where: str) -> str:
-    """Returns the column that is wanted, or the first with sounds; raises `InputError` if none."""
-    if wanted is not None:
-        if wanted not in features or not holds_sounds(features[wanted]):
-            state = "does not hold sounds" if wanted in features else "is not there"
-            raise InputError(
-                f"The audio column {wanted!r} {state} in {where}, "
-                f"whose columns are {list_columns(features)}: name one that holds sounds."
-            )
-        return wanted
-    found = [name for name, feature in features.items() if holds_sounds(feature)]
-    for name in ("audio", "sound", "speech", *found):
-        if name in found:
-            return name
-    raise InputError(
-        f"No column of {where} holds sounds: its columns are {list_columns(features)}. "
-        f"Sounds are stored as bytes, as bytes and path, or as lists of values with a rate."
-    )
 
 
 def holds_sounds(feature: object) -> bool:

@@ -16,6 +16,7 @@ from torch import Tensor
 from smalti.data.decoded_cache import CacheEntry, DecodedCache, open_cache
 from smalti.data.progress import progress
 from smalti.data.rows import UndecodedExample
+from smalti.data.threads import map_in_threads
 from smalti.modalities.image.decoding import (
     CHUNK,
     Crop,
@@ -23,7 +24,6 @@ from smalti.modalities.image.decoding import (
     decode_into,
     decode_pictures,
     describe_read_error,
-    map_in_threads,
     report_unreadable,
 )
 from smalti.modalities.image.file_decoding import read_content

@@ -15,11 +15,8 @@ from __future__ import annotations
 
 import itertools
 import logging
-import os
 import threading
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
@@ -34,6 +31,7 @@ from smalti.data.left_out import report_left_out
 from smalti.data.progress import progress
 from smalti.data.rows import UndecodedExample
 from smalti.data.splitting import SIZE, fingerprint
+from smalti.data.threads import map_in_threads
 from smalti.errors import InputError, first_line
 from smalti.modalities.image.file_decoding import LARGEST, Content, Crop, decode_image, read_content
 from smalti.modalities.image.pixel_range import (
@@ -53,7 +51,6 @@ __all__ = [
     "DecodingLog",
     "decode_pictures",
     "decode_into",
-    "map_in_threads",
     "decode_picture",
     "read_image",
     "describe_read_error",
@@ -65,7 +62,6 @@ logger = logging.getLogger(__name__)
 CHUNK = 64  # pictures that a thread decodes at a time
 
 T = TypeVar("T")
-R = TypeVar("R")
 
 
 class DecodingLog:
@@ -273,16 +269,3 @@ def _chunks(items: Iterable[T]) -> Iterator[list[T]]:
     items = iter(items)
     while chunk := list(itertools.islice(items, CHUNK)):
         yield chunk
-
-
-def map_in_threads(work: Callable[[T], R], tasks: Iterable[T]) -> Iterator[R]:
-    """Applies a function to tasks in threads, and yields the results in order, few ahead."""
-    workers = os.cpu_count() or 1
-    waiting: deque[Future[R]] = deque()
-    with ThreadPoolExecutor(workers) as pool:
-        for task in tasks:
-            waiting.append(pool.submit(work, task))
-            if len(waiting) > 2 * workers:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()

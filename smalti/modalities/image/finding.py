@@ -18,8 +18,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from smalti.data.caption_files import folder_captions, may_caption
-from smalti.data.file_tree import Parts, list_files
-from smalti.data.found import FoundExamples, check_trainable, local_path, suffix_of, tables_by_split
+from smalti.data.file_kinds import FileKinds, check_parquet, find_parquet
+from smalti.data.file_tree import list_files
+from smalti.data.found import FoundExamples, check_trainable, local_path, suffix_of
 from smalti.data.hub import hub_rows
 from smalti.data.layout import read_layout
 from smalti.data.names import NameParser
@@ -39,21 +40,28 @@ __all__ = ["find_images", "logger"]
 
 logger = logging.getLogger(FOUND)
 
-IMAGES = {
-    *(".avif", ".bmp", ".gif", ".ico", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm"),
-    *(".png", ".pnm", ".ppm", ".qoi", ".tga", ".tif", ".tiff", ".webp"),
-}
-PICTURES = {  # that are not read
-    *(".heic", ".heif", ".jxl", ".svg", ".svgz", ".psd", ".xcf", ".eps", ".pdf", ".exr", ".hdr"),
-    *(".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".rw2", ".raf", ".raw", ".dcm", ".nii"),
-    *(".npy", ".npz", ".mat", ".fits", ".apng", ".pcx", ".dds", ".icns", ".sgi", ".mng", ".pfm"),
-}
-ARCHIVES = {".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".zst", ".7z", ".rar"}
-MAGIC = re.compile(rb"\x89PNG|\xff\xd8\xff|GIF8|RIFF....WEBP|II\*\0|MM\0\*|BM....\0\0\0\0", re.S)
-LOOKED_INTO = 200  # files of unknown kinds, whose first bytes are read
-ORDER = ("train", "validation", "test")
+IMAGES = FileKinds(
+    signal=Image,
+    word="picture",
+    read=frozenset(
+        {
+            *(".avif", ".bmp", ".gif", ".ico", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".pbm"),
+            *(".pgm", ".png", ".pnm", ".ppm", ".qoi", ".tga", ".tif", ".tiff", ".webp"),
+        }
+    ),
+    unread=frozenset(
+        {
+            *(".heic", ".heif", ".jxl", ".svg", ".svgz", ".psd", ".xcf", ".eps", ".pdf", ".exr"),
+            *(".hdr", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".rw2", ".raf", ".raw"),
+            *(".dcm", ".nii", ".npy", ".npz", ".mat", ".fits", ".apng", ".pcx", ".dds", ".icns"),
+            *(".sgi", ".mng", ".pfm"),
+        }
+    ),
+    magic=re.compile(rb"\x89PNG|\xff\xd8\xff|GIF8|RIFF....WEBP|II\*\0|MM\0\*|BM....\0\0\0\0", re.S),
+    endings=".png, .jpg, .webp or the like",
+    usual=(".png", ".jpg"),
+)
 NAMES = NameParser(Image.words)
-NAMED = 6  # labels and kinds that a line names
 
 
 def find_images(
@@ -87,25 +95,10 @@ def find_images(
     elif local.is_dir():
         found = _in_folder(local, table, splits, text_column)
     else:
-        rows = parquet_rows([_check_parquet(local)], table, Image)
+        rows = parquet_rows([check_parquet(local)], table, Image)
         found = FoundExamples(Image, readable(path), {"train": rows}, {}, Counter())
     check_trainable(path, found.rows)
     return found
-
-
-def _check_parquet(file: Path) -> Path:
-    """Returns a file that is a data set by itself.
-
-    Raises:
-        InputError: If its name does not end in .parquet.
-    """
-    if file.suffix.lower() == ".parquet":
-        return file
-    archive = file.suffix.lower() in ARCHIVES
-    raise InputError(
-        f"{readable(file)} is one file, but not a parquet file: "
-        f"{'unpack it, and ' if archive else ''}give the path of a folder."
-    )
 
 
 def _in_folder(
@@ -121,27 +114,18 @@ def _in_folder(
         rows: dict[str, Rows] = {split: parts.rows for split, parts in idx.items()}
         origins = {split: [file.name for file in parts.files] for split, parts in idx.items()}
         return FoundExamples(Image, where, rows, origins, +passed)
-    tables = [file for file in tree.files if suffix_of(file) == ".parquet"]
-    if tables:
-        passed.update(
-            _kinds(folder, [file for file in tree.files if suffix_of(file) != ".parquet"])
-        )
-        parts = tables_by_split(tables, NAMES if splits else None, passed)
-        rows = {
-            split: parquet_rows([folder.joinpath(*file) for file in files], table, Image)
-            for split, files in parts.items()
-        }
-        names = {split: ["/".join(file) for file in files] for split, files in parts.items()}
-        return FoundExamples(Image, where, rows, names, +passed)
-    images = [file for file in tree.files if suffix_of(file) in IMAGES]
+    found = find_parquet(folder, tree, IMAGES, table, NAMES if splits else None)
+    if found is not None:
+        return found
+    images = [file for file in tree.files if suffix_of(file) in IMAGES.read]
     if not images:
-        raise InputError(_without_images(folder, tree.files))
+        raise InputError(IMAGES.describe_missing(folder, tree.files))
     captions = None
-    others = [file for file in tree.files if suffix_of(file) not in IMAGES]
+    others = [file for file in tree.files if suffix_of(file) not in IMAGES.read]
     if text_column is not None:
         captions = folder_captions(folder, tree.files, images, text_column)
         others = [file for file in others if not may_caption(file)]
-    passed.update(_kinds(folder, others))
+    passed.update(IMAGES.count_others(folder, others))
     layout = read_layout(images, where, Image, splits)
     rows = {
         split: FileRows(folder, part.files, part.labels, captions)
@@ -149,44 +133,3 @@ def _in_folder(
     }
     origins = {split: [f"{name}/" for name in part.folders] for split, part in layout.parts.items()}
     return FoundExamples(Image, where, rows, origins, +(passed + layout.passed))
-
-
-def _without_images(folder: Path, files: list[Parts]) -> str:
-    """Says that a folder has no images, what it has, and what to do."""
-    some = sorted({readable(suffix_of(file) or file[-1]) for file in files})
-    has = f"only {', '.join(some[:5])}" if some else "it is empty"
-    remedy = "put files that end in .png, .jpg, .webp or the like there, or in subfolders"
-    if any(suffix_of(file) in ARCHIVES for file in files):
-        remedy = f"unpack what is packed, or {remedy}"
-    elif any(_is_picture(folder.joinpath(*file)) for file in files[:LOOKED_INTO]):
-        remedy = "some are pictures by their content, so have their names end in .png, .jpg …"
-    return f"The folder {readable(folder)} has no images, {has}: {remedy}."
-
-
-def _kinds(folder: Path, files: list[Parts]) -> Counter[str]:
-    """Counts the files that are not read, by kind."""
-    kinds: Counter[str] = Counter()
-    looked = 0
-    for file in files:
-        suffix = suffix_of(file)
-        if suffix in PICTURES:
-            kinds[f"{suffix} files, a kind of picture that is not read"] += 1
-            continue
-        if suffix in ARCHIVES:
-            kinds[f"{suffix} files, which are not unpacked"] += 1
-            continue
-        looked += 1
-        if looked <= LOOKED_INTO and _is_picture(folder.joinpath(*file)):
-            shown = readable(suffix) or "none"
-            kinds[f"pictures by their content, but with the ending {shown}"] += 1
-        else:
-            kinds["other files"] += 1
-    return kinds
-
-
-def _is_picture(path: Path) -> bool:
-    try:
-        with path.open("rb") as file:
-            return MAGIC.match(file.read(16)) is not None
-    except OSError:
-        return False

@@ -41,7 +41,7 @@ class ImageModality(Modality):
     """The modality of images (B, C, H, W) in [-1, 1]."""
 
     signal: ClassVar[type[Signal]] = Image
-    suffixes: ClassVar[tuple[str, ...]] = (".png", *sorted(IMAGES - {".png"}))
+    suffixes: ClassVar[tuple[str, ...]] = (".png", *sorted(IMAGES.read - {".png"}))
     shown_as: ClassVar[str] = ".png"
 
     def read(

@@ -8,8 +8,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from smalti.data.rows import LabelColumn, Rows, Shard, TableRows, UndecodedExample, list_columns
+from smalti.data.rows import (
+    LabelColumn,
+    Rows,
+    Shard,
+    TableRows,
+    UndecodedExample,
+    find_media_column,
+)
 from smalti.errors import InputError, first_line
+from smalti.modalities.image.signal import Image as ImageSignal
 from smalti.spelling import readable
 
 if TYPE_CHECKING:
@@ -64,7 +72,15 @@ class ImageTable(TableRows):
         text_column: str | None = None,
     ) -> None:
         self._folder = folder
-        self.image_column = _image_column(features, image_column, shards[0].name)
+        self.image_column = find_media_column(
+            features,
+            image_column,
+            shards[0].name,
+            signal=ImageSignal,
+            holds=holds_images,
+            usual=("image", "img"),
+            stored="bytes, or as bytes and path",
+        )
         super().__init__(shards, features, label_column, text_column)
 
     def stored(self) -> Iterator[UndecodedExample]:
@@ -102,26 +118,6 @@ def _as_images(shard: Shard, column: str) -> Dataset:
             f"The column {readable(column)} of {shard.name} does not hold images as its metadata "
             f"say ({first_line(error)}): write the file again."
         ) from error
-
-
-def _image_column(features: Features, wanted: str | None, where: str) -> str:
-    """Returns the column that is wanted, or the first with images; raises `InputError` if none."""
-    if wanted is not None:
-        if wanted not in features or not holds_images(features[wanted]):
-            state = "does not hold images" if wanted in features else "is not there"
-            raise InputError(
-                f"The image column {wanted!r} {state} in {where}, "
-                f"whose columns are {list_columns(features)}: name one that holds images."
-            )
-        return wanted
-    found = [name for name, feature in features.items() if holds_images(feature)]
-    for name in ("image", "img", *found):
-        if name in found:
-            return name
-    raise InputError(
-        f"No column of {where} holds images: its columns are {list_columns(features)}. "
-        f"Images are stored as bytes, or as bytes and path."
-    )
 
 
 def holds_images(feature: object) -> bool:
