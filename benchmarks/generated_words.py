@@ -1,6 +1,6 @@
 """Generated words, read by a recogniser: are they what was asked for, and how far from real ones?
 
-    python benchmarks/generated_words.py runs/spoken-digits --data FOLDER --kept docs/sounds/digits
+    python benchmarks/generated_words.py runs/spoken-digits --kept docs/sounds/spoken-digits
 
 The recogniser is the classifier of the report, trained apart with another seed on the training
 sounds, and measured on the test sounds. It reads

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from smalti.arguments import as_integers
 from smalti.codec.blocks import BlockCoder, Job, given_to, groups_of
+from smalti.codec.condition_values import check_values, rows_of_values, values_of_rows
 from smalti.codec.container import Block, Container, Entry, is_name, read, write
 from smalti.codec.models import SymbolModel
 from smalti.codec.pieces import Tiling
@@ -260,7 +261,7 @@ class Codec:
         shapes = self.layout.shapes if entry.shapes is None else entry.shapes
         try:
             tiling = Tiling(self.model.layout, self._flat(shapes), self.model.order)
-            context = self._values_of_rows(entry)
+            context = values_of_rows(self.model.condition, entry)
         except (InputError, ValueError) as error:
             raise Damaged("its shapes or conditions are none of this model") from error
         rows, per = entry.signals * tiling.tiles[0], self._rows_of_block(tiling)
@@ -299,7 +300,7 @@ class Codec:
         self._check(levels, file)
         n, shapes = len(levels[0]), tuple(tuple(level.shape[1:]) for level in levels)
         own = shapes == self.layout.shapes and file.size is None
-        context = self._values(file.context, n)
+        context = check_values(self.model.condition, file.context, n)
         tiling = Tiling(self.model.layout, self._flat(shapes), self.model.order)
         per = self._rows_of_block(tiling) * tiling.across
         pieces = tiling.cut(self._as_model(levels))
@@ -314,7 +315,7 @@ class Codec:
             n,
             None if own else file.size or (),
             None if own else shapes,
-            None if context is None else [_row(value) for value in context],
+            rows_of_values(context),
             None if file.names is None else list(file.names),
             [Block(b"", 0)] * len(jobs),
         )
@@ -353,48 +354,6 @@ class Codec:
                 f"Each of {len(levels[0])} signals has a name, got {len(file.names)}: give as many."
             )
 
-    def _values(self, context: Tensor | None, count: int) -> Tensor | None:
-        """Returns the checked values of the condition, one for all where all are the same."""
-        condition = self.model.condition
-        if condition is None or context is None:
-            if condition is not None:
-                raise InputError(
-                    f"The prior is conditioned on a {condition.name}, got none: give the context "
-                    f"of each signal."
-                )
-            if context is not None:
-                raise InputError("What tokens are coded under has no condition: give no context.")
-            return None
-        context = torch.as_tensor(context).cpu()
-        if len(context) not in (1, count) or tuple(context.shape[1:]) != condition.shape:
-            raise InputError(
-                f"The context has one {condition.name} for each of {count} signals or one for all, "
-                f"of the shape {condition.shape}, got {tuple(context.shape)}: give as many."
-            )
-        condition.check(context)
-        if len(context) and bool((context == context[:1]).all()):
-            return context[:1]
-        return context
-
-    def _values_of_rows(self, entry: Entry) -> Tensor | None:
-        """Returns the values of the condition that an entry holds; raises if they are none."""
-        condition = self.model.condition
-        if (condition is None) != (entry.context is None) or entry.context == []:
-            raise Damaged("its conditions are missing")
-        if condition is None or entry.context is None:
-            return None
-        length = math.prod(condition.shape)
-        if len(entry.context) not in (1, entry.signals) or any(
-            len(row) != length for row in entry.context
-        ):
-            raise Damaged("its conditions are of another kind")
-        rows = torch.tensor(entry.context, dtype=torch.float64).view(-1, *condition.shape)
-        if not condition.dtype.is_floating_point and bool((rows != rows.floor()).any()):
-            raise Damaged("its conditions are not whole")
-        values = rows.to(condition.dtype)
-        condition.check(values)
-        return values
-
     def _flat(self, shapes: Sequence[tuple[int, ...]]) -> list[tuple[int, ...]]:
         """Returns the shapes of a signal's indices as the model's layout has them."""
         if tuple(shapes) == self.layout.shapes:
@@ -431,10 +390,6 @@ class _Plan(NamedTuple):
     pieces: int
     along: slice  # the rows of one signal
     signals: slice
-
-
-def _row(value: Tensor) -> list[float]:
-    return [float(x) for x in value.flatten().tolist()]
 
 
 def _refuse(error: Damaged) -> NoReturn:
