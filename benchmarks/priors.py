@@ -5,9 +5,10 @@
 RUN is a run directory with a tokenizer and its tokens, and with labels, which train the classifier.
 Each prior is trained on the tokens from new weights for as many steps as its time allows; the first
 steps are timed. With `--steps` it takes so many instead, such as what that time allows on another
-machine, and `--device cuda` trains and measures on a GPU. Optimizer and schedule are the same for
-all; learning rate, batch size and width were chosen on validation images. Then the priors are
-measured on test images:
+machine, and `--device cuda` trains and measures on a GPU. `--keep FOLDER` saves each trained prior,
+so that ways of sampling can be tried afterwards. Optimizer and schedule are the same for all;
+learning rate, batch size and width were chosen on validation images. Then the priors are measured
+on test images:
 
     nats per index         of test grids; of AbsorbingDiffusion a bound; MaskedPrior and
                            LatentDiffusion have none
@@ -37,6 +38,7 @@ import torch
 from torch import Tensor
 
 import smalti
+from smalti.artifacts import save_model
 from smalti.autoencoders import DiscreteAutoencoder
 from smalti.conditions import Condition, OptionalCondition
 from smalti.data import Examples
@@ -262,6 +264,8 @@ def measure(name: str, judge: Judge, options: argparse.Namespace, seed: int) -> 
     candidate = CANDIDATES[name]
     made = fit(candidate, judge, options, seed)
     prior: Prior = made.pop("prior")
+    if options.keep is not None:
+        save_model(prior, options.keep / f"{name}-{seed}")
     began = time.perf_counter()
     grids = judge.drawn(prior, "test", candidate.config, seed)
     speed = len(grids) / (time.perf_counter() - began)
@@ -353,6 +357,7 @@ def main() -> None:
     parser.add_argument("--token_noise", type=float, default=0.0)
     parser.add_argument("--weight_decay", type=float, default=None)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--keep", type=Path, help="a folder for the trained priors")
     parser.add_argument("--out", type=Path, default=Path("priors.json"))
     options = parser.parse_args()
     options.steps = dict(options.steps)
