@@ -1,5 +1,6 @@
 """Embeddings of a layout tell apart what a token is, whose codebook it is of, and where it lies."""
 
+import pytest
 import torch
 
 from smalti.layout import Layout
@@ -32,6 +33,15 @@ def test_each_token_is_predicted_by_its_codebook_and_within_its_size():
     nats = torch.nn.functional.cross_entropy(logits.flatten(0, 1), torch.ones(30).long())
     nats.backward()
     assert all(p.grad.isfinite().all() and p.grad.abs().sum() > 0 for p in heads.parameters())
+
+
+@pytest.mark.parametrize("layout", [LAYOUT, Layout(((3, 3),), ((7,),))])
+@pytest.mark.parametrize("share", [0, 0.04, 0.5, 1])
+def test_logits_of_some_tokens_are_those_of_all(layout, share):
+    torch.manual_seed(0)
+    heads, features = TokenLogits(layout, 16), torch.randn(3, layout.positions, 16)
+    where = torch.rand(3, layout.positions) < share
+    torch.testing.assert_close(heads.at(features, where), heads(features)[where])
 
 
 def test_the_embeddings_have_a_variance_of_about_one():

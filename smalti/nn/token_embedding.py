@@ -23,6 +23,8 @@ from smalti.layout import Layout
 
 __all__ = ["TokenEmbedding", "TokenLogits", "codebook_numbers"]
 
+FEW = 16  # rows
+
 
 class TokenEmbedding(nn.Module):
     """Embeds the tokens of a layout and their places: (B, L) → (B, L, C).
@@ -103,6 +105,18 @@ class TokenLogits(nn.Module):
         here = [(self.numbers == number).nonzero()[:, 0] for number in range(len(self.layers))]
         logits = [self.of_codebook(features[:, own], n) for n, own in enumerate(here)]
         return torch.cat(logits, 1)[:, torch.cat(here).argsort()]
+
+    def at(self, features: Tensor, where: Tensor) -> Tensor:
+        """Computes logits (M, K) of the M tokens where a mask (B, L) says so, and of no others."""
+        chosen = features[where]
+        if len(self.layers) == 1:
+            # Products of a few rows alone are rounded otherwise than as parts of many.
+            many = F.pad(chosen, (0, 0, 0, max(FEW - len(chosen), 0)))
+            return self.layers[0](many)[: len(chosen)]
+        numbers = self.numbers.expand(where.shape)[where]  # (M,)
+        here = [(numbers == number).nonzero()[:, 0] for number in range(len(self.layers))]
+        logits = [self.of_codebook(chosen[own], n) for n, own in enumerate(here)]
+        return torch.cat(logits)[torch.cat(here).argsort()]
 
     def of_codebook(self, features: Tensor, number: int) -> Tensor:
         """Computes logits (..., K) of a codebook by its number from features (..., C)."""

@@ -39,6 +39,7 @@ from smalti.artifacts import registered
 from smalti.conditions import Condition
 from smalti.priors.bidirectional import (
     BidirectionalPrior,
+    Guide,
     Rows,
     draw_at,
     draw_masks,
@@ -135,6 +136,7 @@ class AbsorbingDiffusion(BidirectionalPrior, BoundedPrior):
             drawn.copy_(known.flatten(1))
         missing, steps = (drawn < 0).sum(1), config.steps or STEPS
         with torch.autocast(self.device.type, enabled=False):
+            guide = Guide(self, context, config.guidance)
             for left in range(steps - 1, -1, -1):
                 masked = appears = drawn < 0
                 if not config.certain:
@@ -142,10 +144,11 @@ class AbsorbingDiffusion(BidirectionalPrior, BoundedPrior):
                     appears = masked & (u * (left + 1) < 1)
                 if not bool(appears.any()):
                     continue
-                logits = self._guided_logits(drawn, context, config.guidance)
+                logits = guide.logits(drawn, appears)
                 fresh = draw_at(logits, appears, config, generator)
-                if config.certain:
-                    sure = (logits.amax(-1) - logits.logsumexp(-1)).masked_fill(~masked, torch.inf)
+                if config.certain:  # so far all that is masked
+                    sure = logits.new_full(drawn.shape, torch.inf)
+                    sure[masked] = logits.amax(-1) - logits.logsumexp(-1)
                     appears = masked & (ranks(sure) >= (missing * left // steps)[:, None])
                 drawn = torch.where(appears, fresh, drawn)
         return drawn.unflatten(1, self.grid)

@@ -32,7 +32,7 @@ from smalti.nn.dropout import Dropout
 from smalti.nn.gated_layers import check_dropout
 from smalti.nn.token_embedding import TokenEmbedding, TokenLogits
 from smalti.priors.sampling import SamplingConfig
-from smalti.priors.token_context import TokenContext
+from smalti.priors.token_context import Prefix, TokenContext
 from smalti.priors.token_prior import TokenPrior, layout_of_level
 
 __all__ = ["BidirectionalPrior", "Rows", "draw_masks", "uniform_numbers"]
@@ -52,6 +52,18 @@ class Rows(NamedTuple):
     indices: Tensor
     counts: Tensor
     context: Tensor | None
+
+
+class Said(NamedTuple):
+    """What a context says to the network.
+
+    Attributes:
+        features: (B, L, C) at each index, or of a shape that broadcasts to it.
+        prefix: What stands before the indices.
+    """
+
+    features: Tensor
+    prefix: Prefix
 
 
 class BidirectionalPrior(TokenPrior):
@@ -108,7 +120,7 @@ class BidirectionalPrior(TokenPrior):
             indices: (B, *grid), int64, −1 where masked.
             context: (B, *shape) values of the condition, or None for an unconditional prior.
         """
-        return self._logits(indices.flatten(1), context).unflatten(1, self.grid)
+        return self._logits(indices.flatten(1), self._said(context)).unflatten(1, self.grid)
 
     def log_prob(self, indices: Tensor, context: Tensor | None = None) -> NoReturn:
         """Raises `InputError`: an exact probability would take a sum over all orders.
@@ -149,11 +161,19 @@ class BidirectionalPrior(TokenPrior):
         rows, counts = rows[some].masked_fill(~counts[some], -1), counts[some]
         return Rows(rows, counts, None if context is None else context[some])
 
-    def _logits(self, rows: Tensor, context: Tensor | None) -> Tensor:
-        """Returns logits (B, L, K) of rows (B, L), −1 where masked."""
+    def _said(self, context: Tensor | None) -> Said:
+        """Returns what a context (B, *shape) says to the network, whatever the indices are."""
         given = self.context_of(context)
-        prefix = self.context.prefix(given)
-        x, padding = self.embedding(rows) + self.context(given), None
+        return Said(self.context(given), self.context.prefix(given))
+
+    def _logits(self, rows: Tensor, said: Said) -> Tensor:
+        """Returns logits (B, L, K) of rows (B, L), −1 where masked."""
+        return self.outputs(self._features(rows, said))
+
+    def _features(self, rows: Tensor, said: Said) -> Tensor:
+        """Returns features (B, L, C) of rows (B, L), from which the logits are computed."""
+        prefix = said.prefix
+        x, padding = self.embedding(rows) + said.features, None
         if prefix.vectors is not None:
             x = torch.cat([prefix.vectors.to(x), x], 1)
         if prefix.valid is not None:
@@ -161,31 +181,51 @@ class BidirectionalPrior(TokenPrior):
             padding = ~torch.cat([prefix.valid.to(x.device), there], 1)
         for layer in self.layers:
             x = layer(x, src_key_padding_mask=padding)
-        return self.outputs(self.norm(x[:, prefix.length :]))
+        return self.norm(x[:, prefix.length :])
 
     def _nats(self, rows: Rows, masked: Tensor) -> Tensor:
         """Computes −log p of each index (B, L) given those that are not masked; 0 of the latter."""
         seen = rows.indices.masked_fill(masked, -1)
-        logits = self._logits(seen, rows.context)[masked]  # (M, K)
+        logits = self._logits(seen, self._said(rows.context))[masked]  # (M, K)
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32))  # never in half
         nats = F.cross_entropy(logits, rows.indices[masked], reduction="none")
         return logits.new_zeros(masked.shape).masked_scatter(masked, nats)
 
-    def _guided_logits(self, rows: Tensor, context: Tensor | None, guidance: float) -> Tensor:
-        """Returns guided logits (B, L, K), classifier-free: ℓ_null + g (ℓ_context − ℓ_null)."""
-        if context is None or guidance == 1:
-            return self._logits(rows, context)
-        assert self.condition is not None
-        both = torch.cat([context, self.condition.without(context)])
-        given, null = self._logits(rows.repeat(2, 1), both).chunk(2)
-        return null + guidance * (given - null)
+
+class Guide:
+    """Gives logits of masked indices, classifier-free: ℓ_null + g (ℓ_context − ℓ_null).
+
+    What the context says is computed once for all steps of a sample.
+
+    Arguments:
+        prior: The prior.
+        context: (B, *shape), or None.
+        guidance: g; at 1 the context alone counts.
+    """
+
+    def __init__(self, prior: BidirectionalPrior, context: Tensor | None, guidance: float) -> None:
+        self.prior, self.guidance = prior, guidance
+        self.guided = context is not None and guidance != 1
+        if context is not None and self.guided:
+            assert prior.condition is not None
+            context = torch.cat([context, prior.condition.without(context)])
+        self.said = prior._said(context)
+
+    def logits(self, rows: Tensor, where: Tensor) -> Tensor:
+        """Returns logits (M, K) of the M indices of rows (B, L) where a mask (B, L) says so."""
+        of = self.prior
+        if not self.guided:
+            return of.outputs.at(of._features(rows, self.said), where)
+        given, null = of._features(rows.repeat(2, 1), self.said).chunk(2)
+        null_logits = of.outputs.at(null, where)
+        return null_logits + self.guidance * (of.outputs.at(given, where) - null_logits)
 
 
 def draw_at(
     logits: Tensor, where: Tensor, config: SamplingConfig, generator: torch.Generator | None
 ) -> Tensor:
-    """Draws indices (B, L) from logits (B, L, K) where a mask (B, L) says so; −1 elsewhere."""
-    pieces = logits[where].split(max(AT_ONCE // logits.shape[-1], 1))
+    """Draws indices (B, L) from logits (M, K) of the M where a mask says so; −1 elsewhere."""
+    pieces = logits.split(max(AT_ONCE // logits.shape[-1], 1))
     drawn = [config.draw(piece, generator) for piece in pieces]
     fresh = torch.full(where.shape, -1, device=where.device)
     return fresh.masked_scatter(where, torch.cat(drawn)) if drawn else fresh

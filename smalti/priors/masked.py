@@ -41,6 +41,7 @@ from smalti.conditions import Condition
 from smalti.errors import InputError
 from smalti.priors.bidirectional import (
     BidirectionalPrior,
+    Guide,
     Rows,
     draw_at,
     draw_masks,
@@ -135,18 +136,19 @@ class MaskedPrior(BidirectionalPrior):
         missing = (drawn < 0).sum(1)
         steps = min(config.steps or STEPS, int(missing.max()) if n else 0)
         with torch.autocast(self.device.type, enabled=False):
+            guide = Guide(self, context, config.guidance)
             for step in range(1, steps + 1):
                 masked = drawn < 0
-                logits = self._guided_logits(drawn, context, config.guidance)
                 left = (missing * math.cos(math.pi / 2 * step / steps)).floor().long()
                 left = left.minimum(masked.sum(1) - 1).clamp(min=0)  # one is filled in at least
                 if (config.order or ORDER) == "confidence":
+                    logits = guide.logits(drawn, masked)
                     fresh = draw_at(logits, masked, config, generator)
                     scores = self._confidence(logits, fresh, config, 1 - step / steps, generator)
                     kept = keep(scores, masked, left)
                 else:  # which are kept does not depend on what they are: no others are drawn
                     kept = keep(self._scores(drawn, config, generator), masked, left)
-                    fresh = draw_at(logits, kept, config, generator)
+                    fresh = draw_at(guide.logits(drawn, kept), kept, config, generator)
                 drawn = torch.where(kept, fresh, drawn)
         return drawn.unflatten(1, self.grid)
 
@@ -166,8 +168,18 @@ class MaskedPrior(BidirectionalPrior):
         luck: float,
         generator: torch.Generator | None,
     ) -> Tensor:
-        """Returns which of fresh indices to keep first, the largest scores, (B, L)."""
-        scores = logits.gather(-1, fresh.clamp(min=0)[..., None])[..., 0] - logits.logsumexp(-1)
+        """Returns which of fresh indices to keep first, the largest scores, (B, L).
+
+        Arguments:
+            logits: (M, K), of the M masked indices.
+            fresh: (B, L), −1 where not masked.
+            config: The options.
+            luck: The weight of luck, of the choice temperature.
+            generator: Source of randomness.
+        """
+        masked = fresh >= 0
+        of_masked = logits.gather(-1, fresh[masked][:, None])[:, 0] - logits.logsumexp(-1)
+        scores = logits.new_zeros(fresh.shape).masked_scatter(masked, of_masked)
         temperature = config.choice_temperature
         luck *= CHOICE_TEMPERATURE if temperature is None else temperature
         if not luck or config.certain:

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from smalti.conditions import Label
+from smalti.conditions import Label, OptionalCondition
 from smalti.errors import InputError
 from smalti.layout import Layout
 from smalti.priors import MaskedPrior, SamplingConfig
@@ -54,6 +54,14 @@ def test_there_are_as_many_passes_as_steps_and_no_more_than_indices():
     passes.clear()
     draw(prior, 4, torch.ones(4, 3, 4).long())
     assert not passes
+
+
+@pytest.mark.parametrize("guidance", [1, 2])
+def test_what_the_context_says_is_computed_once(guidance):
+    prior, passes = made(condition=OptionalCondition(Label(["a", "b"]), 0.1)), []
+    prior.context.register_forward_hook(lambda *_: passes.append(1))
+    draw(prior, 4, context=torch.ones(4).long(), steps=6, guidance=guidance)
+    assert len(passes) == 1
 
 
 @pytest.mark.parametrize("order", ORDERS)
