@@ -27,17 +27,18 @@ from smalti.training.cpu import speed_up_cpu
 
 GRIDS = {"7x7": 512, "8x8": 1024, "16x16": 1024}  # codebook sizes
 LABELS = 10
-SIZE = {"hidden": 128, "layers": 4, "heads": 4}
+PRIORS: tuple[Any, ...] = (
+    partial(TransformerPrior, hidden=128, layers=4, heads=4),
+    partial(MaskedPrior, hidden=128, layers=4, heads=4),
+)
 
 
 def ways(grid: str, steps: list[int], device: str) -> dict[str, tuple[Prior, SamplingConfig]]:
     """Returns the priors of a grid, and how they draw, by name."""
     shape, size = tuple(map(int, grid.split("x"))), GRIDS[grid]
     torch.manual_seed(0)
-    one_by_one, masked = (
-        of(size, shape, Label(range(LABELS)), **SIZE).to(device).eval()
-        for of in (TransformerPrior, MaskedPrior)
-    )
+    label = Label([str(name) for name in range(LABELS)])
+    one_by_one, masked = (make(size, shape, label).to(device).eval() for make in PRIORS)
     return {
         "TransformerPrior": (one_by_one, SamplingConfig()),
         **{f"MaskedPrior, {s} steps": (masked, SamplingConfig(steps=s)) for s in steps},
