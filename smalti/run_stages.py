@@ -57,6 +57,7 @@ __all__ = [
 
 logger = logging.getLogger(__name__)
 
+PREPARED = 256  # training examples of which first weights are made, where networks do so
 SUMMARISED = 10_000  # training examples whose latents are summarised
 
 
@@ -125,6 +126,9 @@ def fit_autoencoder(run: Run, recipe: Recipe, splits: Splits, expected: Expected
         return
     from smalti.training import AutoencoderStage, train
 
+    if model.starts_from_signals:
+        chosen_few = splits.train.drawn(PREPARED, recipe.seed)
+        model.prepare(torch.cat([batch.x for batch in evaluation_loader(chosen_few, 256)]))
     model.train()
     features = None if recipe.features is None else load_model(run.features)
     stage = AutoencoderStage(

@@ -24,10 +24,11 @@ from torch.optim import Optimizer
 
 from smalti.artifacts import Pretrained
 from smalti.autoencoders.inputs import as_batch, stack_pair
+from smalti.autoencoders.padding import crop, pad
 from smalti.errors import InputError
 from smalti.layout import Layout
 from smalti.losses.likelihoods import Likelihood, LikelihoodOutput
-from smalti.networks import Normalization
+from smalti.networks import Decoder, Normalization
 from smalti.quantizers import Attachment, attach_quantizers, freeze_codebooks
 from smalti.signals import Signal, format_size
 
@@ -176,6 +177,24 @@ class Autoencoder(nn.Module, Pretrained, ABC):
         does.
         """
 
+    @property
+    def starts_from_signals(self) -> bool:
+        """Returns whether `prepare` makes first weights of signals."""
+        return any(getattr(part, "starts_from_signals", False) for part in self.modules() if part is not self)
+
+    def prepare(self, x: Tensor) -> None:
+        """Makes the first weights of encoders and decoders that start from signals.
+
+        To be called once before training; what the others start from stays as it is.
+
+        Arguments:
+            x: Training signals (B, C, *size), as they are given; some hundred suffice.
+        """
+        y = pad(self._seen(self.normalize(self.as_batch(x))), self.downsampling)
+        for part in self.modules():
+            if part is not self and getattr(part, "starts_from_signals", False):
+                part.prepare(y)  # type: ignore[operator]
+
     def normalize(self, x: Tensor) -> Tensor:
         """Makes of signals x (B, C, *size) what `forward` takes, and losses are computed with.
 
@@ -274,6 +293,26 @@ class Autoencoder(nn.Module, Pretrained, ABC):
         """Returns −log p(x | h) of signals as they are given, (B,)."""
         nll = self._likelihood_of(h, self.normalize(x)).nll
         return nll if self.normalization is None else nll + self.normalization.volume(x)  # type: ignore[operator]
+
+    def _compared(
+        self, decoder: Decoder, z: Tensor, x: Tensor, mask: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """Returns x_hat (B, C, *size) of z, and how far it is from x, of a decoder that compares."""
+        if mask is not None:
+            raise InputError(
+                f"A {type(decoder).__name__} takes signals as a whole, got a mask: leave it out, or "
+                f"train on signals of one size."
+            )
+        x_hat, distance = decoder.compare(z, pad(self._seen(x), self.downsampling))
+        return crop(x_hat, tuple(x.shape[2:])), distance
+
+    def _check_decoder(self, decoder: nn.Module) -> None:
+        """Raises `InputError` if a decoder compares signals, and there is a likelihood, too."""
+        if getattr(decoder, "compares", False) and self.likelihood is not None:
+            raise InputError(
+                f"A {type(decoder).__name__} has a loss of its own, got the likelihood "
+                f"{type(self.likelihood).__name__}: leave it out, or choose another decoder."
+            )
 
     @staticmethod
     def _last_weight(decoder: nn.Module) -> Tensor | None:

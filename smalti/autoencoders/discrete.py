@@ -95,6 +95,7 @@ class DiscreteAutoencoder(Tokenizer):
         self.signal = signal
         self.likelihood = likelihood
         self.downsampling: int = encoder.downsampling  # type: ignore[assignment]
+        self._check_decoder(decoder)
         self._take_normalization(normalization)
 
     @property
@@ -123,7 +124,12 @@ class DiscreteAutoencoder(Tokenizer):
         """See `Autoencoder.forward`; losses are the quantizer's, and that of the likelihood."""
         of_grid = None if mask is None else self._mask_of_grid(mask, x)
         z_q, indices, losses = self.quantizer(self._vectors(self._seen(x)), of_grid)
-        h, last = self._outputs(z_q, tuple(x.shape[2:])), self._last_weight(self.decoder)
+        last = self._last_weight(self.decoder)
+        if getattr(self.decoder, "compares", False):
+            x_hat, distance = self._compared(self.decoder, self._grid_first(z_q), x, mask)
+            losses = {**losses, "reconstruction": distance}
+            return Reconstruction(x_hat, indices, losses, last_weight=last)
+        h = self._outputs(z_q, tuple(x.shape[2:]))
         if self.likelihood is None:
             x_hat = h if mask is None else fill_padding(h, x, mask)
             return Reconstruction(x_hat, indices, losses, last_weight=last)
@@ -264,5 +270,9 @@ class DiscreteAutoencoder(Tokenizer):
 
     def _outputs(self, z_q: Tensor, size: tuple[int, ...] | None) -> Tensor:
         """Runs the decoder on z_q (B, *grid, D): x_hat (B, C, *size), or h of a likelihood."""
-        h = self.decoder(to_weights(rearrange(z_q, "b ... d -> b d ..."), self.decoder))
+        h = self.decoder(self._grid_first(z_q))
         return h if size is None else crop(h, size)
+
+    def _grid_first(self, z_q: Tensor) -> Tensor:
+        """Lays z_q (B, *grid, D) out as the decoder takes it, (B, D, *grid)."""
+        return to_weights(rearrange(z_q, "b ... d -> b d ..."), self.decoder)

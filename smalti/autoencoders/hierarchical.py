@@ -122,6 +122,7 @@ class HierarchicalAutoencoder(Tokenizer):
         )
         self.factors: tuple[int, ...] = tuple(encoder.downsampling for encoder in encoders)  # type: ignore[misc]
         self.downsampling = math.prod(self.factors)
+        self._check_decoder(decoders[-1])
         self._take_normalization(normalization)
 
     @property
@@ -140,6 +141,7 @@ class HierarchicalAutoencoder(Tokenizer):
         features = self._features(self._seen(x))
         kept = self._kept(x)
         d: Tensor | None = None
+        last = self._last_weight(self.decoders[-1])
         indices: list[Tensor] = []
         losses: dict[str, Tensor] = {}
         for level, (h, quantizer) in enumerate(zip(features, self.levels, strict=True)):
@@ -149,9 +151,15 @@ class HierarchicalAutoencoder(Tokenizer):
                 whole = (kept > level).view(-1, *[1] * (z.ndim - 2)).expand(z.shape[:-1])
                 counts = whole if counts is None else counts & whole
             z_q, found, terms = quantizer(z, counts)
-            d = self._decoded(level, z_q, d)
             indices.append(found)
             losses |= {name: losses.get(name, 0) + term for name, term in terms.items()}
+            given = self._given(level, z_q, d)
+            if level == len(features) - 1 and getattr(self.decoders[level], "compares", False):
+                x_hat, losses["reconstruction"] = self._compared(
+                    self.decoders[level], given, x, mask
+                )
+                return Reconstruction(x_hat, tuple(indices), losses, last_weight=last)
+            d = self.decoders[level](given)
         assert d is not None
         x_hat = crop(d, tuple(x.shape[2:]))
         if self.likelihood is not None:
@@ -159,7 +167,6 @@ class HierarchicalAutoencoder(Tokenizer):
             losses["reconstruction"] = nll.mean() / x[0].numel()
         elif mask is not None:
             x_hat = fill_padding(x_hat, x, mask)
-        last = self._last_weight(self.decoders[-1])
         return Reconstruction(x_hat, tuple(indices), losses, last_weight=last)
 
     @property
@@ -301,8 +308,12 @@ class HierarchicalAutoencoder(Tokenizer):
 
     def _decoded(self, level: int, z_q: Tensor, d: Tensor | None) -> Tensor:
         """Decodes q_l (B, *grid_l, D_l) and d_l to d_{l+1}, or at the finest level the signal."""
+        return self.decoders[level](self._given(level, z_q, d))
+
+    def _given(self, level: int, z_q: Tensor, d: Tensor | None) -> Tensor:
+        """Returns what the decoder of a level takes of q_l (B, *grid_l, D_l) and d_l."""
         q = to_weights(rearrange(z_q, "b ... d -> b d ..."), self.decoders[level])
-        return self.decoders[level](q if d is None else torch.cat([d, q], 1))
+        return q if d is None else torch.cat([d, q], 1)
 
     def _kept(self, x: Tensor) -> Tensor | None:
         """Returns how many levels each signal keeps, (B,); None where all keep all."""

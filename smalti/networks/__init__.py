@@ -16,6 +16,7 @@ from smalti.networks.network import Decoder, Encoder, grid_of
 from smalti.networks.normalization import Affine, Normalization, UnitLength, Whitening
 from smalti.networks.resnet_decoder import ResNetDecoder
 from smalti.networks.seanet import SEANetDecoder, SEANetEncoder
+from smalti.networks.spectrogram import SpectrogramDecoder, SpectrogramEncoder
 from smalti.networks.vectors import VectorDecoder, VectorEncoder
 from smalti.networks.vocos import VocosDecoder
 from smalti.networks.waveform_discriminators import (
@@ -46,6 +47,8 @@ __all__ = [
     "ResNetDecoder",
     "SEANetDecoder",
     "SEANetEncoder",
+    "SpectrogramDecoder",
+    "SpectrogramEncoder",
     "UnitLength",
     "VectorDecoder",
     "VectorEncoder",

@@ -33,9 +33,13 @@ class Decoder(nn.Module, ABC):
             depends on the whole grid.
         gives_features: Whether it may stand between the levels of a hierarchy; of one that does
             not, only the finest level has it, and coarser ones have their encoders' mirrors.
+        compares: Whether it has a reconstruction loss of its own, see `compare`.
+        starts_from_signals: Whether `prepare` makes first weights of signals.
     """
 
     gives_features: ClassVar[bool] = True
+    compares: ClassVar[bool] = False
+    starts_from_signals: ClassVar[bool] = False
     margin: int | None
     dim: int
     channels: int
@@ -51,6 +55,15 @@ class Decoder(nn.Module, ABC):
     def forward(self, z: Tensor) -> Tensor:
         """Maps z (B, dim, *grid) to (B, channels, *size)."""
 
+    def compare(self, z: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Maps z (B, dim, *grid) to (B, channels, *size), and returns with it how far it is from x,
+        a scalar. It is called of those that say `compares`.
+        """
+        raise NotImplementedError
+
+    def prepare(self, x: Tensor) -> None:  # noqa: B027 - most start at random
+        """Makes its first weights of signals x (B, C, *size), of those that `starts_from_signals`."""
+
 
 class Encoder(nn.Module, ABC):
     """Abstract encoder: x (B, channels, *size) → z (B, dim, *grid).
@@ -64,8 +77,10 @@ class Encoder(nn.Module, ABC):
         narrow: Channels of the grid from which `VectorEncoder` makes one vector per signal.
         margin: The radius of its receptive field, in positions of the grid; `None` if a position
             depends on the whole signal, so that signals have one size.
+        starts_from_signals: Whether `prepare` makes first weights of signals.
     """
 
+    starts_from_signals: ClassVar[bool] = False
     margin: int | None
     dim: int
     downsampling: int
@@ -75,6 +90,9 @@ class Encoder(nn.Module, ABC):
     @abstractmethod
     def forward(self, x: Tensor) -> Tensor:
         """Maps x (B, C, *size) to (B, dim, *grid)."""
+
+    def prepare(self, x: Tensor) -> None:  # noqa: B027 - most start at random
+        """Makes its first weights of signals x (B, C, *size), of those that `starts_from_signals`."""
 
     @abstractmethod
     def grid(self, size: tuple[int, ...]) -> tuple[int, ...]:

@@ -12,6 +12,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from smalti.artifacts import registered
+from smalti.errors import InputError
 
 __all__ = ["VectorDecoder", "VectorEncoder"]
 
@@ -47,10 +48,18 @@ class VectorDecoder(nn.Module):
         inner: (B, E, *grid) → (B, C, *size), with the attribute `dim` (E).
         grid: The size of the grid that the linear map makes of z.
         dim: D.
+
+    Raises:
+        InputError: If the inner network compares signals itself, see `Decoder`.
     """
 
     def __init__(self, inner: nn.Module, grid: tuple[int, ...], dim: int) -> None:
         super().__init__()
+        if getattr(inner, "compares", False):
+            raise InputError(
+                f"A {type(inner).__name__} has a loss of its own, which a latent vector has no use "
+                f"for: choose another decoder, e.g. VocosDecoder."
+            )
         self.inner, self.grid, self.dim = inner, tuple(grid), dim
         self.linear = nn.Linear(dim, inner.dim * math.prod(grid))  # type: ignore[arg-type, operator]
 

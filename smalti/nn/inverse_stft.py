@@ -66,17 +66,30 @@ class InverseSTFT(nn.Module):
 
     def forward(self, h: Tensor) -> Tensor:
         """Maps (B, inputs, 1, L) to (B, C, 1, L · hop), in float32."""
-        y, length = self._added(self._frames(h)), h.shape[-1] * self.hop
+        return self.synthesis(self._spectrum(h))[:, :, None]
+
+    def synthesis(self, spectrum: Tensor) -> Tensor:
+        """Maps complex spectra (B, C, L, bins) to (B, C, L · hop), in float32."""
+        y, frames = self._added(self._frames(spectrum)), spectrum.shape[-2]
         if not self.causal:
-            squares = self.window.square().float().expand(1, h.shape[-1], -1)
+            squares = self.window.square().float().expand(1, frames, -1)
             y = y / self._added(squares).clamp(min=1e-6)
-        return y[:, :, None, self.early : self.early + length]
+        return y[..., self.early : self.early + frames * self.hop]
+
+    def analysis(self, y: Tensor) -> Tensor:
+        """Maps y (B, C, L · hop) to the spectra (B, C, L, bins) that `synthesis` makes y of.
+
+        Frames are centred, and silence stands for what lies beyond either end.
+        """
+        padded = F.pad(y.float(), (self.early, self.n_fft - self.hop - self.early))
+        frames = padded.unfold(-1, self.n_fft, self.hop)
+        return torch.fft.rfft(frames * self.window.float(), dim=-1)
 
     def stream(self, h: Tensor, tail: Tensor | None) -> tuple[Tensor, Tensor]:
         """Returns the samples of the next frames h (B, inputs, 1, L), and what the last of them
         adds to later samples: the tail (B, C, n_fft − hop) that the next call takes.
         """
-        y, length = self._added(self._frames(h)), h.shape[-1] * self.hop
+        y, length = self._added(self._frames(self._spectrum(h))), h.shape[-1] * self.hop
         if tail is not None:
             y = torch.cat([y[..., : tail.shape[-1]] + tail, y[..., tail.shape[-1] :]], -1)
         return y[:, :, None, :length], y[..., length : length + self.n_fft - self.hop]
@@ -86,14 +99,16 @@ class InverseSTFT(nn.Module):
         beyond = self.n_fft - 1 - self.early
         return -((beyond - first) // self.hop), (last + self.early) // self.hop
 
-    def _frames(self, h: Tensor) -> Tensor:
-        """Returns the windowed frames (B, C, L, n_fft)."""
+    def _spectrum(self, h: Tensor) -> Tensor:
+        """Returns the complex spectra (B, C, L, bins) of log-magnitudes and phases."""
         h = h[:, :, 0].transpose(1, 2).unflatten(-1, (self.channels, 2, -1)).float()
-        m, p = h.unbind(-2)  # (B, L, C, bins) each
+        m, p = h.transpose(1, 2).unbind(-2)  # (B, C, L, bins) each
         size = m.clamp(max=LOUDEST).exp()
-        spectrum = torch.complex(size * p.cos(), size * p.sin())
-        frames = torch.fft.irfft(spectrum, n=self.n_fft, dim=-1) * self.window
-        return frames.transpose(1, 2)
+        return torch.complex(size * p.cos(), size * p.sin())
+
+    def _frames(self, spectrum: Tensor) -> Tensor:
+        """Returns the windowed frames (B, C, L, n_fft)."""
+        return torch.fft.irfft(spectrum, n=self.n_fft, dim=-1) * self.window
 
     def _added(self, frames: Tensor) -> Tensor:
         """Adds up frames (..., L, n_fft), hop apart, to (..., (L + r − 1) · hop) of r hops each."""

@@ -1,0 +1,130 @@
+"""Waveforms as magnitudes of a short-time Fourier transform, and back without phases.
+
+    magnitudes     v = (|X| / ‖w‖)^p            X: frames of n_fft samples, hop apart, window w
+    Griffin-Lim    X_0 = M                      M = max(v, 0)^(1/p), all phases 0
+                   Y_i = STFT(inverse STFT(X_i))
+                   X_{i+1} = M e^{i φ},  φ the phases of Y_i + α (Y_i − Y_{i−1})
+
+A codec that need not keep phases spends no bits on them. What is heard lies in magnitudes, and
+where frames overlap by three quarters a waveform follows from them but for its sign: each of
+Griffin and Lim's iterations takes the phases of the waveform that fits best so far. With α = 0.99
+they need few (Perraudin et al.). The power p, below 1, makes quiet frequencies count, as they do for
+the ear.
+
+All phases are 0 at first, wherever a frame lies. So a sample depends on frames near it alone, and
+long waveforms can be made in tiles.
+
+References:
+    Signal Estimation from Modified Short-Time Fourier Transform, D. W. Griffin and J. S. Lim, IEEE
+    Transactions on Acoustics, Speech and Signal Processing 32, 1984.
+    A fast Griffin-Lim algorithm, N. Perraudin, P. Balazs and P. L. Søndergaard, WASPAA 2013.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from smalti.nn.inverse_stft import InverseSTFT
+
+__all__ = ["GriffinLim", "Magnitudes"]
+
+MOMENTUM = 0.99  # α
+SMALLEST = 1e-12
+
+
+class Frames(nn.Module):
+    """The frames that magnitudes are of: `together` of them lie at a position of the grid.
+
+    Arguments:
+        channels: C.
+        n_fft: Samples of a frame.
+        hop: Samples from a frame to the next.
+        together: Frames of a position of the grid, r.
+        power: p.
+
+    Attributes:
+        values: Channels of the magnitudes of a position, r · C · (n_fft // 2 + 1).
+    """
+
+    def __init__(self, channels: int, n_fft: int, hop: int, together: int, power: float) -> None:
+        super().__init__()
+        self.transform = InverseSTFT(channels, n_fft, hop)
+        self.channels, self.together, self.power = channels, together, power
+        self.values = together * channels * (n_fft // 2 + 1)
+
+    def magnitudes(self, x: Tensor) -> Tensor:
+        """Maps waveforms x (B, C, L · r · hop) to v (B, r · C · bins, 1, L), in float32."""
+        scale = torch.linalg.vector_norm(self.transform.window.float())
+        v = (self.transform.analysis(x).abs() / scale) ** self.power  # (B, C, L · r, bins)
+        v = v.unflatten(2, (-1, self.together)).permute(0, 3, 1, 4, 2)
+        return v.flatten(1, 3)[:, :, None]
+
+    def spectra(self, v: Tensor) -> Tensor:
+        """Maps v (B, r · C · bins, 1, L) to the |X| (B, C, L · r, bins) that it stands for."""
+        v = v[:, :, 0].float().unflatten(1, (self.together, self.channels, -1))
+        v = v.permute(0, 2, 4, 1, 3).flatten(2, 3)
+        scale = torch.linalg.vector_norm(self.transform.window.float())
+        return v.clamp(min=0) ** (1 / self.power) * scale
+
+
+class Magnitudes(Frames):
+    """Maps waveforms (B, C, 1, T) to magnitudes (B, values, 1, T / (r · hop)), in float32."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Maps (B, C, 1, T) to (B, values, 1, T / (r · hop))."""
+        return self.magnitudes(x[:, :, 0])
+
+    def needs(self, first: int, last: int) -> tuple[int, int]:
+        """Returns the first and the last sample that the positions `first` … `last` depend on."""
+        inverse = self.transform
+        start = first * self.together * inverse.hop - inverse.early
+        return start, ((last + 1) * self.together - 1) * inverse.hop - inverse.early + (
+            inverse.n_fft - 1
+        )
+
+
+class GriffinLim(Frames):
+    """Maps magnitudes (B, values, 1, L) to waveforms (B, C, 1, L · r · hop), in float32.
+
+    Arguments:
+        iterations: Of Griffin and Lim's algorithm, at least 1.
+        Others: see `Frames`.
+    """
+
+    def __init__(
+        self, channels: int, n_fft: int, hop: int, together: int, power: float, iterations: int
+    ) -> None:
+        super().__init__(channels, n_fft, hop, together, power)
+        self.iterations = iterations
+
+    def forward(self, v: Tensor) -> Tensor:
+        """Maps (B, values, 1, L) to (B, C, 1, L · r · hop); phases have no gradient."""
+        size = self.spectra(v)
+        with torch.no_grad():
+            spectrum = before = size.to(torch.complex64)
+            for number in range(self.iterations):
+                found = self.transform.analysis(self.transform.synthesis(spectrum))
+                moved = found + MOMENTUM * (found - before) if number else found
+                before, spectrum = found, size * _directions(moved)
+        return self.transform.synthesis(size * _directions(spectrum))[:, :, None]
+
+    def with_phases_of(self, v: Tensor, x: Tensor) -> Tensor:
+        """Maps v (B, values, 1, L) to waveforms (B, C, L · r · hop) with the phases of x."""
+        return self.transform.synthesis(
+            self.spectra(v) * _directions(self.transform.analysis(x))
+        )
+
+    def needs(self, first: int, last: int) -> tuple[int, int]:
+        """Returns the first and the last position that the samples `first` … `last` depend on."""
+        inverse = self.transform
+        first, last = inverse.needs(first, last)
+        beside = -(-inverse.n_fft // inverse.hop) - 1  # frames that overlap with one, either side
+        reach = self.iterations * beside
+        return (first - reach) // self.together, (last + reach) // self.together
+
+
+def _directions(spectrum: Tensor) -> Tensor:
+    """Returns e^{i φ} of a spectrum; 1 where it is 0."""
+    size = spectrum.abs()
+    return torch.where(size > SMALLEST, spectrum / size.clamp(min=SMALLEST), 1.0)
