@@ -127,6 +127,10 @@ def models():
     found.append(make("DiscreteAutoencoder", ends[0], vectors(), ends[1], series))
     frames = make("VocosDecoder", flat, 8, hidden=8, layers=1, downsampling=6, n_fft=24)
     found.append(make("DiscreteAutoencoder", ends[0], vectors(), frames, series))
+    small = {"hidden": 8, "layers": 1, "downsampling": 6, "frames": 1, "n_fft": 24}
+    first = make("SpectrogramEncoder", flat, 8, **small)
+    last = make("SpectrogramDecoder", flat, 8, iterations=2, **small)
+    found.append(make("DiscreteAutoencoder", first, vectors(), last, series))
     label = make("Label", ["a", "b"])
     above = make("CoarseTokens", (16,), ((2, 2),))
     coarse = make("PixelCNN", 16, (2, 2), hidden=8, layers=2)

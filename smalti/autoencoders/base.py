@@ -28,7 +28,7 @@ from smalti.autoencoders.padding import crop, pad
 from smalti.errors import InputError
 from smalti.layout import Layout
 from smalti.losses.likelihoods import Likelihood, LikelihoodOutput
-from smalti.networks import Decoder, Normalization
+from smalti.networks import Normalization
 from smalti.quantizers import Attachment, attach_quantizers, freeze_codebooks
 from smalti.signals import Signal, format_size
 
@@ -180,7 +180,11 @@ class Autoencoder(nn.Module, Pretrained, ABC):
     @property
     def starts_from_signals(self) -> bool:
         """Returns whether `prepare` makes first weights of signals."""
-        return any(getattr(part, "starts_from_signals", False) for part in self.modules() if part is not self)
+        return any(
+            getattr(part, "starts_from_signals", False)
+            for part in self.modules()
+            if part is not self
+        )
 
     def prepare(self, x: Tensor) -> None:
         """Makes the first weights of encoders and decoders that start from signals.
@@ -295,15 +299,15 @@ class Autoencoder(nn.Module, Pretrained, ABC):
         return nll if self.normalization is None else nll + self.normalization.volume(x)  # type: ignore[operator]
 
     def _compared(
-        self, decoder: Decoder, z: Tensor, x: Tensor, mask: Tensor | None
+        self, decoder: nn.Module, z: Tensor, x: Tensor, mask: Tensor | None
     ) -> tuple[Tensor, Tensor]:
-        """Returns x_hat (B, C, *size) of z, and how far it is from x, of a decoder that compares."""
+        """Returns x_hat (B, C, *size) of z, and its distance to x, of a decoder that compares."""
         if mask is not None:
             raise InputError(
-                f"A {type(decoder).__name__} takes signals as a whole, got a mask: leave it out, or "
-                f"train on signals of one size."
+                f"A {type(decoder).__name__} takes signals as a whole, got a mask: leave it out, "
+                f"or train on signals of one size."
             )
-        x_hat, distance = decoder.compare(z, pad(self._seen(x), self.downsampling))
+        x_hat, distance = decoder.compare(z, pad(self._seen(x), self.downsampling))  # type: ignore[operator]
         return crop(x_hat, tuple(x.shape[2:])), distance
 
     def _check_decoder(self, decoder: nn.Module) -> None:

@@ -62,7 +62,7 @@ class Decoder(nn.Module, ABC):
         raise NotImplementedError
 
     def prepare(self, x: Tensor) -> None:  # noqa: B027 - most start at random
-        """Makes its first weights of signals x (B, C, *size), of those that `starts_from_signals`."""
+        """Makes its first weights of signals x (B, C, *size), if it `starts_from_signals`."""
 
 
 class Encoder(nn.Module, ABC):
@@ -92,7 +92,7 @@ class Encoder(nn.Module, ABC):
         """Maps x (B, C, *size) to (B, dim, *grid)."""
 
     def prepare(self, x: Tensor) -> None:  # noqa: B027 - most start at random
-        """Makes its first weights of signals x (B, C, *size), of those that `starts_from_signals`."""
+        """Makes its first weights of signals x (B, C, *size), if it `starts_from_signals`."""
 
     @abstractmethod
     def grid(self, size: tuple[int, ...]) -> tuple[int, ...]:

@@ -5,18 +5,18 @@
     decoder   z_q (B, D, L) → linear → [ConvNeXt] × layers → linear → magnitudes → Griffin-Lim
               → x_hat (B, C, L · downsampling)
 
-No bit is spent on phases, which Griffin and Lim's algorithm finds, and all layers run at the rate of
-the grid. There is no adversary to be had for, no plateau of silence to leave: magnitudes vary
-slowly, and what is learned is a regression. The price is that x_hat is no copy of the waveform
-(SI-SDR says nothing of it), and that a network so made looks ahead.
+No bit is spent on phases, which Griffin and Lim's algorithm finds, and all layers run at the rate
+of the grid. Samples must be matched to a fraction of a period before a loss of them says anything,
+and a network learns that late; magnitudes vary slowly, and what is learned is a regression. The
+price: x_hat is no copy of the waveform (SI-SDR says nothing of it), and both look ahead.
 
-**The loss.** In training the decoder compares magnitudes, mean (v̂ − v)² over the variance of v, and
-gives x_hat with the phases of x, so that losses of waveforms and adversaries may be added. In use x
-is not there.
+**The loss.** The decoder compares magnitudes itself, mean (v̂ − v)² over the variance of v. In
+training x_hat has the phases of x, so that losses of waveforms and adversaries may be added; in use
+there is no x.
 
-**The start.** `prepare` makes the first weights of training signals: the encoder projects magnitudes
-to their principal directions, the decoder goes back, and blocks add next to nothing. So training
-begins with PCA, and a few hundred steps do what takes thousands from random weights.
+**The start.** `prepare` makes first weights of training signals: the encoder projects magnitudes to
+their principal directions, the decoder goes back, and blocks add to that. So training begins with
+PCA, and a few hundred steps do what takes thousands from random weights.
 
 References:
     Signal Estimation from Modified Short-Time Fourier Transform, D. W. Griffin and J. S. Lim, IEEE
@@ -27,7 +27,7 @@ References:
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -88,7 +88,7 @@ class SpectrogramEncoder(Encoder):
 
     starts_from_signals = True
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the fields of a recipe
         self,
         signal: Signal,
         dim: int,
@@ -103,8 +103,8 @@ class SpectrogramEncoder(Encoder):
         super().__init__()
         hop = _hop(type(self).__name__, signal, downsampling, frames, power)
         self.dim, self.downsampling, self.narrow, self.width = dim, downsampling, hidden, hidden
-        self.sizes = {"hidden": hidden, "layers": layers, "downsampling": downsampling}
-        self.sizes |= {"frames": frames, "n_fft": n_fft, "power": power}
+        self.sizes: dict[str, Any] = {"hidden": hidden, "layers": layers, "frames": frames}
+        self.sizes |= {"downsampling": downsampling, "n_fft": n_fft, "power": power}
         magnitudes = Magnitudes(signal.channels, n_fft or 4 * hop, hop, frames, power)
         self.layers = Chain(
             magnitudes,
@@ -119,7 +119,7 @@ class SpectrogramEncoder(Encoder):
     @torch.no_grad()
     def prepare(self, x: Tensor) -> None:
         """See `Encoder.prepare`: the first layer projects to principal directions."""
-        linear: nn.Linear = self.layers[1][0]  # type: ignore[index,assignment]
+        linear: nn.Linear = self.layers[1][0]  # type: ignore[index]
         found = _principal(self.layers[0].magnitudes(x), len(linear.weight))  # type: ignore[operator]
         n = len(found.rows)
         linear.weight[:n] = found.rows / found.deviation
@@ -136,7 +136,7 @@ class SpectrogramEncoder(Encoder):
 
     def mirror(self, signal: Signal, dim: int) -> SpectrogramDecoder:
         """See `Encoder.mirror`."""
-        return SpectrogramDecoder(signal, dim, **self.sizes)  # type: ignore[arg-type]
+        return SpectrogramDecoder(signal, dim, **self.sizes)
 
 
 @registered
@@ -164,7 +164,7 @@ class SpectrogramDecoder(Decoder):
     gives_features, compares, starts_from_signals = False, True, True
     spread: Tensor
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the fields of a recipe
         self,
         signal: Signal,
         dim: int,
@@ -222,7 +222,7 @@ class SpectrogramDecoder(Decoder):
     @torch.no_grad()
     def prepare(self, x: Tensor) -> None:
         """See `Decoder.prepare`: the last layer goes back from principal directions."""
-        linear: nn.Linear = self.layers[-2][0]  # type: ignore[index,assignment]
+        linear: nn.Linear = self.layers[-2][0]  # type: ignore[index]
         found = _principal(self.inverse.magnitudes(x), linear.in_features)
         linear.weight.zero_()
         linear.weight[:, : len(found.rows)] = found.rows.T * found.deviation
@@ -259,7 +259,9 @@ def _hop(name: str, signal: Signal, downsampling: int, frames: int, power: float
             f"downsampling, got {downsampling}: choose another number of frames."
         )
     if not 0 < power <= 1:
-        raise InputError(f"The power of magnitudes is above 0 and at most 1, got {power}: e.g. 0.3.")
+        raise InputError(
+            f"The power of magnitudes is above 0 and at most 1, got {power}: e.g. 0.3."
+        )
     return downsampling // frames
 
 

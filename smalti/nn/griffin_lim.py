@@ -8,8 +8,8 @@
 A codec that need not keep phases spends no bits on them. What is heard lies in magnitudes, and
 where frames overlap by three quarters a waveform follows from them but for its sign: each of
 Griffin and Lim's iterations takes the phases of the waveform that fits best so far. With α = 0.99
-they need few (Perraudin et al.). The power p, below 1, makes quiet frequencies count, as they do for
-the ear.
+they need few (Perraudin et al.). The power p, below 1, makes quiet frequencies count, as the ear
+does.
 
 All phases are 0 at first, wherever a frame lies. So a sample depends on frames near it alone, and
 long waveforms can be made in tiles.
@@ -30,7 +30,8 @@ from smalti.nn.inverse_stft import InverseSTFT
 __all__ = ["GriffinLim", "Magnitudes"]
 
 MOMENTUM = 0.99  # α
-SMALLEST = 1e-12
+SMALLEST = 1e-12  # below, a spectrum has no phase
+SILENCE = 1e-20  # below, the gradient of a power is none
 
 
 class Frames(nn.Module):
@@ -56,8 +57,8 @@ class Frames(nn.Module):
     def magnitudes(self, x: Tensor) -> Tensor:
         """Maps waveforms x (B, C, L · r · hop) to v (B, r · C · bins, 1, L), in float32."""
         scale = torch.linalg.vector_norm(self.transform.window.float())
-        v = (self.transform.analysis(x).abs() / scale) ** self.power  # (B, C, L · r, bins)
-        v = v.unflatten(2, (-1, self.together)).permute(0, 3, 1, 4, 2)
+        size = (self.transform.analysis(x).abs() / scale).clamp(min=SILENCE)  # (B, C, L · r, bins)
+        v = (size**self.power).unflatten(2, (-1, self.together)).permute(0, 3, 1, 4, 2)
         return v.flatten(1, 3)[:, :, None]
 
     def spectra(self, v: Tensor) -> Tensor:
@@ -111,9 +112,7 @@ class GriffinLim(Frames):
 
     def with_phases_of(self, v: Tensor, x: Tensor) -> Tensor:
         """Maps v (B, values, 1, L) to waveforms (B, C, L · r · hop) with the phases of x."""
-        return self.transform.synthesis(
-            self.spectra(v) * _directions(self.transform.analysis(x))
-        )
+        return self.transform.synthesis(self.spectra(v) * _directions(self.transform.analysis(x)))
 
     def needs(self, first: int, last: int) -> tuple[int, int]:
         """Returns the first and the last position that the samples `first` … `last` depend on."""
