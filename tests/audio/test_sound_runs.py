@@ -146,3 +146,25 @@ def test_a_killed_tokenizer_ends_with_the_same_weights(folder, tmp_path, monkeyp
             fit("killed")
     whole, killed = fit("whole"), fit("killed")
     assert all(torch.equal(whole[name], killed[name]) for name in whole)
+
+
+def test_networks_of_magnitudes_begin_with_the_directions_of_the_training_sounds(folder, tmp_path):
+    fields = clocks_recipe()
+    fields["data"] = {
+        "class_path": "Sounds",
+        "init_args": {"path": str(folder), "seconds": SIZE / RATE},
+    }
+    sizes = {"hidden": 16, "layers": 1, "downsampling": 20, "frames": 1}
+    fields["tokenizer"]["encoder"] = {"class_path": "SpectrogramEncoder", "init_args": sizes}
+    still = {"class_path": "Adam", "init_args": {"lr": 1e-30}}
+    fields["tokenizer"]["training"] = {"steps": 1, "batch_size": 8, "optimizer": still}
+    fields["prior"], fields["evaluation"] = None, {"classifier_steps": 0}
+    recipe = write_recipe(tmp_path / "magnitudes.yaml", fields)
+    assert main(["fit", str(recipe), "--out", str(tmp_path / "run")]) == 0
+    decoder = load(tmp_path / "run").autoencoder.decoder
+    assert type(decoder).__name__ == "SpectrogramDecoder"
+    train = runs.load_run_data(runs.Run(tmp_path / "run")).train
+    sounds = train.__getitems__(list(range(len(train)))).x
+    v = decoder.inverse.magnitudes(sounds)
+    assert torch.allclose(decoder.layers[-2][0].bias, v.mean((0, 2, 3)), atol=1e-3)
+    assert float(decoder.spread) == pytest.approx(v.var((0, 2, 3)).mean().sqrt().item(), rel=0.05)
