@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import pairwise
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import torch
 
@@ -41,6 +41,7 @@ from smalti.networks import (
     FeatureNetwork,
     Features,
     Normalization,
+    SEANetEncoder,
     VectorDecoder,
     VectorEncoder,
 )
@@ -146,18 +147,18 @@ def _networks_of_levels(
         factors: The downsampling of each level.
         quantizers: The quantizer of each level.
     """
-    make, back = recipe.encoder or ConvEncoder, recipe.decoder
-    steps = arguments_of_levels(_outline(make, seen), factors)
+    makes = _encoders_of_levels(recipe.encoder or ConvEncoder, seen, factors)
+    back = recipe.decoder
     steps_back = [] if back is None else arguments_of_levels(_outline(back, seen), factors)
     encoders: list[Encoder] = []
     decoders: list[Decoder] = []
     try:
-        signals = _between_levels(make, seen, steps)
-        for level, quantizer in enumerate(quantizers):
-            finest, taken = level == len(steps) - 1, signals[level]
+        signals = _between_levels(makes, seen)
+        for level, (make, quantizer) in enumerate(zip(makes, quantizers, strict=True)):
+            finest, taken = level == len(makes) - 1, signals[level]
             given = _output(seen, recipe.likelihood) if finest else taken
             dim = signals[level - 1].channels if level else quantizer.dim
-            encoders.append(make(taken, dim, **steps[level]))
+            encoders.append(make(taken, dim))
             dim = quantizer.dim + (decoders[-1].channels if level else 0)
             if back is not None and (finest or _says(back, "gives_features", True)):
                 decoders.append(back(given, dim, **steps_back[level]))
@@ -171,16 +172,31 @@ def _networks_of_levels(
     return encoders, decoders
 
 
-def _between_levels(
-    make: MakeEncoder, seen: Signal, steps: Sequence[Mapping[str, Any]]
-) -> list[Signal]:
+def _encoders_of_levels(
+    make: MakeEncoder, seen: Signal, factors: Sequence[int]
+) -> list[MakeEncoder]:
+    """Returns what makes the encoder of each level, coarse to fine.
+
+    One that takes no features is that of the finest level; above it are strided convolutions of a
+    SEANetEncoder, as wide as it is.
+    """
+    outline = _outline(make, seen)
+    steps = arguments_of_levels(outline, factors)
+    if getattr(outline, "takes_features", True):
+        return [partial(make, **step) for step in steps]
+    ratios = [step["downsampling"] for step in steps[:-1]]
+    above = [partial(SEANetEncoder, strides=[r], hidden=outline.width // 2) for r in ratios]
+    return [*above, partial(make, **steps[-1])]
+
+
+def _between_levels(makes: Sequence[MakeEncoder], seen: Signal) -> list[Signal]:
     """Returns what the encoder of each level takes, coarse to fine.
 
     Between the levels there are features, as many as the encoder of the finer one is wide.
     """
     taken = [seen]
-    for step in steps[:0:-1]:
-        width = _outline(partial(make, **step), taken[0]).width
+    for make in makes[:0:-1]:
+        width = _outline(make, taken[0]).width
         taken.insert(0, Features(width, spatial_dims=seen.spatial_dims))
     return taken
 

@@ -78,9 +78,12 @@ class Encoder(nn.Module, ABC):
         margin: The radius of its receptive field, in positions of the grid; `None` if a position
             depends on the whole signal, so that signals have one size.
         starts_from_signals: Whether `prepare` makes first weights of signals.
+        takes_features: Whether it may encode the features of a finer level of a hierarchy; of one
+            that does not, only the finest level has it.
     """
 
     starts_from_signals: ClassVar[bool] = False
+    takes_features: ClassVar[bool] = True
     margin: int | None
     dim: int
     downsampling: int

@@ -86,7 +86,7 @@ class SpectrogramEncoder(Encoder):
         torch.Size([3, 8, 10])
     """
 
-    starts_from_signals = True
+    starts_from_signals, takes_features = True, False
 
     def __init__(  # noqa: PLR0913 - the fields of a recipe
         self,
