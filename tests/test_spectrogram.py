@@ -10,6 +10,7 @@ import torch
 
 from smalti.artifacts import load_model, save_model
 from smalti.autoencoders import DiscreteAutoencoder, HierarchicalAutoencoder
+from smalti.building import build_tokenizer
 from smalti.errors import InputError
 from smalti.losses.likelihoods import Gaussian
 from smalti.modalities.image import Image
@@ -22,6 +23,8 @@ from smalti.networks import (
 )
 from smalti.nn.griffin_lim import GriffinLim, Magnitudes
 from smalti.quantizers import EMACodebook, VectorQuantizer
+from smalti.recipes.schema import FineLevel, TokenizerRecipe
+from smalti.training import Training
 from wave_signal import Wave
 
 SMALL = {"hidden": 24, "layers": 1, "downsampling": 32}
@@ -202,6 +205,30 @@ def test_it_is_the_finest_decoder_of_a_hierarchy():
     assert tokenizer.decode(tokenizer.encode(x)).shape == x.shape
     with pytest.raises(InputError, match="A SpectrogramDecoder takes signals as a whole, got a"):
         tokenizer(x, torch.ones(4, 640, dtype=torch.bool))
+
+
+def test_in_a_recipe_of_levels_it_encodes_the_finest():
+    def quantizer():
+        return VectorQuantizer(EMACodebook(codebook_size=16, dim=6))
+
+    sizes = {"hidden": 16, "layers": 1, "frames": 1}
+    recipe = TokenizerRecipe(
+        quantizer(),
+        Training(steps=1),
+        encoder=partial(SpectrogramEncoder, downsampling=96, **sizes),
+        fine_levels=[FineLevel(quantizer(), 48), FineLevel(quantizer(), 16)],
+    )
+    tokenizer = build_tokenizer(recipe, Wave(1, (480,)))
+    kinds = [type(network).__name__ for network in (*tokenizer.encoders, *tokenizer.decoders)]
+    assert kinds[:3] == ["SEANetEncoder", "SEANetEncoder", "SpectrogramEncoder"]
+    assert kinds[3:] == ["SEANetDecoder", "SEANetDecoder", "SpectrogramDecoder"]
+    assert [encoder.downsampling for encoder in tokenizer.encoders] == [2, 3, 16]
+    assert [encoder.width for encoder in tokenizer.encoders] == [16, 16, 16]
+    x = tones(4, 480)
+    tokenizer.prepare(x)
+    codes = tokenizer.eval().encode(x)
+    assert [tuple(grid.shape) for grid in codes] == [(4, 5), (4, 10), (4, 30)]
+    assert tokenizer.decode(codes).shape == x.shape
 
 
 def test_a_tokenizer_with_them_is_saved_and_loaded_and_halved(tmp_path):

@@ -73,10 +73,10 @@ class SoundQuality(Metric):
     }
     units: ClassVar[Mapping[str, str]] = {"si_sdr": "dB"}
     cards: ClassVar[Mapping[str, tuple[str, str]]] = {
-        "si_sdr": ("SI-SDR of reconstructions", ""),
         "mel_distance": ("Mel distance", "0 is perfect"),
         "pesq": ("PESQ", "1 to 4.6, of speech"),
         "stoi": ("STOI", "1 is perfect, of speech"),
+        "si_sdr": ("SI-SDR of reconstructions", "of codecs that keep the waveform"),
     }
 
     def __init__(self, signal: Sound, judged: int = 64, seed: int = 0) -> None:
@@ -130,7 +130,7 @@ class SoundQuality(Metric):
         moved = f"found {counted(abs(self.lag), 'sample')} {late}" if self.lag else "found in time"
         aligned = f"{rate}, aligned by at most {MOST_LAG * 1000:g} ms ({moved})"
         of = {
-            "si_sdr": "mean over sounds",
+            "si_sdr": "mean over sounds; only a codec that keeps the waveform has any",
             "mel_distance": "log10 of squared magnitudes beside magnitudes, in 150 mel bands at "
             "windows of 2048 samples and 80 at 512; mean over sounds",
             "stft_distance": "log10 of squared magnitudes beside magnitudes, at windows of 2048 "
