@@ -106,6 +106,9 @@ def fit_autoencoder(run: Run, recipe: Recipe, splits: Splits, expected: Expected
         return
     torch.manual_seed(recipe.seed)
     model = build_autoencoder(chosen, splits.signal, splits.normalization)
+    if model.starts_from_signals:
+        few = splits.train.drawn(PREPARED, recipe.seed)
+        model.prepare(torch.cat([batch.x for batch in evaluation_loader(few, PREPARED)]))
     fitting = chosen.fitting if isinstance(chosen, TokenizerRecipe) else None
     if fitting is not None:
         assert isinstance(model, DiscreteAutoencoder)
@@ -126,9 +129,6 @@ def fit_autoencoder(run: Run, recipe: Recipe, splits: Splits, expected: Expected
         return
     from smalti.training import AutoencoderStage, train
 
-    if model.starts_from_signals:
-        chosen_few = splits.train.drawn(PREPARED, recipe.seed)
-        model.prepare(torch.cat([batch.x for batch in evaluation_loader(chosen_few, 256)]))
     model.train()
     features = None if recipe.features is None else load_model(run.features)
     stage = AutoencoderStage(
