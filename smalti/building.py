@@ -237,8 +237,13 @@ def _seen(signal: Signal, normalization: Normalization | None) -> Signal:
     return Features(channels, signal.size, signal.spatial_dims)
 
 
-def _output(signal: Signal, likelihood: Likelihood | None) -> Features:
-    """Returns what a decoder gives: the channels of a signal, or of the h of a likelihood."""
+def _output(signal: Signal, likelihood: Likelihood | None) -> Signal:
+    """Returns what a decoder gives: the channels of a signal, or of the h of a likelihood.
+
+    It is the signal itself where that has a rate, of which decoders of waveforms make use.
+    """
+    if likelihood is None and getattr(signal, "rate", None) is not None:
+        return signal
     channels = signal.channels if likelihood is None else likelihood.channels(signal.channels)
     return Features(channels, signal.size, signal.spatial_dims)
 

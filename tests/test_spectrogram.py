@@ -49,17 +49,20 @@ def model(channels: int = 1, iterations: int = 4) -> DiscreteAutoencoder:
     return DiscreteAutoencoder(encoder, quantizer, decoder, signal)
 
 
-@pytest.mark.parametrize(("together", "channels"), [(1, 1), (2, 2), (3, 1)])
-def test_magnitudes_are_those_of_windowed_frames(together, channels):
+@pytest.mark.parametrize(
+    ("together", "channels", "rate"), [(1, 1, None), (2, 2, None), (3, 1, None), (2, 1, 16_000)]
+)
+def test_magnitudes_are_those_of_windowed_frames(together, channels, rate):
     x = tones(2, 24 * 10, channels)
-    v = Magnitudes(channels, 32, 8, together, 0.3)(x[:, :, None])
+    v = Magnitudes(channels, 32, 8, together, 0.3, rate)(x[:, :, None])
+    gains = (1 + np.arange(17) * (rate or 0) / 32 / 700) ** -0.5
     padded = np.pad(x.double().numpy(), ((0, 0), (0, 0), (12, 12)))
     window = torch.hann_window(32).double().numpy()
     for place in (0, 3, 240 // 8 // together - 1):
         for number in range(together):
             start = (place * together + number) * 8
             spectrum = np.fft.rfft(padded[..., start : start + 32] * window)
-            wanted = (np.abs(spectrum) / np.linalg.norm(window)) ** 0.3
+            wanted = gains * (np.abs(spectrum) / np.linalg.norm(window)) ** 0.3
             got = v[:, :, 0, place].unflatten(1, (together, channels, 17))[:, number]
             assert np.allclose(got, wanted, atol=1e-4)
 
@@ -68,13 +71,15 @@ def test_iterations_find_a_waveform_of_given_magnitudes():
     x = tones(2, 2400)
     distances = []
     for iterations in (1, 8, 64):
-        transform = GriffinLim(1, 64, 16, 2, 0.3, iterations)
+        transform = GriffinLim(1, 64, 16, 2, 0.3, iterations=iterations)
         v = transform.magnitudes(x)
         found = transform.magnitudes(transform(v)[:, :, 0])
         distances.append(float((found - v).norm() / v.norm()))
     assert distances[0] > 1.5 * distances[1] > 2 * distances[2]
     assert distances[2] < 0.1
     assert torch.allclose(transform.with_phases_of(v, x), x, atol=1e-5)
+    weighed = GriffinLim(1, 64, 16, 2, 0.3, 16_000, iterations=1)
+    assert torch.allclose(weighed.with_phases_of(weighed.magnitudes(x), x), x, atol=1e-5)
 
 
 def test_the_sign_of_a_waveform_is_not_kept():

@@ -10,9 +10,9 @@ of the grid. Samples must be matched to a fraction of a period before a loss of 
 and a network learns that late; magnitudes vary slowly, and what is learned is a regression. The
 price: x_hat is no copy of the waveform (SI-SDR says nothing of it), and both look ahead.
 
-**The loss.** The decoder compares magnitudes itself, mean (v̂ − v)² over the variance of v. In
-training x_hat has the phases of x, so that losses of waveforms and adversaries may be added; in use
-there is no x.
+**The loss.** The decoder compares magnitudes v itself, weighed by the mel scale where signals have
+a rate (`smalti.nn.griffin_lim`): mean (v̂ − v)² over the variance of v. In training x_hat has the
+phases of x, so that losses of waveforms and adversaries may be added; in use there is no x.
 
 **The start.** `prepare` makes first weights of training signals: the encoder projects magnitudes to
 their principal directions, the decoder goes back, and blocks add to that. So training begins with
@@ -101,11 +101,11 @@ class SpectrogramEncoder(Encoder):
         power: float = 0.3,
     ) -> None:
         super().__init__()
-        hop = _hop(type(self).__name__, signal, downsampling, frames, power)
+        given = _frames(type(self).__name__, signal, downsampling, frames, n_fft, power)
         self.dim, self.downsampling, self.narrow, self.width = dim, downsampling, hidden, hidden
         self.sizes: dict[str, Any] = {"hidden": hidden, "layers": layers, "frames": frames}
         self.sizes |= {"downsampling": downsampling, "n_fft": n_fft, "power": power}
-        magnitudes = Magnitudes(signal.channels, n_fft or 4 * hop, hop, frames, power)
+        magnitudes = Magnitudes(*given)
         self.layers = Chain(
             magnitudes,
             EachPlace(nn.Linear(magnitudes.values, hidden)),
@@ -178,9 +178,9 @@ class SpectrogramDecoder(Decoder):
         iterations: int = 32,
     ) -> None:
         super().__init__()
-        hop = _hop(type(self).__name__, signal, downsampling, frames, power)
+        given = _frames(type(self).__name__, signal, downsampling, frames, n_fft, power)
         self.dim, self.channels, self.downsampling = dim, signal.channels, downsampling
-        inverse = GriffinLim(signal.channels, n_fft or 4 * hop, hop, frames, power, iterations)
+        inverse = GriffinLim(*given, iterations=iterations)
         self.layers = Chain(
             EachPlace(_straight(dim, hidden)),
             *(convnext_block(hidden, 1 / layers, False) for _ in range(layers)),
@@ -245,8 +245,10 @@ class SpectrogramDecoder(Decoder):
         return from_rows(self.inverse(made)).to(z.dtype), loss
 
 
-def _hop(name: str, signal: Signal, downsampling: int, frames: int, power: float) -> int:
-    """Returns the samples from one frame to the next."""
+def _frames(  # noqa: PLR0913 - the fields of a recipe
+    name: str, signal: Signal, downsampling: int, frames: int, n_fft: int | None, power: float
+) -> tuple[int, int, int, int, float, float | None]:
+    """Returns what `smalti.nn.griffin_lim.Frames` are made of."""
     if signal.spatial_dims != 1 or signal.channels > MOST_CHANNELS:
         raise InputError(
             f"A {name} is of waveforms, with a grid of one dimension and at most {MOST_CHANNELS} "
@@ -262,7 +264,8 @@ def _hop(name: str, signal: Signal, downsampling: int, frames: int, power: float
         raise InputError(
             f"The power of magnitudes is above 0 and at most 1, got {power}: e.g. 0.3."
         )
-    return downsampling // frames
+    hop, rate = downsampling // frames, getattr(signal, "rate", None)
+    return signal.channels, n_fft or 4 * hop, hop, frames, power, rate
 
 
 def _straight(inputs: int, outputs: int) -> nn.Linear:

@@ -1,7 +1,7 @@
 """Waveforms as magnitudes of a short-time Fourier transform, and back without phases.
 
-    magnitudes     v = (|X| / ‖w‖)^p            X: frames of n_fft samples, hop apart, window w
-    Griffin-Lim    X_0 = M                      M = max(v, 0)^(1/p), all phases 0
+    magnitudes     v = g (|X| / ‖w‖)^p          X: frames of n_fft samples, hop apart, window w
+    Griffin-Lim    X_0 = M                      M = max(v / g, 0)^(1/p), all phases 0
                    Y_i = STFT(inverse STFT(X_i))
                    X_{i+1} = M e^{i φ},  φ the phases of Y_i + α (Y_i − Y_{i−1})
 
@@ -9,7 +9,8 @@ A codec that need not keep phases spends no bits on them. What is heard lies in 
 where frames overlap by three quarters a waveform follows from them but for its sign: each of
 Griffin and Lim's iterations takes the phases of the waveform that fits best so far. With α = 0.99
 they need few (Perraudin et al.). The power p, below 1, makes quiet frequencies count, as the ear
-does.
+does. And g² falls as the mel scale does, as 1 / (1 + f / 700 Hz), so that a squared error of v
+counts equal steps of pitch alike. Of a signal without a rate g is 1.
 
 All phases are 0 at first, wherever a frame lies. So a sample depends on frames near it alone, and
 long waveforms can be made in tiles.
@@ -23,18 +24,20 @@ References:
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from smalti.nn.inverse_stft import InverseSTFT
+from smalti.nn.precision import KeepsFloat32
 
 __all__ = ["GriffinLim", "Magnitudes"]
 
 MOMENTUM = 0.99  # α
+MEL = 700.0  # hertz, below which the mel scale is nearly that of frequencies
 SMALLEST = 1e-12  # below, a spectrum has no phase
 SILENCE = 1e-20  # below, the gradient of a power is none
 
 
-class Frames(nn.Module):
+class Frames(KeepsFloat32):
     """The frames that magnitudes are of: `together` of them lie at a position of the grid.
 
     Arguments:
@@ -43,22 +46,36 @@ class Frames(nn.Module):
         hop: Samples from a frame to the next.
         together: Frames of a position of the grid, r.
         power: p.
+        rate: Samples per second; `None` if they have none.
 
     Attributes:
         values: Channels of the magnitudes of a position, r · C · (n_fft // 2 + 1).
     """
 
-    def __init__(self, channels: int, n_fft: int, hop: int, together: int, power: float) -> None:
+    in_float32 = ("gains",)
+    gains: Tensor
+
+    def __init__(
+        self,
+        channels: int,
+        n_fft: int,
+        hop: int,
+        together: int,
+        power: float,
+        rate: float | None = None,
+    ) -> None:
         super().__init__()
         self.transform = InverseSTFT(channels, n_fft, hop)
         self.channels, self.together, self.power = channels, together, power
         self.values = together * channels * (n_fft // 2 + 1)
+        frequencies = torch.arange(n_fft // 2 + 1) * (rate or 0.0) / n_fft
+        self.register_buffer("gains", (1 + frequencies / MEL).rsqrt(), persistent=False)
 
     def magnitudes(self, x: Tensor) -> Tensor:
         """Maps waveforms x (B, C, L · r · hop) to v (B, r · C · bins, 1, L), in float32."""
         scale = torch.linalg.vector_norm(self.transform.window.float())
         size = (self.transform.analysis(x).abs() / scale).clamp(min=SILENCE)  # (B, C, L · r, bins)
-        v = (size**self.power).unflatten(2, (-1, self.together)).permute(0, 3, 1, 4, 2)
+        v = (self.gains * size**self.power).unflatten(2, (-1, self.together)).permute(0, 3, 1, 4, 2)
         return v.flatten(1, 3)[:, :, None]
 
     def spectra(self, v: Tensor) -> Tensor:
@@ -66,7 +83,7 @@ class Frames(nn.Module):
         v = v[:, :, 0].float().unflatten(1, (self.together, self.channels, -1))
         v = v.permute(0, 2, 4, 1, 3).flatten(2, 3)
         scale = torch.linalg.vector_norm(self.transform.window.float())
-        return v.clamp(min=0) ** (1 / self.power) * scale
+        return (v / self.gains).clamp(min=0) ** (1 / self.power) * scale
 
 
 class Magnitudes(Frames):
@@ -94,9 +111,17 @@ class GriffinLim(Frames):
     """
 
     def __init__(
-        self, channels: int, n_fft: int, hop: int, together: int, power: float, iterations: int
+        self,
+        channels: int,
+        n_fft: int,
+        hop: int,
+        together: int,
+        power: float,
+        rate: float | None = None,
+        *,
+        iterations: int,
     ) -> None:
-        super().__init__(channels, n_fft, hop, together, power)
+        super().__init__(channels, n_fft, hop, together, power, rate)
         self.iterations = iterations
 
     def forward(self, v: Tensor) -> Tensor:
