@@ -248,8 +248,8 @@ def _check_causal(network: nn.Module) -> None:
     name = type(network).__name__
     if not isinstance(network, Streamed):
         raise InputError(
-            f"A {name} takes signals as a whole, so they are not streamed: use a SEANetEncoder, a "
-            f"SEANetDecoder or a VocosDecoder with causal: true."
+            f"A {name} is not run chunk by chunk: use a SEANetEncoder, a SEANetDecoder or a "
+            f"VocosDecoder with causal: true, such as those of the recipe speech-codec-streaming."
         )
     if network.ahead:
         raise InputError(

@@ -155,7 +155,7 @@ def test_what_cannot_be_streamed_says_why():
         StreamDecoder(DiscreteAutoencoder(causal.encoder, vectors(), frames, wave))
     conv = ConvEncoder(wave, 6, hidden=4, downsampling=4)
     whole = DiscreteAutoencoder(conv, vectors(), conv.mirror(wave, 6), wave)
-    with pytest.raises(InputError, match="A ConvEncoder takes signals as a whole"):
+    with pytest.raises(InputError, match="A ConvEncoder is not run chunk by chunk"):
         StreamEncoder(whole)
     linear = MLPEncoder(Wave(2, (30,)), 6, hidden=8, tokens=2)
     flat = DiscreteAutoencoder(linear, vectors(), linear.mirror(Wave(2, (30,)), 6), Wave(2, (30,)))
