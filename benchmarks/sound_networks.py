@@ -30,7 +30,12 @@ from torch import nn
 from smalti.autoencoders import DiscreteAutoencoder
 from smalti.generation import Model
 from smalti.modalities.audio import Sound
-from smalti.networks import SEANetEncoder, SpectrogramEncoder, VocosDecoder
+from smalti.networks import (
+    SEANetEncoder,
+    SpectrogramDecoder,
+    SpectrogramEncoder,
+    VocosDecoder,
+)
 from smalti.nn.streaming import Running
 from smalti.quantizers import EMACodebook, VectorQuantizer
 
@@ -87,7 +92,7 @@ def work_of(name: str) -> dict[str, Callable[[], object]]:
 
     def step() -> None:
         whole.zero_grad()
-        if getattr(whole, "compares", False):
+        if isinstance(whole, SpectrogramDecoder):
             whole.compare(batch, target)[1].backward()
         else:
             whole(batch).square().mean().backward()
@@ -97,7 +102,10 @@ def work_of(name: str) -> dict[str, Callable[[], object]]:
             for _ in range(times):
                 network(x)
 
-    works = {"ten_seconds": lambda: apply(whole, long), "training_step": step}
+    works: dict[str, Callable[[], object]] = {
+        "ten_seconds": lambda: apply(whole, long),
+        "training_step": step,
+    }
     if sees_ahead:
         return works
     running = Running(NETWORKS[name](True))
