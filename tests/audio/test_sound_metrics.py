@@ -74,6 +74,17 @@ def test_silent_sounds_are_left_out_and_said(pairs):
     assert set(quality.missing().values()) == {"the original is silent."}
 
 
+def test_noise_in_a_pause_is_not_judged_as_speech(pairs):
+    x, x_hat = pairs
+    both = SoundQuality(Sound(1, 16000)), SoundQuality(Sound(1, 16000))
+    pause = 1e-4 * noise(1, 1, x.shape[2])
+    for quality, more in zip(both, (0, 1), strict=True):
+        quality.update(torch.cat([x, pause][: 1 + more]), torch.cat([x_hat, -pause][: 1 + more]))
+    alone, together = (quality.figures("test set")["stoi"] for quality in both)
+    assert together["value"] == pytest.approx(alone["value"], abs=1e-6)
+    assert "without 1 of which the original is quieter than −60 dB" in together["protocol"]
+
+
 def test_low_rates_missing_packages_and_no_judgement_are_reasons(pairs, monkeypatch):
     slow = SoundQuality(Sound(1, 4000))
     slow.update(*pairs)

@@ -44,6 +44,8 @@ from smalti.reporting.figures import Figure, figure, number
 __all__ = ["MOST_LAG", "SoundQuality"]
 
 MOST_LAG = 0.02  # seconds
+QUIET = 1e-3  # root mean square, −60 dB: a pause, in which there is no speech to be understood
+PAUSE = "the original is quieter than −60 dB, as a pause is"
 WHOLE = 60  # seconds of a sound that are measured together
 AT_ONCE = 1 << 20  # samples, whose spectra take 100 MB
 
@@ -209,6 +211,9 @@ class SoundQuality(Metric):
                 continue
             try:
                 for x, x_hat in self.sample:
+                    if 0 < float(x.square().mean().sqrt()) < QUIET:
+                        self.reasons[name][PAUSE] += 1
+                        continue
                     self._add(name, measure(x[None], x_hat[None], self.signal.rate))
             except MissingExtra as error:
                 self.reasons[name][str(error).rstrip(".")] += 1
