@@ -126,14 +126,15 @@ class GriffinLim(Frames):
 
     def forward(self, v: Tensor) -> Tensor:
         """Maps (B, values, 1, L) to (B, C, 1, L · r · hop); phases have no gradient."""
-        size = self.spectra(v)
+        size, transform = self.spectra(v), self.transform
+        weights = transform.weights(size.shape[-2])
         with torch.no_grad():
             spectrum = before = size.to(torch.complex64)
             for number in range(self.iterations):
-                found = self.transform.analysis(self.transform.synthesis(spectrum))
+                found = transform.analysis(transform.synthesis(spectrum, weights))
                 moved = found + MOMENTUM * (found - before) if number else found
                 before, spectrum = found, size * _directions(moved)
-        return self.transform.synthesis(size * _directions(spectrum))[:, :, None]
+        return transform.synthesis(size * _directions(spectrum), weights)[:, :, None]
 
     def with_phases_of(self, v: Tensor, x: Tensor) -> Tensor:
         """Maps v (B, values, 1, L) to waveforms (B, C, L · r · hop) with the phases of x."""

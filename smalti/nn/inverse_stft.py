@@ -68,13 +68,20 @@ class InverseSTFT(nn.Module):
         """Maps (B, inputs, 1, L) to (B, C, 1, L · hop), in float32."""
         return self.synthesis(self._spectrum(h))[:, :, None]
 
-    def synthesis(self, spectrum: Tensor) -> Tensor:
-        """Maps complex spectra (B, C, L, bins) to (B, C, L · hop), in float32."""
+    def synthesis(self, spectrum: Tensor, weights: Tensor | None = None) -> Tensor:
+        """Maps complex spectra (B, C, L, bins) to (B, C, L · hop), in float32.
+
+        `weights` are those of `weights(L)`, if it is called for as many frames many times.
+        """
         y, frames = self._added(self._frames(spectrum)), spectrum.shape[-2]
         if not self.causal:
-            squares = self.window.square().float().expand(1, frames, -1)
-            y = y / self._added(squares).clamp(min=1e-6)
+            y = y / (self.weights(frames) if weights is None else weights)
         return y[..., self.early : self.early + frames * self.hop]
+
+    def weights(self, frames: int) -> Tensor:
+        """Returns the sum of the squared windows of so many centred frames."""
+        squares = self.window.square().float().expand(1, frames, -1)
+        return self._added(squares).clamp(min=1e-6)
 
     def analysis(self, y: Tensor) -> Tensor:
         """Maps y (B, C, L · hop) to the spectra (B, C, L, bins) that `synthesis` makes y of.
